@@ -1,0 +1,108 @@
+"""What a driver is, and what the supervisor promises it.
+
+Who calls what, and when:
+
+* A driver object is made from its settings and a context. Making it does no I/O.
+* ``open()`` is called once per object. It connects, or raises ``DriverError``. After a failure the object is closed and
+  thrown away: the next attempt uses a fresh one.
+* ``readings()`` is iterated once, after ``open()``. It yields until the link is lost and then raises ``DriverError``;
+  it never retries and never sleeps to back off: that is the supervisor's job. It yields an *empty* reading as a sign
+  of life when there is nothing new (an OPC UA keep-alive, an idle input); silence longer than the source's
+  ``stale_after`` counts as a lost link.
+* ``close()`` is always called once, also after a failed ``open()``, and must not raise.
+* No method is called concurrently with another, except ``problems()``, which is read at any time.
+
+One bad node or register is not a lost link: it is delivered as BAD, listed in ``problems()`` with its reason, and
+retried by the driver with its own back-off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from gateway.core.model import DataValue, Scalar
+
+
+class DriverError(Exception):
+    """The link to the device is lost or could not be made; the message names the device and says what to do."""
+
+
+class TelemetryBlock(NamedTuple):
+    """Many values sampled together, for MQTT only: they never pass through the core one by one.
+
+    ``names`` is one tuple prepared at start and shared by every block of the same request. ``values`` has the same
+    length; None where the value is bad.
+    """
+
+    names: tuple[str, ...]
+    values: Sequence[Scalar]
+    time_ns: int
+
+
+class Reading(NamedTuple):
+    """What one scan or one notification brought: values that feed a rule, and telemetry. Empty: a sign of life."""
+
+    values: tuple[DataValue, ...] = ()
+    blocks: tuple[TelemetryBlock, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverContext:
+    """What a driver gets besides its settings.
+
+    Attributes:
+        source: name of the source; signals are called ``{source}.{name}``.
+        now_ns: the gateway's steady clock, integer nanoseconds UTC.
+        rule_signals: names (without the source) that feed a rule: delivered as ``DataValue``.
+        telemetry_signals: names (without the source) published as blocks. A name may be in both.
+        state_dir: where a driver may keep files (certificates, local sockets).
+    """
+
+    source: str
+    now_ns: Callable[[], int]
+    rule_signals: frozenset[str]
+    telemetry_signals: frozenset[str]
+    state_dir: Path
+
+
+class Driver(Protocol):
+    """The protocol side of one source; see the module's text for who calls what and when."""
+
+    async def open(self) -> None:
+        """Connect. Raises DriverError."""
+
+    def readings(self) -> AsyncIterator[Reading]:
+        """Yield what arrives, until the link is lost; then raise DriverError."""
+
+    async def close(self) -> None:
+        """Release everything; never raises."""
+
+    def problems(self) -> Mapping[str, str]:
+        """Signals that cannot be read now, each with its reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverType:
+    """A driver as an entry point of the group ``linegate.drivers`` names it.
+
+    Importing the module that holds it must be cheap: heavy protocol libraries are imported by ``build``.
+
+    Attributes:
+        name: the word in the configuration's ``driver:``.
+        settings: a frozen dataclass; its ``driver`` field is ``Literal[name]``, its ``signals`` a mapping of name to a
+            settings object that may have ``telemetry: bool``.
+        build: makes the driver object; no I/O.
+        describe: one line per signal for ``linegate check`` (a Modbus signal shows its PDU address).
+        simulated: True where these settings read a simulation instead of a machine; every status shows it.
+    """
+
+    name: str
+    settings: type[Any]
+    build: Callable[[Any, DriverContext], Driver]
+    describe: Callable[[Any], Sequence[str]]
+    simulated: Callable[[Any], bool] = lambda _settings: False

@@ -1,0 +1,314 @@
+"""The central types: what enters the core, what leaves it, and what the ERP hears.
+
+Times are integer nanoseconds UTC on the gateway's steady clock (it never steps back, see ``gateway/clock.py``).
+Counts are integers; quantities that an ERP names are ``Decimal``. Nothing here is ever a float.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Status(enum.IntEnum):
+    """Quality of a sampled value (severity bits of an OPC UA StatusCode, OPC 10000-4 7.38)."""
+
+    GOOD = 0
+    UNCERTAIN = 1
+    BAD = 2
+
+
+#: What a driver may deliver as the value of a signal. Integers are exact at any width.
+Scalar = bool | int | float | str | None
+
+
+class DataValue(NamedTuple):
+    """One sampled value of one signal (OPC UA DataValue).
+
+    ``signal`` is ``source.name``. ``source_time_ns`` is the device's or kernel's stamp, None where it has none.
+    ``value`` is None where ``status`` is BAD.
+    """
+
+    signal: str
+    value: Scalar
+    status: Status
+    source_time_ns: int | None
+    received_time_ns: int
+
+
+class TimePassed(NamedTuple):
+    """The only way time enters the core."""
+
+    at_ns: int
+
+
+class JobOrderState(enum.StrEnum):
+    """States of an operation on the shop floor (the ERP's words are maps onto these)."""
+
+    PLANNED = "PLANNED"
+    RELEASED = "RELEASED"
+    DISPATCHED = "DISPATCHED"
+    SETUP = "SETUP"
+    IN_PROGRESS = "IN_PROGRESS"
+    INTERRUPTED = "INTERRUPTED"
+    ON_HOLD = "ON_HOLD"
+    COMPLETED = "COMPLETED"
+    CLOSED = "CLOSED"
+    CANCELLED = "CANCELLED"
+    SPLIT = "SPLIT"
+    MERGED = "MERGED"
+
+
+class MachineState(enum.StrEnum):
+    """What a machine is doing, one value at a time (ISO 22400 time model; PackML and others are maps onto it)."""
+
+    PRODUCING = "PRODUCING"
+    MICRO_STOP = "MICRO_STOP"
+    STOPPED = "STOPPED"
+    BLOCKED = "BLOCKED"
+    STARVED = "STARVED"
+    SETUP = "SETUP"
+    CLEANING = "CLEANING"
+    MAINTENANCE = "MAINTENANCE"
+    PLANNED_STOP = "PLANNED_STOP"
+    IDLE_NO_ORDER = "IDLE_NO_ORDER"
+    NOT_SCHEDULED = "NOT_SCHEDULED"
+    OFF = "OFF"
+    UNKNOWN = "UNKNOWN"
+
+
+class Role(enum.StrEnum):
+    """What a counted piece is."""
+
+    GOOD = "good"
+    SCRAP = "scrap"
+    REWORK = "rework"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One operation of a production order (ISA-95 segment), performed at one work center.
+
+    ``quantity`` in ``ProductionOrder.uom``; ``std_cycle_ns`` is the planned run time of one piece, None if unknown.
+    """
+
+    operation: str
+    work_center: str
+    quantity: Decimal
+    std_cycle_ns: int | None = None
+    sequence: str = "0"
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductionOrder:
+    """An order as the ERP released it: an immutable image of one revision.
+
+    ``echo`` is carried opaquely and returned with every confirmation (sales order, cost center ...).
+    """
+
+    order: str
+    revision: int
+    product: str
+    product_revision: str = ""
+    uom: str = "PC"
+    quantity: Decimal
+    operations: tuple[Operation, ...]
+    sequence_no: int = 0
+    priority: int = 0
+    planned_start_ns: int | None = None
+    planned_end_ns: int | None = None
+    cancelled: bool = False
+    echo: Mapping[str, str] = field(default_factory=dict)
+
+
+class JobOrder(NamedTuple):
+    """An operation dispatched to one work unit (ISA-95 job order).
+
+    ``source`` names the connector it came from: its confirmations go back there.
+    """
+
+    order: str
+    operation: str
+    sequence: str
+    revision: int
+    work_center: str
+    product: str
+    product_revision: str
+    uom: str
+    quantity: Decimal
+    sequence_no: int
+    std_cycle_ns: int | None
+    planned_start_ns: int | None
+    planned_end_ns: int | None
+    cancelled: bool
+    source: str
+    echo: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Order and operation: the lane of its confirmations."""
+        return (self.order, self.operation)
+
+
+class JobRecord(NamedTuple):
+    """What the gateway must remember of a job order for ever: its last number, totals and state.
+
+    ``seq`` is the number of its last confirmation (0: none yet); ``last_hash`` chains the confirmations.
+    """
+
+    job: JobOrder
+    state: JobOrderState
+    seq: int
+    good: int
+    scrap: int
+    rework: int
+    last_hash: str
+
+
+class OrderReceived(NamedTuple):
+    """An ERP's image of a job order, with what the gateway already remembers of it (None: never seen)."""
+
+    at_ns: int
+    job: JobOrder
+    known: JobRecord | None
+
+
+class OperatorVerb(enum.StrEnum):
+    """What a person may tell a work unit (OPC 10031-4 command vocabulary)."""
+
+    START = "start"
+    INTERRUPT = "interrupt"
+    FINISH = "finish"
+
+
+class OperatorEntry(NamedTuple):
+    """A person's decision about a job order. ``operation`` may be empty where the order has only one here."""
+
+    at_ns: int
+    verb: OperatorVerb
+    order: str
+    operation: str
+    who: str
+
+
+Input = DataValue | TimePassed | OrderReceived | OperatorEntry
+
+
+class CountEvent(NamedTuple):
+    """What one counter or pulse input moved by: never negative.
+
+    ``delta`` in counts; ``flag`` says how it was decided (OK, ROLLOVER, RESET ...); ``review`` counts are set aside for
+    a person; ``max_lost`` bounds what nobody can know in ``[t_from_ns, t_to_ns]``. ``estimated``: more than one count
+    fell between two samples, so single cycle times are unknown.
+    """
+
+    signal: str
+    delta: int
+    t_from_ns: int
+    t_to_ns: int
+    flag: str
+    estimated: bool = False
+    review: int = 0
+    max_lost: int = 0
+
+
+class PiecesProduced(NamedTuple):
+    """Pieces booked to a job order, or to the unallocated bucket where ``order`` is None."""
+
+    at_ns: int
+    signal: str
+    role: Role
+    pieces: int
+    order: str | None
+    operation: str | None
+    t_from_ns: int
+    estimated: bool
+
+
+class UnknownInterval(NamedTuple):
+    """Pieces that may have been made and that nobody can know: named, dated and bounded.
+
+    ``max_pieces`` is an upper bound; None where no rate limit is configured to derive one.
+    """
+
+    signal: str
+    role: Role
+    t_from_ns: int
+    t_to_ns: int
+    max_pieces: int | None
+    flag: str
+    order: str | None
+    operation: str | None
+
+
+class StateChanged(NamedTuple):
+    """The machine's state from ``at_ns`` on."""
+
+    at_ns: int
+    state: MachineState
+    previous: MachineState
+    reason: str
+
+
+class JobChanged(NamedTuple):
+    """A job order's state or numbers changed; the record replaces the remembered one."""
+
+    at_ns: int
+    record: JobRecord
+    previous: JobOrderState | None
+    trigger: str
+
+
+class Notice(NamedTuple):
+    """Something a person should see: a code of the domain, and the facts as name and value."""
+
+    at_ns: int
+    code: str
+    detail: tuple[tuple[str, str], ...] = ()
+
+
+class ConfirmationKind(enum.StrEnum):
+    """Partial while the operation goes on, final once."""
+
+    PARTIAL = "partial"
+    FINAL = "final"
+
+
+class Confirmation(NamedTuple):
+    """The claim on the ERP: what was made for a job order since its last confirmation (ISA-95 job response).
+
+    ``key`` is ``{plant}/{epoch}/{order}/{operation}/{seq}``, ``message_id`` its UUIDv5; both never change. Quantities
+    are deltas; ``total_*`` are cumulated. ``digest`` is the SHA-256 of the canonical content, chained by
+    ``previous_digest``.
+    """
+
+    key: str
+    message_id: str
+    kind: ConfirmationKind
+    trigger: str
+    job: JobOrder
+    seq: int
+    period_from_ns: int
+    period_to_ns: int
+    good: int
+    scrap: int
+    rework: int
+    total_good: int
+    total_scrap: int
+    total_rework: int
+    cycles: int
+    estimated_pieces: int
+    flags: tuple[str, ...]
+    last_event_ns: int | None
+    created_ns: int
+    previous_digest: str
+    digest: str
+
+
+Output = CountEvent | PiecesProduced | UnknownInterval | StateChanged | JobChanged | Notice | Confirmation
