@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, Self
 
 NS_PER_UNIT: Final = {
     "us": 1_000,
@@ -32,7 +32,7 @@ class Duration(int):
 
     __slots__ = ()
 
-    def __new__(cls, value: int | str) -> Duration:
+    def __new__(cls, value: int | str) -> Self:
         """Parse text with a unit, or take nanoseconds."""
         return super().__new__(cls, _parse(value) if isinstance(value, str) else value)
 

@@ -205,7 +205,8 @@ class CountEvent(NamedTuple):
 
     ``delta`` in counts; ``flag`` says how it was decided (OK, ROLLOVER, RESET ...); ``review`` counts are set aside for
     a person; ``max_lost`` bounds what nobody can know in ``[t_from_ns, t_to_ns]``. ``estimated``: more than one count
-    fell between two samples, so single cycle times are unknown.
+    fell between two samples, so single cycle times are unknown. ``cycle_ns`` is the time of one single cycle, where it
+    was measured.
     """
 
     signal: str
@@ -216,6 +217,7 @@ class CountEvent(NamedTuple):
     estimated: bool = False
     review: int = 0
     max_lost: int = 0
+    cycle_ns: int | None = None
 
 
 class PiecesProduced(NamedTuple):

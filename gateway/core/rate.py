@@ -47,7 +47,11 @@ class Rate(NamedTuple):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^\d+(\.\d+)?\s*/\s*(us|ms|s|min|h|d)$", "examples": list(EXAMPLES)}
+        return {
+            "type": "string",
+            "pattern": r"^\d+(\.\d+)?\s*/\s*(us|ms|s|min|h|d)$",
+            "examples": list(EXAMPLES),
+        }
 
     @classmethod
     def _validate(cls, value: object) -> Rate:

@@ -22,7 +22,7 @@ COUNTERS_PER_WORK_UNIT_MAX: Final = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CounterRule:
-    """A free-running counter in the PLC: survives restarts of the gateway, roll-over and resets (domain rule 2.2).
+    """A free-running counter in the PLC: survives restarts of the gateway, roll-over and resets.
 
     Attributes:
         mode: ``counter``.
@@ -70,8 +70,9 @@ class CounterRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PulseRule:
-    """Edges of a digital signal, counted as they come (domain rule 2.1). Edges while the gateway is down are lost:
-    they are declared as unknown, with their interval and bound.
+    """Edges of a digital signal, counted as they come.
+
+    Edges while the gateway is down are lost: they are declared as unknown, with their interval and bound.
 
     Attributes:
         mode: ``pulse``.
@@ -166,7 +167,7 @@ class ConfirmRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateRule:
-    """How the machine's state is derived (domain rules 3.1 and 3.2).
+    """How the machine's state is derived.
 
     Attributes:
         signal: ``source.name`` of an explicit state; none: the time since the last cycle decides.

@@ -1,0 +1,73 @@
+"""When a confirmation is made, its number and its key.
+
+A confirmation carries the delta since the last one of its operation. Numbers are gapless per order and operation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.core.document import digest_of, key_of, message_id_of
+from gateway.core.model import Confirmation, ConfirmationKind, JobOrderState
+
+if TYPE_CHECKING:
+    from gateway.core.document import Identity
+    from gateway.core.orders.job_run import JobRun
+    from gateway.core.rules import ConfirmRule
+
+
+def due_by_pieces(rule: ConfirmRule, run: JobRun) -> bool:
+    """The piece that fills the hundred confirms all that is open; the hundred is not cut out of it."""
+    return rule.every_pieces is not None and run.open_pieces >= rule.every_pieces
+
+
+def deadline(rule: ConfirmRule, run: JobRun) -> int | None:
+    """When the timer confirms; nothing open, nothing due."""
+    if rule.every is None or run.open_pieces == 0 or run.state is not JobOrderState.IN_PROGRESS:
+        return None
+    return run.confirmed_ns + rule.every
+
+
+def confirm(
+    identity: Identity, run: JobRun, at_ns: int, kind: ConfirmationKind, trigger: str
+) -> tuple[JobRun, Confirmation]:
+    """Close the open quantities into the next confirmation of this operation."""
+    seq = run.seq + 1
+    key = key_of(identity, run.job, seq)
+    draft = Confirmation(
+        key=key,
+        message_id=message_id_of(key),
+        kind=kind,
+        trigger=trigger,
+        job=run.job,
+        seq=seq,
+        period_from_ns=run.open_from_ns,
+        period_to_ns=at_ns,
+        good=run.open_good,
+        scrap=run.open_scrap,
+        rework=run.open_rework,
+        total_good=run.good,
+        total_scrap=run.scrap,
+        total_rework=run.rework,
+        cycles=run.open_cycles,
+        estimated_pieces=run.open_estimated,
+        flags=run.open_flags,
+        last_event_ns=run.last_event_ns,
+        created_ns=at_ns,
+        previous_digest=run.last_hash,
+        digest="",
+    )
+    confirmation = draft._replace(digest=digest_of(identity, draft))
+    closed = run._replace(
+        open_good=0,
+        open_scrap=0,
+        open_rework=0,
+        open_cycles=0,
+        open_estimated=0,
+        open_flags=(),
+        open_from_ns=at_ns,
+        confirmed_ns=at_ns,
+        seq=seq,
+        last_hash=confirmation.digest,
+    )
+    return closed, confirmation

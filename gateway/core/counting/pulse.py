@@ -1,0 +1,158 @@
+"""Counting mode ``pulse``: edges of a digital signal, debounced by their own time stamps.
+
+Edges that fell while nobody looked are not guessed: the interval is declared with an upper bound. Knows no pieces and
+no orders.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gateway.core.model import CountEvent, Status
+
+if TYPE_CHECKING:
+    from gateway.core.model import Scalar
+    from gateway.core.rules import PulseRule
+
+# An edge is dated where it happened and arrives a little later. A timer that believed a level the very moment its
+# debounce time is over would overtake the bounce that is still on its way.
+SETTLE_GRACE_NS: Final = 20_000_000
+IDEAL_CYCLE_MARGIN: Final = (3, 2)  # without a minimum cycle time, so many times the ideal rate is possible
+SLACK_PULSES: Final = 2
+
+
+class PulseState(NamedTuple):
+    """Everything a pulse input must remember.
+
+    ``level`` None: not known (start, link lost). ``seen_ns``: up to here nothing was missed. ``candidate_ns``: since
+    when the opposite level is seen, 0 for none.
+    """
+
+    level: bool | None = None
+    candidate_ns: int = 0
+    counted_ns: int = 0
+    seen_ns: int = 0
+    level_since_ns: int = 0
+    cycle_valid: bool = False
+    stuck_told: bool = False
+    glitches: int = 0
+    rejected_short: int = 0
+
+
+class PulseDetector:
+    """The rule of one pulse input, prepared.
+
+    Args:
+        rule: the settings.
+        ideal_cycle_ns: ideal time between two pulses; bounds what may have been lost where no minimum is set.
+    """
+
+    def __init__(self, rule: PulseRule, ideal_cycle_ns: int | None) -> None:
+        self._rule = rule
+        self._debounce = int(rule.debounce)
+        self._min_cycle = int(rule.min_cycle)
+        self._ideal = ideal_cycle_ns
+        self._wanted = {"rising": (True,), "falling": (False,), "both": (True, False)}[rule.edge]
+
+    def initial(self) -> PulseState:
+        """Level unknown: the level found first is no edge."""
+        return PulseState()
+
+    def restored(self, state: PulseState) -> PulseState:
+        """After a restart the level must be read again; what fell meanwhile is declared when it is."""
+        return self._blind(state)
+
+    def deadline(self, state: PulseState) -> int | None:
+        """When to look again although nothing arrives."""
+        due = []
+        if state.candidate_ns:
+            due.append(state.candidate_ns + self._debounce + SETTLE_GRACE_NS)
+        if self._rule.stuck_after is not None and state.level is not None and not state.stuck_told:
+            due.append(state.level_since_ns + self._rule.stuck_after)
+        return min(due, default=None)
+
+    def on_time(self, state: PulseState, now_ns: int) -> tuple[PulseState, tuple[CountEvent, ...]]:
+        """Time has come: a level that held is believed, a level that holds too long is reported."""
+        events: tuple[CountEvent, ...] = ()
+        if state.candidate_ns and now_ns >= state.candidate_ns + self._debounce + SETTLE_GRACE_NS:
+            state, events = self._accept(state)
+        stuck_after = self._rule.stuck_after
+        if stuck_after is None or state.level is None or state.stuck_told:
+            return state, events
+        if now_ns < state.level_since_ns + stuck_after:
+            return state, events
+        event = CountEvent(self._rule.signal, 0, state.level_since_ns, now_ns, "STUCK_SIGNAL")
+        return state._replace(stuck_told=True), (*events, event)
+
+    def on_value(
+        self, state: PulseState, t_ns: int, value: Scalar, status: Status
+    ) -> tuple[PulseState, tuple[CountEvent, ...]]:
+        """One level, dated ``t_ns`` by the kernel or the device."""
+        if status is not Status.GOOD or not isinstance(value, (bool, int)):
+            return self._blind(state), ()
+        raw = bool(value)
+        if state.level is None:
+            return self._first_level(state, t_ns, raw=raw)
+        events: tuple[CountEvent, ...] = ()
+        if state.candidate_ns and t_ns - state.candidate_ns >= self._debounce:
+            state, events = self._accept(state)
+        seen = max(t_ns, state.seen_ns)
+        if raw == state.level:
+            if state.candidate_ns:
+                return state._replace(candidate_ns=0, glitches=state.glitches + 1, seen_ns=seen), events
+            return state._replace(seen_ns=seen), events
+        if not state.candidate_ns:
+            state = state._replace(candidate_ns=t_ns)
+            if not self._debounce:
+                state, more = self._accept(state)
+                events += more
+        return state._replace(seen_ns=seen), events
+
+    def _accept(self, state: PulseState) -> tuple[PulseState, tuple[CountEvent, ...]]:
+        """The candidate level held: it is the level, and its beginning is the edge."""
+        edge_ns, level = state.candidate_ns, not state.level
+        state = state._replace(level=level, candidate_ns=0, level_since_ns=edge_ns, stuck_told=False)
+        if level not in self._wanted:
+            return state, ()
+        since = edge_ns - state.counted_ns
+        if state.counted_ns and since < self._min_cycle:
+            # Measured from the last *counted* edge: a rocking part must not postpone the next real one for ever.
+            return state._replace(rejected_short=state.rejected_short + 1), ()
+        longest = self._rule.max_cycle
+        single = state.counted_ns and state.cycle_valid and (longest is None or since <= longest)
+        event = CountEvent(
+            self._rule.signal,
+            1,
+            state.counted_ns or edge_ns,
+            edge_ns,
+            "OK",
+            cycle_ns=since if single else None,
+        )
+        return state._replace(counted_ns=edge_ns, cycle_valid=True), (event,)
+
+    def _first_level(self, state: PulseState, t_ns: int, raw: bool) -> tuple[PulseState, tuple[CountEvent, ...]]:
+        found = state._replace(level=raw, candidate_ns=0, level_since_ns=t_ns, seen_ns=t_ns, stuck_told=False)
+        if not state.seen_ns:
+            return found, (CountEvent(self._rule.signal, 0, t_ns, t_ns, "BASELINE"),)
+        lost = CountEvent(
+            self._rule.signal,
+            0,
+            state.seen_ns,
+            t_ns,
+            "PULSES_POSSIBLY_LOST",
+            max_lost=self._bound(max(t_ns - state.seen_ns, 0)),
+        )
+        return found, (lost,)
+
+    def _blind(self, state: PulseState) -> PulseState:
+        # A level that was still settling may have been an edge: the unknown interval begins with it.
+        seen = min(state.seen_ns, state.candidate_ns - 1) if state.candidate_ns else state.seen_ns
+        return state._replace(level=None, candidate_ns=0, seen_ns=seen, cycle_valid=False)
+
+    def _bound(self, gap_ns: int) -> int:
+        """Upper bound of the pulses in a gap: -1 where no rule gives one."""
+        if self._min_cycle:
+            return gap_ns // self._min_cycle + 1
+        if self._ideal:
+            return IDEAL_CYCLE_MARGIN[0] * gap_ns // (IDEAL_CYCLE_MARGIN[1] * self._ideal) + SLACK_PULSES
+        return -1

@@ -1,0 +1,134 @@
+"""The canonical confirmation document: every field that an ERP may want, in one fixed order, as JSON.
+
+One confirmation, one byte string, for ever: quantities are decimal strings (a JSON number is read as a double by half
+of the world), times are UTC. A field whose source does not exist yet in this gateway is null, never guessed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID, uuid5
+
+if TYPE_CHECKING:
+    from gateway.core.model import Confirmation, JobOrder
+
+SCHEMA_VERSION: Final = 1
+#: Namespace of the message ids (UUIDv5): fixed for all installations, or the same key would get two ids.
+NAMESPACE: Final = UUID("6f1d1e0c-5a3b-5c8e-9d42-1b7f0a6c2e11")
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who confirms: fixed for the life of a work unit object.
+
+    Attributes:
+        plant: the plant's name, first part of every key.
+        epoch: random name of the database; a new database never repeats an old key.
+        gateway_id: name of this gateway.
+        line: name of the line.
+        machine: name of the work unit.
+        work_center: the ERP's name of it.
+    """
+
+    plant: str
+    epoch: str
+    gateway_id: str
+    line: str
+    machine: str
+    work_center: str
+
+
+def key_of(identity: Identity, job: JobOrder, seq: int) -> str:
+    """The idempotency key ``{plant}/{epoch}/{order}/{operation}/{seq}``."""
+    return f"{identity.plant}/{identity.epoch}/{job.order}/{job.operation}/{seq}"
+
+
+def message_id_of(key: str) -> str:
+    """UUIDv5 of the key."""
+    return str(uuid5(NAMESPACE, key))
+
+
+def utc(time_ns: int | None) -> str | None:
+    """ISO 8601 UTC with milliseconds."""
+    if time_ns is None:
+        return None
+    moment = _EPOCH + dt.timedelta(microseconds=time_ns // 1000)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def digest_of(identity: Identity, confirmation: Confirmation) -> str:
+    """SHA-256 over the document without its own digest: it covers the previous one, so the chain is tamper-evident."""
+    document = fields(identity, confirmation)
+    document.pop("hash")
+    return hashlib.sha256(encode(document)).hexdigest()
+
+
+def encode(document: dict[str, Any]) -> bytes:
+    """The one byte form of a document."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
+    """The document as a mapping, in its fixed order."""
+    job = confirmation.job
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "confirmation_id": confirmation.message_id,
+        "idempotency_key": confirmation.key,
+        "gateway_id": identity.gateway_id,
+        "plant": identity.plant,
+        "line": identity.line,
+        "work_center": identity.work_center,
+        "machine": identity.machine,
+        "order_id": job.order,
+        "order_revision": job.revision,
+        "operation": job.operation,
+        "sequence": job.sequence,
+        "seq": confirmation.seq,
+        "type": confirmation.kind.value,
+        "reverses": None,
+        "origin": "auto",
+        "trigger": confirmation.trigger,
+        "period": {"from": utc(confirmation.period_from_ns), "to": utc(confirmation.period_to_ns)},
+        "qty": _quantities(confirmation.good, confirmation.scrap, confirmation.rework),
+        "qty_cumulative": _quantities(confirmation.total_good, confirmation.total_scrap, confirmation.total_rework),
+        "uom": job.uom,
+        "product": {"id": job.product, "revision": job.product_revision},
+        "times": {
+            "machine_setup_min": None,
+            "labour_setup_min": None,
+            "machine_min": None,
+            "labour_min": None,
+        },
+        "machine_states": None,
+        "components": [],
+        "lots": [],
+        "serials": [],
+        "operators": [],
+        "shift": None,
+        "production_day": None,
+        "tool": None,
+        "cycles": confirmation.cycles,
+        "estimated": {
+            "any": confirmation.estimated_pieces > 0,
+            "pieces": str(confirmation.estimated_pieces),
+        },
+        "coverage": None,
+        "data_quality_flags": list(confirmation.flags),
+        "event_time_last": utc(confirmation.last_event_ns),
+        "created_at": utc(confirmation.created_ns),
+        "echo": dict(job.echo),
+        "audit_ref": None,
+        "prev_hash": confirmation.previous_digest,
+        "hash": confirmation.digest,
+    }
+
+
+def _quantities(good: int, scrap: int, rework: int) -> dict[str, Any]:
+    reasons = [{"reason": None, "qty": str(scrap)}] if scrap else []
+    return {"good": str(good), "scrap": reasons, "rework": str(rework), "test": "0", "hold": "0"}

@@ -1,0 +1,100 @@
+"""A job order on a work unit with its numbers: what was made in total, and what is not confirmed yet.
+
+Arithmetic only: it decides neither when to confirm nor which order runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gateway.core.model import JobOrder, JobOrderState, JobRecord, Role
+
+if TYPE_CHECKING:
+    from gateway.core.model import CountEvent
+
+FLAGS_MAX: Final = 16
+
+#: States in which a job order is held in the work unit's queue.
+OPEN_STATES: Final = frozenset({JobOrderState.DISPATCHED, JobOrderState.IN_PROGRESS, JobOrderState.INTERRUPTED})
+
+
+class JobRun(NamedTuple):
+    """One open job order. ``open_*`` is made but not confirmed; ``good``, ``scrap``, ``rework`` are totals.
+
+    ``waits_for_person``: interrupted by a person, so it does not start again by itself. ``confirmed_ns`` is when the
+    last confirmation was made (or the run began): the confirmation timer counts from there.
+    """
+
+    job: JobOrder
+    state: JobOrderState = JobOrderState.DISPATCHED
+    good: int = 0
+    scrap: int = 0
+    rework: int = 0
+    open_good: int = 0
+    open_scrap: int = 0
+    open_rework: int = 0
+    open_cycles: int = 0
+    open_estimated: int = 0
+    open_flags: tuple[str, ...] = ()
+    open_from_ns: int = 0
+    last_event_ns: int | None = None
+    confirmed_ns: int = 0
+    seq: int = 0
+    last_hash: str = ""
+    waits_for_person: bool = False
+
+    @property
+    def open_pieces(self) -> int:
+        """Pieces made and not confirmed, of every role."""
+        return self.open_good + self.open_scrap + self.open_rework
+
+    def record(self) -> JobRecord:
+        """What must be remembered for ever."""
+        return JobRecord(self.job, self.state, self.seq, self.good, self.scrap, self.rework, self.last_hash)
+
+
+def from_record(record: JobRecord, job: JobOrder) -> JobRun:
+    """A job order that comes back keeps its numbers: its next confirmation continues the sequence."""
+    return JobRun(
+        job,
+        good=record.good,
+        scrap=record.scrap,
+        rework=record.rework,
+        seq=record.seq,
+        last_hash=record.last_hash,
+    )
+
+
+def room(run: JobRun, role: Role, target_counts: str) -> int | None:
+    """How many more pieces of this role the order takes before it is complete; None: as many as come."""
+    counts = role is Role.GOOD or (role is Role.SCRAP and target_counts == "good_plus_scrap")
+    if not counts:
+        return None
+    made = run.good + (run.scrap if target_counts == "good_plus_scrap" else 0)
+    # A quantity of 10.5 is reached by the 11th piece.
+    target = -(-run.job.quantity // 1)
+    return max(int(target) - made, 0)
+
+
+def is_full(run: JobRun, target_counts: str) -> bool:
+    """True once the target quantity is reached."""
+    return room(run, Role.GOOD, target_counts) == 0
+
+
+def book(run: JobRun, role: Role, pieces: int, event: CountEvent, *, cycles: int) -> JobRun:
+    """Pieces of one role, from one count event."""
+    if role is Role.GOOD:
+        run = run._replace(good=run.good + pieces, open_good=run.open_good + pieces)
+    elif role is Role.SCRAP:
+        run = run._replace(scrap=run.scrap + pieces, open_scrap=run.open_scrap + pieces)
+    else:
+        run = run._replace(rework=run.rework + pieces, open_rework=run.open_rework + pieces)
+    flags = run.open_flags
+    if event.flag != "OK" and event.flag not in flags and len(flags) < FLAGS_MAX:
+        flags = (*flags, event.flag)
+    return run._replace(
+        open_cycles=run.open_cycles + cycles,
+        open_estimated=run.open_estimated + (pieces if event.estimated else 0),
+        open_flags=flags,
+        last_event_ns=event.t_to_ns,
+    )

@@ -1,0 +1,136 @@
+"""The state of a work unit as JSON data with a version, and back.
+
+The detectors are stored with the signal they belong to: a configuration with other counters finds its baselines again,
+new ones start afresh, removed ones are reported by their absence.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.core.counting.counter import CounterState, OldTrack, Pending
+from gateway.core.counting.pulse import PulseState
+from gateway.core.model import JobOrder, JobOrderState, MachineState, Role, UnknownInterval
+from gateway.core.orders.job_run import JobRun
+from gateway.core.state.machine_state import MachineTrack
+from gateway.core.unit_state import State, Tally
+
+if TYPE_CHECKING:
+    from gateway.core.rules import CountingRule
+    from gateway.core.unit_state import DetectorState
+    from gateway.core.work_unit import WorkUnit
+
+VERSION: Final = 1
+
+
+class SnapshotError(Exception):
+    """A stored state cannot be read: which field, and what to do."""
+
+
+def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
+    """The state as JSON data."""
+    rules = unit.rules.counters
+    evidence_names = tuple(unit.evidence_signals)
+    return {
+        "v": VERSION,
+        "at_ns": state.at_ns,
+        "detectors": {
+            rule.signal: {"mode": rule.mode, "state": _plain(kept)}
+            for rule, kept in zip(rules, state.detectors, strict=True)
+        },
+        "track": {**state.track._asdict(), "lost": sorted(state.track.lost)},
+        "evidence": dict(zip(evidence_names, state.evidence, strict=True)),
+        "running": None if state.running is None else encode_run(state.running),
+        "queue": [encode_run(run) for run in state.queue],
+        "job_tag": state.job_tag,
+        "counted": list(state.counted),
+        "unallocated": list(state.unallocated),
+        "unallocated_since_ns": state.unallocated_since_ns,
+        "review": state.review,
+        "unknown": [interval._asdict() for interval in state.unknown],
+        "unknown_older": list(state.unknown_older),
+        "last_piece_ns": state.last_piece_ns,
+        "journal_seq": state.journal_seq,
+    }
+
+
+def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
+    """The state from JSON data, ready to go on after a restart. Raises SnapshotError."""
+    if data.get("v") != VERSION:
+        raise SnapshotError(f"state version {data.get('v')!r} of {unit.identity.machine}; this program knows {VERSION}")
+    try:
+        fresh = unit.initial(data["at_ns"])
+        detectors = tuple(
+            _detector_state(rule, data["detectors"].get(rule.signal), initial)
+            for rule, initial in zip(unit.rules.counters, fresh.detectors, strict=True)
+        )
+        track = MachineTrack(**data["track"])
+        track = track._replace(state=MachineState(track.state), lost=frozenset(track.lost))
+        state = State(
+            at_ns=data["at_ns"],
+            detectors=detectors,
+            track=track,
+            evidence=tuple(data["evidence"].get(name) for name in unit.evidence_signals),
+            running=None if data["running"] is None else decode_run(data["running"]),
+            queue=tuple(decode_run(run) for run in data["queue"]),
+            job_tag=data["job_tag"],
+            counted=Tally(*data["counted"]),
+            unallocated=Tally(*data["unallocated"]),
+            unallocated_since_ns=data["unallocated_since_ns"],
+            review=data["review"],
+            unknown=tuple(
+                UnknownInterval(**interval)._replace(role=Role(interval["role"])) for interval in data["unknown"]
+            ),
+            unknown_older=(data["unknown_older"][0], data["unknown_older"][1]),
+            last_piece_ns=data["last_piece_ns"],
+            journal_seq=data["journal_seq"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise SnapshotError(f"the stored state of {unit.identity.machine} cannot be read: {error!r}") from error
+    return unit.restored(state)
+
+
+def encode_run(run: JobRun) -> dict[str, Any]:
+    """A job order with its numbers as JSON data."""
+    return {**run._asdict(), "job": encode_job(run.job)}
+
+
+def decode_run(data: dict[str, Any]) -> JobRun:
+    """A job order with its numbers from JSON data."""
+    run = JobRun(**{**data, "job": decode_job(data["job"])})
+    return run._replace(state=JobOrderState(run.state), open_flags=tuple(run.open_flags))
+
+
+def encode_job(job: JobOrder) -> dict[str, Any]:
+    """A job order as JSON data; its quantity as a decimal string."""
+    return {**job._asdict(), "quantity": str(job.quantity), "echo": dict(job.echo)}
+
+
+def decode_job(data: dict[str, Any]) -> JobOrder:
+    """A job order from JSON data."""
+    return JobOrder(**{**data, "quantity": Decimal(data["quantity"]), "echo": tuple(data["echo"].items())})
+
+
+def _plain(kept: DetectorState) -> dict[str, Any]:
+    data = kept._asdict()
+    if isinstance(kept, CounterState):
+        data["pending"] = None if kept.pending is None else list(kept.pending)
+        data["old"] = None if kept.old is None else list(kept.old)
+    return data
+
+
+def _detector_state(rule: CountingRule, stored: dict[str, Any] | None, initial: DetectorState) -> DetectorState:
+    if stored is None or stored["mode"] != rule.mode:
+        return initial
+    data = stored["state"]
+    if rule.mode == "counter":
+        pending, old = data["pending"], data["old"]
+        return CounterState(
+            **{
+                **data,
+                "pending": None if pending is None else Pending(*pending),
+                "old": None if old is None else OldTrack(*old),
+            }
+        )
+    return PulseState(**data)

@@ -1,0 +1,76 @@
+"""The state of one work unit: everything that must survive a power cut, and nothing that can be derived."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gateway.core.counting.counter import CounterState
+from gateway.core.counting.pulse import PulseState
+from gateway.core.model import Role, UnknownInterval
+from gateway.core.orders.job_run import JobRun
+from gateway.core.state.machine_state import MachineTrack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+UNKNOWN_INTERVALS_MAX: Final = 200  # older ones are summed up; each stays in the journal
+
+ROLES: Final = (Role.GOOD, Role.SCRAP, Role.REWORK)
+ROLE_INDEX: Final = {role: index for index, role in enumerate(ROLES)}
+
+DetectorState = CounterState | PulseState
+
+
+class Tally(NamedTuple):
+    """Pieces by role."""
+
+    good: int = 0
+    scrap: int = 0
+    rework: int = 0
+
+    def plus(self, role: Role, pieces: int) -> Tally:
+        """One role more."""
+        if role is Role.GOOD:
+            return Tally(self.good + pieces, self.scrap, self.rework)
+        if role is Role.SCRAP:
+            return Tally(self.good, self.scrap + pieces, self.rework)
+        return Tally(self.good, self.scrap, self.rework + pieces)
+
+
+class State(NamedTuple):
+    """One work unit.
+
+    ``counted`` is every piece ever booked, ``unallocated`` those without an order, ``review`` pieces set aside for a
+    person. ``journal_seq`` is the number of the last output. ``running`` is never also in ``queue``.
+    """
+
+    at_ns: int
+    detectors: tuple[DetectorState, ...]
+    track: MachineTrack
+    evidence: tuple[str | None, ...] = ()
+    running: JobRun | None = None
+    queue: tuple[JobRun, ...] = ()
+    job_tag: str | None = None
+    counted: Tally = Tally()
+    unallocated: Tally = Tally()
+    unallocated_since_ns: int | None = None
+    review: int = 0
+    unknown: tuple[UnknownInterval, ...] = ()
+    unknown_older: tuple[int, int] = (0, 0)
+    last_piece_ns: int | None = None
+    journal_seq: int = 0
+
+    def open_runs(self) -> Iterator[JobRun]:
+        """The running job order first, then the queue."""
+        if self.running is not None:
+            yield self.running
+        yield from self.queue
+
+
+def remember_unknown(state: State, interval: UnknownInterval) -> State:
+    """Keep an interval of unknown pieces; the oldest are summed up beyond the limit."""
+    unknown = (*state.unknown, interval)
+    if len(unknown) <= UNKNOWN_INTERVALS_MAX:
+        return state._replace(unknown=unknown)
+    oldest, count, pieces = unknown[0], *state.unknown_older
+    return state._replace(unknown=unknown[1:], unknown_older=(count + 1, pieces + (oldest.max_pieces or 0)))
