@@ -7,12 +7,10 @@ Counts are integers; quantities that an ERP names are ``Decimal``. Nothing here 
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import NamedTuple
 
 
 class Status(enum.IntEnum):

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gateway.core.counting.counter import CounterState
 from gateway.core.counting.pulse import PulseState
 from gateway.core.model import Role, UnknownInterval
-from gateway.core.orders.job_run import JobRun
-from gateway.core.state.machine_state import MachineTrack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from gateway.core.orders.job_run import JobRun
+    from gateway.core.state.machine_state import MachineTrack
 
 UNKNOWN_INTERVALS_MAX: Final = 200  # older ones are summed up; each stays in the journal
 

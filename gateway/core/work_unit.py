@@ -77,8 +77,10 @@ class WorkUnit:
         """The state after a restart: baselines stay, what must be seen anew is unknown."""
         detectors: list[DetectorState] = []
         for detector, kept in zip(self._detectors, state.detectors, strict=True):
-            if (isinstance(detector, CounterDetector) and isinstance(kept, CounterState)) or (isinstance(detector, PulseDetector) and isinstance(kept, PulseState)):
+            if isinstance(detector, PulseDetector) and isinstance(kept, PulseState):
                 detectors.append(detector.restored(kept))
+            else:  # a counter goes on from its persisted baseline: parts made meanwhile are caught up
+                detectors.append(kept)
         return state._replace(detectors=tuple(detectors), track=self._derivation.restored(state.track))
 
     # --- inputs ----------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ class OldTrack(NamedTuple):
 
 
 class CounterState(NamedTuple):
-    """Everything a counter must remember across restarts. ``evidence``: a restart was reported, the next value is it."""
+    """What a counter must remember across restarts. ``evidence``: a restart was reported, the next value follows it."""
 
     t_ns: int = 0
     value: int | None = None
@@ -76,10 +76,6 @@ class CounterDetector:
     def initial(self) -> CounterState:
         """No baseline yet: the first good sample becomes it."""
         return CounterState()
-
-    def restored(self, state: CounterState) -> CounterState:
-        """After a restart the persisted baseline is the previous sample: parts made meanwhile are caught up."""
-        return state
 
     def limit(self, dt_ns: int) -> int | None:
         """The most counts that are plausible in ``dt_ns``; None without a rate limit."""

@@ -130,7 +130,7 @@ class PulseDetector:
         )
         return state._replace(counted_ns=edge_ns, cycle_valid=True), (event,)
 
-    def _first_level(self, state: PulseState, t_ns: int, raw: bool) -> tuple[PulseState, tuple[CountEvent, ...]]:
+    def _first_level(self, state: PulseState, t_ns: int, *, raw: bool) -> tuple[PulseState, tuple[CountEvent, ...]]:
         found = state._replace(level=raw, candidate_ns=0, level_since_ns=t_ns, seen_ns=t_ns, stuck_told=False)
         if not state.seen_ns:
             return found, (CountEvent(self._rule.signal, 0, t_ns, t_ns, "BASELINE"),)
