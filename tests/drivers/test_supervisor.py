@@ -1,0 +1,345 @@
+import asyncio
+import random
+
+import pytest
+from structlog.testing import capture_logs
+
+import drivers.supervisor as supervisor_module
+from drivers.base import DriverError, Reading, TelemetryBlock
+from drivers.supervisor import SourceSupervisor
+from gateway.core.model import DataValue, Status
+
+MS = 1_000_000
+SIGNALS = ("plc.good", "plc.scrap")
+
+
+def value(number, status=Status.GOOD):
+    return Reading(values=(DataValue("plc.good", number, status, None, number),))
+
+
+class ScriptedDriver:
+    """Plays steps: a reading, an exception to raise, or a number of seconds to be silent."""
+
+    def __init__(self, *steps, open_step=None):
+        self.steps = steps
+        self.open_step = open_step
+        self.closed = 0
+        self.bad = {}
+
+    async def open(self):
+        if isinstance(self.open_step, BaseException):
+            raise self.open_step
+        if self.open_step is not None:
+            await asyncio.sleep(self.open_step)
+
+    async def readings(self):
+        for step in self.steps:
+            if isinstance(step, BaseException):
+                raise step
+            if isinstance(step, Reading):
+                yield step
+            else:
+                await asyncio.sleep(step)
+        await asyncio.sleep(3600)
+
+    async def close(self):
+        self.closed += 1
+
+    def problems(self):
+        return self.bad
+
+
+class DeafDriver(ScriptedDriver):
+    """Ignores cancellation, in reading as in closing, until it is released."""
+
+    def __init__(self):
+        super().__init__()
+        self.release = asyncio.Event()
+        self.reading = asyncio.Event()
+
+    async def _hang(self):
+        while not self.release.is_set():
+            try:
+                await self.release.wait()
+            except asyncio.CancelledError:
+                continue
+
+    async def readings(self):
+        yield value(1)
+        self.reading.set()
+        await self._hang()
+        yield value(666)
+
+    async def close(self):
+        self.closed += 1
+        await self._hang()
+
+
+class Bench:
+    """A supervisor with what it delivered and announced."""
+
+    def __init__(self, *drivers, stale_ms=5_000, backoff_max_ms=10, rng=None, deliver=None, then=None, name="plc"):
+        self.drivers = list(drivers)
+        self.made = []
+        self.then = then or (lambda: ScriptedDriver(open_step=DriverError("refused")))
+        self.readings = []
+        self.statuses = []
+        self.clock_ns = 0
+        self.supervisor = SourceSupervisor(
+            name=name,
+            make_driver=self._make,
+            rule_signals=SIGNALS,
+            now_ns=lambda: self.clock_ns,
+            deliver=deliver or self._deliver,
+            stale_after_ns=stale_ms * MS,
+            backoff_max_ns=backoff_max_ms * MS,
+            rng=rng or random.Random(1),
+            on_status=self.statuses.append,
+        )
+
+    def _make(self):
+        driver = self.drivers.pop(0) if self.drivers else self.then()
+        self.made.append(driver)
+        return driver
+
+    async def _deliver(self, reading):
+        self.readings.append(reading)
+
+    @property
+    def bad(self):
+        return [r for r in self.readings if r.values and all(v.status is Status.BAD for v in r.values)]
+
+
+@pytest.fixture
+async def run():
+    tasks = []
+
+    def start(bench):
+        task = asyncio.create_task(bench.supervisor.run())
+        tasks.append(task)
+        return task
+
+    yield start
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_loss_is_told_once_as_bad_for_every_rule_signal(run, until):
+    bench = Bench(ScriptedDriver(value(1), value(2), DriverError("cable pulled")))
+    bench.clock_ns = 77
+    run(bench)
+    await until(lambda: len(bench.made) > 4)
+    assert bench.readings[:2] == [value(1), value(2)]
+    assert bench.readings[2:] == [Reading(values=tuple(DataValue(s, None, Status.BAD, None, 77) for s in SIGNALS))]
+    assert bench.supervisor.status.last_error == "refused"
+    assert any(s.last_error == "cable pulled" for s in bench.statuses)
+
+
+async def test_each_loss_after_good_values_is_told_again(run, until):
+    bench = Bench(then=lambda: ScriptedDriver(value(1), DriverError("flaky")))
+    run(bench)
+    await until(lambda: len(bench.bad) >= 3)
+    kinds = ["bad" if r in bench.bad else "good" for r in bench.readings]
+    assert kinds[:6] == ["good", "bad"] * 3
+    assert bench.supervisor.status.reconnects >= 2
+
+
+async def test_a_source_that_never_connects_delivers_nothing_but_shows(run, until):
+    bench = Bench()
+    assert bench.supervisor.status.state == "connecting"
+    run(bench)
+    await until(lambda: len(bench.made) > 3)
+    assert bench.readings == []
+    assert bench.statuses[0].state == "connecting"
+    waiting = [s for s in bench.statuses if s.next_retry_ns is not None]
+    assert waiting[-1].state == "down"
+    assert waiting[-1].last_error == "refused"
+    assert waiting[-1].last_value_ns is None
+    assert all(driver.closed == 1 for driver in bench.made[:-1])
+
+
+async def test_empty_readings_and_telemetry_alone_need_no_bad(run, until):
+    block = TelemetryBlock(("plc.t",), (1.5,), 42)
+    bench = Bench(ScriptedDriver(Reading(), Reading(blocks=(block,)), DriverError("gone")))
+    run(bench)
+    await until(lambda: len(bench.made) > 1)
+    assert bench.readings == [Reading(), Reading(blocks=(block,))]
+    assert bench.supervisor.status.last_value_ns == 42
+
+
+async def test_silence_is_a_loss_and_signs_of_life_are_not(run, until):
+    quiet = ScriptedDriver(value(1), 0.06, Reading(), 0.06, Reading(), 0.06, Reading())
+    bench = Bench(quiet, stale_ms=100)
+    run(bench)
+    await until(lambda: bench.bad)
+    assert bench.readings[:4] == [value(1), Reading(), Reading(), Reading()]
+    assert quiet.closed == 1
+    assert any("nothing heard for 100 ms" in s.last_error for s in bench.statuses)
+
+
+async def test_time_in_the_receiver_is_not_silence(run, until):
+    gate = asyncio.Event()
+    got = []
+
+    async def slow(reading):
+        got.append(reading)
+        if len(got) == 1:
+            await gate.wait()
+
+    bench = Bench(ScriptedDriver(value(1), value(2)), stale_ms=50, deliver=slow)
+    task = run(bench)
+    done, _ = await asyncio.wait({task}, timeout=0.2)
+    assert not done
+    assert got == [value(1)], "back-pressure holds the driver"
+    assert bench.supervisor.status.state == "up"
+    gate.set()
+    await until(lambda: value(2) in got)
+
+
+async def test_a_failing_receiver_ends_the_supervisor(run):
+    async def fail(reading):
+        raise ZeroDivisionError("defect in the core")
+
+    bench = Bench(ScriptedDriver(value(1)), deliver=fail)
+    with pytest.raises(ZeroDivisionError):
+        await run(bench)
+    assert bench.made[0].closed == 1
+
+
+@pytest.mark.parametrize(
+    ("driver", "words"),
+    [
+        (lambda: ScriptedDriver(value(1), KeyError("oops")), "KeyError"),
+        (lambda: ScriptedDriver(open_step=ValueError("odd")), "ValueError: odd"),
+        (lambda: ScriptedDriver(value(1), asyncio.CancelledError()), "cancelled itself"),
+    ],
+)
+async def test_defects_of_a_driver_are_losses_with_their_type(run, until, driver, words):
+    bench = Bench(driver())
+    run(bench)
+    await until(lambda: len(bench.made) > 1)
+    assert any(words in s.last_error for s in bench.statuses)
+
+
+async def test_a_driver_that_cannot_be_made_is_a_loss(run, until):
+    def broken():
+        raise ImportError("no such library")
+
+    bench = Bench(then=broken)
+    run(bench)
+    await until(lambda: any(s.next_retry_ns is not None for s in bench.statuses))
+    assert bench.supervisor.status.last_error == "ImportError: no such library"
+
+
+async def test_connecting_has_a_time_limit(run, until, monkeypatch):
+    monkeypatch.setattr(supervisor_module, "OPEN_TIMEOUT_S", 0.05)
+    slow = ScriptedDriver(open_step=3600)
+    bench = Bench(slow)
+    run(bench)
+    await until(lambda: len(bench.made) > 1)
+    assert slow.closed == 1
+    assert any("no connection within 0.05 s" in s.last_error for s in bench.statuses)
+
+
+class RecordingRandom(random.Random):
+    def __init__(self):
+        super().__init__(1)
+        self.asked = []
+
+    def uniform(self, a, b):
+        self.asked.append((a, b))
+        return 0.0
+
+
+async def test_backoff_doubles_to_its_limit_with_full_jitter(run, until):
+    rng = RecordingRandom()
+    bench = Bench(rng=rng, backoff_max_ms=20_000)
+    run(bench)
+    await until(lambda: len(rng.asked) >= 8)
+    assert rng.asked[:8] == [(0.0, c) for c in (1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0, 20.0)]
+
+
+async def test_backoff_starts_again_after_health_only(run, until, monkeypatch):
+    monkeypatch.setattr(supervisor_module, "HEALTHY_AFTER_S", 0.05)
+    rng = RecordingRandom()
+    refused = [ScriptedDriver(open_step=DriverError("no")) for _ in range(3)]
+    flaky = ScriptedDriver(value(1), DriverError("at once"))
+    healthy = ScriptedDriver(value(1), 0.1, DriverError("later"))
+    bench = Bench(*refused, flaky, healthy, rng=rng, backoff_max_ms=60_000)
+    run(bench)
+    await until(lambda: len(rng.asked) >= 6)
+    assert [ceiling for _, ceiling in rng.asked[:6]] == [1.0, 2.0, 4.0, 8.0, 1.0, 2.0]
+
+
+async def test_cancellation_closes_a_well_behaved_driver(run, until):
+    driver = ScriptedDriver(value(1))
+    bench = Bench(driver)
+    task = run(bench)
+    await until(lambda: bench.readings)
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=0.3)
+    assert done
+    assert driver.closed == 1
+    assert bench.bad == [], "a shutdown is not a loss"
+
+
+async def test_cancellation_takes_one_second_at_most_with_a_deaf_driver(run):
+    driver = DeafDriver()
+    task = run(Bench(driver))
+    await driver.reading.wait()
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=1.0)
+    assert done, "a hanging driver must not hold the gateway"
+    assert driver.closed == 1
+    driver.release.set()
+
+
+async def test_a_deaf_driver_is_replaced_and_its_late_value_never_arrives(run, until):
+    deaf = DeafDriver()
+    fresh = ScriptedDriver(value(2), 0.01, value(3))
+    bench = Bench(deaf, fresh, stale_ms=50)
+    run(bench)
+    await until(lambda: value(2) in bench.readings)
+    deaf.release.set()
+    await until(lambda: value(3) in bench.readings)
+    assert value(666) not in bench.readings
+    assert len(bench.bad) == 1
+
+
+async def test_one_hanging_source_does_not_touch_another(run, until):
+    deaf = DeafDriver()
+    hanging = Bench(deaf, stale_ms=30, name="deaf")
+    working = Bench(ScriptedDriver(*[step for n in range(1, 40) for step in (value(n), 0.02)]), name="fine")
+    run(hanging)
+    run(working)
+    await until(lambda: len(working.readings) == 39)
+    assert working.bad == []
+    assert working.supervisor.status.state == "up"
+    assert hanging.supervisor.status.state == "down"
+    deaf.release.set()
+
+
+async def test_problems_of_single_signals_show_while_up(run, until, monkeypatch):
+    monkeypatch.setattr(supervisor_module, "PROBLEMS_EVERY_S", 0.0)
+    driver = ScriptedDriver(value(1), 0.02, value(2), 0.02, DriverError("gone"))
+    driver.bad = {"plc.scrap": "exception 2"}
+    bench = Bench(driver)
+    run(bench)
+    await until(lambda: len(bench.made) > 1)
+    assert any(s.state == "up" and s.problems == {"plc.scrap": "exception 2"} for s in bench.statuses)
+    assert bench.supervisor.status.problems == {}
+
+
+async def test_repeated_losses_are_logged_at_once_then_seldom_with_their_number(run, until, monkeypatch):
+    monkeypatch.setattr(supervisor_module, "LOG_REPEATS_EVERY_S", 0.2)
+    with capture_logs() as logs:
+        bench = Bench(rng=RecordingRandom())
+        run(bench)
+        await until(lambda: len([entry for entry in logs if entry["event"] == "source.lost"]) >= 2)
+        losses = [entry for entry in logs if entry["event"] == "source.lost"]
+    assert losses[0]["source"] == "plc"
+    assert losses[0]["error"] == "refused"
+    assert losses[0]["repeats"] == 0
+    assert losses[1]["repeats"] >= 2
+    assert len(losses) < len(bench.made) / 2
