@@ -41,7 +41,8 @@ class Duration(int):
         for unit in ("d", "h", "min", "s", "ms", "us"):
             if self and self % NS_PER_UNIT[unit] == 0:
                 return f"{int(self) // NS_PER_UNIT[unit]} {unit}"
-        return f"{int(self) / NS_PER_UNIT['us']:g} us" if self else "0 s"
+        whole, nanoseconds = divmod(int(self), NS_PER_UNIT["us"])
+        return f"{whole}.{nanoseconds:03d}".rstrip("0") + " us" if self else "0 s"
 
     def __repr__(self) -> str:
         return f"Duration({str(self)!r})"

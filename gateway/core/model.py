@@ -202,9 +202,9 @@ class CountEvent(NamedTuple):
     """What one counter or pulse input moved by: never negative.
 
     ``delta`` in counts; ``flag`` says how it was decided (OK, ROLLOVER, RESET ...); ``review`` counts are set aside for
-    a person; ``max_lost`` bounds what nobody can know in ``[t_from_ns, t_to_ns]``. ``estimated``: more than one count
-    fell between two samples, so single cycle times are unknown. ``cycle_ns`` is the time of one single cycle, where it
-    was measured.
+    a person; ``max_lost`` bounds what nobody can know in ``[t_from_ns, t_to_ns]``, -1 where no rate gives a bound.
+    ``estimated``: more than one count fell between two samples, so single cycle times are unknown. ``cycle_ns`` is the
+    time of one single cycle, where it was measured.
     """
 
     signal: str

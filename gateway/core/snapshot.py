@@ -57,8 +57,9 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
 
 def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
     """The state from JSON data, ready to go on after a restart. Raises SnapshotError."""
-    if data.get("v") != VERSION:
-        raise SnapshotError(f"state version {data.get('v')!r} of {unit.identity.machine}; this program knows {VERSION}")
+    version = data.get("v") if isinstance(data, dict) else None
+    if version != VERSION:
+        raise SnapshotError(f"state version {version!r} of {unit.identity.machine}; this program knows {VERSION}")
     try:
         fresh = unit.initial(data["at_ns"])
         detectors = tuple(
@@ -86,7 +87,7 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             last_piece_ns=data["last_piece_ns"],
             journal_seq=data["journal_seq"],
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise SnapshotError(f"the stored state of {unit.identity.machine} cannot be read: {error!r}") from error
     return unit.restored(state)
 

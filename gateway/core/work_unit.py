@@ -162,7 +162,7 @@ class WorkUnit:
             state = _with_detector(state, index, after)
             return state if event is None else self._on_count(state, rule, event, at_ns, out)
         if isinstance(detector, PulseDetector) and isinstance(kept, PulseState):
-            pulses, events = detector.on_value(kept, t_ns, value.value, value.status)
+            pulses, events = detector.on_value(kept, t_ns, value.value, value.status, at_ns)
             state = _with_detector(state, index, pulses)
             for event in events:
                 state = self._on_count(state, rule, event, at_ns, out)
@@ -254,9 +254,12 @@ class WorkUnit:
     def _derive(self, state: State, at_ns: int, out: list[Output]) -> State:
         track = state.track
         now, reason = self._derivation.derive(track, at_ns, has_job=state.running is not None)
-        if now is track.state:
+        if now is track.state and reason == track.reason:
             return state
-        out.append(StateChanged(at_ns, now, track.state, reason))
+        since_ns = track.since_ns
+        if now is not track.state:
+            since_ns = at_ns
+            out.append(StateChanged(at_ns, now, track.state, reason))
         if now is MachineState.UNKNOWN and reason.startswith("STATE_UNMAPPED"):
             out.append(
                 Notice(
@@ -265,7 +268,7 @@ class WorkUnit:
                     (("signal", str(self.rules.state.signal)), ("value", str(track.explicit))),
                 )
             )
-        return state._replace(track=track._replace(state=now, since_ns=at_ns, reason=reason))
+        return state._replace(track=track._replace(state=now, since_ns=since_ns, reason=reason))
 
 
 def _detector(rule: CountingRule, ideal_cycle_ns: int | None) -> CounterDetector | PulseDetector:

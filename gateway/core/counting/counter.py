@@ -225,7 +225,9 @@ class CounterDetector:
         return step >= 0 and (limit is None or step <= limit)
 
     def _max_lost(self, dt_ns: int) -> int:
-        return self.limit(dt_ns) or 0
+        """Upper bound of the counts that nobody can know: -1 where no rate gives one."""
+        limit = self.limit(dt_ns)
+        return -1 if limit is None else limit
 
     def _as_count(self, value: Scalar) -> int | None:
         if isinstance(value, float) and value.is_integer() and abs(value) < FLOAT_EXACT_MAX:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from gateway.core.model import Scalar
     from gateway.core.rules import PulseRule
 
-# An edge is dated where it happened and arrives a little later. A timer that believed a level the very moment its
-# debounce time is over would overtake the bounce that is still on its way.
+# An edge is dated where it happened and arrives later, often several in one batch. The timer that believes a level
+# without a further edge therefore counts from its arrival, and leaves the bounce that is still on its way this long.
 SETTLE_GRACE_NS: Final = 20_000_000
 IDEAL_CYCLE_MARGIN: Final = (3, 2)  # without a minimum cycle time, so many times the ideal rate is possible
 SLACK_PULSES: Final = 2
@@ -25,11 +25,12 @@ class PulseState(NamedTuple):
     """Everything a pulse input must remember.
 
     ``level`` None: not known (start, link lost). ``seen_ns``: up to here nothing was missed. ``candidate_ns``: since
-    when the opposite level is seen, 0 for none.
+    when the opposite level is seen, 0 for none; ``arrived_ns`` is when the gateway heard of it.
     """
 
     level: bool | None = None
     candidate_ns: int = 0
+    arrived_ns: int = 0
     counted_ns: int = 0
     seen_ns: int = 0
     level_since_ns: int = 0
@@ -66,7 +67,7 @@ class PulseDetector:
         """When to look again although nothing arrives."""
         due = []
         if state.candidate_ns:
-            due.append(state.candidate_ns + self._debounce + SETTLE_GRACE_NS)
+            due.append(self._settled_ns(state))
         if self._rule.stuck_after is not None and state.level is not None and not state.stuck_told:
             due.append(state.level_since_ns + self._rule.stuck_after)
         return min(due, default=None)
@@ -74,7 +75,7 @@ class PulseDetector:
     def on_time(self, state: PulseState, now_ns: int) -> tuple[PulseState, tuple[CountEvent, ...]]:
         """Time has come: a level that held is believed, a level that holds too long is reported."""
         events: tuple[CountEvent, ...] = ()
-        if state.candidate_ns and now_ns >= state.candidate_ns + self._debounce + SETTLE_GRACE_NS:
+        if state.candidate_ns and now_ns >= self._settled_ns(state):
             state, events = self._accept(state)
         stuck_after = self._rule.stuck_after
         if stuck_after is None or state.level is None or state.stuck_told:
@@ -85,9 +86,9 @@ class PulseDetector:
         return state._replace(stuck_told=True), (*events, event)
 
     def on_value(
-        self, state: PulseState, t_ns: int, value: Scalar, status: Status
+        self, state: PulseState, t_ns: int, value: Scalar, status: Status, arrived_ns: int
     ) -> tuple[PulseState, tuple[CountEvent, ...]]:
-        """One level, dated ``t_ns`` by the kernel or the device."""
+        """One level, dated ``t_ns`` by the kernel or the device, that arrived at ``arrived_ns``."""
         if status is not Status.GOOD or not isinstance(value, (bool, int)):
             return self._blind(state), ()
         raw = bool(value)
@@ -102,11 +103,14 @@ class PulseDetector:
                 return state._replace(candidate_ns=0, glitches=state.glitches + 1, seen_ns=seen), events
             return state._replace(seen_ns=seen), events
         if not state.candidate_ns:
-            state = state._replace(candidate_ns=t_ns)
+            state = state._replace(candidate_ns=t_ns, arrived_ns=arrived_ns)
             if not self._debounce:
                 state, more = self._accept(state)
                 events += more
         return state._replace(seen_ns=seen), events
+
+    def _settled_ns(self, state: PulseState) -> int:
+        return max(state.candidate_ns, state.arrived_ns) + self._debounce + SETTLE_GRACE_NS
 
     def _accept(self, state: PulseState) -> tuple[PulseState, tuple[CountEvent, ...]]:
         """The candidate level held: it is the level, and its beginning is the edge."""
