@@ -1,0 +1,84 @@
+"""``python -m simulators NAME [options]``: one simulated device or server per process.
+
+Parses arguments and hands over; imports only the simulator that was asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import sys
+from pathlib import Path
+from typing import Final
+
+from simulators.control import Control, SimulatorError
+
+#: Name on the command line -> module with ``add_arguments(parser)`` and ``async run(options, control)``.
+SIMULATORS: Final = {
+    "asm-01": "simulators.modbus_server",
+    "imm-01": "simulators.opcua_server",
+    "pck-01": "simulators.digital_io",
+    "erp": "simulators.erp_server",
+    "broker": "simulators.broker",
+}
+MAX_SPEED: Final = 10_000
+
+
+def main(arguments: list[str]) -> int:
+    """Run the simulator named first; returns the exit code."""
+    if not arguments or arguments[0] not in SIMULATORS:
+        found = f"{arguments[0]!r} is no simulator; " if arguments and arguments[0] not in {"-h", "--help"} else ""
+        print(f"{found}usage: python -m simulators {{{','.join(SIMULATORS)}}} [options]", file=sys.stderr)
+        return 2 if found or not arguments else 0
+    name, *rest = arguments
+    try:
+        module = importlib.import_module(SIMULATORS[name])
+        parser = _parser(name)
+        module.add_arguments(parser)
+        options = parser.parse_args(rest)
+        asyncio.run(_run(module.run, name, options))
+    except SimulatorError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+async def _run(run: object, name: str, options: argparse.Namespace) -> None:
+    assert callable(run)
+    await run(options, Control(name, read_stdin=options.read_stdin))
+
+
+def _parser(name: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m simulators {name}")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=_port, default=0, help="port to listen on; 0: any free one, see the ready line")
+    parser.add_argument("--seed", type=int, default=1, help="another number, another day at the machine")
+    parser.add_argument("--speed", type=_speed, default=1.0, help="how many times faster than life the machine runs")
+    parser.add_argument("--truth", type=Path, help="append what really happened to this file, as JSON lines")
+    parser.add_argument("--stop-after", type=int, metavar="N", help="the machine stops after N pieces")
+    parser.add_argument("--steady", action="store_true", help="the machine never stops by itself")
+    parser.add_argument("--no-stdin", dest="read_stdin", action="store_false", help="run without reading commands")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:  # noqa: PLR2004 - the largest TCP port
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; allowed: 0 to 65535")
+    return int(text)
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed <= MAX_SPEED:
+        raise argparse.ArgumentTypeError(f"{text!r} is no speed; allowed: above 0, at most {MAX_SPEED}")
+    return speed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
