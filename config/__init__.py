@@ -1,0 +1,1 @@
+"""The configuration: its grammar, its loader, and errors that say where, what was found and what is allowed."""

@@ -1,0 +1,101 @@
+"""Checks across sections, on a document that passed its schema: names that must exist elsewhere, or only once.
+
+Returns complaints and warnings; knows no files.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from config.errors import KeyPath, did_you_mean, dotted, listed
+from config.messages import Complaint
+from gateway.core.rules import CounterRule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from config.errors import Place
+    from gateway.core.rules import WorkUnitRules
+
+
+def crosscheck(document: Any, place: Callable[[KeyPath], Place]) -> list[Complaint]:
+    """Everything that does not fit together; ``place`` tells where a path stands, to name the other side."""
+    return [
+        *_signals(document),
+        *_work_centers(document.work_units, place),
+        *_connectors(document),
+    ]
+
+
+def warnings(document: Any) -> Iterator[tuple[KeyPath, str]]:
+    """What is allowed but probably not meant, with its path."""
+    for unit, rules in document.work_units.items():
+        for at, rule in enumerate(rules.counters):
+            if isinstance(rule, CounterRule) and rule.max_rate is None and rules.ideal_cycle is None:
+                rolls = "a reset can pass for a roll-over" if rule.modulus else "a wild value can pass for pieces"
+                text = f"neither max_rate nor the work unit's ideal_cycle is given: {rolls}; name the fastest rate"
+                yield ("work_units", unit, "counters", at), text
+
+
+def signal_uses(work_units: Mapping[str, WorkUnitRules]) -> Iterator[tuple[KeyPath, str]]:
+    """Every signal that a rule names, with the path of the naming key."""
+    for unit, rules in work_units.items():
+        top: KeyPath = ("work_units", unit)
+        for at, rule in enumerate(rules.counters):
+            yield (*top, "counters", at, "signal"), rule.signal
+            if isinstance(rule, CounterRule):
+                for item, signal in enumerate(rule.restart_evidence):
+                    yield (*top, "counters", at, "restart_evidence", item), signal
+        if rules.orders.job_signal is not None:
+            yield (*top, "orders", "job_signal"), rules.orders.job_signal
+        if rules.state.signal is not None:
+            yield (*top, "state", "signal"), rules.state.signal
+
+
+def _signals(document: Any) -> Iterator[Complaint]:
+    by_source = {name: tuple(getattr(source, "signals", ())) for name, source in document.sources.items()}
+    known = [f"{source}.{signal}" for source, signals in by_source.items() for signal in signals]
+    for path, signal in signal_uses(document.work_units):
+        if signal in known:
+            continue
+        source, dot, _ = signal.partition(".")
+        near = did_you_mean(signal, known)
+        if not dot:
+            text = f"found {signal!r}, allowed: source.name{near}"
+        elif source not in by_source:
+            near = near or did_you_mean(source, by_source)
+            text = f"found {signal!r}, there is no source {source!r}; allowed: {listed(by_source)}{near}"
+        else:
+            text = f"found {signal!r}, source {source!r} has no such signal; allowed: {listed(by_source[source])}{near}"
+        yield Complaint(path, about_key=False, text=text)
+
+
+def _work_centers(work_units: Mapping[str, WorkUnitRules], place: Callable[[KeyPath], Place]) -> Iterator[Complaint]:
+    first: dict[str, KeyPath] = {}
+    for unit, rules in work_units.items():
+        path: KeyPath = ("work_units", unit, "work_center")
+        if rules.work_center in first:
+            other = first[rules.work_center]
+            text = (
+                f"found {rules.work_center!r}, which {dotted(other)} has too, at {place(other)}; "
+                "an order would not know where to run: give each work unit its own"
+            )
+            yield Complaint(path, about_key=False, text=text)
+        else:
+            first[rules.work_center] = path
+
+
+def _connectors(document: Any) -> Iterator[Complaint]:
+    confirming = [name for name, connector in document.connectors.items() if connector.confirmations]
+    if not confirming:
+        text = "none of them takes confirmations; allowed: at least one with confirmations: true"
+        yield Complaint(("connectors",), about_key=True, text=text)
+    for unit, rules in document.work_units.items():
+        for at, name in enumerate(rules.confirm.also_to):
+            if name in confirming:
+                continue
+            path: KeyPath = ("work_units", unit, "confirm", "also_to", at)
+            found = "it has confirmations: false" if name in document.connectors else "there is no such connector"
+            near = did_you_mean(name, confirming)
+            text = f"found {name!r}, {found}; allowed: {listed(confirming) or 'none'}{near}"
+            yield Complaint(path, about_key=False, text=text)

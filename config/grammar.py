@@ -1,0 +1,179 @@
+"""The grammar of the whole document, put together from this package's settings and the given drivers and connectors.
+
+Builds types and JSON Schema from them; validates nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import operator
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
+
+from pydantic import Field, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+
+from config.settings import (
+    CONNECTORS_MAX,
+    SOURCES_MAX,
+    WORK_UNITS_MAX,
+    BufferSettings,
+    ConnectorCommon,
+    GatewaySettings,
+    LogSettings,
+    MqttSettings,
+    Name,
+    SourceCommon,
+)
+from gateway.core.rules import FORBID_UNKNOWN_KEYS, WorkUnitRules
+from gateway.core.tagged import TaggedBy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic_core import core_schema
+
+OPTIONAL_SECTIONS: Final = ("mqtt", "buffer", "log")
+SECTIONS: Final = ("gateway", "sources", "work_units", "connectors", *OPTIONAL_SECTIONS)
+
+_ATTRIBUTE = re.compile(r"    (?:    )?(\w+): (.*)")
+_SECTION_TEXTS: Final = {
+    "gateway": "Who this gateway is.",
+    "sources": "Where values come from; a signal is called source.name in the rules.",
+    "work_units": "What the values mean, machine by machine.",
+    "connectors": "Where orders come from and confirmations go to.",
+    "mqtt": "The broker; without this section nothing is published.",
+    "buffer": "How much is kept on disk, and how long.",
+    "log": "What the gateway says about itself.",
+    "include": "Further files or patterns, relative to this file; a name may stand in one file only.",
+}
+
+
+class PluginType(Protocol):
+    """What the grammar needs to know of a driver or a connector."""
+
+    @property
+    def name(self) -> str:
+        """The word in the file."""
+
+    @property
+    def settings(self) -> type[Any]:
+        """A frozen dataclass with a Literal of that word."""
+
+
+def document_type(drivers: Mapping[str, PluginType], connectors: Mapping[str, PluginType]) -> type[Any]:
+    """The class of the whole document (without ``include``, which is resolved before).
+
+    Raises TypeError for settings classes that are no frozen dataclasses with the right Literal.
+    """
+    sources = _one_of(drivers, SourceCommon, "driver")
+    targets = _one_of(connectors, ConnectorCommon, "connector")
+    return dataclasses.make_dataclass(
+        "Document",
+        [
+            ("gateway", GatewaySettings),
+            ("sources", Annotated[dict[Name, sources], Field(min_length=1, max_length=SOURCES_MAX)]),  # type: ignore[valid-type]  # a type made at run time
+            ("work_units", Annotated[dict[Name, WorkUnitRules], Field(min_length=1, max_length=WORK_UNITS_MAX)]),
+            ("connectors", Annotated[dict[Name, targets], Field(min_length=1, max_length=CONNECTORS_MAX)]),  # type: ignore[valid-type]  # a type made at run time
+            ("mqtt", MqttSettings | None, None),
+            ("buffer", BufferSettings, BufferSettings()),
+            ("log", LogSettings, LogSettings()),
+        ],
+        frozen=True,
+        kw_only=True,
+        namespace={"__pydantic_config__": FORBID_UNKNOWN_KEYS, "__doc__": "Configuration of a linegate gateway."},
+    )
+
+
+def json_schema(document: type[Any]) -> dict[str, Any]:
+    """JSON Schema of the document, ``include`` added, descriptions taken from docstrings."""
+    schema = TypeAdapter(document).json_schema(schema_generator=_Describing, mode="validation")
+    properties = schema["properties"]
+    properties["include"] = {"type": "array", "items": {"type": "string"}, "default": []}
+    for section, text in _SECTION_TEXTS.items():
+        properties[section]["description"] = text
+    # A file may hold some sections and leave the others to the files it includes.
+    schema["anyOf"] = [{"required": schema.pop("required")}, {"required": ["include"]}]
+    return schema
+
+
+def attribute_texts(cls: type[Any]) -> dict[str, str]:
+    """What the docstrings of a class and its bases say about each attribute, on one line."""
+    texts: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        name = None
+        _, _, listed = (base.__dict__.get("__doc__") or "").partition("Attributes:\n")
+        for line in inspect.cleandoc("x\n" + listed).split("\n")[1:]:
+            match = _ATTRIBUTE.fullmatch("    " + line) if not line.startswith(" ") else None
+            if match:
+                name = match[1]
+                texts[name] = match[2]
+            elif name and line.startswith(" "):
+                texts[name] += " " + line.strip()
+            else:
+                name = None
+    return texts
+
+
+def own_settings(combined: Any, settings: type[Any]) -> Any:
+    """The plugin's own settings object, out of one that carries the common keys too."""
+    return settings(
+        **{field.name: getattr(combined, field.name) for field in dataclasses.fields(settings) if field.init}
+    )
+
+
+class _Describing(GenerateJsonSchema):
+    """JSON Schema with descriptions; a type that cannot be expressed allows anything instead of failing."""
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        result = super().dataclass_schema(schema)
+        texts = attribute_texts(schema["cls"])
+        for name, below in result.get("properties", {}).items():
+            bounds = _comment(below)
+            text = texts.get(name, "")
+            if text or bounds:
+                below["description"] = f"{text} Allowed: {bounds}.".strip() if bounds else text
+        result["description"] = (schema["cls"].__doc__ or "").partition("\n")[0]
+        return result
+
+    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:
+        del schema, error_info
+        return {}
+
+    def encode_default(self, dft: Any) -> Any:
+        return (
+            str(dft)
+            if isinstance(dft, int) and not isinstance(dft, bool) and type(dft) is not int
+            else super().encode_default(dft)
+        )
+
+
+def _comment(schema: dict[str, Any]) -> str:
+    for candidate in (schema, *schema.get("anyOf", ())):
+        if "$comment" in candidate:
+            return str(candidate["$comment"])
+    return ""
+
+
+def _one_of(plugins: Mapping[str, PluginType], common: type[Any], key: str) -> Any:
+    if not plugins:
+        return dict[str, Any]
+    classes = [_with_common_keys(plugin, common, key) for plugin in plugins.values()]
+    return Annotated[functools.reduce(operator.or_, classes), TaggedBy(key)]
+
+
+def _with_common_keys(plugin: PluginType, common: type[Any], key: str) -> Any:
+    settings = plugin.settings
+    if not dataclasses.is_dataclass(settings) or key not in {field.name for field in dataclasses.fields(settings)}:
+        raise TypeError(f"{key} {plugin.name!r}: {settings!r} must be a frozen dataclass with a field {key!r}")
+    return dataclasses.make_dataclass(
+        f"{plugin.name}_{key}",
+        (),
+        # The common keys stand first in the order of resolution only where the plugin does not declare them itself.
+        bases=(settings, common),
+        frozen=True,
+        kw_only=True,
+        namespace={"__pydantic_config__": FORBID_UNKNOWN_KEYS, "__doc__": settings.__doc__},
+    )

@@ -1,0 +1,147 @@
+"""Loads a configuration: file and includes, environment, schema, checks across sections; all errors at once.
+
+Is given the drivers, the connectors and the environment; reads the YAML files and nothing else (no secret either).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from config.crosscheck import crosscheck, warnings
+from config.document import Flat, flatten
+from config.environment import overlaid, overrides
+from config.errors import ConfigError, ConfigErrors, KeyPath, Place, dotted, shown
+from config.grammar import OPTIONAL_SECTIONS, SECTIONS, PluginType, document_type, json_schema, own_settings
+from config.include import read_with_includes
+from config.messages import Complaint, allowed_words, complaints, schema_at
+from config.scalars import AmbiguousWord
+from config.secrets import SecretStore
+from config.settings import ConnectorCommon, ConnectorSettings, MqttSettings, Settings, SourceCommon, SourceSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+DEFAULT_CLIENT_ID: Final = "linegate-{id}"
+
+
+def load(
+    path: Path, *, drivers: Mapping[str, PluginType], connectors: Mapping[str, PluginType], env: Mapping[str, str]
+) -> Settings:
+    """The settings of a file, with the overrides of ``env``. Raises ConfigErrors with everything that is wrong."""
+    root, notes = read_with_includes(path)
+    flat = flatten(root)
+    over = overrides(env, flat.data, SECTIONS)
+    data = overlaid(flat.data, over.data)
+    for section in OPTIONAL_SECTIONS:
+        if section in data and data[section] is None:
+            del data[section]
+    places = _Places(flat, over.places)
+    errors = list(over.errors)
+    document_class = document_type(drivers, connectors)
+    document, failed = _validated(data, document_class)
+    if document is not None:
+        failed = crosscheck(document, places.of_value)
+    failed = _with_ambiguous_words(failed, data, json_schema(document_class))
+    errors.extend(ConfigError(places.of(complaint), dotted(complaint.path), complaint.text) for complaint in failed)
+    if errors or document is None:
+        raise ConfigErrors(errors)
+    notes += [f"{places.of_value(at)}: {dotted(at)}: {text}" for at, text in warnings(document)]
+    digest = hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    base_dir = path.parent
+    return Settings(
+        gateway=document.gateway,
+        sources={name: _source(source, drivers) for name, source in document.sources.items()},
+        work_units=document.work_units,
+        connectors={name: _connector(target, connectors) for name, target in document.connectors.items()},
+        mqtt=_mqtt(document.mqtt, document.gateway.id),
+        buffer=document.buffer,
+        log=document.log,
+        secrets=SecretStore(base_dir, env),
+        digest=digest,
+        warnings=tuple(notes),
+        file=path,
+        base_dir=base_dir,
+        places=places.values,
+    )
+
+
+class _Places:
+    """Where keys and values stand: in a file, or in a variable that overrides it."""
+
+    def __init__(self, flat: Flat, overriding: Mapping[KeyPath, Place]) -> None:
+        new = {path: place for path, place in overriding.items() if path not in flat.places}
+        leaves = {path: place for path, place in overriding.items() if not isinstance(_at(flat.data, path), dict)}
+        self.values: dict[KeyPath, Place] = flat.places | new | leaves
+        self._keys = flat.key_places | new
+
+    def of(self, complaint: Complaint) -> Place:
+        """The place a complaint is about; of the nearest parent's key where nothing is written there."""
+        if not complaint.about_key and complaint.path in self.values:
+            return self.values[complaint.path]
+        path = complaint.path
+        while path and path not in self._keys:
+            if path in self.values:
+                return self.values[path]
+            path = path[:-1]
+        return self._keys.get(path) or self.values[()]
+
+    def of_value(self, path: KeyPath) -> Place:
+        """The place of a value."""
+        return self.of(Complaint(path, about_key=False, text=""))
+
+
+def _at(data: Any, path: KeyPath) -> Any:
+    for key in path:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data
+
+
+def _validated(data: dict[str, Any], document: type[Any]) -> tuple[Any, list[Complaint]]:
+    # As JSON: there a list is a tuple and a word an enumeration's member, and still "1" is not 1 and true is not 1.
+    try:
+        return TypeAdapter(document).validate_json(json.dumps(data), strict=True), []
+    except ValidationError as failure:
+        found = failure.errors(include_url=False)
+    return None, complaints(list(found), data, json_schema(document))
+
+
+def _with_ambiguous_words(failed: list[Complaint], data: Any, schema: dict[str, Any]) -> list[Complaint]:
+    """Refuse ``off`` and the like wherever it is not one of the allowed words; that says more than a wrong type."""
+    refused = {}
+    for path, word in _ambiguous_words(data, ()):
+        if word not in allowed_words(schema_at(schema, data, path), schema):
+            text = f"found {shown(word, path)}: {AmbiguousWord.REFUSAL}"
+            refused[path] = Complaint(path, about_key=False, text=text)
+    return [complaint for complaint in failed if complaint.path not in refused] + list(refused.values())
+
+
+def _ambiguous_words(data: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    if isinstance(data, AmbiguousWord):
+        yield path, data
+    elif isinstance(data, (dict, list)):
+        for key, below in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from _ambiguous_words(below, (*path, key))
+
+
+def _source(combined: Any, drivers: Mapping[str, PluginType]) -> SourceSettings:
+    common = {field.name: getattr(combined, field.name) for field in dataclasses.fields(SourceCommon)}
+    own = own_settings(combined, drivers[combined.driver].settings)
+    return SourceSettings(driver=combined.driver, driver_settings=own, **common)
+
+
+def _connector(combined: Any, connectors: Mapping[str, PluginType]) -> ConnectorSettings:
+    common = {field.name: getattr(combined, field.name) for field in dataclasses.fields(ConnectorCommon)}
+    own = own_settings(combined, connectors[combined.connector].settings)
+    return ConnectorSettings(connector=combined.connector, connector_settings=own, **common)
+
+
+def _mqtt(mqtt: MqttSettings | None, gateway_id: str) -> MqttSettings | None:
+    if mqtt is None or mqtt.client_id is not None:
+        return mqtt
+    return dataclasses.replace(mqtt, client_id=DEFAULT_CLIENT_ID.format(id=gateway_id))

@@ -1,0 +1,108 @@
+"""Writes the list of keys in this folder's README from the settings classes, so that it cannot be wrong.
+
+Keys of single drivers and connectors stand in their own READMEs. ``python -P -m config.reference`` updates the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from config.grammar import attribute_texts, document_type, json_schema
+from config.settings import ConnectorCommon, SourceCommon
+
+README: Final = Path(__file__).with_name("README.md")
+BEGIN: Final = "<!-- keys: begin (written by config/reference.py) -->"
+END: Final = "<!-- keys: end -->"
+
+_REFERENCE: Final = "#/$defs/"
+_SECTIONS: Final = (
+    ("gateway", "GatewaySettings"),
+    ("work_units.ID", "WorkUnitRules"),
+    ("work_units.ID.counters[] with mode: counter", "CounterRule"),
+    ("work_units.ID.counters[] with mode: pulse", "PulseRule"),
+    ("work_units.ID.orders", "OrderRule"),
+    ("work_units.ID.confirm", "ConfirmRule"),
+    ("work_units.ID.state", "StateRule"),
+    ("mqtt", "MqttSettings"),
+    ("mqtt.tls", "TlsSettings"),
+    ("any secret (mqtt.password ...)", "SecretRef"),
+    ("buffer", "BufferSettings"),
+    ("log", "LogSettings"),
+)
+
+
+def keys_text() -> str:
+    """Markdown tables of every key that is the same in every installation."""
+    from pydantic import TypeAdapter
+
+    schema = json_schema(document_type({}, {}))
+    defs = dict(schema["$defs"])
+    for name, common in (("SourceCommon", SourceCommon), ("ConnectorCommon", ConnectorCommon)):
+        defs[name] = TypeAdapter(common).json_schema()
+        for key, text in attribute_texts(common).items():
+            part = defs[name]["properties"][key]
+            bounds = next((option["$comment"] for option in [part, *part.get("anyOf", [])] if "$comment" in option), "")
+            part["description"] = f"{text} Allowed: {bounds}." if bounds else text
+    sections = [
+        *_SECTIONS[:1],
+        ("sources.NAME (besides the driver's own keys)", "SourceCommon"),
+        *_SECTIONS[1:7],
+        ("connectors.NAME (besides the connector's own keys)", "ConnectorCommon"),
+        *_SECTIONS[7:],
+    ]
+    return "\n".join(_table(title, defs[name], defs) for title, name in sections)
+
+
+def readme_with_keys(text: str) -> str:
+    """The README's text with its list of keys renewed. Raises ValueError where the two marks are missing."""
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{README.name}: the marks {BEGIN!r} and {END!r} are missing; put them back")
+    return f"{head}{BEGIN}\n\n{keys_text()}\n{END}{tail}"
+
+
+def _table(title: str, part: dict[str, Any], defs: dict[str, Any]) -> str:
+    lines = [f"### {title}", "", "| Key | Allowed | Default | Meaning |", "| --- | --- | --- | --- |"]
+    required = part.get("required", ())
+    for key, below in part["properties"].items():
+        default = "*required*" if key in required else _default(below.get("default"))
+        cells = (f"`{key}`", _kind(below, defs), default, below.get("description", "").replace("|", "\\|"))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _default(value: Any) -> str:
+    if value is None or (value in ("", 0, [], {}) and not isinstance(value, bool)):
+        return {None: "none", 0: "0", "": '""'}.get(value, "empty") if not isinstance(value, (list, dict)) else "empty"
+    if isinstance(value, dict):
+        return "see there"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _kind(part: dict[str, Any], defs: dict[str, Any]) -> str:
+    while "$ref" in part:
+        part = defs[part["$ref"].removeprefix(_REFERENCE)]
+    options = [option for option in part.get("anyOf", part.get("oneOf", ())) if option.get("type") != "null"]
+    if options:
+        return " or ".join(dict.fromkeys(_kind(option, defs) for option in options))
+    words = [*part.get("enum", ()), *([part["const"]] if "const" in part else [])]
+    if words:
+        return ", ".join(f"`{word}`" for word in words)
+    if "minimum" in part and "maximum" in part:
+        return f"{part['minimum']} to {part['maximum']}"
+    if "examples" in part:
+        return f"such as `{part['examples'][0]}`"
+    names = {
+        "string": "text",
+        "integer": "whole number",
+        "boolean": "true or false",
+        "array": "list",
+        "object": "mapping",
+    }
+    return names.get(part.get("type", ""), "number")
+
+
+if __name__ == "__main__":
+    README.write_text(readme_with_keys(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,298 @@
+"""The settings of a gateway, as the configuration file writes them and as the program uses them.
+
+These classes are at the same time the schema of the file. What a source or a connector needs beyond the keys that all
+have in common is declared by its driver or connector, not here. Reads no file.
+"""
+
+# Annotations are evaluated at once (no postponed ones): pydantic reads them.
+
+import ipaddress
+import zoneinfo
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from config.bytesize import ByteSize
+from config.errors import KeyPath, Place, did_you_mean
+from config.limits import Between
+from config.secrets import SecretStore
+from gateway.core.duration import Duration
+from gateway.core.rules import FORBID_UNKNOWN_KEYS, WorkUnitRules
+from gateway.core.secret import SecretRef
+
+SOURCES_MAX: Final = 256
+WORK_UNITS_MAX: Final = 256
+CONNECTORS_MAX: Final = 16
+MQTT_PORT: Final = 1883
+MQTT_TLS_PORT: Final = 8883
+
+#: Names that go into topics, signals and file names.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+TopicLevel = Annotated[str, Field(pattern=r"^[^/+#]{0,64}$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+_Backoff = Annotated[Duration, Between(Duration("1 s"), Duration("15 min"))]
+_Pace = Annotated[Duration, Between(Duration("100 ms"), Duration("1 d"))]
+_BUFFER_SIZE: Final = ByteSize("2 GiB")
+_Keep = Annotated[Duration, Between(Duration("1 h"), Duration("3650 d"))]
+
+
+def _known_timezone(name: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        near = did_you_mean(name, zoneinfo.available_timezones())
+        raise ValueError(f"allowed: a name of the IANA time zone database, such as Europe/Berlin{near}") from None
+    return name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """Who this gateway is.
+
+    Attributes:
+        id: name of the gateway in topics, messages and file names; letters, digits, - and _.
+        plant: the plant's code, as the ERP writes it; a level of every topic (no /, + or #).
+        line: the production line; a level of every topic if given.
+        timezone: IANA name of the plant's time zone, for shifts and posting dates.
+        state_dir: folder of everything that must survive a power cut; relative to the working directory.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
+
+    id: Name
+    plant: Annotated[TopicLevel, Field(min_length=1)]
+    line: TopicLevel = ""
+    timezone: Annotated[str, AfterValidator(_known_timezone)] = "UTC"
+    state_dir: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceCommon:
+    """Keys that every source has, whatever its driver.
+
+    Attributes:
+        stale_after: silence longer than this counts as a lost link; without it the supervisor decides.
+        backoff_max: the longest pause between two attempts to connect.
+    """
+
+    stale_after: _Pace | None = None
+    backoff_max: _Backoff = Duration("60 s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectorCommon:
+    """Keys that every connector has, whatever it speaks.
+
+    Attributes:
+        poll_orders: how often new orders are asked for.
+        orders: whether orders are fetched from it.
+        confirmations: whether confirmations are sent to it.
+        backoff_max: the longest pause between two attempts to send.
+        parallel_lanes: how many operations may be confirmed at the same time.
+        wait_precondition: pause before a confirmation is repeated that had to wait for another one.
+        auth_probe: how often a target that refused the credentials is asked again.
+    """
+
+    poll_orders: _Pace = Duration("10 s")
+    orders: bool = True
+    confirmations: bool = True
+    backoff_max: _Backoff = Duration("60 s")
+    parallel_lanes: Annotated[int, Field(ge=1, le=32)] = 4
+    wait_precondition: Annotated[Duration, Between(Duration("1 s"), Duration("1 d"))] = Duration("15 min")
+    auth_probe: Annotated[Duration, Between(Duration("1 s"), Duration("1 d"))] = Duration("15 min")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSettings(SourceCommon):
+    """One source: the common keys, and the settings its driver declares.
+
+    Attributes:
+        driver: name of the driver.
+        driver_settings: an object of the driver's own settings class.
+    """
+
+    driver: str
+    driver_settings: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectorSettings(ConnectorCommon):
+    """One connector: the common keys, and the settings its type declares.
+
+    Attributes:
+        connector: name of the connector type.
+        connector_settings: an object of the connector's own settings class.
+    """
+
+    connector: str
+    connector_settings: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsSettings:
+    """How the broker proves who it is, and how the gateway does.
+
+    Attributes:
+        ca_file: certificates of the authority that signed the broker's; default: the system's.
+        cert_file: certificate of this gateway, if the broker asks for one.
+        key_file: private key of that certificate.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+
+    def __post_init__(self) -> None:
+        """A certificate goes with its key."""
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file belong together: name both or neither")
+
+
+def _tls_of(value: object) -> object:
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MqttSettings:
+    """The broker that hears states, counts and telemetry.
+
+    Attributes:
+        host: name or address of the broker.
+        port: default 1883, with tls 8883.
+        topic: the topics' first level or levels.
+        client_id: default linegate-ID with the gateway's id.
+        username: of the account at the broker.
+        password: where the password is (a file, an environment variable or a systemd credential).
+        tls: true, or a mapping of ca_file, cert_file, key_file.
+        insecure: allows a broker on another machine without tls.
+        protocol: version of MQTT: auto tries "5" and falls back to "3.1.1".
+        keepalive: the broker takes the gateway for dead after one and a half times this silence.
+        heartbeat: how often the gateway's own state is published.
+        queue_messages: messages kept while the broker is away; the oldest telemetry goes first.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
+
+    host: Annotated[str, Field(min_length=1)]
+    port: Port = 0  # 0 stands for the default of the transport until __post_init__
+    topic: Annotated[str, Field(pattern=r"^[^/+#$][^+#]{0,127}$")] = "linegate"
+    client_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    username: str | None = None
+    password: SecretRef | None = None
+    tls: Annotated[TlsSettings | None, BeforeValidator(_tls_of, json_schema_input_type=bool | TlsSettings | None)] = (
+        None
+    )
+    insecure: bool = False
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    keepalive: Annotated[Duration, Between(Duration("5 s"), Duration("18 h"))] = Duration("20 s")
+    heartbeat: Annotated[Duration, Between(Duration("1 s"), Duration("1 h"))] = Duration("30 s")
+    queue_messages: Annotated[int, Field(ge=1, le=100_000)] = 1000
+
+    def __post_init__(self) -> None:
+        """The port follows the transport; plain text does not leave the machine unasked."""
+        if not self.port:
+            object.__setattr__(self, "port", MQTT_TLS_PORT if self.tls else MQTT_PORT)
+        if self.topic.endswith("/"):
+            raise ValueError(f"topic: found {self.topic!r}, allowed: no / at the end")
+        if self.tls is None and not self.insecure and not is_loopback(self.host):
+            raise ValueError(
+                f"host: {self.host!r} is another machine and tls is off: passwords and data would be readable on the "
+                "network; set tls: true, or insecure: true if that is acceptable"
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this very machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BufferSettings:
+    """How much is kept on disk, and how long.
+
+    Attributes:
+        max_size: the database grows no larger than this.
+        journal_keep: how long what happened can be looked up.
+        posted_keep: how long confirmations that were booked are kept, to recognise repeats.
+        checkpoint: how often a snapshot of the counters is written; a restart replays at most this much.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
+
+    max_size: Annotated[ByteSize, Between(ByteSize("16 MiB"), ByteSize("16 TiB"))] = _BUFFER_SIZE
+    journal_keep: _Keep = Duration("30 d")
+    posted_keep: _Keep = Duration("90 d")
+    checkpoint: Annotated[Duration, Between(Duration("100 ms"), Duration("10 min"))] = Duration("5 s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """What the gateway says about itself.
+
+    Attributes:
+        level: the least important kind of message that is written.
+        format: auto: readable text on a terminal, JSON otherwise.
+        repeat_interval: the same message of the same source is written once in this time.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    repeat_interval: Annotated[Duration, Between(Duration(0), Duration("1 d"))] = Duration("30 s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """A configuration that passed every check.
+
+    Attributes:
+        gateway: who this gateway is.
+        sources: by name.
+        work_units: the rules of each machine, by id.
+        connectors: by name.
+        mqtt: None where nothing is published.
+        buffer: limits of the database.
+        log: what is logged.
+        secrets: resolves the secrets that the settings name; relative paths start at ``base_dir``.
+        digest: sha256 (hexadecimal) of the effective document, overrides included; secrets are not in it.
+        warnings: allowed, but probably not meant; each with its place.
+        file: the file that was loaded.
+        base_dir: its folder; relative paths of connectors, certificates and secrets start here.
+        places: of keys and values, for messages about settings that fail later.
+    """
+
+    gateway: GatewaySettings
+    sources: Mapping[str, SourceSettings]
+    work_units: Mapping[str, WorkUnitRules]
+    connectors: Mapping[str, ConnectorSettings]
+    mqtt: MqttSettings | None
+    buffer: BufferSettings
+    log: LogSettings
+    secrets: SecretStore
+    digest: str
+    warnings: tuple[str, ...]
+    file: Path
+    base_dir: Path
+    places: Mapping[KeyPath, Place] = field(repr=False)
+
+    def place(self, path: str) -> str:
+        """``file:line:column`` of a dotted path, of its nearest parent where it is not written."""
+        keys: KeyPath = tuple(int(key) if key.isdecimal() else key for key in path.split(".")) if path else ()
+        while keys and keys not in self.places:
+            as_text = (*keys[:-1], str(keys[-1]))  # a key of digits, such as a value in a state map
+            if as_text in self.places:
+                return str(self.places[as_text])
+            keys = keys[:-1]
+        return str(self.places[keys])
