@@ -1,0 +1,43 @@
+"""How a command finds the daemon: by its configuration file, or by its state directory."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+ENV_STATE_DIR = "LINEGATE_GATEWAY__STATE_DIR"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--config`` or ``--state-dir``."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--config", "-c", metavar="FILE", type=Path, help="configuration of the daemon")
+    where.add_argument(
+        "--state-dir",
+        "-d",
+        metavar="DIR",
+        type=Path,
+        help=f"its state directory (default: ${ENV_STATE_DIR}, /var/lib/linegate)",
+    )
+
+
+def find(args: argparse.Namespace) -> Path | None:
+    """The state directory, or None after a message."""
+    if args.config is not None:
+        from gateway.cli.config import load_or_complain
+
+        settings = load_or_complain(args.config)
+        return None if settings is None else Path(settings.gateway.state_dir)
+    found = args.state_dir or Path(os.environ.get(ENV_STATE_DIR, "/var/lib/linegate"))
+    if not found.is_dir():
+        print(
+            f"linegate: state directory {found}: it does not exist; name the daemon's with --state-dir or --config",
+            file=sys.stderr,
+        )
+        return None
+    return Path(found)

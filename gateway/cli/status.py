@@ -1,0 +1,42 @@
+"""``linegate status``: what the daemon is doing, for people and with ``--json`` for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Final
+
+from gateway.cli import state_dir
+
+if TYPE_CHECKING:
+    import argparse
+
+EXIT_NOT_RUNNING: Final = 3  # as systemctl has it
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``status``."""
+    parser = commands.add_parser("status", help="show machines, sources and targets of the running gateway")
+    state_dir.add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print the status for programs")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when it runs, 3 when it does not, 1 when it cannot be asked."""
+    from gateway.control import ControlError, NotRunningError, call
+    from gateway.status_text import lines
+
+    where = state_dir.find(args)
+    if where is None:
+        return 1
+    try:
+        view = call(where, "status")
+    except NotRunningError as error:
+        print(f"linegate: {error}", file=sys.stderr)
+        return EXIT_NOT_RUNNING
+    except ControlError as error:
+        print(f"linegate: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(view) if args.json else "\n".join(lines(view)))
+    return 0

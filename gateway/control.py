@@ -1,0 +1,152 @@
+"""The local control socket: one JSON line asks, one JSON line answers. Owner only; nothing leaves the box here.
+
+It stands until the HTTP API comes: ``linegate status``, ``linegate order`` and ``linegate outbox retry`` speak to the
+running daemon through it. It decides nothing: every verb is a function given by the composition root.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+
+    Verb = Callable[[Mapping[str, Any]], Awaitable[Any]]
+
+REQUEST_BYTES_MAX: Final = 64 * 1024
+ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
+REQUEST_TIMEOUT_S: Final = 10.0
+ANSWER_TIMEOUT_S: Final = 30.0
+CONNECTIONS_MAX: Final = 16
+SOCKET_PATH_BYTES_MAX: Final = 107  # of the kernel
+SOCKET_NAME: Final = "control.sock"
+
+log = structlog.get_logger(__name__)
+
+
+class ControlError(Exception):
+    """The daemon cannot be asked, or it refused; says why and what to do."""
+
+
+class NotRunningError(ControlError):
+    """No daemon listens in this state directory."""
+
+
+class RequestError(Exception):
+    """A request that makes no sense; the message is the answer."""
+
+
+class ControlServer:
+    """Listens in the state directory for the life of the daemon."""
+
+    def __init__(self, path: Path, verbs: Mapping[str, Verb]) -> None:
+        self._path = path
+        self._verbs = verbs
+        self._server: asyncio.Server | None = None
+        self._open = 0
+
+    async def start(self) -> None:
+        """Listen. Raises ControlError where the path is too long for a socket."""
+        if len(os.fsencode(self._path)) > SOCKET_PATH_BYTES_MAX:
+            raise ControlError(
+                f"{self._path}: a socket path has at most {SOCKET_PATH_BYTES_MAX} bytes; shorten gateway.state_dir"
+            )
+        # The state directory is locked by us: a socket found here is a leftover of a killed daemon.
+        self._path.unlink(missing_ok=True)
+        old = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(self._serve, self._path, limit=REQUEST_BYTES_MAX)
+        finally:
+            os.umask(old)
+
+    async def close(self) -> None:
+        """Stop listening and remove the socket."""
+        if self._server is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open += 1
+        try:
+            if self._open > CONNECTIONS_MAX or not _same_user(writer):
+                return
+            answer = await self._answer(reader)
+            writer.write(json.dumps(answer).encode() + b"\n")
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await writer.drain()
+        except (OSError, TimeoutError):
+            pass  # the one who asked has gone
+        finally:
+            self._open -= 1
+            writer.close()
+
+    def _verb(self, request: Mapping[str, Any]) -> Verb:
+        name = str(request["verb"])
+        if name not in self._verbs:
+            raise RequestError(f"unknown verb {name!r}; allowed: {', '.join(sorted(self._verbs))}")
+        return self._verbs[name]
+
+    async def _answer(self, reader: asyncio.StreamReader) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                line = await reader.readline()
+            request = json.loads(line)
+            return {"ok": True, "result": await self._verb(request)(request)}
+        except RequestError as error:
+            return {"ok": False, "error": str(error)}
+        except (ValueError, TypeError, KeyError, TimeoutError) as error:
+            return {"ok": False, "error": f"the request cannot be read: {error!r}"}
+
+
+def call(state_dir: Path, verb: str, **arguments: Any) -> Any:
+    """Ask the daemon that runs in ``state_dir``.
+
+    Raises NotRunningError where none does, ControlError where it refuses or does not answer.
+    """
+    path = state_dir / SOCKET_NAME
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+            link.settimeout(ANSWER_TIMEOUT_S)
+            link.connect(os.fspath(path))
+            link.sendall(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
+            answer = _read_line(link)
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise NotRunningError(f"no linegate daemon runs in {state_dir} (start it with: linegate run FILE)") from error
+    except PermissionError as error:
+        raise ControlError(f"{path}: not allowed; ask as the user that runs the daemon") from error
+    except OSError as error:
+        raise ControlError(f"{path}: the daemon does not answer ({error})") from error
+    if not answer.get("ok"):
+        raise ControlError(str(answer.get("error", "refused without a reason")))
+    return answer["result"]
+
+
+def _read_line(link: socket.socket) -> dict[str, Any]:
+    received = bytearray()
+    while not received.endswith(b"\n"):
+        more = link.recv(65536)
+        if not more:
+            raise ConnectionError("the daemon closed the connection")
+        received += more
+        if len(received) > ANSWER_BYTES_MAX:
+            raise ConnectionError(f"the answer is longer than {ANSWER_BYTES_MAX} bytes")
+    answer: dict[str, Any] = json.loads(received)
+    return answer
+
+
+def _same_user(writer: asyncio.StreamWriter) -> bool:
+    """Root and the daemon's own user may ask; the file mode says the same, this holds where modes are ignored."""
+    link = writer.get_extra_info("socket")
+    _pid, uid, _gid = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if uid in (0, os.geteuid()):
+        return True
+    log.warning("control request refused", uid=uid, allowed=[0, os.geteuid()])
+    return False

@@ -1,0 +1,56 @@
+"""The outputs of the core as journal rows: a kind and JSON data. Nothing is left out; the confirmation by its key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.core.model import (
+    Confirmation,
+    CountEvent,
+    JobChanged,
+    Notice,
+    PiecesProduced,
+    StateChanged,
+    UnknownInterval,
+)
+from gateway.core.snapshot import encode_job
+
+if TYPE_CHECKING:
+    from gateway.core.model import Output
+
+KINDS: Final = {
+    CountEvent: "count",
+    PiecesProduced: "pieces",
+    UnknownInterval: "unknown",
+    StateChanged: "state",
+    JobChanged: "job",
+    Notice: "notice",
+    Confirmation: "confirmation",
+}
+
+
+def row(output: Output) -> tuple[str, dict[str, Any]]:
+    """Kind and JSON data of one output."""
+    kind = KINDS[type(output)]
+    match output:
+        case JobChanged(record=record):
+            data = output._asdict() | {"record": {**record._asdict(), "job": encode_job(record.job)}}
+        case Confirmation(job=job):
+            # The outbox holds the whole document; the journal proves which one it was.
+            data = {
+                "key": output.key,
+                "order": job.order,
+                "operation": job.operation,
+                "seq": output.seq,
+                "kind": output.kind,
+                "trigger": output.trigger,
+                "good": output.good,
+                "scrap": output.scrap,
+                "rework": output.rework,
+                "digest": output.digest,
+            }
+        case Notice(detail=detail):
+            data = output._asdict() | {"detail": dict(detail)}
+        case _:
+            data = output._asdict()
+    return kind, data

@@ -1,0 +1,113 @@
+"""The demo's configuration: ``config/examples/demo.yaml`` with free ports, its own folder, and every time scaled.
+
+The speed scales machines, ideal cycles, rate limits and timers together: a plausibility rule that allows two pieces
+between two polls in real time allows two pieces between two polls at any speed.
+"""
+
+from __future__ import annotations
+
+import socket
+from fractions import Fraction
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import yaml
+
+from gateway.core.duration import Duration
+from gateway.core.rate import Rate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCAN_MIN_NS: Final = 20_000_000  # below this the demo would measure the operating system, not the product
+TIMER_KEYS: Final = frozenset(
+    {"ideal_cycle", "min_cycle", "max_cycle", "debounce", "stuck_after", "stop_detect", "micro_stop_max", "every"}
+    | {"remember_old_track", "poll_orders", "server_time_limit", "heartbeat", "checkpoint"}
+)
+SCAN_KEYS: Final = frozenset({"scan", "publish"})
+RATE_KEYS: Final = frozenset({"max_rate"})
+#: Defaults that the file leaves out but that must scale with the rest.
+DEBOUNCE_DEFAULT: Final = "5 ms"
+
+
+class Ports(NamedTuple):
+    """Where the demo's processes listen; all on the loopback interface."""
+
+    modbus: int
+    opcua: int
+    erp: int
+    broker: int
+
+
+def free_ports(document: dict[str, Any]) -> Ports:
+    """The ports of the file, or free ones where they are taken."""
+    sources = document["sources"]
+    return Ports(
+        modbus=_free(sources["asm"]["port"]),
+        opcua=_free(int(sources["imm"]["endpoint"].split(":")[2].split("/")[0])),
+        erp=_free(int(document["connectors"]["erp"]["url"].rsplit(":", 1)[1])),
+        broker=_free(document["mqtt"]["port"]),
+    )
+
+
+def example() -> dict[str, Any]:
+    """The example configuration as data."""
+    text = resources.files("config").joinpath("examples/demo.yaml").read_text(encoding="utf-8")
+    document: dict[str, Any] = yaml.safe_load(text)
+    return document
+
+
+def write(
+    path: Path, document: dict[str, Any], ports: Ports, state_dir: Path, speed: Fraction, *, broker: bool
+) -> None:
+    """Write the configuration that the daemon is started with."""
+    scaled: dict[str, Any] = _scale(document, speed)
+    scaled["gateway"]["state_dir"] = str(state_dir)
+    sources = scaled["sources"]
+    sources["asm"]["port"] = ports.modbus
+    sources["imm"]["endpoint"] = f"opc.tcp://127.0.0.1:{ports.opcua}/imm-01"
+    scaled["connectors"]["erp"]["url"] = f"http://127.0.0.1:{ports.erp}"
+    scaled["mqtt"]["port"] = ports.broker
+    scaled.setdefault("buffer", {}).setdefault("checkpoint", str(_faster(Duration("5 s"), speed)))
+    for unit in scaled["work_units"].values():
+        for rule in unit["counters"]:
+            if rule["mode"] == "pulse":
+                rule.setdefault("debounce", str(_faster(Duration(DEBOUNCE_DEFAULT), speed)))
+    if not broker:
+        del scaled["mqtt"]
+    # Quoted by the dumper where a plain word would be read as a number: the loader is as strict with us as with a user.
+    path.write_text(yaml.safe_dump(scaled, sort_keys=False, default_style=None), encoding="utf-8")
+
+
+def _scale(node: Any, speed: Fraction, key: str = "") -> Any:
+    if isinstance(node, dict):
+        return {name: _scale(value, speed, str(name)) for name, value in node.items()}
+    if isinstance(node, list):
+        return [_scale(item, speed, key) for item in node]
+    if key in TIMER_KEYS:
+        return str(_faster(Duration(node), speed))
+    if key in SCAN_KEYS:
+        return str(Duration(max(_faster(Duration(node), speed), SCAN_MIN_NS)))
+    if key in RATE_KEYS:
+        rate = Rate.parse(node)
+        per_min = Fraction(rate.counts * 60_000_000_000, rate.per_ns) * speed
+        return f"{float(per_min):.6f} /min"
+    return node
+
+
+def _faster(duration: Duration, speed: Fraction) -> Duration:
+    microseconds = int(Fraction(duration) / speed / 1000)
+    return Duration(max(microseconds, 1) * 1000)
+
+
+def _free(wanted: int) -> int:
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            taken: int = probe.getsockname()[1]
+            return taken
+    raise OSError("no free port on 127.0.0.1")

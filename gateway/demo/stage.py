@@ -1,0 +1,185 @@
+"""The demo's stage: which processes there are, how they are started, asked and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import shutil
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.control import ControlError, call
+from gateway.demo import plan
+from gateway.demo.process import Process, ProcessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from fractions import Fraction
+    from pathlib import Path
+
+MARKER: Final = ".linegate-demo"
+READY_TIMEOUT_S: Final = 30.0
+POLL_S: Final = 0.1
+MACHINES: Final = {"ASM-01": "asm-01", "IMM-01": "imm-01", "PCK-01": "pck-01"}
+
+
+class StageError(Exception):
+    """The demo cannot start or go on; says what is missing and what to do."""
+
+
+class Stage:
+    """All processes of one run, in one folder that is wiped at the start."""
+
+    def __init__(self, folder: Path, *, seed: int, speed: Fraction) -> None:
+        self.folder = folder
+        self.state_dir = folder / "state"
+        self.config = folder / "linegate.yaml"
+        self._seed = seed
+        self._speed = speed
+        self._ports = plan.Ports(0, 0, 0, 0)
+        self.has_broker = importlib.util.find_spec("amqtt") is not None
+        self.machines: dict[str, Process] = {}
+        self.erp: Process | None = None
+        self._broker: Process | None = None
+        self.daemon: Process | None = None
+        self._before: dict[str, tuple[int, int]] = {}
+
+    async def open(self) -> None:
+        """Start everything; machines stand still until ``produce()``. Raises StageError."""
+        self._wipe()
+        document = plan.example()
+        self._ports = plan.free_ports(document)
+        try:
+            await self._start_simulators()
+        except ProcessError as error:
+            raise StageError(str(error)) from error
+        plan.write(self.config, document, self._ports, self.state_dir, self._speed, broker=self.has_broker)
+        await self.start_daemon()
+        await self.until(self._everything_runs, "every source to deliver and every machine to have an order")
+
+    async def start_daemon(self) -> None:
+        """Start the gateway; it is the real one, with a configuration file like any other."""
+        log = self.folder / "gateway.log"
+        self.daemon = Process("gateway", ["gateway", "run", str(self.config)], log)
+        await self.daemon.start(speaks=False)
+
+    async def produce(self) -> None:
+        """Let the machines run; what they made before does not count."""
+        for name, machine in self.machines.items():
+            self._before[name] = _made(await machine.command("totals"))
+        for machine in self.machines.values():
+            await machine.command("start")
+
+    async def halt(self) -> None:
+        """The machines stand still; their controllers stay reachable."""
+        for machine in self.machines.values():
+            await machine.command("stop")
+
+    async def close(self) -> None:
+        """End all processes, the gateway first, so that it drains."""
+        everyone = [self.daemon, *self.machines.values(), self.erp, self._broker]
+        if self.daemon is not None:
+            await self.daemon.stop()
+        await asyncio.gather(*(process.stop() for process in everyone if process is not None))
+
+    # --- asking ----------------------------------------------------------------------------------------------------
+
+    async def status(self) -> dict[str, Any] | None:
+        """The gateway's status; None while it is down."""
+        try:
+            view: dict[str, Any] = await asyncio.to_thread(call, self.state_dir, "status")
+        except ControlError:
+            return None
+        return view
+
+    async def open_postings(self) -> list[dict[str, Any]]:
+        """What the outbox holds and the ERP has not confirmed."""
+        postings: list[dict[str, Any]] = await asyncio.to_thread(call, self.state_dir, "outbox.open")
+        return postings
+
+    async def ledger(self) -> list[dict[str, Any]]:
+        """What the ERP has booked, asked from the ERP itself."""
+        assert self.erp is not None
+        return list((await self.erp.command("ledger"))["bookings"])
+
+    async def truth(self) -> dict[str, list[dict[str, Any]]]:
+        """Every piece that the machines made since ``produce()``: the simulators' own record."""
+        pieces: dict[str, list[dict[str, Any]]] = {}
+        for name, machine in self.machines.items():
+            rows = [json.loads(line) for line in self._truth_file(name).read_text().splitlines()]
+            made = [row for row in rows if row["event"] == "pieces"]
+            before = self._before[name]
+            pieces[name] = [row for row in made if _after(row, before)]
+            total = _made(await machine.command("totals"))
+            recorded = (sum(row["good"] for row in pieces[name]), sum(row["scrap"] for row in pieces[name]))
+            if recorded != (total[0] - before[0], total[1] - before[1]):
+                raise StageError(f"{name}: its record says {recorded}, its totals {total} less {before}")
+        return pieces
+
+    async def until(self, condition: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
+        """Wait until the status fulfils a condition. Raises StageError after 30 s, or when the gateway has ended."""
+        view: dict[str, Any] | None = None
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                while True:
+                    view = await self.status()
+                    if view is not None and condition(view):
+                        return view
+                    if self.daemon is not None and self.daemon.returncode is not None:
+                        raise StageError(f"the gateway ended with code {self.daemon.returncode}; see {self._log()}")
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise StageError(f"waited {READY_TIMEOUT_S:g} s in vain for {what}; see {self._log()}") from None
+
+    # --- parts -----------------------------------------------------------------------------------------------------
+
+    def _log(self) -> Path:
+        return self.folder / "gateway.log"
+
+    def _truth_file(self, machine: str) -> Path:
+        return self.folder / f"{MACHINES[machine]}.truth.jsonl"
+
+    def _wipe(self) -> None:
+        if self.folder.exists():
+            if any(self.folder.iterdir()) and not (self.folder / MARKER).exists():
+                raise StageError(f"{self.folder}: it is not empty and not a demo's folder; choose another with --dir")
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True)
+        (self.folder / MARKER).touch()
+
+    async def _start_simulators(self) -> None:
+        ports, seed, speed = self._ports, str(self._seed), f"{float(self._speed):g}"
+
+        def simulator(name: str, *options: str) -> Process:
+            return Process(name, ["simulators", name, *options], self.folder / f"{name}.log")
+
+        def machine(unit: str, *options: str) -> Process:
+            truth = ("--truth", str(self._truth_file(unit)))
+            return simulator(MACHINES[unit], "--seed", seed, "--speed", speed, *truth, *options)
+
+        self.erp = simulator("erp", "--port", str(ports.erp), "--release", "demo")
+        self.machines = {
+            # Started near the end of the 16-bit range: the roll-over belongs to every demo.
+            "ASM-01": machine("ASM-01", "--port", str(ports.modbus), "--good", "65500"),
+            "IMM-01": machine("IMM-01", "--port", str(ports.opcua), "--shots", "4821"),
+            "PCK-01": machine("PCK-01", "--socket", str(self.state_dir / "pins.sock")),
+        }
+        started = [self.erp, *self.machines.values()]
+        if self.has_broker:
+            self._broker = simulator("broker", "--port", str(ports.broker))
+            started.append(self._broker)
+        await asyncio.gather(*(process.start(speaks=True) for process in started))
+        await self.halt()
+
+    @staticmethod
+    def _everything_runs(view: dict[str, Any]) -> bool:
+        up = all(source["state"] == "up" for source in view["sources"])
+        return up and all(unit["order"] and unit["state"] != "UNKNOWN" for unit in view["work_units"])
+
+
+def _made(totals: dict[str, Any]) -> tuple[int, int]:
+    return int(totals["good_total"]), int(totals["scrap_total"])
+
+
+def _after(row: dict[str, Any], before: tuple[int, int]) -> bool:
+    return int(row["good_total"]) + int(row["scrap_total"]) > sum(before)

@@ -1,0 +1,215 @@
+"""Runs one work unit: inputs and deadlines into the core, its outputs into one transaction, then the announcements.
+
+The order is the promise: the new state, the journal rows, the job orders and the postings of a step are committed
+together, and nothing leaves the box before. Decides nothing about pieces or orders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import orjson
+import structlog
+
+from buffer.step import JournalRow, NewPosting, Step
+from buffer.store import StoreError
+from gateway.core import journal, snapshot
+from gateway.core.document import encode, fields
+from gateway.core.duration import seconds
+from gateway.core.model import Confirmation, DataValue, JobChanged, TimePassed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from buffer.store import Store
+    from gateway.core.model import Input, JobOrder, OperatorEntry, OrderReceived, Output
+    from gateway.core.unit_state import State
+    from gateway.core.work_unit import WorkUnit
+
+QUEUE_READINGS_MAX: Final = 1000  # readings that wait for the core; then the source waits (back-pressure)
+STEP_INPUTS_MAX: Final = 500
+COMMIT_RETRY_FIRST_S: Final = 0.5
+COMMIT_RETRY_MAX_S: Final = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class _Item(NamedTuple):
+    inputs: tuple[Input, ...]
+    done: asyncio.Future[tuple[Output, ...]] | None
+
+
+class RunnerHooks(NamedTuple):
+    """What happens around a commit.
+
+    ``targets`` names the connectors a job order's confirmations go to. ``committed`` is told the outputs and the new
+    state after every commit; it must not raise and must not wait. ``alive`` is called whenever the runner moved on.
+    ``trouble`` hears a failing commit's reason, and "" once one succeeds again.
+    """
+
+    targets: Callable[[JobOrder], Sequence[str]]
+    committed: Callable[[tuple[Output, ...], State], None]
+    alive: Callable[[], None]
+    trouble: Callable[[str], None]
+
+
+class Runner:
+    """One work unit, for ever: ``run()`` ends by cancellation, or by ``drain()`` once the queue is empty."""
+
+    def __init__(
+        self,
+        unit: WorkUnit,
+        state: State,
+        store: Store,
+        *,
+        now_ns: Callable[[], int],
+        checkpoint_ns: int,
+        idle_wake_ns: int,
+        hooks: RunnerHooks,
+    ) -> None:
+        self.unit = unit
+        self.state = state
+        self._store = store
+        self._now_ns = now_ns
+        self._checkpoint_ns = checkpoint_ns
+        self._idle_wake_ns = idle_wake_ns
+        self._hooks = hooks
+        self._queue: asyncio.Queue[_Item] = asyncio.Queue(QUEUE_READINGS_MAX)
+        self._draining = asyncio.Event()
+        self._committed_ns = now_ns()
+        self._committed_state = state
+
+    async def put(self, values: tuple[DataValue, ...]) -> None:
+        """Hand over one reading's values; waits while the queue is full."""
+        await self._queue.put(_Item(values, None))
+
+    async def submit(self, given: OrderReceived | OperatorEntry) -> tuple[Output, ...]:
+        """Hand over an order or a decision; returns its outputs once they are committed."""
+        done: asyncio.Future[tuple[Output, ...]] = asyncio.get_running_loop().create_future()
+        await self._queue.put(_Item((given,), done))
+        return await done
+
+    def drain(self) -> None:
+        """Finish what waits, commit, and end."""
+        self._draining.set()
+        if self._queue.empty():
+            self._queue.put_nowait(_Item((), None))
+
+    async def run(self) -> None:
+        """The loop. Raises StoreError only where a repeat cannot help."""
+        while True:
+            items = await self._next_items()
+            done = await self._step(items)
+            self._hooks.alive()
+            if done and self._draining.is_set() and self._queue.empty():
+                return
+
+    async def _next_items(self) -> list[_Item]:
+        """What waits, at most STEP_INPUTS_MAX inputs; an empty list when a deadline came first."""
+        items: list[_Item] = []
+        wait_ns = self._wait_ns()
+        if wait_ns > 0 and self._queue.empty():
+            try:
+                async with asyncio.timeout(seconds(wait_ns)):
+                    items.append(await self._queue.get())
+            except TimeoutError:
+                return items
+        size = sum(len(item.inputs) for item in items)
+        while size < STEP_INPUTS_MAX and not self._queue.empty():
+            items.append(self._queue.get_nowait())
+            size += len(items[-1].inputs)
+        return items
+
+    def _wait_ns(self) -> int:
+        now_ns = self._now_ns()
+        due_ns = now_ns + self._idle_wake_ns
+        deadline_ns = self.unit.next_deadline(self.state)
+        if deadline_ns is not None:
+            due_ns = min(due_ns, deadline_ns)
+        if self.state != self._committed_state:
+            due_ns = min(due_ns, self._committed_ns + self._checkpoint_ns)
+        return due_ns - now_ns
+
+    async def _step(self, items: list[_Item]) -> bool:
+        state = self.state
+        outputs: list[Output] = []
+        per_item: list[tuple[Output, ...]] = []
+        for item in items:
+            made: tuple[Output, ...] = ()
+            for given in item.inputs:
+                state, more = self.unit.handle(state, given)
+                made += more
+            per_item.append(made)
+            outputs += made
+        if self._queue.empty():  # time may pass only behind the last input that is known
+            state, made = self.unit.handle(state, TimePassed(self._now_ns()))
+            outputs += made
+        first_seq = self.state.journal_seq + 1
+        due = self._now_ns() - self._committed_ns >= self._checkpoint_ns or self._draining.is_set()
+        if outputs or any(item.done for item in items) or (due and state != self._committed_state):
+            await self._commit(state, tuple(outputs), first_seq)
+        self.state = state
+        for item, made in zip(items, per_item, strict=True):
+            if item.done is not None and not item.done.done():
+                item.done.set_result(made)
+        if outputs:
+            self._hooks.committed(tuple(outputs), state)
+        return True
+
+    async def _commit(self, state: State, outputs: tuple[Output, ...], first_seq: int) -> None:
+        """Until it is durable: a failing disk is waited for, because nothing may go on without it."""
+        step = self._make_step(state, outputs, first_seq)
+        retry_s, failed = COMMIT_RETRY_FIRST_S, False
+        while True:
+            try:
+                await self._store.commit(step)
+                break
+            except StoreError as error:
+                if not error.temporary:
+                    raise
+                self._hooks.trouble(str(error))
+                failed = True
+                log.warning("commit failed, trying again", work_unit=step.work_unit, error=str(error), retry_s=retry_s)
+            self._hooks.alive()
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, COMMIT_RETRY_MAX_S)
+        if failed:
+            self._hooks.trouble("")
+        self._committed_ns, self._committed_state = self._now_ns(), state
+
+    def _make_step(self, state: State, outputs: tuple[Output, ...], first_seq: int) -> Step:
+        identity = self.unit.identity
+        rows: list[JournalRow] = []
+        postings: list[NewPosting] = []
+        jobs = {}
+        for seq, output in enumerate(outputs, first_seq):
+            kind, data = journal.row(output)
+            rows.append(JournalRow(seq, state.at_ns, kind, orjson.dumps(data)))
+            if isinstance(output, JobChanged):
+                jobs[output.record.job.key] = output.record
+            elif isinstance(output, Confirmation):
+                payload = encode(fields(identity, output))
+                postings += [_posting(output, target, payload) for target in self._hooks.targets(output.job)]
+        return Step(
+            work_unit=identity.machine,
+            snapshot=orjson.dumps(snapshot.encode(self.unit, state)),
+            last_time_ns=state.at_ns,
+            rows=tuple(rows),
+            postings=tuple(postings),
+            jobs=tuple(jobs.values()),
+        )
+
+
+def _posting(confirmation: Confirmation, target: str, payload: bytes) -> NewPosting:
+    return NewPosting(
+        target=target,
+        key=confirmation.key,
+        message_id=confirmation.message_id,
+        order=confirmation.job.order,
+        operation=confirmation.job.operation,
+        seq=confirmation.seq,
+        kind=confirmation.kind.value,
+        payload=payload,
+        created_ns=confirmation.created_ns,
+    )

@@ -1,0 +1,81 @@
+"""The status document as a person reads it: one line a machine, a source, a target. Makes text only."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+NS_PER_S: Final = 1_000_000_000
+S_PER_MIN: Final = 60
+S_PER_H: Final = 3600
+
+
+def lines(view: dict[str, Any]) -> list[str]:
+    """The status as a person reads it."""
+    now = view["now_ns"]
+    text = [f"{view['id']}  linegate {view['version']}  pid {view['pid']}  up {_age(now, view['started_ns'])}", ""]
+    text += [machine_header()] + [machine_line(unit, now) for unit in view["work_units"]] + [""]
+    text += [source_line(source, now) for source in view["sources"]]
+    text += [target_line(target, now) for target in view["targets"]]
+    if view["mqtt"] is not None:
+        link = "up" if view["mqtt"]["connected"] else f"down ({view['mqtt']['last_error'] or 'not connected yet'})"
+        text.append(f"{'mqtt':<12} {link}")
+    return text + [f"WARNING {warning}" for warning in view["warnings"]]
+
+
+def machine_header() -> str:
+    """Column names of ``machine_line``."""
+    return (
+        f"{'MACHINE':<10} {'STATE':<14} {'ORDER':<16} {'GOOD':>7} {'SCRAP':>6} {'TARGET':>7}  {'LAST PIECE':<11} OPEN"
+    )
+
+
+def machine_line(unit: dict[str, Any], now_ns: int) -> str:
+    """One machine: state, order, good and scrap against target, last piece, unconfirmed pieces."""
+    order = f"{unit['order']}/{unit['operation']}" if unit["order"] else "-"
+    loose = unit["unallocated_good"] + unit["unallocated_scrap"]
+    notes = [
+        f"{unit['unconfirmed_good'] + unit['unconfirmed_scrap']} unconfirmed",
+        f"{loose} unallocated" if loose else "",
+        f"{unit['review_pieces']} under review" if unit["review_pieces"] else "",
+        f"{len(unit['unknown'])} unknown intervals" if unit["unknown"] else "",
+    ]
+    return (
+        f"{unit['id']:<10} {unit['state']:<14} {order:<16} {unit['good']:>7} {unit['scrap']:>6} "
+        f"{unit['target'] or '-':>7}  {_age(now_ns, unit['last_piece_ns']):<11} {', '.join(filter(None, notes))}"
+    )
+
+
+def source_line(source: dict[str, Any], now_ns: int) -> str:
+    """One source: link, last value, what is wrong."""
+    text = f"{source['name']:<12} {source['state']} for {_age(now_ns, source['since_ns'])}"
+    if source["simulated"]:
+        text += "  SIMULATED"
+    if source["last_value_ns"] is not None:
+        text += f"  last value {_age(now_ns, source['last_value_ns'])} ago"
+    if source["state"] != "up" and source["last_error"]:
+        text += f"  {source['last_error']}"
+    return text + "".join(f"\n{'':<12} {signal}: {why}" for signal, why in source["problems"].items())
+
+
+def target_line(target: dict[str, Any], now_ns: int) -> str:
+    """One target: link, posted, waiting, oldest waiting."""
+    text = f"{target['name']:<12} {target['link']}  posted {target['posted']}  waiting {target['waiting']}"
+    if target["waiting"]:
+        text += f"  oldest {_age(now_ns, target['oldest_waiting_ns'])}"
+    for kind in ("uncertain", "parked", "accepted"):
+        if target[kind]:
+            text += f"  {kind} {target[kind]}"
+    if target["link"] != "up" and target["last_error"]:
+        text += f"  {target['last_error']}"
+    return text
+
+
+def _age(now_ns: int, then_ns: int | None) -> str:
+    if then_ns is None:
+        return "-"
+    age_s = max(now_ns - then_ns, 0) // NS_PER_S
+    if age_s < S_PER_MIN:
+        return f"{age_s} s"
+    if age_s < S_PER_H:
+        return f"{age_s // S_PER_MIN} min"
+    return f"{age_s // S_PER_H} h {age_s % S_PER_H // S_PER_MIN} min"

@@ -1,0 +1,63 @@
+"""What a work unit's state looks like from outside. Reads the core's state; changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.status import WorkUnitView
+
+if TYPE_CHECKING:
+    from gateway.core.model import UnknownInterval
+    from gateway.core.orders.job_run import JobRun
+    from gateway.core.unit_state import State
+
+
+def work_unit_view(unit_id: str, state: State) -> WorkUnitView:
+    """The view of one machine at its last committed state."""
+    run = state.running
+    return WorkUnitView(
+        id=unit_id,
+        state=state.track.state.value,
+        state_since_ns=state.track.since_ns,
+        order=run.job.order if run else None,
+        operation=run.job.operation if run else None,
+        product=run.job.product if run else None,
+        target=str(run.job.quantity) if run else "",
+        good=run.good if run else 0,
+        scrap=run.scrap if run else 0,
+        rework=run.rework if run else 0,
+        last_piece_ns=state.last_piece_ns,
+        unconfirmed_good=run.open_good if run else 0,
+        unconfirmed_scrap=run.open_scrap if run else 0,
+        unallocated_good=state.unallocated.good,
+        unallocated_scrap=state.unallocated.scrap,
+        review_pieces=state.review,
+        unknown=tuple(_unknown(interval) for interval in state.unknown),
+        counted_good=state.counted.good,
+        counted_scrap=state.counted.scrap,
+        queue=tuple(_queued(waiting) for waiting in state.open_runs()),
+    )
+
+
+def _unknown(interval: UnknownInterval) -> dict[str, Any]:
+    return {
+        "signal": interval.signal,
+        "role": interval.role.value,
+        "from_ns": interval.t_from_ns,
+        "to_ns": interval.t_to_ns,
+        "max_pieces": interval.max_pieces,
+        "flag": interval.flag,
+        "order": interval.order,
+        "operation": interval.operation,
+    }
+
+
+def _queued(run: JobRun) -> dict[str, Any]:
+    return {
+        "order": run.job.order,
+        "operation": run.job.operation,
+        "state": run.state.value,
+        "quantity": str(run.job.quantity),
+        "good": run.good,
+        "scrap": run.scrap,
+    }
