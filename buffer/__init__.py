@@ -1,0 +1,1 @@
+"""The buffer: one SQLite database that keeps every counted piece until the ERP has booked it."""

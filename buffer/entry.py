@@ -1,0 +1,126 @@
+"""A posting of the outbox as others see it: its states, what is known of it, and what may follow upon what. No I/O."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class OutboxState(enum.StrEnum):
+    """Where a posting stands. Only POSTED and SUPERSEDED are over; anything else blocks its lane."""
+
+    READY = "ready"  # may be sent
+    SENDING = "sending"  # committed before the first byte leaves; after a crash it is uncertain
+    ACCEPTED = "accepted"  # taken over by the target, not yet booked there
+    POSTED = "posted"  # booked
+    UNCERTAIN = "uncertain"  # may or may not be booked: look up before any repeat
+    RETRY_WAIT = "retry_wait"  # surely not booked: again when due
+    PARKED = "parked"  # waits for a person
+    SUPERSEDED = "superseded"  # a person decided that it is not to be posted
+
+
+OPEN_STATES: Final = tuple(state for state in OutboxState if state not in {OutboxState.POSTED, OutboxState.SUPERSEDED})
+
+#: From which states a settlement may lead to the state.
+SETTLED_FROM: Final[dict[OutboxState, tuple[OutboxState, ...]]] = {
+    OutboxState.POSTED: (OutboxState.SENDING, OutboxState.UNCERTAIN, OutboxState.ACCEPTED),
+    OutboxState.ACCEPTED: (OutboxState.SENDING, OutboxState.ACCEPTED),
+    OutboxState.RETRY_WAIT: (OutboxState.SENDING,),
+    OutboxState.UNCERTAIN: (OutboxState.SENDING, OutboxState.UNCERTAIN),
+    OutboxState.READY: (OutboxState.UNCERTAIN,),
+    OutboxState.PARKED: (
+        OutboxState.READY,
+        OutboxState.SENDING,
+        OutboxState.RETRY_WAIT,
+        OutboxState.UNCERTAIN,
+        OutboxState.ACCEPTED,
+    ),
+}
+SENT_FROM: Final = (OutboxState.READY, OutboxState.RETRY_WAIT, OutboxState.UNCERTAIN)
+LOOKED_UP_FROM: Final = (OutboxState.UNCERTAIN, OutboxState.ACCEPTED)
+RETRIED_FROM: Final = (OutboxState.PARKED, OutboxState.RETRY_WAIT)
+SUPERSEDED_FROM: Final = (OutboxState.PARKED,)
+
+
+class OutboxEntry(NamedTuple):
+    """One posting. Times are nanoseconds UTC, None where it has not happened.
+
+    ``body``, ``content_type`` and ``name`` are the exact message, None until it was fixed for the first send.
+    ``unclear_ns`` is when the last send ended without a clear answer. ``error_count`` counts equal errors in a row,
+    ``error_since_ns`` is the first of them.
+    """
+
+    id: int
+    target: str
+    key: str
+    message_id: str
+    order: str
+    operation: str
+    seq: int
+    kind: str
+    payload: bytes
+    body: bytes | None
+    content_type: str | None
+    name: str | None
+    state: OutboxState
+    attempts: int
+    lookups: int
+    due_ns: int
+    first_sent_ns: int | None
+    last_sent_ns: int | None
+    unclear_ns: int | None
+    settled_ns: int | None
+    reference: str
+    error_kind: str
+    error_code: str
+    error_text: str
+    error_since_ns: int | None
+    error_count: int
+    created_ns: int
+
+    @property
+    def lane(self) -> tuple[str, str]:
+        """Order and operation: one posting at a time, in sequence."""
+        return (self.order, self.operation)
+
+
+COLUMNS: Final = ", ".join("order_id" if name == "order" else name for name in OutboxEntry._fields)
+_STATE_AT: Final = OutboxEntry._fields.index("state")
+
+
+def entry_of(row: Sequence[Any]) -> OutboxEntry:
+    """The entry of a row that was selected by ``COLUMNS``."""
+    return OutboxEntry._make((*row[:_STATE_AT], OutboxState(row[_STATE_AT]), *row[_STATE_AT + 1 :]))
+
+
+class Settlement(NamedTuple):
+    """What follows for a posting: its next state, when it is due again, and why.
+
+    ``error_kind`` is empty where nothing is wrong; the same kind again counts on in ``error_count``.
+    """
+
+    state: OutboxState
+    due_ns: int = 0
+    reference: str = ""
+    error_kind: str = ""
+    error_code: str = ""
+    error_text: str = ""
+
+
+class OutboxCounts(NamedTuple):
+    """How much is where, for one target.
+
+    ``waiting``: everything that is neither posted, parked nor superseded (uncertain and accepted included). ``posted``
+    counts since the database exists, also what was pruned since. ``oldest_created_ns``: of the oldest posting that is
+    not over yet, None if there is none.
+    """
+
+    waiting: int
+    uncertain: int
+    parked: int
+    accepted: int
+    posted: int
+    oldest_created_ns: int | None

@@ -1,0 +1,19 @@
+"""What can go wrong with the buffer. Each message names the file, what happened and what to do."""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """Nothing of the refused write was kept, or the read did not happen."""
+
+
+class NewerSchemaError(StoreError):
+    """The database was written by a newer linegate than this one."""
+
+
+class DamagedStoreError(StoreError):
+    """The file is not a sound database; ``buffer.damage.set_aside`` keeps it for a person and makes room."""
+
+
+class OutboxError(StoreError):
+    """A posting is not in a state that allows the change, or there is no such posting."""

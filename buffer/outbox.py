@@ -1,0 +1,272 @@
+"""The outbox: postings wait here until the target has booked them. Each change is durable when its method returns.
+
+It never sends and never decides: the forwarder does. Order in a lane and immutability are guarded by the schema.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from buffer.entry import (
+    COLUMNS,
+    LOOKED_UP_FROM,
+    RETRIED_FROM,
+    SENT_FROM,
+    SETTLED_FROM,
+    SUPERSEDED_FROM,
+    OutboxCounts,
+    OutboxEntry,
+    OutboxState,
+    Settlement,
+    entry_of,
+)
+from buffer.errors import OutboxError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import aiosqlite
+
+    from buffer.store import Store
+
+PAGE_MAX: Final = 1000
+#: A message from a target may be long; a person reads the start of it.
+ERROR_TEXT_MAX_CHARS: Final = 500
+
+_DUE: Final = f"""
+    SELECT {COLUMNS} FROM outbox
+    WHERE target = ? AND head = 1 AND state IN ('ready', 'retry_wait', 'uncertain', 'accepted') AND due_ns <= ?
+    ORDER BY due_ns, id LIMIT ?
+"""  # noqa: S608 - COLUMNS is a constant
+_DUE_BY_ORDER: Final = f"""
+    SELECT {COLUMNS} FROM outbox AS entry
+    WHERE target = ? AND head = 1 AND state IN ('ready', 'retry_wait', 'uncertain', 'accepted') AND due_ns <= ?
+        AND NOT EXISTS (
+            SELECT 1 FROM outbox
+            WHERE target = entry.target AND order_id = entry.order_id AND id < entry.id
+                AND state NOT IN ('posted', 'superseded')
+        )
+    ORDER BY due_ns, id LIMIT ?
+"""  # noqa: S608 - COLUMNS is a constant
+_NEXT_DUE: Final = """
+    SELECT min(due_ns) FROM outbox
+    WHERE target = ? AND head = 1 AND state IN ('ready', 'retry_wait', 'uncertain', 'accepted') AND due_ns > ?
+"""
+_BEGIN_SEND: Final = """
+    state = 'sending', attempts = attempts + 1, lookups = 0, first_sent_ns = coalesce(first_sent_ns, :now),
+    last_sent_ns = :now, unclear_ns = NULL, body = coalesce(body, :body),
+    content_type = coalesce(content_type, :content_type), name = coalesce(name, :name)
+"""
+_SETTLE: Final = """
+    state = :state, due_ns = :due, reference = CASE :reference WHEN '' THEN reference ELSE :reference END,
+    unclear_ns = CASE WHEN :state = 'uncertain' AND state = 'sending' THEN :now ELSE unclear_ns END,
+    settled_ns = CASE WHEN :state IN ('posted', 'parked') THEN :now END,
+    error_since_ns = CASE WHEN :kind = '' THEN NULL WHEN error_kind = :kind THEN error_since_ns ELSE :now END,
+    error_count = CASE WHEN :kind = '' THEN 0 WHEN error_kind = :kind THEN error_count + 1 ELSE 1 END,
+    error_kind = :kind, error_code = :code, error_text = :text
+"""
+_RETRY: Final = """
+    state = 'ready', due_ns = :now, settled_ns = NULL, error_kind = '', error_code = '', error_text = '',
+    error_since_ns = NULL, error_count = 0
+"""
+
+
+class Outbox:
+    """The postings of every target, in one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def due(self, target: str, now_ns: int, limit: int, *, lane_by_order: bool = False) -> list[OutboxEntry]:
+        """The head of each lane that may be worked on now, longest due first.
+
+        A lane is an order's operation, or the whole order. A head that waits, is accepted, sending or parked holds back
+        its own lane only.
+        """
+        rows = await self._store.read(_DUE_BY_ORDER if lane_by_order else _DUE, (target, now_ns, limit))
+        return [entry_of(row) for row in rows]
+
+    async def next_due_ns(self, target: str, after_ns: int) -> int | None:
+        """The earliest time after ``after_ns`` at which a head becomes due, None if there is none."""
+        rows = await self._store.read(_NEXT_DUE, (target, after_ns))
+        due: int | None = rows[0][0]
+        return due
+
+    async def begin_send(self, entry_id: int, message: tuple[bytes, str, str] | None, now_ns: int) -> OutboxEntry:
+        """Mark as sending, and fix the message (body, content type, name) if none is fixed yet.
+
+        Only when this has returned may a byte leave. Raises OutboxError where the state does not allow it.
+        """
+        body, content_type, name = message or (None, None, None)
+        values = {"now": now_ns, "body": body, "content_type": content_type, "name": name}
+        return await self._change(entry_id, _BEGIN_SEND, values, SENT_FROM, "be sent")
+
+    async def begin_lookup(self, entry_id: int, now_ns: int) -> OutboxEntry:
+        """Count a look-up of an uncertain or accepted posting. Raises OutboxError."""
+        return await self._change(entry_id, "lookups = lookups + 1", {"now": now_ns}, LOOKED_UP_FROM, "be looked up")
+
+    async def settle(self, entry_id: int, settlement: Settlement, now_ns: int) -> OutboxEntry:
+        """Record how a send or look-up ended. Raises OutboxError where the state does not allow it."""
+        values = {
+            "now": now_ns,
+            "state": settlement.state.value,
+            "due": settlement.due_ns,
+            "reference": settlement.reference,
+            "kind": settlement.error_kind,
+            "code": settlement.error_code,
+            "text": settlement.error_text[:ERROR_TEXT_MAX_CHARS],
+        }
+        allowed = SETTLED_FROM.get(settlement.state, ())
+        return await self._change(entry_id, _SETTLE, values, allowed, f"become {settlement.state}")
+
+    async def retry(self, which: int | str, now_ns: int) -> list[OutboxEntry]:
+        """A person's decision: parked or waiting postings are ready again, with the same key and bytes.
+
+        ``which`` is an id, or a key (then for every target that has it in such a state). Raises OutboxError if there is
+        none.
+        """
+        return await self._decide(which, _RETRY, RETRIED_FROM, now_ns, "be retried")
+
+    async def supersede(self, which: int | str, now_ns: int, *, who: str) -> list[OutboxEntry]:
+        """A person's decision: a parked posting is not to be posted; its lane goes on. Raises OutboxError."""
+        change = "state = 'superseded', settled_ns = :now, error_text = error_text || ' (superseded by ' || :who || ')'"
+        return await self._decide(which, change, SUPERSEDED_FROM, now_ns, "be superseded", who=who)
+
+    async def get(self, key: str, target: str | None = None) -> OutboxEntry | None:
+        """The posting with this key (of this target), None if there is none."""
+        found = await self.page(key=key, target=target, limit=1)
+        return found[0] if found else None
+
+    async def entry(self, entry_id: int) -> OutboxEntry | None:
+        """The posting with this id, None if there is none (or no longer)."""
+        rows = await self._store.read(f"SELECT {COLUMNS} FROM outbox WHERE id = ?", (entry_id,))  # noqa: S608 - constant
+        return entry_of(rows[0]) if rows else None
+
+    async def page(
+        self,
+        *,
+        target: str | None = None,
+        state: OutboxState | None = None,
+        order: str | None = None,
+        key: str | None = None,
+        before_id: int | None = None,
+        limit: int = 100,
+    ) -> list[OutboxEntry]:
+        """Postings, newest first; at most ``PAGE_MAX``. The next page starts before the last id of this one."""
+        sql, values = page_query(target=target, state=state, order=order, key=key, before_id=before_id, limit=limit)
+        return [entry_of(row) for row in await self._store.read(sql, values)]
+
+    async def counts(self, target: str) -> OutboxCounts:
+        """How much is where; cheap at any size of the outbox."""
+        sql, values = counts_query(target)
+        return counts_of(await self._store.read(sql, values))
+
+    async def targets(self) -> list[str]:
+        """Every target that ever had a posting, also one that is no longer configured."""
+        return [str(row[0]) for row in await self._store.read("SELECT DISTINCT target FROM outbox_tally", ())]
+
+    async def last_posted_ns(self, target: str) -> int | None:
+        """When the target last booked something, None if never (or pruned since)."""
+        sql = (
+            "SELECT max(settled_ns) FROM outbox WHERE target = ? AND id > coalesce((SELECT max(id) FROM outbox), 0) - ?"
+        )
+        found: int | None = (await self._store.read(sql, (target, PAGE_MAX)))[0][0]
+        return found
+
+    async def _change(
+        self,
+        entry_id: int,
+        change: str,
+        values: dict[str, Any],
+        allowed: tuple[OutboxState, ...],
+        verb: str,
+    ) -> OutboxEntry:
+        sql = f"UPDATE outbox SET {change} WHERE id = :id AND state IN ({_listed(allowed)}) RETURNING {COLUMNS}"  # noqa: S608 - constants of this module
+
+        async def work(connection: aiosqlite.Connection) -> OutboxEntry:
+            rows = list(await connection.execute_fetchall(sql, {**values, "id": entry_id}))
+            if not rows:
+                found = list(await connection.execute_fetchall(_STATE_BY_ID, (entry_id,)))
+                raise _not_allowed(f"id {entry_id}", found, allowed, verb)
+            return entry_of(tuple(rows[0]))
+
+        return await self._store.write(work)
+
+    async def _decide(
+        self,
+        which: int | str,
+        change: str,
+        allowed: tuple[OutboxState, ...],
+        now_ns: int,
+        verb: str,
+        **values: str,
+    ) -> list[OutboxEntry]:
+        column = "id" if isinstance(which, int) else "key"
+        sql = (
+            f"UPDATE outbox SET {change} WHERE {column} = :which AND state IN ({_listed(allowed)}) RETURNING {COLUMNS}"  # noqa: S608 - constants of this module
+        )
+
+        async def work(connection: aiosqlite.Connection) -> list[OutboxEntry]:
+            rows = list(await connection.execute_fetchall(sql, {"which": which, "now": now_ns, **values}))
+            if not rows:
+                found = list(
+                    await connection.execute_fetchall(f"SELECT state FROM outbox WHERE {column} = ?", (which,))  # noqa: S608 - one of two constants
+                )
+                raise _not_allowed(f"{column} {which}", found, allowed, verb)
+            return [entry_of(tuple(row)) for row in rows]
+
+        return await self._store.write(work)
+
+
+_STATE_BY_ID: Final = "SELECT state FROM outbox WHERE id = ?"
+
+
+def page_query(
+    *,
+    target: str | None = None,
+    state: OutboxState | None = None,
+    order: str | None = None,
+    key: str | None = None,
+    before_id: int | None = None,
+    limit: int = 100,
+) -> tuple[str, tuple[Any, ...]]:
+    """SQL and values of a page of postings, newest first. Raises ValueError for a limit out of range."""
+    if not 1 <= limit <= PAGE_MAX:
+        raise ValueError(f"limit: found {limit}, allowed 1 to {PAGE_MAX}")
+    filters = {"target = ?": target, "state = ?": state, "order_id = ?": order, "key = ?": key, "id < ?": before_id}
+    given = {condition: value for condition, value in filters.items() if value is not None}
+    where = f"WHERE {' AND '.join(given)}" if given else ""
+    return f"SELECT {COLUMNS} FROM outbox {where} ORDER BY id DESC LIMIT ?", (*given.values(), limit)  # noqa: S608 - constants
+
+
+def counts_query(target: str) -> tuple[str, tuple[Any, ...]]:
+    """SQL and values whose rows ``counts_of`` takes."""
+    oldest = "SELECT created_ns FROM outbox WHERE target = ? AND head = 1 ORDER BY id LIMIT 1"
+    sql = f"SELECT state, postings FROM outbox_tally WHERE target = ? UNION ALL SELECT 'oldest', ({oldest})"  # noqa: S608 - constants
+    return sql, (target, target)
+
+
+def counts_of(rows: Sequence[Sequence[Any]]) -> OutboxCounts:
+    """The counts in the rows of ``counts_query``."""
+    found = {str(state): number for state, number in rows}
+    oldest_created_ns = found.pop("oldest")
+    over = (OutboxState.POSTED, OutboxState.SUPERSEDED, OutboxState.PARKED)
+    return OutboxCounts(
+        waiting=sum(number for state, number in found.items() if state not in over),
+        uncertain=found.get(OutboxState.UNCERTAIN, 0),
+        parked=found.get(OutboxState.PARKED, 0),
+        accepted=found.get(OutboxState.ACCEPTED, 0),
+        posted=found.get(OutboxState.POSTED, 0),
+        oldest_created_ns=oldest_created_ns,
+    )
+
+
+def _listed(states: Sequence[OutboxState]) -> str:
+    return ", ".join(f"'{state}'" for state in states)
+
+
+def _not_allowed(which: str, found: Sequence[Any], allowed: tuple[OutboxState, ...], verb: str) -> OutboxError:
+    if not found:
+        return OutboxError(f"outbox, {which}: there is no such posting")
+    states = ", ".join(sorted({str(state) for (state,) in found}))
+    return OutboxError(f"outbox, {which}: is {states} and cannot {verb}; allowed from: {', '.join(allowed)}")

@@ -1,0 +1,96 @@
+"""Looking into the database from another process while the daemon runs: it cannot write, and nobody waits for it."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any, Self
+
+from buffer import schema
+from buffer.entry import OutboxCounts, OutboxEntry, OutboxState, entry_of
+from buffer.errors import NewerSchemaError, StoreError
+from buffer.outbox import counts_of, counts_query, page_query
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+class ReadOnlyStore:
+    """A read-only view for the command line; use it as a context manager.
+
+    Opening raises StoreError where there is no database or it cannot be read, NewerSchemaError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if not path.is_file():
+            raise StoreError(f"{path}: there is no database; the gateway makes it at its first start")
+        try:
+            self._connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: cannot be opened: {error}; are you allowed to read it?") from error
+        try:
+            self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file."""
+        self._connection.close()
+
+    @property
+    def epoch(self) -> str:
+        """Random name of this database."""
+        return str(self._read("SELECT epoch FROM meta", ())[0][0])
+
+    def snapshots(self) -> dict[str, bytes]:
+        """The last committed state of each work unit."""
+        return dict(self._read("SELECT id, snapshot FROM work_unit", ()))
+
+    def outbox(
+        self,
+        *,
+        target: str | None = None,
+        state: OutboxState | None = None,
+        order: str | None = None,
+        key: str | None = None,
+        before_id: int | None = None,
+        limit: int = 100,
+    ) -> list[OutboxEntry]:
+        """Postings, newest first."""
+        sql, values = page_query(target=target, state=state, order=order, key=key, before_id=before_id, limit=limit)
+        return [entry_of(row) for row in self._read(sql, values)]
+
+    def counts(self, target: str) -> OutboxCounts:
+        """How much is where."""
+        sql, values = counts_query(target)
+        return counts_of(self._read(sql, values))
+
+    def targets(self) -> list[str]:
+        """Every target that ever had a posting."""
+        return [str(row[0]) for row in self._read("SELECT DISTINCT target FROM outbox_tally", ())]
+
+    def _prepare(self) -> None:
+        for pragma in (f"PRAGMA busy_timeout={schema.BUSY_TIMEOUT_MS}", "PRAGMA query_only=ON"):
+            self._read(pragma, ())
+        present = self._read("PRAGMA user_version", ())[0][0]
+        newest = schema.migrations()[-1][0]
+        if present > newest:
+            raise NewerSchemaError(f"{self._path}: has schema {present}, this linegate knows up to {newest}")
+        if present < newest:
+            raise StoreError(
+                f"{self._path}: has the old schema {present}; start the gateway once to bring it to {newest}"
+            )
+
+    def _read(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: cannot be read: {error}; are you allowed to read its folder?") from error

@@ -1,0 +1,118 @@
+"""Pragmas and ordered migrations of the database file. Knows nothing of what the tables mean."""
+
+from __future__ import annotations
+
+import sqlite3
+from importlib import resources
+from typing import TYPE_CHECKING, Final
+
+from buffer.errors import DamagedStoreError, NewerSchemaError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import aiosqlite
+
+PAGE_BYTES: Final = 4096
+BUSY_TIMEOUT_MS: Final = 5000
+WAL_LIMIT_BYTES: Final = 4 * 1024 * 1024
+WAL_AUTOCHECKPOINT_PAGES: Final = 1000
+#: Above this size the check at start would keep a machine waiting; damage is then found where it is read.
+QUICK_CHECK_MAX_BYTES: Final = 256 * 1024 * 1024
+
+_READING: Final = (
+    f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
+    "PRAGMA trusted_schema=OFF",
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA mmap_size=0",
+)
+#: FULL, not NORMAL: after a power cut NORMAL rolls committed numbers back, and they would be given out twice.
+_WRITING: Final = (
+    f"PRAGMA page_size={PAGE_BYTES}",
+    *_READING,
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    f"PRAGMA wal_autocheckpoint={WAL_AUTOCHECKPOINT_PAGES}",
+    f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}",
+    "PRAGMA foreign_keys=ON",
+)
+
+
+async def prepare_writer(connection: aiosqlite.Connection, path: Path, *, max_bytes: int) -> None:
+    """Set the pragmas, check the file, and bring the schema up to date.
+
+    Raises DamagedStoreError, NewerSchemaError, or StoreError where the file cannot be read or written.
+    """
+    try:
+        for pragma in _WRITING:
+            await connection.execute_fetchall(pragma)
+        page_bytes = await _number(connection, "PRAGMA page_size")
+        await connection.execute_fetchall(f"PRAGMA max_page_count={max(max_bytes // page_bytes, 1)}")
+        await _check(connection, path, page_bytes)
+        await _migrate(connection, path)
+    except sqlite3.OperationalError as error:
+        raise StoreError(
+            f"{path}: cannot be opened for writing: {error}; check owner, rights and free space of its folder"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise DamagedStoreError(f"{path}: is not a sound database: {error}; set it aside and start again") from error
+
+
+async def prepare_reader(connection: aiosqlite.Connection) -> None:
+    """Pragmas of a connection that must never write."""
+    for pragma in (*_READING, "PRAGMA query_only=ON"):
+        await connection.execute_fetchall(pragma)
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Number and SQL text of each migration, in order."""
+    folder = resources.files("buffer") / "migrations"
+    found = (entry for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return sorted((int(entry.name.split("_", 1)[0]), entry.read_text(encoding="utf-8")) for entry in found)
+
+
+async def _check(connection: aiosqlite.Connection, path: Path, page_bytes: int) -> None:
+    if await _number(connection, "PRAGMA page_count") * page_bytes > QUICK_CHECK_MAX_BYTES:
+        return
+    verdict = next(iter(await connection.execute_fetchall("PRAGMA quick_check(1)")))[0]
+    if verdict != "ok":
+        raise DamagedStoreError(f"{path}: is not a sound database: {verdict}; set it aside and start again")
+
+
+async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
+    steps = migrations()
+    newest = steps[-1][0]
+    present = await _number(connection, "PRAGMA user_version")
+    if present > newest:
+        raise NewerSchemaError(
+            f"{path}: has schema {present}, this linegate knows up to {newest}; install the newer linegate again"
+        )
+    for number, script in steps:
+        if number <= present:
+            continue
+        await connection.execute_fetchall("BEGIN IMMEDIATE")
+        try:
+            for statement in _statements(script):
+                await connection.execute_fetchall(statement)
+            await connection.execute_fetchall(f"PRAGMA user_version={number}")
+            await connection.execute_fetchall("COMMIT")
+        except BaseException:
+            # A half-made schema must not stay behind, whatever ended it.
+            if connection.in_transaction:
+                await connection.execute_fetchall("ROLLBACK")
+            raise
+
+
+def _statements(script: str) -> Iterator[str]:
+    # executescript() commits first, which would make the migration several transactions.
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+async def _number(connection: aiosqlite.Connection, sql: str) -> int:
+    return int(next(iter(await connection.execute_fetchall(sql)))[0])

@@ -1,0 +1,48 @@
+"""What one step of a work unit leaves behind, to be committed in one transaction. Plain data, no behaviour."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from gateway.core.model import JobRecord
+
+
+class JournalRow(NamedTuple):
+    """One recorded input or output of a work unit.
+
+    ``seq`` counts from 1 without a gap per work unit; ``kind`` names what ``body`` is.
+    """
+
+    seq: int
+    at_ns: int
+    kind: str
+    body: bytes
+
+
+class NewPosting(NamedTuple):
+    """A confirmation on its way to one target. ``payload`` is the canonical document; key and payload never change."""
+
+    target: str
+    key: str
+    message_id: str
+    order: str
+    operation: str
+    seq: int
+    kind: str
+    payload: bytes
+    created_ns: int
+
+
+class Step(NamedTuple):
+    """The new state of a work unit with everything that follows from it: all of it is kept, or nothing.
+
+    ``last_time_ns`` is the highest time the step has seen: the steady clock starts above it after a restart.
+    """
+
+    work_unit: str
+    snapshot: bytes
+    last_time_ns: int
+    rows: tuple[JournalRow, ...] = ()
+    postings: tuple[NewPosting, ...] = ()
+    jobs: tuple[JobRecord, ...] = ()

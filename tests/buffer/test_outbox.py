@@ -1,0 +1,175 @@
+import sqlite3
+
+import pytest
+
+from buffer.entry import SETTLED_FROM, OutboxState, Settlement
+from buffer.errors import OutboxError, StoreError
+from buffer.outbox import ERROR_TEXT_MAX_CHARS, Outbox
+
+MESSAGE = (b"body", "application/json", "")
+
+
+@pytest.fixture
+async def outbox(store, make):
+    postings = [("A", "10", 1), ("A", "20", 1), ("A", "10", 2), ("B", "10", 1), ("A", "10", 3)]
+    for seq, (order, operation, number) in enumerate(postings, start=1):
+        await store.commit(make.step(seq=seq, postings=[make.posting(number, order, operation, created_ns=seq)]))
+    return Outbox(store)
+
+
+async def settled(outbox, entry_id, state, now_ns=100, **fields):
+    await outbox.begin_send(entry_id, MESSAGE, now_ns)
+    return await outbox.settle(entry_id, Settlement(state, **fields), now_ns)
+
+
+def lanes(entries):
+    return [(entry.order, entry.operation, entry.seq) for entry in entries]
+
+
+async def test_only_the_head_of_each_lane_is_due(outbox):
+    assert lanes(await outbox.due("erp", 100, 10)) == [("A", "10", 1), ("A", "20", 1), ("B", "10", 1)]
+    assert lanes(await outbox.due("erp", 100, 2)) == [("A", "10", 1), ("A", "20", 1)]
+    assert await outbox.due("erp", 0, 10) == []
+    assert await outbox.due("other", 100, 10) == []
+
+
+async def test_a_lane_may_be_the_whole_order(outbox):
+    assert lanes(await outbox.due("erp", 100, 10, lane_by_order=True)) == [("A", "10", 1), ("B", "10", 1)]
+    await settled(outbox, 1, OutboxState.POSTED)
+    assert lanes(await outbox.due("erp", 100, 10, lane_by_order=True)) == [("A", "20", 1), ("B", "10", 1)]
+
+
+async def test_a_posted_head_makes_way_for_the_next(outbox):
+    await settled(outbox, 1, OutboxState.POSTED, reference="CNF-1")
+    assert lanes(await outbox.due("erp", 100, 10)) == [("A", "20", 1), ("A", "10", 2), ("B", "10", 1)] or lanes(
+        await outbox.due("erp", 100, 10)
+    ) == [("A", "20", 1), ("B", "10", 1), ("A", "10", 2)]
+    assert (await outbox.entry(1)).reference == "CNF-1"
+
+
+@pytest.mark.parametrize("state", [OutboxState.PARKED, OutboxState.RETRY_WAIT, OutboxState.ACCEPTED])
+async def test_a_head_that_is_not_over_blocks_its_lane_only(outbox, state):
+    await settled(outbox, 1, state, due_ns=1_000)
+    assert lanes(await outbox.due("erp", 100, 10)) == [("A", "20", 1), ("B", "10", 1)]
+    assert await outbox.next_due_ns("erp", 100) == (None if state is OutboxState.PARKED else 1_000)
+    assert (("A", "10", 1) in lanes(await outbox.due("erp", 1_000, 10))) == (state is not OutboxState.PARKED)
+
+
+async def test_the_message_is_fixed_by_the_first_send_and_never_changes(outbox, path):
+    entry = await outbox.begin_send(1, MESSAGE, 50)
+    assert (entry.body, entry.content_type, entry.name) == MESSAGE
+    assert (entry.attempts, entry.first_sent_ns, entry.last_sent_ns) == (1, 50, 50)
+    await outbox.settle(1, Settlement(OutboxState.RETRY_WAIT, due_ns=60), 55)
+    entry = await outbox.begin_send(1, (b"other", "x", "y"), 70)
+    assert (entry.body, entry.attempts, entry.first_sent_ns, entry.last_sent_ns) == (b"body", 2, 50, 70)
+
+    with sqlite3.connect(path) as raw:
+        for change in ("body = x'00'", "name = 'n'", "payload = x'00'", "key = 'k'", "seq = 9", "order_id = 'Z'"):
+            with pytest.raises(sqlite3.IntegrityError, match="never change"):
+                raw.execute(f"UPDATE outbox SET {change} WHERE id = 1")
+        with pytest.raises(sqlite3.IntegrityError, match="only posted"):
+            raw.execute("DELETE FROM outbox WHERE id = 1")
+    raw.close()
+
+
+async def test_nothing_is_sent_without_a_message(outbox):
+    with pytest.raises(StoreError):
+        await outbox.begin_send(1, None, 50)
+    assert (await outbox.entry(1)).state is OutboxState.READY
+
+
+@pytest.mark.parametrize("state", SETTLED_FROM)
+async def test_a_settlement_needs_the_right_state(outbox, state):
+    await settled(outbox, 1, OutboxState.POSTED)
+    with pytest.raises(OutboxError, match="is posted and cannot"):
+        await outbox.settle(1, Settlement(state), 100)
+    with pytest.raises(OutboxError, match="no such posting"):
+        await outbox.settle(77, Settlement(state), 100)
+
+
+@pytest.mark.parametrize("state", [OutboxState.SENDING, OutboxState.SUPERSEDED])
+async def test_some_states_are_not_settlements(outbox, state):
+    await outbox.begin_send(1, MESSAGE, 50)
+    with pytest.raises(OutboxError):
+        await outbox.settle(1, Settlement(state), 100)
+
+
+async def test_equal_errors_in_a_row_are_counted_from_the_first(outbox):
+    busy = {"error_kind": "busy", "error_code": "LOCKED", "error_text": "x" * 10_000}
+    await settled(outbox, 1, OutboxState.RETRY_WAIT, 100, **busy)
+    entry = await settled(outbox, 1, OutboxState.RETRY_WAIT, 200, **busy)
+    assert (entry.error_kind, entry.error_count, entry.error_since_ns) == ("busy", 2, 100)
+    assert len(entry.error_text) == ERROR_TEXT_MAX_CHARS
+    entry = await settled(outbox, 1, OutboxState.RETRY_WAIT, 300, error_kind="auth")
+    assert (entry.error_count, entry.error_since_ns, entry.error_code) == (1, 300, "")
+    entry = await settled(outbox, 1, OutboxState.POSTED, 400)
+    assert (entry.error_kind, entry.error_count, entry.error_since_ns, entry.settled_ns) == ("", 0, None, 400)
+
+
+async def test_an_unclear_end_is_dated_when_it_was_noticed(outbox):
+    entry = await settled(outbox, 1, OutboxState.UNCERTAIN, 100, error_kind="uncertain")
+    assert entry.unclear_ns == 100
+    assert (await outbox.begin_lookup(1, 150)).lookups == 1
+    entry = await outbox.settle(1, Settlement(OutboxState.UNCERTAIN, error_kind="uncertain"), 200)
+    assert (entry.unclear_ns, entry.error_count) == (100, 2)
+    assert (await outbox.settle(1, Settlement(OutboxState.READY), 300)).state is OutboxState.READY
+    entry = await outbox.begin_send(1, None, 400)
+    assert (entry.unclear_ns, entry.lookups, entry.body) == (None, 0, b"body")
+    with pytest.raises(OutboxError, match="cannot be looked up"):
+        await outbox.begin_lookup(1, 500)
+
+
+async def test_a_person_retries_what_is_parked_with_the_same_key(outbox):
+    await settled(outbox, 1, OutboxState.PARKED, error_kind="business_reject", error_text="no")
+    (entry,) = await outbox.retry("RQ1/epoch/A/10/1", 500)
+    assert (entry.state, entry.due_ns, entry.error_kind, entry.body) == (OutboxState.READY, 500, "", b"body")
+    with pytest.raises(OutboxError, match="is ready and cannot be retried; allowed from: parked, retry_wait"):
+        await outbox.retry(1, 600)
+    with pytest.raises(OutboxError, match="no such posting"):
+        await outbox.retry("nothing", 600)
+
+
+async def test_a_person_supersedes_what_is_parked_and_the_lane_goes_on(outbox):
+    with pytest.raises(OutboxError, match="cannot be superseded"):
+        await outbox.supersede(1, 100, who="ann")
+    await settled(outbox, 1, OutboxState.PARKED, error_text="no")
+    (entry,) = await outbox.supersede(1, 700, who="ann")
+    assert (entry.state, entry.settled_ns, entry.error_text) == (OutboxState.SUPERSEDED, 700, "no (superseded by ann)")
+    assert ("A", "10", 2) in lanes(await outbox.due("erp", 1000, 10))
+
+
+async def test_pages_are_newest_first_and_bounded(outbox):
+    assert [entry.id for entry in await outbox.page(limit=2)] == [5, 4]
+    assert [entry.id for entry in await outbox.page(limit=9, before_id=4)] == [3, 2, 1]
+    assert [entry.id for entry in await outbox.page(order="B")] == [4]
+    await settled(outbox, 2, OutboxState.PARKED)
+    assert [entry.id for entry in await outbox.page(state=OutboxState.PARKED, target="erp")] == [2]
+    with pytest.raises(ValueError, match="allowed 1 to"):
+        await outbox.page(limit=0)
+
+
+async def test_counts(outbox):
+    assert await outbox.counts("erp") == (5, 0, 0, 0, 0, 1)
+    await settled(outbox, 1, OutboxState.POSTED, now_ns=123)
+    await settled(outbox, 2, OutboxState.PARKED)
+    await settled(outbox, 3, OutboxState.ACCEPTED)
+    await settled(outbox, 4, OutboxState.UNCERTAIN)
+    assert await outbox.counts("erp") == (3, 1, 1, 1, 1, 2)
+    assert await outbox.counts("nobody") == (0, 0, 0, 0, 0, None)
+    assert await outbox.targets() == ["erp"]
+    assert await outbox.last_posted_ns("erp") == 123
+
+
+async def test_the_queries_of_every_cycle_use_an_index(outbox, store):
+    from buffer import outbox as module
+
+    for sql, values in [
+        (module._DUE, ("erp", 1, 1)),
+        (module._DUE_BY_ORDER, ("erp", 1, 1)),
+        (module._NEXT_DUE, ("erp", 1)),
+        module.counts_query("erp"),
+    ]:
+        plan = await store.read(f"EXPLAIN QUERY PLAN {sql}", values)
+        scans = [row[3] for row in plan if row[3].startswith("SCAN") and "CONSTANT" not in row[3]]
+        assert not scans, plan
+        assert not [row for row in plan if "TEMP B-TREE" in row[3]], plan
