@@ -99,6 +99,7 @@ class DriverType:
             settings object that may have ``telemetry: bool``.
         build: makes the driver object; no I/O.
         describe: one line per signal for ``linegate check`` (a Modbus signal shows its PDU address).
+        cycle_ns: the longest regular silence between two readings (a scan, a publishing interval), nanoseconds.
         simulated: True where these settings read a simulation instead of a machine; every status shows it.
     """
 
@@ -106,4 +107,5 @@ class DriverType:
     settings: type[Any]
     build: Callable[[Any, DriverContext], Driver]
     describe: Callable[[Any], Sequence[str]]
+    cycle_ns: Callable[[Any], int] = lambda _settings: 0
     simulated: Callable[[Any], bool] = lambda _settings: False

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from gateway import app
 
     try:
-        return app.main(settings, args.file.resolve().parent)
+        return app.main(settings)
     except app.StartError as error:
         print(f"linegate: {error}", file=sys.stderr)
         return 1

@@ -171,6 +171,6 @@ def _still(view: dict[str, Any]) -> Any:
     """What must not change any more; None while something is still on its way."""
     if any(source["state"] != "up" for source in view["sources"]):
         return None
-    if any(target["waiting"] - target["parked"] for target in view["targets"]):
+    if any(target["waiting"] for target in view["targets"]):
         return None
     return [(unit["id"], unit["counted_good"], unit["counted_scrap"]) for unit in view["work_units"]]

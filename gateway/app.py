@@ -1,0 +1,191 @@
+"""The composition root: builds every part from the settings, runs them, and stops them in the right order.
+
+Order of the start: lock, database, clock, work units, targets, monitor, control socket, sources. Order of the stop: the
+sources and order feeds first, then the work units (which commit what they have), then the targets (which let a posting
+under way end), the monitor, the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from buffer.damage import set_aside
+from buffer.errors import DamagedStoreError, StoreError
+from buffer.outbox import Outbox
+from buffer.store import Store
+from config.errors import ConfigError, ConfigErrors
+from drivers.supervisor import DeliveryError
+from gateway import __version__, logs
+from gateway.build import Builder, BuildError
+from gateway.clock import SteadyClock
+from gateway.control import SOCKET_NAME, ControlError, ControlServer
+from gateway.lock import StateDirError, StateDirLock
+from gateway.notify import Notifier, Progress, feed_watchdog
+from gateway.plugins import PluginError
+from gateway.verbs import Verbs
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from config.settings import Settings
+
+DATABASE_NAME: Final = "linegate.db"
+DRAIN_RUNNERS_S: Final = 3.0
+DRAIN_TARGETS_S: Final = 2.0
+CLOSE_S: Final = 2.0
+PRUNE_EVERY_S: Final = 3600.0
+
+log = structlog.get_logger(__name__)
+
+
+class StartError(Exception):
+    """The gateway cannot start, or must give up; says why and what to do."""
+
+
+def main(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; 0 after a clean stop. Raises StartError."""
+    logs.configure(
+        level=settings.log.level,
+        output=settings.log.format,
+        repeat_interval_ns=settings.log.repeat_interval,
+    )
+    try:
+        with StateDirLock(settings.gateway.state_dir):
+            asyncio.run(App(settings).run())
+    except (StateDirError, StoreError, PluginError, ControlError, BuildError, ConfigError, ConfigErrors) as error:
+        raise StartError(str(error)) from error
+    return 0
+
+
+class App:
+    """One run of the gateway in a locked state directory."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._state_dir = Path(settings.gateway.state_dir)
+        self._notifier = Notifier(os.environ)
+        self._progress = Progress()
+        self._stop = asyncio.Event()
+        self._warnings: list[str] = list(settings.warnings)
+
+    async def run(self) -> None:
+        """Start, wait for the signal to stop or for a part that cannot go on, stop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        clock: SteadyClock | None = None
+        store = await self._open_store(lambda: clock.now_ns() if clock is not None else 0)
+        try:
+            clock = SteadyClock(await store.last_time_ns())
+            builder = Builder(
+                self._settings,
+                store,
+                Outbox(store),
+                now_ns=clock.now_ns,
+                progress=self._progress,
+                rng=random.SystemRandom(),
+                warnings=self._warnings,
+            )
+            await self._serve(builder, store, clock)
+        finally:
+            await store.close()
+
+    async def _open_store(self, now_ns: Any) -> Store:
+        path = self._state_dir / DATABASE_NAME
+        max_bytes = int(self._settings.buffer.max_size)
+        try:
+            return await Store.open(path, now_ns=now_ns, max_bytes=max_bytes)
+        except DamagedStoreError as error:
+            # A damaged file must not keep the line from being counted: a new epoch begins, the old file is kept.
+            kept = set_aside(path, at_ns=SteadyClock(0).now_ns())
+            self._warnings.append(f"the database was damaged and set aside as {kept.name}: {error}")
+            log.error("database set aside", file=str(kept), reason=str(error))  # noqa: TRY400 - the reason is the message
+            return await Store.open(path, now_ns=now_ns, max_bytes=max_bytes)
+
+    async def _serve(self, builder: Builder, store: Store, clock: SteadyClock) -> None:
+        parts = await builder.build()
+        verbs = Verbs(parts, store, clock, started_ns=clock.now_ns(), settings=self._settings, warnings=self._warnings)
+        control = ControlServer(self._state_dir / SOCKET_NAME, verbs.table())
+        await control.start()
+        for connector in parts.connectors.values():
+            await connector.open()
+        outer = [_task("prune", self._prune(store))]
+        outer.append(_task("watchdog", feed_watchdog(self._notifier, self._progress)))
+        if parts.monitor is not None:
+            outer.append(_task("monitor", parts.monitor.run()))
+        runners = [_task(f"work unit {name}", runner.run()) for name, runner in parts.runners.items()]
+        targets = [_task(f"target {name}", forwarder.run()) for name, forwarder in parts.forwarders.items()]
+        intake = [_task(f"orders {name}", feed.run()) for name, feed in parts.feeds.items()]
+        intake += [_task(f"source {name}", source.run()) for name, source in parts.sources.items()]
+        log.info("running", version=__version__, epoch=store.epoch, state_dir=str(self._state_dir), pid=os.getpid())
+        try:
+            await self._until_stopped([*outer, *runners, *targets, *intake], verbs)
+        finally:
+            self._notifier.stopping()
+            log.info("stopping")
+            await _cancel(intake)
+            for runner in parts.runners.values():
+                runner.drain()
+            await _finish(runners, DRAIN_RUNNERS_S)
+            await asyncio.gather(*(forwarder.drain(DRAIN_TARGETS_S) for forwarder in parts.forwarders.values()))
+            await _cancel(targets)
+            await control.close()
+            if parts.monitor is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(CLOSE_S):
+                        await parts.monitor.close("stop")
+            await _cancel(outer)
+            for connector in parts.connectors.values():
+                await connector.close()
+
+    async def _until_stopped(self, tasks: list[asyncio.Task[None]], verbs: Verbs) -> None:
+        """Ready as soon as every part runs: a PLC or an ERP that is away is a state, not a failed start."""
+        await asyncio.sleep(0)
+        self._notifier.ready(f"{len(verbs.parts.runners)} machines, {len(verbs.parts.sources)} sources")
+        stopped = asyncio.create_task(self._stop.wait())
+        waiting = {stopped, *tasks}
+        while True:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if stopped in done:
+                return
+            for task in done:
+                error = task.exception()
+                if isinstance(error, DeliveryError):
+                    error = error.__cause__ or error
+                if isinstance(error, StoreError):
+                    raise error
+                if error is not None:
+                    raise StartError(f"{task.get_name()} ended: {error!r}") from error
+
+    async def _prune(self, store: Store) -> None:
+        """Delete what is booked and old; what is not booked is never deleted."""
+        keep = self._settings.buffer
+        while True:
+            await store.prune(posted_keep_ns=keep.posted_keep, journal_keep_ns=keep.journal_keep)
+            await asyncio.sleep(PRUNE_EVERY_S)
+
+
+def _task(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    return asyncio.create_task(work, name=name)
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _finish(tasks: list[asyncio.Task[None]], timeout_s: float) -> None:
+    if tasks:
+        await asyncio.wait(tasks, timeout=timeout_s)
+    await _cancel(tasks)
+
+

@@ -1,0 +1,273 @@
+"""Makes every part of one run from the settings and ties them together. Starts nothing and does no I/O but reads."""
+
+from __future__ import annotations
+
+import ssl
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from drivers.base import DriverContext
+from drivers.supervisor import SourceSupervisor
+from gateway import __version__, logs, plugins
+from gateway.connectors.base import ConnectorContext
+from gateway.core.document import Identity
+from gateway.core.duration import Duration
+from gateway.core.snapshot import SnapshotError, decode
+from gateway.core.work_unit import WorkUnit
+from gateway.forwarder import Forwarder, ForwarderSettings
+from gateway.monitor import Monitor, MonitorSettings
+from gateway.order_feed import OrderFeed
+from gateway.parts import Parts
+from gateway.router import Router
+from gateway.runner import Runner, RunnerHooks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from random import Random
+
+    from buffer.outbox import Outbox
+    from buffer.store import Store
+    from config.settings import Settings, SourceSettings
+    from drivers.base import Driver, DriverType
+    from gateway.core.model import JobOrder, Output
+    from gateway.core.unit_state import State
+    from gateway.notify import Progress
+
+STALE_AFTER_MIN_NS: Final = Duration("10 s")
+STALE_AFTER_CYCLES: Final = 3
+IDLE_WAKE_NS: Final = Duration("1 s")
+#: Longer without a step of a work unit is no slow disk any more: the service manager restarts the gateway.
+RUNNER_STALL_NS: Final = Duration("30 s")
+
+
+class BuildError(Exception):
+    """A part cannot be made from the settings; says which and what to do."""
+
+
+class Builder:
+    """Makes the parts of one run."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        outbox: Outbox,
+        *,
+        now_ns: Callable[[], int],
+        progress: Progress,
+        rng: Random,
+        warnings: list[str],
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._now_ns = now_ns
+        self._progress = progress
+        self._rng = rng
+        self._warnings = warnings
+        self._parts = Parts(outbox)
+
+    async def build(self) -> Parts:
+        """Everything, ready to run. Raises BuildError, StoreError, ConfigError."""
+        self._parts.monitor = self._monitor()
+        self._connectors()
+        await self._runners()
+        self._targets()
+        self._sources()
+        return self._parts
+
+    # --- work units ------------------------------------------------------------------------------------------------
+
+    async def _runners(self) -> None:
+        snapshots = await self._store.snapshots()
+        gateway = self._settings.gateway
+        for name, rules in self._settings.work_units.items():
+            identity = Identity(
+                plant=gateway.plant,
+                epoch=self._store.epoch,
+                gateway_id=gateway.id,
+                line=gateway.line,
+                machine=name,
+                work_center=rules.work_center,
+            )
+            unit = WorkUnit(rules, identity)
+            beat = self._progress.part(f"work unit {name}", RUNNER_STALL_NS).beat
+            self._parts.runners[name] = Runner(
+                unit,
+                self._state(unit, snapshots.get(name)),
+                self._store,
+                now_ns=self._now_ns,
+                checkpoint_ns=self._settings.buffer.checkpoint,
+                idle_wake_ns=IDLE_WAKE_NS,
+                hooks=RunnerHooks(
+                    targets=partial(self._targets_of, rules.confirm.also_to),
+                    committed=partial(self._committed, name),
+                    alive=beat,
+                    trouble=partial(self._parts.trouble, name),
+                ),
+            )
+        gone = sorted(set(snapshots) - set(self._settings.work_units))
+        if gone:
+            self._warnings.append(f"kept the counts of work units that are no longer configured: {', '.join(gone)}")
+
+    def _state(self, unit: WorkUnit, stored: bytes | None) -> State:
+        if stored is None:
+            return unit.initial(self._now_ns())
+        try:
+            return decode(unit, orjson.loads(stored))
+        except SnapshotError as error:
+            raise BuildError(f"{error}; start the linegate that wrote it, or move the database away") from error
+
+    def _targets_of(self, also_to: Sequence[str], job: JobOrder) -> tuple[str, ...]:
+        """Back to where the order came from, and the copies that the rule names."""
+        source = self._settings.connectors.get(job.source)
+        targets = (job.source,) if source is not None and source.confirmations else ()
+        return tuple(dict.fromkeys((*targets, *also_to))) or tuple(self._parts.forwarders)
+
+    def _committed(self, name: str, _outputs: tuple[Output, ...], _state: State) -> None:
+        if self._parts.monitor is not None:
+            self._parts.monitor.work_unit_changed(self._parts.work_unit_view(name))
+        for forwarder in self._parts.forwarders.values():
+            forwarder.wake()
+
+    # --- north -----------------------------------------------------------------------------------------------------
+
+    def _connectors(self) -> None:
+        types = plugins.connectors()
+        for name, settings in self._settings.connectors.items():
+            own = settings.connector_settings
+            secrets = self._settings.secrets.resolve_all(own, f"connectors.{name}")
+            for text in secrets.values():
+                logs.register_secret(text)
+            context = ConnectorContext(
+                name=name,
+                gateway_id=self._settings.gateway.id,
+                now_ns=self._now_ns,
+                secrets=secrets,
+                base_dir=self._settings.base_dir,
+            )
+            self._parts.connectors[name] = types[settings.connector].build(own, context)
+
+    def _targets(self) -> None:
+        by_work_center = {rules.work_center: name for name, rules in self._settings.work_units.items()}
+        for name, connector in self._parts.connectors.items():
+            settings = self._settings.connectors[name]
+            if settings.confirmations:
+                self._parts.forwarders[name] = Forwarder(
+                    name=name,
+                    connector=connector,
+                    outbox=self._parts.outbox,
+                    now_ns=self._now_ns,
+                    settings=ForwarderSettings(
+                        backoff_max_ns=settings.backoff_max,
+                        parallel_lanes=settings.parallel_lanes,
+                        wait_precondition_ns=settings.wait_precondition,
+                        auth_probe_ns=settings.auth_probe,
+                    ),
+                    rng=self._rng,
+                    on_status=self._target_changed,
+                )
+            if settings.orders:
+                self._parts.feeds[name] = OrderFeed(
+                    name=name,
+                    connector=connector,
+                    store=self._store,
+                    work_units=by_work_center,
+                    submit=lambda unit, given: self._parts.runners[unit].submit(given),
+                    now_ns=self._now_ns,
+                    poll_ns=settings.poll_orders,
+                    backoff_max_ns=settings.backoff_max,
+                    rng=self._rng,
+                )
+
+    def _target_changed(self, status: Any) -> None:
+        if self._parts.monitor is not None and status.name in self._parts.forwarders:
+            self._parts.monitor.target_changed(self._parts.target_view(status.name))
+
+    # --- south -----------------------------------------------------------------------------------------------------
+
+    def _sources(self) -> None:
+        types = plugins.drivers()
+        for name, settings in self._settings.sources.items():
+            driver_type = types[settings.driver]
+            beat = _nothing
+            telemetry = self._parts.monitor.telemetry if self._parts.monitor is not None else None
+            router = Router(name, tuple(self._parts.runners.values()), telemetry, beat)
+            own = settings.driver_settings
+            context = DriverContext(
+                source=name,
+                now_ns=self._now_ns,
+                rule_signals=frozenset(signal.partition(".")[2] for signal in router.rule_signals),
+                telemetry_signals=frozenset(key for key, signal in own.signals.items() if signal.telemetry),
+                state_dir=self._settings.gateway.state_dir,
+            )
+            self._parts.sources[name] = SourceSupervisor(
+                name=name,
+                make_driver=partial(_make_driver, driver_type, own, context),
+                rule_signals=router.rule_signals,
+                now_ns=self._now_ns,
+                deliver=router.deliver,
+                stale_after_ns=_stale_after_ns(settings, driver_type),
+                backoff_max_ns=settings.backoff_max,
+                rng=self._rng,
+                on_status=self._source_changed,
+                simulated=driver_type.simulated(own),
+            )
+
+    def _source_changed(self, status: Any) -> None:
+        if self._parts.monitor is not None:
+            self._parts.monitor.source_changed(self._parts.source_view(status.name))
+
+    # --- monitoring ------------------------------------------------------------------------------------------------
+
+    def _monitor(self) -> Monitor | None:
+        mqtt = self._settings.mqtt
+        if mqtt is None:
+            return None
+        password = None
+        if mqtt.password is not None:
+            password = self._settings.secrets.resolve(mqtt.password, "mqtt.password")
+            logs.register_secret(password)
+        settings = MonitorSettings(
+            host=mqtt.host,
+            port=mqtt.port,
+            topic=mqtt.topic,
+            client_id=mqtt.client_id or "",
+            username=mqtt.username,
+            password=password,
+            tls=self._tls(),
+            allow_plaintext=mqtt.insecure,
+            protocol=mqtt.protocol,
+            keepalive_ns=mqtt.keepalive,
+            heartbeat_ns=mqtt.heartbeat,
+            queue_messages=mqtt.queue_messages,
+        )
+        return Monitor(settings, gateway_id=self._settings.gateway.id, version=__version__, now_ns=self._now_ns)
+
+    def _tls(self) -> ssl.SSLContext | None:
+        tls = self._settings.mqtt.tls if self._settings.mqtt is not None else None
+        if tls is None:
+            return None
+        base = self._settings.base_dir
+        try:
+            context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(base / tls.ca_file))
+            if tls.cert_file is not None and tls.key_file is not None:
+                context.load_cert_chain(base / tls.cert_file, base / tls.key_file)
+        except (OSError, ssl.SSLError) as error:
+            raise BuildError(f"{self._settings.place('mqtt.tls')}: mqtt.tls: a file cannot be used: {error}") from error
+        return context
+
+
+def _make_driver(driver_type: DriverType, settings: Any, context: DriverContext) -> Driver:
+    return driver_type.build(settings, context)
+
+
+def _stale_after_ns(settings: SourceSettings, driver_type: DriverType) -> int:
+    if settings.stale_after is not None:
+        return settings.stale_after
+    return max(STALE_AFTER_CYCLES * driver_type.cycle_ns(settings.driver_settings), STALE_AFTER_MIN_NS)
+
+
+def _nothing() -> None:
+    """Sources are not watched by the watchdog: a PLC that is off is no reason to restart the gateway."""

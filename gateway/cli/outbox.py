@@ -1,0 +1,159 @@
+"""``linegate outbox``: what waits for the ERP, what was booked, and what a person must decide on."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.cli import state_dir
+from gateway.core.document import utc
+
+if TYPE_CHECKING:
+    import argparse
+
+    from buffer.entry import OutboxEntry
+
+STATES: Final = ("ready", "sending", "accepted", "posted", "uncertain", "retry_wait", "parked", "superseded")
+LIMIT_DEFAULT: Final = 50
+LIMIT_MAX: Final = 1000
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``outbox`` with its verbs."""
+    parser = commands.add_parser("outbox", help="list, show or retry confirmations on their way to the ERP")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    listing = verbs.add_parser("list", help="newest first; works while the gateway is stopped, too")
+    listing.add_argument("--state", choices=STATES, help="only these")
+    listing.add_argument("--order", help="only of this order")
+    listing.add_argument("--limit", type=int, default=LIMIT_DEFAULT, help=f"1 to {LIMIT_MAX} (default {LIMIT_DEFAULT})")
+    listing.add_argument("--json", action="store_true", help="print for programs")
+    listing.set_defaults(run=list_postings)
+    one = verbs.add_parser("show", help="one posting whole: message, answer, what happened")
+    one.add_argument("which", help="its number or its key")
+    one.add_argument("--json", action="store_true", help="print for programs")
+    one.set_defaults(run=show)
+    again = verbs.add_parser("retry", help="send a parked or waiting posting again, with the same key and bytes")
+    again.add_argument("which", help="its number or its key")
+    again.set_defaults(run=retry)
+    for verb in (listing, one, again):
+        state_dir.add_arguments(verb)
+
+
+def list_postings(args: argparse.Namespace) -> int:
+    """Print postings, newest first."""
+    if not 1 <= args.limit <= LIMIT_MAX:
+        print(f"linegate: --limit: found {args.limit}, allowed 1 to {LIMIT_MAX}", file=sys.stderr)
+        return 2
+    found = _read(args, state=args.state, order=args.order, limit=args.limit)
+    if found is None:
+        return 1
+    if args.json:
+        print(json.dumps([_summary(entry) for entry in found]))
+        return 0
+    if found:
+        print(f"{'NO':>6} {'STATE':<11} {'TARGET':<10} {'ORDER':<16} {'SEQ':>4} {'KIND':<8} {'TRIES':>5}  LAST ERROR")
+    for entry in found:
+        lane = f"{entry.order}/{entry.operation}"
+        print(
+            f"{entry.id:>6} {entry.state:<11} {entry.target:<10} {lane:<16} {entry.seq:>4} {entry.kind:<8} "
+            f"{entry.attempts:>5}  {entry.error_text}"
+        )
+    if not found:
+        print("nothing")
+    return 0
+
+
+def show(args: argparse.Namespace) -> int:
+    """Print one posting whole."""
+    found = _read(args, **_which(args.which))
+    if found is None:
+        return 1
+    if not found:
+        print(f"linegate: outbox: no posting {args.which!r}; see: linegate outbox list", file=sys.stderr)
+        return 1
+    entry = found[0]
+    whole = {**_summary(entry), "confirmation": json.loads(entry.payload), "message": _message(entry)}
+    if args.json:
+        print(json.dumps(whole))
+        return 0
+    for name, value in whole.items():
+        if name in ("confirmation", "message"):
+            print(f"\n{name}:\n{json.dumps(value, indent=2, ensure_ascii=False)}")
+        else:
+            print(f"{name:<16} {value}")
+    return 0
+
+
+def retry(args: argparse.Namespace) -> int:
+    """Ask the running gateway to send it again."""
+    from gateway.control import ControlError, call
+
+    where = state_dir.find(args)
+    if where is None:
+        return 1
+    which: int | str = int(args.which) if args.which.isdecimal() else args.which
+    try:
+        retried = call(where, "outbox.retry", which=which)
+    except ControlError as error:
+        print(f"linegate: {error}", file=sys.stderr)
+        return 1
+    for posting in retried:
+        print(f"{posting['id']}: {posting['order']}/{posting['operation']} number {posting['seq']} is sent again")
+    return 0
+
+
+def _which(text: str) -> dict[str, Any]:
+    # A page before the next id, one entry long, is the entry itself.
+    return {"before_id": int(text) + 1, "limit": 1, "exactly": int(text)} if text.isdecimal() else {"key": text}
+
+
+def _read(args: argparse.Namespace, *, exactly: int | None = None, **filters: Any) -> list[OutboxEntry] | None:
+    from buffer.entry import OutboxState
+    from buffer.errors import StoreError
+    from buffer.readonly import ReadOnlyStore
+    from gateway.app import DATABASE_NAME
+
+    where = state_dir.find(args)
+    if where is None:
+        return None
+    if filters.get("state"):
+        filters["state"] = OutboxState(filters["state"])
+    try:
+        with ReadOnlyStore(where / DATABASE_NAME) as store:
+            found = list(store.outbox(**filters))
+    except StoreError as error:
+        print(f"linegate: {error}", file=sys.stderr)
+        return None
+    return found if exactly is None else [entry for entry in found if entry.id == exactly]
+
+
+def _summary(entry: OutboxEntry) -> dict[str, Any]:
+    return {
+        "no": entry.id,
+        "key": entry.key,
+        "state": entry.state.value,
+        "target": entry.target,
+        "order": entry.order,
+        "operation": entry.operation,
+        "seq": entry.seq,
+        "kind": entry.kind,
+        "created": utc(entry.created_ns),
+        "attempts": entry.attempts,
+        "lookups": entry.lookups,
+        "last_sent": utc(entry.last_sent_ns),
+        "settled": utc(entry.settled_ns),
+        "due": utc(entry.due_ns),
+        "reference": entry.reference,
+        "error": " ".join(filter(None, (entry.error_kind, entry.error_code, entry.error_text))),
+    }
+
+
+def _message(entry: OutboxEntry) -> dict[str, Any] | None:
+    if entry.body is None:
+        return None
+    return {
+        "content_type": entry.content_type,
+        "name": entry.name,
+        "body": entry.body.decode("utf-8", errors="replace"),
+    }

@@ -1,0 +1,80 @@
+"""The parts of one run, by name, and how each looks from outside. Holds them; runs nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.status import SourceView, TargetView, WorkUnitView
+from gateway.views import work_unit_view
+
+if TYPE_CHECKING:
+    from buffer.outbox import Outbox
+    from drivers.supervisor import SourceSupervisor
+    from gateway.connectors.base import Connector
+    from gateway.forwarder import Forwarder
+    from gateway.monitor import Monitor
+    from gateway.order_feed import OrderFeed
+    from gateway.runner import Runner
+
+
+class Parts:
+    """Everything that runs, each by the name the configuration gives it."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
+        self.monitor: Monitor | None = None
+        self.connectors: dict[str, Connector] = {}
+        self.runners: dict[str, Runner] = {}
+        self.forwarders: dict[str, Forwarder] = {}
+        self.feeds: dict[str, OrderFeed] = {}
+        self.sources: dict[str, SourceSupervisor] = {}
+        self._troubles: dict[str, str] = {}
+
+    def trouble(self, name: str, text: str) -> None:
+        """A part cannot go on for now; "" when it can again."""
+        if text:
+            self._troubles[name] = text
+        else:
+            self._troubles.pop(name, None)
+
+    def troubles(self) -> tuple[str, ...]:
+        """What keeps parts from going on now, and orders that were refused."""
+        now = tuple(f"{name}: {text}" for name, text in self._troubles.items())
+        feeds = tuple(f"{name}: {text}" for name, feed in self.feeds.items() for text in feed.troubles())
+        return (*now, *feeds)
+
+    def work_unit_view(self, name: str) -> WorkUnitView:
+        """A machine at its last committed state."""
+        return work_unit_view(name, self.runners[name].state)
+
+    def source_view(self, name: str) -> SourceView:
+        """The link to a device."""
+        status = self.sources[name].status
+        return SourceView(
+            name=status.name,
+            state=status.state,
+            since_ns=status.since_ns,
+            last_value_ns=status.last_value_ns,
+            last_error=status.last_error,
+            next_retry_ns=status.next_retry_ns,
+            problems=status.problems,
+            simulated=status.simulated,
+        )
+
+    def target_view(self, name: str) -> TargetView:
+        """The link to an ERP, and what waits for it."""
+        status = self.forwarders[name].status
+        return TargetView(
+            name=status.name,
+            link=status.link,
+            since_ns=status.since_ns,
+            waiting=status.waiting,
+            uncertain=status.uncertain,
+            parked=status.parked,
+            accepted=status.accepted,
+            posted=status.posted,
+            oldest_waiting_ns=status.oldest_waiting_ns,
+            last_posted_ns=status.last_posted_ns,
+            last_error=status.last_error,
+            next_retry_ns=status.next_retry_ns,
+        )
