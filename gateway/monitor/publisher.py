@@ -1,0 +1,245 @@
+"""Publishes what the gateway shows: links, machines, orders, telemetry, a heartbeat, and whether it is there at all.
+
+Nobody waits for the broker: every call notes what is new and returns. A broker that is down, slow or refuses the
+gateway shows in ``view()`` and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gateway.core.duration import NS_PER_S
+from gateway.monitor import topics
+from gateway.monitor.bridge import Bridge, Will
+from gateway.monitor.pending import Retained, TelemetryQueue
+from gateway.status import MqttView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from drivers.base import TelemetryBlock
+    from gateway.monitor.settings import MonitorSettings
+    from gateway.status import SourceView, TargetView, WorkUnitView
+
+FLUSH_TIMEOUT_S: Final = 2.0
+LOST: Final = "lost"
+_MEMORY_OF_THIS_PROCESS: Final = Path("/proc/self/statm")
+
+
+class Monitor:
+    """The gateway's voice on MQTT.
+
+    ``run()`` is the task; the other calls belong to the same event loop, return at once and never raise because of the
+    broker. ``target_changed`` is called whenever the numbers of a target change: the heartbeat sums them up.
+
+    Raises ValueError where ``settings.topic`` is not a topic.
+
+    Args:
+        settings: the broker.
+        gateway_id: one level of every topic, and the client id where none is set.
+        version: of the gateway.
+        now_ns: the gateway's steady clock, nanoseconds UTC.
+        link_changed: told whenever the link to the broker comes up, goes down or fails.
+        boot_id: tells one start of the gateway from the next; default: random.
+    """
+
+    def __init__(
+        self,
+        settings: MonitorSettings,
+        *,
+        gateway_id: str,
+        version: str,
+        now_ns: Callable[[], int],
+        link_changed: Callable[[MqttView], None] | None = None,
+        boot_id: str = "",
+    ) -> None:
+        self._now_ns = now_ns
+        self._started_ns = now_ns()
+        self._version = version
+        self._boot_id = boot_id or uuid.uuid4().hex
+        self._heartbeat_s = settings.heartbeat_ns / NS_PER_S
+        self._link_changed = link_changed
+        self._topics = topics.Topics(settings.topic, gateway_id)
+        self._telemetry_topics: dict[str, str] = {}
+        self._retained = Retained()
+        self._queue = TelemetryQueue(settings.queue_messages)
+        self._targets: dict[str, TargetView] = {}
+        self._bridge = Bridge(
+            settings,
+            client_id=settings.client_id or f"linegate-{gateway_id}",
+            will=Will(self._topics.state, self._offline(LOST, None)),
+            listener=self,
+        )
+        self._wake = asyncio.Event()
+        self._flushed = asyncio.Event()
+        self._closing = False
+        self._ended = False
+        self._heartbeat_due = False
+        self._heartbeats = 0
+        self._due_timer: asyncio.TimerHandle | None = None
+        self._heartbeat_timer: asyncio.TimerHandle | None = None
+
+    # -- what the other parts call
+
+    def source_changed(self, view: SourceView) -> None:
+        """The link to a device changed."""
+        self._put(self._topics.source(view.name), topics.source_document(view))
+
+    def target_changed(self, view: TargetView) -> None:
+        """The link to an ERP changed, or the numbers of its postings did."""
+        self._targets[view.name] = view
+        self._put(self._topics.target(view.name), topics.target_document(view, self._now_ns()))
+
+    def work_unit_changed(self, view: WorkUnitView) -> None:
+        """A machine's state, counts or orders changed; what is the same as before is not published again."""
+        self._put(self._topics.machine(view.id, "state"), topics.machine_state(view))
+        self._put(self._topics.machine(view.id, "counts"), topics.machine_counts(view))
+        self._put(self._topics.machine(view.id, "order"), topics.machine_order(view))
+
+    def telemetry(self, source: str, blocks: Sequence[TelemetryBlock]) -> None:
+        """Queue the blocks of one reading as one message. The values must not be changed afterwards."""
+        if self._closing:
+            return
+        topic = self._telemetry_topics.get(source)
+        if topic is None:
+            topic = self._telemetry_topics[source] = self._topics.telemetry(source)
+        self._queue.put(topic, blocks)
+        if self._bridge.connected:
+            self._wake.set()
+
+    def view(self) -> MqttView:
+        """The state of the link, for every display."""
+        return MqttView(
+            connected=self._bridge.connected, last_error=self._bridge.last_error, dropped=self._queue.dropped
+        )
+
+    async def run(self) -> None:
+        """Publish until ``close()``. Cancelled without it, the broker announces the gateway as lost."""
+        link = asyncio.create_task(self._bridge.run(), name="mqtt-link")
+        link.add_done_callback(lambda _task: self._wake.set())
+        self._heartbeat_timer = asyncio.get_running_loop().call_later(self._heartbeat_s, self._heartbeat)
+        try:
+            while not self._ended:
+                await self._wake.wait()
+                self._wake.clear()
+                if link.done() and not self._closing:
+                    link.result()
+                self._publish_due()
+        finally:
+            for timer in (self._due_timer, self._heartbeat_timer):
+                if timer is not None:
+                    timer.cancel()
+            link.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await link
+
+    async def close(self, reason: str = "stop") -> None:
+        """Publish what is due and that the gateway is off, disconnect, end ``run()``; takes 4 s at most."""
+        if self._closing:
+            return
+        self._closing = True
+        self._retained.put(self._topics.state, self._offline(reason, self._now_ns()))
+        self._retained.hurry()
+        if self._bridge.connected:
+            self._wake.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_TIMEOUT_S):
+                    await self._flushed.wait()
+        await self._bridge.close()
+        self._ended = True
+        self._wake.set()
+
+    # -- what the bridge calls
+
+    def link_up(self) -> None:
+        """The broker answered: it gets everything again, because it may have forgotten."""
+        if not self._closing:
+            self._retained.put(
+                self._topics.state,
+                topics.online(since_ns=self._now_ns(), version=self._version, boot_id=self._boot_id),
+            )
+            self._heartbeat_due = True
+        self._retained.all_due()
+        self._wake.set()
+        self._tell()
+
+    def link_down(self, unwritten: int) -> None:
+        """The link is gone, and with it what was never written."""
+        self._queue.dropped += unwritten
+        self._flushed.set()
+
+    def link_failed(self) -> None:
+        """A connection ended or could not be made."""
+        self._tell()
+
+    def window_open(self) -> None:
+        """There is room for more."""
+        self._wake.set()
+
+    # -- inside
+
+    def _put(self, topic: str, payload: bytes) -> None:
+        if not self._closing and self._retained.put(topic, payload) and self._bridge.connected:
+            self._wake.set()
+
+    def _tell(self) -> None:
+        if self._link_changed is not None:
+            self._link_changed(self.view())
+
+    def _publish_due(self) -> None:
+        bridge = self._bridge
+        if not bridge.connected:
+            return
+        now_ns = self._now_ns()
+        for topic, payload in self._retained.due(now_ns, bridge.room(1)):
+            bridge.publish(topic, payload, qos=1, retain=True)
+        if self._heartbeat_due and bridge.publish(self._topics.health, self._health(now_ns), qos=0, retain=False):
+            self._heartbeat_due = False
+        for _ in range(min(bridge.room(0), len(self._queue))):
+            topic, blocks = self._queue.take()
+            if not bridge.publish(topic, topics.telemetry(blocks), qos=0, retain=False):
+                self._queue.dropped += 1
+        next_due_ns = self._retained.next_due_ns()
+        if self._closing and next_due_ns is None and not self._queue and bridge.idle:
+            self._flushed.set()
+        # With a full window it is the next acknowledgement that wakes.
+        if next_due_ns is not None and bridge.room(1) > 0:
+            self._wake_at(max(0, next_due_ns - now_ns) / NS_PER_S)
+
+    def _wake_at(self, delay_s: float) -> None:
+        if self._due_timer is not None:
+            self._due_timer.cancel()
+        self._due_timer = asyncio.get_running_loop().call_later(delay_s, self._wake.set)
+
+    def _heartbeat(self) -> None:
+        self._heartbeat_timer = asyncio.get_running_loop().call_later(self._heartbeat_s, self._heartbeat)
+        self._heartbeat_due = not self._closing
+        self._wake.set()
+
+    def _health(self, now_ns: int) -> bytes:
+        self._heartbeats += 1
+        return topics.health(
+            seq=self._heartbeats,
+            now_ns=now_ns,
+            started_ns=self._started_ns,
+            targets=self._targets.values(),
+            rss_bytes=_resident_bytes(),
+            dropped=self._queue.dropped,
+        )
+
+    def _offline(self, reason: str, since_ns: int | None) -> bytes:
+        return topics.offline(reason=reason, since_ns=since_ns, version=self._version, boot_id=self._boot_id)
+
+
+def _resident_bytes() -> int | None:
+    """Memory of this process, bytes; None where the system does not tell."""
+    try:
+        pages = _MEMORY_OF_THIS_PROCESS.read_bytes().split()[1]
+    except OSError:
+        return None
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,197 @@
+"""Topics and payloads of everything that is published. Pure: no clock, no connection, no memory.
+
+Payloads are JSON objects with ``"v": 1``; times are UTC milliseconds, lengths of time are seconds. Telemetry carries no
+version: it is the hot path, and its form is fixed: ``{"t": ms, "values": {name: value}}``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from gateway.core.duration import NS_PER_S, NS_PER_UNIT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from drivers.base import TelemetryBlock
+    from gateway.core.model import Scalar
+    from gateway.status import SourceView, TargetView, WorkUnitView
+
+PAYLOAD_VERSION: Final = 1
+NS_PER_MS: Final = NS_PER_UNIT["ms"]
+TOPIC_BYTES_MAX: Final = 65_535
+#: What a topic level may not hold, and ``%`` so that every name keeps a topic of its own.
+_ESCAPES: Final = str.maketrans({character: f"%{ord(character):02X}" for character in "%/+#\0"})
+
+
+def level(name: str) -> str:
+    """A name as one topic level; characters with a meaning to MQTT are percent-encoded."""
+    return name.translate(_ESCAPES)
+
+
+class Topics:
+    """The topic tree of one gateway: ``<root>/<gateway id>/...``.
+
+    Raises ValueError where the root is empty, begins or ends with ``/``, or holds a wildcard.
+    """
+
+    __slots__ = ("_base", "health", "state")
+
+    def __init__(self, root: str, gateway_id: str) -> None:
+        if not root or root.strip("/") != root or any(character in root for character in "+#\0"):
+            raise ValueError(
+                f"mqtt.topic: found {root!r}, allowed levels separated by /, without + and #, such as 'plant/line'"
+            )
+        self._base = f"{root}/{level(gateway_id)}"
+        self.state = f"{self._base}/state"
+        self.health = f"{self._base}/health"
+
+    def machine(self, work_unit: str, what: str) -> str:
+        """``.../machine/<id>/state``, ``/counts`` or ``/order``."""
+        return f"{self._base}/machine/{level(work_unit)}/{what}"
+
+    def source(self, name: str) -> str:
+        """``.../source/<name>``."""
+        return f"{self._base}/source/{level(name)}"
+
+    def target(self, name: str) -> str:
+        """``.../target/<name>``."""
+        return f"{self._base}/target/{level(name)}"
+
+    def telemetry(self, source: str) -> str:
+        """``.../telemetry/<source>``."""
+        return f"{self._base}/telemetry/{level(source)}"
+
+
+def online(*, since_ns: int, version: str, boot_id: str) -> bytes:
+    """The gateway is connected since then."""
+    return _document(online=True, since=_ms(since_ns), version=version, boot_id=boot_id)
+
+
+def offline(*, reason: str, since_ns: int | None, version: str, boot_id: str) -> bytes:
+    """The gateway is gone: ``stop`` by its own word, ``lost`` by the broker's (nobody knows since when)."""
+    return _document(online=False, reason=reason, since=_ms(since_ns), version=version, boot_id=boot_id)
+
+
+def health(
+    *, seq: int, now_ns: int, started_ns: int, targets: Iterable[TargetView], rss_bytes: int | None, dropped: int
+) -> bytes:
+    """The heartbeat. ``outbox_oldest_s`` is the age of the oldest posting that waits for any target, 0 if none does."""
+    waiting = 0
+    oldest_ns = now_ns
+    for target in targets:
+        waiting += target.waiting
+        if target.oldest_waiting_ns is not None:
+            oldest_ns = min(oldest_ns, target.oldest_waiting_ns)
+    return _document(
+        seq=seq,
+        uptime_s=(now_ns - started_ns) // NS_PER_S,
+        time_ms=_ms(now_ns),
+        outbox_waiting=waiting,
+        outbox_oldest_s=(now_ns - oldest_ns) // NS_PER_S,
+        rss_bytes=rss_bytes,
+        telemetry_dropped=dropped,
+    )
+
+
+def source_document(view: SourceView) -> bytes:
+    """The link to a device. Without the time of its last value: that would change with every value."""
+    return _document(
+        state=view.state,
+        since=_ms(view.since_ns),
+        simulated=view.simulated,
+        error=view.last_error,
+        next_retry=_ms(view.next_retry_ns),
+        problems=dict(view.problems),
+    )
+
+
+def target_document(view: TargetView, now_ns: int) -> bytes:
+    """The link to an ERP and its postings."""
+    oldest_ns = view.oldest_waiting_ns
+    return _document(
+        link=view.link,
+        since=_ms(view.since_ns),
+        waiting=view.waiting,
+        oldest_waiting_s=0 if oldest_ns is None else max(0, now_ns - oldest_ns) // NS_PER_S,
+        uncertain=view.uncertain,
+        parked=view.parked,
+        accepted=view.accepted,
+        posted=view.posted,
+        last_posted=_ms(view.last_posted_ns),
+        error=view.last_error,
+        next_retry=_ms(view.next_retry_ns),
+    )
+
+
+def machine_state(view: WorkUnitView) -> bytes:
+    """What the machine is doing, and since when."""
+    return _document(state=view.state, since=_ms(view.state_since_ns))
+
+
+def machine_counts(view: WorkUnitView) -> bytes:
+    """Pieces of the running order, pieces in no order, and what nobody can know."""
+    bounds = [interval.get("max_pieces") for interval in view.unknown]
+    return _document(
+        order=view.order,
+        operation=view.operation,
+        good=view.good,
+        scrap=view.scrap,
+        rework=view.rework,
+        last_piece=_ms(view.last_piece_ns),
+        unconfirmed_good=view.unconfirmed_good,
+        unconfirmed_scrap=view.unconfirmed_scrap,
+        unallocated_good=view.unallocated_good,
+        unallocated_scrap=view.unallocated_scrap,
+        review_pieces=view.review_pieces,
+        counted_good=view.counted_good,
+        counted_scrap=view.counted_scrap,
+        unknown_intervals=len(bounds),
+        unknown_max_pieces=None if None in bounds else sum(bounds),
+    )
+
+
+def machine_order(view: WorkUnitView) -> bytes:
+    """The running order and the open ones, without their counts: it changes only when an order does."""
+    return _document(
+        order=view.order,
+        operation=view.operation,
+        product=view.product,
+        target=view.target,
+        queue=[{key: job.get(key) for key in ("order", "operation", "state", "quantity")} for job in view.queue],
+    )
+
+
+def telemetry(blocks: Sequence[TelemetryBlock]) -> bytes:
+    """All blocks of one reading as one message; a name in two blocks has the value of the later one."""
+    block = blocks[0]
+    values: dict[str, Scalar] = dict(zip(block.names, block.values, strict=True))
+    time_ns = block.time_ns
+    for block in blocks[1:]:
+        values.update(zip(block.names, block.values, strict=True))
+        time_ns = max(time_ns, block.time_ns)
+    document = {"t": time_ns // NS_PER_MS, "values": values}
+    try:
+        return orjson.dumps(document)
+    except TypeError:
+        # Beyond 64 bits, or half a surrogate pair in a device's text: slower, but exact.
+        values.update(
+            {name: None for name, value in values.items() if isinstance(value, float) and not math.isfinite(value)}
+        )
+        return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _document(**fields: Any) -> bytes:
+    document = {"v": PAYLOAD_VERSION, **fields}
+    try:
+        return orjson.dumps(document, default=str)
+    except TypeError:
+        return json.dumps(document, default=str, separators=(",", ":")).encode()
+
+
+def _ms(time_ns: int | None) -> int | None:
+    return None if time_ns is None else time_ns // NS_PER_MS

@@ -1,0 +1,159 @@
+"""What the gateway shows of itself, everywhere the same: MQTT, ``linegate status``, the control socket.
+
+Plain values only, made by the parts that own the facts. Nothing here is computed, stored or sent. Times are integer
+nanoseconds UTC on the steady clock; None or "" where there is nothing to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceView:
+    """The link to one device.
+
+    Attributes:
+        name: as in the configuration.
+        state: the supervisor's word for the link.
+        since_ns: when that state began.
+        last_value_ns: when the last value arrived.
+        last_error: why the link was lost last.
+        next_retry_ns: when the next attempt is due.
+        problems: signals that cannot be read now, each with its reason.
+        simulated: it reads a simulation, not a machine.
+    """
+
+    name: str
+    state: str
+    since_ns: int
+    last_value_ns: int | None = None
+    last_error: str = ""
+    next_retry_ns: int | None = None
+    problems: Mapping[str, str] = field(default_factory=dict)
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetView:
+    """The link to one ERP, and what waits for it.
+
+    Attributes:
+        name: as in the configuration.
+        link: the supervisor's word for the link.
+        since_ns: when that state of the link began.
+        waiting: postings not yet posted, all kinds.
+        uncertain: of these, sent with an unknown end.
+        parked: postings that a person must decide on.
+        accepted: taken over by the target, not yet booked.
+        posted: postings booked since the epoch began.
+        oldest_waiting_ns: when the oldest waiting posting was made.
+        last_posted_ns: when the last one was booked.
+        last_error: why the last send failed.
+        next_retry_ns: when the next attempt is due.
+    """
+
+    name: str
+    link: str
+    since_ns: int
+    waiting: int = 0
+    uncertain: int = 0
+    parked: int = 0
+    accepted: int = 0
+    posted: int = 0
+    oldest_waiting_ns: int | None = None
+    last_posted_ns: int | None = None
+    last_error: str = ""
+    next_retry_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkUnitView:
+    """One machine: its state, its order, its pieces.
+
+    Attributes:
+        id: the work unit, as in the configuration.
+        state: machine state (``MachineState``).
+        state_since_ns: when it began.
+        order: running order, None if none runs; ``operation`` and ``product`` go with it.
+        target: its target quantity as text (an exact decimal).
+        good: good pieces of the running order; ``scrap`` and ``rework`` likewise.
+        last_piece_ns: when the last piece was counted.
+        unconfirmed_good: good pieces of the running order in no confirmation yet; ``unconfirmed_scrap`` likewise.
+        unallocated_good: good pieces without an order; ``unallocated_scrap`` likewise.
+        review_pieces: pieces set aside for a person.
+        unknown: pieces nobody can know; each with signal, role, from_ns, to_ns, max_pieces, flag, order, operation.
+        counted_good: good pieces this gateway ever counted here; ``counted_scrap`` likewise.
+        queue: open orders, each with order, operation, state, quantity, good, scrap.
+    """
+
+    id: str
+    state: str
+    state_since_ns: int
+    order: str | None = None
+    operation: str | None = None
+    product: str | None = None
+    target: str = ""
+    good: int = 0
+    scrap: int = 0
+    rework: int = 0
+    last_piece_ns: int | None = None
+    unconfirmed_good: int = 0
+    unconfirmed_scrap: int = 0
+    unallocated_good: int = 0
+    unallocated_scrap: int = 0
+    review_pieces: int = 0
+    unknown: tuple[Mapping[str, Any], ...] = ()
+    counted_good: int = 0
+    counted_scrap: int = 0
+    queue: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MqttView:
+    """The link to the broker.
+
+    Attributes:
+        connected: the broker answered and the link is up.
+        last_error: why it is not, or which topic the broker refuses.
+        dropped: telemetry messages thrown away since the start, because the queue was full or the link broke.
+    """
+
+    connected: bool
+    last_error: str = ""
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayView:
+    """The whole gateway at one moment; ``mqtt`` is None where no broker is configured."""
+
+    id: str
+    version: str
+    pid: int
+    started_ns: int
+    now_ns: int
+    epoch: str
+    state_dir: str
+    config_digest: str
+    mqtt: MqttView | None = None
+    sources: tuple[SourceView, ...] = ()
+    targets: tuple[TargetView, ...] = ()
+    work_units: tuple[WorkUnitView, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def to_json(view: GatewayView | SourceView | TargetView | WorkUnitView | MqttView) -> dict[str, Any]:
+    """The view as a JSON document: the same names, a list for every tuple."""
+    document: dict[str, Any] = _plain(asdict(view))
+    return document
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
