@@ -25,12 +25,16 @@ class PulseState(NamedTuple):
     """Everything a pulse input must remember.
 
     ``level`` None: not known (start, link lost). ``seen_ns``: up to here nothing was missed. ``candidate_ns``: since
-    when the opposite level is seen, 0 for none; ``arrived_ns`` is when the gateway heard of it.
+    when the opposite level is seen, 0 for none; ``arrived_ns`` is when the gateway heard of it. ``early``: the level
+    was believed by the timer, without a later edge. ``prepaid``: an edge was counted early and did not hold; the next
+    one is it.
     """
 
     level: bool | None = None
     candidate_ns: int = 0
     arrived_ns: int = 0
+    early: bool = False
+    prepaid: bool = False
     counted_ns: int = 0
     seen_ns: int = 0
     level_since_ns: int = 0
@@ -76,7 +80,7 @@ class PulseDetector:
         """Time has come: a level that held is believed, a level that holds too long is reported."""
         events: tuple[CountEvent, ...] = ()
         if state.candidate_ns and now_ns >= self._settled_ns(state):
-            state, events = self._accept(state)
+            state, events = self._accept(state, early=True)
         stuck_after = self._rule.stuck_after
         if stuck_after is None or state.level is None or state.stuck_told:
             return state, events
@@ -97,6 +101,8 @@ class PulseDetector:
         events: tuple[CountEvent, ...] = ()
         if state.candidate_ns and t_ns - state.candidate_ns >= self._debounce:
             state, events = self._accept(state)
+        if state.early:
+            state = self._look_back(state, t_ns, raw=raw)
         seen = max(t_ns, state.seen_ns)
         if raw == state.level:
             if state.candidate_ns:
@@ -112,12 +118,22 @@ class PulseDetector:
     def _settled_ns(self, state: PulseState) -> int:
         return max(state.candidate_ns, state.arrived_ns) + self._debounce + SETTLE_GRACE_NS
 
-    def _accept(self, state: PulseState) -> tuple[PulseState, tuple[CountEvent, ...]]:
+    def _look_back(self, state: PulseState, t_ns: int, *, raw: bool) -> PulseState:
+        """A late batch may show that a level which the timer believed did not hold: then it never was the level."""
+        state = state._replace(early=False)
+        if raw == state.level or t_ns - state.level_since_ns >= self._debounce:
+            return state
+        paid = state.prepaid or (state.level in self._wanted and state.counted_ns == state.level_since_ns)
+        return state._replace(level=raw, prepaid=paid, glitches=state.glitches + 1)
+
+    def _accept(self, state: PulseState, *, early: bool = False) -> tuple[PulseState, tuple[CountEvent, ...]]:
         """The candidate level held: it is the level, and its beginning is the edge."""
         edge_ns, level = state.candidate_ns, not state.level
-        state = state._replace(level=level, candidate_ns=0, level_since_ns=edge_ns, stuck_told=False)
+        state = state._replace(level=level, candidate_ns=0, level_since_ns=edge_ns, stuck_told=False, early=early)
         if level not in self._wanted:
             return state, ()
+        if state.prepaid:
+            return state._replace(prepaid=False, counted_ns=edge_ns), ()
         since = edge_ns - state.counted_ns
         if state.counted_ns and since < self._min_cycle:
             # Measured from the last *counted* edge: a rocking part must not postpone the next real one for ever.
@@ -135,7 +151,9 @@ class PulseDetector:
         return state._replace(counted_ns=edge_ns, cycle_valid=True), (event,)
 
     def _first_level(self, state: PulseState, t_ns: int, *, raw: bool) -> tuple[PulseState, tuple[CountEvent, ...]]:
-        found = state._replace(level=raw, candidate_ns=0, level_since_ns=t_ns, seen_ns=t_ns, stuck_told=False)
+        found = state._replace(
+            level=raw, candidate_ns=0, level_since_ns=t_ns, seen_ns=t_ns, stuck_told=False, early=False
+        )
         if not state.seen_ns:
             return found, (CountEvent(self._rule.signal, 0, t_ns, t_ns, "BASELINE"),)
         lost = CountEvent(
