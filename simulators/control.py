@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: A command line longer than this is refused (bytes).
 MAX_LINE: Final = 4096
+#: How long an exit waits at most until its answer is heard, in seconds.
+EXIT_S: Final = 0.3
 
 #: Words of a usage text that stand for numbers: kind and allowed range.
 NUMBERS: Final[Mapping[str, tuple[type[int | float], int, int]]] = {
@@ -32,6 +34,8 @@ NUMBERS: Final[Mapping[str, tuple[type[int | float], int, int]]] = {
     "STATUS": (int, 400, 599),
     "VALUE": (int, 0, 2**32 - 1),
 }
+#: Words of a usage text that stand for one of a few words.
+CHOICES: Final[Mapping[str, str]] = {"PATH": "confirmations|orders|lookups|all"}
 
 
 class SimulatorError(Exception):
@@ -86,6 +90,7 @@ class Command:
         return self.parse(given)
 
     def _check(self, word: str, value: object) -> object:
+        word = CHOICES.get(word, word)
         if "|" in word:
             if value not in word.split("|"):
                 raise CommandError(f"{self.name!r} got {value!r}; allowed: {', '.join(word.split('|'))}")
@@ -115,7 +120,8 @@ class Control:
         self._read_stdin = read_stdin
         self._commands: dict[str, Command] = {}
         self._exit = asyncio.Event()
-        self.add("exit", self._exit.set)
+        self._leaving = False
+        self.add("exit", self._leave)
 
     def add(self, usage: str, run: Callable[..., Any]) -> None:
         """Declare a command; ``run`` gets its parsed words and may return a mapping for the answer."""
@@ -141,16 +147,15 @@ class Control:
 
     def ready(self, **facts: object) -> None:
         """Say on standard output that clients may connect, and begin to listen to commands."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._exit.set)
         self._say({"ready": True, "name": self.name, **facts, "pid": os.getpid()})
         if self._read_stdin:
-            loop = asyncio.get_running_loop()
             threading.Thread(target=self._read, args=(loop,), daemon=True, name="commands").start()
 
     async def until_exit(self, *work: asyncio.Task[Any]) -> None:
         """Wait for the end. Raises what a piece of work raised, then ends the rest."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._exit.set)
         leaving = asyncio.create_task(self._exit.wait())
         try:
             done, _ = await asyncio.wait((leaving, *work), return_when=asyncio.FIRST_COMPLETED)
@@ -186,6 +191,13 @@ class Control:
     def _run_from_thread(self, loop: asyncio.AbstractEventLoop, line: str) -> None:
         answer = asyncio.run_coroutine_threadsafe(self.execute(line), loop).result()
         self._say(answer)
+        if self._leaving:
+            loop.call_soon_threadsafe(self._exit.set)
+
+    def _leave(self) -> None:
+        # The answer goes out first; the timer is for those who do not ask on standard input.
+        self._leaving = True
+        asyncio.get_running_loop().call_later(EXIT_S, self._exit.set)
 
     @staticmethod
     def _say(document: Mapping[str, object]) -> None:

@@ -1,0 +1,170 @@
+"""What the fake ERP has booked and released, in SQLite: it survives the end of the process.
+
+Books what it is told, also twice; whether it should is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from simulators.control import SimulatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS bookings (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL,
+    "order" TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    work_center TEXT NOT NULL,
+    machine TEXT NOT NULL,
+    good INTEGER NOT NULL,
+    scrap INTEGER NOT NULL,
+    rework INTEGER NOT NULL,
+    final INTEGER NOT NULL,
+    t_ns INTEGER NOT NULL,
+    digest TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS bookings_key ON bookings (key);
+CREATE INDEX IF NOT EXISTS bookings_order ON bookings ("order", operation);
+CREATE TABLE IF NOT EXISTS orders (
+    order_id TEXT PRIMARY KEY,
+    change INTEGER NOT NULL UNIQUE,
+    revision INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    image TEXT NOT NULL,
+    finished INTEGER NOT NULL DEFAULT 0
+) STRICT;
+"""
+#: Most orders in one answer; the rest follows with the next cursor.
+PAGE: Final = 100
+
+
+class Booking(NamedTuple):
+    """One confirmation, checked and ready to be booked; ``digest`` is the SHA-256 of the exact bytes."""
+
+    key: str
+    order: str
+    operation: str
+    seq: int
+    work_center: str
+    machine: str
+    good: int
+    scrap: int
+    rework: int
+    final: bool
+    digest: str
+
+
+class Ledger:
+    """Bookings and released orders. Raises SimulatorError if the file cannot be used."""
+
+    def __init__(self, path: Path | None) -> None:
+        try:
+            self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.executescript(SCHEMA)
+        except sqlite3.Error as error:
+            raise SimulatorError(f"--ledger {path}: {error}; name a new file, or one this simulator made") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def book(self, booking: Booking) -> str:
+        """Book once more, whatever was booked before; returns the reference."""
+        columns = ", ".join(f'"{name}"' for name in (*Booking._fields, "t_ns"))
+        marks = ", ".join("?" * (len(Booking._fields) + 1))
+        cursor = self._db.execute(
+            f"INSERT INTO bookings ({columns}) VALUES ({marks})",  # noqa: S608 - column names of our own
+            (*booking, time.time_ns()),
+        )
+        if booking.final:
+            self._finish(booking.order)
+        return _reference(cursor.lastrowid)
+
+    def find(self, key: str) -> tuple[str, str, int] | None:
+        """Reference and digest of the first booking of a key, and how often it is booked; None if never."""
+        rows = self._db.execute("SELECT id, digest FROM bookings WHERE key = ? ORDER BY id", (key,)).fetchall()
+        return (_reference(rows[0]["id"]), rows[0]["digest"], len(rows)) if rows else None
+
+    def bookings(self) -> list[dict[str, Any]]:
+        """Everything booked, in the order of booking."""
+        rows = self._db.execute("SELECT * FROM bookings ORDER BY id")
+        return [
+            {"reference": _reference(row["id"]), **{name: row[name] for name in row.keys() if name != "id"}}  # noqa: SIM118 - a Row iterates over values
+            | {"final": bool(row["final"])}
+            for row in rows
+        ]
+
+    def sums(self) -> list[dict[str, Any]]:
+        """Per order and operation: sums, and how many bookings and different keys they come from."""
+        rows = self._db.execute(
+            'SELECT "order", operation, work_center, sum(good) AS good, sum(scrap) AS scrap, sum(rework) AS rework,'
+            " count(*) AS bookings, count(DISTINCT key) AS keys, sum(final) AS finals"
+            ' FROM bookings GROUP BY "order", operation ORDER BY "order", operation'
+        )
+        return [dict(row) for row in rows]
+
+    def image(self, order: str) -> tuple[dict[str, Any], int] | None:
+        """The image of an order and its change number; None if there is no such order."""
+        row = self._db.execute("SELECT image, change FROM orders WHERE order_id = ?", (order,)).fetchone()
+        return (json.loads(row["image"]), row["change"]) if row else None
+
+    def put(self, image: Mapping[str, Any], *, kind: str = "") -> int:
+        """Release an order or replace its image; returns the change number."""
+        row = self._db.execute(
+            "INSERT INTO orders (order_id, change, revision, kind, image)"
+            " VALUES (?, (SELECT coalesce(max(change), 0) + 1 FROM orders), ?, ?, ?)"
+            " ON CONFLICT (order_id) DO UPDATE SET change = excluded.change, revision = excluded.revision,"
+            " image = excluded.image, finished = 0 RETURNING change",
+            (image["order_id"], image["revision"], kind, json.dumps(image)),
+        ).fetchone()
+        return int(row["change"])
+
+    def changes(self, since: int) -> tuple[int, list[dict[str, Any]]]:
+        """Images of orders changed after a change number and not finished, oldest change first, and the new number.
+
+        A number from the future belongs to a ledger that is gone: everything is delivered again.
+        """
+        newest = self._db.execute("SELECT coalesce(max(change), 0) AS newest FROM orders").fetchone()["newest"]
+        since = 0 if since > newest else since
+        rows = self._db.execute(
+            "SELECT change, image FROM orders WHERE change > ? AND NOT finished ORDER BY change LIMIT ?", (since, PAGE)
+        ).fetchall()
+        return (rows[-1]["change"] if rows else since, [json.loads(row["image"]) for row in rows])
+
+    def count(self, kind: str) -> int:
+        """How many orders of a kind were ever released."""
+        row = self._db.execute("SELECT count(*) AS n FROM orders WHERE kind = ?", (kind,)).fetchone()
+        return int(row["n"])
+
+    def open_orders(self, kind: str, operation: str) -> int:
+        """How many orders of a kind wait for the final confirmation of an operation."""
+        row = self._db.execute(
+            "SELECT count(*) AS n FROM orders WHERE kind = ? AND NOT finished AND NOT EXISTS (SELECT 1 FROM bookings"
+            ' WHERE bookings."order" = orders.order_id AND bookings.operation = ? AND bookings.final)',
+            (kind, operation),
+        ).fetchone()
+        return int(row["n"])
+
+    def _finish(self, order: str) -> None:
+        found = self.image(order)
+        if found is None:
+            return
+        finals = self._db.execute('SELECT DISTINCT operation FROM bookings WHERE "order" = ? AND final', (order,))
+        done = {row["operation"] for row in finals}
+        if all(one["op"] in done for one in found[0]["operations"]):
+            self._db.execute("UPDATE orders SET finished = 1 WHERE order_id = ?", (order,))
+
+
+def _reference(number: int | None) -> str:
+    return f"CNF-{number:06d}"

@@ -1,0 +1,340 @@
+"""``erp``: a fake ERP with an HTTP interface, a durable ledger and a bad character on command.
+
+By default it is careless: the same confirmation posted twice is booked twice, so that the sum convicts a faulty client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from simulators import erp_orders
+from simulators.control import CommandError, SimulatorError, answer_of
+from simulators.erp_faults import Faults
+from simulators.erp_http import Answer, Request, Response, document, refusal, serve
+from simulators.erp_ledger import Booking, Ledger
+from simulators.listener import Listener
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from simulators.control import Control
+    from simulators.erp_faults import Due, Route
+
+LOGIN_PAGE: Final = b"<!DOCTYPE html><html><body><h1>Sign in</h1><form><input name='user'></form></body></html>"
+DIGITS: Final = re.compile(r"\d{1,12}")
+MAX_KEY: Final = 400
+#: Doors of the test bench: no token is asked for here.
+OPEN_PATHS: Final = frozenset({"/health", "/ledger", "/_faults"})
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this simulator."""
+    parser.description = "The machine's options (--seed, --speed, --truth, --stop-after, --steady) have no effect here."
+    parser.add_argument("--ledger", type=Path, help="SQLite file of bookings and orders (default: in memory)")
+    parser.add_argument("--release", choices=("demo", "none"), default="none", help="demo: keep small orders released")
+    parser.add_argument("--idempotent", action="store_true", help="book the same key only once")
+    parser.add_argument("--token", type=Path, help="file with the bearer token that is demanded")
+
+
+class RefusedError(Exception):
+    """A confirmation cannot be booked."""
+
+    def __init__(self, code: str, message: str, status: int = 422) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+class Erp:
+    """The fake ERP: routes, checks and books."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.ledger = Ledger(options.ledger)
+        self.faults = Faults()
+        self.listener = Listener(options.host, options.port, self._serve)
+        self._idempotent = options.idempotent
+        self._demo = options.release == "demo"
+        self._token = _token(options.token)
+        self._late: set[asyncio.Task[None]] = set()
+        self._control: Control | None = None
+        self._routes: dict[tuple[str, str], Callable[[Request], Awaitable[Answer]]] = {
+            ("GET", "/health"): self._health,
+            ("GET", "/ledger"): self._whole_ledger,
+            ("POST", "/_faults"): self._fault,
+            ("GET", "/orders"): self._orders,
+            ("POST", "/orders"): self._put_order,
+            ("GET", "/confirmations"): self._lookup,
+            ("POST", "/confirmations"): self._confirm,
+        }
+        self._release()
+
+    def declare(self, control: Control) -> None:
+        """Add the commands; the same are taken by ``POST /_faults``."""
+        self._control = control
+        control.add("down SECONDS", self.listener.cut)
+        control.add("totals", self._totals)
+        self.faults.declare(control)
+
+    async def close(self) -> None:
+        """End everything; what was to be booked late is not booked any more."""
+        for task in self._late:
+            task.cancel()
+        await self.listener.close()
+        self.ledger.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await serve(reader, writer, self._answer)
+
+    async def _answer(self, request: Request) -> Answer:
+        route = (request.method, "/" + request.path.strip("/").partition("/")[0])
+        if self._token and route[1] not in OPEN_PATHS:
+            given = request.headers.get("authorization", "")
+            if not hmac.compare_digest(given.encode(), b"Bearer " + self._token):
+                return _unauthorized("the bearer token is missing or wrong")
+        serving = self._routes.get(route)
+        if serving is None:
+            return refusal(404, "NO_SUCH_PATH", f"{request.method} {request.path}: not served here")
+        return await serving(request)
+
+    async def _health(self, _request: Request) -> Response:
+        return document(200, {"ok": True, "idempotent": self._idempotent})
+
+    async def _whole_ledger(self, _request: Request) -> Response:
+        return document(200, {"bookings": self.ledger.bookings(), "sums": self.ledger.sums()})
+
+    async def _fault(self, request: Request) -> Response:
+        assert self._control is not None, "commands are declared before the listener opens"
+        try:
+            values = _object(request.body)
+            command = self._control.command(str(values.pop("fault", "")))
+            parsed = command.parse_named(values)
+            if command.name == "down":
+                # The answer first: this connection goes down with the others.
+                return document(200, {"ok": True}, afterwards=lambda: self.listener.cut(float(str(parsed[0]))))
+            return document(200, await answer_of(command, parsed))
+        except CommandError as error:
+            return document(400, {"ok": False, "error": str(error)})
+        except RefusedError as error:
+            return document(400, {"ok": False, "error": str(error)})
+
+    def _page_fault(self, path: Route) -> Response | None:
+        due = self.faults.take(path, "unauthorized", "html")
+        if due is None:
+            return None
+        return _login_page() if due.name == "html" else _unauthorized("the session has expired")
+
+    async def _orders(self, request: Request) -> Response:
+        broken = self._page_fault("orders")
+        if broken is not None:
+            return broken
+        since = request.query.get("since", "") or "0"
+        if not DIGITS.fullmatch(since):
+            return refusal(400, "CURSOR_INVALID", f"since: found {since!r}, allowed is a cursor of an earlier answer")
+        cursor, orders = self.ledger.changes(int(since))
+        return document(200, {"cursor": str(cursor), "orders": orders})
+
+    async def _put_order(self, request: Request) -> Response:
+        try:
+            image = _object(request.body)
+            change = erp_orders.put(self.ledger, image)
+        except RefusedError as error:
+            return refusal(400, error.code, str(error))
+        except erp_orders.OrderError as error:
+            code, status = ("STALE_REVISION", 409) if error.stale else ("ORDER_INVALID", 422)
+            return refusal(status, code, str(error))
+        return document(201, {"order_id": image["order_id"], "revision": image["revision"], "change": change})
+
+    async def _lookup(self, request: Request) -> Response:
+        broken = self._page_fault("lookups")
+        if broken is not None:
+            return broken
+        key = unquote(request.path.removeprefix("/confirmations").removeprefix("/"))
+        found = self.ledger.find(key)
+        if found is None:
+            return refusal(404, "NOT_FOUND", f"nothing is booked under {key!r}")
+        reference, _, count = found
+        return document(200, {"reference": reference, "count": count})
+
+    async def _confirm(self, request: Request) -> Answer:
+        due = self.faults.take("confirmations", "unauthorized", "unavailable", "html", "error", "locked")
+        if due is not None:
+            return _before_booking(due)
+        try:
+            booking = self._checked(request)
+            duplicate = self._duplicate(booking)
+        except RefusedError as error:
+            return refusal(error.status, error.code, str(error))
+        if duplicate is not None:
+            return duplicate
+        late = self.faults.take("confirmations", "late-book")
+        if late is not None:
+            task = asyncio.create_task(self._book_late(booking, late.number))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+            return None
+        response = document(201, {"reference": self._book(booking), "duplicate": False})
+        return await self._after_booking(response)
+
+    async def _after_booking(self, response: Response) -> Answer:
+        due = self.faults.take("confirmations", "lose-answers", "error-booked", "half", "slow")
+        if due is None:
+            return response
+        if due.name == "lose-answers":
+            return None
+        if due.name == "error-booked":
+            return refusal(int(due.number), "INTERNAL", "something went wrong after the posting")
+        if due.name == "half":
+            return Response(response.status, response.body, keep_bytes=len(response.body) // 2)
+        await asyncio.sleep(due.number)
+        return response
+
+    def _checked(self, request: Request) -> Booking:
+        key = request.headers.get("idempotency-key", "")
+        if not 1 <= len(key) <= MAX_KEY:
+            raise RefusedError("KEY_MISSING", f"header Idempotency-Key: 1 to {MAX_KEY} characters are needed", 400)
+        _check_digest(request)
+        body = _object(request.body)
+        order, operation, seq = (body.get(name) for name in ("order_id", "operation", "seq"))
+        found = self.ledger.image(order) if isinstance(order, str) else None
+        if found is None:
+            raise RefusedError("ORDER_UNKNOWN", f"order {order!r} is not released here")
+        if order in self.faults.rejected:
+            raise RefusedError("ORDER_REJECTED", f"order {order} takes no confirmations")
+        known = [one["op"] for one in found[0]["operations"]]
+        if operation not in known:
+            raise RefusedError("OPERATION_UNKNOWN", f"order {order} has no operation {operation!r}, only {known}")
+        if type(seq) is not int or seq < 1:
+            raise RefusedError("SEQ_INVALID", f"seq: found {seq!r}, allowed is a whole number from 1 on")
+        if body.get("type") not in {"partial", "final"}:
+            raise RefusedError("TYPE_INVALID", f"type: found {body.get('type')!r}, allowed: partial, final")
+        good, scrap, rework = _quantities(body.get("qty"))
+        return Booking(
+            key=key,
+            order=str(order),
+            operation=str(operation),
+            seq=seq,
+            work_center=str(body.get("work_center", "")),
+            machine=str(body.get("machine", "")),
+            good=good,
+            scrap=scrap,
+            rework=rework,
+            final=body["type"] == "final",
+            digest=hashlib.sha256(request.body).hexdigest(),
+        )
+
+    def _duplicate(self, booking: Booking) -> Response | None:
+        found = self.ledger.find(booking.key) if self._idempotent else None
+        if found is None:
+            return None
+        reference, digest, _ = found
+        if digest != booking.digest:
+            raise RefusedError("KEY_REUSE", f"key {booking.key} was used for other content ({reference})")
+        return document(200, {"reference": reference, "duplicate": True})
+
+    def _book(self, booking: Booking) -> str:
+        reference = self.ledger.book(booking)
+        self._release()
+        return reference
+
+    async def _book_late(self, booking: Booking, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        if not self._idempotent or self.ledger.find(booking.key) is None:
+            self._book(booking)
+
+    def _release(self) -> None:
+        if self._demo:
+            erp_orders.release_demo(self.ledger)
+
+    def _totals(self) -> dict[str, Any]:
+        sums = self.ledger.sums()
+        return {name: sum(row[name] for row in sums) for name in ("good", "scrap", "rework", "bookings", "keys")}
+
+
+def _before_booking(due: Due) -> Response:
+    match due.name:
+        case "unauthorized":
+            return _unauthorized("the session has expired")
+        case "unavailable":
+            wait = {"Retry-After": str(int(due.number))}
+            return refusal(503, "UNAVAILABLE", "maintenance; come back later", headers=wait)
+        case "html":
+            return _login_page()
+        case "locked":
+            return refusal(409, "LOCKED", "the order is being processed by another user")
+    return refusal(int(due.number), f"HTTP_{int(due.number)}", "something went wrong, nothing was posted")
+
+
+def _login_page() -> Response:
+    return Response(200, LOGIN_PAGE, content_type="text/html; charset=utf-8")
+
+
+def _unauthorized(message: str) -> Response:
+    return refusal(401, "UNAUTHORIZED", message, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(body)
+    except ValueError as error:
+        raise RefusedError("BODY_INVALID", f"the body is not JSON: {error}", 400) from error
+    if not isinstance(content, dict):
+        raise RefusedError("BODY_INVALID", f"the body is a {type(content).__name__}, needed is an object", 400)
+    return content
+
+
+def _check_digest(request: Request) -> None:
+    """The Content-Digest header (RFC 9530), if there is one with sha-256, must fit the body."""
+    match = re.search(r"sha-256=:([^:]*):", request.headers.get("content-digest", ""))
+    if match and match[1] != base64.b64encode(hashlib.sha256(request.body).digest()).decode():
+        raise RefusedError("DIGEST_MISMATCH", "Content-Digest does not fit the body: it was changed on the way", 400)
+
+
+def _quantities(qty: object) -> tuple[int, int, int]:
+    if not isinstance(qty, dict):
+        raise RefusedError("QTY_INVALID", f"qty: found {qty!r}, needed is an object")
+    scrap = qty.get("scrap", [])
+    if not isinstance(scrap, list) or not all(isinstance(row, dict) for row in scrap):
+        raise RefusedError("QTY_INVALID", f"qty.scrap: found {scrap!r}, needed is a list of reason and qty")
+    rows = sum(_digits("qty.scrap.qty", row) for row in scrap)
+    return _digits("qty.good", qty, "good"), rows, _digits("qty.rework", qty, "rework", "0")
+
+
+def _digits(where: str, place: Mapping[str, Any], name: str = "qty", absent: str | None = None) -> int:
+    text = place.get(name, absent)
+    if not isinstance(text, str) or not DIGITS.fullmatch(text):
+        raise RefusedError("QTY_INVALID", f"{where}: found {text!r}, allowed is text of 1 to 12 digits")
+    return int(text)
+
+
+def _token(path: Path | None) -> bytes:
+    if path is None:
+        return b""
+    try:
+        token = path.read_bytes().strip()
+    except OSError as error:
+        raise SimulatorError(f"--token {path}: {error.strerror}; name a file that holds the token") from error
+    if not token:
+        raise SimulatorError(f"--token {path}: the file is empty; put the token into it")
+    return token
+
+
+async def run(options: argparse.Namespace, control: Control) -> None:
+    """Serve until told to end. Raises SimulatorError if the port is busy or a file cannot be used."""
+    erp = Erp(options)
+    erp.declare(control)
+    await erp.listener.open()
+    try:
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        control.ready(port=erp.listener.port, host=options.host, url=f"http://{host}:{erp.listener.port}")
+        await control.until_exit()
+    finally:
+        await erp.close()

@@ -1,0 +1,131 @@
+"""Starts simulators as what they are in the field: processes of their own, known by their ready line."""
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ANSWER_S = 20.0
+EXIT_S = 5.0
+
+
+class Simulator:
+    def __init__(self, *arguments, truth=None):
+        options = [] if truth is None else ["--truth", str(truth)]
+        self.truth_file = truth
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "simulators", *map(str, arguments), *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        self._lines = queue.Queue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        try:
+            self.ready = self.answer()
+            assert self.ready["ready"] is True
+        except BaseException:
+            self.close()
+            raise
+        self.port = self.ready.get("port")
+
+    def _read(self):
+        for line in self.process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def answer(self):
+        line = self._lines.get(timeout=ANSWER_S)
+        assert line is not None, "ended without an answer: " + self.process.stderr.read()
+        return json.loads(line)
+
+    def say(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def ask(self, line):
+        self.say(line)
+        return self.answer()
+
+    def do(self, line):
+        answer = self.ask(line)
+        assert answer["ok"] is True, answer
+        return answer
+
+    def truth(self, event=None):
+        lines = [json.loads(line) for line in self.truth_file.read_text().splitlines()]
+        return [line for line in lines if event is None or line["event"] == event]
+
+    def wait_exit(self):
+        return self.process.wait(timeout=EXIT_S)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.stdin.close()
+            try:
+                self.process.wait(timeout=EXIT_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self._reader.join()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+
+
+@pytest.fixture
+def simulator():
+    """A factory of running simulators; all are ended after the test."""
+    running = []
+
+    def start(*arguments, **options):
+        running.append(Simulator(*arguments, **options))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.close()
+
+
+@pytest.fixture(scope="module")
+def long_simulator():
+    """The same for a whole file: for simulators that take long to start."""
+    running = []
+
+    def start(*arguments, **options):
+        running.append(Simulator(*arguments, **options))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.close()
+
+
+@pytest.fixture
+def eventually():
+    """Wait until a condition holds; its last value is returned."""
+
+    def wait(condition, what="the condition", seconds=10.0):
+        deadline = time.monotonic() + seconds
+        while not (value := condition()):
+            assert time.monotonic() < deadline, f"{what} did not come true within {seconds} s"
+            time.sleep(0.005)
+        return value
+
+    return wait
+
+
+@pytest.fixture
+def root():
+    return ROOT
