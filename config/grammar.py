@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 from pydantic import Field, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
+from config.bytesize import ByteSize
 from config.settings import (
     CONNECTORS_MAX,
     SOURCES_MAX,
@@ -27,6 +28,7 @@ from config.settings import (
     Name,
     SourceCommon,
 )
+from gateway.core.duration import Duration
 from gateway.core.rules import FORBID_UNKNOWN_KEYS, WorkUnitRules
 from gateway.core.tagged import TaggedBy
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 OPTIONAL_SECTIONS: Final = ("mqtt", "buffer", "log")
 SECTIONS: Final = ("gateway", "sources", "work_units", "connectors", *OPTIONAL_SECTIONS)
 
-_ATTRIBUTE = re.compile(r"    (?:    )?(\w+): (.*)")
+_ATTRIBUTE = re.compile(r"(\w+): (.*)")
 _SECTION_TEXTS: Final = {
     "gateway": "Who this gateway is.",
     "sources": "Where values come from; a signal is called source.name in the rules.",
@@ -89,7 +91,7 @@ def document_type(drivers: Mapping[str, PluginType], connectors: Mapping[str, Pl
 
 def json_schema(document: type[Any]) -> dict[str, Any]:
     """JSON Schema of the document, ``include`` added, descriptions taken from docstrings."""
-    schema = TypeAdapter(document).json_schema(schema_generator=_Describing, mode="validation")
+    schema = class_schema(document)
     properties = schema["properties"]
     properties["include"] = {"type": "array", "items": {"type": "string"}, "default": []}
     for section, text in _SECTION_TEXTS.items():
@@ -99,6 +101,11 @@ def json_schema(document: type[Any]) -> dict[str, Any]:
     return schema
 
 
+def class_schema(cls: type[Any]) -> dict[str, Any]:
+    """JSON Schema of one settings class, with descriptions."""
+    return TypeAdapter(cls).json_schema(schema_generator=_Describing, mode="validation")
+
+
 def attribute_texts(cls: type[Any]) -> dict[str, str]:
     """What the docstrings of a class and its bases say about each attribute, on one line."""
     texts: dict[str, str] = {}
@@ -106,7 +113,7 @@ def attribute_texts(cls: type[Any]) -> dict[str, str]:
         name = None
         _, _, listed = (base.__dict__.get("__doc__") or "").partition("Attributes:\n")
         for line in inspect.cleandoc("x\n" + listed).split("\n")[1:]:
-            match = _ATTRIBUTE.fullmatch("    " + line) if not line.startswith(" ") else None
+            match = _ATTRIBUTE.fullmatch(line)
             if match:
                 name = match[1]
                 texts[name] = match[2]
@@ -131,6 +138,8 @@ class _Describing(GenerateJsonSchema):
         result = super().dataclass_schema(schema)
         texts = attribute_texts(schema["cls"])
         for name, below in result.get("properties", {}).items():
+            if below.get("default") == 0 and below.get("minimum", 0) > 0:
+                del below["default"]  # it only stands for one that depends on other keys
             bounds = _comment(below)
             text = texts.get(name, "")
             if text or bounds:
@@ -143,11 +152,8 @@ class _Describing(GenerateJsonSchema):
         return {}
 
     def encode_default(self, dft: Any) -> Any:
-        return (
-            str(dft)
-            if isinstance(dft, int) and not isinstance(dft, bool) and type(dft) is not int
-            else super().encode_default(dft)
-        )
+        with_unit = isinstance(dft, (Duration, ByteSize))
+        return str(dft) if with_unit else super().encode_default(dft)
 
 
 def _comment(schema: dict[str, Any]) -> str:

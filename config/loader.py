@@ -115,7 +115,10 @@ def _with_ambiguous_words(failed: list[Complaint], data: Any, schema: dict[str, 
     """Refuse ``off`` and the like wherever it is not one of the allowed words; that says more than a wrong type."""
     refused = {}
     for path, word in _ambiguous_words(data, ()):
-        if word not in allowed_words(schema_at(schema, data, path), schema):
+        part = schema_at(schema, data, path)
+        if failed and not part:
+            continue  # below an unknown key, which is reported
+        if word not in allowed_words(part, schema):
             text = f"found {shown(word, path)}: {AmbiguousWord.REFUSAL}"
             refused[path] = Complaint(path, about_key=False, text=text)
     return [complaint for complaint in failed if complaint.path not in refused] + list(refused.values())

@@ -86,7 +86,7 @@ def _resolved(part: Mapping[str, Any], schema: Mapping[str, Any], document: Any)
     if "discriminator" in part:
         tag = document.get(part["discriminator"]["propertyName"]) if isinstance(document, dict) else None
         chosen = part["discriminator"].get("mapping", {}).get(tag) if isinstance(tag, str) else None
-        return _resolved({"$ref": chosen}, schema, document) if chosen else {}
+        return _resolved({"$ref": chosen}, schema, document) if chosen else part
     if "properties" not in part and isinstance(document, dict):
         for candidate in (*part.get("anyOf", ()), *part.get("oneOf", ())):
             resolved = _resolved(candidate, schema, document)
@@ -194,6 +194,8 @@ def _quotes_hint(kind: str, found: Any, path: KeyPath) -> str:
         )
     if kind in _NUMBERS and isinstance(found, str):
         return "; write it without quotes" if re.fullmatch(r"-?\d+(\.\d+)?", found) else ""
+    if kind == "bool_type" and isinstance(found, str) and found in {"true", "false"}:
+        return "; write it without quotes"
     if kind in _LISTS and isinstance(found, str):
         return f"; write [{found}]" if re.fullmatch(r"[\w.-]{1,40}", found) and "'" in shown(found, path) else ""
     return ""

@@ -5,10 +5,11 @@ Keys of single drivers and connectors stand in their own READMEs. ``python -P -m
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Final
 
-from config.grammar import attribute_texts, document_type, json_schema
+from config.grammar import class_schema, document_type, json_schema
 from config.settings import ConnectorCommon, SourceCommon
 
 README: Final = Path(__file__).with_name("README.md")
@@ -32,18 +33,20 @@ _SECTIONS: Final = (
 )
 
 
+_KINDS: Final = {
+    "string": "text",
+    "integer": "whole number",
+    "boolean": "true or false",
+    "array": "list",
+    "object": "mapping",
+}
+
+
 def keys_text() -> str:
     """Markdown tables of every key that is the same in every installation."""
-    from pydantic import TypeAdapter
-
     schema = json_schema(document_type({}, {}))
     defs = dict(schema["$defs"])
-    for name, common in (("SourceCommon", SourceCommon), ("ConnectorCommon", ConnectorCommon)):
-        defs[name] = TypeAdapter(common).json_schema()
-        for key, text in attribute_texts(common).items():
-            part = defs[name]["properties"][key]
-            bounds = next((option["$comment"] for option in [part, *part.get("anyOf", [])] if "$comment" in option), "")
-            part["description"] = f"{text} Allowed: {bounds}." if bounds else text
+    defs |= {"SourceCommon": class_schema(SourceCommon), "ConnectorCommon": class_schema(ConnectorCommon)}
     sections = [
         *_SECTIONS[:1],
         ("sources.NAME (besides the driver's own keys)", "SourceCommon"),
@@ -68,17 +71,22 @@ def _table(title: str, part: dict[str, Any], defs: dict[str, Any]) -> str:
     required = part.get("required", ())
     for key, below in part["properties"].items():
         default = "*required*" if key in required else _default(below.get("default"))
-        cells = (f"`{key}`", _kind(below, defs), default, below.get("description", "").replace("|", "\\|"))
+        cells = (
+            f"`{key}`",
+            _kind(below, defs),
+            default,
+            below.get("description", "").replace("``", "`").replace("|", "\\|"),
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 
 def _default(value: Any) -> str:
-    if value is None or (value in ("", 0, [], {}) and not isinstance(value, bool)):
-        return {None: "none", 0: "0", "": '""'}.get(value, "empty") if not isinstance(value, (list, dict)) else "empty"
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value:
         return "see there"
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    if value is None or value in ([], {}):
+        return "none"
+    return f"`{json.dumps(value)}`" if isinstance(value, bool) or value == "" else f"`{value}`"
 
 
 def _kind(part: dict[str, Any], defs: dict[str, Any]) -> str:
@@ -93,15 +101,8 @@ def _kind(part: dict[str, Any], defs: dict[str, Any]) -> str:
     if "minimum" in part and "maximum" in part:
         return f"{part['minimum']} to {part['maximum']}"
     if "examples" in part:
-        return f"such as `{part['examples'][0]}`"
-    names = {
-        "string": "text",
-        "integer": "whole number",
-        "boolean": "true or false",
-        "array": "list",
-        "object": "mapping",
-    }
-    return names.get(part.get("type", ""), "number")
+        return f"with unit, such as `{part['examples'][0]}`"
+    return _KINDS.get(part.get("type", ""), "number")
 
 
 if __name__ == "__main__":

@@ -190,7 +190,7 @@ class MqttSettings:
     )
     insecure: bool = False
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
-    keepalive: Annotated[Duration, Between(Duration("5 s"), Duration("18 h"))] = Duration("20 s")
+    keepalive: Annotated[Duration, Between(Duration("5 s"), Duration("1 h"))] = Duration("20 s")
     heartbeat: Annotated[Duration, Between(Duration("1 s"), Duration("1 h"))] = Duration("30 s")
     queue_messages: Annotated[int, Field(ge=1, le=100_000)] = 1000
 

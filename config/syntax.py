@@ -24,7 +24,12 @@ _KNOWN: Final = (
     ("found unexpected document separator", "quoted scalar", "a quote that is never closed; close it", True),
     ("expected ',' or ']'", "", "a list '[' that is not closed before here, or a missing comma", False),
     ("expected ',' or '}'", "", "a mapping '{' that is not closed before here, or a missing comma", False),
-    ("expected <block end>", "block mapping", "does not line up with the keys above; check the indentation", False),
+    (
+        "expected <block end>",
+        "block mapping",
+        "does not line up with the keys above; check the indentation, and quotes further up",
+        False,
+    ),
     (
         "expected <block end>",
         "block collection",
@@ -37,6 +42,8 @@ _KNOWN: Final = (
         "an escape that YAML does not know; double the backslash, or use single quotes",
         False,
     ),
+    ("hexadecimal", "", "an escape that YAML does not know; double the backslash, or use single quotes", False),
+    ("expected the node content", "", "a value is missing here; check brackets, braces and commas", False),
     ("cannot start any token", "", "found a character that cannot start a text; put the text in quotes", False),
     ("alias", "", "an alias (*) whose anchor (&) is not above it; if it is text, put it in quotes", False),
     ("tag", "", "found a tag (!); tags are not allowed; if it is text, put it in quotes", False),

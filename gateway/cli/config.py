@@ -54,8 +54,7 @@ def run(args: argparse.Namespace) -> int:
 def load_or_complain(file: Path) -> Settings | None:
     """The settings of a file with this process's environment, or None after every error was printed on stderr."""
     settings, errors = _load(file)
-    for error in errors:
-        print(error["text"], file=sys.stderr)
+    _print_errors(errors)
     return settings
 
 
@@ -68,9 +67,8 @@ def check(file: Path, *, as_json: bool) -> int:
     if settings is None or errors:
         if as_json:
             print(json.dumps({"ok": False, "errors": [_without_text(error) for error in errors]}, indent=2))
-        for error in [] if as_json else errors:
-            print(error["text"], file=sys.stderr)
-        if not as_json:
+        else:
+            _print_errors(errors)
             print(f"{file}: {len(errors)} error{'s' * (len(errors) != 1)}", file=sys.stderr)
         return 1
     warnings = [*settings.warnings, *_secret_warnings(settings), *plugins.problems()]
@@ -129,10 +127,19 @@ def _load(file: Path) -> tuple[Settings | None, list[dict[str, Any]]]:
             {**error.place._asdict(), "path": error.path, "message": error.text, "text": str(error)}
             for error in failure.errors
         ]
-        # A plugin that cannot be imported is the likely cause of an unknown driver.
-        return None, errors + [{"message": text, "text": text} for text in plugins.problems()]
+        return None, errors
     except plugins.PluginError as failure:
         return None, [{"message": str(failure), "text": f"linegate: {failure}"}]
+
+
+def _print_errors(errors: list[dict[str, Any]]) -> None:
+    from gateway import plugins
+
+    for error in errors:
+        print(error["text"], file=sys.stderr)
+    # A plugin that cannot be imported is the likely cause of an unknown driver.
+    for problem in plugins.problems() if any("path" in error for error in errors) else ():
+        print(f"note: {problem}", file=sys.stderr)
 
 
 def _without_text(error: dict[str, Any]) -> dict[str, Any]:
