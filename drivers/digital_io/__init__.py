@@ -1,0 +1,33 @@
+"""Digital inputs of this computer as a source. Importing this loads no hardware library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from drivers.base import DriverType
+from drivers.digital_io.settings import DigitalIOSettings
+
+if TYPE_CHECKING:
+    from drivers.base import Driver, DriverContext
+
+
+def _build(settings: DigitalIOSettings, context: DriverContext) -> Driver:
+    from drivers.digital_io.driver import DigitalIODriver
+
+    return DigitalIODriver(settings, context)
+
+
+def _describe(settings: DigitalIOSettings) -> list[str]:
+    return [
+        f"{name}: GPIO {signal.pin}, {'low' if signal.active_low else 'high'} is true, pull {signal.pull}"
+        for name, signal in settings.signals.items()
+    ]
+
+
+def _simulated(settings: DigitalIOSettings) -> bool:
+    return settings.pins == "simulated"
+
+
+PLUGIN: Final = DriverType(
+    name="digital_io", settings=DigitalIOSettings, build=_build, describe=_describe, simulated=_simulated
+)

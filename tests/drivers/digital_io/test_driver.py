@@ -1,0 +1,410 @@
+import asyncio
+import json
+import socket
+import stat
+import threading
+import time
+from types import MappingProxyType
+
+import pytest
+
+import drivers.digital_io.driver as driver_module
+from drivers.base import DriverError
+from drivers.digital_io import PLUGIN
+from drivers.digital_io.settings import DigitalIOSettings, DigitalSignal
+from gateway.core.model import Status
+from gateway.testing import DriverContract
+
+MS = 1_000_000
+EPOCH_NS = 1_800_000_000_000_000_000
+
+
+def monotonic_ns():
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+
+def steady_ns():
+    """A steady clock with a known distance from CLOCK_MONOTONIC."""
+    return EPOCH_NS + monotonic_ns()
+
+
+class Simulator:
+    """The other end of the socket, from the protocol alone."""
+
+    def __init__(self, path, levels):
+        self.path = path
+        self.levels = dict(levels)
+        self.alive = None
+
+    async def connect(self, *, hello=True):
+        deadline = asyncio.get_running_loop().time() + 8
+        while True:
+            try:
+                self.reader, self.writer = await asyncio.open_unix_connection(str(self.path))
+                break
+            except (FileNotFoundError, ConnectionRefusedError):
+                assert asyncio.get_running_loop().time() < deadline
+                await asyncio.sleep(0.005)
+        if hello:
+            self.send(hello="pck-01", t_ns=monotonic_ns(), levels=self._levels())
+
+    def _levels(self):
+        return {str(pin): level for pin, level in self.levels.items()}
+
+    def send(self, **message):
+        self.writer.write(json.dumps(message).encode() + b"\n")
+
+    def edge(self, pin, level, t_ns=None):
+        self.levels[pin] = level
+        self.send(pin=pin, level=level, t_ns=t_ns or monotonic_ns())
+
+    def sign(self):
+        self.send(t_ns=monotonic_ns(), levels=self._levels())
+
+    def live(self):
+        async def speak():
+            while not self.writer.is_closing():
+                self.sign()
+                await asyncio.sleep(0.1)
+
+        self.alive = asyncio.create_task(speak())
+
+    async def leave(self):
+        if self.alive is not None:
+            self.alive.cancel()
+            await asyncio.wait({self.alive})
+            self.alive = None
+        self.writer.transport.abort()
+
+
+SIGNALS = MappingProxyType(
+    {
+        "carton": DigitalSignal(pin=17),
+        "reject": DigitalSignal(pin=2, pull="up"),
+        "running": DigitalSignal(pin=22, active_low=True),
+    }
+)
+LEVELS = MappingProxyType({17: 0, 2: 1, 22: 0, 5: 1})
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "pins.sock"
+
+
+@pytest.fixture
+def make(context, tmp_path):
+    def make(**changes):
+        settings = DigitalIOSettings(driver="digital_io", pins="simulated", signals=dict(SIGNALS), **changes)
+        return PLUGIN.build(
+            settings,
+            context(source="box", rules=SIGNALS, telemetry=["running"], state_dir=tmp_path, now_ns=steady_ns),
+        )
+
+    return make
+
+
+@pytest.fixture
+async def session(make, path):
+    """A driver with a simulator connected, and its readings."""
+    driver = make()
+    simulator = Simulator(path, LEVELS)
+    await asyncio.gather(driver.open(), simulator.connect())
+    simulator.live()
+    yield driver, simulator, driver.readings()
+    await simulator.leave()
+    await driver.close()
+
+
+class Rig:
+    expected = MappingProxyType({"box.carton": False, "box.reject": True, "box.running": True})
+
+    def __init__(self, make, path):
+        self.make = make
+        self._simulator = Simulator(path, LEVELS)
+        self._connecting = None
+        self._connected = False
+
+    def now_ns(self):
+        return steady_ns()
+
+    async def start_device(self):
+        async def connect():
+            await self._simulator.connect()
+            self._connected = True
+            self._simulator.live()
+
+        self._connecting = asyncio.create_task(connect())
+
+    async def stop_device(self):
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait({self._connecting})
+            self._connecting = None
+        if self._connected:
+            await self._simulator.leave()
+
+
+class TestDigitalIOContract(DriverContract):
+    @pytest.fixture
+    async def rig(self, make, path):
+        rig = Rig(make, path)
+        yield rig
+        await rig.stop_device()
+
+
+async def collect(readings, seen):
+    async for reading in readings:
+        seen += reading.values
+
+
+async def drain(readings):
+    """Read to the end; fails if it does not come."""
+    await asyncio.wait_for(collect(readings, []), 6)
+
+
+async def edges(readings, count):
+    """The next changes of value, refreshes left out."""
+    found, last = [], {}
+    async with asyncio.timeout(8):
+        async for reading in readings:
+            for sample in reading.values:
+                assert sample.status is Status.GOOD
+                if last.get(sample.signal, sample.value) != sample.value:
+                    found.append(sample)
+                last[sample.signal] = sample.value
+            if len(found) >= count:
+                return found
+    return found
+
+
+async def test_every_edge_arrives_with_its_own_time(session):
+    _driver, simulator, readings = session
+    start = monotonic_ns()
+    simulator.edge(17, 1, start + 1 * MS)
+    simulator.edge(17, 0, start + 3 * MS)
+    simulator.edge(22, 1, start + 4 * MS)
+    first, second, third = await edges(readings, 3)
+    assert [(s.signal, s.value) for s in (first, second, third)] == [
+        ("box.carton", True),
+        ("box.carton", False),
+        ("box.running", False),
+    ]
+    assert second.source_time_ns - first.source_time_ns == 2 * MS
+    assert abs(first.source_time_ns - (EPOCH_NS + start + 1 * MS)) < 1 * MS
+
+
+async def test_edges_in_one_packet_with_the_hello_are_not_lost(make, path):
+    driver, simulator = make(), Simulator(path, LEVELS)
+
+    async def burst():
+        await simulator.connect(hello=False)
+        now = monotonic_ns()
+        simulator.send(hello="pck-01", t_ns=now, levels={"17": 0, "2": 1, "22": 0})
+        for number in range(100):
+            simulator.edge(17, (number + 1) % 2, now + number)
+
+    await asyncio.gather(driver.open(), burst())
+    found = []
+    async with asyncio.timeout(8):
+        async for reading in driver.readings():
+            found += [s.value for s in reading.values if s.signal == "box.carton"]
+            if len(found) >= 100:
+                break
+    assert found[:100] == [True, False] * 50
+    await simulator.leave()
+    await driver.close()
+
+
+async def test_levels_are_repeated_every_second_with_a_fresh_time(session):
+    _driver, _simulator, readings = session
+    first = await anext(readings)
+    assert {s.signal: s.value for s in first.values} == Rig.expected
+    assert first.blocks[0][:2] == (("box.running",), (True,))
+    second = await anext(readings)
+    assert {s.signal: s.value for s in second.values} == Rig.expected
+    for one, two in zip(first.values, second.values, strict=True):
+        assert 800 * MS < two.received_time_ns - one.received_time_ns < 2_000 * MS
+        assert 600 * MS < two.source_time_ns - one.source_time_ns < 2_000 * MS
+        assert two.source_time_ns <= two.received_time_ns
+
+
+async def test_a_level_in_a_sign_of_life_makes_up_for_a_missed_edge(session):
+    _driver, simulator, readings = session
+    simulator.levels[17] = 1
+    (found,) = await edges(readings, 1)
+    assert (found.signal, found.value) == ("box.carton", True)
+
+
+async def test_a_leaving_simulator_is_a_lost_link_after_its_last_edge(session):
+    _driver, simulator, readings = session
+    await anext(readings)
+    simulator.edge(17, 1)
+    await simulator.writer.drain()
+    simulator.alive.cancel()
+    simulator.writer.write_eof()
+    seen = []
+    with pytest.raises(DriverError, match="the simulator has left"):
+        await asyncio.wait_for(collect(readings, seen), 6)
+    assert ("box.carton", True) in [sample[:2] for sample in seen]
+
+
+async def test_a_silent_simulator_is_a_lost_link(session, monkeypatch):
+    monkeypatch.setattr(driver_module, "SIMULATOR_SILENCE_NS", 300 * MS)
+    _driver, simulator, readings = session
+    await anext(readings)
+    simulator.alive.cancel()
+    with pytest.raises(DriverError, match=r"silent for [01]\.\d s"):
+        await drain(readings)
+
+
+async def test_a_second_simulator_is_turned_away(session, path):
+    _driver, simulator, readings = session
+    other = Simulator(path, LEVELS)
+    await other.connect(hello=False)
+    assert await asyncio.wait_for(other.reader.read(), 4) == b""
+    other.writer.close()
+    simulator.edge(17, 1)
+    assert (await edges(readings, 1))[0].value is True
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"hello\n", "JSONDecodeError"),
+        (b"[]\n", "TypeError"),
+        (b"{}\n", "KeyError: 't_ns'"),
+        (b'{"t_ns": 1.5, "levels": {}}\n', "whole number"),
+        (b'{"t_ns": 1, "pin": 17, "level": 2}\n', "0 or 1"),
+        (b'{"t_ns": 1, "pin": "17", "level": 1}\n', "a pin a number"),
+        (b'{"t_ns": 1, "levels": {"17": true}}\n', "0 or 1"),
+        (b'{"t_ns": 1, "levels": {"x": 1}}\n', "ValueError"),
+        (b'{"t_ns": 1, "levels": {}, "hello": "again"}\n', "and no other does"),
+        (b"\xff\xfe\n", "cannot be read"),
+        (b"x" * 5_000 + b"\n", "more than 4096 bytes"),
+    ],
+)
+async def test_a_malformed_line_is_a_lost_link_that_names_it(session, line, words):
+    _driver, simulator, readings = session
+    await anext(readings)
+    simulator.writer.write(line)
+    with pytest.raises(DriverError) as caught:
+        await drain(readings)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("first", "words"),
+    [
+        ({"t_ns": 1, "levels": {"17": 0}}, "the first line says hello"),
+        ({"hello": "pck-01", "t_ns": 1, "levels": {"17": 0, "2": 1}}, "simulator pck-01 has no pin 22"),
+    ],
+)
+async def test_a_wrong_first_line_fails_the_opening(make, path, first, words):
+    driver, simulator = make(), Simulator(path, {})
+
+    async def connect():
+        await simulator.connect(hello=False)
+        simulator.send(**first)
+
+    opened, _ = await asyncio.gather(driver.open(), connect(), return_exceptions=True)
+    assert isinstance(opened, DriverError)
+    assert words in str(opened)
+    await simulator.leave()
+    await driver.close()
+
+
+async def test_the_socket_is_private_and_is_removed(session, path):
+    driver, _simulator, _readings = session
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    await driver.close()
+    assert not path.exists()
+
+
+async def test_a_stale_socket_is_replaced(make, path):
+    with socket.socket(socket.AF_UNIX) as left_over:
+        left_over.bind(str(path))
+    driver, simulator = make(), Simulator(path, LEVELS)
+    await asyncio.gather(driver.open(), simulator.connect())
+    await simulator.leave()
+    await driver.close()
+
+
+async def test_a_socket_in_use_is_left_alone(make, path):
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen(1)
+        driver = make()
+        with pytest.raises(DriverError, match="another process listens there"):
+            await driver.open()
+        await driver.close()
+        assert path.is_socket()
+
+
+async def test_a_file_that_is_no_socket_is_left_alone(make, path):
+    path.write_text("precious")
+    driver = make()
+    with pytest.raises(DriverError, match="no socket"):
+        await driver.open()
+    await driver.close()
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("where", "words"), [("x" * 120, "too long"), ("none/pins.sock", "check that the folder exists")]
+)
+async def test_a_path_that_cannot_be_is_said(make, where, words):
+    driver = make(socket=where)
+    with pytest.raises(DriverError, match=words):
+        await driver.open()
+    await driver.close()
+
+
+async def test_too_many_waiting_edges_are_a_loss_that_is_said(session, monkeypatch):
+    monkeypatch.setattr(driver_module, "EDGES_MAX", 10)
+    _driver, simulator, readings = session
+    await anext(readings)
+    now = monotonic_ns()
+    for number in range(40):
+        simulator.edge(17, (number + 1) % 2, now + number)
+    seen = []
+    with pytest.raises(DriverError, match="more than 10 edges waited"):
+        await asyncio.wait_for(collect(readings, seen), 6)
+    assert len(seen) == 10
+
+
+async def test_edges_from_another_thread_wake_the_driver(session):
+    driver, _simulator, readings = session
+    await anext(readings)
+    now = monotonic_ns()
+
+    def work():
+        for number in range(1_000):
+            driver._on_edge(17, (number + 1) % 2, now + number)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    found = 0
+    async with asyncio.timeout(4):
+        async for reading in readings:
+            found += len([s for s in reading.values if s.signal == "box.carton" and s.source_time_ns])
+            if found >= 1_000:
+                break
+    thread.join()
+
+
+async def test_a_level_without_its_edge_is_a_loss_that_is_said(session, monkeypatch):
+    monkeypatch.setattr(driver_module, "REFRESH_S", 0.05)
+    driver, _simulator, readings = session
+    await anext(readings)
+    driver._levels[17] = 1  # as if the kernel had dropped the falling edge
+    with pytest.raises(DriverError, match="edges of pin 17 were lost"):
+        await drain(readings)
+
+
+async def test_real_pins_without_hardware_say_what_is_missing(context):
+    settings = DigitalIOSettings(driver="digital_io", pins="gpio", signals=dict(SIGNALS))
+    driver = PLUGIN.build(settings, context(source="box", rules=SIGNALS))
+    with pytest.raises(DriverError, match=r"linegate\[pi\]|needs a Raspberry Pi"):
+        await driver.open()
+    await driver.close()
