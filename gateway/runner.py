@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import orjson
 import structlog
 
+from buffer.errors import StoreError
 from buffer.step import JournalRow, NewPosting, Step
-from buffer.store import StoreError
 from gateway.core import journal, snapshot
 from gateway.core.document import encode, fields
 from gateway.core.duration import seconds

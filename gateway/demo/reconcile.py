@@ -158,7 +158,8 @@ def _why_not(
 
 
 def _inside(t_ns: int, interval: dict[str, Any]) -> bool:
-    return interval["from_ns"] - INTERVAL_TOLERANCE_NS <= t_ns <= interval["to_ns"] + INTERVAL_TOLERANCE_NS
+    first_ns, last_ns = int(interval["from_ns"]), int(interval["to_ns"])
+    return first_ns - INTERVAL_TOLERANCE_NS <= t_ns <= last_ns + INTERVAL_TOLERANCE_NS
 
 
 def _sum(rows: list[dict[str, Any]]) -> tuple[int, int]:

@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.demo import chaos
 from gateway.demo.process import ProcessError
-from gateway.demo.reconcile import Reconciliation, reconcile, table
+from gateway.demo.reconcile import table
 from gateway.demo.stage import Stage, StageError
 from gateway.status_text import lines
 
 if TYPE_CHECKING:
     import argparse
 
+    from gateway.demo.reconcile import Reconciliation
+
 SPEEDS: Final = (1, 50)
 REFRESH_S: Final = 0.5
 PLAIN_REFRESH_S: Final = 5.0  # where the output is no terminal
 NEWS_MAX: Final = 6
 CHAOS_WITHOUT_END_S: Final = 60.0  # the faults of a run without --seconds repeat over this
-SETTLE_TIMEOUT_S: Final = 30.0
-SETTLED_AFTER: Final = 5  # equal views in a row, REFRESH_S apart
 
 
 def run(args: argparse.Namespace) -> int:
@@ -97,32 +97,11 @@ class _Show:
             if self._stage.daemon is None or self._stage.daemon.pid is None:
                 await self._stage.start_daemon()
             await self._stage.halt()
-            final = await self._settled()
+            final = await self._stage.settled()
             view.cancel()
         if not self._args.json:
             self._draw(final)
-        truth, ledger = await self._stage.truth(), await self._stage.ledger()
-        postings = await self._stage.open_postings()
-        return reconcile(truth, ledger, postings, final["work_units"], tuple(self._faults))
-
-    async def _settled(self) -> dict[str, Any]:
-        """Until nothing moves any more, or the time for it is over: what still waits then is shown as waiting."""
-        last: Any = None
-        same = 0
-        view: dict[str, Any] | None = None
-        end = time.monotonic() + SETTLE_TIMEOUT_S
-        while time.monotonic() < end:
-            view = await self._stage.status()
-            if view is not None:
-                now = _still(view)
-                same = same + 1 if now == last and now is not None else 0
-                last = now
-                if same >= SETTLED_AFTER:
-                    return view
-            await asyncio.sleep(REFRESH_S)
-        if view is None:
-            raise StageError("the gateway does not answer at the end; see its log")
-        return view
+        return await self._stage.reconcile(final, tuple(self._faults))
 
     async def _chaos(self) -> None:
         rng = random.Random(self._args.seed)  # noqa: S311 - a seed that repeats the run, not a secret
@@ -165,12 +144,3 @@ class _Show:
             print("\x1b[H\x1b[J" + "\n".join([head, "", *text, "", *self._news]), flush=True)
         else:
             print("\n".join(["", *text]), flush=True)
-
-
-def _still(view: dict[str, Any]) -> Any:
-    """What must not change any more; None while something is still on its way."""
-    if any(source["state"] != "up" for source in view["sources"]):
-        return None
-    if any(target["waiting"] for target in view["targets"]):
-        return None
-    return [(unit["id"], unit["counted_good"], unit["counted_scrap"]) for unit in view["work_units"]]

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
 import importlib.util
 import json
 import shutil
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.control import ControlError, call
 from gateway.demo import plan
 from gateway.demo.process import Process, ProcessError
+from gateway.demo.reconcile import reconcile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from fractions import Fraction
     from pathlib import Path
 
+    from gateway.demo.reconcile import Reconciliation
+
 MARKER: Final = ".linegate-demo"
 READY_TIMEOUT_S: Final = 30.0
+SETTLE_TIMEOUT_S: Final = 30.0
+LEDGER_TIMEOUT_S: Final = 10.0
+SETTLE_POLL_S: Final = 0.3
+SETTLED_AFTER: Final = 6  # equal views in a row
 POLL_S: Final = 0.1
 MACHINES: Final = {"ASM-01": "asm-01", "IMM-01": "imm-01", "PCK-01": "pck-01"}
 
@@ -40,7 +50,7 @@ class Stage:
         self.has_broker = importlib.util.find_spec("amqtt") is not None
         self.machines: dict[str, Process] = {}
         self.erp: Process | None = None
-        self._broker: Process | None = None
+        self.broker: Process | None = None
         self.daemon: Process | None = None
         self._before: dict[str, tuple[int, int]] = {}
 
@@ -77,7 +87,7 @@ class Stage:
 
     async def close(self) -> None:
         """End all processes, the gateway first, so that it drains."""
-        everyone = [self.daemon, *self.machines.values(), self.erp, self._broker]
+        everyone = [self.daemon, *self.machines.values(), self.erp, self.broker]
         if self.daemon is not None:
             await self.daemon.stop()
         await asyncio.gather(*(process.stop() for process in everyone if process is not None))
@@ -99,8 +109,7 @@ class Stage:
 
     async def ledger(self) -> list[dict[str, Any]]:
         """What the ERP has booked, asked from the ERP itself."""
-        assert self.erp is not None
-        return list((await self.erp.command("ledger"))["bookings"])
+        return await asyncio.to_thread(_ledger, self._ports.erp)
 
     async def truth(self) -> dict[str, list[dict[str, Any]]]:
         """Every piece that the machines made since ``produce()``: the simulators' own record."""
@@ -115,6 +124,30 @@ class Stage:
             if recorded != (total[0] - before[0], total[1] - before[1]):
                 raise StageError(f"{name}: its record says {recorded}, its totals {total} less {before}")
         return pieces
+
+    async def settled(self) -> dict[str, Any]:
+        """Until nothing moves any more, or the time for it is over: what still waits then is shown as waiting."""
+        last: Any = None
+        same = 0
+        view: dict[str, Any] | None = None
+        end = time.monotonic() + SETTLE_TIMEOUT_S
+        while time.monotonic() < end:
+            view = await self.status()
+            if view is not None:
+                now = _still(view)
+                same = same + 1 if now == last and now is not None else 0
+                last = now
+                if same >= SETTLED_AFTER:
+                    return view
+            await asyncio.sleep(SETTLE_POLL_S)
+        if view is None:
+            raise StageError(f"the gateway does not answer at the end; see {self._log()}")
+        return view
+
+    async def reconcile(self, final: dict[str, Any], faults: tuple[str, ...] = ()) -> Reconciliation:
+        """Hold the four outside views against each other."""
+        truth, ledger = await self.truth(), await self.ledger()
+        return reconcile(truth, ledger, await self.open_postings(), final["work_units"], faults)
 
     async def until(self, condition: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
         """Wait until the status fulfils a condition. Raises StageError after 30 s, or when the gateway has ended."""
@@ -166,8 +199,8 @@ class Stage:
         }
         started = [self.erp, *self.machines.values()]
         if self.has_broker:
-            self._broker = simulator("broker", "--port", str(ports.broker))
-            started.append(self._broker)
+            self.broker = simulator("broker", "--port", str(ports.broker))
+            started.append(self.broker)
         await asyncio.gather(*(process.start(speaks=True) for process in started))
         await self.halt()
 
@@ -179,6 +212,22 @@ class Stage:
 
 def _made(totals: dict[str, Any]) -> tuple[int, int]:
     return int(totals["good_total"]), int(totals["scrap_total"])
+
+
+def _ledger(port: int) -> list[dict[str, Any]]:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=LEDGER_TIMEOUT_S)) as link:
+        link.request("GET", "/ledger")
+        bookings: list[dict[str, Any]] = json.loads(link.getresponse().read())["bookings"]
+    return bookings
+
+
+def _still(view: dict[str, Any]) -> Any:
+    """What must not change any more; None while something is still on its way."""
+    if any(source["state"] != "up" for source in view["sources"]):
+        return None
+    if any(target["waiting"] for target in view["targets"]):
+        return None
+    return [(unit["id"], unit["counted_good"], unit["counted_scrap"]) for unit in view["work_units"]]
 
 
 def _after(row: dict[str, Any], before: tuple[int, int]) -> bool:
