@@ -107,7 +107,7 @@ def test_edges_too_soon_after_the_last_counted_one_are_rejected(rig, pulses):
 @settings(max_examples=300)
 @given(pulses=PULSES)
 def test_one_batch_is_as_good_as_one_by_one(rig, pulses):
-    """The same edges, hours of them in one delivery: the same counts, dated the same."""
+    """The same edges, seconds of them in one delivery: the same counts, dated the same."""
     transitions, _, end = signal_of(pulses)
     single, batch = (pulse_rig(rig, min_cycle=Duration("20 ms")) for _ in range(2))
     for made in (single, batch):

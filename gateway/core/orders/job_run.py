@@ -5,6 +5,7 @@ Arithmetic only: it decides neither when to confirm nor which order runs.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.core.model import JobOrder, JobOrderState, JobRecord, Role
@@ -72,8 +73,7 @@ def room(run: JobRun, role: Role, target_counts: str) -> int | None:
         return None
     made = run.good + (run.scrap if target_counts == "good_plus_scrap" else 0)
     # A quantity of 10.5 is reached by the 11th piece.
-    target = -(-run.job.quantity // 1)
-    return max(int(target) - made, 0)
+    return max(math.ceil(run.job.quantity) - made, 0)
 
 
 def is_full(run: JobRun, target_counts: str) -> bool:
