@@ -125,7 +125,7 @@ class CasePacker:
         self._releases: deque[Change] = deque()
         self._bouncing = True
         self._stuck_until_ns = 0
-        self._stuck = False
+        self._latest_ns = 0
         self._random = random.Random(f"bounce/{options.seed}")
         machine = Machine(PCK_01.steady() if options.steady else PCK_01, seed=options.seed)
         self.pace = Pace(machine, self.truth, speed=options.speed, stop_after=options.stop_after, apply=self._apply)
@@ -171,10 +171,10 @@ class CasePacker:
         hidden = bool(self._levels[pin])
         sent = not hidden and self._move(rise)
         if not hidden:
-            self._stuck = pin == CARTON and self._stuck_until_ns > first_ns
+            stuck = pin == CARTON and self._stuck_until_ns > first_ns
             release_ns = event.at_ns - BOUNCE_NS + ACTIVE_NS
             release = self._change(pin, 0, release_ns)
-            if self._stuck:
+            if stuck:
                 release = Change(pin, 0, (max(self._stuck_until_ns, release.times_ns[0]),))
             self._releases.append(release)
         facts = {"stuck": True} if hidden else {}
@@ -195,6 +195,9 @@ class CasePacker:
         return Change(pin, level, tuple(self.pace.monotonic_ns(at_ns + offset) for offset in (0, *bounces)))
 
     def _move(self, change: Change) -> bool:
+        # A person may press stop in the middle of a bounce: what follows is moved, time never runs backwards.
+        change = change._replace(times_ns=tuple(max(self._latest_ns, time_ns) for time_ns in change.times_ns))
+        self._latest_ns = change.times_ns[-1]
         self._levels[change.pin] = change.level
         return self.wire.send(change.lines())
 
@@ -213,7 +216,8 @@ class CasePacker:
 
     def _life(self) -> dict[str, Any]:
         levels = {str(pin): level for pin, level in self._levels.items()}
-        return {"t_ns": time.monotonic_ns(), "levels": levels}
+        self._latest_ns = max(self._latest_ns, time.monotonic_ns())
+        return {"t_ns": self._latest_ns, "levels": levels}
 
     def _stick(self, seconds: float) -> None:
         self._stuck_until_ns = time.monotonic_ns() + int(seconds * NS_PER_S)

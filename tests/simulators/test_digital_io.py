@@ -1,9 +1,13 @@
 import json
 import socket
 import time
+from argparse import Namespace
 from itertools import pairwise
 
 import pytest
+
+from simulators.digital_io import ACTIVE_NS, BOUNCE_NS, CasePacker
+from simulators.machine import Cycle, Stop
 
 SPEED = 400  # a carton every 135 ms, active 0.2 ms
 
@@ -166,6 +170,27 @@ def test_a_stuck_sensor_hides_cartons_until_it_lets_go(pck, gateway, eventually)
     assert any(length > 300_000_000 for _, length in pulses(lines, 17, 3_100_000 // SPEED))
     assert all(carton["sent"] is False for carton in cartons if carton.get("stuck"))
     assert len(pulses(lines, 17, 3_100_000 // SPEED)) == sum(c["sent"] and c["good"] > 0 for c in cartons)
+
+
+async def test_a_late_simulator_writes_its_edges_in_order_all_the_same(gateway):
+    options = Namespace(socket=gateway.path, seed=1, speed=SPEED, truth=None, steady=True, stop_after=None)
+    packer = CasePacker(options)
+    await packer.wire.connect({"hello": "pck-01"})
+    gateway.accept()
+    second = 1_000_000_000
+    # Two cartons and a stop are overdue at once; the stop falls into the bounces of the second carton's end.
+    for event in (
+        Cycle(54 * second, 24, 0, 54 * second),
+        Cycle(108 * second, 24, 0, 54 * second),
+        Stop(108 * second + ACTIVE_NS - BOUNCE_NS // 2, "command"),
+    ):
+        await packer._apply(event)
+    packer._let_go(packer.pace.monotonic_ns(200 * second))
+    packer.wire.close()
+    edges = [line for line in gateway.rest() if "pin" in line]
+    assert [edge["t_ns"] for edge in edges] == sorted(edge["t_ns"] for edge in edges)
+    assert len(pulses(edges, 17, 3_100_000 // SPEED)) == 2
+    assert edges[-1]["level"] == 0
 
 
 def test_a_path_too_long_for_a_socket_is_refused(simulator):

