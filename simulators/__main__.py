@@ -85,5 +85,5 @@ if __name__ == "__main__":
     status = main(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    # Everything is closed. Taking a large address space apart piece by piece would take longer than the promised second.
+    # Everything is closed; taking a large address space apart piece by piece could outlast the promised second.
     os._exit(status)
