@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 LOCK_FILE: Final = "lock"
+DATABASE_NAME: Final = "linegate.db"
 DIRECTORY_MODE: Final = 0o700
 LOCK_FILE_MODE: Final = 0o600
 PID_BYTES_MAX: Final = 32

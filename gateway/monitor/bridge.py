@@ -98,7 +98,6 @@ class _Attempt:
         self.client = client
         self.ended = ended
         self.up = False
-        self.answered = False
         self.silent = False
         self.refused: ReasonCode | None = None
         self.down: ReasonCode | None = None
@@ -237,11 +236,10 @@ class Bridge:
                 # Joining the thread may take as long as a connect does: aside.
                 threading.Thread(target=_abandon, args=(client,), name="mqtt-abandon", daemon=True).start()
             if attempt.up:
-                attempt.up = False
                 self._listener.link_down(len(attempt.unwritten))
         again_at_once = self._judge(attempt, error)
         self._listener.link_failed()
-        return attempt.answered, again_at_once
+        return attempt.up, again_at_once
 
     def _judge(self, attempt: _Attempt, error: BaseException | None) -> bool:
         """Note why the connection ended; True: try again at once, with the other MQTT version."""
@@ -255,7 +253,7 @@ class Bridge:
         cause = (
             f"silence for {ANSWER_TIMEOUT_S:g} s" if attempt.silent else error if error is not None else attempt.down
         )
-        if attempt.answered:
+        if attempt.up:
             self._link_error = f"{where}: connection lost: {cause}"
             return False
         if isinstance(error, OSError):
@@ -319,7 +317,7 @@ class Bridge:
         if reason.is_failure:
             attempt.refused = reason
             return
-        attempt.up = attempt.answered = True
+        attempt.up = True
         self._choice.connected()
         self._link_error = ""
         self._refused_topics.clear()

@@ -253,6 +253,47 @@ async def test_a_version_refused_with_its_reason_falls_back_at_once(serve, monit
     await until(lambda: not monitor.view().connected)
 
 
+async def test_heartbeats_on_a_link_that_stays_up(mosquitto, watch, monkeypatch, monitor_on, until):
+    monkeypatch.setattr(bridge, "ANSWER_TIMEOUT_S", 0.3)
+    broker = mosquitto()
+    seen = []
+    watcher = watch(broker.port)
+    await until(lambda: watcher.subscribed)
+    monitor_on(broker.port, heartbeat_ns=S, link_changed=seen.append)
+    await until(lambda: len(watcher.messages[f"{ROOT}/health"]) == 3)
+    assert [document["seq"] for document, _ in watcher.messages[f"{ROOT}/health"]] == [1, 2, 3]
+    assert watcher.last(f"{ROOT}/health")["rss_bytes"] > 1_000_000
+    assert [view.connected for view in seen] == [True], "the link did not stay up"
+
+
+async def test_a_broker_that_stops_reading_costs_bounded_memory_and_all_losses_are_counted(serve, monitor_on, until):
+    names = tuple(f"signal_{number}" for number in range(1000))
+    stalled = asyncio.Event()
+    writers = []
+
+    async def stops_reading(reader, writer):
+        await reader.read(1000)
+        writer.write(b"\x20\x02\x00\x00")
+        writers.append(writer)
+        writer.transport.pause_reading()
+        await stalled.wait()
+
+    monitor = monitor_on(await serve(stops_reading), protocol="3.1.1", queue_messages=10)
+    await until(lambda: monitor.view().connected)
+    sent = 0
+    while monitor.view().dropped < 100:
+        monitor.telemetry("asm", [TelemetryBlock(names, [1.5] * len(names), 0)])
+        sent += 1
+        await asyncio.sleep(0)
+        assert sent < 20_000, "nothing was dropped"
+    before = monitor.view().dropped
+    assert len(monitor._bridge._attempt.unwritten) <= bridge.UNWRITTEN_MAX
+    assert len(monitor._bridge._attempt.client._out_packet) <= bridge.UNWRITTEN_MAX + bridge.UNACKNOWLEDGED_MAX
+    writers[0].transport.abort()
+    await until(lambda: not monitor.view().connected)
+    assert monitor.view().dropped > before, "what was never written is lost too"
+
+
 async def test_closing_a_link_that_hangs_takes_no_longer_than_promised(serve, monitor_on, until):
     async def hangs(reader, writer):
         await reader.read(1000)

@@ -134,6 +134,16 @@ def test_a_topic_is_due_twice_per_second_and_the_latest_wins():
     assert retained.due(S + RETAINED_INTERVAL_NS, 9) == [("t", b"3")]
 
 
+def test_before_the_end_what_changed_is_due_at_once():
+    retained = Retained()
+    retained.put("t", b"1")
+    retained.due(S, 9)
+    retained.put("t", b"2")
+    assert retained.due(S, 9) == []
+    retained.hurry()
+    assert retained.due(S, 9) == [("t", b"2")]
+
+
 def test_a_new_connection_makes_everything_due_in_the_order_it_came():
     retained = Retained()
     for topic in ("state", "a", "b"):

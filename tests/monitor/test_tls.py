@@ -1,4 +1,5 @@
 import datetime as dt
+import gc
 import ipaddress
 import ssl
 
@@ -57,6 +58,7 @@ async def test_tls_for_another_address_is_refused(certificate, mosquitto, monito
     monitor = monitor_on(broker.port, tls=context)
     await until(lambda: "cannot be reached" in monitor.view().last_error)
     assert "CERTIFICATE_VERIFY_FAILED" in monitor.view().last_error
+    gc.collect()  # a socket left open would be an error here
 
 
 async def test_plain_tcp_where_the_broker_wants_tls(certificate, mosquitto, monitor_on, until):
