@@ -44,10 +44,11 @@ def load(
     places = _Places(flat, over.places)
     errors = list(over.errors)
     document_class = document_type(drivers, connectors)
-    document, failed = _validated(data, document_class)
-    if document is not None:
-        failed = crosscheck(document, places.of_value)
-    failed = _with_ambiguous_words(failed, data, json_schema(document_class))
+    document, raw_errors = _validated(data, document_class)
+    words = dict(_ambiguous_words(data, ()))
+    schema = json_schema(document_class) if raw_errors or words else {}
+    failed = complaints(raw_errors, data, schema) if document is None else crosscheck(document, places.of_value)
+    failed = _with_ambiguous_words(failed, words, data, schema)
     errors.extend(ConfigError(places.of(complaint), dotted(complaint.path), complaint.text) for complaint in failed)
     if errors or document is None:
         raise ConfigErrors(errors)
@@ -102,19 +103,20 @@ def _at(data: Any, path: KeyPath) -> Any:
     return data
 
 
-def _validated(data: dict[str, Any], document: type[Any]) -> tuple[Any, list[Complaint]]:
+def _validated(data: dict[str, Any], document: type[Any]) -> tuple[Any, list[Any]]:
     # As JSON: there a list is a tuple and a word an enumeration's member, and still "1" is not 1 and true is not 1.
     try:
         return TypeAdapter(document).validate_json(json.dumps(data), strict=True), []
     except ValidationError as failure:
-        found = failure.errors(include_url=False)
-    return None, complaints(list(found), data, json_schema(document))
+        return None, list(failure.errors(include_url=False))
 
 
-def _with_ambiguous_words(failed: list[Complaint], data: Any, schema: dict[str, Any]) -> list[Complaint]:
+def _with_ambiguous_words(
+    failed: list[Complaint], words: dict[KeyPath, str], data: Any, schema: dict[str, Any]
+) -> list[Complaint]:
     """Refuse ``off`` and the like wherever it is not one of the allowed words; that says more than a wrong type."""
     refused = {}
-    for path, word in _ambiguous_words(data, ()):
+    for path, word in words.items():
         part = schema_at(schema, data, path)
         if failed and not part:
             continue  # below an unknown key, which is reported

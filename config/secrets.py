@@ -111,12 +111,18 @@ def _of_file(file: Path, path: str, *, owner_only: bool) -> str:
 def _text_of(content: bytes, place: Place, path: str) -> str:
     if len(content) > SECRET_BYTES_MAX:
         raise ConfigError(place, path, f"larger than the allowed {SECRET_BYTES_MAX // 1024} KiB; is it the secret?")
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
-        # Without the cause: it would carry the secret's bytes into a traceback.
-        raise ConfigError(place, path, "the secret is not UTF-8 text; save it as UTF-8") from None
+    text = _decoded(content)
+    if text is None:
+        raise ConfigError(place, path, "the secret is not UTF-8 text; save it as UTF-8")
     text = text.removesuffix("\n").removesuffix("\r")
     if not text:
         raise ConfigError(place, path, "the secret is empty; write it into the file")
     return text
+
+
+def _decoded(content: bytes) -> str | None:
+    # Not an exception: a UnicodeDecodeError carries all the bytes along, even as a suppressed context.
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return None

@@ -48,7 +48,7 @@ _KNOWN: Final = (
     ("alias", "", "an alias (*) whose anchor (&) is not above it; if it is text, put it in quotes", False),
     ("tag", "", "found a tag (!); tags are not allowed; if it is text, put it in quotes", False),
     ("sequence entries are not allowed", "", "found '- ' where no list item can be; check the indentation", False),
-    ("did not find expected <document start>", "", "does not belong to the text above; check the indentation", False),
+    ("expected '<document start>'", "", "does not belong to the text above; check the indentation", False),
 )
 
 

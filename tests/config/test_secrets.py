@@ -61,6 +61,7 @@ def test_a_secret_that_is_not_text_does_not_reach_the_traceback(secret_file):
     with pytest.raises(ConfigError) as caught:
         resolve_secret(SecretRef(file="token"), secret_file.parent, {})
     assert CANARY not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.__context__ is None, "a UnicodeDecodeError carries the bytes"
 
 
 def test_from_the_environment(tmp_path):
