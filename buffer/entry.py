@@ -39,7 +39,7 @@ SETTLED_FROM: Final[dict[OutboxState, tuple[OutboxState, ...]]] = {
         OutboxState.ACCEPTED,
     ),
 }
-SENT_FROM: Final = (OutboxState.READY, OutboxState.RETRY_WAIT, OutboxState.UNCERTAIN)
+SENT_FROM: Final = (OutboxState.READY, OutboxState.RETRY_WAIT)
 LOOKED_UP_FROM: Final = (OutboxState.UNCERTAIN, OutboxState.ACCEPTED)
 RETRIED_FROM: Final = (OutboxState.PARKED, OutboxState.RETRY_WAIT)
 SUPERSEDED_FROM: Final = (OutboxState.PARKED,)

@@ -92,14 +92,18 @@ class Outbox:
         due: int | None = rows[0][0]
         return due
 
-    async def begin_send(self, entry_id: int, message: tuple[bytes, str, str] | None, now_ns: int) -> OutboxEntry:
+    async def begin_send(
+        self, entry_id: int, message: tuple[bytes, str, str] | None, now_ns: int, *, repeat_uncertain: bool = False
+    ) -> OutboxEntry:
         """Mark as sending, and fix the message (body, content type, name) if none is fixed yet.
 
-        Only when this has returned may a byte leave. Raises OutboxError where the state does not allow it.
+        Only when this has returned may a byte leave. An uncertain posting is sent again only with ``repeat_uncertain``:
+        the target drops repeats by itself. Raises OutboxError where the state does not allow it.
         """
         body, content_type, name = message or (None, None, None)
         values = {"now": now_ns, "body": body, "content_type": content_type, "name": name}
-        return await self._change(entry_id, _BEGIN_SEND, values, SENT_FROM, "be sent")
+        allowed = (*SENT_FROM, OutboxState.UNCERTAIN) if repeat_uncertain else SENT_FROM
+        return await self._change(entry_id, _BEGIN_SEND, values, allowed, "be sent")
 
     async def begin_lookup(self, entry_id: int, now_ns: int) -> OutboxEntry:
         """Count a look-up of an uncertain or accepted posting. Raises OutboxError."""

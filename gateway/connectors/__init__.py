@@ -1,1 +1,1 @@
-"""Connectors: the northbound side. One folder per target; delivery order and retries live in ``gateway/forwarder.py``."""
+"""Connectors: the northbound side, one folder per target. Delivery order and retries live in ``gateway/forwarder``."""

@@ -68,13 +68,14 @@ class OutboxMachine(RuleBasedStateMachine):
         return data.draw(st.sampled_from(sorted(self.rows)))
 
     @precondition(lambda self: self.rows)
-    @rule(data=st.data(), body=st.binary(min_size=1, max_size=3))
-    def begin_send(self, data, body):
+    @rule(data=st.data(), body=st.binary(min_size=1, max_size=3), repeat=st.booleans())
+    def begin_send(self, data, body, repeat):
         entry_id = self.pick(data)
         row = self.rows[entry_id]
-        allowed = row["state"] in SENT_FROM
+        allowed = row["state"] in SENT_FROM or (repeat and row["state"] is OutboxState.UNCERTAIN)
+        message = (body, "t", "n")
         try:
-            entry = self.run(self.outbox.begin_send(entry_id, (body, "t", "n"), self.now))
+            entry = self.run(self.outbox.begin_send(entry_id, message, self.now, repeat_uncertain=repeat))
         except OutboxError:
             assert not allowed
             return

@@ -1,0 +1,54 @@
+"""Settings of the file connector, exactly as the configuration file writes them."""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal
+
+FOLDER_NAME_FORBIDDEN: Final = frozenset("/\\\0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSettings:
+    """An ERP that reads and writes CSV files in a folder, usually a network share.
+
+    Attributes:
+        connector: ``file``.
+        folder: base folder, relative to the configuration. It and its two sub-folders must exist: they are never made,
+            so that a share that is not mounted is noticed.
+        orders_folder: where the ERP puts ``*.csv`` with orders; read files move to its ``done`` or ``error``.
+        confirmations_folder: where confirmations are put, one file each.
+        delimiter: between the columns.
+        encoding: of both directions, such as utf-8, cp1252 or cp850.
+        decimal_separator: of both directions.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    connector: Literal["file"]
+    folder: str
+    orders_folder: str = "orders"
+    confirmations_folder: str = "confirmations"
+    delimiter: Literal[";", ",", "\t", "|"] = ";"
+    encoding: str = "utf-8"
+    decimal_separator: Literal[".", ","] = "."
+
+    def __post_init__(self) -> None:
+        """What a class alone cannot say."""
+        if not self.folder:
+            raise ValueError("folder: is empty, allowed: a path")
+        for name in ("orders_folder", "confirmations_folder"):
+            found = getattr(self, name)
+            if not found or found.startswith(".") or FOLDER_NAME_FORBIDDEN & set(found):
+                raise ValueError(f"{name}: found {found!r}, allowed: the name of one sub-folder")
+        if self.orders_folder == self.confirmations_folder:
+            raise ValueError("orders_folder and confirmations_folder: are the same, allowed: two different folders")
+        if self.delimiter == self.decimal_separator:
+            raise ValueError("delimiter and decimal_separator: are the same, allowed: two different characters")
+        try:
+            is_text = codecs.lookup(self.encoding)._is_text_encoding  # noqa: SLF001 - the only place that tells base64 from a code page
+        except LookupError:
+            is_text = False
+        if not is_text or "\n;1".encode(self.encoding) != b"\n;1":
+            raise ValueError(f"encoding: found {self.encoding!r}, allowed: utf-8 or a code page such as cp1252, cp850")

@@ -1,0 +1,159 @@
+"""HTTP for connectors: one client for each target, one answer or one clear failure for each request.
+
+The only module that imports httpx. It never follows a redirect, never repeats a request, never reads proxies from the
+environment, and bounds the time and the size of an answer. What an answer means is the connector's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import httpx
+
+from gateway.connectors.base import ConnectorError
+from gateway.core.duration import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+BODY_MAX_BYTES: Final = 1024 * 1024
+CONNECTIONS_MAX: Final = 40
+#: Servers close idle connections after 5 s and more; a request on a closed one has an unclear end.
+KEEPALIVE_S: Final = 2.0
+
+
+class HttpAnswer(NamedTuple):
+    """A complete answer. Header names are lower-case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def media_type(self) -> str:
+        """Content type without its parameters, lower-case."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+class TransportError(Exception):
+    """No complete answer. ``sent``: the request, or a part of it, may have left."""
+
+    def __init__(self, detail: str, *, sent: bool) -> None:
+        super().__init__(detail)
+        self.sent = sent
+
+
+def bearer(token: str) -> str:
+    """The Authorization header of a token. Raises ConnectorError if it cannot stand in a header."""
+    return f"Bearer {_printable('token', token)}"
+
+
+def basic(username: str, password: str) -> str:
+    """The Authorization header of a user name and password. Raises ConnectorError for a colon in the name."""
+    if ":" in username:
+        raise ConnectorError("username: holds a colon, which HTTP basic authentication cannot carry")
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+
+
+class HttpClient:
+    """One target. Made without I/O; ``timeout_ns`` bounds each request as a whole, in nanoseconds."""
+
+    def __init__(
+        self, base_url: str, *, timeout_ns: int, authorization: str | None = None, ca_file: Path | None = None
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._timeout_s = timeout_ns / NS_PER_S
+        self._headers = {"User-Agent": "linegate", "Accept-Encoding": "identity"}
+        if authorization is not None:
+            self._headers["Authorization"] = authorization
+        self._ca_file = ca_file
+        self._client: httpx.AsyncClient | None = None
+
+    async def open(self) -> None:
+        """Make the client; the target is not asked. Raises ConnectorError for an unreadable certificate file."""
+        try:
+            verify = await asyncio.to_thread(ssl.create_default_context, cafile=self._ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ConnectorError(f"ca_file {self._ca_file}: cannot be used: {error}; give a PEM file") from error
+        self._client = httpx.AsyncClient(
+            verify=verify,
+            trust_env=False,
+            follow_redirects=False,
+            headers=self._headers,
+            timeout=httpx.Timeout(self._timeout_s),
+            limits=httpx.Limits(max_connections=CONNECTIONS_MAX, keepalive_expiry=KEEPALIVE_S),
+        )
+
+    async def close(self) -> None:
+        """Release the connections."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        body_max_bytes: int = BODY_MAX_BYTES,
+    ) -> HttpAnswer:
+        """One request, one complete answer. Raises TransportError, which says whether it may have left."""
+        if self._client is None:
+            raise TransportError("the connector is not open", sent=False)
+        phase = _Phase()
+        request = self._client.build_request(
+            method,
+            self._base_url + path,
+            params=query or None,
+            headers=dict(headers or {}),
+            content=body,
+            extensions={"trace": phase.trace},
+        )
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._exchange(request, body_max_bytes)
+        except TimeoutError as error:
+            text = f"{self._base_url}: no complete answer within {self._timeout_s:g} s"
+            raise TransportError(text, sent=phase.sent) from error
+        except httpx.HTTPError as error:
+            text = f"{self._base_url}: {str(error) or type(error).__name__}"
+            raise TransportError(text, sent=phase.sent) from error
+
+    async def _exchange(self, request: httpx.Request, body_max_bytes: int) -> HttpAnswer:
+        assert self._client is not None
+        response = await self._client.send(request, stream=True)
+        try:
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise TransportError(f"{self._base_url}: answers compressed although asked not to", sent=True)
+            body = bytearray()
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > body_max_bytes:
+                    raise TransportError(f"{self._base_url}: the answer is above {body_max_bytes} bytes", sent=True)
+        finally:
+            await response.aclose()
+        return HttpAnswer(response.status_code, dict(response.headers.items()), bytes(body))
+
+
+class _Phase:
+    """Listens to httpx: from the first header on, nobody knows what has arrived."""
+
+    def __init__(self) -> None:
+        self.sent = False
+
+    async def trace(self, event: str, _info: Mapping[str, Any]) -> None:
+        if event.endswith(".send_request_headers.started"):
+            self.sent = True
+
+
+def _printable(name: str, secret: str) -> str:
+    if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise ConnectorError(f"{name}: is empty or holds a character that cannot stand in an HTTP header")
+    return secret

@@ -1,0 +1,139 @@
+"""What an answer to a posted confirmation means: a table, and the few rules that look into the body. Pure."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.connectors.base import Lookup, LookupKind, Outcome, OutcomeKind
+from gateway.core.duration import NS_PER_S
+
+if TYPE_CHECKING:
+    from gateway.connectors.http import HttpAnswer
+
+DETAIL_MAX_CHARS: Final = 300
+REFERENCE_MAX_CHARS: Final = 200
+#: More than a year is not a wish but a mistake.
+RETRY_AFTER_MAX_S: Final = 366 * 86_400
+
+_CLIENT_ERRORS: Final = range(400, 500)
+_SERVER_ERRORS: Final = range(500, 600)
+_SUCCESS: Final = range(200, 300)
+
+#: By status alone.
+BY_STATUS: Final[dict[int, OutcomeKind]] = {
+    400: OutcomeKind.BUSINESS_REJECT,
+    401: OutcomeKind.AUTH,
+    403: OutcomeKind.AUTH,
+    405: OutcomeKind.PROTOCOL,
+    407: OutcomeKind.PROTOCOL,
+    408: OutcomeKind.UNCERTAIN,
+    409: OutcomeKind.BUSINESS_REJECT,
+    410: OutcomeKind.BUSINESS_REJECT,
+    412: OutcomeKind.BUSY,
+    413: OutcomeKind.BUSINESS_REJECT,
+    415: OutcomeKind.BUSINESS_REJECT,
+    421: OutcomeKind.PROTOCOL,
+    422: OutcomeKind.BUSINESS_REJECT,
+    423: OutcomeKind.BUSY,
+    426: OutcomeKind.PROTOCOL,
+    429: OutcomeKind.NOT_SENT,
+}
+#: By status and the code in the body, which decides where it is known.
+BY_CODE: Final[dict[tuple[int, str], OutcomeKind]] = {
+    (409, "LOCKED"): OutcomeKind.BUSY,
+    (422, "NOT_RELEASED"): OutcomeKind.WAIT_PRECONDITION,
+}
+
+
+def outcome_of(answer: HttpAnswer, now_ns: int) -> Outcome:
+    """What the answer to a posted confirmation means."""
+    document = _document(answer)
+    if answer.status in _SUCCESS:
+        return _success(answer, document)
+    code, message = _error(document)
+    detail = f"HTTP {answer.status}" + (f": {message}" if message else f" {_phrase(answer.status)}")
+    kind = BY_CODE.get((answer.status, code)) or BY_STATUS.get(answer.status)
+    retry_after_ns = _retry_after_ns(answer, now_ns)
+    if answer.status == HTTPStatus.NOT_FOUND:
+        # Without an error of the ERP's own, it is not the ERP that answers.
+        kind = OutcomeKind.BUSINESS_REJECT if code else OutcomeKind.PROTOCOL
+    elif answer.status == HTTPStatus.SERVICE_UNAVAILABLE and retry_after_ns is not None:
+        # Who names a time to come back has not worked on it; a bare 503 may come from something in between.
+        kind = OutcomeKind.NOT_SENT
+    elif kind is None and answer.status in _SERVER_ERRORS:
+        kind = OutcomeKind.UNCERTAIN
+    elif kind is None and answer.status in _CLIENT_ERRORS:
+        kind = OutcomeKind.BUSINESS_REJECT
+    return Outcome(kind or OutcomeKind.PROTOCOL, detail[:DETAIL_MAX_CHARS], code, "", retry_after_ns)
+
+
+def lookup_of(answer: HttpAnswer) -> Lookup:
+    """What the answer to a look-up means. Only an error object of the ERP itself proves that a key is absent."""
+    document = _document(answer)
+    if answer.status == HTTPStatus.OK and isinstance(document, dict):
+        return Lookup(LookupKind.FOUND, _reference(document))
+    code, message = _error(document)
+    if answer.status == HTTPStatus.NOT_FOUND and code:
+        return Lookup(LookupKind.ABSENT, detail=message)
+    what = f"HTTP {answer.status}" + (f": {message}" if message else f", {answer.media_type or 'no content type'}")
+    return Lookup(LookupKind.UNKNOWN, detail=what[:DETAIL_MAX_CHARS])
+
+
+def _success(answer: HttpAnswer, document: Any) -> Outcome:
+    if isinstance(document, dict) and answer.status == HTTPStatus.ACCEPTED:
+        return Outcome(OutcomeKind.ACCEPTED, reference=_reference(document))
+    reference = _reference(document) if isinstance(document, dict) else ""
+    if reference:
+        return Outcome(OutcomeKind.POSTED, reference=reference)
+    what = f"HTTP {answer.status}"
+    if document is None and answer.body and "json" not in answer.media_type:
+        text = f"{what} with {answer.media_type or 'no content type'} instead of JSON: something else answers there"
+        return Outcome(OutcomeKind.PROTOCOL, text)
+    problem = "no reference" if document is not None else "a body that is not JSON"
+    return Outcome(OutcomeKind.UNCERTAIN, f"{what} with {problem}")
+
+
+def _document(answer: HttpAnswer) -> Any:
+    if "html" in answer.media_type:
+        return None
+    try:
+        return json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _reference(document: dict[str, Any]) -> str:
+    reference = document.get("reference")
+    if isinstance(reference, int) and not isinstance(reference, bool):
+        reference = str(reference)
+    return reference[:REFERENCE_MAX_CHARS] if isinstance(reference, str) else ""
+
+
+def _error(document: Any) -> tuple[str, str]:
+    error = document.get("error") if isinstance(document, dict) else None
+    if not isinstance(error, dict):
+        return "", ""
+    code, message = error.get("code"), error.get("message")
+    return (code if isinstance(code, str) else "", message if isinstance(message, str) else "")
+
+
+def _retry_after_ns(answer: HttpAnswer, now_ns: int) -> int | None:
+    written = answer.headers.get("retry-after", "").strip()
+    if written.isascii() and written.isdigit():
+        return min(int(written[:12]), RETRY_AFTER_MAX_S) * NS_PER_S
+    try:
+        until = email.utils.parsedate_to_datetime(written)
+    except ValueError:
+        return None
+    seconds = int(until.timestamp()) - now_ns // NS_PER_S
+    return min(max(seconds, 0), RETRY_AFTER_MAX_S) * NS_PER_S
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "(unknown status)"

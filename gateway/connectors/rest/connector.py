@@ -1,0 +1,142 @@
+"""The REST connector: orders by GET, confirmations by POST, look-up by key. Order and repeats are the forwarder's."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from gateway.connectors.base import (
+    Capabilities,
+    ConnectorContext,
+    ConnectorError,
+    Health,
+    Lookup,
+    LookupKind,
+    MappingError,
+    Outcome,
+    OutcomeKind,
+    Rendered,
+)
+from gateway.connectors.http import HttpClient, TransportError, bearer
+from gateway.connectors.rest.answers import lookup_of, outcome_of
+from gateway.connectors.rest.orders import parse_page
+from gateway.connectors.rest.settings import KEY_PLACEHOLDER, RestSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.connectors.base import OrderPage, Posting
+
+MESSAGE_MAX_BYTES: Final = 256 * 1024
+_OK: Final = 200
+_REQUIRED: Final = ("idempotency_key", "order_id", "operation", "seq", "qty")
+
+
+class RestConnector:
+    """One target that speaks JSON over HTTP."""
+
+    def __init__(self, settings: RestSettings, context: ConnectorContext) -> None:
+        self._settings = settings
+        self._context = context
+        self._client: HttpClient | None = None
+        self._capabilities = Capabilities(
+            idempotent=settings.idempotent, can_lookup=True, server_time_limit_ns=int(settings.server_time_limit)
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the target can do, as the settings say."""
+        return self._capabilities
+
+    async def open(self) -> None:
+        """Make the client. Raises ConnectorError for a token or certificate file that cannot be used."""
+        token = self._context.secrets.get("token")
+        ca_file = self._settings.ca_file
+        client = HttpClient(
+            self._settings.url,
+            timeout_ns=int(self._settings.timeout),
+            authorization=bearer(token) if token is not None else None,
+            ca_file=self._context.base_dir / Path(ca_file) if ca_file is not None else None,
+        )
+        await client.open()
+        self._client = client
+
+    async def close(self) -> None:
+        """Release the connections."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    async def fetch_orders(self, cursor: str) -> OrderPage:
+        """Orders that changed since the cursor. Raises ConnectorError."""
+        query = {"since": cursor} if cursor else None
+        try:
+            answer = await self._opened().request("GET", self._settings.orders_path, query=query)
+        except TransportError as error:
+            raise ConnectorError(f"orders: {error}; check the network and that the ERP is up") from error
+        if answer.status != _OK:
+            raise ConnectorError(f"orders: {self._settings.orders_path} answers HTTP {answer.status}, allowed: 200")
+        return parse_page(answer.body)
+
+    def render(self, confirmation: Mapping[str, Any]) -> Rendered:
+        """The canonical document itself, as compact JSON. Raises MappingError."""
+        missing = [name for name in _REQUIRED if name not in confirmation]
+        if missing:
+            raise MappingError(f"the confirmation has no {', '.join(missing)}; every confirmation must have them")
+        try:
+            body = json.dumps(confirmation, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        except (TypeError, ValueError) as error:
+            raise MappingError(f"the confirmation cannot be written as JSON: {error}") from error
+        if len(body) > MESSAGE_MAX_BYTES:
+            raise MappingError(f"the confirmation has {len(body)} bytes, allowed at most {MESSAGE_MAX_BYTES}")
+        return Rendered(body, "application/json", "")
+
+    async def send(self, posting: Posting) -> Outcome:
+        """POST it once."""
+        digest = base64.b64encode(hashlib.sha256(posting.rendered.body).digest()).decode()
+        headers = {
+            "Content-Type": posting.rendered.content_type,
+            "Accept": "application/json",
+            "Idempotency-Key": _header(posting.key),
+            "Content-Digest": f"sha-256=:{digest}:",
+            "Linegate-Attempt": str(posting.attempt),
+        }
+        try:
+            answer = await self._opened().request(
+                "POST", self._settings.confirmations_path, headers=headers, body=posting.rendered.body
+            )
+        except TransportError as error:
+            return Outcome(OutcomeKind.UNCERTAIN if error.sent else OutcomeKind.NOT_SENT, str(error))
+        return outcome_of(answer, self._context.now_ns())
+
+    async def lookup(self, posting: Posting) -> Lookup:
+        """GET by key."""
+        path = self._settings.lookup_path.replace(KEY_PLACEHOLDER, quote(posting.key, safe=""))
+        try:
+            answer = await self._opened().request("GET", path, headers={"Accept": "application/json"})
+        except TransportError as error:
+            return Lookup(LookupKind.UNKNOWN, detail=str(error))
+        return lookup_of(answer)
+
+    async def probe(self) -> Health:
+        """GET the health path: 2xx is well."""
+        try:
+            answer = await self._opened().request("GET", self._settings.health_path)
+        except TransportError as error:
+            return Health(ok=False, detail=str(error))
+        ok = answer.status // 100 == 2  # noqa: PLR2004 - the class of success
+        return Health(ok=ok, detail=f"{self._settings.health_path} answers HTTP {answer.status}")
+
+    def _opened(self) -> HttpClient:
+        if self._client is None:
+            raise ConnectorError(f"{self._context.name}: is not open; open() comes first")
+        return self._client
+
+
+def _header(key: str) -> str:
+    # A header carries ASCII; the key in the body is the one that counts.
+    return key if key.isascii() and key.isprintable() else quote(key, safe="/:")

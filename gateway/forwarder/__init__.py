@@ -1,0 +1,6 @@
+"""The forwarder: takes what is committed in the outbox to one target, in order, and settles how it ended."""
+
+from gateway.forwarder.policy import ForwarderSettings, ForwarderTimings
+from gateway.forwarder.supervisor import Forwarder, Link, TargetStatus
+
+__all__ = ["Forwarder", "ForwarderSettings", "ForwarderTimings", "Link", "TargetStatus"]

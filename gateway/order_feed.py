@@ -1,0 +1,208 @@
+"""Polls one connector for orders and hands each operation to the work unit that performs it.
+
+At least once: the cursor of a page is committed after all its orders are. What a work unit makes of an order (also of
+one it already knows) is the core's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
+
+from buffer.errors import StoreError
+from gateway.connectors.base import RefusedOrder
+from gateway.core.duration import NS_PER_S, Duration
+from gateway.core.model import JobOrder, OrderReceived
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+    from buffer.store import Store
+    from gateway.connectors.base import Connector, OrderPage
+    from gateway.core.model import ProductionOrder
+
+REFUSED_MAX: Final = 100
+BACKOFF_MIN_NS: Final = Duration("1 s")
+DOUBLINGS_MAX: Final = 32
+#: Fence around one fetch; connectors have their own, shorter limits.
+FETCH_TIMEOUT_NS: Final = Duration("2 min")
+
+_log = structlog.get_logger(__name__)
+
+
+class OrderFeedStatus(NamedTuple):
+    """How the feed goes. Times are nanoseconds UTC, None where it has not happened.
+
+    ``received`` counts operations handed over, ``elsewhere`` those whose work center is none of this gateway's.
+    ``refused`` are the last orders that could not be taken, at most ``REFUSED_MAX``.
+    """
+
+    name: str
+    up: bool | None
+    since_ns: int
+    last_poll_ns: int | None
+    next_poll_ns: int | None
+    last_error: str
+    received: int
+    elsewhere: int
+    refused: tuple[RefusedOrder, ...]
+
+
+class OrderFeed:
+    """The orders of one connector; ``run`` it in a task.
+
+    ``work_units`` maps a work center to a work unit; ``submit`` returns when the input is committed. The connector is
+    opened before and closed after by the caller.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        connector: Connector,
+        store: Store,
+        work_units: Mapping[str, str],
+        submit: Callable[[str, OrderReceived], Awaitable[object]],
+        now_ns: Callable[[], int],
+        poll_ns: int,
+        backoff_max_ns: int,
+        rng: random.Random,
+        on_status: Callable[[OrderFeedStatus], None] | None = None,
+    ) -> None:
+        self._name = name
+        self._connector = connector
+        self._store = store
+        self._work_units = work_units
+        self._submit = submit
+        self._now_ns = now_ns
+        self._poll_ns = poll_ns
+        self._backoff_max_ns = backoff_max_ns
+        self._rng = rng
+        self._on_status = on_status
+        self._wake = asyncio.Event()
+        self._failures = 0
+        self._refused: deque[RefusedOrder] = deque(maxlen=REFUSED_MAX)
+        self._status = OrderFeedStatus(name, None, now_ns(), None, None, "", 0, 0, ())
+
+    @property
+    def status(self) -> OrderFeedStatus:
+        """How the feed goes."""
+        return self._status
+
+    def wake(self) -> None:
+        """Poll now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        while True:
+            self._wake.clear()
+            more = False
+            try:
+                more = await self._poll()
+                self._went(up=True, error="")
+            except StoreError as error:
+                self._went(up=self._status.up, error=f"the buffer: {error}")
+            except Exception as error:  # noqa: BLE001 - whatever a connector raises, the feed tries again later
+                text = str(error) or f"the connector failed: {error!r}"
+                self._went(up=False, error=text)
+            wait_ns = 0 if more else self._wait_ns()
+            self._publish(next_poll_ns=self._now_ns() + wait_ns)
+            await self._rest(wait_ns)
+
+    async def _poll(self) -> bool:
+        """One page; returns whether another may follow at once."""
+        cursor = await self._store.cursor(self._name)
+        async with asyncio.timeout(FETCH_TIMEOUT_NS / NS_PER_S):
+            page = await self._connector.fetch_orders(cursor)
+        for refused in page.refused:
+            self._refuse(refused)
+        for order in page.orders:
+            await self._hand_over(order)
+        if page.cursor == cursor:
+            return False
+        await self._store.set_cursor(self._name, page.cursor)
+        return _holds_something(page)
+
+    async def _hand_over(self, order: ProductionOrder) -> None:
+        for job in job_orders(order, self._name):
+            unit = self._work_units.get(job.work_center)
+            if unit is None:
+                self._status = self._status._replace(elsewhere=self._status.elsewhere + 1)
+                continue
+            known = await self._store.job_record(job.order, job.operation)
+            try:
+                await self._submit(unit, OrderReceived(self._now_ns(), job, known))
+            except StoreError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one bad order must not stop the others
+                place = f"{self._name}: order {job.order}, operation {job.operation}"
+                self._refuse(RefusedOrder(place, (f"{unit} cannot take it: {error!r}",)))
+            else:
+                self._status = self._status._replace(received=self._status.received + 1)
+
+    def _refuse(self, refused: RefusedOrder) -> None:
+        if refused in self._refused:
+            self._refused.remove(refused)  # the same again: it moves to the end
+        self._refused.append(refused)
+        _log.warning("order refused", source=self._name, place=refused.place, reasons=list(refused.reasons))
+
+    def _went(self, *, up: bool | None, error: str) -> None:
+        now_ns = self._now_ns()
+        self._failures = self._failures + 1 if error else 0
+        since_ns = self._status.since_ns if up is self._status.up else now_ns
+        last_error = error or self._status.last_error
+        self._status = self._status._replace(up=up, since_ns=since_ns, last_poll_ns=now_ns, last_error=last_error)
+        if error:
+            _log.warning("orders cannot be fetched", source=self._name, error=error)
+
+    def _wait_ns(self) -> int:
+        if not self._failures:
+            return self._poll_ns
+        doubled_ns = BACKOFF_MIN_NS << min(self._failures - 1, DOUBLINGS_MAX)
+        ceiling_ns = max(min(doubled_ns, self._backoff_max_ns), BACKOFF_MIN_NS)
+        return self._rng.randint(BACKOFF_MIN_NS, ceiling_ns)
+
+    async def _rest(self, wait_ns: int) -> None:
+        try:
+            async with asyncio.timeout(wait_ns / NS_PER_S):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def _publish(self, *, next_poll_ns: int) -> None:
+        self._status = self._status._replace(next_poll_ns=next_poll_ns, refused=tuple(self._refused))
+        if self._on_status is not None:
+            self._on_status(self._status)
+
+
+def job_orders(order: ProductionOrder, source: str) -> Iterator[JobOrder]:
+    """The operations of an order, each as the job order of one work unit."""
+    echo = tuple(sorted(order.echo.items()))
+    for operation in order.operations:
+        yield JobOrder(
+            order=order.order,
+            operation=operation.operation,
+            sequence=operation.sequence,
+            revision=order.revision,
+            work_center=operation.work_center,
+            product=order.product,
+            product_revision=order.product_revision,
+            uom=order.uom,
+            quantity=operation.quantity,
+            sequence_no=order.sequence_no,
+            std_cycle_ns=operation.std_cycle_ns,
+            planned_start_ns=order.planned_start_ns,
+            planned_end_ns=order.planned_end_ns,
+            cancelled=order.cancelled,
+            source=source,
+            echo=echo,
+        )
+
+
+def _holds_something(page: OrderPage) -> bool:
+    return bool(page.orders or page.refused)
