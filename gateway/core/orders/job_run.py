@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 FLAGS_MAX: Final = 16
 
-#: States in which a job order is held in the work unit's queue.
-OPEN_STATES: Final = frozenset({JobOrderState.DISPATCHED, JobOrderState.IN_PROGRESS, JobOrderState.INTERRUPTED})
-
 
 class JobRun(NamedTuple):
     """One open job order. ``open_*`` is made but not confirmed; ``good``, ``scrap``, ``rework`` are totals.

@@ -1,0 +1,145 @@
+"""The stored state: whole, or refused with a reason."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gateway.core import snapshot
+from gateway.core.duration import Duration
+from gateway.core.model import MachineState, Status
+from gateway.core.rate import Rate
+from gateway.core.rules import CounterRule, OrderRule, PulseRule, Role
+from gateway.core.snapshot import SnapshotError
+
+COUNTED = CounterRule(
+    mode="counter", signal="plc.good", modulus=2**64, max_rate=Rate.parse("2 /s"), restart_evidence=("plc.boots",)
+)
+PULSES = PulseRule(mode="pulse", signal="box.n", role=Role.SCRAP, min_cycle=Duration("1 s"))
+
+
+@pytest.fixture
+def floor(rig):
+    """A work unit that has something in every field."""
+    made = rig(COUNTED, PULSES, orders=OrderRule(choose="job_signal", job_signal="plc.job"))
+    for value in (2**60 - 2, 2**60 - 1):
+        made.value("plc.good", value)
+    made.order("A", "100.50", echo=(("so", "42"), ("cc", "ü")), std_cycle_ns=5)
+    made.order("B", 50)
+    made.value("plc.boots", "2026-05-28")
+    made.value("plc.job", "A-0010")
+    for second, value in enumerate((2**60, 2**60 + 1, 7, 8, 5000)):
+        made.at(f"{second + 1} s").value("plc.good", value)
+    made.value("box.n", False)
+    made.value("box.n", None, Status.BAD)
+    made.at("9 s").value("box.n", True)
+    made.value("plc.job", "B-0010")
+    made.value("plc.job", "A-0010")
+    made.value("box.n", False)
+    return made
+
+
+def stored(floor):
+    return json.loads(json.dumps(snapshot.encode(floor.unit, floor.state)))
+
+
+def test_everything_comes_back_but_what_must_be_seen_anew(floor):
+    state = snapshot.decode(floor.unit, stored(floor))
+    assert state == floor.unit.restored(floor.state)
+    for field in floor.state._fields:
+        kept = getattr(floor.state, field)
+        assert kept not in (None, (), ""), f"{field} proves nothing here"
+        if field not in ("detectors", "track"):
+            assert getattr(state, field) == kept, field
+    assert state.detectors[0] == floor.state.detectors[0]
+    assert (state.detectors[0].pending, state.detectors[0].old) != (None, None)
+    assert state.detectors[0].value == 8
+    assert state.running.job.quantity.as_tuple() == floor.state.running.job.quantity.as_tuple(), "100.50 stays 100.50"
+    assert isinstance(state.track.state, MachineState)
+    assert isinstance(state.unknown[0].role, Role)
+
+
+def test_a_level_must_be_seen_anew(floor):
+    state = snapshot.decode(floor.unit, stored(floor))
+    assert state.detectors[1].level is None
+    assert state.detectors[1].candidate_ns == 0
+    assert state.detectors[1].seen_ns == floor.state.detectors[1].candidate_ns - 1, "the unsettled edge may be lost"
+
+
+def test_the_state_is_unknown_until_the_first_value(floor):
+    state = snapshot.decode(floor.unit, stored(floor))
+    assert state.track.lost == {"plc.good", "box.n"}
+
+
+def test_another_configuration_finds_its_baselines(floor, rig):
+    other = CounterRule(mode="counter", signal="plc.other")
+    changed = rig(other, COUNTED, orders=OrderRule(choose="job_signal", job_signal="plc.job"))
+    state = snapshot.decode(changed.unit, stored(floor))
+    assert state.detectors == (changed.unit.initial(0).detectors[0], floor.state.detectors[0])
+
+
+def test_another_counting_mode_starts_afresh(floor, rig):
+    changed = rig(PulseRule(mode="pulse", signal="plc.good"), PULSES)
+    state = snapshot.decode(changed.unit, stored(floor))
+    assert state.detectors[0] == changed.unit.initial(0).detectors[0]
+
+
+def test_new_evidence_starts_unknown(floor, rig):
+    changed = rig(CounterRule(mode="counter", signal="plc.good", restart_evidence=("plc.new", "plc.boots")))
+    assert snapshot.decode(changed.unit, stored(floor)).evidence == (None, "2026-05-28")
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_another_version_is_refused(floor, version):
+    with pytest.raises(SnapshotError, match=r"state version .* of M-01; this program knows 1"):
+        snapshot.decode(floor.unit, stored(floor) | {"v": version})
+
+
+@pytest.mark.parametrize("whole", [None, [], "x", 5, {}])
+def test_something_else_is_refused(floor, whole):
+    with pytest.raises(SnapshotError, match="this program knows 1"):
+        snapshot.decode(floor.unit, whole)
+
+
+def test_a_missing_field_is_refused(floor):
+    whole = stored(floor)
+    for name in set(whole) - {"v"}:
+        with pytest.raises(SnapshotError, match="the stored state of M-01 cannot be read"):
+            snapshot.decode(floor.unit, {key: value for key, value in whole.items() if key != name})
+
+
+@pytest.mark.parametrize(
+    ("path", "broken"),
+    [
+        *[
+            ((name,), wrong)
+            for name in ("detectors", "track", "evidence", "counted", "unknown_older", "queue")
+            for wrong in (None, 5)
+        ],
+        (("unknown_older",), [1]),
+        (("counted",), [1, 2, 3, 4]),
+        (("track", "state"), "DANCING"),
+        (("track", "surprise"), 1),
+        (("running", "state"), "DANCING"),
+        (("running", "job"), None),
+        (("running", "job", "quantity"), "many"),
+        (("running", "surprise"), 1),
+        (("queue", 0, "job", "echo"), 5),
+        (("unknown", 0, "role"), "dust"),
+        (("detectors", "plc.good", "mode"), None),
+        (("detectors", "plc.good", "state"), None),
+        (("detectors", "plc.good", "state", "pending"), [1]),
+        (("detectors", "box.n", "state", "surprise"), 1),
+    ],
+)
+def test_broken_data_is_refused(floor, path, broken):
+    whole = stored(floor)
+    place = whole
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = broken
+    if path[-1] == "mode":
+        del place["mode"]
+    with pytest.raises(SnapshotError, match=r"the stored state of M-01 cannot be read: \w+"):
+        snapshot.decode(floor.unit, whole)
