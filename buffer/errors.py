@@ -4,7 +4,14 @@ from __future__ import annotations
 
 
 class StoreError(Exception):
-    """Nothing of the refused write was kept, or the read did not happen."""
+    """Nothing of the refused write was kept, or the read did not happen.
+
+    ``temporary``: the same write may succeed later in this process (no room, a busy file, a failed flush).
+    """
+
+    def __init__(self, message: str, *, temporary: bool = False) -> None:
+        super().__init__(message)
+        self.temporary = temporary
 
 
 class NewerSchemaError(StoreError):

@@ -123,8 +123,10 @@ class Writer:
 
     def _failed(self, error: sqlite3.Error) -> StoreError:
         name = getattr(error, "sqlite_errorname", "")
-        advice = _ADVICE.get(name.removeprefix("SQLITE_").split("_", 1)[0], "restart linegate; if it stays, report it")
-        failed = StoreError(f"{self._path}: cannot be written ({name or 'error'}): {error}; {advice}")
+        family = name.removeprefix("SQLITE_").split("_", 1)[0]
+        advice = _ADVICE.get(family, "restart linegate; if it stays, report it")
+        text = f"{self._path}: cannot be written ({name or 'error'}): {error}; {advice}"
+        failed = StoreError(text, temporary=family in _TEMPORARY)
         failed.__cause__ = error
         return failed
 
@@ -140,10 +142,12 @@ class Writer:
         self._waiting.clear()
 
 
+#: READONLY is not among them: SQLite keeps its view of the file until every connection of the process is closed.
+_TEMPORARY: Final = frozenset({"FULL", "IOERR", "BUSY", "LOCKED"})
 _ADVICE: Final = {
     "FULL": "free some space on the device, or allow more by buffer.max_size",
     "READONLY": "remount its file system for writing, then restart linegate",
-    "IOERR": "check the storage device (kernel log), then restart linegate",
+    "IOERR": "check the storage device (kernel log)",
     "BUSY": "another program writes to it: end that program",
     "CORRUPT": "set the file aside and restart linegate",
     "NOTADB": "set the file aside and restart linegate",

@@ -93,6 +93,12 @@ class OrderFeed:
         """How the feed goes."""
         return self._status
 
+    def troubles(self) -> tuple[str, ...]:
+        """What a person should see now: why orders cannot be fetched, and which were refused."""
+        link = (f"orders cannot be fetched: {self._status.last_error}",) if self._failures else ()
+        refused = (f"order refused: {one.place}: {'; '.join(one.reasons)}" for one in self._refused)
+        return (*link, *refused)
+
     def wake(self) -> None:
         """Poll now."""
         self._wake.set()

@@ -70,8 +70,9 @@ async def test_every_table_is_strict(store):
 @pytest.mark.parametrize("seq", [0, 1, 3])
 async def test_a_step_that_is_not_the_next_one_is_refused_whole(store, make, seq):
     await store.commit(make.step(seq=1))
-    with pytest.raises(StoreError, match=r"linegate\.db"):
+    with pytest.raises(StoreError, match=r"linegate\.db") as refused:
         await store.commit(make.step(seq=seq, snapshot=b"wrong", postings=[make.posting()], jobs=[make.record()]))
+    assert not refused.value.temporary
     assert await store.snapshots() == {"ASM-01": b"after 1"}
     assert await Outbox(store).page() == []
     assert await store.job_record("100240", "0010") is None
@@ -154,8 +155,9 @@ async def test_a_full_database_refuses_and_recovers_when_there_is_room(open_stor
         for seq in range(1, 1000):
             await store.commit(make.step(seq=seq, snapshot=b"x", at_ns=seq, jobs=[make.record(order=f"{seq}" * 50)]))
 
-    with pytest.raises(StoreError, match=r"buffer\.max_size"):
+    with pytest.raises(StoreError, match=r"buffer\.max_size") as full:
         await fill()
+    assert full.value.temporary
     last = (await store.journal_seqs())["ASM-01"]
     assert (await store.stats()).used_bytes > 300_000
     assert (await store.stats()).max_bytes == 400_000
