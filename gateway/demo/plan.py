@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import yaml
 
+from config.document import flatten
+from config.include import read_with_includes
 from gateway.core.duration import Duration
 from gateway.core.rate import Rate
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 SCAN_MIN_NS: Final = 20_000_000  # below this the demo would measure the operating system, not the product
 TIMER_KEYS: Final = frozenset(
     {"ideal_cycle", "min_cycle", "max_cycle", "debounce", "stuck_after", "stop_detect", "micro_stop_max", "every"}
-    | {"remember_old_track", "poll_orders", "server_time_limit", "heartbeat", "checkpoint"}
+    | {"remember_old_track", "poll_orders", "server_time_limit", "checkpoint"}
 )
 SCAN_KEYS: Final = frozenset({"scan", "publish"})
 RATE_KEYS: Final = frozenset({"max_rate"})
@@ -52,8 +54,10 @@ def free_ports(document: dict[str, Any]) -> Ports:
 
 def example() -> dict[str, Any]:
     """The example configuration as data."""
-    text = resources.files("config").joinpath("examples/demo.yaml").read_text(encoding="utf-8")
-    document: dict[str, Any] = yaml.safe_load(text)
+    # Read by our own loader: YAML 1.1 takes the machine state OFF for a truth value.
+    with resources.as_file(resources.files("config").joinpath("examples/demo.yaml")) as path:
+        root, _notes = read_with_includes(path)
+    document: dict[str, Any] = flatten(root).data
     return document
 
 
@@ -92,7 +96,7 @@ def _scale(node: Any, speed: Fraction, key: str = "") -> Any:
         rate = Rate.parse(node)
         per_min = Fraction(rate.counts * 60_000_000_000, rate.per_ns) * speed
         return f"{float(per_min):.6f} /min"
-    return node
+    return str(node) if isinstance(node, str) else node  # the loader's words carry more than the dumper knows
 
 
 def _faster(duration: Duration, speed: Fraction) -> Duration:
