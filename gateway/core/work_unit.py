@@ -49,6 +49,7 @@ class WorkUnit:
         self.identity = identity
         ideal = int(rules.ideal_cycle) if rules.ideal_cycle is not None else None
         self._detectors = [_detector(rule, ideal) for rule in rules.counters]
+        self._pulses = [(at, d) for at, d in enumerate(self._detectors) if isinstance(d, PulseDetector)]
         self._counting = {rule.signal: index for index, rule in enumerate(rules.counters)}
         self.evidence_signals = _evidence_signals(rules)
         self._evidence = {signal: index for index, signal in enumerate(self.evidence_signals)}
@@ -108,11 +109,11 @@ class WorkUnit:
             timer = confirmation.deadline(self.rules.confirm, run)
             if timer is not None and (due is None or timer < due):
                 due = timer
-        for detector, kept in zip(self._detectors, state.detectors, strict=True):
-            if isinstance(detector, PulseDetector) and isinstance(kept, PulseState):
-                timer = detector.deadline(kept)
-                if timer is not None and (due is None or timer < due):
-                    due = timer
+        for index, detector in self._pulses:
+            kept = state.detectors[index]
+            timer = detector.deadline(kept) if isinstance(kept, PulseState) else None
+            if timer is not None and (due is None or timer < due):
+                due = timer
         return due
 
     def _fire_timers(self, state: State, until_ns: int, out: list[Output]) -> State:
@@ -125,13 +126,12 @@ class WorkUnit:
         raise AssertionError(f"{TIMERS_PER_INPUT_MAX} timers fired for one input: a timer does not move on")
 
     def _on_timer(self, state: State, now_ns: int, out: list[Output]) -> State:
-        for index, (detector, kept) in enumerate(zip(self._detectors, state.detectors, strict=True)):
-            if isinstance(detector, PulseDetector) and isinstance(kept, PulseState):
-                after, events = detector.on_time(kept, now_ns)
-                if after is not kept:
-                    state = _with_detector(state, index, after)
-                for event in events:
-                    state = self._on_count(state, self.rules.counters[index], event, now_ns, out)
+        for index, detector in self._pulses:
+            kept = state.detectors[index]
+            assert isinstance(kept, PulseState), "detectors and their states stand in the order of the rules"
+            after, events = detector.on_time(kept, now_ns)
+            if after is not kept:
+                state = self._on_counts(state, index, after, events, now_ns, out)
         run = state.running
         if run is not None:
             timer = confirmation.deadline(self.rules.confirm, run)
@@ -155,17 +155,14 @@ class WorkUnit:
         return state
 
     def _on_counting_value(self, state: State, index: int, value: DataValue, at_ns: int, out: list[Output]) -> State:
-        detector, kept, rule = self._detectors[index], state.detectors[index], self.rules.counters[index]
+        detector, kept = self._detectors[index], state.detectors[index]
         t_ns = self._event_time(value, at_ns)
         if isinstance(detector, CounterDetector) and isinstance(kept, CounterState):
             after, event = detector.on_value(kept, t_ns, value.value, value.status)
-            state = _with_detector(state, index, after)
-            return state if event is None else self._on_count(state, rule, event, at_ns, out)
+            return self._on_counts(state, index, after, () if event is None else (event,), at_ns, out)
         if isinstance(detector, PulseDetector) and isinstance(kept, PulseState):
             pulses, events = detector.on_value(kept, t_ns, value.value, value.status, at_ns)
-            state = _with_detector(state, index, pulses)
-            for event in events:
-                state = self._on_count(state, rule, event, at_ns, out)
+            return self._on_counts(state, index, pulses, events, at_ns, out)
         return state
 
     def _event_time(self, value: DataValue, at_ns: int) -> int:
@@ -188,12 +185,39 @@ class WorkUnit:
         for position, rule in enumerate(self.rules.counters):
             kept = state.detectors[position]
             if rule.mode == "counter" and signal in rule.restart_evidence and isinstance(kept, CounterState):
-                state = _with_detector(state, position, kept._replace(evidence="restart"))
+                warned = _with(state.detectors, position, kept._replace(evidence="restart"))
+                state = state._replace(detectors=warned)
         return state
 
     # --- counts ----------------------------------------------------------------------------------------------------
 
-    def _on_count(self, state: State, rule: CountingRule, event: CountEvent, at_ns: int, out: list[Output]) -> State:
+    def _on_counts(
+        self,
+        state: State,
+        index: int,
+        after: DetectorState,
+        events: tuple[CountEvent, ...],
+        at_ns: int,
+        out: list[Output],
+    ) -> State:
+        """What one detector became, and what it counted."""
+        detectors = _with(state.detectors, index, after)
+        if not events:
+            return state._replace(detectors=detectors)
+        for event in events:
+            state = self._on_count(state, self.rules.counters[index], event, detectors, at_ns, out)
+        return state
+
+    def _on_count(
+        self,
+        state: State,
+        rule: CountingRule,
+        event: CountEvent,
+        detectors: tuple[DetectorState, ...],
+        at_ns: int,
+        out: list[Output],
+    ) -> State:
+        # Every piece passes here: one new state for all that it changes.
         if event.flag not in _QUIET_FLAGS:
             out.append(event)
         if event.review:
@@ -201,10 +225,11 @@ class WorkUnit:
         if event.max_lost or event.flag == "PULSES_POSSIBLY_LOST":
             state = self._declare_unknown(state, rule, event, out)
         if event.delta == 0:
-            return state
+            return state._replace(detectors=detectors)
         track = state.track._replace(last_cycle_ns=max(event.t_to_ns, state.track.last_cycle_ns or 0))
         pieces = event.delta * rule.pieces
-        state = state._replace(track=track, counted=state.counted.plus(rule.role, pieces), last_piece_ns=event.t_to_ns)
+        counted = state.counted.plus(rule.role, pieces)
+        state = state._replace(detectors=detectors, track=track, counted=counted, last_piece_ns=event.t_to_ns)
         return self._attribute(state, rule, event, pieces, at_ns, out)
 
     def _attribute(
@@ -229,7 +254,8 @@ class WorkUnit:
                 state = state._replace(running=run)
             pieces -= taken
             before = state.running
-            state = self._dispatch.complete_if_full(state, at_ns, out)
+            if free is None or taken == free:
+                state = self._dispatch.complete_if_full(state, at_ns, out)
             if state.running is before and confirmation.due_by_pieces(confirm_rule, run):
                 state = self._dispatch.confirm_running(state, at_ns, "pieces", out)
         return state
@@ -282,11 +308,8 @@ def _evidence_signals(rules: WorkUnitRules) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named))
 
 
-def _with_detector(state: State, index: int, after: DetectorState) -> State:
-    detectors = state.detectors
-    if len(detectors) == 1:
-        return state._replace(detectors=(after,))
-    return state._replace(detectors=(*detectors[:index], after, *detectors[index + 1 :]))
+def _with(detectors: tuple[DetectorState, ...], index: int, after: DetectorState) -> tuple[DetectorState, ...]:
+    return (*detectors[:index], after, *detectors[index + 1 :])
 
 
 def _pieces(

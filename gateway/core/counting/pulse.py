@@ -69,12 +69,12 @@ class PulseDetector:
 
     def deadline(self, state: PulseState) -> int | None:
         """When to look again although nothing arrives."""
-        due = []
-        if state.candidate_ns:
-            due.append(self._settled_ns(state))
-        if self._rule.stuck_after is not None and state.level is not None and not state.stuck_told:
-            due.append(state.level_since_ns + self._rule.stuck_after)
-        return min(due, default=None)
+        due = self._settled_ns(state) if state.candidate_ns else None
+        stuck_after = self._rule.stuck_after
+        if stuck_after is not None and state.level is not None and not state.stuck_told:
+            stuck_ns = state.level_since_ns + stuck_after
+            due = stuck_ns if due is None else min(due, stuck_ns)
+        return due
 
     def on_time(self, state: PulseState, now_ns: int) -> tuple[PulseState, tuple[CountEvent, ...]]:
         """Time has come: a level that held is believed, a level that holds too long is reported."""
@@ -109,10 +109,11 @@ class PulseDetector:
                 return state._replace(candidate_ns=0, glitches=state.glitches + 1, seen_ns=seen), events
             return state._replace(seen_ns=seen), events
         if not state.candidate_ns:
-            state = state._replace(candidate_ns=t_ns, arrived_ns=arrived_ns)
+            state = state._replace(candidate_ns=t_ns, arrived_ns=arrived_ns, seen_ns=seen)
             if not self._debounce:
                 state, more = self._accept(state)
                 events += more
+            return state, events
         return state._replace(seen_ns=seen), events
 
     def _settled_ns(self, state: PulseState) -> int:
@@ -120,11 +121,10 @@ class PulseDetector:
 
     def _look_back(self, state: PulseState, t_ns: int, *, raw: bool) -> PulseState:
         """A late batch may show that a level which the timer believed did not hold: then it never was the level."""
-        state = state._replace(early=False)
         if raw == state.level or t_ns - state.level_since_ns >= self._debounce:
             return state
         paid = state.prepaid or (state.level in self._wanted and state.counted_ns == state.level_since_ns)
-        return state._replace(level=raw, prepaid=paid, glitches=state.glitches + 1)
+        return state._replace(level=raw, early=False, prepaid=paid, glitches=state.glitches + 1)
 
     def _accept(self, state: PulseState, *, early: bool = False) -> tuple[PulseState, tuple[CountEvent, ...]]:
         """The candidate level held: it is the level, and its beginning is the edge."""

@@ -80,16 +80,19 @@ def is_full(run: JobRun, target_counts: str) -> bool:
 
 def book(run: JobRun, role: Role, pieces: int, event: CountEvent, *, cycles: int) -> JobRun:
     """Pieces of one role, from one count event."""
-    if role is Role.GOOD:
-        run = run._replace(good=run.good + pieces, open_good=run.open_good + pieces)
-    elif role is Role.SCRAP:
-        run = run._replace(scrap=run.scrap + pieces, open_scrap=run.open_scrap + pieces)
-    else:
-        run = run._replace(rework=run.rework + pieces, open_rework=run.open_rework + pieces)
     flags = run.open_flags
     if event.flag != "OK" and event.flag not in flags and len(flags) < FLAGS_MAX:
         flags = (*flags, event.flag)
+    good = pieces if role is Role.GOOD else 0
+    scrap = pieces if role is Role.SCRAP else 0
+    rework = pieces if role is Role.REWORK else 0
     return run._replace(
+        good=run.good + good,
+        scrap=run.scrap + scrap,
+        rework=run.rework + rework,
+        open_good=run.open_good + good,
+        open_scrap=run.open_scrap + scrap,
+        open_rework=run.open_rework + rework,
         open_cycles=run.open_cycles + cycles,
         open_estimated=run.open_estimated + (pieces if event.estimated else 0),
         open_flags=flags,
