@@ -1,4 +1,4 @@
-"""The daemon dies by SIGKILL again and again, the ERP and the broker go away in between: no piece is lost or doubled."""
+"""The daemon dies by SIGKILL again and again, ERP and broker go away in between: no piece is lost or doubled."""
 
 from __future__ import annotations
 
@@ -52,5 +52,6 @@ async def test_twenty_kills_lose_and_double_nothing(tmp_path):
         assert sum(row.made) > 0, told
         if row.machine in ("ASM-01", "IMM-01"):  # free-running counters: everything is caught up, nothing is unknown
             assert row.unknown == 0, told
-            booked = [sum(column) for column in zip(row.booked, row.waiting, row.unconfirmed, row.unallocated)]
+            known = zip(row.booked, row.waiting, row.unconfirmed, row.unallocated, strict=True)
+            booked = [sum(column) for column in known]
             assert tuple(booked) == row.made, told
