@@ -30,6 +30,9 @@ EDGES_MAX: Final = 4_096
 REFRESH_S: Final = 1.0
 #: An edge may take this long from the kernel to us: a level is only vouched for up to then.
 EDGE_DELAY_NS: Final = NS_PER_S // 10
+#: Two clocks are compared again, so often at most, where the process was interrupted for longer in between.
+OFFSET_SAMPLES: Final = 3
+OFFSET_GAP_NS: Final = 50_000
 #: A simulator speaks every 200 ms; this long without a word and it is taken for dead.
 SIMULATOR_SILENCE_NS: Final = 2 * NS_PER_S
 
@@ -171,7 +174,17 @@ class DigitalIODriver:
 
     def _to_steady(self) -> int:
         """What to add to CLOCK_MONOTONIC now; sampled each time, because the steady clock is disciplined."""
-        return self._now_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        best: tuple[int, int] | None = None
+        for _ in range(OFFSET_SAMPLES):
+            before_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+            now_ns = self._now_ns()
+            gap_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC) - before_ns
+            if best is None or gap_ns < best[0]:
+                best = (gap_ns, now_ns - before_ns - gap_ns // 2)
+            if gap_ns < OFFSET_GAP_NS:
+                break
+        assert best is not None, "at least one sample"
+        return best[1]
 
     def _take_edges(self) -> Reading:
         offset_ns, now_ns = self._to_steady(), self._now_ns()

@@ -112,14 +112,17 @@ class Bench:
 
 @pytest.fixture
 async def run():
-    tasks = []
+    tasks, benches = [], []
 
     def start(bench):
         task = asyncio.create_task(bench.supervisor.run())
         tasks.append(task)
+        benches.append(bench)
         return task
 
     yield start
+    for driver in [driver for bench in benches for driver in bench.made if isinstance(driver, DeafDriver)]:
+        driver.release.set()
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,6 +11,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 import drivers.modbus.driver as driver_module
 from drivers.base import DriverError
 from drivers.modbus import PLUGIN
+from drivers.modbus.client import ModbusLink
 from drivers.modbus.settings import ModbusBlock, ModbusSettings, ModbusSignal
 from drivers.supervisor import SourceSupervisor
 from gateway.core.duration import Duration
@@ -274,7 +275,15 @@ async def test_a_closed_connection_is_noticed_before_the_time_limit(device, driv
     assert isinstance(waiting.exception(), DriverError)
 
 
-async def test_coils_are_read_exactly_not_padded_to_bytes(device, driver_for):
+async def test_an_answer_has_exactly_the_bits_that_were_asked_for(device):
+    device.tables["coil"] = {i: i % 3 == 0 for i in range(11)}
+    link = ModbusLink(host="127.0.0.1", port=device.port, unit=1, timeout_s=1)
+    await link.connect()
+    assert await link.read("coil", 0, 11) == [i % 3 == 0 for i in range(11)]
+    link.close()
+
+
+async def test_coils_become_signals(device, driver_for):
     device.tables["coil"] = {i: i % 3 == 0 for i in range(11)}
     signals = {f"c{i}": {"table": "coil", "address": i} for i in range(11)}
     driver = await driver_for(device, signals)

@@ -172,6 +172,11 @@ async def test_one_bad_node_is_a_problem_and_is_tried_again(machine, driver_for,
     found = await sample(readings, "imm.late")
     assert (found.value, found.status) == (12, Status.GOOD), "and BAD was said once only"
     assert set(driver.problems()) == {"imm.odd"}
+    odd = next(item for item in driver._items.values() if item.name == "imm.odd")
+    tries = odd.refused_times
+    async with asyncio.timeout(8):
+        while odd.refused_times < tries + 2:
+            assert all(s.signal != "imm.odd" for s in (await anext(readings)).values)
 
 
 async def test_telemetry_comes_as_blocks_without_rule_values(machine, driver_for):
