@@ -321,6 +321,18 @@ def test_an_order_that_comes_back_goes_on_with_its_numbers(rig, job):
     assert (final.seq, final.good, final.total_good, final.previous_digest) == (8, 6, 10, "abc")
 
 
+def test_an_order_that_comes_back_full_ends_with_the_next_piece_of_any_role(rig, job):
+    """A good piece belongs to the next order; rework is work on this one."""
+    for signal, expected in (("plc.good", [("B", 1)]), ("plc.rework", [("A", 1)])):
+        floor = rig(GOOD, REWORK, orders=OrderRule())
+        floor.records["A", "0010"] = JobRecord(job("A", 10), JobOrderState.CANCELLED, 1, 10, 0, 0, "abc")
+        floor.order("A", 10, revision=2)
+        floor.order("B", 10)
+        floor.make(1, signal)
+        assert (floor.booked, floor.running) == (expected, "B")
+        assert floor.confirmed[0][:2] == ("A", 2)
+
+
 def test_the_queue_is_bounded(rig, monkeypatch):
     monkeypatch.setattr(dispatch, "JOB_QUEUE_MAX", 2)
     floor = rig(**COMMAND)
