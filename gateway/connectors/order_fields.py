@@ -20,6 +20,7 @@ TEXT_MAX_CHARS: Final = 500
 QUANTITY_MAX: Final = Decimal(10) ** 12
 QUANTITY_MAX_DECIMALS: Final = 6
 INTEGER_MAX: Final = 2**53
+CYCLE_MIN_S: Final = Decimal("0.000001")
 CYCLE_MAX_S: Final = Decimal(7 * 86_400)
 SHOWN_MAX_CHARS: Final = 40
 
@@ -92,8 +93,8 @@ class OrderFields:
         if value is None:
             return None
         number = _decimal(value)
-        if number is None or not 0 < number <= CYCLE_MAX_S:
-            self.refuse(name, value, f"seconds above 0, at most {CYCLE_MAX_S}")
+        if number is None or not CYCLE_MIN_S <= number <= CYCLE_MAX_S:
+            self.refuse(name, value, f"seconds, {CYCLE_MIN_S} to {CYCLE_MAX_S}")
             return None
         return int(number * NS_PER_S)
 

@@ -40,6 +40,9 @@ IDLE_NS: Final = Duration("30 s")
 STATUS_INTERVAL_S: Final = 0.2
 BUFFER_RETRY_S: Final = 1.0
 
+#: Where a posting stands still for a reason that a person should see.
+_SHOWN: Final = frozenset({OutboxState.PARKED, OutboxState.RETRY_WAIT})
+
 _log = structlog.get_logger(__name__)
 
 
@@ -286,7 +289,7 @@ class Forwarder:
 
     def _follow(self, entry: OutboxEntry, decision: Decision) -> None:
         settlement = decision.settlement
-        if settlement.error_text:
+        if settlement.error_text and (decision.pause is not Pause.NONE or settlement.state in _SHOWN):
             self._trouble(f"{settlement.error_kind}: {settlement.error_text}")
         if decision.reached is not None:
             self._linked(Link.UP if decision.reached else Link.DOWN)

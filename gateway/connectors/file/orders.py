@@ -54,10 +54,12 @@ def parse_file(content: bytes, settings: FileSettings) -> tuple[tuple[Production
     reasons: list[str] = []
     lines = _lines(content, settings, reasons)
     orders: list[ProductionOrder] = []
+    seen: set[str] = set()
     for name, group in groupby(lines, key=lambda line: line.cells.get("order", "")):
         members = list(group)
-        if any(order.order == name for order in orders):
+        if name in seen:
             reasons.append(f"line {members[0].number}, order: found {name!r} again, allowed: its lines together")
+        seen.add(name)
         orders.append(_order(members, settings, reasons))
     if not lines and not reasons:
         reasons.append("line 2: is missing, allowed: one line for each operation after the header")

@@ -115,7 +115,7 @@ class RestConnector:
 
     async def lookup(self, posting: Posting) -> Lookup:
         """GET by key."""
-        path = self._settings.lookup_path.replace(KEY_PLACEHOLDER, quote(posting.key, safe=""))
+        path = self._settings.lookup_path.replace(KEY_PLACEHOLDER, quote(_header(posting.key), safe=""))
         try:
             answer = await self._opened().request("GET", path, headers={"Accept": "application/json"})
         except TransportError as error:
@@ -138,5 +138,5 @@ class RestConnector:
 
 
 def _header(key: str) -> str:
-    # A header carries ASCII; the key in the body is the one that counts.
+    # A header carries ASCII. The look-up uses the very same text: a target stores what stood in the header.
     return key if key.isascii() and key.isprintable() else quote(key, safe="/:")

@@ -1,0 +1,333 @@
+import csv
+import errno
+import io
+import os
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from gateway.connectors.base import ConnectorError, LookupKind, MappingError, OutcomeKind, Posting
+from gateway.connectors.file import PLUGIN
+from gateway.connectors.file import folder as files
+from gateway.connectors.file.orders import LINES_MAX, parse_file
+from gateway.connectors.file.settings import FileSettings
+from gateway.contract import ConnectorContract
+
+HEADER = "order;revision;operation;work_center;product;quantity;uom;sequence_no;std_cycle_s;cancelled"
+TWO_LINES = f"{HEADER}\n100240;1;0010;WC-ASM;ASSY-D20;24;PC;10;2.4;\n100240;1;0020;WC-PCK;ASSY-D20;24;PC;10;;\n"
+
+
+def settings_of(**changes):
+    return FileSettings(connector="file", folder="share", **changes)
+
+
+@pytest.fixture
+def share(tmp_path):
+    share = tmp_path / "share"
+    (share / "orders").mkdir(parents=True)
+    (share / "confirmations").mkdir()
+    return share
+
+
+@pytest.fixture
+def make(context, share):
+    return lambda **changes: PLUGIN.build(settings_of(**changes), context())
+
+
+@pytest.fixture
+def posting(document):
+    def made(connector, seq=1, **changes):
+        image = document(seq, **changes)
+        return Posting(
+            image["idempotency_key"], image["confirmation_id"], image["order_id"], image["operation"], seq, 1,
+            connector.render(image),
+        )  # fmt: skip
+
+    return made
+
+
+class TestContract(ConnectorContract):
+    @pytest.fixture
+    def bench(self, make, share, document):
+        def bookings(key):
+            found = [path.read_text() for path in (share / "confirmations").rglob("*.csv")]
+            return sum(f";{key};" in text for text in found)
+
+        def release(order):
+            (share / "orders" / f"{order}.csv").write_text(TWO_LINES.replace("100240", order))
+
+        return SimpleNamespace(
+            build=make,
+            document=document,
+            release=release,
+            take_away=lambda: share.rename(share.with_name("unmounted")),
+            bookings=bookings,
+        )
+
+
+async def test_a_confirmation_is_one_readable_file(make, share, posting):
+    connector = make()
+    sent = posting(connector, 3)
+    outcome = await connector.send(sent)
+    (path,) = (share / "confirmations").iterdir()
+    assert outcome == (OutcomeKind.POSTED, "", "", path.name, None)
+    assert path.name.startswith("100240-0010-000003-")
+    (row,) = csv.DictReader(io.StringIO(path.read_text()), delimiter=";")
+    assert (row["order"], row["operation"], row["seq"], row["type"]) == ("100240", "0010", "3", "partial")
+    assert (row["good"], row["scrap"], row["rework"], row["uom"]) == ("10", "1", "0", "PC")
+    assert row["key"] == sent.key
+    assert path.read_bytes() == sent.rendered.body
+
+
+async def test_the_erp_may_have_moved_the_file_on(make, share, posting):
+    connector = make()
+    for number, folder in enumerate(("done", "error"), start=1):
+        sent = posting(connector, number)
+        await connector.send(sent)
+        (share / "confirmations" / folder).mkdir()
+        (share / "confirmations" / sent.rendered.name).rename(share / "confirmations" / folder / sent.rendered.name)
+        assert (await connector.lookup(sent)).kind is LookupKind.FOUND
+        assert (await connector.send(sent)).kind is OutcomeKind.POSTED
+        assert not (share / "confirmations" / sent.rendered.name).exists()
+
+
+async def test_an_unmounted_share_is_never_papered_over(make, share, posting):
+    connector = make()
+    (share / "confirmations").rmdir()  # an empty mount point
+    outcome = await connector.send(posting(connector))
+    assert outcome.kind is OutcomeKind.NOT_SENT
+    assert "mount the share" in outcome.detail
+    assert not (share / "confirmations").exists()
+    assert (await connector.lookup(posting(connector))).kind is LookupKind.UNKNOWN
+    (share / "orders").rmdir()
+    with pytest.raises(ConnectorError, match="mount the share"):
+        await connector.fetch_orders("")
+    assert list(share.iterdir()) == []
+
+
+async def test_a_write_that_failed_half_way_left_nothing(make, share, posting, monkeypatch):
+    connector = make()
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    outcome = await connector.send(posting(connector))
+    assert outcome.kind is OutcomeKind.NOT_SENT
+    assert list((share / "confirmations").iterdir()) == []
+    monkeypatch.undo()
+    assert (await connector.send(posting(connector))).kind is OutcomeKind.POSTED
+
+
+async def test_a_rename_that_is_not_known_to_be_durable_is_uncertain(make, share, posting, monkeypatch):
+    connector = make()
+
+    def failing(_folder):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files, "sync", failing)
+    assert (await connector.send(posting(connector))).kind is OutcomeKind.UNCERTAIN
+
+
+async def test_a_left_over_of_a_crash_is_overwritten(make, share, posting):
+    connector = make()
+    sent = posting(connector)
+    (share / "confirmations" / f".{sent.rendered.name}.tmp").write_bytes(b"half")
+    assert (await connector.send(sent)).kind is OutcomeKind.POSTED
+    assert [path.read_bytes() for path in (share / "confirmations").iterdir()] == [sent.rendered.body]
+
+
+@pytest.mark.parametrize("order", ["../../etc/passwd", "a/b", "Ä ö", "x" * 64, ".hidden", "con:*?"])
+def test_file_names_are_safe(make, document, order):
+    name = make().render(document(1, order=order)).name
+    assert name == Path(name).name
+    assert name.isascii()
+    assert not name.startswith(".")
+    assert len(name) < 120
+    assert name != make().render(document(2, order=order)).name
+
+
+def test_the_confirmation_in_another_dialect(make, document):
+    connector = make(delimiter="\t", encoding="cp1252", decimal_separator=",")
+    image = document(1)
+    image["qty"] = {
+        "good": "1.5",
+        "scrap": [{"reason": "Riß", "qty": "0.25"}, {"reason": "B", "qty": "1"}],
+        "rework": "0",
+    }
+    image["machine"] = 'A"B'
+    (row,) = csv.DictReader(io.StringIO(connector.render(image).body.decode("cp1252")), delimiter="\t")
+    assert (row["good"], row["scrap"], row["scrap_reasons"]) == ("1,5", "1,25", "Riß=0,25,B=1")
+    assert row["machine"] == 'A"B'
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"machine": "机"}, "cp1252 cannot carry"),
+        ({"qty": {"good": "many", "scrap": []}}, "qty.good: found 'many'"),
+        ({"qty": {"good": 1.5, "scrap": []}}, "qty.good: found 1.5"),
+        ({"qty": {"good": "1", "scrap": "1"}}, "qty.scrap: found '1'"),
+        ({"qty": "1"}, "qty: found '1', allowed: an object"),
+        ({"seq": "3"}, "seq: found '3'"),
+        ({"order_id": ""}, "order_id: found ''"),
+        ({"confirmation_id": "short"}, "a UUID"),
+    ],
+)
+def test_a_confirmation_that_cannot_be_written(make, document, change, message):
+    with pytest.raises(MappingError, match=message):
+        make(encoding="cp1252").render({**document(1), **change})
+
+
+async def test_files_move_when_their_cursor_came_back(make, share):
+    connector = make()
+    (share / "orders" / "a.csv").write_text(TWO_LINES)
+    (share / "orders" / "b.csv").write_text(TWO_LINES.replace("24;PC", "none;PC"))
+    (share / "orders" / "notes.txt").write_text("not orders")
+    (share / "orders" / ".hidden.csv").write_text("x")
+    page = await connector.fetch_orders("")
+    assert [order.order for order in page.orders] == ["100240"]
+    (refused,) = page.refused
+    assert refused.place == "b.csv"
+    assert refused.reasons[0].startswith("line 2, quantity: found 'none', allowed: a number above 0")
+    assert {path.name for path in (share / "orders").iterdir()} == {"a.csv", "b.csv", "notes.txt", ".hidden.csv"}
+
+    after_restart = make()
+    page = await after_restart.fetch_orders(page.cursor)
+    assert (page.orders, page.refused, page.cursor) == ((), (), "")
+    assert [path.name for path in (share / "orders" / "done").iterdir()] == ["a.csv"]
+    errors = {path.name: path.read_text() for path in (share / "orders" / "error").iterdir()}
+    assert sorted(errors) == ["b.csv", "b.csv.error.txt"]
+    assert "line 2, quantity: found 'none'" in errors["b.csv.error.txt"]
+    assert "line 3, quantity: found 'none'" in errors["b.csv.error.txt"]
+
+
+async def test_a_new_file_under_an_old_name_is_read(make, share):
+    connector = make()
+    path = share / "orders" / "orders.csv"
+    path.write_text(TWO_LINES)
+    page = await connector.fetch_orders("")
+    path.write_text(TWO_LINES.replace("100240", "100241"))
+    page = await connector.fetch_orders(page.cursor)
+    assert [order.order for order in page.orders] == ["100241"]
+    page = await connector.fetch_orders(page.cursor)
+    path.write_text(TWO_LINES)
+    page = await connector.fetch_orders((await connector.fetch_orders(page.cursor)).cursor)
+    assert sorted(path.name for path in (share / "orders" / "done").iterdir()) == ["orders.2.csv", "orders.csv"]
+
+
+async def test_a_file_that_is_still_being_written_is_given_until_the_next_poll(make, share):
+    connector = make()
+    path = share / "orders" / "a.csv"
+    path.write_text(TWO_LINES[:-5])
+    assert (await connector.fetch_orders("")).cursor == ""
+    path.write_text(TWO_LINES[:-2])
+    assert (await connector.fetch_orders("")).cursor == ""
+    path.write_text(TWO_LINES)
+    assert len((await connector.fetch_orders("")).orders) == 1
+    path.write_text(TWO_LINES.rstrip("\n"))
+    assert (await connector.fetch_orders("")).cursor == ""
+    assert len((await connector.fetch_orders("")).orders) == 1  # nobody writes any more: it simply ends so
+
+
+@pytest.mark.parametrize("cursor", ["17", "[]", '{"../../secret.csv": "x"}', "{", '{"a.csv": 5}'])
+async def test_a_strange_cursor_moves_nothing(make, share, cursor):
+    (share / "secret.csv").write_text("x")
+    (share / "orders" / "a.csv").write_text(TWO_LINES)
+    assert len((await make().fetch_orders(cursor)).orders) == 1
+    assert (share / "secret.csv").exists()
+    assert (share / "orders" / "a.csv").exists()
+
+
+async def test_a_file_that_is_too_big_is_refused(make, share):
+    with (share / "orders" / "big.csv").open("wb") as file:
+        file.truncate(files.FILE_MAX_BYTES + 1)
+    page = await make().fetch_orders("")
+    assert "bytes, allowed at most" in page.refused[0].reasons[0]
+    await make().fetch_orders(page.cursor)
+    assert (share / "orders" / "error" / "big.csv").exists()
+
+
+def test_orders_in_another_dialect():
+    text = '﻿Order, OPERATION ,work_center,product,quantity,extra,std_cycle_s\r\n1,10,W,"P,1",24,?,2.5\r\n\r\n'
+    orders, reasons = parse_file(text.encode(), settings_of(delimiter=","))
+    assert reasons == ()
+    assert (orders[0].product, orders[0].operations[0].std_cycle_ns) == ("P,1", 2_500_000_000)
+    text = "order;operation;work_center;product;quantity;text\n1;10;W;Größe;24,5;Stück\n2;10;W;P;1;\n"
+    orders, reasons = parse_file(text.encode("cp850"), settings_of(encoding="cp850", decimal_separator=","))
+    assert [(order.order, order.product, order.quantity) for order in orders] == [
+        ("1", "Größe", Decimal("24.5")),
+        ("2", "P", Decimal(1)),
+    ]
+
+
+SHORT = "order;operation;work_center;product;quantity\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "line 1: found no column order, operation, work_center, product, quantity, allowed: order;operation;"),
+        ("order;operation;work_center;product\n1;1;1;1\n", "line 1: found no column quantity"),
+        (SHORT.replace("\n", ";order\n"), "line 1: found a column twice"),
+        (SHORT, "line 2: is missing"),
+        (SHORT + "1;10;W;P\n", "line 2: found 4 columns, allowed: 5"),
+        (SHORT + "1;10;W;P;1\n1;20;W;Q;1\n", "line 3: differs from the order's first line"),
+        (SHORT + "1;10;W;P;1\n1;10;W;P;1\n", "line 3, operation: found '10', allowed: each operation of an order once"),
+        (SHORT + "1;10;W;P;1\n2;10;W;P;1\n1;20;W;P;1\n", "line 4, order: found '1' again"),
+        (SHORT + "1;10;W;P;1.000,5\n", "line 2, quantity: found '1.000,5'"),
+        (SHORT + '1;10;W;"P;1\n', "line 2: "),
+        (SHORT + ";10;W;P;1\n", "line 2, order: is missing"),
+        (SHORT + "1;1/0;W;P;1\n", "line 2, operation: found '1/0'"),
+        (SHORT + f"1;10;W;{'P' * 20_000};1\n", "line 2: is too long"),
+    ],
+)
+def test_a_file_is_taken_whole_or_not_at_all(text, reason):
+    orders, reasons = parse_file(text.encode(), settings_of())
+    assert orders == ()
+    assert any(found.startswith(reason) for found in reasons), reasons
+
+
+def test_a_file_has_limits():
+    many = SHORT + "".join(f"{number};10;W;P;1\n" for number in range(LINES_MAX + 5))
+    orders, reasons = parse_file(many.encode(), settings_of())
+    assert orders == ()
+    assert "one too many" in reasons[0]
+    bad = SHORT + "1;10;W;P;x\n" * 200
+    assert len(parse_file(bad.encode(), settings_of())[1]) == 51
+
+
+def test_a_point_where_a_comma_was_agreed_is_not_guessed():
+    orders, reasons = parse_file((SHORT + "1;10;W;P;1.000\n").encode(), settings_of(decimal_separator=","))
+    assert orders == ()
+    assert reasons[0].startswith("line 2, quantity: found '1?000'")
+
+
+def test_bytes_of_another_encoding_are_refused_with_their_line():
+    orders, reasons = parse_file((SHORT + "1;10;W;Größe;1\n").encode("cp1252"), settings_of())
+    assert orders == ()
+    assert reasons == ("line 2: found a byte that is not utf-8, allowed: utf-8",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"orders_folder": "../x"}, "orders_folder"),
+        ({"orders_folder": ".x"}, "orders_folder"),
+        ({"confirmations_folder": ""}, "confirmations_folder"),
+        ({"confirmations_folder": "orders"}, "two different folders"),
+        ({"delimiter": ",", "decimal_separator": ","}, "two different characters"),
+        ({"encoding": "klingon"}, "encoding"),
+        ({"encoding": "base64"}, "encoding"),
+        ({"encoding": "utf-16"}, "encoding"),
+    ],
+)
+def test_settings_that_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        settings_of(**changes)
+
+
+def test_settings_are_described():
+    assert PLUGIN.describe(settings_of())

@@ -1,0 +1,141 @@
+import asyncio
+import contextlib
+import random
+from decimal import Decimal
+
+import pytest
+
+from buffer.errors import StoreError
+from buffer.step import JournalRow, Step
+from gateway.connectors.rest import PLUGIN
+from gateway.connectors.rest.settings import RestSettings
+from gateway.core.duration import Duration
+from gateway.core.model import JobOrderState, JobRecord
+from gateway.order_feed import REFUSED_MAX, OrderFeed
+
+DEADLINE_S = 20.0
+
+
+@pytest.fixture
+async def feed(erp, filled, clock, context):
+    connector = PLUGIN.build(RestSettings(connector="rest", url=erp.url, timeout=Duration("1 s")), context())
+    await connector.open()
+    taken = []
+    trouble = {}
+
+    async def submit(unit, given):
+        error = trouble.get(given.job.order)
+        if error is not None:
+            raise error
+        taken.append((unit, given))
+
+    made = OrderFeed(
+        name="erp", connector=connector, store=filled.store, work_units={"WC-ASM": "ASM-01"}, submit=submit,
+        now_ns=clock, poll_ns=10_000_000, backoff_max_ns=1_000_000_000, rng=random.Random(1),
+    )  # fmt: skip
+    made.taken, made.trouble, made.store = taken, trouble, filled.store
+    task = asyncio.create_task(made.run())
+    yield made
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    await connector.close()
+
+
+async def until(check):
+    end = asyncio.get_running_loop().time() + DEADLINE_S
+    while not (found := await check()):
+        assert asyncio.get_running_loop().time() < end
+        await asyncio.sleep(0.005)
+    return found
+
+
+async def committed(feed, cursor):
+    async def check():
+        return await feed.store.cursor("erp") == cursor
+
+    await until(check)
+
+
+async def test_operations_go_to_their_work_units(feed, erp, order_image, clock):
+    erp.orders.append(order_image("100240"))
+    await committed(feed, "1")
+    ((unit, given),) = feed.taken
+    assert unit == "ASM-01"
+    assert given.at_ns == clock.ns
+    assert given.known is None
+    job = given.job
+    assert (job.order, job.operation, job.work_center, job.quantity) == ("100240", "0010", "WC-ASM", Decimal(24))
+    assert (job.product, job.product_revision, job.uom, job.source) == ("ASSY-D20", "F", "PC", "erp")
+    assert dict(job.echo)["sales_order"] == "S-1"
+    assert (feed.status.received, feed.status.elsewhere, feed.status.up) == (1, 1, True)
+    assert feed.troubles() == ()
+
+
+async def test_what_is_remembered_of_a_job_goes_with_it(feed, erp, order_image, filled):
+    erp.orders.append(order_image("100240"))
+    await committed(feed, "1")
+    record = JobRecord(feed.taken[0][1].job, JobOrderState.IN_PROGRESS, 3, 20, 1, 0, "ab")
+    await filled.store.commit(Step("ASM-01", b"", 1, (JournalRow(1, 1, "k", b""),), (), (record,)))
+    erp.orders.append(order_image("100240", revision=2))
+    await committed(feed, "2")
+    assert feed.taken[1][1].known == record
+    assert feed.taken[1][1].job.revision == 2
+
+
+async def test_one_bad_order_stops_no_other(feed, erp, order_image):
+    feed.trouble["2"] = RuntimeError("cannot")
+    erp.orders += [order_image("1", qty="x"), order_image("2"), order_image("3")]
+    await committed(feed, "3")
+    assert [given.job.order for _, given in feed.taken] == ["3"]
+
+    async def shown():
+        return feed.status.refused
+
+    refused = await until(shown)
+    assert refused[0].place == "orders[0] (1)"
+    assert "ASM-01 cannot take it" in refused[1].reasons[0]
+    assert len(feed.troubles()) == 2
+
+
+async def test_the_cursor_waits_for_the_buffer(feed, erp, order_image):
+    feed.trouble["1"] = StoreError("disk full", temporary=True)
+    erp.orders += [order_image("1"), order_image("2")]
+
+    async def troubled():
+        return "disk full" in feed.status.last_error
+
+    await until(troubled)
+    assert await feed.store.cursor("erp") == ""
+    assert feed.taken == []
+    feed.trouble.clear()
+    feed.wake()
+    await committed(feed, "2")
+    assert [given.job.order for _, given in feed.taken] == ["1", "2"]
+
+
+async def test_a_source_that_is_away_is_a_state(feed, erp, order_image):
+    erp.stop()
+
+    async def down():
+        return feed.status.up is False
+
+    await until(down)
+    assert "orders cannot be fetched" in feed.troubles()[0]
+    assert feed.status.next_poll_ns >= feed.status.last_poll_ns + 1_000_000_000
+    erp.orders.append(order_image("1"))
+    erp.start()
+    feed.wake()
+    await committed(feed, "1")
+    assert feed.status.up is True
+
+
+async def test_refusals_are_bounded(feed, erp, order_image):
+    erp.orders += [order_image(str(number), qty="x") for number in range(REFUSED_MAX + 50)]
+    await committed(feed, str(REFUSED_MAX + 50))
+
+    async def shown():
+        return len(feed.status.refused) == REFUSED_MAX
+
+    await until(shown)
+    assert feed.status.refused[-1].place.startswith(f"orders[{REFUSED_MAX + 49}]")

@@ -1,0 +1,121 @@
+import pytest
+
+from gateway.connectors.base import LookupKind, OutcomeKind
+from gateway.connectors.http import HttpAnswer
+from gateway.connectors.rest.answers import lookup_of, outcome_of
+
+NOW_NS = 1_800_000_000 * 1_000_000_000
+S = 1_000_000_000
+JSON, HTML = "application/json", "text/html"
+
+
+def answer(status, body=b"", media=JSON, **headers):
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return HttpAnswer(status, {"content-type": media, **named}, body)
+
+
+def error(code, message="why"):
+    return b'{"error": {"code": "%s", "message": "%s"}}' % (code.encode(), message.encode())
+
+
+CASES = [
+    # status, body, media, expected
+    (201, b'{"reference": "C-1"}', JSON, OutcomeKind.POSTED),
+    (200, b'{"reference": "C-1", "duplicate": true}', JSON, OutcomeKind.POSTED),
+    (200, b'{"reference": 17}', "application/vnd.x+json; charset=utf-8", OutcomeKind.POSTED),
+    (202, b"{}", JSON, OutcomeKind.ACCEPTED),
+    (201, b"{}", JSON, OutcomeKind.UNCERTAIN),
+    (201, b'{"refer', JSON, OutcomeKind.UNCERTAIN),
+    (204, b"", "", OutcomeKind.UNCERTAIN),
+    (200, b"[1]", JSON, OutcomeKind.UNCERTAIN),
+    (200, b"<html>log in</html>", HTML, OutcomeKind.PROTOCOL),
+    (202, b"<html>log in</html>", HTML, OutcomeKind.PROTOCOL),
+    (200, b"hello", "text/plain", OutcomeKind.PROTOCOL),
+    (302, b"", HTML, OutcomeKind.PROTOCOL),
+    (400, error("BAD"), JSON, OutcomeKind.BUSINESS_REJECT),
+    (401, b"", HTML, OutcomeKind.AUTH),
+    (403, error("NO"), JSON, OutcomeKind.AUTH),
+    (404, error("ORDER_UNKNOWN"), JSON, OutcomeKind.BUSINESS_REJECT),
+    (404, b"<html>", HTML, OutcomeKind.PROTOCOL),
+    (404, b'{"message": "no Route matched"}', JSON, OutcomeKind.PROTOCOL),
+    (405, b"", HTML, OutcomeKind.PROTOCOL),
+    (408, b"", HTML, OutcomeKind.UNCERTAIN),
+    (409, error("CLOSED"), JSON, OutcomeKind.BUSINESS_REJECT),
+    (409, error("LOCKED"), JSON, OutcomeKind.BUSY),
+    (410, error("GONE"), JSON, OutcomeKind.BUSINESS_REJECT),
+    (412, b"", JSON, OutcomeKind.BUSY),
+    (413, b"<html>", HTML, OutcomeKind.BUSINESS_REJECT),
+    (415, b"", JSON, OutcomeKind.BUSINESS_REJECT),
+    (418, b"", JSON, OutcomeKind.BUSINESS_REJECT),
+    (422, error("OVER_DELIVERY"), JSON, OutcomeKind.BUSINESS_REJECT),
+    (422, error("NOT_RELEASED"), JSON, OutcomeKind.WAIT_PRECONDITION),
+    (423, b"", JSON, OutcomeKind.BUSY),
+    (429, b"", JSON, OutcomeKind.NOT_SENT),
+    (500, error("X"), JSON, OutcomeKind.UNCERTAIN),
+    (502, b"<html>", HTML, OutcomeKind.UNCERTAIN),
+    (503, b"<html>", HTML, OutcomeKind.UNCERTAIN),
+    (504, b"", HTML, OutcomeKind.UNCERTAIN),
+    (600, b"", HTML, OutcomeKind.PROTOCOL),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "media", "kind"), CASES)
+def test_what_an_answer_means(status, body, media, kind):
+    outcome = outcome_of(answer(status, body, media), NOW_NS)
+    assert outcome.kind is kind
+    assert outcome.detail or kind in {OutcomeKind.POSTED, OutcomeKind.ACCEPTED}
+    assert bool(outcome.reference) == (kind is OutcomeKind.POSTED)
+
+
+def test_a_refusal_carries_code_and_message():
+    outcome = outcome_of(answer(422, error("OVER_DELIVERY", "24 of 20")), NOW_NS)
+    assert (outcome.code, outcome.detail) == ("OVER_DELIVERY", "HTTP 422: 24 of 20")
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("7", 7 * S),
+        ("0", 0),
+        ("999999999999999999", 366 * 86_400 * S),
+        ("Fri, 15 Jan 2027 08:00:30 GMT", 30 * S),
+        ("Fri, 15 Jan 2017 08:00:30 GMT", 0),
+        ("soon", None),
+        ("", None),
+        ("-5", None),
+    ],
+)
+def test_a_time_to_come_back(written, expected):
+    outcome = outcome_of(answer(503, retry_after=written), NOW_NS)
+    assert outcome.retry_after_ns == expected
+    assert outcome.kind is (OutcomeKind.UNCERTAIN if expected is None else OutcomeKind.NOT_SENT)
+    assert outcome_of(answer(429, retry_after=written), NOW_NS).kind is OutcomeKind.NOT_SENT
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "media", "kind"),
+    [
+        (200, b'{"reference": "C-1"}', JSON, LookupKind.FOUND),
+        (404, error("NOT_FOUND"), JSON, LookupKind.ABSENT),
+        (404, b"<html>", HTML, LookupKind.UNKNOWN),
+        (404, b'{"message": "no Route matched"}', JSON, LookupKind.UNKNOWN),
+        (200, b"<html>", HTML, LookupKind.UNKNOWN),
+        (200, b'{"refe', JSON, LookupKind.UNKNOWN),
+        (500, error("X"), JSON, LookupKind.UNKNOWN),
+        (401, error("X"), JSON, LookupKind.UNKNOWN),
+        (302, b"", HTML, LookupKind.UNKNOWN),
+    ],
+)
+def test_what_a_lookup_means(status, body, media, kind):
+    lookup = lookup_of(answer(status, body, media))
+    assert lookup.kind is kind
+    assert lookup.reference == ("C-1" if kind is LookupKind.FOUND else "")
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000, b"\xff\xfe", b"null", b'"text"', b'{"error": "text"}', b'{"error": {"code": 5}}']
+)
+@pytest.mark.parametrize("status", [200, 404, 422, 500])
+def test_no_body_is_too_strange(status, body):
+    outcome_of(answer(status, body), NOW_NS)
+    lookup_of(answer(status, body))

@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import TypeAdapter
+
+from gateway.connectors import file, rest
+
+COMMON = {"poll_orders"}  # keys of every connector, which the configuration handles
+ROOT = Path(rest.__file__).parents[3]
+PATHS = ["config/examples/demo.yaml", "gateway/connectors/rest/sample.yaml", "gateway/connectors/file/sample.yaml"]
+TYPES = {"rest": rest.PLUGIN, "file": file.PLUGIN}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_samples_are_valid_settings(path):
+    for image in yaml.safe_load((ROOT / path).read_text())["connectors"].values():
+        plugin = TYPES[image["connector"]]
+        own = {name: value for name, value in image.items() if name not in COMMON}
+        settings = TypeAdapter(plugin.settings).validate_python(own)
+        assert plugin.name == image["connector"]
+        assert plugin.describe(settings)
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_every_setting_is_in_the_readme(name):
+    text = (ROOT / "gateway" / "connectors" / name / "README.md").read_text()
+    for key in TYPES[name].settings.__dataclass_fields__:
+        assert key == "connector" or f"`{key}`" in text
+
+
+def test_importing_a_connector_is_cheap():
+    import subprocess
+    import sys
+
+    script = "import sys, gateway.connectors.rest, gateway.connectors.file; print('httpx' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "False"
