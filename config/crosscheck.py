@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.errors import KeyPath, did_you_mean, dotted, listed
 from config.messages import Complaint
+from gateway.core.duration import Duration
 from gateway.core.rules import CounterRule
 
 if TYPE_CHECKING:
@@ -18,9 +19,15 @@ if TYPE_CHECKING:
     from gateway.core.rules import WorkUnitRules
 
 
-def crosscheck(document: Any, place: Callable[[KeyPath], Place]) -> list[Complaint]:
-    """Everything that does not fit together; ``place`` tells where a path stands, to name the other side."""
+def crosscheck(
+    document: Any, place: Callable[[KeyPath], Place], cycle_ns: Callable[[Any], int] = lambda _source: 0
+) -> list[Complaint]:
+    """Everything that does not fit together.
+
+    ``place`` tells where a path stands, to name the other side. ``cycle_ns`` tells a source's longest regular silence.
+    """
     return [
+        *_silences(document, cycle_ns),
         *_signals(document),
         *_work_centers(document.work_units, place),
         *_connectors(document),
@@ -50,6 +57,15 @@ def signal_uses(work_units: Mapping[str, WorkUnitRules]) -> Iterator[tuple[KeyPa
             yield (*top, "orders", "job_signal"), rules.orders.job_signal
         if rules.state.signal is not None:
             yield (*top, "state", "signal"), rules.state.signal
+
+
+def _silences(document: Any, cycle_ns: Callable[[Any], int]) -> Iterator[Complaint]:
+    """A source that is given up before its next reading can come would never be up."""
+    for name, source in document.sources.items():
+        cycle = Duration(cycle_ns(source))
+        if source.stale_after is not None and source.stale_after <= cycle:
+            text = f"found '{source.stale_after}', allowed: more than '{cycle}', the time between two readings"
+            yield Complaint(("sources", name, "stale_after"), about_key=False, text=text)
 
 
 def _signals(document: Any) -> Iterator[Complaint]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -24,7 +25,7 @@ from config.secrets import SecretStore
 from config.settings import ConnectorCommon, ConnectorSettings, MqttSettings, Settings, SourceCommon, SourceSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 DEFAULT_CLIENT_ID: Final = "linegate-{id}"
@@ -47,7 +48,11 @@ def load(
     document, raw_errors = _validated(data, document_class)
     words = dict(_ambiguous_words(data, ()))
     schema = json_schema(document_class) if raw_errors or words else {}
-    failed = complaints(raw_errors, data, schema) if document is None else crosscheck(document, places.of_value)
+    failed = (
+        complaints(raw_errors, data, schema)
+        if document is None
+        else crosscheck(document, places.of_value, partial(_cycle_ns, drivers))
+    )
     failed = _with_ambiguous_words(failed, words, data, schema)
     errors.extend(ConfigError(places.of(complaint), dotted(complaint.path), complaint.text) for complaint in failed)
     if errors or document is None:
@@ -132,6 +137,11 @@ def _ambiguous_words(data: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     elif isinstance(data, (dict, list)):
         for key, below in data.items() if isinstance(data, dict) else enumerate(data):
             yield from _ambiguous_words(below, (*path, key))
+
+
+def _cycle_ns(drivers: Mapping[str, PluginType], source: Any) -> int:
+    cycle_ns: Callable[[Any], int] | None = getattr(drivers[source.driver], "cycle_ns", None)
+    return 0 if cycle_ns is None else cycle_ns(source)
 
 
 def _source(combined: Any, drivers: Mapping[str, PluginType]) -> SourceSettings:

@@ -27,7 +27,7 @@ from gateway import __version__, logs
 from gateway.build import Builder, BuildError
 from gateway.clock import SteadyClock
 from gateway.control import SOCKET_NAME, ControlError, ControlServer
-from gateway.lock import StateDirError, StateDirLock
+from gateway.lock import DATABASE_NAME, StateDirError, StateDirLock
 from gateway.notify import Notifier, Progress, feed_watchdog
 from gateway.plugins import PluginError
 from gateway.verbs import Verbs
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from config.settings import Settings
 
-DATABASE_NAME: Final = "linegate.db"
 DRAIN_RUNNERS_S: Final = 3.0
 DRAIN_TARGETS_S: Final = 2.0
 CLOSE_S: Final = 2.0

@@ -14,10 +14,12 @@ from gateway import __version__, logs, plugins
 from gateway.connectors.base import ConnectorContext
 from gateway.core.document import Identity
 from gateway.core.duration import Duration
+from gateway.core.model import Confirmation
 from gateway.core.snapshot import SnapshotError, decode
 from gateway.core.work_unit import WorkUnit
 from gateway.forwarder import Forwarder, ForwarderSettings
 from gateway.monitor import Monitor, MonitorSettings
+from gateway.narrate import narrate
 from gateway.order_feed import OrderFeed
 from gateway.parts import Parts
 from gateway.router import Router
@@ -125,11 +127,13 @@ class Builder:
         targets = (job.source,) if source is not None and source.confirmations else ()
         return tuple(dict.fromkeys((*targets, *also_to))) or tuple(self._parts.forwarders)
 
-    def _committed(self, name: str, _outputs: tuple[Output, ...], _state: State) -> None:
+    def _committed(self, name: str, outputs: tuple[Output, ...], _state: State) -> None:
+        narrate(name, outputs)
         if self._parts.monitor is not None:
             self._parts.monitor.work_unit_changed(self._parts.work_unit_view(name))
-        for forwarder in self._parts.forwarders.values():
-            forwarder.wake()
+        if any(isinstance(output, Confirmation) for output in outputs):
+            for forwarder in self._parts.forwarders.values():
+                forwarder.wake()
 
     # --- north -----------------------------------------------------------------------------------------------------
 

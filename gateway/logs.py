@@ -40,7 +40,7 @@ INT64_MAX: Final = 2**63 - 1
 MASK: Final = "***"
 SECRET_KEYS: Final = ("token", "password", "passwd", "secret", "authorization")
 #: Which of the fields tell two lines of the same event apart.
-PLACE_KEYS: Final = ("source", "target", "work_unit", "part")
+PLACE_KEYS: Final = ("source", "target", "work_unit", "part", "signal", "code", "order", "operation", "state", "seq")
 LIBRARY_LEVELS: Final = {
     "aiosqlite": logging.WARNING,
     "amqtt": logging.WARNING,

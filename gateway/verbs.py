@@ -97,7 +97,8 @@ class Verbs:
     async def _retry(self, request: Mapping[str, Any]) -> Any:
         which = request["which"]
         try:
-            retried = await self.parts.outbox.retry(which if isinstance(which, int) else str(which), self._clock.now_ns())
+            now_ns = self._clock.now_ns()
+            retried = await self.parts.outbox.retry(which if isinstance(which, int) else str(which), now_ns)
         except OutboxError as error:
             raise RequestError(str(error)) from error
         for name in {entry.target for entry in retried} & set(self.parts.forwarders):

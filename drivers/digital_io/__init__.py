@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from drivers.base import DriverType
 from drivers.digital_io.settings import DigitalIOSettings
+from gateway.core.duration import NS_PER_S
 
 if TYPE_CHECKING:
     from drivers.base import Driver, DriverContext
@@ -29,5 +30,10 @@ def _simulated(settings: DigitalIOSettings) -> bool:
 
 
 PLUGIN: Final = DriverType(
-    name="digital_io", settings=DigitalIOSettings, build=_build, describe=_describe, simulated=_simulated
+    name="digital_io",
+    settings=DigitalIOSettings,
+    build=_build,
+    describe=_describe,
+    cycle_ns=lambda _settings: NS_PER_S,  # levels are refreshed every second, changed or not
+    simulated=_simulated,
 )

@@ -41,4 +41,8 @@ def _where(table: str, address: int) -> str:
     return f"{table} {address} (PDU address; {_MANUAL_PREFIX[table]}{address + 1:05d} in manuals)"
 
 
-PLUGIN: Final = DriverType(name="modbus", settings=ModbusSettings, build=_build, describe=_describe)
+def _cycle_ns(settings: ModbusSettings) -> int:
+    return settings.scan
+
+
+PLUGIN: Final = DriverType(name="modbus", settings=ModbusSettings, build=_build, describe=_describe, cycle_ns=_cycle_ns)

@@ -112,7 +112,7 @@ def _read(args: argparse.Namespace, *, exactly: int | None = None, **filters: An
     from buffer.entry import OutboxState
     from buffer.errors import StoreError
     from buffer.readonly import ReadOnlyStore
-    from gateway.app import DATABASE_NAME
+    from gateway.lock import DATABASE_NAME
 
     where = state_dir.find(args)
     if where is None:

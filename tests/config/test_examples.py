@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import config
+from config.errors import ConfigErrors
 from config.loader import load
 from config.schema import SCHEMA_FILE, schema_text
 from drivers import digital_io, modbus, opcua
@@ -33,3 +34,16 @@ def test_the_committed_schema_is_current():
     current = schema_text(DRIVERS, CONNECTORS)
     assert json.loads(committed) == json.loads(current), "run: linegate schema > config/linegate.schema.json"
     assert committed == current
+
+
+def test_silence_shorter_than_the_scan_would_never_be_up(tmp_path):
+    broken = tmp_path / "broken.yaml"
+    example = (FOLDER / "examples" / "demo.yaml").read_text(encoding="utf-8")
+    broken.write_text(example.replace("    scan: 250 ms\n", "    scan: 30 s\n    stale_after: 30 s\n"))
+    with pytest.raises(ConfigErrors) as caught:
+        load(broken, drivers=DRIVERS, connectors=CONNECTORS, env={})
+    (error,) = caught.value.errors
+    assert (error.path, error.text) == (
+        "sources.asm.stale_after",
+        "found '30 s', allowed: more than '30 s', the time between two readings",
+    )

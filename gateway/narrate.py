@@ -1,0 +1,72 @@
+"""Tells in the log what a person wants to know of a committed step: orders, confirmations, doubts. Never a count."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from gateway.core.document import utc
+from gateway.core.model import Confirmation, CountEvent, JobChanged, Notice, UnknownInterval
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.core.model import Output
+
+#: Flags of ordinary life; every other flag is a doubt that someone should know of.
+_ORDINARY: Final = frozenset(
+    {"BASELINE", "ROLLOVER", "RESTART_RETENTIVE", "PENDING", "SPIKE_DROPPED", "COUNTER_JITTER", "PULSES_POSSIBLY_LOST"}
+)
+
+log = structlog.get_logger(__name__)
+
+
+def narrate(work_unit: str, outputs: Iterable[Output]) -> None:
+    """One line for each output that is worth one."""
+    for output in outputs:
+        match output:
+            case Notice(code=code, detail=detail):
+                log.warning("notice", work_unit=work_unit, code=code, **dict(detail))
+            case UnknownInterval():
+                log.warning(
+                    "pieces that nobody can know",
+                    work_unit=work_unit,
+                    signal=output.signal,
+                    since=utc(output.t_from_ns),
+                    until=utc(output.t_to_ns),
+                    max_pieces=output.max_pieces,
+                    code=output.flag,
+                )
+            case CountEvent(flag=flag) if flag not in _ORDINARY:
+                log.warning(
+                    "count",
+                    work_unit=work_unit,
+                    signal=output.signal,
+                    code=flag,
+                    booked=output.delta,
+                    under_review=output.review,
+                )
+            case JobChanged(record=record, previous=previous) if record.state is not previous:
+                log.info(
+                    "order",
+                    work_unit=work_unit,
+                    order=record.job.order,
+                    operation=record.job.operation,
+                    state=record.state.value,
+                    trigger=output.trigger,
+                )
+            case Confirmation(job=job):
+                log.info(
+                    "confirmation",
+                    work_unit=work_unit,
+                    order=job.order,
+                    operation=job.operation,
+                    seq=output.seq,
+                    kind=output.kind.value,
+                    good=output.good,
+                    scrap=output.scrap,
+                    trigger=output.trigger,
+                )
+            case _:
+                pass
