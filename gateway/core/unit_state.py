@@ -61,6 +61,56 @@ class State(NamedTuple):
     last_piece_ns: int | None = None
     journal_seq: int = 0
 
+    # Every input and every piece passes through the next two. Naming all fields in their place is three times as fast
+    # as ``_replace``, which looks each of them up by name; a test holds the two against each other.
+
+    def moved(self, at_ns: int, outputs: int) -> State:
+        """The same state later, with so many more outputs in the journal."""
+        return State(
+            at_ns,
+            self.detectors,
+            self.track,
+            self.evidence,
+            self.running,
+            self.queue,
+            self.job_tag,
+            self.counted,
+            self.unallocated,
+            self.unallocated_since_ns,
+            self.review,
+            self.unknown,
+            self.unknown_older,
+            self.last_piece_ns,
+            self.journal_seq + outputs,
+        )
+
+    def with_count(
+        self,
+        detectors: tuple[DetectorState, ...],
+        track: MachineTrack,
+        counted: Tally,
+        last_piece_ns: int,
+        running: JobRun | None,
+    ) -> State:
+        """What one count event changes."""
+        return State(
+            self.at_ns,
+            detectors,
+            track,
+            self.evidence,
+            running,
+            self.queue,
+            self.job_tag,
+            counted,
+            self.unallocated,
+            self.unallocated_since_ns,
+            self.review,
+            self.unknown,
+            self.unknown_older,
+            last_piece_ns,
+            self.journal_seq,
+        )
+
     def open_runs(self) -> Iterator[JobRun]:
         """The running job order first, then the queue."""
         if self.running is not None:

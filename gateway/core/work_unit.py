@@ -26,7 +26,7 @@ from gateway.core.model import (
     UnknownInterval,
 )
 from gateway.core.orders.dispatch import Dispatch
-from gateway.core.orders.job_run import book, room
+from gateway.core.orders.job_run import JobRun, book, room
 from gateway.core.state.machine_state import StateDerivation
 from gateway.core.unit_state import DetectorState, State, remember_unknown
 
@@ -99,7 +99,7 @@ class WorkUnit:
         elif isinstance(given, OperatorEntry):
             state = self._dispatch.operator(state, given._replace(at_ns=at_ns), out)
         state = self._derive(state, at_ns, out)
-        return state._replace(at_ns=at_ns, journal_seq=state.journal_seq + len(out)), tuple(out)
+        return state.moved(at_ns, len(out)), tuple(out)
 
     def next_deadline(self, state: State) -> int | None:
         """When to hand over a ``TimePassed`` although nothing arrives; None: never."""
@@ -226,17 +226,37 @@ class WorkUnit:
             state = self._declare_unknown(state, rule, event, out)
         if event.delta == 0:
             return state._replace(detectors=detectors)
-        track = state.track._replace(last_cycle_ns=max(event.t_to_ns, state.track.last_cycle_ns or 0))
+        track = state.track.with_cycle(event.t_to_ns)
         pieces = event.delta * rule.pieces
         counted = state.counted.plus(rule.role, pieces)
-        state = state._replace(detectors=detectors, track=track, counted=counted, last_piece_ns=event.t_to_ns)
-        return self._attribute(state, rule, event, pieces, at_ns, out)
+        # The usual case: all of it belongs to the running order, and it has room for more.
+        run = state.running
+        if run is None or not self._fits(run, rule, pieces):
+            state = state.with_count(detectors, track, counted, event.t_to_ns, run)
+            return self._attribute(state, rule, event, pieces, at_ns, out)
+        out.append(_pieces(event, rule.role, pieces, at_ns, run.job.order, run.job.operation))
+        run = book(run, rule.role, pieces, event, cycles=event.delta)
+        state = state.with_count(detectors, track, counted, event.t_to_ns, run)
+        if confirmation.due_by_pieces(self.rules.confirm, run):
+            state = self._dispatch.confirm_running(state, at_ns, "pieces", out)
+        return state
+
+    def _fits(self, run: JobRun, rule: CountingRule, pieces: int) -> bool:
+        """True where these pieces surely leave the order open."""
+        if self.rules.orders.at_target != "complete":
+            return True
+        free = room(run, rule.role, self.rules.orders.target_counts)
+        return free is not None and pieces < free
+
+    def _room(self, run: JobRun, rule: CountingRule) -> int | None:
+        orders = self.rules.orders
+        return room(run, rule.role, orders.target_counts) if orders.at_target == "complete" else None
 
     def _attribute(
         self, state: State, rule: CountingRule, event: CountEvent, pieces: int, at_ns: int, out: list[Output]
     ) -> State:
         """Pieces belong to the running order up to its target, then to the next one; without one to nobody yet."""
-        orders, confirm_rule = self.rules.orders, self.rules.confirm
+        confirm_rule = self.rules.confirm
         cycles = event.delta
         while pieces:
             run = state.running
@@ -245,7 +265,7 @@ class WorkUnit:
                 since = state.unallocated_since_ns or event.t_from_ns
                 unallocated = state.unallocated.plus(rule.role, pieces)
                 return state._replace(unallocated=unallocated, unallocated_since_ns=since)
-            free = room(run, rule.role, orders.target_counts) if orders.at_target == "complete" else None
+            free = self._room(run, rule)
             taken = pieces if free is None else min(pieces, free)
             if taken:
                 out.append(_pieces(event, rule.role, taken, at_ns, run.job.order, run.job.operation))

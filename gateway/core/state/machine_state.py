@@ -29,6 +29,11 @@ class MachineTrack(NamedTuple):
     explicit: str | None = None
     lost: frozenset[str] = frozenset()
 
+    def with_cycle(self, at_ns: int) -> MachineTrack:
+        """A cycle ended; named field by field, because every count passes here."""
+        last_ns = max(at_ns, self.last_cycle_ns or 0)
+        return MachineTrack(self.state, self.since_ns, self.reason, last_ns, self.explicit, self.lost)
+
 
 class StateDerivation:
     """The rule of one work unit, prepared.

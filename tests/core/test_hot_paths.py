@@ -1,0 +1,64 @@
+"""The hot paths name every field in its place; here they are held against ``_replace``, which names them by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.core.counting.pulse import PulseState
+from gateway.core.model import CountEvent, Role
+from gateway.core.orders.job_run import JobRun, book
+from gateway.core.state.machine_state import MachineTrack
+from gateway.core.unit_state import State
+
+#: Every field holds its own name, so that a swapped pair shows.
+STATE = State(*State._fields)._replace(journal_seq=100)
+TRACK = MachineTrack(*MachineTrack._fields)
+PULSE = PulseState(*PulseState._fields)
+
+
+def test_state_moved():
+    assert STATE.moved(7, 3) == STATE._replace(at_ns=7, journal_seq=103)
+
+
+def test_state_with_count():
+    expected = STATE._replace(detectors="d", track="t", counted="c", last_piece_ns="l", running="r")
+    assert STATE.with_count("d", "t", "c", "l", "r") == expected
+
+
+def test_track_with_cycle():
+    assert TRACK._replace(last_cycle_ns=None).with_cycle(5) == TRACK._replace(last_cycle_ns=5)
+    assert TRACK._replace(last_cycle_ns=9).with_cycle(5) == TRACK._replace(last_cycle_ns=9)
+
+
+def test_pulse_opened():
+    expected = PULSE._replace(candidate_ns="t", arrived_ns="a", seen_ns="s")
+    assert PULSE.opened("t", "a", "s") == expected
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_pulse_accepted(early):
+    state = PULSE._replace(level=False, prepaid=False, cycle_valid=False)
+    settled = state._replace(level=True, candidate_ns=0, level_since_ns="candidate_ns", stuck_told=False, early=early)
+    assert state.accepted(early=early, counted=False) == settled
+    counted = settled._replace(counted_ns="candidate_ns", cycle_valid=True)
+    assert state.accepted(early=early, counted=True) == counted
+    prepaid = state._replace(prepaid=True).accepted(early=early, counted=True)
+    assert prepaid == counted._replace(cycle_valid=False)
+
+
+@pytest.mark.parametrize("role", Role)
+def test_book(role):
+    numbers = dict.fromkeys(
+        (name for name in JobRun._fields if name.split("_")[-1] in ("good", "scrap", "rework", "cycles", "estimated")),
+        10,
+    )
+    run = JobRun(*JobRun._fields)._replace(**numbers, open_flags=())
+    event = CountEvent("s", 2, 1, 99, "ROLLOVER", estimated=True)
+    expected = run._replace(
+        **{role.value: 14, f"open_{role.value}": 14},
+        open_cycles=12,
+        open_estimated=14,
+        open_flags=("ROLLOVER",),
+        last_event_ns=99,
+    )
+    assert book(run, role, 4, event, cycles=2) == expected
