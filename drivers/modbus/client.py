@@ -97,7 +97,8 @@ class ModbusLink:
             response = await self._read[table](address, count=count, device_id=self._unit)
         except (ModbusException, OSError) as error:
             raise DriverError(
-                f"{self._place}: no answer to {table} {address} (length {count}) within {self._timeout_s:g} s: {error}"
+                f"{self._place}: no usable answer to {table} {address} (length {count}) within {self._timeout_s:g} s;"
+                " is the device on, and is it this unit?"
             ) from error
         finally:
             self._asking = False
