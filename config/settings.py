@@ -6,7 +6,6 @@ have in common is declared by its driver or connector, not here. Reads no file.
 
 # Annotations are evaluated at once (no postponed ones): pydantic reads them.
 
-import ipaddress
 import zoneinfo
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from config.errors import KeyPath, Place, did_you_mean
 from config.limits import Between
 from config.secrets import SecretStore
 from gateway.core.duration import Duration
+from gateway.core.host import is_loopback
 from gateway.core.rules import FORBID_UNKNOWN_KEYS, WorkUnitRules
 from gateway.core.secret import SecretRef
 
@@ -205,16 +205,6 @@ class MqttSettings:
                 f"host: {self.host!r} is another machine and tls is off: passwords and data would be readable on the "
                 "network; set tls: true, or insecure: true if that is acceptable"
             )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this very machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

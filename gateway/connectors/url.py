@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from urllib.parse import urlsplit
+
+from gateway.core.host import is_loopback
 
 
 def check_url(url: str, *, insecure: bool) -> None:
@@ -22,17 +23,8 @@ def check_url(url: str, *, insecure: bool) -> None:
         raise ValueError("url: holds a user name or password; name a secret instead")
     if parts.query or parts.fragment:
         raise ValueError(f"url: found {url!r} with a query or fragment, allowed: https://host[:port][/path]")
-    if parts.scheme == "http" and not insecure and not _is_loopback(host):
+    if parts.scheme == "http" and not insecure and not is_loopback(host):
         raise ValueError(
             f"url: found {url!r}: orders and the token would cross the network in the clear; "
             "use https, or write insecure: true"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

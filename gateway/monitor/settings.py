@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from gateway.core.duration import NS_PER_S, Duration
+from gateway.core.host import is_loopback
 
 ProtocolSetting = Literal["auto", "5", "3.1.1"]
 
@@ -77,11 +77,3 @@ class MonitorSettings:
                 f"mqtt.host: {self.host} is another machine, and the link would not be encrypted;"
                 " set up TLS, or allow plain text there expressly"
             )
-
-
-def is_loopback(host: str) -> bool:
-    """True for addresses of this machine itself; a name other than ``localhost`` may be any machine."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"

@@ -6,8 +6,8 @@ import pytest
 
 from config.bytesize import ByteSize
 from config.errors import ConfigErrors
-from config.settings import is_loopback
 from gateway.core.duration import Duration
+from gateway.core.host import is_loopback
 from gateway.core.model import MachineState
 
 FULL = Path(__file__).parent / "good" / "full.yaml"
