@@ -26,6 +26,7 @@ from drivers.supervisor import DeliveryError
 from gateway import __version__, logs
 from gateway.build import Builder, BuildError
 from gateway.clock import SteadyClock
+from gateway.connectors.base import ConnectorError
 from gateway.control import SOCKET_NAME, ControlError, ControlServer
 from gateway.lock import DATABASE_NAME, StateDirError, StateDirLock
 from gateway.notify import Notifier, Progress, feed_watchdog
@@ -33,9 +34,10 @@ from gateway.plugins import PluginError
 from gateway.verbs import Verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Mapping
 
     from config.settings import Settings
+    from gateway.connectors.base import Connector
 
 DRAIN_RUNNERS_S: Final = 3.0
 DRAIN_TARGETS_S: Final = 2.0
@@ -114,8 +116,8 @@ class App:
         verbs = Verbs(parts, store, clock, started_ns=clock.now_ns(), settings=self._settings, warnings=self._warnings)
         control = ControlServer(self._state_dir / SOCKET_NAME, verbs.table())
         await control.start()
-        for connector in parts.connectors.values():
-            await connector.open()
+        await self._open_connectors(parts.connectors)
+        parts.announce()
         outer = [_task("prune", self._prune(store))]
         outer.append(_task("watchdog", feed_watchdog(self._notifier, self._progress)))
         if parts.monitor is not None:
@@ -144,6 +146,14 @@ class App:
             await _cancel(outer)
             for connector in parts.connectors.values():
                 await connector.close()
+
+    async def _open_connectors(self, connectors: Mapping[str, Connector]) -> None:
+        for name, connector in connectors.items():
+            try:
+                await connector.open()
+            except ConnectorError as error:
+                place = self._settings.place(f"connectors.{name}")
+                raise StartError(f"{place}: connectors.{name}: {error}; correct its settings") from error
 
     async def _until_stopped(self, tasks: list[asyncio.Task[None]], verbs: Verbs) -> None:
         """Ready as soon as every part runs: a PLC or an ERP that is away is a state, not a failed start."""
@@ -186,5 +196,3 @@ async def _finish(tasks: list[asyncio.Task[None]], timeout_s: float) -> None:
     if tasks:
         await asyncio.wait(tasks, timeout=timeout_s)
     await _cancel(tasks)
-
-

@@ -43,6 +43,17 @@ class Parts:
         feeds = tuple(f"{name}: {text}" for name, feed in self.feeds.items() for text in feed.troubles())
         return (*now, *feeds)
 
+    def announce(self) -> None:
+        """Show the monitor how everything looks at the start: what never changes would never be published."""
+        if self.monitor is None:
+            return
+        for name in self.runners:
+            self.monitor.work_unit_changed(self.work_unit_view(name))
+        for name in self.sources:
+            self.monitor.source_changed(self.source_view(name))
+        for name in self.forwarders:
+            self.monitor.target_changed(self.target_view(name))
+
     def work_unit_view(self, name: str) -> WorkUnitView:
         """A machine at its last committed state."""
         return work_unit_view(name, self.runners[name].state)

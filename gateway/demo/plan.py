@@ -27,6 +27,8 @@ TIMER_KEYS: Final = frozenset(
     | {"remember_old_track", "poll_orders", "server_time_limit", "checkpoint"}
 )
 SCAN_KEYS: Final = frozenset({"scan", "publish"})
+#: Shortest that the configuration allows; speed 50 would go below it.
+TIMER_MIN_NS: Final = {"poll_orders": Duration("100 ms"), "checkpoint": Duration("100 ms")}
 RATE_KEYS: Final = frozenset({"max_rate"})
 #: Defaults that the file leaves out but that must scale with the rest.
 DEBOUNCE_DEFAULT: Final = "5 ms"
@@ -89,7 +91,7 @@ def _scale(node: Any, speed: Fraction, key: str = "") -> Any:
     if isinstance(node, list):
         return [_scale(item, speed, key) for item in node]
     if key in TIMER_KEYS:
-        return str(_faster(Duration(node), speed))
+        return str(Duration(max(_faster(Duration(node), speed), TIMER_MIN_NS.get(key, 0))))
     if key in SCAN_KEYS:
         return str(Duration(max(_faster(Duration(node), speed), SCAN_MIN_NS)))
     if key in RATE_KEYS:

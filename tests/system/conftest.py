@@ -1,0 +1,308 @@
+"""A plant of real processes: simulators, the daemon with a configuration file, and the command line beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import signal
+import sys
+import time
+from fractions import Fraction
+
+import pytest
+import yaml
+
+from gateway.control import ControlError, call
+from gateway.demo import plan
+from gateway.demo.process import Process
+from gateway.demo.reconcile import reconcile
+
+WAIT_S = 30.0
+POLL_S = 0.05
+SPEED = 50  # times real time: an order of 24 pieces takes ASM-01 1.2 s
+SIMULATORS = {"ASM-01": "asm-01", "IMM-01": "imm-01", "PCK-01": "pck-01"}
+SOURCES = {"ASM-01": "asm", "IMM-01": "imm", "PCK-01": "box"}
+
+
+async def until(condition, what, timeout_s=WAIT_S):
+    """Ask until the answer is true; it is returned. ``condition`` may be a coroutine function."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found = condition()
+        if asyncio.iscoroutine(found):
+            found = await found
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain for {what() if callable(what) else what}"
+        await asyncio.sleep(POLL_S)
+
+
+def environment(extra):
+    mine = {name: text for name, text in os.environ.items() if not name.startswith(("LINEGATE_", "NOTIFY_"))}
+    return {**mine, **(extra or {})}
+
+
+class Daemon:
+    """One run of the gateway."""
+
+    def __init__(self, process, log):
+        self.process = process
+        self.log = log
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def text(self):
+        return self.log.read_text(errors="replace")
+
+    def kill(self):
+        if self.process.returncode is None:
+            self.process.kill()
+
+    async def ended(self, timeout_s=15.0):
+        async with asyncio.timeout(timeout_s):
+            return await self.process.wait()
+
+    async def stop(self):
+        """SIGTERM; the exit code and how long it took."""
+        began = time.monotonic()
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+        return await self.ended(), time.monotonic() - began
+
+
+class Plant:
+    """What a test needs around one gateway; ``keep`` some machines, start simulators, ``run``."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.state_dir = folder / "state"
+        self.config = folder / "linegate.yaml"
+        self.document = plan.example()
+        self.document["log"] = {"level": "debug", "repeat_interval": "0 s"}
+        self.document["connectors"]["erp"].update(backoff_max="1 s", auth_probe="1 s", server_time_limit="25 s")
+        for source in self.document["sources"].values():
+            source["backoff_max"] = "1 s"
+        self.broker = False
+        self.ports = {"modbus": 1, "opcua": 1, "erp": 1, "broker": 1}
+        self.erp = None
+        self.machines = {}
+        self.daemon = None
+        self._before = {}
+        self._simulators = []
+        self._daemons = []
+
+    def keep(self, *machines):
+        """Only these machines are configured."""
+        for machine, source in SOURCES.items():
+            if machine not in machines:
+                del self.document["work_units"][machine]
+                del self.document["sources"][source]
+
+    async def simulate(self, name, *options):
+        process = Process(name, ["simulators", name, *options], self.folder / f"{name}.log")
+        self._simulators.append(process)
+        await process.start(speaks=True)
+        return process
+
+    async def start_erp(self, *options):
+        self.erp = await self.simulate("erp", "--port", "0", *options)
+        self.ports["erp"] = self.erp.ready["port"]
+
+    async def start_machine(self, unit, *options):
+        """Start a machine and let it stand; what it makes from now on counts."""
+        truth = ("--truth", str(self.folder / f"{unit}.jsonl"))
+        port = ("--socket", str(self.state_dir / "pins.sock")) if unit == "PCK-01" else ("--port", "0")
+        name = SIMULATORS[unit]
+        machine = await self.simulate(name, "--speed", str(SPEED), "--steady", *truth, *port, *options)
+        self.machines[unit] = machine
+        if unit != "PCK-01":
+            self.ports["modbus" if unit == "ASM-01" else "opcua"] = machine.ready["port"]
+        self._before[unit] = made(await machine.command("stop"))
+
+    def scaled(self):
+        """The configuration at the plant's speed and with its ports."""
+        document = plan._scale(self.document, Fraction(SPEED))
+        document["gateway"]["state_dir"] = str(self.state_dir)
+        document.setdefault("buffer", {}).setdefault("checkpoint", "100 ms")
+        sources, connectors = document["sources"], document["connectors"]
+        if "asm" in sources:
+            sources["asm"]["port"] = self.ports["modbus"]
+        if "imm" in sources:
+            sources["imm"]["endpoint"] = f"opc.tcp://127.0.0.1:{self.ports['opcua']}/imm-01"
+        if "erp" in connectors:
+            connectors["erp"]["url"] = f"http://127.0.0.1:{self.ports['erp']}"
+        for unit in document["work_units"].values():
+            for rule in unit["counters"]:
+                if rule["mode"] == "pulse":
+                    rule["debounce"] = "100 us"
+        if self.broker:
+            document["mqtt"]["port"] = self.ports["broker"]
+        else:
+            del document["mqtt"]
+        return document
+
+    def write(self):
+        self.config.write_text(yaml.safe_dump(self.scaled(), sort_keys=False), encoding="utf-8")
+
+    async def run(self, *, config=None, env=None, launcher=("-m", "gateway", "run")):
+        """Start the daemon; returns without waiting for it."""
+        if config is None:
+            self.write()
+        log = self.folder / f"gateway-{len(self._daemons) + 1}.log"
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-P", *launcher, str(config or self.config),
+                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, env=environment(env),
+                start_new_session=True,
+            )  # fmt: skip
+        self.daemon = Daemon(process, log)
+        self._daemons.append(self.daemon)
+        return self.daemon
+
+    async def ready(self):
+        """Every source delivers and every machine has an order."""
+
+        def runs(view):
+            return all(source["state"] == "up" for source in view["sources"]) and all(
+                unit["order"] for unit in view["work_units"]
+            )
+
+        return await self.status_where(runs, "sources up and orders running")
+
+    async def produce(self, *units):
+        for unit in units or self.machines:
+            await self.machines[unit].command("start")
+
+    async def halt(self, *units):
+        for unit in units or self.machines:
+            await self.machines[unit].command("stop")
+
+    async def close(self):
+        for daemon in self._daemons:
+            daemon.kill()
+            await daemon.process.wait()
+        await asyncio.gather(*(process.stop() for process in self._simulators))
+
+    # --- asking ------------------------------------------------------------------------------------------------------
+
+    async def ask(self, verb, **arguments):
+        return await asyncio.to_thread(call, self.state_dir, verb, **arguments)
+
+    async def status(self):
+        with contextlib.suppress(ControlError):
+            return await self.ask("status")
+        return None
+
+    async def status_where(self, condition, what, timeout_s=WAIT_S):
+        async def asked():
+            view = await self.status()
+            assert self.daemon.process.returncode is None, self.daemon.text()[-3000:]
+            seen[:] = [view]
+            return view if view is not None and condition(view) else None
+
+        seen = []
+        return await until(asked, lambda: f"{what}; the status was {seen}", timeout_s)
+
+    async def counted(self, unit):
+        view = await self.status()
+        return next(sum(counts(one)) for one in view["work_units"] if one["id"] == unit)
+
+    async def truth(self, unit):
+        """Pieces made since the machine was started here."""
+        rows = [json.loads(line) for line in (self.folder / f"{unit}.jsonl").read_text().splitlines()]
+        before = sum(self._before[unit])
+        return [row for row in rows if row["event"] == "pieces" and row["good_total"] + row["scrap_total"] > before]
+
+    async def ledger(self):
+        return await asyncio.to_thread(self._erp, "GET", "/ledger", None)
+
+    async def release(self, order, *operations, quantity=24, sequence_no=1, revision=1):
+        """Release an order at the ERP; ``operations`` as (number, work center)."""
+        image = {
+            "order_id": order, "revision": revision, "product": {"id": "P-1", "uom": "PC"}, "qty": str(quantity),
+            "sequence_no": sequence_no,
+            "operations": [{"op": op, "work_center": center, "qty": str(quantity)} for op, center in operations],
+        }  # fmt: skip
+        await asyncio.to_thread(self._erp, "POST", "/orders", image)
+
+    def _erp(self, method, path, document):
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.ports["erp"], timeout=10)) as link:
+            body = None if document is None else json.dumps(document)
+            link.request(method, path, body=body)
+            answer = link.getresponse()
+            text = answer.read()
+            assert answer.status in (200, 201), text
+            answered = json.loads(text)
+            return answered.get("bookings", answered)
+
+    async def cli(self, *arguments, env=None):
+        """Run the command line; exit code, output, error output."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "gateway", *map(str, arguments), stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=environment(env),
+        )  # fmt: skip
+        async with asyncio.timeout(30):
+            out, err = await process.communicate()
+        return process.returncode, out.decode(), err.decode()
+
+    async def outbox(self, *options):
+        code, out, err = await self.cli("outbox", "list", "--json", "-d", self.state_dir, *options)
+        assert code == 0, err
+        return json.loads(out)
+
+    # --- the sum -----------------------------------------------------------------------------------------------------
+
+    async def arrived(self, *, parked=0, exact=True):
+        """Wait until everything is counted and sent (machines must stand), then reconcile."""
+
+        def still(view):
+            if any(source["state"] != "up" for source in view["sources"]):
+                return False
+            if any(target["waiting"] != parked for target in view["targets"]):
+                return False
+            return not exact or all(counts(unit) == goal[unit["id"]] for unit in view["work_units"])
+
+        goal = {unit: total(await self.truth(unit)) for unit in self.machines}
+        view = await self.status_where(still, f"all of {goal} counted and sent")
+        truth = {unit: await self.truth(unit) for unit in self.machines}
+        return reconcile(truth, await self.ledger(), await self.ask("outbox.open"), view["work_units"])
+
+
+def made(totals):
+    return totals["good_total"], totals["scrap_total"]
+
+
+def counts(unit):
+    return unit["counted_good"], unit["counted_scrap"]
+
+
+def total(rows):
+    return sum(row["good"] for row in rows), sum(row["scrap"] for row in rows)
+
+
+@pytest.fixture
+async def plant(tmp_path):
+    plant = Plant(tmp_path)
+    try:
+        yield plant
+    finally:
+        await plant.close()
+
+
+@pytest.fixture(name="until")
+def until_fixture():
+    return until
+
+
+@pytest.fixture
+def write_yaml():
+    def write(path, document):
+        path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+        return path
+
+    return write
