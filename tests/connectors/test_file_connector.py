@@ -13,7 +13,7 @@ from gateway.connectors.file import PLUGIN
 from gateway.connectors.file import folder as files
 from gateway.connectors.file.orders import LINES_MAX, parse_file
 from gateway.connectors.file.settings import FileSettings
-from gateway.contract import ConnectorContract
+from gateway.contract import IdempotentContract
 
 HEADER = "order;revision;operation;work_center;product;quantity;uom;sequence_no;std_cycle_s;cancelled"
 TWO_LINES = f"{HEADER}\n100240;1;0010;WC-ASM;ASSY-D20;24;PC;10;2.4;\n100240;1;0020;WC-PCK;ASSY-D20;24;PC;10;;\n"
@@ -48,7 +48,7 @@ def posting(document):
     return made
 
 
-class TestContract(ConnectorContract):
+class TestContract(IdempotentContract):
     @pytest.fixture
     def bench(self, make, share, document):
         def bookings(key):

@@ -14,7 +14,7 @@ from gateway.connectors.base import ConnectorError, LookupKind, OutcomeKind, Pos
 from gateway.connectors.http import BODY_MAX_BYTES, HttpClient, TransportError, basic, bearer
 from gateway.connectors.rest import PLUGIN
 from gateway.connectors.rest.settings import RestSettings
-from gateway.contract import ConnectorContract
+from gateway.contract import ConnectorContract, IdempotentContract
 from gateway.core.duration import Duration
 
 
@@ -51,7 +51,7 @@ def posting(document, connector):
     return made
 
 
-class _Contract(ConnectorContract):
+class _Contract:
     idempotent = False
 
     @pytest.fixture
@@ -68,11 +68,11 @@ class _Contract(ConnectorContract):
         )
 
 
-class TestContract(_Contract):
+class TestContract(_Contract, ConnectorContract):
     pass
 
 
-class TestContractOfAnIdempotentTarget(_Contract):
+class TestContractOfAnIdempotentTarget(_Contract, IdempotentContract):
     idempotent = True
 
 
