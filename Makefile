@@ -20,7 +20,7 @@ JOBS   ?= 2
 help:
 	@echo "make demo    show the product doing its job (ARGS='--seconds 60 --chaos')"
 	@echo "make test    lint, types, import contracts, unit, property and system tests"
-	@echo "make bench   benchmarks against the bare libraries"
+	@echo "make bench   benchmarks: the core, and the daemon against the bare libraries (2 minutes)"
 	@echo "make soak    the long form of the fault tests"
 	@echo "make clean   remove what the above made"
 
@@ -43,7 +43,8 @@ pytest: $(VENV)/.test
 	$(BIN)/pytest -n $(JOBS) --dist loadscope -m "not soak" $(ARGS)
 
 bench: $(VENV)/.test
-	$(BIN)/python -P -m tests.benchmarks $(ARGS)
+	@for script in tests/benchmarks/bench_*.py; do \
+		echo "== $$script"; $(BIN)/python -P $$script $(ARGS) || exit 1; echo; done
 
 soak: $(VENV)/.test
 	$(BIN)/pytest -m soak --timeout 3600 $(ARGS)

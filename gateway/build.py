@@ -18,7 +18,6 @@ from gateway.core.model import Confirmation
 from gateway.core.snapshot import SnapshotError, decode
 from gateway.core.work_unit import WorkUnit
 from gateway.forwarder import Forwarder, ForwarderSettings
-from gateway.monitor import Monitor, MonitorSettings
 from gateway.narrate import narrate
 from gateway.order_feed import OrderFeed
 from gateway.parts import Parts
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from drivers.base import Driver, DriverType
     from gateway.core.model import JobOrder, Output
     from gateway.core.unit_state import State
+    from gateway.monitor import Monitor
     from gateway.notify import Progress
 
 STALE_AFTER_MIN_NS: Final = Duration("10 s")
@@ -229,6 +229,8 @@ class Builder:
         mqtt = self._settings.mqtt
         if mqtt is None:
             return None
+        from gateway.monitor import Monitor, MonitorSettings
+
         password = None
         if mqtt.password is not None:
             password = self._settings.secrets.resolve(mqtt.password, "mqtt.password")
