@@ -119,7 +119,6 @@ class App:
         await self._open_connectors(parts.connectors)
         parts.announce()
         outer = [_task("prune", self._prune(store))]
-        outer.append(_task("watchdog", feed_watchdog(self._notifier, self._progress)))
         if parts.monitor is not None:
             outer.append(_task("monitor", parts.monitor.run()))
         runners = [_task(f"work unit {name}", runner.run()) for name, runner in parts.runners.items()]
@@ -128,7 +127,11 @@ class App:
         intake += [_task(f"source {name}", source.run()) for name, source in parts.sources.items()]
         log.info("running", version=__version__, epoch=store.epoch, state_dir=str(self._state_dir), pid=os.getpid())
         try:
-            await self._until_stopped([*outer, *runners, *targets, *intake], verbs)
+            # Ready as soon as every part runs: a PLC or an ERP that is away is a state, not a failed start.
+            await asyncio.sleep(0)
+            self._notifier.ready(f"{len(parts.runners)} machines, {len(parts.sources)} sources")
+            outer.append(_task("watchdog", feed_watchdog(self._notifier, self._progress)))
+            await self._until_stopped([*outer, *runners, *targets, *intake])
         finally:
             self._notifier.stopping()
             log.info("stopping")
@@ -155,10 +158,8 @@ class App:
                 place = self._settings.place(f"connectors.{name}")
                 raise StartError(f"{place}: connectors.{name}: {error}; correct its settings") from error
 
-    async def _until_stopped(self, tasks: list[asyncio.Task[None]], verbs: Verbs) -> None:
-        """Ready as soon as every part runs: a PLC or an ERP that is away is a state, not a failed start."""
-        await asyncio.sleep(0)
-        self._notifier.ready(f"{len(verbs.parts.runners)} machines, {len(verbs.parts.sources)} sources")
+    async def _until_stopped(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Until the signal, or until a part ends that must not. Raises StoreError, StartError."""
         stopped = asyncio.create_task(self._stop.wait())
         waiting = {stopped, *tasks}
         while True:
