@@ -177,15 +177,15 @@ def test_secrets_are_bounded(lines):
 
 def test_libraries_write_the_same_lines_at_their_levels(lines):
     read = lines(level="debug")
-    logging.getLogger("asyncua.client").info("chatter")
+    logging.getLogger("asyncua.common").info("chatter")
     logging.getLogger("pymodbus.logging").error("noise")
     logging.getLogger("httpx").info("GET")
     for number in range(3):
-        logging.getLogger("asyncua.client").warning("node %s is odd", number)
+        logging.getLogger("asyncua.common").warning("node %s is odd", number)
     logging.getLogger("pymodbus").critical("broken %s", "bus")
     found = read()
     assert [(line["logger"], line["event"], line["level"]) for line in found] == [
-        ("asyncua.client", "node 0 is odd", "warning"),
+        ("asyncua.common", "node 0 is odd", "warning"),
         ("pymodbus", "broken bus", "critical"),
     ]
 
