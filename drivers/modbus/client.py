@@ -7,10 +7,11 @@ never reconnects: after anything but a refusal the connection is of no use.
 from __future__ import annotations
 
 import logging
+import struct
 from typing import TYPE_CHECKING, Final
 
 from pymodbus.client import AsyncModbusTcpClient
-from pymodbus.exceptions import ModbusException
+from pymodbus.exceptions import ModbusException, ModbusIOException
 from pymodbus.pdu import ExceptionResponse
 from pymodbus.pdu.bit_message import ReadCoilsResponse, ReadDiscreteInputsResponse
 from pymodbus.pdu.register_message import ReadHoldingRegistersResponse, ReadInputRegistersResponse
@@ -36,16 +37,45 @@ EXCEPTION_NAMES: Final = {
     10: "gateway path unavailable",
     11: "gateway target device failed to respond",
 }
-_RESPONSE: Final[dict[str, type[ModbusPDU]]] = {
-    "holding": ReadHoldingRegistersResponse,
-    "input": ReadInputRegistersResponse,
-    "coil": ReadCoilsResponse,
-    "discrete": ReadDiscreteInputsResponse,
-}
 _BITS_PER_BYTE: Final = 8
 
 # The library reports each failure with a dump of the packet; we raise instead.
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
+
+
+def _decode_registers(pdu: ModbusPDU, data: bytes) -> None:
+    """All registers in one step; the library takes them one by one, which is most of what a scan would cost."""
+    size = data[0]
+    if size % 2 or size >= len(data):
+        raise ModbusIOException(f"{size} bytes of registers announced, {len(data) - 1} sent", pdu.function_code)
+    pdu.registers = list(struct.unpack_from(f">{size // 2}H", data, 1))
+
+
+class _HoldingRegisters(ReadHoldingRegistersResponse):
+    """The library's answer, read faster."""
+
+    decode = _decode_registers
+
+    def __str__(self) -> str:
+        # The library makes this text of every answer, to log it or not.
+        return f"{len(self.registers)} holding registers of unit {self.dev_id}"
+
+
+class _InputRegisters(ReadInputRegistersResponse):
+    """The library's answer, read faster."""
+
+    decode = _decode_registers
+
+    def __str__(self) -> str:
+        return f"{len(self.registers)} input registers of unit {self.dev_id}"
+
+
+_RESPONSE: Final[dict[str, type[ModbusPDU]]] = {
+    "holding": _HoldingRegisters,
+    "input": _InputRegisters,
+    "coil": ReadCoilsResponse,
+    "discrete": ReadDiscreteInputsResponse,
+}
 
 
 class RequestRefused(Exception):  # noqa: N818 - the device's answer, not an error of the link
@@ -68,6 +98,8 @@ class ModbusLink:
         self._client = AsyncModbusTcpClient(
             host, port=port, timeout=timeout_s, retries=0, reconnect_delay=0, trace_connect=self._on_link
         )
+        self._client.register(_HoldingRegisters)
+        self._client.register(_InputRegisters)
         self._read = {
             "holding": self._client.read_holding_registers,
             "input": self._client.read_input_registers,
