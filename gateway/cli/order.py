@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import sys
 from typing import TYPE_CHECKING
 
 from gateway.cli import state_dir
@@ -37,7 +36,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def decide(args: argparse.Namespace) -> int:
-    """One decision; 0 done, 1 refused, with the reason."""
+    """One decision; 0 done, 1 refused, with the reason, 3 where no gateway runs."""
     from gateway.control import ControlError, call
 
     where = state_dir.find(args)
@@ -53,8 +52,7 @@ def decide(args: argparse.Namespace) -> int:
             who=getpass.getuser(),
         )
     except ControlError as error:
-        print(f"linegate: {error}", file=sys.stderr)
-        return 1
+        return state_dir.complain(error)
     print(answer)
     return 0
 
@@ -69,8 +67,7 @@ def list_orders(args: argparse.Namespace) -> int:
     try:
         units = call(where, "status")["work_units"]
     except ControlError as error:
-        print(f"linegate: {error}", file=sys.stderr)
-        return 1
+        return state_dir.complain(error)
     if args.json:
         print(json.dumps({unit["id"]: unit["queue"] for unit in units}))
         return 0

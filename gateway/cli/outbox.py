@@ -96,8 +96,7 @@ def retry(args: argparse.Namespace) -> int:
     try:
         retried = call(where, "outbox.retry", which=which)
     except ControlError as error:
-        print(f"linegate: {error}", file=sys.stderr)
-        return 1
+        return state_dir.complain(error)
     for posting in retried:
         print(f"{posting['id']}: {posting['order']}/{posting['operation']} number {posting['seq']} is sent again")
     return 0

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
+import os
 import sys
+from typing import Final
+
+NAMES: Final = ("asm-01", "imm-01", "pck-01", "erp", "broker")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``simulate``; everything behind it goes to the simulator."""
+    """Add ``simulate``; everything behind the name goes to the simulator."""
     parser = commands.add_parser(
         "simulate",
-        help="run a bundled simulator (asm-01, imm-01, pck-01, erp, broker)",
-        add_help=False,
+        help=f"run a bundled simulator ({', '.join(NAMES)})",
+        description="Runs a simulator until Ctrl-C or the end of its standard input, where it takes commands.",
     )
-    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    parser.add_argument("name", choices=NAMES, help="which one")
+    parser.add_argument(
+        "arguments", nargs=argparse.REMAINDER, metavar="...", help="its options; see linegate simulate NAME --help"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Start it in its own process: the gateway imports nothing of the simulators."""
-    command = [sys.executable, "-P", "-m", "simulators", *args.arguments]
-    try:
-        return subprocess.run(command, check=False).returncode  # noqa: S603 - our own interpreter and module
-    except KeyboardInterrupt:
-        return 0
+    """Become the simulator: the gateway imports nothing of it, and signals and exit code are its own."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "simulators", args.name, *args.arguments])  # noqa: S606 - our own interpreter and module, no shell

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import argparse
 
-ENV_STATE_DIR = "LINEGATE_GATEWAY__STATE_DIR"
+    from gateway.control import ControlError
+
+ENV_STATE_DIR: Final = "LINEGATE_GATEWAY__STATE_DIR"
+EXIT_NOT_RUNNING: Final = 3  # as systemctl has it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,3 +44,11 @@ def find(args: argparse.Namespace) -> Path | None:
         )
         return None
     return Path(found)
+
+
+def complain(error: ControlError) -> int:
+    """Print why the daemon cannot be asked, or why it refused; 3 where none runs, else 1."""
+    from gateway.control import NotRunningError
+
+    print(f"linegate: {error}", file=sys.stderr)
+    return EXIT_NOT_RUNNING if isinstance(error, NotRunningError) else 1

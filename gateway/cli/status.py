@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gateway.cli import state_dir
 
 if TYPE_CHECKING:
     import argparse
-
-EXIT_NOT_RUNNING: Final = 3  # as systemctl has it
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,7 +21,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """0 when it runs, 3 when it does not, 1 when it cannot be asked."""
-    from gateway.control import ControlError, NotRunningError, call
+    from gateway.control import ControlError, call
     from gateway.status_text import lines
 
     where = state_dir.find(args)
@@ -32,11 +29,7 @@ def run(args: argparse.Namespace) -> int:
         return 1
     try:
         view = call(where, "status")
-    except NotRunningError as error:
-        print(f"linegate: {error}", file=sys.stderr)
-        return EXIT_NOT_RUNNING
     except ControlError as error:
-        print(f"linegate: {error}", file=sys.stderr)
-        return 1
+        return state_dir.complain(error)
     print(json.dumps(view) if args.json else "\n".join(lines(view)))
     return 0

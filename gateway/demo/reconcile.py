@@ -141,9 +141,11 @@ def _why_not(
 ) -> str:
     if missing < 0:
         return f"{-missing} pieces more than were made"
+    # What nobody saw can only be missing: more good or more scrap than was made is never explained by it.
+    if not review and (known[0] > made[0] or known[1] > made[1]):
+        return f"good and scrap are exchanged: made {list(made)}, accounted for {known}"
     if missing == 0:
-        exact = review or (made[0] == known[0] and made[1] == known[1])
-        return "" if exact else f"good and scrap are exchanged: made {list(made)}, accounted for {known}"
+        return ""
     bounds = [interval["max_pieces"] for interval in intervals]
     if not bounds:
         return f"{missing} pieces are missing and no unknown interval was declared"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.demo.reconcile import Reconciliation
 
 SPEEDS: Final = (1, 50)
+SECONDS_MAX: Final = 86_400
 REFRESH_S: Final = 0.5
 PLAIN_REFRESH_S: Final = 5.0  # where the output is no terminal
 NEWS_MAX: Final = 6
@@ -36,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
     if not SPEEDS[0] <= args.speed <= SPEEDS[1]:
         print(f"linegate: --speed: found {args.speed:g}, allowed {SPEEDS[0]} to {SPEEDS[1]}", file=sys.stderr)
         return 2
-    if args.seconds is not None and args.seconds <= 0:
-        print(f"linegate: --seconds: found {args.seconds:g}, allowed more than 0", file=sys.stderr)
+    if args.seconds is not None and not 0 < args.seconds <= SECONDS_MAX:
+        print(f"linegate: --seconds: found {args.seconds:g}, allowed more than 0, up to {SECONDS_MAX}", file=sys.stderr)
         return 2
     try:
         result = asyncio.run(_Show(args).run())
@@ -70,7 +71,7 @@ class _Show:
     async def run(self) -> Reconciliation:
         """Everything in order; the processes end whatever happens."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._enough.set)
         self._say("starting simulators, ERP" + (", broker" if self._stage.has_broker else "") + " and the gateway ...")
         if not self._stage.has_broker:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.control import ControlError, call
 from gateway.demo import plan
-from gateway.demo.process import Process, ProcessError
+from gateway.demo.process import Process
 from gateway.demo.reconcile import reconcile
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ LEDGER_TIMEOUT_S: Final = 10.0
 SETTLE_POLL_S: Final = 0.3
 SETTLED_AFTER: Final = 6  # equal views in a row
 POLL_S: Final = 0.1
+PORT_TRIES: Final = 3
 MACHINES: Final = {"ASM-01": "asm-01", "IMM-01": "imm-01", "PCK-01": "pck-01"}
 
 
@@ -56,13 +57,13 @@ class Stage:
 
     async def open(self) -> None:
         """Start everything; machines stand still until ``produce()``. Raises StageError."""
+        running = await self.status()
+        if running is not None:
+            text = f"a demo runs there (process id {running['pid']}); end it, or choose another with --dir"
+            raise StageError(f"{self.folder}: {text}")
         self._wipe()
         document = plan.example()
-        self._ports = plan.free_ports(document)
-        try:
-            await self._start_simulators()
-        except ProcessError as error:
-            raise StageError(str(error)) from error
+        await self._start_simulators(document)
         plan.write(self.config, document, self._ports, self.state_dir, self._speed, broker=self.has_broker)
         await self.start_daemon()
         await self.until(self._everything_runs, "every source to deliver and every machine to have an order")
@@ -173,14 +174,35 @@ class Stage:
         return self.folder / f"{MACHINES[machine]}.truth.jsonl"
 
     def _wipe(self) -> None:
-        if self.folder.exists():
-            if any(self.folder.iterdir()) and not (self.folder / MARKER).exists():
-                raise StageError(f"{self.folder}: it is not empty and not a demo's folder; choose another with --dir")
-            shutil.rmtree(self.folder)
-        self.folder.mkdir(parents=True)
-        (self.folder / MARKER).touch()
+        try:
+            if self.folder.exists():
+                if any(self.folder.iterdir()) and not (self.folder / MARKER).exists():
+                    text = "it is not empty and not a demo's folder; choose another with --dir"
+                    raise StageError(f"{self.folder}: {text}")
+                shutil.rmtree(self.folder)
+            self.folder.mkdir(parents=True)
+            (self.folder / MARKER).touch()
+        except OSError as error:
+            text = f"it cannot be made or emptied: {error.strerror}; choose another with --dir"
+            raise StageError(f"{self.folder}: {text}") from error
 
-    async def _start_simulators(self) -> None:
+    async def _start_simulators(self, document: dict[str, Any]) -> None:
+        """On the ports of the file or on free ones; a port that was taken between looking and starting is left."""
+        for tries_left in reversed(range(PORT_TRIES)):
+            self._ports = plan.free_ports(document)
+            for unit in MACHINES:
+                self._truth_file(unit).unlink(missing_ok=True)  # of a try that failed
+            started = self._simulators()
+            ends = await asyncio.gather(*(one.start(speaks=True) for one in started), return_exceptions=True)
+            failed = [end for end in ends if isinstance(end, BaseException)]
+            if not failed:
+                await self.halt()
+                return
+            await asyncio.gather(*(one.stop() for one in started))
+            if not tries_left or not any("is busy" in str(error) for error in failed):
+                raise StageError(str(failed[0])) from failed[0]
+
+    def _simulators(self) -> list[Process]:
         ports, seed, speed = self._ports, str(self._seed), f"{float(self._speed):g}"
 
         def simulator(name: str, *options: str) -> Process:
@@ -201,8 +223,7 @@ class Stage:
         if self.has_broker:
             self.broker = simulator("broker", "--port", str(ports.broker))
             started.append(self.broker)
-        await asyncio.gather(*(process.start(speaks=True) for process in started))
-        await self.halt()
+        return started
 
     @staticmethod
     def _everything_runs(view: dict[str, Any]) -> bool:
