@@ -1,0 +1,117 @@
+"""The command line as a process, and one small daemon without machines or network for all tests that ask one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+import pytest
+
+WAIT_S = 20.0
+
+CONFIG = """
+gateway: { id: box-1, plant: P1, timezone: Europe/Berlin, state_dir: STATE_DIR }
+sources:
+  pins:
+    driver: digital_io
+    pins: simulated
+    signals:
+      piece: { pin: 17 }
+work_units:
+  M-1:
+    work_center: WC-1
+    ideal_cycle: 2 s
+    counters:
+      - { mode: pulse, signal: pins.piece }
+    orders: { choose: command }
+connectors:
+  share: { connector: file, folder: share, poll_orders: 100 ms }
+"""
+
+ORDERS = """order;operation;work_center;product;quantity
+4711;0010;WC-1;P;10
+4712;0010;WC-1;P;10
+4712;0020;WC-1;P;10
+"""
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def environment(extra=None):
+    mine = {name: text for name, text in os.environ.items() if not name.startswith(("LINEGATE_", "NOTIFY_"))}
+    return {**mine, "COLUMNS": "100", **(extra or {})}
+
+
+def run_cli(*arguments, env=None, cwd=None, **options):
+    ended = subprocess.run(
+        [sys.executable, "-P", "-m", "gateway", *map(str, arguments)], capture_output=True, text=True, check=False,
+        timeout=30, stdin=subprocess.DEVNULL, env=environment(env), cwd=cwd, **options,
+    )  # fmt: skip
+    assert "Traceback" not in ended.stderr, ended.stderr
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+class Daemon:
+    """A running gateway with its folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.state_dir = folder / "state"
+        self.config = folder / "linegate.yaml"
+        self.config.write_text(CONFIG.replace("STATE_DIR", str(self.state_dir)))
+        for name in ("orders", "confirmations"):
+            (folder / "share" / name).mkdir(parents=True)
+        self.log = (folder / "log").open("wb")
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "gateway", "run", str(self.config)],
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=environment(),
+        )  # fmt: skip
+
+    def until(self, condition, what):
+        deadline = time.monotonic() + WAIT_S
+        while not condition():
+            assert self.process.poll() is None, (self.folder / "log").read_text()
+            assert time.monotonic() < deadline, f"waited in vain for {what}: {(self.folder / 'log').read_text()}"
+            time.sleep(0.05)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(15)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self.log.close()
+
+
+@pytest.fixture(scope="session")
+def linegate():
+    return run_cli
+
+
+@pytest.fixture
+def configured(tmp_path):
+    """A configuration that nobody runs."""
+    state_dir, config = tmp_path / "state", tmp_path / "linegate.yaml"
+    config.write_text(CONFIG.replace("STATE_DIR", str(state_dir)))
+    return config
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory):
+    daemon = Daemon(tmp_path_factory.mktemp("gateway"))
+    try:
+        (daemon.folder / "share" / "orders" / "orders.csv").write_text(ORDERS)
+        done = daemon.folder / "share" / "orders" / "done" / "orders.csv"
+        daemon.until(done.exists, "the orders to be taken")
+        yield daemon
+    finally:
+        daemon.close()

@@ -1,0 +1,89 @@
+"""``linegate simulate``: the bundled simulators by their names."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def simulate():
+    running = []
+
+    def start(*arguments):
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "gateway", "simulate", *map(str, arguments)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_erp_works_and_ends_by_a_signal(simulate, number):
+    erp = simulate("erp", "--port", "0", "--release", "demo", "--no-stdin")
+    ready = json.loads(erp.stdout.readline())
+    assert ready["ready"] is True
+    assert ready["pid"] == erp.pid  # one process: a signal reaches the simulator itself
+    link = http.client.HTTPConnection("127.0.0.1", ready["port"], timeout=10)
+    link.request("GET", "/orders")
+    assert len(json.loads(link.getresponse().read())["orders"]) == 4
+    link.close()
+    erp.send_signal(number)
+    out, err = erp.communicate(timeout=10)
+    assert (erp.returncode, out, err) == (0, "", "")
+
+
+def test_a_terminals_ctrl_c_reaches_it_once_and_leaves_nothing(simulate):
+    machine = simulate("asm-01", "--port", "0", "--no-stdin")
+    machine.stdout.readline()
+    os.killpg(machine.pid, signal.SIGINT)
+    _out, err = machine.communicate(timeout=10)
+    assert (machine.returncode, err) == (0, "")
+    with pytest.raises(ProcessLookupError):
+        os.killpg(machine.pid, 0)
+
+
+def test_commands_on_standard_input_and_its_end(simulate):
+    machine = simulate("asm-01", "--port", "0")
+    machine.stdout.readline()
+    out, err = machine.communicate("stop\nnonsense\n", timeout=10)
+    assert (machine.returncode, err) == (0, "")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [answer["ok"] for answer in answers] == [True, False]
+
+
+@pytest.mark.parametrize("name", ["asm-01", "imm-01", "erp", "broker"])
+def test_a_busy_port_is_a_sentence(simulate, name):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = simulate(name, "--port", port)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (1, "")
+    assert err.startswith(f"{name}: port {port} on 127.0.0.1 is busy; ")
+    assert len(err.splitlines()) == 1
+
+
+def test_options_of_the_simulator_are_its_own(simulate):
+    helped = simulate("erp", "--help")
+    out, _err = helped.communicate(timeout=10)
+    assert helped.returncode == 0
+    assert "--idempotent" in out
+    refused = simulate("erp", "--port", "70000")
+    _out, err = refused.communicate(timeout=10)
+    assert refused.returncode == 2
+    assert "allowed: 0 to 65535" in err
