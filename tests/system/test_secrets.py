@@ -82,6 +82,8 @@ async def test_while_all_goes_well(secretive, until):
     assert len(heard) > 3
     assert "running" in seen["log"]
     assert shown(seen) == []
+    # The search itself finds a secret in whatever form it is written.
+    assert shown({"plain": f"x{TOKEN}x", "quoted": quote(TOKEN, safe="")}) == [("plain", TOKEN), ("quoted", TOKEN)]
 
 
 async def test_while_the_erp_refuses_the_token_and_the_broker_is_away(secretive):
