@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import random
 import signal
@@ -43,6 +44,8 @@ DRAIN_RUNNERS_S: Final = 3.0
 DRAIN_TARGETS_S: Final = 2.0
 CLOSE_S: Final = 2.0
 PRUNE_EVERY_S: Final = 3600.0
+#: By then every part is made and every driver's library is loaded.
+SETTLED_AFTER_S: Final = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -126,6 +129,7 @@ class App:
         intake = [_task(f"orders {name}", feed.run()) for name, feed in parts.feeds.items()]
         intake += [_task(f"source {name}", source.run()) for name, source in parts.sources.items()]
         log.info("running", version=__version__, epoch=store.epoch, state_dir=str(self._state_dir), pid=os.getpid())
+        settled = asyncio.get_running_loop().call_later(SETTLED_AFTER_S, _exempt_from_collection)
         try:
             # Ready as soon as every part runs: a PLC or an ERP that is away is a state, not a failed start.
             await asyncio.sleep(0)
@@ -133,6 +137,7 @@ class App:
             outer.append(_task("watchdog", feed_watchdog(self._notifier, self._progress)))
             await self._until_stopped([*outer, *runners, *targets, *intake])
         finally:
+            settled.cancel()
             self._notifier.stopping()
             log.info("stopping")
             await _cancel(intake)
@@ -185,6 +190,12 @@ class App:
 
 def _task(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     return asyncio.create_task(work, name=name)
+
+
+def _exempt_from_collection() -> None:
+    """Look at what lives for ever once more, then never again: each full collection would stop everything for it."""
+    gc.collect()
+    gc.freeze()
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

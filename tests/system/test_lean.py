@@ -57,10 +57,10 @@ def plc():
 
 
 @pytest.fixture
-def run(tmp_path):
-    """Runs a gateway until a condition on its status holds; what it had imported, and its resident MB."""
+def configured(tmp_path):
+    """Writes a configuration with these sources and one counted machine."""
 
-    def until(sources, condition, *, counter=COUNTER, mqtt=""):
+    def write(sources, *, counter=COUNTER, mqtt=""):
         for folder in ("state", "orders", "confirmations"):
             (tmp_path / folder).mkdir()
         config = tmp_path / "linegate.yaml"
@@ -70,6 +70,17 @@ def run(tmp_path):
             f"work_units:\n  M-1: {{ work_center: WC-1, ideal_cycle: 2.4 s, counters: [{counter}] }}\n"
             "connectors: { erp: { connector: file, folder: . } }\n"
         )
+        return config
+
+    return write
+
+
+@pytest.fixture
+def run(tmp_path, configured):
+    """Runs a gateway until a condition on its status holds; what it had imported, and its resident MB."""
+
+    def until(sources, condition, **settings):
+        config = configured(sources, **settings)
         said = tmp_path / "said.txt"
         with said.open("wb") as errors:
             process = subprocess.Popen(
@@ -133,3 +144,34 @@ def test_an_idle_gateway_with_its_own_inputs_loads_neither_protocols_nor_mqtt(ru
     loaded = packages(names)
     assert "gpiozero" in loaded
     assert loaded & (OPCUA | HTTP | OTHERS_WORK | {"pymodbus", "serial", "paho", "lgpio", "RPi"}) == set()
+
+
+FROZEN = """
+import gc, os, signal, sys, threading, time
+from gateway import app
+from gateway.cli import main
+
+def watch():
+    while not gc.get_freeze_count():
+        time.sleep(0.01)
+    print("frozen", gc.get_freeze_count(), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+app.SETTLED_AFTER_S = 0.5
+threading.Thread(target=watch, daemon=True).start()
+sys.exit(main(["run", sys.argv[1]]))
+"""
+
+
+def test_what_lives_for_ever_is_exempt_from_full_collections(configured):
+    config = configured(PIN, counter="{ mode: pulse, signal: plc.good }")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", FROZEN, str(config)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_S,
+    )
+    assert done.returncode == 0, done.stderr
+    frozen = re.search(r"^frozen (\d+)$", done.stdout, re.MULTILINE)
+    assert int(frozen[1]) > 10_000
