@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MARK = "daemon"
 BASE = "bare loop"
+WARM_UP_S = 6.0  # the daemon sorts its memory once, 5 s after its start
 SETTLE_S = 0.5  # after a window, for what was under way
 
 
@@ -80,7 +81,7 @@ def arguments(description: str) -> argparse.Namespace:
     chosen.plan = (
         Plan(rounds=1, window_s=1.0, warm_up_s=0.3)
         if chosen.quick
-        else Plan(rounds=chosen.rounds, window_s=chosen.seconds, warm_up_s=2.0)
+        else Plan(rounds=chosen.rounds, window_s=chosen.seconds, warm_up_s=WARM_UP_S)
     )
     return chosen
 
@@ -183,15 +184,16 @@ def _table(result: dict) -> str:
     return "\n".join(lines)
 
 
-def _text(spread: dict[str, float]) -> str:
+def _text(spread: dict) -> str:
     return f"{spread['median']:g} ({spread['min']:g}..{spread['max']:g})"
 
 
-def _spread(values: list[float], digits: int) -> dict[str, float]:
+def _spread(values: list[float], digits: int) -> dict:
     return {
         "median": round(statistics.median(values), digits),
         "min": round(min(values), digits),
         "max": round(max(values), digits),
+        "rounds": [round(value, digits) for value in values],
     }
 
 
