@@ -147,8 +147,9 @@ class Stage:
 
     async def reconcile(self, final: dict[str, Any], faults: tuple[str, ...] = ()) -> Reconciliation:
         """Hold the four outside views against each other."""
-        truth, ledger = await self.truth(), await self.ledger()
-        return reconcile(truth, ledger, await self.open_postings(), final["work_units"], faults)
+        # The outbox before the ledger: what is booked in between stands in both, and is recognised by its key.
+        waiting = await self.open_postings()
+        return reconcile(await self.truth(), await self.ledger(), waiting, final["work_units"], faults)
 
     async def until(self, condition: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
         """Wait until the status fulfils a condition. Raises StageError after 30 s, or when the gateway has ended."""

@@ -268,9 +268,18 @@ class Plant:
             return not exact or all(counts(unit) == goal[unit["id"]] for unit in view["work_units"])
 
         goal = {unit: total(await self.truth(unit)) for unit in self.machines}
-        view = await self.status_where(still, f"all of {goal} counted and sent")
+
+        async def one_moment():
+            """The views of one moment: a timer may confirm what was open while the others are being asked."""
+            view = await self.status_where(still, f"all of {goal} counted and sent")
+            waiting = await self.ask("outbox.open")  # before the ledger: what is booked meanwhile stands in both
+            ledger = await self.ledger()
+            same = view["work_units"] == (await self.ask("status"))["work_units"]
+            return same and (ledger, waiting, view["work_units"])
+
+        ledger, waiting, work_units = await until(one_moment, "a moment without a confirmation")
         truth = {unit: await self.truth(unit) for unit in self.machines}
-        return reconcile(truth, await self.ledger(), await self.ask("outbox.open"), view["work_units"])
+        return reconcile(truth, ledger, waiting, work_units)
 
 
 def made(totals):
