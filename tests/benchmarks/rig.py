@@ -73,6 +73,9 @@ class Rig:
         self.broker_port = 0
 
     def __enter__(self) -> Self:
+        # Without this, SIGTERM would leave every process behind.
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        self._stack.callback(signal.signal, signal.SIGTERM, before)
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="linegate-bench-")))
         self.broker_port = free_port()
         try:
