@@ -21,6 +21,7 @@ from buffer.entry import (
     entry_of,
 )
 from buffer.errors import OutboxError
+from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 PAGE_MAX: Final = 1000
 #: A message from a target may be long; a person reads the start of it.
 ERROR_TEXT_MAX_CHARS: Final = 500
+ERROR_CODE_MAX_CHARS: Final = 100
+REFERENCE_MAX_CHARS: Final = 500
+WHO_MAX_CHARS: Final = 500
+#: The highest number that SQLite can give.
+ID_MAX: Final = 2**63 - 1
 
 _DUE: Final = f"""
     SELECT {COLUMNS} FROM outbox
@@ -110,15 +116,18 @@ class Outbox:
         return await self._change(entry_id, "lookups = lookups + 1", {"now": now_ns}, LOOKED_UP_FROM, "be looked up")
 
     async def settle(self, entry_id: int, settlement: Settlement, now_ns: int) -> OutboxEntry:
-        """Record how a send or look-up ended. Raises OutboxError where the state does not allow it."""
+        """Record how a send or look-up ended. Raises OutboxError where the state does not allow it.
+
+        The target's own texts are cleaned: no connector can bring in what cannot be stored or shown.
+        """
         values = {
             "now": now_ns,
             "state": settlement.state.value,
             "due": settlement.due_ns,
-            "reference": settlement.reference,
+            "reference": clean(settlement.reference, REFERENCE_MAX_CHARS),
             "kind": settlement.error_kind,
-            "code": settlement.error_code,
-            "text": settlement.error_text[:ERROR_TEXT_MAX_CHARS],
+            "code": clean(settlement.error_code, ERROR_CODE_MAX_CHARS),
+            "text": clean(settlement.error_text, ERROR_TEXT_MAX_CHARS),
         }
         allowed = SETTLED_FROM.get(settlement.state, ())
         return await self._change(entry_id, _SETTLE, values, allowed, f"become {settlement.state}")
@@ -134,7 +143,9 @@ class Outbox:
     async def supersede(self, which: int | str, now_ns: int, *, who: str) -> list[OutboxEntry]:
         """A person's decision: a parked posting is not to be posted; its lane goes on. Raises OutboxError."""
         change = "state = 'superseded', settled_ns = :now, error_text = error_text || ' (superseded by ' || :who || ')'"
-        return await self._decide(which, change, SUPERSEDED_FROM, now_ns, "be superseded", who=who)
+        return await self._decide(
+            which, change, SUPERSEDED_FROM, now_ns, "be superseded", who=clean(who, WHO_MAX_CHARS)
+        )
 
     async def get(self, key: str, target: str | None = None) -> OutboxEntry | None:
         """The posting with this key (of this target), None if there is none."""
@@ -206,6 +217,9 @@ class Outbox:
         **values: str,
     ) -> list[OutboxEntry]:
         column = "id" if isinstance(which, int) else "key"
+        # A person typed it: what no posting can have is no fault of the database.
+        if not _is_storable(which):
+            raise OutboxError(f"outbox, this {column}: there is no such posting; `linegate outbox list` shows them")
         sql = (
             f"UPDATE outbox SET {change} WHERE {column} = :which AND state IN ({_listed(allowed)}) RETURNING {COLUMNS}"  # noqa: S608 - constants of this module
         )
@@ -267,6 +281,16 @@ def counts_of(rows: Sequence[Sequence[Any]]) -> OutboxCounts:
 
 def _listed(states: Sequence[OutboxState]) -> str:
     return ", ".join(f"'{state}'" for state in states)
+
+
+def _is_storable(which: int | str) -> bool:
+    if isinstance(which, int):
+        return 1 <= which <= ID_MAX
+    try:
+        which.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _not_allowed(which: str, found: Sequence[Any], allowed: tuple[OutboxState, ...], verb: str) -> OutboxError:

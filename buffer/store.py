@@ -152,7 +152,12 @@ class Store:
 
         Several waiting steps share one transaction. If its caller is cancelled, a step is kept or not, never half.
         """
-        records = tuple(_job_row(record) for record in step.jobs)
+        try:
+            records = tuple(_job_row(record) for record in step.jobs)
+        except TypeError as error:  # orjson: half a character, or a number beyond 64 bits
+            raise StoreError(
+                f"{self._path}: a job record cannot be written ({error}); this is a fault in linegate, please report it"
+            ) from error
         await self._writer.submit(partial(_apply, step, records))
 
     async def write(self, work: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T:
@@ -163,7 +168,8 @@ class Store:
         """Rows of a query, on the connection that cannot write. Raises StoreError."""
         try:
             return [tuple(row) for row in await self._parts.reading.execute_fetchall(sql, values)]
-        except (sqlite3.Error, ValueError) as error:  # aiosqlite reports a closed connection as ValueError
+        except (sqlite3.Error, ValueError, OverflowError) as error:
+            # aiosqlite reports a closed connection as ValueError, Python a text or number that SQLite cannot take.
             raise StoreError(f"{self._path}: cannot be read: {error}; restart linegate") from error
 
     async def snapshots(self) -> dict[str, bytes]:

@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 GROUP_MAX: Final = 64
 WAITING_MAX: Final = 4096
 
-#: Errors that one write brings upon itself; the others of its group are innocent.
+#: Of SQLite's own errors, those that one write brings upon itself. All others speak of the file or the device.
 _ONES_OWN_FAULT: Final = (
-    StoreError,
-    OverflowError,
     sqlite3.DataError,
     sqlite3.IntegrityError,
     sqlite3.InterfaceError,
@@ -83,15 +81,15 @@ class Writer:
     async def _commit(self, group: Sequence[_Waiting]) -> None:
         try:
             results = await self._transaction(group)
-        except _ONES_OWN_FAULT as error:
-            if len(group) > 1:
+        except Exception as error:  # noqa: BLE001 - whatever one write raises is told to its caller; the writer goes on
+            if isinstance(error, sqlite3.Error) and not _is_ones_own(error):
+                self._fail(group, self._failed(error))
+            elif len(group) > 1:
                 # One of them is at fault: each gets a transaction of its own, so that only that one fails.
                 for one in group:
                     await self._commit([one])
-                return
-            self._fail(group, self._refused(error))
-        except sqlite3.Error as error:
-            self._fail(group, self._failed(error))
+            else:
+                self._fail(group, self._refused(error))
         except BaseException:
             self._fail(group, StoreError(f"{self._path}: the writer was stopped; it is unknown whether this was kept"))
             raise
@@ -106,8 +104,8 @@ class Writer:
             await connection.execute_fetchall("BEGIN IMMEDIATE")
             results = [await waiting.work(connection) for waiting in group]
             await connection.execute_fetchall("COMMIT")
-        except (*_ONES_OWN_FAULT, sqlite3.Error):
-            # Some errors end the transaction by themselves, others leave it open. (Anything else ends the writer;
+        except Exception:
+            # Some errors end the transaction by themselves, others leave it open. (A cancellation ends the writer;
             # closing its connection then rolls back.)
             if connection.in_transaction:
                 await connection.execute_fetchall("ROLLBACK")
@@ -122,8 +120,7 @@ class Writer:
         return refused
 
     def _failed(self, error: sqlite3.Error) -> StoreError:
-        name = getattr(error, "sqlite_errorname", "")
-        family = name.removeprefix("SQLITE_").split("_", 1)[0]
+        name, family = _named(error)
         advice = _ADVICE.get(family, "restart linegate; if it stays, report it")
         text = f"{self._path}: cannot be written ({name or 'error'}): {error}; {advice}"
         failed = StoreError(text, temporary=family in _TEMPORARY)
@@ -140,6 +137,17 @@ class Writer:
         reason = "cancelled" if task.cancelled() else task.exception()
         self._fail(self._waiting, StoreError(f"{self._path}: the writer has ended ({reason}); restart linegate"))
         self._waiting.clear()
+
+
+def _named(error: sqlite3.Error) -> tuple[str, str]:
+    """The error's name, and its family: IOERR of SQLITE_IOERR_FSYNC."""
+    name: str = getattr(error, "sqlite_errorname", "")
+    return name, name.removeprefix("SQLITE_").split("_", 1)[0]
+
+
+def _is_ones_own(error: sqlite3.Error) -> bool:
+    # SQLITE_ERROR is SQLite's word for a statement that makes no sense.
+    return isinstance(error, _ONES_OWN_FAULT) or _named(error)[1] == "ERROR"
 
 
 #: READONLY is not among them: SQLite keeps its view of the file until every connection of the process is closed.

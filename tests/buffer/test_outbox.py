@@ -129,6 +129,29 @@ async def test_a_person_retries_what_is_parked_with_the_same_key(outbox):
         await outbox.retry("nothing", 600)
 
 
+@pytest.mark.parametrize("which", [0, -1, 2**63, 10**40, "\ud83d"])
+async def test_what_no_posting_can_have_is_simply_not_there(outbox, which):
+    for decide in (outbox.retry(which, 500), outbox.supersede(which, 500, who="ann")):
+        with pytest.raises(OutboxError, match="no such posting"):
+            await decide
+
+
+async def test_texts_of_a_target_are_stored_in_one_clean_line(outbox):
+    texts = {
+        "reference": "R\ud83d\x1b[2J",
+        "error_code": "B\nAD" + "x" * 500,
+        "error_text": "Menge \ud83d\r\n" + "y" * 900,
+    }
+    entry = await settled(outbox, 1, OutboxState.PARKED, error_kind="business_reject", **texts)
+    assert entry.reference == "R\ufffd [2J"
+    assert entry.error_code.startswith("B ADxxx")
+    assert len(entry.error_code) == 100
+    assert entry.error_text.startswith("Menge \ufffd  yyy")
+    assert len(entry.error_text) == ERROR_TEXT_MAX_CHARS
+    (entry,) = await outbox.supersede(1, 700, who="ann\x1b[31m\ud83d")
+    assert entry.error_text.endswith(" (superseded by ann [31m\ufffd)")
+
+
 async def test_a_person_supersedes_what_is_parked_and_the_lane_goes_on(outbox):
     with pytest.raises(OutboxError, match="cannot be superseded"):
         await outbox.supersede(1, 100, who="ann")

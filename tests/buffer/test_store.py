@@ -106,6 +106,53 @@ async def test_waiting_steps_share_transactions_and_a_bad_one_fails_alone(store,
     assert await store.read("PRAGMA data_version", ()) != before
 
 
+async def _no_character(connection):
+    await connection.execute_fetchall("UPDATE work_unit SET snapshot = CAST(? AS BLOB)", ("\ud83d",))
+
+
+async def _no_number(connection):
+    await connection.execute_fetchall("UPDATE meta SET last_time_ns = ?", (2**80,))
+
+
+async def _no_sql(connection):
+    await connection.execute_fetchall("UPDATE nowhere SET nothing = 1")
+
+
+async def _a_fault_after_a_change(connection):
+    await connection.execute_fetchall("DELETE FROM work_unit")
+    raise LookupError("surprise")
+
+
+@pytest.mark.parametrize("bad", [_no_character, _no_number, _no_sql, _a_fault_after_a_change])
+async def test_whatever_one_write_raises_it_fails_alone_and_the_writer_goes_on(store, make, bad):
+    await store.commit(make.step(unit="first"))
+    works = [store.commit(make.step(unit=f"U{number}")) for number in range(10)]
+    works[5:5] = [store.write(bad)]
+    results = await asyncio.gather(*works, return_exceptions=True)
+    assert isinstance(results.pop(5), StoreError)
+    assert results == [None] * 10
+    with pytest.raises(StoreError, match="refused a write") as alone:
+        await store.write(bad)
+    assert not alone.value.temporary
+    await store.commit(make.step(unit="last"))
+    assert sorted(await store.snapshots()) == sorted(["first", "last", *(f"U{number}" for number in range(10))])
+    assert await store.last_time_ns() == 1000
+
+
+async def test_a_text_that_cannot_be_stored_is_refused_before_it_is_written(store, make):
+    with pytest.raises(StoreError):
+        await store.set_cursor("erp", "\ud83d")
+    with pytest.raises(StoreError, match="job record"):
+        await store.commit(make.step(jobs=[make.record(order="\ud83d")]))
+    with pytest.raises(StoreError, match="cannot be read"):
+        await store.cursor("\ud83d")
+    with pytest.raises(StoreError, match="cannot be read"):
+        await Outbox(store).entry(2**80)
+    await store.set_cursor("erp", "17")
+    await store.commit(make.step(jobs=[make.record()]))
+    assert await store.cursor("erp") == "17"
+
+
 async def test_a_group_is_one_transaction(store, make):
     commits = []
     original = store._parts.writing.execute_fetchall
