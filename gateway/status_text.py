@@ -7,6 +7,8 @@ from typing import Any, Final
 NS_PER_S: Final = 1_000_000_000
 S_PER_MIN: Final = 60
 S_PER_H: Final = 3600
+#: What waits longer than this is held up by something, so the last error is worth a look.
+HELD_UP_NS: Final = S_PER_MIN * NS_PER_S
 
 
 def lines(view: dict[str, Any]) -> list[str]:
@@ -58,14 +60,16 @@ def source_line(source: dict[str, Any], now_ns: int) -> str:
 
 
 def target_line(target: dict[str, Any], now_ns: int) -> str:
-    """One target: link, posted, waiting, oldest waiting."""
+    """One target: link, posted, waiting, oldest waiting, and the last error where something is held up."""
     text = f"{target['name']:<12} {target['link']}  posted {target['posted']}  waiting {target['waiting']}"
     if target["waiting"]:
         text += f"  oldest {_age(now_ns, target['oldest_waiting_ns'])}"
     for kind in ("uncertain", "parked", "accepted"):
         if target[kind]:
             text += f"  {kind} {target[kind]}"
-    if target["link"] != "up" and target["last_error"]:
+    since_ns = target["oldest_waiting_ns"]
+    held_up = target["parked"] or target["uncertain"] or (since_ns is not None and now_ns - since_ns > HELD_UP_NS)
+    if target["last_error"] and (held_up or target["link"] != "up"):
         text += f"  {target['last_error']}"
     return text
 

@@ -121,7 +121,8 @@ class Forwarder:
         return self._status
 
     def wake(self) -> None:
-        """Something was committed, or decided by a person: look now."""
+        """Something was committed, or decided by a person: look now, and count again what waits."""
+        self._status_due = True
         self._wake.set()
 
     async def run(self) -> None:
@@ -350,6 +351,10 @@ class Forwarder:
         self._status_at_s = at_s
         self._status_due = False
         counts = await self._outbox.counts(self._name)
+        if counts.parked and not self._last_error:
+            # Parked in an earlier run: the reason is a person's first question, and only the outbox remembers it.
+            parked = await self._outbox.page(target=self._name, state=OutboxState.PARKED, limit=1)
+            self._last_error = f"{parked[0].error_kind}: {parked[0].error_text}" if parked else ""
         status = TargetStatus(
             name=self._name,
             link=self._link,

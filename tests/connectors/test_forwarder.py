@@ -134,6 +134,26 @@ async def test_a_refused_posting_blocks_its_lane_only(forward, filled, erp):
     assert len(set(erp.bodies[entry.key])) == 1
 
 
+async def test_what_waits_behind_a_parked_posting_is_counted_and_its_reason_survives_a_restart(forward, filled, erp):
+    erp.by_order["A"] = {"status": 422, "body": b'{"error": {"code": "CLOSED", "message": "order closed"}}'}
+    await filled.add(A1)
+    run = await forward()
+    await run.until_state(A1, OutboxState.PARKED)
+
+    async def counts(waiting):
+        status = run.forwarder.status
+        return status if (status.waiting, status.parked) == (waiting, 1) else None
+
+    await run.until(lambda: counts(0))
+    await filled.add(A2)
+    run.forwarder.wake()
+    await run.until(lambda: counts(1))
+    await run.stop()
+    run = await forward()
+    status = await run.until(lambda: counts(1))
+    assert status.last_error == "business_reject: HTTP 422: order closed"
+
+
 async def test_a_lost_answer_is_looked_up_and_never_repeated(forward, filled, erp):
     erp.faults.extend([{"book": True, "cut": True}, {"status": 500, "book": True}, {"book": True, "half": True}])
     await filled.add(A1, A2, A3)
