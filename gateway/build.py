@@ -6,16 +6,15 @@ import ssl
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
 from drivers.base import DriverContext
 from drivers.supervisor import SourceSupervisor
 from gateway import __version__, logs, plugins
 from gateway.connectors.base import ConnectorContext
+from gateway.core import snapshot
 from gateway.core.document import Identity
 from gateway.core.duration import Duration
 from gateway.core.model import Confirmation
-from gateway.core.snapshot import SnapshotError, decode
+from gateway.core.orders.handover import without_moved
 from gateway.core.work_unit import WorkUnit
 from gateway.forwarder import Forwarder, ForwarderSettings
 from gateway.narrate import narrate
@@ -97,7 +96,7 @@ class Builder:
             beat = self._progress.part(f"work unit {name}", RUNNER_STALL_NS).beat
             self._parts.runners[name] = Runner(
                 unit,
-                self._state(unit, snapshots.get(name)),
+                await self._state(unit, snapshots.get(name)),
                 self._store,
                 now_ns=self._now_ns,
                 checkpoint_ns=self._settings.buffer.checkpoint,
@@ -113,13 +112,22 @@ class Builder:
         if gone:
             self._warnings.append(f"kept the counts of work units that are no longer configured: {', '.join(gone)}")
 
-    def _state(self, unit: WorkUnit, stored: bytes | None) -> State:
+    async def _state(self, unit: WorkUnit, stored: bytes | None) -> State:
         if stored is None:
             return unit.initial(self._now_ns())
         try:
-            return decode(unit, orjson.loads(stored))
-        except SnapshotError as error:
+            state = snapshot.load(unit, stored)
+        except snapshot.SnapshotError as error:
             raise BuildError(f"{error}; start the linegate that wrote it, or move the database away") from error
+        remembered = [await self._store.job_record(*run.job.key) for run in state.open_runs()]
+        records = {record.job.key: record for record in remembered if record is not None}
+        state, moved = without_moved(state, records)
+        for run in moved:
+            self._warnings.append(
+                f"{unit.identity.machine}: order {'/'.join(run.job.key)} went on elsewhere while this machine was not "
+                f"configured; {run.open_pieces} pieces became unallocated"
+            )
+        return state
 
     def _targets_of(self, also_to: Sequence[str], job: JobOrder) -> tuple[str, ...]:
         """Back to where the order came from, and the copies that the rule names."""

@@ -7,6 +7,7 @@ one it already knows) is the core's business.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -15,7 +16,7 @@ import structlog
 from buffer.errors import StoreError
 from gateway.connectors.base import RefusedOrder
 from gateway.core.duration import NS_PER_S, Duration
-from gateway.core.model import JobOrder, OrderReceived
+from gateway.core.model import JobOrder, Notice, OrderReceived
 
 if TYPE_CHECKING:
     import random
@@ -23,15 +24,22 @@ if TYPE_CHECKING:
 
     from buffer.store import Store
     from gateway.connectors.base import Connector, OrderPage
-    from gateway.core.model import ProductionOrder
+    from gateway.core.model import Output, ProductionOrder
 
 REFUSED_MAX: Final = 100
 BACKOFF_MIN_NS: Final = Duration("1 s")
 DOUBLINGS_MAX: Final = 32
+STAMP_CHARS: Final = 12
+#: Notices of a work unit that mean: this image of the order was not taken.
+REFUSALS: Final = frozenset({"ORDER_CHANGE_REJECTED", "JOB_QUEUE_FULL"})
 #: Fence around one fetch; connectors have their own, shorter limits.
 FETCH_TIMEOUT_NS: Final = Duration("2 min")
 
 _log = structlog.get_logger(__name__)
+
+
+class QueueFullError(Exception):
+    """A page could not be taken whole: its cursor must not be kept."""
 
 
 class OrderFeedStatus(NamedTuple):
@@ -66,7 +74,7 @@ class OrderFeed:
         connector: Connector,
         store: Store,
         work_units: Mapping[str, str],
-        submit: Callable[[str, OrderReceived], Awaitable[object]],
+        submit: Callable[[str, OrderReceived], Awaitable[tuple[Output, ...]]],
         now_ns: Callable[[], int],
         poll_ns: int,
         backoff_max_ns: int,
@@ -85,6 +93,9 @@ class OrderFeed:
         self._on_status = on_status
         self._wake = asyncio.Event()
         self._failures = 0
+        self._full = False
+        # A cursor is good for the work centers it was made with: another one has never been asked for its orders.
+        self._stamp = hashlib.sha256("\0".join(sorted(work_units)).encode()).hexdigest()[:STAMP_CHARS] + " "
         self._refused: deque[RefusedOrder] = deque(maxlen=REFUSED_MAX)
         self._status = OrderFeedStatus(name, None, now_ns(), None, None, "", 0, 0, ())
 
@@ -122,34 +133,52 @@ class OrderFeed:
 
     async def _poll(self) -> bool:
         """One page; returns whether another may follow at once."""
-        cursor = await self._store.cursor(self._name)
+        cursor = self._own(await self._store.cursor(self._name))
+        self._full = False
         async with asyncio.timeout(FETCH_TIMEOUT_NS / NS_PER_S):
             page = await self._connector.fetch_orders(cursor)
         for refused in page.refused:
             self._refuse(refused)
         for order in page.orders:
             await self._hand_over(order)
+        if self._full:
+            raise QueueFullError("a work unit has too many open orders; the rest is asked for again later")
         if page.cursor == cursor:
             return False
-        await self._store.set_cursor(self._name, page.cursor)
+        await self._store.set_cursor(self._name, f"{self._stamp}{page.cursor}")
         return _holds_something(page)
+
+    def _own(self, stored: str) -> str:
+        return stored.removeprefix(self._stamp) if stored.startswith(self._stamp) else ""
 
     async def _hand_over(self, order: ProductionOrder) -> None:
         for job in job_orders(order, self._name):
+            known = await self._store.job_record(job.order, job.operation)
+            if known is not None and known.job.work_center != job.work_center:
+                holder = self._work_units.get(known.job.work_center)
+                if holder is not None:  # it must give the operation up before another may take it
+                    await self._submit_one(holder, job)
             unit = self._work_units.get(job.work_center)
             if unit is None:
                 self._status = self._status._replace(elsewhere=self._status.elsewhere + 1)
-                continue
-            known = await self._store.job_record(job.order, job.operation)
-            try:
-                await self._submit(unit, OrderReceived(self._now_ns(), job, known))
-            except StoreError:
-                raise
-            except Exception as error:  # noqa: BLE001 - one bad order must not stop the others
-                place = f"{self._name}: order {job.order}, operation {job.operation}"
-                self._refuse(RefusedOrder(place, (f"{unit} cannot take it: {error!r}",)))
             else:
-                self._status = self._status._replace(received=self._status.received + 1)
+                await self._submit_one(unit, job)
+
+    async def _submit_one(self, unit: str, job: JobOrder) -> None:
+        place = f"{self._name}: order {job.order}, operation {job.operation}"
+        try:
+            outputs = await self._submit(unit, OrderReceived(self._now_ns(), job))
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad order must not stop the others
+            self._refuse(RefusedOrder(place, (f"{unit} cannot take it: {error!r}",)))
+            return
+        self._status = self._status._replace(received=self._status.received + 1)
+        for output in outputs:
+            if isinstance(output, Notice) and output.code in REFUSALS:
+                facts = dict(output.detail)
+                self._refuse(RefusedOrder(place, (f"{unit}: {output.code}: {facts.get('reason', facts)}",)))
+                self._full = self._full or output.code == "JOB_QUEUE_FULL"
 
     def _refuse(self, refused: RefusedOrder) -> None:
         if refused in self._refused:

@@ -58,9 +58,7 @@ class Router:
         for value in values:
             for runner in self._routes.get(value.signal, ()):
                 mine = by_runner.setdefault(runner, [])
-                # A boot counter of the same scan says how its counters are to be read, so it goes before them.
-                if value.signal in runner.unit.first_signals:
-                    mine.insert(0, value)
-                else:
-                    mine.append(value)
+                mine.append(value)
+        for runner, mine in by_runner.items():
+            mine.sort(key=runner.unit.turn)
         return by_runner

@@ -7,9 +7,9 @@ together, and nothing leaves the box before. Decides nothing about pieces or ord
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, NamedTuple
+import json
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import orjson
 import structlog
 
 from buffer.errors import StoreError
@@ -17,13 +17,13 @@ from buffer.step import JournalRow, NewPosting, Step
 from gateway.core import journal, snapshot
 from gateway.core.document import encode, fields
 from gateway.core.duration import seconds
-from gateway.core.model import Confirmation, DataValue, JobChanged, TimePassed
+from gateway.core.model import Confirmation, DataValue, JobChanged, OrderReceived, TimePassed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from buffer.store import Store
-    from gateway.core.model import Input, JobOrder, OperatorEntry, OrderReceived, Output
+    from gateway.core.model import Input, JobOrder, OperatorEntry, Output
     from gateway.core.unit_state import State
     from gateway.core.work_unit import WorkUnit
 
@@ -79,6 +79,7 @@ class Runner:
         self._draining = asyncio.Event()
         self._committed_ns = now_ns()
         self._committed_state = state
+        self._next: _Item | None = None  # taken from the queue, but it opens a step of its own
 
     async def put(self, values: tuple[DataValue, ...]) -> None:
         """Hand over one reading's values; waits while the queue is full."""
@@ -99,17 +100,18 @@ class Runner:
     async def run(self) -> None:
         """The loop. Raises StoreError only where a repeat cannot help."""
         while True:
-            items = await self._next_items()
-            done = await self._step(items)
+            await self._step(await self._next_items())
             self._hooks.alive()
-            if done and self._draining.is_set() and self._queue.empty():
+            if self._draining.is_set() and self._queue.empty() and self._next is None:
                 return
 
     async def _next_items(self) -> list[_Item]:
         """What waits, at most STEP_INPUTS_MAX inputs; an empty list when a deadline came first."""
         items: list[_Item] = []
+        if self._next is not None:
+            items, self._next = [self._next], None
         wait_ns = self._wait_ns()
-        if wait_ns > 0 and self._queue.empty():
+        if not items and wait_ns > 0 and self._queue.empty():
             try:
                 async with asyncio.timeout(seconds(wait_ns)):
                     items.append(await self._queue.get())
@@ -117,8 +119,13 @@ class Runner:
                 return items
         size = sum(len(item.inputs) for item in items)
         while size < STEP_INPUTS_MAX and not self._queue.empty():
-            items.append(self._queue.get_nowait())
-            size += len(items[-1].inputs)
+            item = self._queue.get_nowait()
+            if items and any(isinstance(given, OrderReceived) for given in item.inputs):
+                # What is remembered of an order must be read behind everything before it: it opens a step.
+                self._next = item
+                break
+            items.append(item)
+            size += len(item.inputs)
         return items
 
     def _wait_ns(self) -> int:
@@ -131,18 +138,15 @@ class Runner:
             due_ns = min(due_ns, self._committed_ns + self._checkpoint_ns)
         return due_ns - now_ns
 
-    async def _step(self, items: list[_Item]) -> bool:
+    async def _step(self, items: list[_Item]) -> None:
         state = self.state
         outputs: list[Output] = []
-        per_item: list[tuple[Output, ...]] = []
+        results: list[tuple[Output, ...] | Exception] = []
         for item in items:
-            made: tuple[Output, ...] = ()
-            for given in item.inputs:
-                state, more = self.unit.handle(state, given)
-                made += more
-            per_item.append(made)
-            outputs += made
-        if self._queue.empty():  # time may pass only behind the last input that is known
+            state, result = await self._handle(state, item)
+            results.append(result)
+            outputs += () if isinstance(result, Exception) else result
+        if self._queue.empty() and self._next is None:  # time may pass only behind the last input that is known
             state, made = self.unit.handle(state, TimePassed(self._now_ns()))
             outputs += made
         first_seq = self.state.journal_seq + 1
@@ -150,12 +154,37 @@ class Runner:
         if outputs or any(item.done for item in items) or (due and state != self._committed_state):
             await self._commit(state, tuple(outputs), first_seq)
         self.state = state
-        for item, made in zip(items, per_item, strict=True):
+        for item, result in zip(items, results, strict=True):
             if item.done is not None and not item.done.done():
-                item.done.set_result(made)
+                if isinstance(result, Exception):
+                    item.done.set_exception(result)
+                else:
+                    item.done.set_result(result)
         if outputs:
             self._hooks.committed(tuple(outputs), state)
-        return True
+
+    async def _handle(self, state: State, item: _Item) -> tuple[State, tuple[Output, ...] | Exception]:
+        """One item whole, or not at all: what the core cannot digest must stop neither this machine nor another.
+
+        A reading that is dropped here moves no baseline: the next one catches up.
+        """
+        before = state
+        made: tuple[Output, ...] = ()
+        try:
+            for given in item.inputs:
+                if isinstance(given, OrderReceived):
+                    known = await self._store.job_record(given.job.order, given.job.operation)
+                    state, more = self.unit.handle(state, given._replace(known=known))
+                else:
+                    state, more = self.unit.handle(state, given)
+                made += more
+        except StoreError:
+            raise
+        except Exception as error:  # the supervisor of a work unit: a defect is told, not fatal
+            log.exception("input dropped", work_unit=self.unit.identity.machine, inputs=repr(item.inputs)[:500])
+            self._hooks.trouble(f"an input was dropped: {error!r}; see the log and report it")
+            return before, error
+        return state, made
 
     async def _commit(self, state: State, outputs: tuple[Output, ...], first_seq: int) -> None:
         """Until it is durable: a failing disk is waited for, because nothing may go on without it."""
@@ -185,7 +214,7 @@ class Runner:
         jobs = {}
         for seq, output in enumerate(outputs, first_seq):
             kind, data = journal.row(output)
-            rows.append(JournalRow(seq, state.at_ns, kind, orjson.dumps(data)))
+            rows.append(JournalRow(seq, state.at_ns, kind, _json(data)))
             if isinstance(output, JobChanged):
                 jobs[output.record.job.key] = output.record
             elif isinstance(output, Confirmation):
@@ -193,12 +222,17 @@ class Runner:
                 postings += [_posting(output, target, payload) for target in self._hooks.targets(output.job)]
         return Step(
             work_unit=identity.machine,
-            snapshot=orjson.dumps(snapshot.encode(self.unit, state)),
+            snapshot=snapshot.dump(self.unit, state),
             last_time_ns=state.at_ns,
             rows=tuple(rows),
             postings=tuple(postings),
             jobs=tuple(jobs.values()),
         )
+
+
+def _json(data: Any) -> bytes:
+    # The standard library's: it has no largest integer and takes any text, and whatever was counted must be written.
+    return json.dumps(data, separators=(",", ":")).encode()
 
 
 def _posting(confirmation: Confirmation, target: str, payload: bytes) -> NewPosting:

@@ -170,11 +170,15 @@ class JobRecord(NamedTuple):
 
 
 class OrderReceived(NamedTuple):
-    """An ERP's image of a job order, with what the gateway already remembers of it (None: never seen)."""
+    """An ERP's image of a job order, with what the gateway already remembers of it (None: never seen).
+
+    ``known`` is read when the input is handled, behind everything that was committed before; an older one would give
+    out confirmation numbers twice.
+    """
 
     at_ns: int
     job: JobOrder
-    known: JobRecord | None
+    known: JobRecord | None = None
 
 
 class OperatorVerb(enum.StrEnum):

@@ -6,6 +6,7 @@ new ones start afresh, removed ones are reported by their absence.
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +27,23 @@ VERSION: Final = 1
 
 class SnapshotError(Exception):
     """A stored state cannot be read: which field, and what to do."""
+
+
+def dump(unit: WorkUnit, state: State) -> bytes:
+    """The state as it is stored."""
+    # The standard library's JSON: it has no largest integer and takes any text.
+    return json.dumps(encode(unit, state), separators=(",", ":")).encode()
+
+
+def load(unit: WorkUnit, stored: bytes) -> State:
+    """A stored state, ready to go on after a restart. Raises SnapshotError."""
+    try:
+        data = json.loads(stored)
+    except ValueError as error:
+        raise SnapshotError(f"the stored state of {unit.identity.machine} is no JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise SnapshotError(f"the stored state of {unit.identity.machine} is no JSON object")
+    return decode(unit, data)
 
 
 def encode(unit: WorkUnit, state: State) -> dict[str, Any]:

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 #: Timers that may fire for one input; more means a rule that never comes to rest.
 TIMERS_PER_INPUT_MAX: Final = 10_000
 
+#: Wild values add up beyond what a display or a JSON reader can hold; the journal has each of them.
+REVIEW_PIECES_MAX: Final = 2**53 - 1
+
 _QUIET_FLAGS: Final = frozenset({"OK"})
 
 
@@ -63,10 +66,15 @@ class WorkUnit:
         named = {self.rules.state.signal, self.rules.orders.job_signal} - {None}
         return frozenset(self._counting) | frozenset(self._evidence) | frozenset(filter(None, named))
 
-    @property
-    def first_signals(self) -> frozenset[str]:
-        """Signals to hand over before the others of the same scan: they say how to read them."""
-        return frozenset(self._evidence)
+    def turn(self, value: DataValue) -> int:
+        """In which turn a value of one scan is handed over, whatever order the device delivers.
+
+        A boot counter goes first: it says how the counters are to be read. The job's name goes last: what was counted
+        up to it belongs to the job before.
+        """
+        if value.signal in self._evidence:
+            return 0
+        return 2 if value.signal == self.rules.orders.job_signal else 1
 
     def initial(self, at_ns: int) -> State:
         """A work unit that has never seen anything."""
@@ -221,7 +229,8 @@ class WorkUnit:
         if event.flag not in _QUIET_FLAGS:
             out.append(event)
         if event.review:
-            state = state._replace(review=state.review + event.review * rule.pieces)
+            review = min(state.review + event.review * rule.pieces, REVIEW_PIECES_MAX)
+            state = state._replace(review=review)
         if event.max_lost or event.flag == "PULSES_POSSIBLY_LOST":
             state = self._declare_unknown(state, rule, event, out)
         if event.delta == 0:

@@ -10,7 +10,7 @@ from buffer.step import JournalRow, Step
 from gateway.connectors.rest import PLUGIN
 from gateway.connectors.rest.settings import RestSettings
 from gateway.core.duration import Duration
-from gateway.core.model import JobOrderState, JobRecord
+from gateway.core.model import JobOrderState, JobRecord, Notice
 from gateway.order_feed import REFUSED_MAX, OrderFeed
 
 DEADLINE_S = 20.0
@@ -22,18 +22,20 @@ async def feed(erp, filled, clock, context):
     await connector.open()
     taken = []
     trouble = {}
+    answers = {}
 
     async def submit(unit, given):
         error = trouble.get(given.job.order)
         if error is not None:
             raise error
         taken.append((unit, given))
+        return answers.get((unit, given.job.order), ())
 
     made = OrderFeed(
-        name="erp", connector=connector, store=filled.store, work_units={"WC-ASM": "ASM-01"}, submit=submit,
+        name="erp", connector=connector, store=filled.store, work_units={"WC-ASM": "ASM-01", "WC-OLD": "OLD-01"}, submit=submit,
         now_ns=clock, poll_ns=10_000_000, backoff_max_ns=1_000_000_000, rng=random.Random(1),
     )  # fmt: skip
-    made.taken, made.trouble, made.store = taken, trouble, filled.store
+    made.taken, made.trouble, made.answers, made.store = taken, trouble, answers, filled.store
     task = asyncio.create_task(made.run())
     yield made
     task.cancel()
@@ -52,7 +54,7 @@ async def until(check):
 
 async def committed(feed, cursor):
     async def check():
-        return await feed.store.cursor("erp") == cursor
+        return (await feed.store.cursor("erp")).split(" ")[-1] == cursor
 
     await until(check)
 
@@ -72,15 +74,49 @@ async def test_operations_go_to_their_work_units(feed, erp, order_image, clock):
     assert feed.troubles() == ()
 
 
-async def test_what_is_remembered_of_a_job_goes_with_it(feed, erp, order_image, filled):
+async def test_who_holds_an_operation_is_told_before_it_moves(feed, erp, order_image, filled):
     erp.orders.append(order_image("100240"))
     await committed(feed, "1")
-    record = JobRecord(feed.taken[0][1].job, JobOrderState.IN_PROGRESS, 3, 20, 1, 0, "ab")
-    await filled.store.commit(Step("ASM-01", b"", 1, (JournalRow(1, 1, "k", b""),), (), (record,)))
+    held = JobRecord(feed.taken[0][1].job._replace(work_center="WC-OLD"), JobOrderState.INTERRUPTED, 3, 20, 1, 0, "ab")
+    await filled.store.commit(Step("OLD-01", b"", 1, (JournalRow(1, 1, "k", b""),), (), (held,)))
     erp.orders.append(order_image("100240", revision=2))
     await committed(feed, "2")
-    assert feed.taken[1][1].known == record
-    assert feed.taken[1][1].job.revision == 2
+    assert [(unit, given.job.revision) for unit, given in feed.taken[1:]] == [("OLD-01", 2), ("ASM-01", 2)]
+
+
+async def test_an_order_that_a_work_unit_refuses_is_shown(feed, erp, order_image):
+    notice = Notice(1, "ORDER_CHANGE_REJECTED", (("order", "7"), ("reason", "it runs at WC-OLD")))
+    feed.answers["ASM-01", "7"] = (notice,)
+    erp.orders.append(order_image("7"))
+    await committed(feed, "1")
+    (told,) = feed.troubles()
+    assert "order 7, operation 0010: ASM-01: ORDER_CHANGE_REJECTED: it runs at WC-OLD" in told
+
+
+async def test_a_full_work_unit_keeps_the_cursor(feed, erp, order_image):
+    feed.answers["ASM-01", "1"] = (Notice(1, "JOB_QUEUE_FULL", (("limit", "2000"),)),)
+    erp.orders += [order_image("1"), order_image("2")]
+
+    async def full():
+        return "too many open orders" in feed.status.last_error
+
+    await until(full)
+    assert await feed.store.cursor("erp") == ""
+    assert [given.job.order for _, given in feed.taken][:2] == ["1", "2"]
+    feed.answers.clear()
+    feed.wake()
+    await committed(feed, "2")
+
+
+async def test_a_new_work_center_asks_for_everything_again(feed, erp, order_image, filled, context, clock):
+    erp.orders.append(order_image("1"))
+    await committed(feed, "1")
+    later = OrderFeed(
+        name="erp", connector=feed._connector, store=filled.store, work_units={"WC-PCK": "PCK-01"},
+        submit=feed._submit, now_ns=clock, poll_ns=10_000_000, backoff_max_ns=1_000_000_000, rng=random.Random(1),
+    )  # fmt: skip
+    assert await later._poll()
+    assert feed.taken[-1][0] == "PCK-01"
 
 
 async def test_one_bad_order_stops_no_other(feed, erp, order_image):

@@ -58,7 +58,9 @@ def test_the_first_evidence_is_only_remembered(rig, signal):
 
 def test_evidence_is_handed_over_before_what_it_explains(rig):
     floor = rig(COUNTED, OTHER, orders=OrderRule(choose="job_signal", job_signal="plc.job"))
-    assert floor.unit.first_signals == {"plc.boots", "plc.uptime"}
+    scan = [DataValue(f"plc.{name}", 1, Status.GOOD, None, 1) for name in ("job", "good", "boots", "scrap", "uptime")]
+    turns = [value.signal for value in sorted(scan, key=floor.unit.turn)]
+    assert turns == ["plc.boots", "plc.uptime", "plc.good", "plc.scrap", "plc.job"]
     assert floor.unit.signals == {"plc.good", "plc.scrap", "plc.boots", "plc.uptime", "plc.job"}
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PENDING_TRIES_MAX: Final = 3  # so many values on different tracks, then the newest is the new baseline
 RATE_TOLERANCE: Final = (6, 5)  # a machine may run this factor faster than its maximum rate for a while
 IDEAL_CYCLE_MARGIN: Final = (3, 2)  # default maximum rate: this factor of what the ideal cycle allows
+STEP_MAX: Final = 2**40  # counts between two samples that are believed where no rate limits them
 FLOAT_EXACT_MAX: Final = 2**53  # above it a float no longer tells neighbouring integers apart
 
 
@@ -97,7 +98,7 @@ class CounterDetector:
                 limit = self.limit(t_ns - state.t_ns)
                 modulus = self._modulus
                 plain = modulus is None or (value < modulus and (limit is None or limit < modulus))
-                if step > 0 and (limit is None or step <= limit) and plain:
+                if 0 < step <= (STEP_MAX if limit is None else limit) and plain:
                     return self._book(state, t_ns, value, step, "OK")
         elif status is not Status.GOOD:
             return self._on_bad(state, t_ns)
@@ -145,7 +146,7 @@ class CounterDetector:
             delta = (value - base) % modulus
             return self._book(state, t_ns, value, delta, "COUNTER_AMBIGUOUS", max_lost=self._max_lost(dt_ns))
         if value > base:
-            if limit is None or value - base <= limit:
+            if value - base <= (STEP_MAX if limit is None else limit):
                 return self._book(state, t_ns, value, value - base, "OK")
         elif base - value <= self._rule.jitter:
             return state, self._event(state.t_ns, t_ns, 0, "COUNTER_JITTER")
@@ -222,7 +223,7 @@ class CounterDetector:
 
     def _plausible(self, step: int, dt_ns: int) -> bool:
         limit = self.limit(dt_ns)
-        return step >= 0 and (limit is None or step <= limit)
+        return 0 <= step <= (STEP_MAX if limit is None else limit)
 
     def _max_lost(self, dt_ns: int) -> int:
         """Upper bound of the counts that nobody can know: -1 where no rate gives one."""

@@ -20,7 +20,7 @@ from gateway.core.orders.job_run import JobRun, from_record, is_full
 
 if TYPE_CHECKING:
     from gateway.core.document import Identity
-    from gateway.core.model import OperatorEntry, OrderReceived, Output
+    from gateway.core.model import JobRecord, OperatorEntry, OrderReceived, Output
     from gateway.core.rules import WorkUnitRules
     from gateway.core.unit_state import State
 
@@ -43,16 +43,16 @@ class Dispatch:
         job, at_ns = received.job, received.at_ns
         held = next((run for run in state.open_runs() if run.job.key == job.key), None)
         if held is not None:
-            if job.cancelled:
-                return self._cancel(state, held, at_ns, out)
-            return self._revise(state, held, job, at_ns, out)
+            return self._change(state, held, job, at_ns, out)
         known = received.known
-        if job.cancelled:
+        if job.cancelled or job.work_center != self._identity.work_center:
             return state
-        if known is not None and (known.state in _ENDED or job.revision <= known.job.revision):
-            if job.revision > known.job.revision:
-                out.append(_notice(at_ns, "ORDER_CHANGE_REJECTED", job, reason=f"it is {known.state} here"))
-            return state
+        if known is not None:
+            refusal = self._why_not(known, job)
+            if refusal is not None:
+                if refusal:
+                    out.append(_notice(at_ns, "ORDER_CHANGE_REJECTED", job, reason=refusal))
+                return state
         if len(state.queue) >= JOB_QUEUE_MAX:
             out.append(_notice(at_ns, "JOB_QUEUE_FULL", job, limit=str(JOB_QUEUE_MAX)))
             return state
@@ -93,14 +93,14 @@ class Dispatch:
         name = text.strip("\0 \t\r\n")
         if name == state.job_tag:
             return state
-        return self._follow_tag(state._replace(job_tag=name), at_ns, out)
+        return self._follow_tag(state._replace(job_tag=name), at_ns, out, changed=True)
 
     # --- what follows ----------------------------------------------------------------------------------------------
 
     def advance(self, state: State, at_ns: int, out: list[Output]) -> State:
         """Start the next order by itself, where the rule says so."""
-        if self._orders.choose == "job_signal":
-            return self._follow_tag(state, at_ns, out)
+        if self._orders.choose == "job_signal" and state.running is None:
+            return self._follow_tag(state, at_ns, out, changed=False)
         if state.running is not None or self._orders.choose != "sequence":
             return state
         for run in state.queue:
@@ -137,7 +137,48 @@ class Dispatch:
 
     # --- parts -----------------------------------------------------------------------------------------------------
 
-    def _follow_tag(self, state: State, at_ns: int, out: list[Output]) -> State:
+    def _why_not(self, known: JobRecord, job: JobOrder) -> str | None:
+        """Why a job order that is remembered but not held here cannot be taken; "" without a word, None: it can.
+
+        One operation is never held by two work units: both would give out the same confirmation numbers.
+        """
+        if known.state in _ENDED:
+            return f"it is {known.state} here" if job.revision > known.job.revision else ""
+        if known.state is JobOrderState.CANCELLED:
+            return None if job.revision > known.job.revision else ""
+        if known.job.source != job.source:
+            return f"it came from {known.job.source} and is {known.state}"
+        if known.state is not JobOrderState.RELEASED and known.job.work_center != job.work_center:
+            return f"work center {known.job.work_center} holds it, {known.state}; interrupt it there first"
+        return None if job.revision >= known.job.revision else ""
+
+    def _change(self, state: State, held: JobRun, job: JobOrder, at_ns: int, out: list[Output]) -> State:
+        """A further image of a job order that is held here; a page may come twice, so older ones change nothing."""
+        if job.source != held.job.source:
+            reason = f"it came from {held.job.source} and is {held.state}"
+            out.append(_notice(at_ns, "ORDER_CHANGE_REJECTED", job, reason=reason))
+            return state
+        if job.cancelled:
+            if job.revision < held.job.revision:
+                return state
+            return self._cancel(state, held, job, at_ns, out)
+        if job.revision <= held.job.revision:
+            return state
+        if job.work_center != self._identity.work_center:
+            return self._give_up(state, held, job, at_ns, out)
+        return self._revise(state, held, job, at_ns, out)
+
+    def _give_up(self, state: State, held: JobRun, job: JobOrder, at_ns: int, out: list[Output]) -> State:
+        """The ERP moved the operation to another work center: what runs here is not torn away."""
+        if held.state is JobOrderState.IN_PROGRESS:
+            reason = f"it runs at {self._identity.work_center}; interrupt it there before it moves to {job.work_center}"
+            out.append(_notice(at_ns, "ORDER_CHANGE_REJECTED", job, reason=reason))
+            return state
+        moved = held._replace(job=job, state=JobOrderState.RELEASED)
+        out.append(JobChanged(at_ns, moved.record(), held.state, f"moved to work center {job.work_center}"))
+        return _without(state, held)
+
+    def _follow_tag(self, state: State, at_ns: int, out: list[Output], *, changed: bool) -> State:
         tag = state.job_tag
         if tag is None:
             return state
@@ -147,6 +188,9 @@ class Dispatch:
             state = self._interrupt(state, at_ns, f"job signal says {tag!r}", out, by_person=False)
         for run in state.queue:
             if self._tag_of(run.job) == tag:
+                # What a person interrupted starts again when the PLC names it anew, not because it still does.
+                if run.waits_for_person and not changed:
+                    return state
                 return self.start(state, run, at_ns, "job signal", out)
         if tag:
             out.append(Notice(at_ns, "UNKNOWN_JOB", (("job_signal", tag),)))
@@ -169,18 +213,16 @@ class Dispatch:
         out.extend((confirmation, JobChanged(at_ns, ended.record(), run.state, trigger)))
         return _without(state, run)
 
-    def _cancel(self, state: State, held: JobRun, at_ns: int, out: list[Output]) -> State:
+    def _cancel(self, state: State, held: JobRun, job: JobOrder, at_ns: int, out: list[Output]) -> State:
         # What was made is a fact and is confirmed; what is made from now on has no order.
         if held.open_pieces:
             held, confirmation = confirm(self._identity, held, at_ns, ConfirmationKind.PARTIAL, "cancelled by the ERP")
             out.append(confirmation)
-        cancelled = held._replace(state=JobOrderState.CANCELLED)
+        cancelled = held._replace(state=JobOrderState.CANCELLED, job=job)
         out.append(JobChanged(at_ns, cancelled.record(), held.state, "cancelled by the ERP"))
         return self.advance(_without(state, held), at_ns, out)
 
     def _revise(self, state: State, held: JobRun, job: JobOrder, at_ns: int, out: list[Output]) -> State:
-        if job.revision <= held.job.revision:
-            return state
         started = held.state is not JobOrderState.DISPATCHED
         if started and (job.product, job.uom) != (held.job.product, held.job.uom):
             out.append(_notice(at_ns, "ORDER_CHANGE_REJECTED", job, reason="CLOSE_AND_CREATE_NEW: product or unit"))

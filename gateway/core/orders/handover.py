@@ -1,0 +1,48 @@
+"""After a restart: gives up job orders that another work unit has gone on with meanwhile.
+
+That happens when a machine is renamed or removed in the configuration and comes back later with an old state: its
+numbers would be given out a second time. Confirms and starts nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.core.model import JobOrderState, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.core.model import JobRecord
+    from gateway.core.orders.job_run import JobRun
+    from gateway.core.unit_state import State
+
+_OVER = frozenset({JobOrderState.COMPLETED, JobOrderState.CLOSED, JobOrderState.CANCELLED, JobOrderState.RELEASED})
+
+
+def without_moved(state: State, records: Mapping[tuple[str, str], JobRecord]) -> tuple[State, tuple[JobRun, ...]]:
+    """The state without the job orders that went on elsewhere, and these; their open pieces become unallocated.
+
+    ``records`` is what is remembered of each open job order, by order and operation.
+    """
+    moved = tuple(run for run in state.open_runs() if _went_on(run, records.get(run.job.key)))
+    if not moved:
+        return state, ()
+    keys = {run.job.key for run in moved}
+    running = state.running if state.running is not None and state.running.job.key not in keys else None
+    unallocated = state.unallocated
+    for run in moved:
+        for role, pieces in ((Role.GOOD, run.open_good), (Role.SCRAP, run.open_scrap), (Role.REWORK, run.open_rework)):
+            unallocated = unallocated.plus(role, pieces)
+    queue = tuple(run for run in state.queue if run.job.key not in keys)
+    since = state.unallocated_since_ns
+    if since is None and any(unallocated):
+        since = state.at_ns
+    return state._replace(running=running, queue=queue, unallocated=unallocated, unallocated_since_ns=since), moved
+
+
+def _went_on(run: JobRun, record: JobRecord | None) -> bool:
+    if record is None:
+        return False
+    elsewhere = record.job.work_center != run.job.work_center
+    return elsewhere or record.seq > run.seq or record.state in _OVER
