@@ -15,6 +15,7 @@ import httpx
 
 from gateway.connectors.base import ConnectorError
 from gateway.core.duration import NS_PER_S
+from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +46,10 @@ class TransportError(Exception):
     def __init__(self, detail: str, *, sent: bool) -> None:
         super().__init__(detail)
         self.sent = sent
+
+
+class TooLongError(TransportError):
+    """The answer is above the limit: it was not read to its end, and asking again brings the same."""
 
 
 def bearer(token: str) -> str:
@@ -104,7 +109,10 @@ class HttpClient:
         body: bytes | None = None,
         body_max_bytes: int = BODY_MAX_BYTES,
     ) -> HttpAnswer:
-        """One request, one complete answer. Raises TransportError, which says whether it may have left."""
+        """One request, one complete answer of at most ``body_max_bytes``.
+
+        Raises TransportError, which says whether it may have left, and TooLongError.
+        """
         if self._client is None:
             raise TransportError("the connector is not open", sent=False)
         phase = _Phase()
@@ -123,7 +131,7 @@ class HttpClient:
             text = f"{self._base_url}: no complete answer within {self._timeout_s:g} s"
             raise TransportError(text, sent=phase.sent) from error
         except httpx.HTTPError as error:
-            text = f"{self._base_url}: {str(error) or type(error).__name__}"
+            text = clean(f"{self._base_url}: {str(error) or type(error).__name__}")
             raise TransportError(text, sent=phase.sent) from error
 
     async def _exchange(self, request: httpx.Request, body_max_bytes: int) -> HttpAnswer:
@@ -136,7 +144,7 @@ class HttpClient:
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > body_max_bytes:
-                    raise TransportError(f"{self._base_url}: the answer is above {body_max_bytes} bytes", sent=True)
+                    raise TooLongError(f"{self._base_url}: the answer is above {body_max_bytes} bytes", sent=True)
         finally:
             await response.aclose()
         return HttpAnswer(response.status_code, dict(response.headers.items()), bytes(body))

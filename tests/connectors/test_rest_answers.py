@@ -1,8 +1,11 @@
+import json
+
 import pytest
 
 from gateway.connectors.base import LookupKind, OutcomeKind
 from gateway.connectors.http import HttpAnswer
-from gateway.connectors.rest.answers import lookup_of, outcome_of
+from gateway.connectors.rest.answers import DETAIL_MAX_CHARS, REFERENCE_MAX_CHARS, lookup_of, outcome_of
+from gateway.core.foreign_text import is_clean
 
 NOW_NS = 1_800_000_000 * 1_000_000_000
 S = 1_000_000_000
@@ -26,6 +29,10 @@ CASES = [
     (202, b"{}", JSON, OutcomeKind.ACCEPTED),
     (201, b"{}", JSON, OutcomeKind.UNCERTAIN),
     (201, b'{"refer', JSON, OutcomeKind.UNCERTAIN),
+    (200, b'{"reference": "C-1", "error": {"code": "X"}}', JSON, OutcomeKind.UNCERTAIN),
+    (202, b'{"error": "queue is full"}', JSON, OutcomeKind.UNCERTAIN),
+    (201, b'{"reference": " "}', JSON, OutcomeKind.UNCERTAIN),
+    (200, b'{"reference": "C-1", "error": null}', JSON, OutcomeKind.POSTED),
     (204, b"", "", OutcomeKind.UNCERTAIN),
     (200, b"[1]", JSON, OutcomeKind.UNCERTAIN),
     (200, b"<html>log in</html>", HTML, OutcomeKind.PROTOCOL),
@@ -81,6 +88,7 @@ def test_a_refusal_carries_code_and_message():
         ("Fri, 15 Jan 2027 08:00:30 GMT", 30 * S),
         ("Fri, 15 Jan 2017 08:00:30 GMT", 0),
         ("soon", None),
+        ("Fri, 15 Jan 99999999999999999999 08:00:30 GMT", None),
         ("", None),
         ("-5", None),
     ],
@@ -96,6 +104,22 @@ def test_a_time_to_come_back(written, expected):
     ("status", "body", "media", "kind"),
     [
         (200, b'{"reference": "C-1"}', JSON, LookupKind.FOUND),
+        (200, b'{"reference": "C-1", "error": null, "count": 1}', JSON, LookupKind.FOUND),
+        (200, b'{"reference": "C-1", "idempotency_key": "%C3%A4/1"}', JSON, LookupKind.FOUND),
+        (200, b'{"reference": "C-1", "key": "\xc3\xa4/1"}', JSON, LookupKind.FOUND),
+        (200, b'{"reference": "C-1", "key": 17}', JSON, LookupKind.FOUND),
+        (200, b'{"reference": "C-1", "idempotency_key": "other/1"}', JSON, LookupKind.UNKNOWN),
+        (200, b'{"reference": "C-1", "key": "other/1"}', JSON, LookupKind.UNKNOWN),
+        (200, b"{}", JSON, LookupKind.UNKNOWN),
+        (200, b'{"reference": ""}', JSON, LookupKind.UNKNOWN),
+        (200, b'{"reference": ["C-1"]}', JSON, LookupKind.UNKNOWN),
+        (200, b'{"status": "ok"}', JSON, LookupKind.UNKNOWN),
+        (200, b'{"bookings": []}', JSON, LookupKind.UNKNOWN),
+        (200, error("NOT_FOUND", "unknown key"), JSON, LookupKind.UNKNOWN),
+        (200, b'{"reference": "C-1", "error": {"code": "X"}}', JSON, LookupKind.UNKNOWN),
+        (200, b'{"reference": "C-1", "error": true}', JSON, LookupKind.UNKNOWN),
+        (200, b"[1]", JSON, LookupKind.UNKNOWN),
+        (202, b'{"reference": "C-1"}', JSON, LookupKind.UNKNOWN),
         (404, error("NOT_FOUND"), JSON, LookupKind.ABSENT),
         (404, b"<html>", HTML, LookupKind.UNKNOWN),
         (404, b'{"message": "no Route matched"}', JSON, LookupKind.UNKNOWN),
@@ -107,8 +131,9 @@ def test_a_time_to_come_back(written, expected):
     ],
 )
 def test_what_a_lookup_means(status, body, media, kind):
-    lookup = lookup_of(answer(status, body, media))
+    lookup = lookup_of(answer(status, body, media), {"\u00e4/1", "%C3%A4/1"})
     assert lookup.kind is kind
+    assert lookup.detail or kind is LookupKind.FOUND
     assert lookup.reference == ("C-1" if kind is LookupKind.FOUND else "")
 
 
@@ -118,4 +143,32 @@ def test_what_a_lookup_means(status, body, media, kind):
 @pytest.mark.parametrize("status", [200, 404, 422, 500])
 def test_no_body_is_too_strange(status, body):
     outcome_of(answer(status, body), NOW_NS)
-    lookup_of(answer(status, body))
+    lookup_of(answer(status, body), {"key"})
+
+
+STRANGE = {"code": "BA\nD", "message": "Menge \ud83d\r\n\x1b[2J999999 posted \u202e" + "x" * 5000}
+EXPECTED_START = "Menge \ufffd   [2J999999 posted  xxx"
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 404, 409, 422, 500, 503])
+def test_a_text_of_the_erp_is_one_clean_bounded_line(status):
+    body = json.dumps({"error": STRANGE}).encode()
+    outcome, lookup = outcome_of(answer(status, body), NOW_NS), lookup_of(answer(status, body), {"key"})
+    assert EXPECTED_START in outcome.detail
+    assert EXPECTED_START in lookup.detail
+    assert outcome.code == "BA D"
+    for text in (outcome.detail, lookup.detail):
+        assert is_clean(text)
+        assert len(text) <= DETAIL_MAX_CHARS
+
+
+def test_a_reference_is_one_clean_bounded_line():
+    body = json.dumps({"reference": "R-1\ud83d\n\x1b[31m" + "x" * 5000}).encode()
+    for found in (outcome_of(answer(201, body), NOW_NS), lookup_of(answer(200, body), {"key"})):
+        assert found.reference.startswith("R-1\ufffd  [31mxxx")
+        assert len(found.reference) == REFERENCE_MAX_CHARS
+
+
+def test_a_strange_media_type_is_shown_clean():
+    for found in (outcome_of(answer(200, b"x", "a\x1b[2Jb"), NOW_NS), lookup_of(answer(200, b"x", "a\x1b[2Jb"), {"k"})):
+        assert "a [2jb" in found.detail

@@ -13,6 +13,7 @@ import pytest
 from gateway.connectors.base import ConnectorError, LookupKind, OutcomeKind, Posting
 from gateway.connectors.http import BODY_MAX_BYTES, HttpClient, TransportError, basic, bearer
 from gateway.connectors.rest import PLUGIN
+from gateway.connectors.rest.connector import ORDERS_MAX_BYTES
 from gateway.connectors.rest.settings import RestSettings
 from gateway.contract import ConnectorContract, IdempotentContract
 from gateway.core.duration import Duration
@@ -97,6 +98,23 @@ async def test_a_key_with_any_characters_is_looked_up(opened, erp, posting):
     assert erp.booked["RQ1/epochepochabc/WH/MO/%C3%A4%C3%B6%207%3F%23%25/0010/1"] == 1
     assert (await opened.lookup(sent)).kind is LookupKind.FOUND
     assert (await opened.lookup(posting(2, order="WH/MO/äö 7?#%"))).kind is LookupKind.ABSENT
+
+
+async def test_two_keys_never_become_one(opened, erp, posting):
+    orders = ["\u00e4", "%C3%A4", "%25C3%25A4", "a b", "a%20b", "ASM:1", "ASM%3A1"]
+    for order in orders:
+        assert (await opened.lookup(posting(1, order=order))).kind is LookupKind.ABSENT
+        assert (await opened.send(posting(1, order=order))).kind is OutcomeKind.POSTED
+        assert (await opened.lookup(posting(1, order=order))).kind is LookupKind.FOUND
+    assert len(erp.booked) == len(orders)
+
+
+async def test_a_look_up_that_speaks_of_another_key_proves_nothing(opened, erp, posting):
+    sent = posting(1, order="\u00e4")
+    for key, kind in ((sent.key, LookupKind.FOUND), ("RQ1/other", LookupKind.UNKNOWN)):
+        body = json.dumps({"reference": "C-1", "idempotency_key": key}).encode()
+        erp.get_faults.append({"status": 200, "body": body})
+        assert (await opened.lookup(sent)).kind is kind
 
 
 FAULTS = [
@@ -241,6 +259,18 @@ async def test_orders_since_the_cursor(opened, erp, order_image):
     assert erp.requests[0][1] == "/orders?since=1"
     await opened.fetch_orders("")
     assert erp.requests[1][1] == "/orders"
+
+
+async def test_a_page_of_orders_may_be_long_and_a_longer_one_is_told_as_such(opened, erp, order_image):
+    erp.orders += [order_image(str(number), sales_order="S" * 400) for number in range(3000)]
+    assert len(json.dumps(erp.orders)) > 2 * BODY_MAX_BYTES
+    assert len((await opened.fetch_orders("")).orders) == 3000
+    erp.get_faults.append({"status": 200, "body": b" " * (ORDERS_MAX_BYTES + 1)})
+    with pytest.raises(
+        ConnectorError, match=f"above {ORDERS_MAX_BYTES} bytes; make the ERP send fewer orders"
+    ) as caught:
+        await opened.fetch_orders("")
+    assert "network" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

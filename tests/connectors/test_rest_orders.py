@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from gateway.connectors.base import ConnectorError, OrderPage
 from gateway.connectors.rest.orders import parse_page
+from gateway.core.foreign_text import is_clean
 from gateway.core.model import Operation, ProductionOrder
 
 
@@ -126,6 +127,9 @@ def test_every_reason_is_listed(order_image):
         b"[" * 100_000,
         b"\xff",
         json.dumps({"cursor": "x" * 2000, "orders": []}).encode(),
+        b'{"cursor": "17\\ud800", "orders": []}',
+        b'{"cursor": "17\\n", "orders": []}',
+        b'{"cursor": "\\u001b[2J", "orders": []}',
         json.dumps({"cursor": "x", "orders": [0] * 10_001}).encode(),
     ],
     ids=lambda body: repr(body[:30]),
@@ -133,6 +137,26 @@ def test_every_reason_is_listed(order_image):
 def test_what_is_no_page(body):
     with pytest.raises(ConnectorError, match="orders"):
         parse_page(body)
+
+
+def test_a_refused_page_is_told_in_a_short_clean_line():
+    with pytest.raises(ConnectorError) as refused:
+        parse_page(json.dumps({"cursor": "\x1b[2J\n" + "x" * 100_000, "orders": []}).encode())
+    assert is_clean(str(refused.value))
+    assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["A\x1b[31mRED\nWARNING everything is fine", "half \ud83d", "x" * 100_000])
+def test_a_refused_order_is_told_in_short_clean_lines(order_image, name):
+    page = parse_page(page_of(order_image(name, customer=name, text=name, operations=[{"op": name}] * 400)))
+    (refused,) = page.refused
+    assert refused.place.startswith(f"orders[0] ({name[0]}")
+    assert len(refused.place) < 90
+    assert len(refused.reasons) == 51
+    assert refused.reasons[-1].startswith("... and ")
+    for text in (refused.place, *refused.reasons):
+        assert is_clean(text)
+        assert len(text) < 300
 
 
 json_values = st.recursive(

@@ -1,4 +1,7 @@
-"""What an answer to a posted confirmation means: a table, and the few rules that look into the body. Pure."""
+"""What an answer to a posted confirmation means: a table, and the few rules that look into the body. Pure.
+
+Whatever text it passes on is one clean, bounded line.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.connectors.base import Lookup, LookupKind, Outcome, OutcomeKind
 from gateway.core.duration import NS_PER_S
+from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from gateway.connectors.http import HttpAnswer
 
 DETAIL_MAX_CHARS: Final = 300
 REFERENCE_MAX_CHARS: Final = 200
+CODE_MAX_CHARS: Final = 100
+#: Where a target repeats the key that it was asked for.
+ECHOED_KEYS: Final = ("idempotency_key", "key")
 #: More than a year is not a wish but a mistake.
 RETRY_AFTER_MAX_S: Final = 366 * 86_400
 
@@ -67,22 +76,45 @@ def outcome_of(answer: HttpAnswer, now_ns: int) -> Outcome:
         kind = OutcomeKind.UNCERTAIN
     elif kind is None and answer.status in _CLIENT_ERRORS:
         kind = OutcomeKind.BUSINESS_REJECT
-    return Outcome(kind or OutcomeKind.PROTOCOL, detail[:DETAIL_MAX_CHARS], code, "", retry_after_ns)
+    return Outcome(kind or OutcomeKind.PROTOCOL, clean(detail, DETAIL_MAX_CHARS), code, "", retry_after_ns)
 
 
-def lookup_of(answer: HttpAnswer) -> Lookup:
-    """What the answer to a look-up means. Only an error object of the ERP itself proves that a key is absent."""
+def lookup_of(answer: HttpAnswer, keys: Collection[str]) -> Lookup:
+    """What the answer to a look-up means; ``keys`` are the ways in which the key may be written.
+
+    Only a reference proves that a key is booked, and only an error object of the ERP itself that it is not: a gateway,
+    a login page or an error that is sent with status 200 proves neither.
+    """
     document = _document(answer)
-    if answer.status == HTTPStatus.OK and isinstance(document, dict):
-        return Lookup(LookupKind.FOUND, _reference(document))
     code, message = _error(document)
+    if answer.status == HTTPStatus.OK and isinstance(document, dict):
+        problem = _doubt(document, keys)
+        if not problem:
+            return Lookup(LookupKind.FOUND, _reference(document))
+        return Lookup(LookupKind.UNKNOWN, detail=clean(f"HTTP 200 {problem}", DETAIL_MAX_CHARS))
     if answer.status == HTTPStatus.NOT_FOUND and code:
-        return Lookup(LookupKind.ABSENT, detail=message)
+        return Lookup(LookupKind.ABSENT, detail=clean(message, DETAIL_MAX_CHARS))
     what = f"HTTP {answer.status}" + (f": {message}" if message else f", {answer.media_type or 'no content type'}")
-    return Lookup(LookupKind.UNKNOWN, detail=what[:DETAIL_MAX_CHARS])
+    return Lookup(LookupKind.UNKNOWN, detail=clean(what, DETAIL_MAX_CHARS))
+
+
+def _doubt(document: dict[str, Any], keys: Collection[str]) -> str:
+    """Why the answer to a look-up proves no booking, "" where it does."""
+    if document.get("error"):
+        return _with_error(document)
+    if not _reference(document):
+        return "with no reference"
+    for name in ECHOED_KEYS:
+        found = document.get(name)
+        if isinstance(found, str) and found not in keys:
+            return f"speaks of another {name}: {found!r}"
+    return ""
 
 
 def _success(answer: HttpAnswer, document: Any) -> Outcome:
+    if isinstance(document, dict) and document.get("error"):
+        text = clean(f"HTTP {answer.status} {_with_error(document)}", DETAIL_MAX_CHARS)
+        return Outcome(OutcomeKind.UNCERTAIN, text, _error(document)[0])
     if isinstance(document, dict) and answer.status == HTTPStatus.ACCEPTED:
         return Outcome(OutcomeKind.ACCEPTED, reference=_reference(document))
     reference = _reference(document) if isinstance(document, dict) else ""
@@ -91,7 +123,7 @@ def _success(answer: HttpAnswer, document: Any) -> Outcome:
     what = f"HTTP {answer.status}"
     if document is None and answer.body and "json" not in answer.media_type:
         text = f"{what} with {answer.media_type or 'no content type'} instead of JSON: something else answers there"
-        return Outcome(OutcomeKind.PROTOCOL, text)
+        return Outcome(OutcomeKind.PROTOCOL, clean(text, DETAIL_MAX_CHARS))
     problem = "no reference" if document is not None else "a body that is not JSON"
     return Outcome(OutcomeKind.UNCERTAIN, f"{what} with {problem}")
 
@@ -109,7 +141,7 @@ def _reference(document: dict[str, Any]) -> str:
     reference = document.get("reference")
     if isinstance(reference, int) and not isinstance(reference, bool):
         reference = str(reference)
-    return reference[:REFERENCE_MAX_CHARS] if isinstance(reference, str) else ""
+    return clean(reference, REFERENCE_MAX_CHARS).strip() if isinstance(reference, str) else ""
 
 
 def _error(document: Any) -> tuple[str, str]:
@@ -117,7 +149,15 @@ def _error(document: Any) -> tuple[str, str]:
     if not isinstance(error, dict):
         return "", ""
     code, message = error.get("code"), error.get("message")
-    return (code if isinstance(code, str) else "", message if isinstance(message, str) else "")
+    return (
+        clean(code, CODE_MAX_CHARS).strip() if isinstance(code, str) else "",
+        clean(message) if isinstance(message, str) else "",
+    )
+
+
+def _with_error(document: dict[str, Any]) -> str:
+    code, message = _error(document)
+    return f"with an error: {f'{code}: {message}' if code else message or repr(document['error'])}"
 
 
 def _retry_after_ns(answer: HttpAnswer, now_ns: int) -> int | None:
@@ -126,7 +166,7 @@ def _retry_after_ns(answer: HttpAnswer, now_ns: int) -> int | None:
         return min(int(written[:12]), RETRY_AFTER_MAX_S) * NS_PER_S
     try:
         until = email.utils.parsedate_to_datetime(written)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     seconds = int(until.timestamp()) - now_ns // NS_PER_S
     return min(max(seconds, 0), RETRY_AFTER_MAX_S) * NS_PER_S

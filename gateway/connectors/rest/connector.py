@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -21,7 +22,7 @@ from gateway.connectors.base import (
     OutcomeKind,
     Rendered,
 )
-from gateway.connectors.http import HttpClient, TransportError, bearer
+from gateway.connectors.http import HttpClient, TooLongError, TransportError, bearer
 from gateway.connectors.rest.answers import lookup_of, outcome_of
 from gateway.connectors.rest.orders import parse_page
 from gateway.connectors.rest.settings import KEY_PLACEHOLDER, RestSettings
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from gateway.connectors.base import OrderPage, Posting
 
 MESSAGE_MAX_BYTES: Final = 256 * 1024
+ORDERS_MAX_BYTES: Final = 16 * 1024 * 1024
 _OK: Final = 200
 _REQUIRED: Final = ("idempotency_key", "order_id", "operation", "seq", "qty")
 
@@ -75,12 +77,19 @@ class RestConnector:
         """Orders that changed since the cursor. Raises ConnectorError."""
         query = {"since": cursor} if cursor else None
         try:
-            answer = await self._opened().request("GET", self._settings.orders_path, query=query)
+            answer = await self._opened().request(
+                "GET", self._settings.orders_path, query=query, body_max_bytes=ORDERS_MAX_BYTES
+            )
+        except TooLongError as error:
+            raise ConnectorError(
+                f"orders: {error}; make the ERP send fewer orders on a page, the others follow by their cursor"
+            ) from error
         except TransportError as error:
             raise ConnectorError(f"orders: {error}; check the network and that the ERP is up") from error
         if answer.status != _OK:
             raise ConnectorError(f"orders: {self._settings.orders_path} answers HTTP {answer.status}, allowed: 200")
-        return parse_page(answer.body)
+        # In a thread: a long page takes a second, and machines are counted meanwhile.
+        return await asyncio.to_thread(parse_page, answer.body)
 
     def render(self, confirmation: Mapping[str, Any]) -> Rendered:
         """The canonical document itself, as compact JSON. Raises MappingError."""
@@ -115,12 +124,13 @@ class RestConnector:
 
     async def lookup(self, posting: Posting) -> Lookup:
         """GET by key."""
-        path = self._settings.lookup_path.replace(KEY_PLACEHOLDER, quote(_header(posting.key), safe=""))
+        asked = _header(posting.key)
+        path = self._settings.lookup_path.replace(KEY_PLACEHOLDER, quote(asked, safe=""))
         try:
             answer = await self._opened().request("GET", path, headers={"Accept": "application/json"})
         except TransportError as error:
             return Lookup(LookupKind.UNKNOWN, detail=str(error))
-        return lookup_of(answer)
+        return lookup_of(answer, {asked, posting.key})
 
     async def probe(self) -> Health:
         """GET the health path: 2xx is well."""
@@ -138,5 +148,6 @@ class RestConnector:
 
 
 def _header(key: str) -> str:
-    # A header carries ASCII. The look-up uses the very same text: a target stores what stood in the header.
-    return key if key.isascii() and key.isprintable() else quote(key, safe="/:")
+    # A header carries ASCII. The look-up uses the very same text: a target stores what stood in the header. A percent
+    # sign is encoded as well, else two keys could become one.
+    return key if key.isascii() and key.isprintable() and "%" not in key else quote(key, safe="/:")

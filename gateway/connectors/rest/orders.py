@@ -7,12 +7,15 @@ from decimal import Decimal
 from typing import Any, Final
 
 from gateway.connectors.base import ConnectorError, OrderPage, RefusedOrder
-from gateway.connectors.order_fields import OrderFields
+from gateway.connectors.order_fields import ID_MAX_CHARS, OrderFields
+from gateway.core.foreign_text import clean, is_clean
 from gateway.core.model import Operation, ProductionOrder
 
 ORDERS_MAX: Final = 10_000
 OPERATIONS_MAX: Final = 500
 CURSOR_MAX_CHARS: Final = 1000
+CURSOR_SHOWN_MAX_CHARS: Final = 60
+REASONS_MAX: Final = 50
 ECHOED: Final = ("type", "sales_order", "customer", "cost_center")
 
 
@@ -28,10 +31,11 @@ def parse_page(body: bytes) -> OrderPage:
     cursor, images = document.get("cursor"), document["orders"]
     if isinstance(cursor, int) and not isinstance(cursor, bool):
         cursor = str(cursor)
-    if not isinstance(cursor, str) or len(cursor) > CURSOR_MAX_CHARS:
-        raise ConnectorError(
-            f"orders: cursor: found {cursor!r}, allowed: text of at most {CURSOR_MAX_CHARS} characters"
-        )
+    if not isinstance(cursor, str) or len(cursor) > CURSOR_MAX_CHARS or not is_clean(cursor):
+        # A cursor is handed back as it came, so it is refused and never cleaned.
+        found = clean(repr(cursor), CURSOR_SHOWN_MAX_CHARS)
+        allowed = f"text of at most {CURSOR_MAX_CHARS} characters, no control characters and no half ones"
+        raise ConnectorError(f"orders: cursor: found {found}, allowed: {allowed}; correct it in the ERP")
     if len(images) > ORDERS_MAX:
         raise ConnectorError(f"orders: found {len(images)} on one page, allowed at most {ORDERS_MAX}")
     orders: list[ProductionOrder] = []
@@ -39,6 +43,8 @@ def parse_page(body: bytes) -> OrderPage:
     for number, image in enumerate(images):
         reasons: list[str] = []
         order = _order(image, reasons)
+        if len(reasons) > REASONS_MAX:
+            reasons[REASONS_MAX:] = [f"... and {len(reasons) - REASONS_MAX} more"]
         if order is None or reasons:
             refused.append(RefusedOrder(_place(number, image), tuple(reasons)))
         else:
@@ -102,7 +108,7 @@ def _operations(images: Any, order_quantity: Decimal, order: OrderFields, reason
 
 def _place(number: int, image: Any) -> str:
     name = image.get("order_id") if isinstance(image, dict) else None
-    return f"orders[{number}]" + (f" ({name})" if isinstance(name, str) else "")
+    return f"orders[{number}]" + (f" ({clean(name, ID_MAX_CHARS)})" if isinstance(name, str) else "")
 
 
 def _no_constant(name: str) -> None:
