@@ -304,9 +304,10 @@ BUDGET = settings(
 )
 
 
-@pytest.mark.timeout(240)
-def test_every_piece_is_conserved():
-    run_state_machine_as_test(Line, settings=BUDGET)
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("histories", [40, pytest.param(5000, marks=pytest.mark.soak)])
+def test_every_piece_is_conserved(histories):
+    run_state_machine_as_test(Line, settings=settings(BUDGET, max_examples=histories))
 
 
 @pytest.mark.timeout(240)
