@@ -1,15 +1,21 @@
-"""What the control socket can be asked: status, orders, outbox. Each verb calls the part that owns the answer."""
+"""What the control socket can be asked: status, orders, outbox. Each verb calls the part that owns the answer.
+
+What a request brings is checked here: its texts reach the journal, the log and other people's terminals.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from buffer.entry import OPEN_STATES
+import structlog
+
+from buffer.entry import OPEN_STATES, OutboxState, Settlement
 from buffer.errors import OutboxError
 from gateway import __version__
 from gateway.control import RequestError
+from gateway.core.foreign_text import is_clean
 from gateway.core.model import Notice, OperatorEntry, OperatorVerb
 from gateway.status import GatewayView, to_json
 
@@ -22,6 +28,12 @@ if TYPE_CHECKING:
     from gateway.clock import SteadyClock
     from gateway.control import Verb
     from gateway.parts import Parts
+
+TEXT_CHARS_MAX: Final = 300
+#: SQLite's integers, and with them the numbers of postings, end here.
+NUMBER_MAX: Final = 2**63 - 1
+
+log = structlog.get_logger(__name__)
 
 
 class Verbs:
@@ -53,6 +65,7 @@ class Verbs:
             "order.finish": self._order,
             "outbox.open": self._open_postings,
             "outbox.retry": self._retry,
+            "outbox.discard": self._discard,
         }
 
     async def _status(self, _request: Mapping[str, Any]) -> Any:
@@ -76,12 +89,13 @@ class Verbs:
         )
 
     async def _order(self, request: Mapping[str, Any]) -> Any:
-        machine = str(request["machine"])
+        machine = _text(request, "machine")
         runner = self.parts.runners.get(machine)
         if runner is None:
             raise RequestError(f"unknown machine {machine!r}; allowed: {', '.join(self.parts.runners)}")
-        verb = OperatorVerb(str(request["verb"]).removeprefix("order."))
-        order, operation, who = str(request["order"]), str(request.get("operation", "")), str(request["who"])
+        verb = OperatorVerb(_text(request, "verb").removeprefix("order."))
+        order, who = _text(request, "order"), _text(request, "who")
+        operation = _text(request, "operation") if request.get("operation") else ""
         outputs = await runner.submit(OperatorEntry(self._clock.now_ns(), verb, order, operation, who))
         for output in outputs:
             if isinstance(output, Notice) and output.code == "REFUSED":
@@ -95,15 +109,63 @@ class Verbs:
         return sorted(found, key=lambda posting: posting["id"])
 
     async def _retry(self, request: Mapping[str, Any]) -> Any:
-        which = request["which"]
+        which = _which(request)
         try:
-            now_ns = self._clock.now_ns()
-            retried = await self.parts.outbox.retry(which if isinstance(which, int) else str(which), now_ns)
+            return self._decided(await self.parts.outbox.retry(which, self._clock.now_ns()))
         except OutboxError as error:
             raise RequestError(str(error)) from error
-        for name in {entry.target for entry in retried} & set(self.parts.forwarders):
+
+    async def _discard(self, request: Mapping[str, Any]) -> Any:
+        which, who, reason = _which(request), _text(request, "who"), _text(request, "reason")
+        now_ns = self._clock.now_ns()
+        try:
+            await self._park_stranded(which, now_ns)
+            discarded = await self.parts.outbox.supersede(which, now_ns, who=f"{who}: {reason}")
+        except OutboxError as error:
+            raise RequestError(str(error)) from error
+        for entry in discarded:
+            log.warning("posting discarded", target=entry.target, key=entry.key, who=who, reason=reason)
+        return self._decided(discarded)
+
+    async def _park_stranded(self, which: int | str, now_ns: int) -> None:
+        """Nobody works on a posting without a connector, so it would never be parked, and never be given up."""
+        outbox = self.parts.outbox
+        if isinstance(which, int):
+            one = await outbox.entry(which)
+            found = [one] if one is not None else []
+        else:
+            found = await outbox.page(key=which)
+        for entry in found:
+            if entry.target in self.parts.forwarders or entry.state not in OPEN_STATES:
+                continue
+            if entry.state is not OutboxState.PARKED:
+                text = f"no connector {entry.target!r} takes confirmations"
+                settlement = Settlement(OutboxState.PARKED, now_ns, "", "stranded", "", text)
+                await outbox.settle(entry.id, settlement, now_ns)
+
+    def _decided(self, entries: list[OutboxEntry]) -> list[dict[str, Any]]:
+        for name in {entry.target for entry in entries} & set(self.parts.forwarders):
             self.parts.forwarders[name].wake()
-        return [_posting(entry) for entry in retried]
+        return [_posting(entry) for entry in entries]
+
+
+def _text(request: Mapping[str, Any], name: str) -> str:
+    text = request[name]
+    if not isinstance(text, str) or not text.strip() or len(text) > TEXT_CHARS_MAX or not is_clean(text):
+        raise RequestError(
+            f"{name}: found {str(text)[:TEXT_CHARS_MAX]!a}, allowed: a text of 1 to {TEXT_CHARS_MAX} characters in one "
+            "line, without control characters"
+        )
+    return text
+
+
+def _which(request: Mapping[str, Any]) -> int | str:
+    number = request["which"]
+    if not isinstance(number, int):
+        return _text(request, "which")
+    if not 1 <= number <= NUMBER_MAX:
+        raise RequestError(f"number of a posting: found {str(number)[:40]}, allowed 1 to {NUMBER_MAX}")
+    return number
 
 
 def _posting(entry: OutboxEntry) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from typing import TYPE_CHECKING
 
-from gateway.cli import state_dir
+from gateway.cli import person, state_dir
 
 if TYPE_CHECKING:
     import argparse
@@ -49,7 +48,7 @@ def decide(args: argparse.Namespace) -> int:
             machine=args.machine,
             order=args.order,
             operation=args.operation,
-            who=getpass.getuser(),
+            who=person.name(),
         )
     except ControlError as error:
         return state_dir.complain(error)

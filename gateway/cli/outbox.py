@@ -6,8 +6,9 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.cli import state_dir
+from gateway.cli import person, state_dir
 from gateway.core.document import utc
+from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
     import argparse
@@ -17,11 +18,14 @@ if TYPE_CHECKING:
 STATES: Final = ("ready", "sending", "accepted", "posted", "uncertain", "retry_wait", "parked", "superseded")
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 1000
+NUMBER_DIGITS_MAX: Final = 18
+#: For a person; ``--json`` cuts nothing.
+SHOWN_CHARS_MAX: Final = 1000
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``outbox`` with its verbs."""
-    parser = commands.add_parser("outbox", help="list, show or retry confirmations on their way to the ERP")
+    parser = commands.add_parser("outbox", help="list, show, retry or discard confirmations on their way to the ERP")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="newest first; works while the gateway is stopped, too")
     listing.add_argument("--state", choices=STATES, help="only these")
@@ -36,7 +40,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     again = verbs.add_parser("retry", help="send a parked or waiting posting again, with the same key and bytes")
     again.add_argument("which", help="its number or its key")
     again.set_defaults(run=retry)
-    for verb in (listing, one, again):
+    never = verbs.add_parser(
+        "discard",
+        help="give up a parked posting for ever, so that those behind it go on",
+        description="Gives up a parked posting for ever: its pieces are never confirmed by this gateway, and those behind "
+        "it go on. Book them in the ERP by hand. A posting whose connector is gone need not be parked.",
+    )
+    never.add_argument("which", help="its number or its key")
+    never.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")
+    never.set_defaults(run=discard)
+    for verb in (listing, one, again, never):
         state_dir.add_arguments(verb)
 
 
@@ -55,10 +68,11 @@ def list_postings(args: argparse.Namespace) -> int:
         print(f"{'NO':>6} {'STATE':<11} {'TARGET':<10} {'ORDER':<16} {'SEQ':>4} {'KIND':<8} {'TRIES':>5}  LAST ERROR")
     for entry in found:
         lane = f"{entry.order}/{entry.operation}"
-        print(
+        line = (
             f"{entry.id:>6} {entry.state:<11} {entry.target:<10} {lane:<16} {entry.seq:>4} {entry.kind:<8} "
             f"{entry.attempts:>5}  {entry.error_text}"
         )
+        print(clean(line, SHOWN_CHARS_MAX))
     if not found:
         print("nothing")
     return 0
@@ -70,7 +84,9 @@ def show(args: argparse.Namespace) -> int:
     if found is None:
         return 1
     if not found:
-        print(f"linegate: outbox: no posting {args.which!r}; see: linegate outbox list", file=sys.stderr)
+        print(
+            f"linegate: outbox: no posting {args.which[:SHOWN_CHARS_MAX]!a}; see: linegate outbox list", file=sys.stderr
+        )
         return 1
     entry = found[0]
     whole = {**_summary(entry), "confirmation": json.loads(entry.payload), "message": _message(entry)}
@@ -79,32 +95,49 @@ def show(args: argparse.Namespace) -> int:
         return 0
     for name, value in whole.items():
         if name in ("confirmation", "message"):
-            print(f"\n{name}:\n{json.dumps(value, indent=2, ensure_ascii=False)}")
+            print(f"\n{name}:")
+            for line in json.dumps(value, indent=2, ensure_ascii=False).split("\n"):
+                print(clean(line, len(line)))
         else:
-            print(f"{name:<16} {value}")
+            print(clean(f"{name:<16} {value}", SHOWN_CHARS_MAX))
     return 0
 
 
 def retry(args: argparse.Namespace) -> int:
     """Ask the running gateway to send it again."""
+    return _decide(args, "outbox.retry", "is sent again")
+
+
+def discard(args: argparse.Namespace) -> int:
+    """Ask the running gateway to give it up."""
+    return _decide(args, "outbox.discard", "is given up", who=person.name(), reason=args.reason)
+
+
+def _decide(args: argparse.Namespace, verb: str, done: str, **arguments: str) -> int:
     from gateway.control import ControlError, call
 
     where = state_dir.find(args)
     if where is None:
         return 1
-    which: int | str = int(args.which) if args.which.isdecimal() else args.which
     try:
-        retried = call(where, "outbox.retry", which=which)
+        decided = call(where, verb, which=_number_or_key(args.which), **arguments)
     except ControlError as error:
         return state_dir.complain(error)
-    for posting in retried:
-        print(f"{posting['id']}: {posting['order']}/{posting['operation']} number {posting['seq']} is sent again")
+    for posting in decided:
+        place = f"{posting['order']}/{posting['operation']}"
+        print(clean(f"{posting['id']}: {place} number {posting['seq']} for {posting['target']} {done}"))
     return 0
 
 
+def _number_or_key(text: str) -> int | str:
+    # More digits than any number has: a key that nothing has, and so the answer is.
+    return int(text) if text.isdecimal() and len(text) <= NUMBER_DIGITS_MAX else text
+
+
 def _which(text: str) -> dict[str, Any]:
+    which = _number_or_key(text)
     # A page before the next id, one entry long, is the entry itself.
-    return {"before_id": int(text) + 1, "limit": 1, "exactly": int(text)} if text.isdecimal() else {"key": text}
+    return {"before_id": which + 1, "limit": 1, "exactly": which} if isinstance(which, int) else {"key": which}
 
 
 def _read(args: argparse.Namespace, *, exactly: int | None = None, **filters: Any) -> list[OutboxEntry] | None:
@@ -122,7 +155,7 @@ def _read(args: argparse.Namespace, *, exactly: int | None = None, **filters: An
         with ReadOnlyStore(where / DATABASE_NAME) as store:
             found = list(store.outbox(**filters))
     except StoreError as error:
-        print(f"linegate: {error}", file=sys.stderr)
+        print(clean(f"linegate: {error}", SHOWN_CHARS_MAX), file=sys.stderr)
         return None
     return found if exactly is None else [entry for entry in found if entry.id == exactly]
 

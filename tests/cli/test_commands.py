@@ -16,7 +16,7 @@ from gateway import __version__
 COMMANDS = (
     (), ("run",), ("check",), ("schema",), ("init",), ("status",), ("order",), ("order", "start"),
     ("order", "interrupt"), ("order", "finish"), ("order", "list"), ("outbox",), ("outbox", "list"),
-    ("outbox", "show"), ("outbox", "retry"), ("demo",), ("simulate",),
+    ("outbox", "show"), ("outbox", "retry"), ("outbox", "discard"), ("demo",), ("simulate",),
 )  # fmt: skip
 HELP_S = 0.3
 PR_CAPBSET_DROP = 24
@@ -65,6 +65,7 @@ def test_version(linegate):
         (("outbox", "list", "--state", "lost"), "invalid choice: 'lost'"),
         (("outbox", "list", "--limit", "many"), "invalid int value: 'many'"),
         (("status", "-c", "a", "-d", "b"), "not allowed with argument"),
+        (("outbox", "discard", "1"), "required: --reason"),
         (("simulate",), "required: name"),
         (("simulate", "asm-02"), "invalid choice: 'asm-02'"),
         (("check", "--yaml", "x"), "unrecognized arguments: --yaml"),
@@ -146,6 +147,7 @@ def test_schema_is_json(linegate):
 ASKING = (
     ("status",), ("status", "--json"), ("order", "list"), ("order", "start", "M-1", "1"),
     ("order", "interrupt", "M-1", "1"), ("order", "finish", "M-1", "1"), ("outbox", "retry", "1"),
+    ("outbox", "discard", "1", "--reason", "why"),
 )  # fmt: skip
 
 

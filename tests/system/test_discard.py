@@ -1,0 +1,68 @@
+"""A person gives up a confirmation that the ERP will never take: the ones behind it flow, and the reason is kept."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+async def refused(plant, until):
+    """ASM-01 produces for an order that the ERP refuses; its first confirmation is parked."""
+    plant.keep("ASM-01")
+    await plant.start_erp("--release", "demo")
+    await plant.start_machine("ASM-01")
+    await plant.run()
+    view = await plant.ready()
+    plant.order = view["work_units"][0]["order"]
+    await plant.erp.command(f"reject {plant.order}")
+    await plant.produce()
+    (plant.parked,) = await until(lambda: plant.outbox("--state", "parked"), "a parked posting")
+    return plant
+
+
+async def test_the_lane_goes_on_behind_a_discarded_posting(refused, until):
+    plant, number = refused, str(refused.parked["no"])
+    view = await plant.status_where(
+        lambda view: view["targets"][0]["parked"] == 1 and view["targets"][0]["waiting"] >= 1, "one parked, more behind"
+    )
+    assert view["targets"][0]["last_error"]
+    code, out, err = await plant.cli("status", "-d", plant.state_dir)
+    assert code == 0, err
+    assert "parked 1" in out
+    assert "takes no confirmations" in out
+    await plant.erp.command(f"accept {plant.order}")
+    code, _out, err = await plant.cli("outbox", "discard", number, "-d", plant.state_dir)
+    assert code == 2
+    assert "--reason" in err
+    code, out, err = await plant.cli("outbox", "discard", number, "--reason", "booked by hand", "-d", plant.state_dir)
+    assert (code, out) == (0, f"{number}: {plant.order}/0010 number 1 for erp is given up\n"), err
+
+    async def flows():
+        return [row["seq"] for row in await plant.ledger() if row["order"] == plant.order]
+
+    assert (await until(flows, "the next confirmation"))[0] == 2
+    await plant.status_where(lambda view: view["targets"][0]["parked"] == 0, "nothing parked")
+    shown = json.loads((await plant.cli("outbox", "show", number, "--json", "-d", plant.state_dir))[1])
+    assert shown["state"] == "superseded"
+    assert "booked by hand" in shown["error"]
+    assert "ORDER_REJECTED" in shown["error"]
+    assert "posting discarded" in plant.daemon.text()
+    for verb in (("retry", number), ("discard", number, "--reason", "again"), ("discard", "9" * 23, "--reason", "x")):
+        code, _out, err = await plant.cli("outbox", *verb, "-d", plant.state_dir)
+        assert code == 1
+        assert "allowed from: parked" in err or "there is no such posting" in err
+
+
+async def test_only_what_is_parked_is_given_up_and_only_with_a_reason(refused, until):
+    plant = refused
+    behind = (await until(lambda: plant.outbox("--state", "ready"), "one behind it"))[-1]
+    code, _out, err = await plant.cli("outbox", "discard", behind["no"], "--reason", "why", "-d", plant.state_dir)
+    assert code == 1
+    assert "is ready and cannot be superseded; allowed from: parked" in err
+    for reason in ("", "  ", "two\nlines", "x" * 301, "\x1b[31mred"):
+        code, _out, err = await plant.cli("outbox", "discard", behind["no"], "--reason", reason, "-d", plant.state_dir)
+        assert code == 1
+        assert "reason: found" in err
+        assert "\x1b" not in err
