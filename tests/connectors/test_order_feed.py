@@ -32,7 +32,8 @@ async def feed(erp, filled, clock, context):
         return answers.get((unit, given.job.order), ())
 
     made = OrderFeed(
-        name="erp", connector=connector, store=filled.store, work_units={"WC-ASM": "ASM-01", "WC-OLD": "OLD-01"}, submit=submit,
+        name="erp", connector=connector, store=filled.store, submit=submit,
+        work_units={"WC-ASM": "ASM-01", "WC-OLD": "OLD-01"},
         now_ns=clock, poll_ns=10_000_000, backoff_max_ns=1_000_000_000, rng=random.Random(1),
     )  # fmt: skip
     made.taken, made.trouble, made.answers, made.store = taken, trouble, answers, filled.store
