@@ -1,7 +1,12 @@
+import asyncio
+import contextlib
 import csv
 import errno
 import io
 import os
+import subprocess
+import sys
+import threading
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +19,8 @@ from gateway.connectors.file import folder as files
 from gateway.connectors.file.orders import LINES_MAX, parse_file
 from gateway.connectors.file.settings import FileSettings
 from gateway.contract import IdempotentContract
+from gateway.core.duration import Duration
+from gateway.core.foreign_text import is_clean
 
 HEADER = "order;revision;operation;work_center;product;quantity;uom;sequence_no;std_cycle_s;cancelled"
 TWO_LINES = f"{HEADER}\n100240;1;0010;WC-ASM;ASSY-D20;24;PC;10;2.4;\n100240;1;0020;WC-PCK;ASSY-D20;24;PC;10;;\n"
@@ -250,6 +257,163 @@ async def test_a_file_that_is_too_big_is_refused(make, share):
     assert (share / "orders" / "error" / "big.csv").exists()
 
 
+async def test_a_file_with_a_strange_name_is_told_clean_and_moved(make, share):
+    raw = b"a\x1b[2J\n\xff" + b"x" * 150 + b".csv"
+    (share / "orders" / os.fsdecode(raw)).write_text("nothing\n")
+    page = await make().fetch_orders("")
+    (refused,) = page.refused
+    assert refused.place.startswith("a [2J \ufffdxxx")
+    assert len(refused.place) == 100
+    assert is_clean(page.cursor)
+    assert (await make().fetch_orders(page.cursor)).refused == ()
+    assert os.fsdecode(raw) in {path.name for path in (share / "orders" / "error").iterdir()}
+
+
+@pytest.mark.parametrize("length", [1, 5000])  # the second is none that a file system can have
+async def test_a_missing_folder_with_a_strange_name_is_told_clean(context, posting, length):
+    settings = FileSettings(connector="file", folder="no\x1b[2J\nwhere" + "x" * length)
+    connector = PLUGIN.build(settings, context())
+    with pytest.raises(ConnectorError) as refused:
+        await connector.fetch_orders("")
+    for text in (
+        str(refused.value),
+        (await connector.send(posting(connector))).detail,
+        (await connector.lookup(posting(connector))).detail,
+        (await connector.probe()).detail,
+    ):
+        assert text
+        assert is_clean(text)
+        assert len(text) <= 500
+
+
+class Hanging:
+    """A share on which one write hangs: to open a pipe that nobody reads takes as long as on a server that is gone."""
+
+    def __init__(self, folder):
+        self._folder = folder
+        self._pipe = None
+
+    def hang(self, name):
+        self._pipe = self._folder / f".{name}.tmp"
+        os.mkfifo(self._pipe)
+
+    def is_called(self):
+        return any(thread.name == f"share {self._folder.parent}" for thread in threading.enumerate())
+
+    def go_on(self):
+        with contextlib.suppress(FileNotFoundError):  # it went on before
+            os.close(os.open(self._pipe, os.O_RDONLY | os.O_NONBLOCK))
+
+
+@pytest.fixture
+def hanging(share):
+    hanging = Hanging(share / "confirmations")
+    yield hanging
+    if hanging.is_called():
+        hanging.go_on()
+        for thread in threading.enumerate():
+            if thread.name == f"share {share}":
+                thread.join(10)
+    assert not hanging.is_called()
+
+
+async def until(condition, limit_s=10):
+    async with asyncio.timeout(limit_s):
+        while not await condition():  # noqa: ASYNC110 - another thread's doing, it sets no event
+            await asyncio.sleep(0.01)
+
+
+async def test_a_share_that_hangs_holds_up_nothing_else(make, posting, hanging):
+    connector = make(timeout=Duration("1 s"))
+    first, second = posting(connector, 1), posting(connector, 2)
+    hanging.hang(first.rendered.name)
+    outcome = await connector.send(first)
+    assert outcome.kind is OutcomeKind.UNCERTAIN  # the write was begun: nobody knows
+    assert "no answer within 1 s" in outcome.detail
+
+    threads = threading.active_count()
+    async with asyncio.timeout(0.9):  # refused at once, not after another limit
+        for _ in range(50):
+            outcome = await connector.send(second)
+            assert outcome.kind is OutcomeKind.NOT_SENT
+            assert (await connector.lookup(first)).kind is LookupKind.UNKNOWN
+            assert not (await connector.probe()).ok
+            with pytest.raises(ConnectorError, match="has hung for"):
+                await connector.fetch_orders("")
+    assert "has hung for" in outcome.detail
+    assert threading.active_count() == threads
+    await connector.close()
+
+    hanging.go_on()
+
+    async def answers():
+        return (await connector.lookup(first)).kind is LookupKind.ABSENT
+
+    await until(answers)
+    for sent in (first, second):
+        assert (await connector.send(sent)).kind is OutcomeKind.POSTED
+        assert (await connector.lookup(sent)).kind is LookupKind.FOUND
+
+
+async def test_who_waits_behind_a_call_that_hangs_is_told_that_nothing_was_sent(make, posting, hanging):
+    connector = make(timeout=Duration("1 s"))
+    sent = [posting(connector, number) for number in range(1, 6)]
+    hanging.hang(sent[0].rendered.name)
+    async with asyncio.timeout(1.9):
+        outcomes = await asyncio.gather(*(connector.send(one) for one in sent))
+    assert [outcome.kind for outcome in outcomes] == [OutcomeKind.UNCERTAIN, *[OutcomeKind.NOT_SENT] * 4]
+
+
+async def test_a_call_whose_caller_is_gone_is_still_waited_for(make, posting, hanging):
+    connector = make(timeout=Duration("1 s"))
+    first, second = posting(connector, 1), posting(connector, 2)
+    hanging.hang(first.rendered.name)
+    task = asyncio.create_task(connector.send(first))
+
+    async def called():
+        return hanging.is_called()
+
+    await until(called)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await connector.send(second)).kind is OutcomeKind.NOT_SENT
+    hanging.go_on()
+
+    async def sent():
+        return (await connector.send(second)).kind is OutcomeKind.POSTED
+
+    await until(sent)
+
+
+STOPPED_WHILE_IT_HANGS = """
+import asyncio, sys
+from pathlib import Path
+from gateway.connectors.base import ConnectorContext, Posting, Rendered
+from gateway.connectors.file import PLUGIN
+from gateway.connectors.file.settings import FileSettings
+
+async def main():
+    context = ConnectorContext(name="erp", gateway_id="g", now_ns=lambda: 0, secrets={}, base_dir=Path(sys.argv[1]))
+    connector = PLUGIN.build(FileSettings(connector="file", folder="share"), context)
+    posting = Posting("key", "id", "1", "10", 1, 1, Rendered(b"x", "text/csv", "name.csv"))
+    try:
+        await asyncio.wait_for(connector.send(posting), 0.5)
+    except TimeoutError:
+        await connector.close()
+        print("given up")
+
+asyncio.run(main())
+"""
+
+
+def test_a_share_that_hangs_does_not_hold_up_the_end_of_the_process(tmp_path, hanging):
+    hanging.hang("name.csv")
+    command = [sys.executable, "-c", STOPPED_WHILE_IT_HANGS, str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "given up\n", "")
+
+
 def test_orders_in_another_dialect():
     text = '﻿Order, OPERATION ,work_center,product,quantity,extra,std_cycle_s\r\n1,10,W,"P,1",24,?,2.5\r\n\r\n'
     orders, reasons = parse_file(text.encode(), settings_of(delimiter=","))
@@ -290,6 +454,17 @@ def test_a_file_is_taken_whole_or_not_at_all(text, reason):
     assert any(found.startswith(reason) for found in reasons), reasons
 
 
+def test_a_reason_is_one_short_clean_line():
+    name = "\x1b[2J" + "x" * 5000
+    text = SHORT + f"{name};10;W;P;1\n2;10;W;P;1\n{name};20;W;P;1\n"
+    _, reasons = parse_file(text.encode(), settings_of())
+    assert any(
+        "order: found '\\x1b[2Jxxx" in reason and reason.endswith("again, allowed: its lines together")
+        for reason in reasons
+    )
+    assert all(is_clean(reason) and len(reason) < 200 for reason in reasons)
+
+
 def test_a_file_has_limits():
     many = SHORT + "".join(f"{number};10;W;P;1\n" for number in range(LINES_MAX + 5))
     orders, reasons = parse_file(many.encode(), settings_of())
@@ -322,6 +497,8 @@ def test_bytes_of_another_encoding_are_refused_with_their_line():
         ({"encoding": "klingon"}, "encoding"),
         ({"encoding": "base64"}, "encoding"),
         ({"encoding": "utf-16"}, "encoding"),
+        ({"timeout": Duration("500 ms")}, "timeout"),
+        ({"timeout": Duration("3 min")}, "timeout"),
     ],
 )
 def test_settings_that_are_refused(changes, message):

@@ -1,13 +1,13 @@
 """The file connector: orders from CSV files, confirmations as one CSV file each.
 
 The cursor of a page names the files it was read from. When it comes back, their orders are committed, and only then are
-the files moved away.
+the files moved away. A share that hangs holds up nothing but its own calls.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +27,8 @@ from gateway.connectors.base import (
 from gateway.connectors.file import confirmation as csv_confirmation
 from gateway.connectors.file import folder as files
 from gateway.connectors.file.orders import parse_file
+from gateway.connectors.file.share_thread import ShareThread
+from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 DONE: Final = "done"
 ERROR: Final = "error"
+NAME_MAX_CHARS: Final = 100
 
 
 class FileConnector:
@@ -47,6 +50,7 @@ class FileConnector:
         base = context.base_dir / Path(settings.folder).expanduser()
         self._orders = base / settings.orders_folder
         self._confirmations = base / settings.confirmations_folder
+        self._share = ShareThread(str(base), timeout_ns=int(settings.timeout))
         self._unfinished: dict[str, tuple[int, int]] = {}
 
     @property
@@ -63,9 +67,9 @@ class FileConnector:
     async def fetch_orders(self, cursor: str) -> OrderPage:
         """Move away the files that the cursor names, then read those that wait. Raises ConnectorError."""
         try:
-            return await asyncio.to_thread(self._fetch, cursor)
+            return await self._share.run(partial(self._fetch, cursor))
         except files.FolderError as error:
-            raise ConnectorError(f"orders: {error}") from error
+            raise ConnectorError(clean(f"orders: {error}")) from error
 
     def render(self, confirmation: Mapping[str, Any]) -> Rendered:
         """The CSV file's bytes and name. Raises MappingError."""
@@ -74,25 +78,25 @@ class FileConnector:
     async def send(self, posting: Posting) -> Outcome:
         """Put the file there, unless it is already, or the ERP has already moved it on."""
         try:
-            await asyncio.to_thread(self._write, posting.rendered)
+            await self._share.run(partial(self._write, posting.rendered))
         except files.FolderError as error:
-            return Outcome(OutcomeKind.UNCERTAIN if error.written else OutcomeKind.NOT_SENT, str(error))
+            return Outcome(OutcomeKind.UNCERTAIN if error.written else OutcomeKind.NOT_SENT, clean(str(error)))
         return Outcome(OutcomeKind.POSTED, reference=posting.rendered.name)
 
     async def lookup(self, posting: Posting) -> Lookup:
         """Whether the file is there, or where the ERP moved it."""
         try:
-            found = await asyncio.to_thread(self._find, posting.rendered.name)
+            found = await self._share.run(partial(self._find, posting.rendered.name))
         except files.FolderError as error:
-            return Lookup(LookupKind.UNKNOWN, detail=str(error))
+            return Lookup(LookupKind.UNKNOWN, detail=clean(str(error)))
         return Lookup(LookupKind.FOUND, found.name) if found is not None else Lookup(LookupKind.ABSENT)
 
     async def probe(self) -> Health:
         """Whether the folder of the confirmations is there and writable."""
         try:
-            await asyncio.to_thread(files.require, self._confirmations)
+            await self._share.run(partial(files.require, self._confirmations))
         except files.FolderError as error:
-            return Health(ok=False, detail=str(error))
+            return Health(ok=False, detail=clean(str(error)))
         return Health(ok=True, detail=f"{self._confirmations}: is there")
 
     def _write(self, rendered: Rendered) -> None:
@@ -120,7 +124,7 @@ class FileConnector:
             taken, reasons = self._parsed(found)
             orders += taken
             if reasons:
-                refused.append(RefusedOrder(found.name, reasons))
+                refused.append(RefusedOrder(clean(found.name, NAME_MAX_CHARS), reasons))
             read[found.name] = found.digest
         return OrderPage(tuple(orders), tuple(refused), json.dumps(read, sort_keys=True) if read else "")
 

@@ -46,7 +46,11 @@ def digest_of(content: bytes | None) -> str:
 
 def require(folder: Path) -> None:
     """Raises FolderError where the folder is missing or cannot be written to."""
-    if not folder.is_dir():
+    try:
+        is_there = folder.is_dir()
+    except OSError as error:  # a stale mount, an upper folder without rights
+        raise FolderError(f"{folder}: cannot be looked at: {error.strerror}; mount the share again") from error
+    if not is_there:
         raise FolderError(f"{folder}: is missing; mount the share, or make the folder once by hand")
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise FolderError(f"{folder}: cannot be written to; give linegate the rights")

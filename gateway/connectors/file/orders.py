@@ -11,7 +11,8 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gateway.connectors.order_fields import OrderFields
+from gateway.connectors.order_fields import SHOWN_MAX_CHARS, OrderFields
+from gateway.core.foreign_text import clean
 from gateway.core.model import Operation, ProductionOrder
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def parse_file(content: bytes, settings: FileSettings) -> tuple[tuple[Production
     for name, group in groupby(lines, key=lambda line: line.cells.get("order", "")):
         members = list(group)
         if name in seen:
-            reasons.append(f"line {members[0].number}, order: found {name!r} again, allowed: its lines together")
+            shown = clean(repr(name), SHOWN_MAX_CHARS)
+            reasons.append(f"line {members[0].number}, order: found {shown} again, allowed: its lines together")
         seen.add(name)
         orders.append(_order(members, settings, reasons))
     if not lines and not reasons:

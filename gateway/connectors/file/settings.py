@@ -6,6 +6,9 @@ import codecs
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal
 
+from gateway.core.duration import Duration
+
+TIMEOUT_MAX_NS: Final = Duration("2 min")
 FOLDER_NAME_FORBIDDEN: Final = frozenset("/\\\0")
 
 
@@ -22,6 +25,7 @@ class FileSettings:
         delimiter: between the columns.
         encoding: of both directions, such as utf-8, cp1252 or cp850.
         decimal_separator: of both directions.
+        timeout: longest wait for the share, 1 s to 2 min; a poll of orders reads up to 20 files in that time.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
@@ -33,6 +37,7 @@ class FileSettings:
     delimiter: Literal[";", ",", "\t", "|"] = ";"
     encoding: str = "utf-8"
     decimal_separator: Literal[".", ","] = "."
+    timeout: Duration = Duration("1 min")
 
     def __post_init__(self) -> None:
         """What a class alone cannot say."""
@@ -46,6 +51,8 @@ class FileSettings:
             raise ValueError("orders_folder and confirmations_folder: are the same, allowed: two different folders")
         if self.delimiter == self.decimal_separator:
             raise ValueError("delimiter and decimal_separator: are the same, allowed: two different characters")
+        if not Duration("1 s") <= self.timeout <= TIMEOUT_MAX_NS:
+            raise ValueError(f"timeout: found {self.timeout}, allowed 1 s to {TIMEOUT_MAX_NS}")
         try:
             is_text = codecs.lookup(self.encoding)._is_text_encoding  # noqa: SLF001 - the only place that tells base64 from a code page
         except LookupError:
