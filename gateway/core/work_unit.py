@@ -130,7 +130,7 @@ class WorkUnit:
             if due_ns is None or due_ns > until_ns:
                 return state
             due_ns = max(due_ns, state.at_ns)
-            state = self._derive(self._on_timer(state, due_ns, out), due_ns, out)._replace(at_ns=due_ns)
+            state = self._derive(self._on_timer(state, due_ns, out), due_ns, out).moved(due_ns, 0)
         raise AssertionError(f"{TIMERS_PER_INPUT_MAX} timers fired for one input: a timer does not move on")
 
     def _on_timer(self, state: State, now_ns: int, out: list[Output]) -> State:
@@ -211,7 +211,7 @@ class WorkUnit:
         """What one detector became, and what it counted."""
         detectors = _with(state.detectors, index, after)
         if not events:
-            return state._replace(detectors=detectors)
+            return state.with_detectors(detectors)
         for event in events:
             state = self._on_count(state, self.rules.counters[index], event, detectors, at_ns, out)
         return state
@@ -234,7 +234,7 @@ class WorkUnit:
         if event.max_lost or event.flag == "PULSES_POSSIBLY_LOST":
             state = self._declare_unknown(state, rule, event, out)
         if event.delta == 0:
-            return state._replace(detectors=detectors)
+            return state.with_detectors(detectors)
         track = state.track.with_cycle(event.t_to_ns)
         pieces = event.delta * rule.pieces
         counted = state.counted.plus(rule.role, pieces)

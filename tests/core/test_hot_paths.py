@@ -25,6 +25,10 @@ def test_state_with_count():
     assert STATE.with_count("d", "t", "c", "l", "r") == expected
 
 
+def test_state_with_detectors():
+    assert STATE.with_detectors("d") == STATE._replace(detectors="d")
+
+
 def test_track_with_cycle():
     assert TRACK._replace(last_cycle_ns=None).with_cycle(5) == TRACK._replace(last_cycle_ns=5)
     assert TRACK._replace(last_cycle_ns=9).with_cycle(5) == TRACK._replace(last_cycle_ns=9)
