@@ -71,6 +71,11 @@ async def test_operations_go_to_their_work_units(feed, erp, order_image, clock):
     assert (job.order, job.operation, job.work_center, job.quantity) == ("100240", "0010", "WC-ASM", Decimal(24))
     assert (job.product, job.product_revision, job.uom, job.source) == ("ASSY-D20", "F", "PC", "erp")
     assert dict(job.echo)["sales_order"] == "S-1"
+
+    async def told():
+        return feed.status.up is not None
+
+    await until(told)  # a poll says how it went when its cursor is committed
     assert (feed.status.received, feed.status.elsewhere, feed.status.up) == (1, 1, True)
     assert feed.troubles() == ()
 
