@@ -121,6 +121,8 @@ class App:
         await control.start()
         await self._open_connectors(parts.connectors)
         parts.announce()
+        for warning in (*self._warnings, *await parts.stranded()):
+            log.warning("needs attention", text=warning)
         outer = [_task("prune", self._prune(store))]
         if parts.monitor is not None:
             outer.append(_task("monitor", parts.monitor.run()))

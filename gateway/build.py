@@ -6,6 +6,8 @@ import ssl
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
+
 from drivers.base import DriverContext
 from drivers.supervisor import SourceSupervisor
 from gateway import __version__, logs, plugins
@@ -42,6 +44,8 @@ IDLE_WAKE_NS: Final = Duration("1 s")
 #: Longer without a step of a work unit is no slow disk any more: the service manager restarts the gateway.
 RUNNER_STALL_NS: Final = Duration("30 s")
 
+log = structlog.get_logger(__name__)
+
 
 class BuildError(Exception):
     """A part cannot be made from the settings; says which and what to do."""
@@ -76,6 +80,7 @@ class Builder:
         await self._runners()
         self._targets()
         self._sources()
+        self._warn_of_orders_without_target()
         return self._parts
 
     # --- work units ------------------------------------------------------------------------------------------------
@@ -130,10 +135,32 @@ class Builder:
         return state
 
     def _targets_of(self, also_to: Sequence[str], job: JobOrder) -> tuple[str, ...]:
-        """Back to where the order came from, and the copies that the rule names."""
-        source = self._settings.connectors.get(job.source)
-        targets = (job.source,) if source is not None and source.confirmations else ()
-        return tuple(dict.fromkeys((*targets, *also_to))) or tuple(self._parts.forwarders)
+        """Back to where the order came from, and the copies that the rule names.
+
+        Where its connector is gone, or takes no confirmations and the rule names none: to the only target there is.
+        Among several nobody can choose: then they wait under the connector's name, in sight, until a person decides.
+        """
+        forwarders = self._parts.forwarders
+        if job.source in forwarders:
+            main: tuple[str, ...] = (job.source,)
+        elif also_to and job.source in self._settings.connectors:
+            main = ()
+        elif len(forwarders) == 1:
+            main = tuple(forwarders)
+        else:
+            main = (job.source,)
+            log.warning("confirmation without a target", source=job.source, order=job.order, targets=sorted(forwarders))
+        return tuple(dict.fromkeys((*main, *also_to)))
+
+    def _warn_of_orders_without_target(self) -> None:
+        forwarders = self._parts.forwarders
+        units = [name for name, rules in self._settings.work_units.items() if not rules.confirm.also_to]
+        for name in self._parts.feeds:
+            if name not in forwarders and len(forwarders) > 1 and units:
+                self._warnings.append(
+                    f"orders come from connector {name}, which takes no confirmations, and nothing says which of "
+                    f"{', '.join(forwarders)} gets them: they will wait; set confirm.also_to of {', '.join(units)}"
+                )
 
     def _committed(self, name: str, outputs: tuple[Output, ...], _state: State) -> None:
         narrate(name, outputs)

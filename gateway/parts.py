@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.core.document import utc
 from gateway.status import SourceView, TargetView, WorkUnitView
 from gateway.views import work_unit_view
 
@@ -42,6 +43,24 @@ class Parts:
         now = tuple(f"{name}: {text}" for name, text in self._troubles.items())
         feeds = tuple(f"{name}: {text}" for name, feed in self.feeds.items() for text in feed.troubles())
         return (*now, *feeds)
+
+    async def stranded(self) -> tuple[str, ...]:
+        """Postings that nobody takes anywhere, because no connector of their name takes confirmations (any more).
+
+        Raises StoreError.
+        """
+        texts = []
+        for name in await self.outbox.targets():
+            if name in self.forwarders:
+                continue
+            counts = await self.outbox.counts(name)
+            if number := counts.waiting + counts.parked:
+                texts.append(
+                    f"connector {name!r}: {number} confirmation{'s' * (number != 1)} waiting since "
+                    f"{utc(counts.oldest_created_ns)}, and no connector of this name takes confirmations; "
+                    "configure it (again), or give them up with linegate outbox discard"
+                )
+        return tuple(texts)
 
     def announce(self) -> None:
         """Show the monitor how everything looks at the start: what never changes would never be published."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from buffer.entry import OPEN_STATES, OutboxState, Settlement
-from buffer.errors import OutboxError
+from buffer.errors import OutboxError, StoreError
 from gateway import __version__
 from gateway.control import RequestError
 from gateway.core.foreign_text import is_clean
@@ -84,9 +84,15 @@ class Verbs:
                 sources=tuple(parts.source_view(name) for name in parts.sources),
                 targets=tuple(parts.target_view(name) for name in parts.forwarders),
                 work_units=tuple(parts.work_unit_view(name) for name in parts.runners),
-                warnings=(*self._warnings, *parts.troubles()),
+                warnings=(*self._warnings, *parts.troubles(), *await self._stranded()),
             )
         )
+
+    async def _stranded(self) -> tuple[str, ...]:
+        try:
+            return await self.parts.stranded()
+        except StoreError as error:  # the rest of the status is wanted all the more
+            return (f"the buffer: {error}",)
 
     async def _order(self, request: Mapping[str, Any]) -> Any:
         machine = _text(request, "machine")

@@ -61,13 +61,13 @@ def run_cli(*arguments, env=None, cwd=None, **options):
 class Daemon:
     """A running gateway with its folder."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, config=CONFIG, *, confirmations=True):
         self.folder = folder
         self.state_dir = folder / "state"
         self.config = folder / "linegate.yaml"
-        self.config.write_text(CONFIG.replace("STATE_DIR", str(self.state_dir)))
-        for name in ("orders", "confirmations"):
-            (folder / "share" / name).mkdir(parents=True)
+        self.config.write_text(config.replace("STATE_DIR", str(self.state_dir)))
+        for name in ("orders", *(["confirmations"] if confirmations else [])):
+            (folder / "share" / name).mkdir(parents=True, exist_ok=True)
         self.log = (folder / "log").open("wb")
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "gateway", "run", str(self.config)],
@@ -80,6 +80,19 @@ class Daemon:
             assert self.process.poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < deadline, f"waited in vain for {what}: {(self.folder / 'log').read_text()}"
             time.sleep(0.05)
+
+    def text(self):
+        return (self.folder / "log").read_text()
+
+    def listens(self):
+        """The control socket of this run answers."""
+        self.until(lambda: "running" in self.text() and run_cli("status", "-d", self.state_dir).code == 0, "the start")
+        return self
+
+    def take_orders(self):
+        (self.folder / "share" / "orders" / "orders.csv").write_text(ORDERS)
+        done = self.folder / "share" / "orders" / "done" / "orders.csv"
+        self.until(done.exists, "the orders to be taken")
 
     def close(self):
         if self.process.poll() is None:
@@ -109,9 +122,28 @@ def configured(tmp_path):
 def daemon(tmp_path_factory):
     daemon = Daemon(tmp_path_factory.mktemp("gateway"))
     try:
-        (daemon.folder / "share" / "orders" / "orders.csv").write_text(ORDERS)
-        done = daemon.folder / "share" / "orders" / "done" / "orders.csv"
-        daemon.until(done.exists, "the orders to be taken")
+        daemon.take_orders()
         yield daemon
     finally:
         daemon.close()
+
+
+@pytest.fixture
+def start_daemon(tmp_path):
+    """Runs one gateway after the other in the same folder; each start ends the one before."""
+    daemons = []
+
+    def start(config=CONFIG, **options):
+        if daemons:
+            daemons[-1].close()
+        daemons.append(Daemon(tmp_path, config, **options))
+        return daemons[-1].listens()
+
+    yield start
+    for daemon in daemons:
+        daemon.close()
+
+
+@pytest.fixture
+def config_text():
+    return CONFIG
