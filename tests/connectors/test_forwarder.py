@@ -470,3 +470,28 @@ def test_settings_that_are_refused(changes):
 def test_timings_that_are_refused(changes):
     with pytest.raises(ValueError, match="above 0"):
         ForwarderTimings(**changes)
+
+
+async def test_a_text_that_cannot_be_stored_parks_its_posting_and_stops_nothing(erp, filled, forward):
+    await filled.add(A1, B1)
+    body = b'{"error": {"code": "BAD\\u0000", "message": "Menge \\ud83d\\u001b[2J\\n999999 posted"}}'
+    erp.by_order["A"] = {"status": 422, "body": body}
+    running = await forward()
+    entry = await running.until_state(A1, OutboxState.PARKED)
+    assert (entry.error_code, entry.error_text) == ("BAD", "HTTP 422: Menge \ufffd [2J 999999 posted")
+    await running.until_state(B1, OutboxState.POSTED)
+    await filled.add(C1)
+    running.forwarder.wake()
+    await running.until_state(C1, OutboxState.POSTED)
+
+
+async def test_an_unclear_posting_is_not_believed_to_be_booked_without_a_reference(erp, filled, forward):
+    await filled.add(A1)
+    erp.faults.append({"cut": True})
+    for body in (b"{}", b'{"status": "ok"}', b'{"error": {"code": "NOT_FOUND", "message": "no such key"}}'):
+        erp.get_faults.append({"status": 200, "body": body})
+    running = await forward()
+    entry = await running.until_state(A1, OutboxState.POSTED, passing_s=5)
+    assert erp.booked[entry.key] == 1
+    assert entry.attempts == 2
+    assert not erp.get_faults
