@@ -105,7 +105,7 @@ async def test_a_refused_order_is_parked_and_the_others_flow(line, until):
     await line.erp.command(f"accept {order}")
     code, out, err = await line.cli("outbox", "retry", parked[0]["key"], "-c", line.config)
     assert code == 0, err
-    assert f"{order}/0010 number 1 is sent again" in out
+    assert f"{order}/0010 number 1 for erp is sent again" in out
     rows = await until(lambda: booked(line, order=order, at_least=2), "the parked lane to flow")
     assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
     await line.halt()
