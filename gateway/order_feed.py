@@ -16,6 +16,7 @@ import structlog
 from buffer.errors import StoreError
 from gateway.connectors.base import RefusedOrder
 from gateway.core.duration import NS_PER_S, Duration
+from gateway.core.foreign_text import clean, is_clean
 from gateway.core.model import JobOrder, Notice, OrderReceived
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class OrderFeed:
             except StoreError as error:
                 self._went(up=self._status.up, error=f"the buffer: {error}")
             except Exception as error:  # noqa: BLE001 - whatever a connector raises, the feed tries again later
-                text = str(error) or f"the connector failed: {error!r}"
+                text = clean(str(error)) or f"the connector failed: {error!r}"
                 self._went(up=False, error=text)
             wait_ns = 0 if more else self._wait_ns()
             self._publish(next_poll_ns=self._now_ns() + wait_ns)
@@ -140,7 +141,10 @@ class OrderFeed:
         for refused in page.refused:
             self._refuse(refused)
         for order in page.orders:
-            await self._hand_over(order)
+            if all(map(is_clean, _texts(order))):
+                await self._hand_over(order)
+            else:  # it could be neither stored nor sent back
+                self._refuse(RefusedOrder(clean(order.order), ("a text of it holds control or broken characters",)))
         if self._full:
             raise QueueFullError("a work unit has too many open orders; the rest is asked for again later")
         if page.cursor == cursor:
@@ -213,6 +217,12 @@ class OrderFeed:
         self._status = self._status._replace(next_poll_ns=next_poll_ns, refused=tuple(self._refused))
         if self._on_status is not None:
             self._on_status(self._status)
+
+
+def _texts(order: ProductionOrder) -> Iterator[str]:
+    yield from (order.order, order.product, order.product_revision, order.uom, *order.echo, *order.echo.values())
+    for operation in order.operations:
+        yield from (operation.operation, operation.sequence, operation.work_center)
 
 
 def job_orders(order: ProductionOrder, source: str) -> Iterator[JobOrder]:

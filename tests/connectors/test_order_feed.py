@@ -7,10 +7,11 @@ import pytest
 
 from buffer.errors import StoreError
 from buffer.step import JournalRow, Step
+from gateway.connectors.base import OrderPage
 from gateway.connectors.rest import PLUGIN
 from gateway.connectors.rest.settings import RestSettings
 from gateway.core.duration import Duration
-from gateway.core.model import JobOrderState, JobRecord, Notice
+from gateway.core.model import JobOrderState, JobRecord, Notice, Operation, ProductionOrder
 from gateway.order_feed import REFUSED_MAX, OrderFeed
 
 DEADLINE_S = 20.0
@@ -181,3 +182,20 @@ async def test_refusals_are_bounded(feed, erp, order_image):
 
     await until(shown)
     assert feed.status.refused[-1].place.startswith(f"orders[{REFUSED_MAX + 49}]")
+
+
+async def test_a_text_that_cannot_be_stored_is_refused(feed):
+    class Careless:
+        async def fetch_orders(self, _cursor):
+            operation = Operation(operation="0010", work_center="WC-ASM", quantity=Decimal(1))
+            broken = ProductionOrder(
+                order="7\ud83d", revision=1, product="P", quantity=Decimal(1), operations=(operation,)
+            )
+            sound = ProductionOrder(order="8", revision=1, product="P", quantity=Decimal(1), operations=(operation,))
+            return OrderPage((broken, sound), (), "9")
+
+    feed._connector = Careless()
+    feed.wake()
+    await committed(feed, "9")
+    assert {given.job.order for _, given in feed.taken} == {"8"}
+    assert "control or broken characters" in feed.troubles()[0]
