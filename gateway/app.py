@@ -44,6 +44,7 @@ DRAIN_RUNNERS_S: Final = 3.0
 DRAIN_TARGETS_S: Final = 2.0
 CLOSE_S: Final = 2.0
 PRUNE_EVERY_S: Final = 3600.0
+PRUNE_AGAIN_S: Final = 60.0
 #: By then every part is made and every driver's library is loaded.
 SETTLED_AFTER_S: Final = 5.0
 
@@ -87,6 +88,8 @@ class App:
             loop.add_signal_handler(number, self._stop.set)
         clock: SteadyClock | None = None
         store = await self._open_store(lambda: clock.now_ns() if clock is not None else 0)
+        if store.interrupted:
+            log.warning("postings were being sent when the gateway ended", postings=store.interrupted)
         try:
             clock = SteadyClock(await store.last_time_ns())
             builder = Builder(
@@ -183,11 +186,19 @@ class App:
                     raise StartError(f"{task.get_name()} ended: {error!r}") from error
 
     async def _prune(self, store: Store) -> None:
-        """Delete what is booked and old; what is not booked is never deleted."""
+        """Delete what is booked and old; what is not booked is never deleted. Raises StoreError."""
         keep = self._settings.buffer
         while True:
-            await store.prune(posted_keep_ns=keep.posted_keep, journal_keep_ns=keep.journal_keep)
-            await asyncio.sleep(PRUNE_EVERY_S)
+            pause_s = PRUNE_EVERY_S
+            try:
+                await store.prune(posted_keep_ns=keep.posted_keep, journal_keep_ns=keep.journal_keep)
+            except StoreError as error:
+                if not error.temporary:
+                    raise
+                # No line may stop for want of tidying up while the disk is busy, full or failing for now.
+                pause_s = PRUNE_AGAIN_S
+                log.warning("pruning failed, trying again", error=str(error), retry_s=pause_s)
+            await asyncio.sleep(pause_s)
 
 
 def _task(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
