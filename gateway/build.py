@@ -230,9 +230,8 @@ class Builder:
         types = plugins.drivers()
         for name, settings in self._settings.sources.items():
             driver_type = types[settings.driver]
-            beat = _nothing
             telemetry = self._parts.monitor.telemetry if self._parts.monitor is not None else None
-            router = Router(name, tuple(self._parts.runners.values()), telemetry, beat)
+            router = Router(name, tuple(self._parts.runners.values()), telemetry)
             own = settings.driver_settings
             context = DriverContext(
                 source=name,
@@ -308,7 +307,3 @@ def _stale_after_ns(settings: SourceSettings, driver_type: DriverType) -> int:
     if settings.stale_after is not None:
         return settings.stale_after
     return max(STALE_AFTER_CYCLES * driver_type.cycle_ns(settings.driver_settings), STALE_AFTER_MIN_NS)
-
-
-def _nothing() -> None:
-    """Sources are not watched by the watchdog: a PLC that is off is no reason to restart the gateway."""

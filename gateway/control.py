@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from buffer.errors import StoreError
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
@@ -60,7 +62,11 @@ class ControlServer:
                 f"{self._path}: a socket path has at most {SOCKET_PATH_BYTES_MAX} bytes; shorten gateway.state_dir"
             )
         # The state directory is locked by us: a socket found here is a leftover of a killed daemon.
-        self._path.unlink(missing_ok=True)
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            why = f"is in the way of the control socket ({error.strerror}); remove it"
+            raise ControlError(f"{self._path}: {why}") from error
         old = os.umask(0o177)
         try:
             self._server = await asyncio.start_unix_server(self._serve, self._path, limit=REQUEST_BYTES_MAX)
@@ -102,7 +108,9 @@ class ControlServer:
             return {"ok": True, "result": await self._verb(request)(request)}
         except RequestError as error:
             return {"ok": False, "error": str(error)}
-        except (ValueError, TypeError, KeyError, TimeoutError) as error:
+        except StoreError as error:
+            return {"ok": False, "error": f"the buffer: {error}"}
+        except (ValueError, TypeError, KeyError, OverflowError, TimeoutError) as error:
             return {"ok": False, "error": f"the request cannot be read: {error!r}"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core.document import utc
-from gateway.status import SourceView, TargetView, WorkUnitView
+from gateway.status import FeedView, SourceView, TargetView, WorkUnitView
 from gateway.views import work_unit_view
 
 if TYPE_CHECKING:
@@ -89,6 +89,19 @@ class Parts:
             next_retry_ns=status.next_retry_ns,
             problems=status.problems,
             simulated=status.simulated,
+        )
+
+    def feed_view(self, name: str) -> FeedView:
+        """Where orders come from."""
+        status = self.feeds[name].status
+        return FeedView(
+            name=status.name,
+            up=status.up,
+            last_poll_ns=status.last_poll_ns,
+            received=status.received,
+            elsewhere=status.elsewhere,
+            refused=tuple({"place": one.place, "reasons": list(one.reasons)} for one in status.refused),
+            last_error=status.last_error if status.up is False else "",
         )
 
     def target_view(self, name: str) -> TargetView:

@@ -19,7 +19,6 @@ class Router:
         source: name of the source.
         runners: the work units of this gateway.
         telemetry: takes blocks, never waits; None where nothing is published.
-        alive: called for every reading.
     """
 
     def __init__(
@@ -27,11 +26,9 @@ class Router:
         source: str,
         runners: Sequence[Runner],
         telemetry: Callable[[str, Sequence[TelemetryBlock]], None] | None,
-        alive: Callable[[], None],
     ) -> None:
         self._source = source
         self._telemetry = telemetry
-        self._alive = alive
         self._routes: dict[str, tuple[Runner, ...]] = {}
         prefix = f"{source}."
         for runner in runners:
@@ -46,7 +43,6 @@ class Router:
 
     async def deliver(self, reading: Reading) -> None:
         """Hand over one reading; waits while a work unit has too much to do."""
-        self._alive()
         if reading.blocks and self._telemetry is not None:
             self._telemetry(self._source, reading.blocks)
         if reading.values:

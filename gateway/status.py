@@ -81,11 +81,11 @@ class WorkUnitView:
         target: its target quantity as text (an exact decimal).
         good: good pieces of the running order; ``scrap`` and ``rework`` likewise.
         last_piece_ns: when the last piece was counted.
-        unconfirmed_good: good pieces of the running order in no confirmation yet; ``unconfirmed_scrap`` likewise.
-        unallocated_good: good pieces without an order; ``unallocated_scrap`` likewise.
+        unconfirmed_good: good pieces of it that are not confirmed; ``unconfirmed_scrap`` and ``_rework`` likewise.
+        unallocated_good: good pieces without an order; ``unallocated_scrap`` and ``_rework`` likewise.
         review_pieces: pieces set aside for a person.
         unknown: pieces nobody can know; each with signal, role, from_ns, to_ns, max_pieces, flag, order, operation.
-        counted_good: good pieces this gateway ever counted here; ``counted_scrap`` likewise.
+        counted_good: good pieces this gateway ever counted here; ``counted_scrap`` and ``_rework`` likewise.
         queue: open orders, each with order, operation, state, quantity, good, scrap.
     """
 
@@ -102,12 +102,15 @@ class WorkUnitView:
     last_piece_ns: int | None = None
     unconfirmed_good: int = 0
     unconfirmed_scrap: int = 0
+    unconfirmed_rework: int = 0
     unallocated_good: int = 0
     unallocated_scrap: int = 0
+    unallocated_rework: int = 0
     review_pieces: int = 0
     unknown: tuple[Mapping[str, Any], ...] = ()
     counted_good: int = 0
     counted_scrap: int = 0
+    counted_rework: int = 0
     queue: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -127,8 +130,34 @@ class MqttView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FeedView:
+    """Where orders come from.
+
+    Attributes:
+        name: the connector, as in the configuration.
+        up: whether the last question was answered; None before the first answer.
+        last_poll_ns: when it was asked last.
+        received: operations handed to machines since the start.
+        elsewhere: operations whose work center is none of this gateway's.
+        refused: the last orders that could not be taken, each with place and reasons.
+        last_error: why it could not be asked last.
+    """
+
+    name: str
+    up: bool | None = None
+    last_poll_ns: int | None = None
+    received: int = 0
+    elsewhere: int = 0
+    refused: tuple[Mapping[str, Any], ...] = ()
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayView:
-    """The whole gateway at one moment; ``mqtt`` is None where no broker is configured."""
+    """The whole gateway at one moment; ``mqtt`` is None where no broker is configured.
+
+    ``clock_offset_ms`` is how far the system's clock is ahead of the gateway's steady one, which never steps.
+    """
 
     id: str
     version: str
@@ -138,9 +167,11 @@ class GatewayView:
     epoch: str
     state_dir: str
     config_digest: str
+    clock_offset_ms: int = 0
     mqtt: MqttView | None = None
     sources: tuple[SourceView, ...] = ()
     targets: tuple[TargetView, ...] = ()
+    feeds: tuple[FeedView, ...] = ()
     work_units: tuple[WorkUnitView, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from gateway.core.foreign_text import clean
+
 NS_PER_S: Final = 1_000_000_000
 S_PER_MIN: Final = 60
 S_PER_H: Final = 3600
+CLOCK_OFFSET_SHOWN_MS: Final = 1000
+WARNING_CHARS_MAX: Final = 1000
 #: What waits longer than this is held up by something, so the last error is worth a look.
 HELD_UP_NS: Final = S_PER_MIN * NS_PER_S
 
@@ -18,10 +22,15 @@ def lines(view: dict[str, Any]) -> list[str]:
     text += [machine_header()] + [machine_line(unit, now) for unit in view["work_units"]] + [""]
     text += [source_line(source, now) for source in view["sources"]]
     text += [target_line(target, now) for target in view["targets"]]
+    text += [feed_line(feed) for feed in view["feeds"]]
     if view["mqtt"] is not None:
         link = "up" if view["mqtt"]["connected"] else f"down ({view['mqtt']['last_error'] or 'not connected yet'})"
         text.append(f"{'mqtt':<12} {link}")
-    return text + [f"WARNING {warning}" for warning in view["warnings"]]
+    if abs(view["clock_offset_ms"]) >= CLOCK_OFFSET_SHOWN_MS:
+        text.append(
+            f"{'clock':<12} the system's clock is {view['clock_offset_ms'] / 1000:+.1f} s off the gateway's own"
+        )
+    return text + [f"WARNING {clean(warning, WARNING_CHARS_MAX)}" for warning in view["warnings"]]
 
 
 def machine_header() -> str:
@@ -34,9 +43,9 @@ def machine_header() -> str:
 def machine_line(unit: dict[str, Any], now_ns: int) -> str:
     """One machine: state, order, good and scrap against target, last piece, unconfirmed pieces."""
     order = f"{unit['order']}/{unit['operation']}" if unit["order"] else "-"
-    loose = unit["unallocated_good"] + unit["unallocated_scrap"]
+    loose = unit["unallocated_good"] + unit["unallocated_scrap"] + unit["unallocated_rework"]
     notes = [
-        f"{unit['unconfirmed_good'] + unit['unconfirmed_scrap']} unconfirmed",
+        f"{unit['unconfirmed_good'] + unit['unconfirmed_scrap'] + unit['unconfirmed_rework']} unconfirmed",
         f"{loose} unallocated" if loose else "",
         f"{unit['review_pieces']} under review" if unit["review_pieces"] else "",
         f"{len(unit['unknown'])} unknown intervals" if unit["unknown"] else "",
@@ -55,8 +64,16 @@ def source_line(source: dict[str, Any], now_ns: int) -> str:
     if source["last_value_ns"] is not None:
         text += f"  last value {_age(now_ns, source['last_value_ns'])} ago"
     if source["state"] != "up" and source["last_error"]:
-        text += f"  {source['last_error']}"
-    return text + "".join(f"\n{'':<12} {signal}: {why}" for signal, why in source["problems"].items())
+        text += f"  {clean(source['last_error'])}"
+    return text + "".join(f"\n{'':<12} {signal}: {clean(why)}" for signal, why in source["problems"].items())
+
+
+def feed_line(feed: dict[str, Any]) -> str:
+    """One source of orders: operations taken, and those that are for other gateways."""
+    text = (
+        f"{feed['name']:<12} orders: {feed['received']} operations received, {feed['elsewhere']} for other work centers"
+    )
+    return f"{text}, {len(feed['refused'])} refused" if feed["refused"] else text
 
 
 def target_line(target: dict[str, Any], now_ns: int) -> str:

@@ -80,9 +80,11 @@ class Verbs:
                 epoch=self._store.epoch,
                 state_dir=str(self._settings.gateway.state_dir),
                 config_digest=self._settings.digest,
+                clock_offset_ms=self._clock.wall_offset_ns() // 1_000_000,
                 mqtt=parts.monitor.view() if parts.monitor is not None else None,
                 sources=tuple(parts.source_view(name) for name in parts.sources),
                 targets=tuple(parts.target_view(name) for name in parts.forwarders),
+                feeds=tuple(parts.feed_view(name) for name in parts.feeds),
                 work_units=tuple(parts.work_unit_view(name) for name in parts.runners),
                 warnings=(*self._warnings, *parts.troubles(), *await self._stranded()),
             )

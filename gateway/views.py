@@ -29,12 +29,15 @@ def work_unit_view(unit_id: str, state: State) -> WorkUnitView:
         last_piece_ns=state.last_piece_ns,
         unconfirmed_good=run.open_good if run else 0,
         unconfirmed_scrap=run.open_scrap if run else 0,
+        unconfirmed_rework=run.open_rework if run else 0,
         unallocated_good=state.unallocated.good,
         unallocated_scrap=state.unallocated.scrap,
+        unallocated_rework=state.unallocated.rework,
         review_pieces=state.review,
         unknown=tuple(_unknown(interval) for interval in state.unknown),
         counted_good=state.counted.good,
         counted_scrap=state.counted.scrap,
+        counted_rework=state.counted.rework,
         queue=tuple(_queued(waiting) for waiting in state.open_runs()),
     )
 

@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from gateway.status import GatewayView, SourceView, TargetView, WorkUnitView
+from gateway.status import FeedView, GatewayView, SourceView, TargetView, WorkUnitView
 
 FIELDS = {
     view: set(view.__dataclass_fields__) for view in (GatewayView, SourceView, TargetView, WorkUnitView)
@@ -24,14 +24,15 @@ def test_status_for_programs_has_every_key_and_nothing_else(ask, daemon):
     assert (code, err) == (0, "")
     view = json.loads(out)
     assert set(view) == FIELDS[GatewayView] == {
-        "id", "version", "pid", "started_ns", "now_ns", "epoch", "state_dir", "config_digest", "mqtt", "sources",
-        "targets", "work_units", "warnings",
+        "id", "version", "pid", "started_ns", "now_ns", "epoch", "state_dir", "config_digest", "clock_offset_ms",
+        "mqtt", "sources", "targets", "feeds", "work_units", "warnings",
     }  # fmt: skip
     assert view["pid"] == daemon.process.pid
     assert view["state_dir"] == str(daemon.state_dir)
     assert view["mqtt"] is None
     assert [set(source) for source in view["sources"]] == [FIELDS[SourceView]]
     assert [set(target) for target in view["targets"]] == [FIELDS[TargetView]]
+    assert [set(feed) for feed in view["feeds"]] == [FIELDS[FeedView]]
     assert [set(unit) for unit in view["work_units"]] == [FIELDS[WorkUnitView]]
     assert view["sources"][0]["simulated"] is True
     assert isinstance(view["now_ns"], int)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.status import TargetView, to_json
-from gateway.status_text import target_line
+from gateway.status import FeedView, TargetView, to_json
+from gateway.status_text import feed_line, target_line
 
 S = 1_000_000_000
 NOW_NS = 1000 * S
@@ -33,3 +33,11 @@ def test_the_reason_is_shown_where_something_is_held_up(changes):
 @pytest.mark.parametrize("changes", [{}, {"waiting": 1, "oldest_waiting_ns": NOW_NS - S}], ids=str)
 def test_an_old_error_is_not_shown_while_everything_flows(changes):
     assert "order closed" not in line(**changes)
+
+
+def test_orders_for_others_and_refused_ones_are_counted():
+    view = FeedView(name="erp", received=3, elsewhere=2, refused=({"place": "orders[0]", "reasons": ["qty"]},))
+    assert feed_line(to_json(view)).split() == (
+        ["erp", "orders:", "3", "operations", "received,", "2", "for", "other", "work", "centers,", "1", "refused"]
+    )
+    assert "refused" not in feed_line(to_json(FeedView(name="erp")))
