@@ -10,7 +10,7 @@ import pytest
 from gateway.status import FeedView, GatewayView, SourceView, TargetView, WorkUnitView
 
 FIELDS = {
-    view: set(view.__dataclass_fields__) for view in (GatewayView, SourceView, TargetView, WorkUnitView)
+    view: set(view.__dataclass_fields__) for view in (FeedView, GatewayView, SourceView, TargetView, WorkUnitView)
 }  # fmt: skip
 
 
