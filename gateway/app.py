@@ -97,6 +97,7 @@ class App:
                 store,
                 Outbox(store),
                 now_ns=clock.now_ns,
+                clock_offset_ns=clock.wall_offset_ns,
                 progress=self._progress,
                 rng=random.SystemRandom(),
                 warnings=self._warnings,

@@ -61,6 +61,7 @@ class Builder:
         outbox: Outbox,
         *,
         now_ns: Callable[[], int],
+        clock_offset_ns: Callable[[], int],
         progress: Progress,
         rng: Random,
         warnings: list[str],
@@ -68,6 +69,7 @@ class Builder:
         self._settings = settings
         self._store = store
         self._now_ns = now_ns
+        self._clock_offset_ns = clock_offset_ns
         self._progress = progress
         self._rng = rng
         self._warnings = warnings
@@ -283,7 +285,13 @@ class Builder:
             heartbeat_ns=mqtt.heartbeat,
             queue_messages=mqtt.queue_messages,
         )
-        return Monitor(settings, gateway_id=self._settings.gateway.id, version=__version__, now_ns=self._now_ns)
+        return Monitor(
+            settings,
+            gateway_id=self._settings.gateway.id,
+            version=__version__,
+            now_ns=self._now_ns,
+            clock_offset_ns=self._clock_offset_ns,
+        )
 
     def _tls(self) -> ssl.SSLContext | None:
         tls = self._settings.mqtt.tls if self._settings.mqtt is not None else None

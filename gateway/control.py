@@ -7,6 +7,7 @@ running daemon through it. It decides nothing: every verb is a function given by
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -70,6 +71,9 @@ class ControlServer:
         old = os.umask(0o177)
         try:
             self._server = await asyncio.start_unix_server(self._serve, self._path, limit=REQUEST_BYTES_MAX)
+        except OSError as error:
+            why = f"cannot become the control socket: {error}; check its folder and the free space"
+            raise ControlError(f"{self._path}: {why}") from error
         finally:
             os.umask(old)
 
@@ -77,7 +81,8 @@ class ControlServer:
         """Stop listening and remove the socket."""
         if self._server is not None:
             self._server.close()
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what was put there meanwhile is not ours to remove
+                self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1
@@ -105,13 +110,26 @@ class ControlServer:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 line = await reader.readline()
             request = json.loads(line)
-            return {"ok": True, "result": await self._verb(request)(request)}
+            verb = self._verb(request)
         except RequestError as error:
-            return {"ok": False, "error": str(error)}
+            return _refused(str(error))
+        except (ValueError, TypeError, KeyError, RecursionError, TimeoutError) as error:
+            return _refused(f"the request cannot be read: {error!r}")
+        try:
+            return {"ok": True, "result": await verb(request)}
+        except RequestError as error:
+            return _refused(str(error))
         except StoreError as error:
-            return {"ok": False, "error": f"the buffer: {error}"}
-        except (ValueError, TypeError, KeyError, OverflowError, TimeoutError) as error:
-            return {"ok": False, "error": f"the request cannot be read: {error!r}"}
+            return _refused(f"the buffer: {error}")
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            return _refused(f"the request cannot be read: {error!r}")
+        except Exception as error:  # a defect at one question is told to the one who asked, and ends nothing
+            log.exception("control request failed", verb=str(request["verb"]))
+            return _refused(f"the gateway failed at it: {error!r}; see its log and report it")
+
+
+def _refused(text: str) -> dict[str, Any]:
+    return {"ok": False, "error": text}
 
 
 def call(state_dir: Path, verb: str, **arguments: Any) -> Any:

@@ -24,7 +24,8 @@ def lines(view: dict[str, Any]) -> list[str]:
     text += [target_line(target, now) for target in view["targets"]]
     text += [feed_line(feed) for feed in view["feeds"]]
     if view["mqtt"] is not None:
-        link = "up" if view["mqtt"]["connected"] else f"down ({view['mqtt']['last_error'] or 'not connected yet'})"
+        error = clean(view["mqtt"]["last_error"]) or "not connected yet"
+        link = "up" if view["mqtt"]["connected"] else f"down ({error})"
         text.append(f"{'mqtt':<12} {link}")
     if abs(view["clock_offset_ms"]) >= CLOCK_OFFSET_SHOWN_MS:
         text.append(
@@ -42,7 +43,7 @@ def machine_header() -> str:
 
 def machine_line(unit: dict[str, Any], now_ns: int) -> str:
     """One machine: state, order, good and scrap against target, last piece, unconfirmed pieces."""
-    order = f"{unit['order']}/{unit['operation']}" if unit["order"] else "-"
+    order = clean(f"{unit['order']}/{unit['operation']}") if unit["order"] else "-"
     loose = unit["unallocated_good"] + unit["unallocated_scrap"] + unit["unallocated_rework"]
     notes = [
         f"{unit['unconfirmed_good'] + unit['unconfirmed_scrap'] + unit['unconfirmed_rework']} unconfirmed",
@@ -87,7 +88,7 @@ def target_line(target: dict[str, Any], now_ns: int) -> str:
     since_ns = target["oldest_waiting_ns"]
     held_up = target["parked"] or target["uncertain"] or (since_ns is not None and now_ns - since_ns > HELD_UP_NS)
     if target["last_error"] and (held_up or target["link"] != "up"):
-        text += f"  {target['last_error']}"
+        text += f"  {clean(target['last_error'])}"
     return text
 
 

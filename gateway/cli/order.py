@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from gateway.cli import person, state_dir
+from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
     import argparse
@@ -52,7 +53,7 @@ def decide(args: argparse.Namespace) -> int:
         )
     except ControlError as error:
         return state_dir.complain(error)
-    print(answer)
+    print(clean(answer))
     return 0
 
 
@@ -74,7 +75,8 @@ def list_orders(args: argparse.Namespace) -> int:
         print(unit["id"])
         for job in unit["queue"]:
             name = f"{job['order']}/{job['operation']}"
-            print(f"  {name:<20} {job['state']:<12} {job['good']} good, {job['scrap']} scrap of {job['quantity']}")
+            made = f"{job['good']} good, {job['scrap']} scrap"
+            print(clean(f"  {name:<20} {job['state']:<12} {made} of {job['quantity']}"))
         if not unit["queue"]:
             print("  no open order")
     return 0

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from gateway.core.foreign_text import clean
+
 if TYPE_CHECKING:
     import argparse
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 ENV_STATE_DIR: Final = "LINEGATE_GATEWAY__STATE_DIR"
 EXIT_NOT_RUNNING: Final = 3  # as systemctl has it
+SHOWN_CHARS_MAX: Final = 2000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,5 +53,5 @@ def complain(error: ControlError) -> int:
     """Print why the daemon cannot be asked, or why it refused; 3 where none runs, else 1."""
     from gateway.control import NotRunningError
 
-    print(f"linegate: {error}", file=sys.stderr)
+    print(clean(f"linegate: {error}", SHOWN_CHARS_MAX), file=sys.stderr)
     return EXIT_NOT_RUNNING if isinstance(error, NotRunningError) else 1

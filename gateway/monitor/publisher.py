@@ -44,6 +44,7 @@ class Monitor:
         gateway_id: one level of every topic, and the client id where none is set.
         version: of the gateway.
         now_ns: the gateway's steady clock, nanoseconds UTC.
+        clock_offset_ns: how far the system's clock is ahead of it, nanoseconds.
         link_changed: told whenever the link to the broker comes up, goes down or fails.
         boot_id: tells one start of the gateway from the next; default: random.
     """
@@ -55,10 +56,12 @@ class Monitor:
         gateway_id: str,
         version: str,
         now_ns: Callable[[], int],
+        clock_offset_ns: Callable[[], int] = lambda: 0,
         link_changed: Callable[[MqttView], None] | None = None,
         boot_id: str = "",
     ) -> None:
         self._now_ns = now_ns
+        self._clock_offset_ns = clock_offset_ns
         self._started_ns = now_ns()
         self._version = version
         self._boot_id = boot_id or uuid.uuid4().hex
@@ -230,6 +233,7 @@ class Monitor:
             targets=self._targets.values(),
             rss_bytes=_resident_bytes(),
             dropped=self._queue.dropped,
+            clock_offset_ns=self._clock_offset_ns(),
         )
 
     def _offline(self, reason: str, since_ns: int | None) -> bytes:

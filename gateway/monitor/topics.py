@@ -78,9 +78,19 @@ def offline(*, reason: str, since_ns: int | None, version: str, boot_id: str) ->
 
 
 def health(
-    *, seq: int, now_ns: int, started_ns: int, targets: Iterable[TargetView], rss_bytes: int | None, dropped: int
+    *,
+    seq: int,
+    now_ns: int,
+    started_ns: int,
+    targets: Iterable[TargetView],
+    rss_bytes: int | None,
+    dropped: int,
+    clock_offset_ns: int,
 ) -> bytes:
-    """The heartbeat. ``outbox_oldest_s`` is the age of the oldest posting that waits for any target, 0 if none does."""
+    """The heartbeat. ``outbox_oldest_s`` is the age of the oldest posting that waits for any target, 0 if none does.
+
+    ``clock_offset_ms`` is how far the system's clock is ahead of the gateway's.
+    """
     waiting = 0
     oldest_ns = now_ns
     for target in targets:
@@ -95,6 +105,7 @@ def health(
         outbox_oldest_s=(now_ns - oldest_ns) // NS_PER_S,
         rss_bytes=rss_bytes,
         telemetry_dropped=dropped,
+        clock_offset_ms=_ms(clock_offset_ns),
     )
 
 
@@ -145,11 +156,14 @@ def machine_counts(view: WorkUnitView) -> bytes:
         last_piece=_ms(view.last_piece_ns),
         unconfirmed_good=view.unconfirmed_good,
         unconfirmed_scrap=view.unconfirmed_scrap,
+        unconfirmed_rework=view.unconfirmed_rework,
         unallocated_good=view.unallocated_good,
         unallocated_scrap=view.unallocated_scrap,
+        unallocated_rework=view.unallocated_rework,
         review_pieces=view.review_pieces,
         counted_good=view.counted_good,
         counted_scrap=view.counted_scrap,
+        counted_rework=view.counted_rework,
         unknown_intervals=len(bounds),
         unknown_max_pieces=None if None in bounds else sum(bounds),
     )

@@ -57,7 +57,9 @@ def test_the_heartbeat_sums_up_the_targets():
         TargetView(name="c", link="up", since_ns=0),
     ]
     document = orjson.loads(
-        topics.health(seq=2, now_ns=100 * S, started_ns=70 * S, targets=views, rss_bytes=5, dropped=1)
+        topics.health(
+            seq=2, now_ns=100 * S, started_ns=70 * S, targets=views, rss_bytes=5, dropped=1, clock_offset_ns=-2 * S
+        )
     )
     assert document == {
         "v": 1,
@@ -68,11 +70,14 @@ def test_the_heartbeat_sums_up_the_targets():
         "outbox_oldest_s": 90,
         "rss_bytes": 5,
         "telemetry_dropped": 1,
+        "clock_offset_ms": -2000,
     }
 
 
 def test_nothing_waits_and_nobody_knows_the_memory():
-    document = orjson.loads(topics.health(seq=1, now_ns=S, started_ns=0, targets=[], rss_bytes=None, dropped=0))
+    document = orjson.loads(
+        topics.health(seq=1, now_ns=S, started_ns=0, targets=[], rss_bytes=None, dropped=0, clock_offset_ns=0)
+    )
     assert (document["outbox_waiting"], document["outbox_oldest_s"], document["rss_bytes"]) == (0, 0, None)
 
 

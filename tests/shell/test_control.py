@@ -11,9 +11,12 @@ from gateway.control import ControlError, ControlServer, NotRunningError, Reques
 
 
 async def failing(request):
-    raise {"store": StoreError("disk full"), "request": RequestError("no"), "overflow": OverflowError("big")}[
-        request["how"]
-    ]
+    raise {
+        "store": StoreError("disk full"),
+        "request": RequestError("no"),
+        "overflow": OverflowError("big"),
+        "defect": AttributeError("none"),
+    }[request["how"]]
 
 
 @pytest.fixture
@@ -30,6 +33,7 @@ async def server(tmp_path):
         ("store", "the buffer: disk full"),
         ("request", "^no$"),
         ("overflow", "cannot be read"),
+        ("defect", r"the gateway failed at it: AttributeError\('none'\); see its log"),
         ("else", "cannot be read"),
     ],
 )
