@@ -86,7 +86,7 @@ class WorkUnitView:
         review_pieces: pieces set aside for a person.
         unknown: pieces nobody can know; each with signal, role, from_ns, to_ns, max_pieces, flag, order, operation.
         counted_good: good pieces this gateway ever counted here; ``counted_scrap`` and ``_rework`` likewise.
-        queue: open orders, each with order, operation, state, quantity, good, scrap.
+        queue: open orders, each with order, operation, state, quantity, good, scrap, rework.
     """
 
     id: str

@@ -190,6 +190,7 @@ def _posting(entry: OutboxEntry) -> dict[str, Any]:
         "seq": entry.seq,
         "kind": entry.kind,
         "good": int(quantities["good"]),
+        "rework": int(quantities["rework"]),
         "scrap": sum(int(scrap["qty"]) for scrap in quantities["scrap"]),
         "attempts": entry.attempts,
         "error": entry.error_text,

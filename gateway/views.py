@@ -63,4 +63,5 @@ def _queued(run: JobRun) -> dict[str, Any]:
         "quantity": str(run.job.quantity),
         "good": run.good,
         "scrap": run.scrap,
+        "rework": run.rework,
     }

@@ -1,6 +1,17 @@
 import json
+from decimal import Decimal
 
+from gateway.core.document import Identity
+from gateway.core.duration import Duration
+from gateway.core.model import JobOrder, Role
+from gateway.core.orders.job_run import JobRun
+from gateway.core.rules import CounterRule, WorkUnitRules
+from gateway.core.unit_state import Tally
+from gateway.core.work_unit import WorkUnit
+from gateway.monitor.topics import machine_counts
 from gateway.status import GatewayView, MqttView, SourceView, TargetView, WorkUnitView, to_json
+from gateway.status_text import machine_line
+from gateway.views import work_unit_view
 
 
 def test_the_whole_gateway_as_plain_json():
@@ -29,3 +40,39 @@ def test_the_whole_gateway_as_plain_json():
 
 def test_without_a_broker():
     assert to_json(MqttView(connected=True)) == {"connected": True, "last_error": "", "dropped": 0}
+
+
+def test_rework_is_shown_wherever_good_and_scrap_are():
+    rules = WorkUnitRules(
+        work_center="WC",
+        ideal_cycle=Duration("1 s"),
+        counters=(CounterRule(mode="counter", signal="plc.rework", role=Role.REWORK),),
+    )
+    identity = Identity(plant="P", epoch="e", gateway_id="gw", line="", machine="M1", work_center="WC")
+    job = JobOrder(
+        order="1", operation="10", sequence="0", revision=1, work_center="WC", product="X", product_revision="",
+        uom="PC", quantity=Decimal(5), sequence_no=1, std_cycle_ns=None, planned_start_ns=None, planned_end_ns=None,
+        cancelled=False, source="erp",
+    )  # fmt: skip
+    state = (
+        WorkUnit(rules, identity)
+        .initial(1)
+        ._replace(
+            running=JobRun(job, good=1, scrap=2, rework=3, open_good=4, open_scrap=5, open_rework=6),
+            counted=Tally(7, 8, 9),
+            unallocated=Tally(10, 11, 12),
+        )
+    )
+    view = work_unit_view("M1", state)
+    assert (view.good, view.scrap, view.rework) == (1, 2, 3)
+    assert (view.unconfirmed_good, view.unconfirmed_scrap, view.unconfirmed_rework) == (4, 5, 6)
+    assert (view.counted_good, view.counted_scrap, view.counted_rework) == (7, 8, 9)
+    assert (view.unallocated_good, view.unallocated_scrap, view.unallocated_rework) == (10, 11, 12)
+    assert view.queue[0]["rework"] == 3
+    counts = json.loads(machine_counts(view))
+    assert {name: counts[name] for name in counts if name.endswith("rework")} == {
+        "rework": 3, "unconfirmed_rework": 6, "unallocated_rework": 12, "counted_rework": 9,
+    }  # fmt: skip
+    line = machine_line(to_json(view), 2)
+    assert "15 unconfirmed" in line
+    assert "33 unallocated" in line
