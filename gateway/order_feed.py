@@ -80,7 +80,6 @@ class OrderFeed:
         poll_ns: int,
         backoff_max_ns: int,
         rng: random.Random,
-        on_status: Callable[[OrderFeedStatus], None] | None = None,
     ) -> None:
         self._name = name
         self._connector = connector
@@ -91,7 +90,6 @@ class OrderFeed:
         self._poll_ns = poll_ns
         self._backoff_max_ns = backoff_max_ns
         self._rng = rng
-        self._on_status = on_status
         self._wake = asyncio.Event()
         self._failures = 0
         self._full = False
@@ -215,8 +213,6 @@ class OrderFeed:
 
     def _publish(self, *, next_poll_ns: int) -> None:
         self._status = self._status._replace(next_poll_ns=next_poll_ns, refused=tuple(self._refused))
-        if self._on_status is not None:
-            self._on_status(self._status)
 
 
 def _texts(order: ProductionOrder) -> Iterator[str]:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 UNKNOWN_INTERVALS_MAX: Final = 200  # older ones are summed up; each stays in the journal
 
 ROLES: Final = (Role.GOOD, Role.SCRAP, Role.REWORK)
-ROLE_INDEX: Final = {role: index for index, role in enumerate(ROLES)}
 
 DetectorState = CounterState | PulseState
 
