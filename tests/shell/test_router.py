@@ -27,7 +27,7 @@ class Machine:
         self.taken.append([value.signal for value in values])
 
 
-@pytest.mark.parametrize("scan", itertools.permutations(("job", "a", "boots")))
+@pytest.mark.parametrize("scan", list(itertools.permutations(("job", "a", "boots"))))
 async def test_evidence_goes_first_and_the_jobs_name_last(scan):
     one = Machine("a", orders=OrderRule(choose="job_signal", job_signal="plc.job"))
     other = Machine("b")
