@@ -17,8 +17,3 @@ def test_a_step_beyond_all_reason_waits(step, booked, flag):
     state, _ = detector.on_value(detector.initial(), S, 7, Status.GOOD)
     _, event = detector.on_value(state, 2 * S, 7 + step, Status.GOOD)
     assert (event.delta, event.flag) == (booked, flag)
-
-
-def test_the_bound_fits_everywhere():
-    # Status, MQTT and the ERP's JSON carry it without loss, with the most pieces that a count can mean.
-    assert STEP_MAX <= 2**40
