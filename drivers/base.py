@@ -10,7 +10,10 @@ Who calls what, and when:
   of life when there is nothing new (an OPC UA keep-alive, an idle input); silence longer than the source's
   ``stale_after`` counts as a lost link.
 * ``close()`` is always called once, also after a failed ``open()``, and must not raise.
-* No method is called concurrently with another, except ``problems()``, which is read at any time.
+* ``write()`` is called between ``open()`` and ``close()``, also while ``readings()`` waits, and only for signals that
+  the configuration whitelists, with a value within their limits: checked before the driver sees it.
+* No method is called concurrently with another, except ``problems()``, ``notices()`` and ``write()``; writes come one
+  at a time.
 
 One bad node or register is not a lost link: it is delivered as BAD, listed in ``problems()`` with its reason, and
 retried by the driver with its own back-off.
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 
 class DriverError(Exception):
     """The link to the device is lost or could not be made; the message names the device and says what to do."""
+
+
+class WriteRefusedError(Exception):
+    """The device refuses this write, or the driver cannot express the value; the link is fine. Says why."""
 
 
 class TelemetryBlock(NamedTuple):
@@ -83,8 +90,21 @@ class Driver(Protocol):
     async def close(self) -> None:
         """Release everything; never raises."""
 
+    async def write(self, signal: str, value: Scalar) -> None:
+        """Write one signal (its name without the source), and return once the device confirmed it.
+
+        Raises WriteRefusedError where the device refuses, DriverError where the link is lost or no answer came: then
+        it is not known whether it was written.
+        """
+
     def problems(self) -> Mapping[str, str]:
-        """Signals that cannot be read now, each with its reason."""
+        """Signals (full names) that cannot be read now, each with its reason."""
+
+    def notices(self) -> Mapping[str, str]:
+        """What a person should know though everything is read: a short key, and a sentence with its numbers.
+
+        Such as scans left out, edges lost in the kernel, a device clock that is wrong, a certificate that expires.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +121,8 @@ class DriverType:
         describe: one line per signal for ``linegate check`` (a Modbus signal shows its PDU address).
         cycle_ns: the longest regular silence between two readings (a scan, a publishing interval), nanoseconds.
         simulated: True where these settings read a simulation instead of a machine; every status shows it.
+        signals: names of all signals that rules may use, ranges and templates included, without the source.
+        templates: folder with the device templates (``NAME.yaml``) that ``template: NAME`` may name; None: it has none.
     """
 
     name: str
@@ -109,3 +131,5 @@ class DriverType:
     describe: Callable[[Any], Sequence[str]]
     cycle_ns: Callable[[Any], int] = lambda _settings: 0
     simulated: Callable[[Any], bool] = lambda _settings: False
+    signals: Callable[[Any], Sequence[str]] = lambda settings: tuple(settings.signals)
+    templates: Path | None = None

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from drivers.base import DriverError, Reading, TelemetryBlock
+from drivers.base import DriverError, Reading, TelemetryBlock, WriteRefusedError
 from drivers.digital_io.pins import gpio_pins, simulated_pins
 from drivers.digital_io.simulator import SimulatorSocket
 from gateway.core.duration import NS_PER_S
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from drivers.digital_io.pins import Pins
     from drivers.digital_io.settings import DigitalIOSettings
     from drivers.digital_io.simulator import Message
+    from gateway.core.model import Scalar
 
 #: Edges that may wait for the core; more are a loss that is said, never swallowed.
 EDGES_MAX: Final = 4_096
@@ -122,6 +123,14 @@ class DigitalIODriver:
         if self._pins is not None:
             self._pins.close()
         self._simulator = self._pins = None
+
+    async def write(self, signal: str, value: Scalar) -> None:
+        """Raise WriteRefusedError: nothing is written yet."""
+        raise WriteRefusedError(f"{signal}: this driver cannot write {value!r}")
+
+    def notices(self) -> Mapping[str, str]:
+        """Nothing yet."""
+        return {}
 
     def problems(self) -> Mapping[str, str]:
         """Nothing: an input is there or the source is lost."""

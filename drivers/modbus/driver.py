@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from drivers.base import Reading, TelemetryBlock
+from drivers.base import Reading, TelemetryBlock, WriteRefusedError
 from drivers.modbus.client import ModbusLink, RequestRefused
 from drivers.modbus.registers import decoder, fields_of, plan
 from gateway.core.duration import NS_PER_S, seconds
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from drivers.base import DriverContext
     from drivers.modbus.registers import Request
     from drivers.modbus.settings import ModbusSettings
+    from gateway.core.model import Scalar
 
 #: Telemetry that does not change is published again this often.
 TELEMETRY_REFRESH_NS: Final = 10 * NS_PER_S
@@ -101,6 +102,14 @@ class ModbusDriver:
     async def close(self) -> None:
         """Close the connection."""
         self._link.close()
+
+    async def write(self, signal: str, value: Scalar) -> None:
+        """Raise WriteRefusedError: nothing is written yet."""
+        raise WriteRefusedError(f"{signal}: this driver cannot write {value!r}")
+
+    def notices(self) -> Mapping[str, str]:
+        """Nothing yet."""
+        return {}
 
     def problems(self) -> Mapping[str, str]:
         """Signals whose request the device refuses, with the exception it gives."""

@@ -17,7 +17,7 @@ from asyncua.client.client import Client
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.uaerrors import UaError
 
-from drivers.base import DriverError, Reading, TelemetryBlock
+from drivers.base import DriverError, Reading, TelemetryBlock, WriteRefusedError
 from drivers.opcua.values import UnusableValueError, scalar, severity, time_ns
 from gateway.core.duration import NS_PER_S, seconds
 from gateway.core.model import DataValue, Status
@@ -160,6 +160,14 @@ class OpcUaDriver:
             pass  # there is nothing left to close
         finally:
             client.disconnect_socket()
+
+    async def write(self, signal: str, value: Scalar) -> None:
+        """Raise WriteRefusedError: nothing is written yet."""
+        raise WriteRefusedError(f"{signal}: this driver cannot write {value!r}")
+
+    def notices(self) -> Mapping[str, str]:
+        """Nothing yet."""
+        return {}
 
     def problems(self) -> Mapping[str, str]:
         """Signals whose node is refused, bad or unusable, with the server's word."""
