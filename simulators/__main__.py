@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from simulators.control import Control, SimulatorError
+from simulators.scenario import Scenario
 
 #: Name on the command line -> module with ``add_arguments(parser)`` and ``async run(options, control)``.
 SIMULATORS: Final = {
@@ -49,7 +50,8 @@ def main(arguments: list[str]) -> int:
 
 async def _run(run: object, name: str, options: argparse.Namespace) -> None:
     assert callable(run)
-    await run(options, Control(name, read_stdin=options.read_stdin))
+    scenario = None if options.scenario is None else Scenario.load(options.scenario)
+    await run(options, Control(name, read_stdin=options.read_stdin, scenario=scenario, speed=options.speed))
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
@@ -61,6 +63,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser.add_argument("--truth", type=Path, help="append what really happened to this file, as JSON lines")
     parser.add_argument("--stop-after", type=int, metavar="N", help="the machine stops after N pieces")
     parser.add_argument("--steady", action="store_true", help="the machine never stops by itself")
+    parser.add_argument("--scenario", type=Path, metavar="FILE", help="commands and when to give them, as YAML")
     parser.add_argument("--no-stdin", dest="read_stdin", action="store_false", help="run without reading commands")
     return parser
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from simulators.scenario import Scenario
+
 #: A command line longer than this is refused (bytes).
 MAX_LINE: Final = 4096
 #: How long an exit waits at most until its answer is heard, in seconds.
@@ -51,7 +53,7 @@ class Command:
     """A command as its usage text declares it.
 
     In ``usage`` the first word is the name, capital words are parameters (see ``NUMBERS``; ``TEXT`` takes the rest of
-    the line), ``a|b`` is a choice, square brackets mean optional.
+    the line), ``a|b`` is a choice, a small word stands for itself, square brackets mean optional.
     """
 
     usage: str
@@ -91,7 +93,7 @@ class Command:
 
     def _check(self, word: str, value: object) -> object:
         word = CHOICES.get(word, word)
-        if "|" in word:
+        if "|" in word or word.islower():
             if value not in word.split("|"):
                 raise CommandError(f"{self.name!r} got {value!r}; allowed: {', '.join(word.split('|'))}")
             return value
@@ -115,9 +117,12 @@ class Control:
     other. ``exit``, the end of standard input, SIGTERM and SIGINT end the simulator.
     """
 
-    def __init__(self, name: str, *, read_stdin: bool) -> None:
+    def __init__(self, name: str, *, read_stdin: bool, scenario: Scenario | None = None, speed: float = 1.0) -> None:
         self.name = name
         self._read_stdin = read_stdin
+        self._scenario = scenario
+        self._speed = speed
+        self._ready_s = 0.0
         self._commands: dict[str, Command] = {}
         self._exit = asyncio.Event()
         self._leaving = False
@@ -146,8 +151,14 @@ class Control:
             return {"ok": False, "error": str(refusal)}
 
     def ready(self, **facts: object) -> None:
-        """Say on standard output that clients may connect, and begin to listen to commands."""
+        """Say on standard output that clients may connect, and begin to listen to commands.
+
+        All commands must have been declared. Raises SimulatorError if the scenario has one that is not.
+        """
+        if self._scenario is not None:
+            self._scenario.check(self)
         loop = asyncio.get_running_loop()
+        self._ready_s = loop.time()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._exit.set)
         self._say({"ready": True, "name": self.name, **facts, "pid": os.getpid()})
@@ -155,16 +166,27 @@ class Control:
             threading.Thread(target=self._read, args=(loop,), daemon=True, name="commands").start()
 
     async def until_exit(self, *work: asyncio.Task[Any]) -> None:
-        """Wait for the end. Raises what a piece of work raised, then ends the rest."""
-        leaving = asyncio.create_task(self._exit.wait())
+        """Wait for the end, and play the scenario. Raises what a piece of work raised, then ends the rest."""
+        tasks = {asyncio.create_task(self._exit.wait()), *work}
+        playing = asyncio.create_task(self._play())
         try:
-            done, _ = await asyncio.wait((leaving, *work), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({playing, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            if done == {playing}:  # the scenario is over, the machine goes on
+                playing.result()
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in (leaving, *work):
+            for task in (playing, *tasks):
                 task.cancel()
-            await asyncio.gather(leaving, *work, return_exceptions=True)
+            await asyncio.gather(playing, *tasks, return_exceptions=True)
+
+    async def _play(self) -> None:
+        if self._scenario is not None:
+            await self._scenario.run(self, self._machine_s, speed=self._speed)
+
+    def _machine_s(self) -> float:
+        return (asyncio.get_running_loop().time() - self._ready_s) * self._speed
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         # Raw reads in a thread: works for pipes, terminals and /dev/null alike, and takes no lock with it at exit.

@@ -18,7 +18,7 @@ EXIT_S = 5.0
 
 
 class Simulator:
-    def __init__(self, *arguments, truth=None):
+    def __init__(self, *arguments, truth=None, stderr=False):
         options = [] if truth is None else ["--truth", str(truth)]
         self.truth_file = truth
         self.process = subprocess.Popen(
@@ -30,8 +30,12 @@ class Simulator:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         self._lines = queue.Queue()
+        self._errors = []
+        self._listener = threading.Thread(target=self._hear) if stderr else None
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
+        if self._listener is not None:
+            self._listener.start()
         try:
             self.ready = self.answer()
             assert self.ready["ready"] is True
@@ -44,6 +48,13 @@ class Simulator:
         for line in self.process.stdout:
             self._lines.put(line)
         self._lines.put(None)
+
+    def _hear(self):
+        for line in self.process.stderr:
+            self._errors.append(line)
+
+    def errors(self):
+        return list(self._errors)
 
     def answer(self):
         line = self._lines.get(timeout=ANSWER_S)
@@ -79,6 +90,8 @@ class Simulator:
                 self.process.kill()
                 self.process.wait()
         self._reader.join()
+        if self._listener is not None:
+            self._listener.join()
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
@@ -129,3 +142,9 @@ def eventually():
 @pytest.fixture
 def root():
     return ROOT
+
+
+@pytest.fixture
+def environment():
+    """For a simulator that a test starts by itself."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
