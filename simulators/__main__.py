@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from simulators.control import Control, SimulatorError
+from simulators.printed import document
 from simulators.scenario import Scenario
 
-#: Name on the command line -> module with ``add_arguments(parser)`` and ``async run(options, control)``.
+#: Name on the command line -> module with ``add_arguments(parser)``, ``async run(options, control)`` and, for
+#: ``--print-config``, ``config_text(options, facts) -> str`` and ``USUAL_PORT`` (see ``printed.py``).
 SIMULATORS: Final = {
     "asm-01": "simulators.modbus_server",
     "imm-01": "simulators.opcua_server",
@@ -39,6 +41,9 @@ def main(arguments: list[str]) -> int:
         parser = _parser(name)
         module.add_arguments(parser)
         options = parser.parse_args(rest)
+        if options.print_config:
+            print(document(name, module, options, rest), end="")
+            return 0
         asyncio.run(_run(module.run, name, options))
     except SimulatorError as error:
         print(f"{name}: {error}", file=sys.stderr)
@@ -64,6 +69,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser.add_argument("--stop-after", type=int, metavar="N", help="the machine stops after N pieces")
     parser.add_argument("--steady", action="store_true", help="the machine never stops by itself")
     parser.add_argument("--scenario", type=Path, metavar="FILE", help="commands and when to give them, as YAML")
+    parser.add_argument("--print-config", action="store_true", help="print the gateway's matching YAML and end")
     parser.add_argument("--no-stdin", dest="read_stdin", action="store_false", help="run without reading commands")
     return parser
 

@@ -19,6 +19,7 @@ from simulators.registers import AUTO_RUN, FAULT, FIRST_ILLEGAL, STARVED, STOPPE
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from simulators.control import Control
     from simulators.machine import Event
@@ -39,6 +40,7 @@ MAX_BITS: Final = 2000
 MAX_REGISTERS: Final = 125
 #: Length field of the header: the unit byte and at least a function code, at most 253 bytes of PDU.
 LENGTHS: Final = range(2, 255)
+USUAL_PORT: Final = 15020
 HEADER: Final = struct.Struct(">HHHB")
 
 
@@ -216,6 +218,40 @@ class AssemblyMachine:
 
     def _job(self, text: str) -> None:
         self.registers.job = text
+
+
+def config_text(options: argparse.Namespace, facts: Mapping[str, object]) -> str:
+    """The gateway's source and work unit for this machine."""
+    return f"""\
+sources:
+  asm:
+    driver: modbus
+    host: {facts["host"]}
+    port: {facts["port"]}
+    unit: {options.unit}
+    scan: 250 ms
+    word_order: low_first
+    signals:
+      good: {{ table: holding, address: 0, type: uint16 }}
+      scrap: {{ table: holding, address: 1, type: uint16 }}
+      total: {{ table: holding, address: 2, type: uint32, telemetry: true }}
+      state: {{ table: holding, address: 4, type: uint16 }}
+      alarm: {{ table: holding, address: 5, type: uint16, telemetry: true }}
+      boots: {{ table: holding, address: 6, type: uint16 }}
+      current: {{ table: holding, address: 7, type: int16, scale: "0.1", telemetry: true }}
+
+work_units:
+  ASM-01:
+    work_center: WC-ASM
+    ideal_cycle: 2.4 s
+    counters:
+      - {{ mode: counter, signal: asm.good, role: good, modulus: 65536, restart_evidence: [asm.boots] }}
+      - {{ mode: counter, signal: asm.scrap, role: scrap, modulus: 65536, restart_evidence: [asm.boots] }}
+    state:
+      signal: asm.state
+      map: {{ "0": OFF, "1": STOPPED, "2": PRODUCING, "3": STOPPED, "4": SETUP, "5": STARVED, "6": BLOCKED }}
+    confirm: {{ every_pieces: 10, every: 30 s }}
+"""
 
 
 async def run(options: argparse.Namespace, control: Control) -> None:
