@@ -21,13 +21,13 @@ retried by the driver with its own back-off.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
     from gateway.core.model import DataValue, Scalar
 
@@ -69,6 +69,8 @@ class DriverContext:
         rule_signals: names (without the source) that feed a rule: delivered as ``DataValue``.
         telemetry_signals: names (without the source) published as blocks. A name may be in both.
         state_dir: where a driver may keep files (certificates, local sockets).
+        base_dir: where relative paths in the settings start: the folder of the configuration.
+        secrets: the texts of the settings' secrets, by their dotted path (``user.password``).
     """
 
     source: str
@@ -76,6 +78,8 @@ class DriverContext:
     rule_signals: frozenset[str]
     telemetry_signals: frozenset[str]
     state_dir: Path
+    base_dir: Path = Path()
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Driver(Protocol):

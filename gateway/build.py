@@ -235,12 +235,17 @@ class Builder:
             telemetry = self._parts.monitor.telemetry if self._parts.monitor is not None else None
             router = Router(name, tuple(self._parts.runners.values()), telemetry)
             own = settings.driver_settings
+            secrets = self._settings.secrets.resolve_all(own, f"sources.{name}")
+            for text in secrets.values():
+                logs.register_secret(text)
             context = DriverContext(
                 source=name,
                 now_ns=self._now_ns,
                 rule_signals=frozenset(signal.partition(".")[2] for signal in router.rule_signals),
                 telemetry_signals=frozenset(key for key, signal in own.signals.items() if signal.telemetry),
                 state_dir=self._settings.gateway.state_dir,
+                base_dir=self._settings.base_dir,
+                secrets=secrets,
             )
             self._parts.sources[name] = SourceSupervisor(
                 name=name,
