@@ -13,22 +13,27 @@ from gateway.core.duration import Duration
 from gateway.core.rules import CounterRule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from config.errors import Place
     from gateway.core.rules import WorkUnitRules
 
 
 def crosscheck(
-    document: Any, place: Callable[[KeyPath], Place], cycle_ns: Callable[[Any], int] = lambda _source: 0
+    document: Any,
+    place: Callable[[KeyPath], Place],
+    cycle_ns: Callable[[Any], int],
+    signals: Callable[[Any], Sequence[str]],
 ) -> list[Complaint]:
     """Everything that does not fit together.
 
-    ``place`` tells where a path stands, to name the other side. ``cycle_ns`` tells a source's longest regular silence.
+    ``place`` tells where a path stands, to name the other side. ``cycle_ns`` tells a source's longest regular silence,
+    ``signals`` the names that rules may use.
     """
     return [
         *_silences(document, cycle_ns),
-        *_signals(document),
+        *_signals(document, signals),
+        *_reports(document, place),
         *_work_centers(document.work_units, place),
         *_connectors(document),
     ]
@@ -51,8 +56,9 @@ def signal_uses(work_units: Mapping[str, WorkUnitRules]) -> Iterator[tuple[KeyPa
         for at, rule in enumerate(rules.counters):
             yield (*top, "counters", at, "signal"), rule.signal
             if isinstance(rule, CounterRule):
-                for item, signal in enumerate(rule.restart_evidence):
-                    yield (*top, "counters", at, "restart_evidence", item), signal
+                for key in ("restart_evidence", "restart_uptime"):
+                    for item, signal in enumerate(getattr(rule, key)):
+                        yield (*top, "counters", at, key, item), signal
         if rules.orders.job_signal is not None:
             yield (*top, "orders", "job_signal"), rules.orders.job_signal
         if rules.state.signal is not None:
@@ -63,17 +69,20 @@ def _silences(document: Any, cycle_ns: Callable[[Any], int]) -> Iterator[Complai
     """A source that is given up before its next reading can come would never be up."""
     for name, source in document.sources.items():
         cycle = Duration(cycle_ns(source))
-        if source.stale_after is not None and source.stale_after <= cycle:
-            text = f"found '{source.stale_after}', allowed: more than '{cycle}', the time between two readings"
-            yield Complaint(("sources", name, "stale_after"), about_key=False, text=text)
+        for key in ("stale_after", "values_stale_after"):
+            limit = getattr(source, key)
+            if limit is not None and limit <= cycle:
+                text = f"found '{limit}', allowed: more than '{cycle}', the time between two readings"
+                yield Complaint(("sources", name, key), about_key=False, text=text)
 
 
-def _signals(document: Any) -> Iterator[Complaint]:
-    by_source = {name: tuple(getattr(source, "signals", ())) for name, source in document.sources.items()}
-    known = [f"{source}.{signal}" for source, signals in by_source.items() for signal in signals]
+def _signals(document: Any, signals: Callable[[Any], Sequence[str]]) -> Iterator[Complaint]:
+    by_source = {name: signals(source) for name, source in document.sources.items()}
+    known = {f"{source}.{signal}": None for source, names in by_source.items() for signal in names}
     for path, signal in signal_uses(document.work_units):
         if signal in known:
             continue
+        # A signal's own name may have dots (``plc.words.0``), a source's never has.
         source, dot, _ = signal.partition(".")
         near = did_you_mean(signal, known)
         if not dot:
@@ -84,6 +93,27 @@ def _signals(document: Any) -> Iterator[Complaint]:
         else:
             text = f"found {signal!r}, source {source!r} has no such signal; allowed: {listed(by_source[source])}{near}"
         yield Complaint(path, about_key=False, text=text)
+
+
+def _reports(document: Any, place: Callable[[KeyPath], Place]) -> Iterator[Complaint]:
+    """A deadband on a signal that rules use: it must have an effect, and must not swallow pieces."""
+    seen: set[KeyPath] = set()
+    for path, signal in signal_uses(document.work_units):
+        source, _, name = signal.partition(".")
+        settings = getattr(document.sources.get(source), "signals", {})
+        own = settings.get(name) if isinstance(settings, dict) else None
+        at: KeyPath = ("sources", source, "signals", name, "deadband")
+        deadband = getattr(own, "deadband", None)
+        if deadband is None or at in seen:
+            continue
+        seen.add(at)
+        used = f"{dotted(path)} uses this signal, at {place(path)}"
+        if path[2] == "counters":
+            text = f"found {deadband!r}, but {used}: what changes within it would not be seen; remove it"
+            yield Complaint(at, about_key=False, text=text)
+        elif getattr(own, "report", "change") == "always":
+            text = f"found {deadband!r}, but {used}, and report: always hands over every sample; set report: change"
+            yield Complaint(at, about_key=False, text=text)
 
 
 def _work_centers(work_units: Mapping[str, WorkUnitRules], place: Callable[[KeyPath], Place]) -> Iterator[Complaint]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PREFIX: Final = "LINEGATE_"
 SEPARATOR: Final = "__"
 OVERRIDE_DEPTH_MAX: Final = 16
+#: It is in place before variables are looked at, so that they can override what it gives.
+TEMPLATE: Final = "template"
 _QUOTES: Final = ("'", '"')
 _QUOTED_LENGTH_MIN: Final = 2
 
@@ -92,6 +94,8 @@ def _take(variable: str, text: str, document: Any, sections: tuple[str, ...], re
     if len(words) > OVERRIDE_DEPTH_MAX:
         raise ConfigError(place, "", f"deeper than the allowed {OVERRIDE_DEPTH_MAX} levels")
     path = _path_of(words, document, place)
+    if path[0] == "sources" and path[2:3] == (TEMPLATE,):
+        raise ConfigError(place, dotted(path), "a template is chosen in the file; set a key of the source instead")
     try:
         refuse_unprintable(text)
         value = _value_of(text)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 ERRORS_RENDERED_MAX: Final = 100
 SHOWN_TEXT_MAX: Final = 60  # characters of a value that an error repeats
 ALLOWED_SHOWN_MAX: Final = 40  # words of a list of allowed ones
+COMPARED_MAX: Final = 5000  # words that a misspelt one is compared with; a source may have 20,000
 
 _SECRET_KEY = re.compile(r"pass(word|wd|phrase|code)|secret|token|credential|api_?key", re.IGNORECASE)
 _USER_INFO = re.compile(r"(://)[^/\s@]*@")
@@ -68,7 +70,7 @@ def dotted(path: KeyPath) -> str:
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the nearest allowed word, or nothing."""
-    by_folded = {known.casefold(): known for known in allowed}
+    by_folded = {known.casefold(): known for known in islice(allowed, COMPARED_MAX)}
     near = difflib.get_close_matches(word.casefold(), by_folded, n=1)
     return f"; did you mean {by_folded[near[0]]!r}?" if near else ""
 

@@ -96,6 +96,8 @@ def json_schema(document: type[Any]) -> dict[str, Any]:
     properties["include"] = {"type": "array", "items": {"type": "string"}, "default": []}
     for section, text in _SECTION_TEXTS.items():
         properties[section]["description"] = text
+    for part in schema.get("$defs", {}).values():
+        _leave_open_what_a_template_gives(part)
     # A file may hold some sections and leave the others to the files it includes.
     schema["anyOf"] = [{"required": schema.pop("required")}, {"required": ["include"]}]
     return schema
@@ -129,6 +131,16 @@ def own_settings(combined: Any, settings: type[Any]) -> Any:
     return settings(
         **{field.name: getattr(combined, field.name) for field in dataclasses.fields(settings) if field.init}
     )
+
+
+def _leave_open_what_a_template_gives(part: dict[str, Any]) -> None:
+    """A source with a template need not write the driver's keys itself; an editor must not ask for them."""
+    if not {"driver", "template"} <= set(part.get("properties", ())):
+        return
+    own = [key for key in part.get("required", ()) if key != "driver"]
+    part["required"] = ["driver"]
+    if own:
+        part["anyOf"] = [{"required": own}, {"required": ["template"]}]
 
 
 class _Describing(GenerateJsonSchema):

@@ -1,6 +1,7 @@
 """Loads a configuration: file and includes, environment, schema, checks across sections; all errors at once.
 
-Is given the drivers, the connectors and the environment; reads the YAML files and nothing else (no secret either).
+Is given the drivers, the connectors and the environment; reads YAML files, templates among them, and nothing else (no
+secret either).
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from config.messages import Complaint, allowed_words, complaints, schema_at
 from config.scalars import AmbiguousWord
 from config.secrets import SecretStore
 from config.settings import ConnectorCommon, ConnectorSettings, MqttSettings, Settings, SourceCommon, SourceSettings
+from config.templates import expanded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 DEFAULT_CLIENT_ID: Final = "linegate-{id}"
@@ -36,7 +38,7 @@ def load(
 ) -> Settings:
     """The settings of a file, with the overrides of ``env``. Raises ConfigErrors with everything that is wrong."""
     root, notes = read_with_includes(path)
-    flat = flatten(root)
+    flat = flatten(expanded(root, drivers, path.parent))
     over = overrides(env, flat.data, SECTIONS)
     data = overlaid(flat.data, over.data)
     for section in OPTIONAL_SECTIONS:
@@ -51,7 +53,7 @@ def load(
     failed = (
         complaints(raw_errors, data, schema)
         if document is None
-        else crosscheck(document, places.of_value, partial(_cycle_ns, drivers))
+        else crosscheck(document, places.of_value, partial(_cycle_ns, drivers), partial(_signals, drivers))
     )
     failed = _with_ambiguous_words(failed, words, data, schema)
     errors.extend(ConfigError(places.of(complaint), dotted(complaint.path), complaint.text) for complaint in failed)
@@ -142,6 +144,12 @@ def _ambiguous_words(data: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
 def _cycle_ns(drivers: Mapping[str, PluginType], source: Any) -> int:
     cycle_ns: Callable[[Any], int] | None = getattr(drivers[source.driver], "cycle_ns", None)
     return 0 if cycle_ns is None else cycle_ns(source)
+
+
+def _signals(drivers: Mapping[str, PluginType], source: Any) -> Sequence[str]:
+    """Names that rules may use: a driver may know more of them than its ``signals`` lists one by one."""
+    known: Callable[[Any], Sequence[str]] | None = getattr(drivers[source.driver], "signals", None)
+    return tuple(getattr(source, "signals", ())) if known is None else known(source)
 
 
 def _source(combined: Any, drivers: Mapping[str, PluginType]) -> SourceSettings:

@@ -104,7 +104,7 @@ def _complaint(error: Mapping[str, Any], document: Any, schema: Mapping[str, Any
         return Complaint(path, about_key=True, text=_missing(schema_at(schema, document, path)))
     if kind in {"unexpected_keyword_argument", "extra_forbidden"}:
         known = list(schema_at(schema, document, path[:-1]).get("properties", {}))
-        if not path[:-1] and "include" not in known:
+        if not path[:-1] and "gateway" in known and "include" not in known:
             known.append("include")
         near = did_you_mean(str(path[-1]), known)
         return Complaint(path, about_key=True, text=f"unknown key; allowed: {listed(known)}{near}")
@@ -210,6 +210,7 @@ def _range(part: Mapping[str, Any]) -> str:
 
 _PATTERNS: Final = {
     r"^[A-Za-z0-9_-]{1,64}$": "letters, digits, '-' and '_', 1 to 64 of them",
+    r"^[a-z][a-z0-9_]*$": "small letters, digits and '_', a letter first",
     r"^[^/+#]{0,64}$": "text without '/', '+' and '#', up to 64 characters",
     r"^[^/+#$][^+#]{0,127}$": "text without '+' and '#' that does not begin with '/' or '$'",
 }

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from config.grammar import class_schema, document_type, json_schema
 from config.settings import ConnectorCommon, SourceCommon
+from config.templates import Template
 
 README: Final = Path(__file__).with_name("README.md")
 BEGIN: Final = "<!-- keys: begin (written by config/reference.py) -->"
@@ -46,13 +47,20 @@ def keys_text() -> str:
     """Markdown tables of every key that is the same in every installation."""
     schema = json_schema(document_type({}, {}))
     defs = dict(schema["$defs"])
-    defs |= {"SourceCommon": class_schema(SourceCommon), "ConnectorCommon": class_schema(ConnectorCommon)}
+    for common in (SourceCommon, ConnectorCommon):
+        part = class_schema(common)
+        defs |= {common.__name__: part, **part.get("$defs", {})}
+    defs["Template"] = class_schema(Template)
+    defs |= defs["Template"]["$defs"]
     sections = [
         *_SECTIONS[:1],
         ("sources.NAME (besides the driver's own keys)", "SourceCommon"),
+        ("sources.NAME.template", "TemplateUse"),
         *_SECTIONS[1:7],
         ("connectors.NAME (besides the connector's own keys)", "ConnectorCommon"),
         *_SECTIONS[7:],
+        ("a template file", "Template"),
+        ("a template file: parameters.NAME", "TemplateParameter"),
     ]
     return "\n".join(_table(title, defs[name], defs) for title, name in sections)
 

@@ -70,16 +70,36 @@ class GatewaySettings:
     state_dir: Path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateUse:
+    """A template, with what it leaves open filled in.
+
+    Attributes:
+        name: a template of the driver, or a path that ends in .yaml, relative to the configuration.
+        with: parameter to value, as the template names them.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
+
+    name: str
+    with_: Annotated[dict[str, bool | int | float | str], Field(alias="with")] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SourceCommon:
     """Keys that every source has, whatever its driver.
 
     Attributes:
+        template: signals and defaults of a kind of device; the source's own keys and signals win.
         stale_after: silence longer than this counts as a lost link; without it the supervisor decides.
+        values_stale_after: no value for this long counts as a lost link, though the device shows signs of life;
+            longer than the machine is ever idle; without it signs of life are enough.
         backoff_max: the longest pause between two attempts to connect.
     """
 
+    template: str | TemplateUse | None = None
     stale_after: _Pace | None = None
+    values_stale_after: _Pace | None = None
     backoff_max: _Backoff = Duration("60 s")
 
 

@@ -42,7 +42,7 @@ class Writable:
         if self.max_length is not None and not 1 <= self.max_length <= TEXT_MAX:
             raise ValueError(f"max_length: found {self.max_length}, allowed 1 to {TEXT_MAX}")
         if self.min is None and not self.values and self.max_length is None:
-            raise ValueError("writable: found no limit, allowed min and max, values, or max_length")
+            raise ValueError("found no limit, allowed min and max, values, or max_length")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

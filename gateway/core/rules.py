@@ -38,6 +38,9 @@ class CounterRule:
         slack: counts that are always plausible, whatever the time between two samples.
         remember_old_track: how long a value from before a reset is remembered, in case it comes back.
         restart_evidence: signals whose change means the PLC restarted (boot counter, start time).
+        restart_uptime: signals that only rise while the PLC runs (uptime, seconds since boot): a fall means that it
+            restarted. A 32-bit count of milliseconds starts again after 49.7 days and looks like a restart then; that
+            is harmless, because the counter's next value fits.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -55,6 +58,7 @@ class CounterRule:
     slack: int = 2
     remember_old_track: Duration = Duration("10 min")
     restart_evidence: tuple[str, ...] = ()
+    restart_uptime: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Ranges that a counter can have."""
@@ -223,3 +227,8 @@ class WorkUnitRules:
         doubled = sorted({signal for signal in signals if signals.count(signal) > 1})
         if doubled:
             raise ValueError(f"counters: {', '.join(doubled)} is counted twice")
+        counters = [rule for rule in self.counters if isinstance(rule, CounterRule)]
+        changing = {signal for rule in counters for signal in rule.restart_evidence}
+        both = sorted(changing & {signal for rule in counters for signal in rule.restart_uptime})
+        if both:
+            raise ValueError(f"counters: {', '.join(both)} is in restart_evidence and in restart_uptime; choose one")

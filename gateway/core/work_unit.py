@@ -7,6 +7,8 @@ in whatever batches the inputs arrive.
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Final
 
 from gateway.core import confirmation
@@ -32,8 +34,8 @@ from gateway.core.unit_state import DetectorState, State, remember_unknown
 
 if TYPE_CHECKING:
     from gateway.core.document import Identity
-    from gateway.core.model import Input, Output
-    from gateway.core.rules import CountingRule, WorkUnitRules
+    from gateway.core.model import Input, Output, Scalar
+    from gateway.core.rules import CounterRule, CountingRule, WorkUnitRules
 
 #: Timers that may fire for one input; more means a rule that never comes to rest.
 TIMERS_PER_INPUT_MAX: Final = 10_000
@@ -56,6 +58,7 @@ class WorkUnit:
         self._counting = {rule.signal: index for index, rule in enumerate(rules.counters)}
         self.evidence_signals = _evidence_signals(rules)
         self._evidence = {signal: index for index, signal in enumerate(self.evidence_signals)}
+        self._uptimes = frozenset(signal for rule in _counters(rules) for signal in rule.restart_uptime)
         self._derivation = StateDerivation(rules.state, ideal, frozenset(self._counting))
         self._dispatch = Dispatch(rules, identity)
         self._skew_ns = int(rules.max_source_skew)
@@ -180,19 +183,22 @@ class WorkUnit:
         return source
 
     def _on_evidence(self, state: State, index: int, value: DataValue) -> State:
-        """A changed boot counter or start time: the next value of the counters that name it is after a restart."""
+        """A changed boot counter or start time, a fallen uptime: the next value of its counters is after a restart."""
         if value.status is not Status.GOOD:
+            return state
+        signal = self.evidence_signals[index]
+        uptime = signal in self._uptimes
+        if uptime and not _is_uptime(value.value):
             return state
         text, known = str(value.value), state.evidence[index]
         if text == known:
             return state
         state = state._replace(evidence=(*state.evidence[:index], text, *state.evidence[index + 1 :]))
-        if known is None:
+        if known is None or (uptime and not _fell(text, known)):
             return state
-        signal = self.evidence_signals[index]
         for position, rule in enumerate(self.rules.counters):
             kept = state.detectors[position]
-            if rule.mode == "counter" and signal in rule.restart_evidence and isinstance(kept, CounterState):
+            if rule.mode == "counter" and signal in _evidence_of(rule) and isinstance(kept, CounterState):
                 warned = _with(state.detectors, position, kept._replace(evidence="restart"))
                 state = state._replace(detectors=warned)
         return state
@@ -332,9 +338,28 @@ def _detector(rule: CountingRule, ideal_cycle_ns: int | None) -> CounterDetector
     return PulseDetector(rule, ideal_cycle_ns)
 
 
+def _counters(rules: WorkUnitRules) -> list[CounterRule]:
+    return [rule for rule in rules.counters if rule.mode == "counter"]
+
+
+def _evidence_of(rule: CounterRule) -> tuple[str, ...]:
+    return (*rule.restart_evidence, *rule.restart_uptime)
+
+
 def _evidence_signals(rules: WorkUnitRules) -> tuple[str, ...]:
-    named = [signal for rule in rules.counters if rule.mode == "counter" for signal in rule.restart_evidence]
-    return tuple(dict.fromkeys(named))
+    return tuple(dict.fromkeys(signal for rule in _counters(rules) for signal in _evidence_of(rule)))
+
+
+def _fell(text: str, known: str) -> bool:
+    try:
+        return Decimal(text) < Decimal(known)
+    except InvalidOperation:  # remembered from a configuration in which this signal was something else
+        return False
+
+
+def _is_uptime(value: Scalar) -> bool:
+    """A number that can be compared: no text, no truth value, no infinity."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _with(detectors: tuple[DetectorState, ...], index: int, after: DetectorState) -> tuple[DetectorState, ...]:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from config.loader import load
+from drivers.signal import Writable
 from gateway.core.duration import Duration
 from gateway.core.rules import FORBID_UNKNOWN_KEYS
 from gateway.core.secret import SecretRef
@@ -24,6 +25,9 @@ class PressSignal:
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
 
     register: int
+    deadband: str | None = None
+    report: Literal["always", "change"] = "always"
+    writable: Writable | None = None
     telemetry: bool = False
 
 
@@ -35,6 +39,7 @@ class PressSettings:
         host: address of the press.
         scan: how often it is read.
         password: where the password is.
+        words: how many values without a name of their own it has, called words.0 and so on.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -45,6 +50,7 @@ class PressSettings:
     scan: Duration = Duration("1 s")
     password: SecretRef | None = None
     signals: dict[str, PressSignal]
+    words: int = 0
 
     def __post_init__(self) -> None:
         if self.port > 65535:
@@ -93,7 +99,21 @@ class Plugin:
     settings: type[Any]
 
 
-DRIVERS = {"press": Plugin("press", PressSettings), "switch": Plugin("switch", SwitchSettings)}
+@dataclass(frozen=True)
+class DriverPlugin(Plugin):
+    """What the loader asks of a driver besides."""
+
+    templates: Path | None = None
+
+    def signals(self, settings):
+        return (*settings.signals, *(f"words.{number}" for number in range(getattr(settings, "words", 0))))
+
+
+TEMPLATES = Path(__file__).parent / "templates"
+DRIVERS = {
+    "press": DriverPlugin("press", PressSettings, TEMPLATES / "press"),
+    "switch": DriverPlugin("switch", SwitchSettings, TEMPLATES / "switch"),
+}
 CONNECTORS = {"post": Plugin("post", PostSettings), "folder": Plugin("folder", FolderSettings)}
 
 

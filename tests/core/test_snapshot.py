@@ -143,3 +143,27 @@ def test_broken_data_is_refused(floor, path, broken):
         del place["mode"]
     with pytest.raises(SnapshotError, match=r"the stored state of M-01 cannot be read: \w+"):
         snapshot.decode(floor.unit, whole)
+
+
+def test_an_uptime_is_compared_across_a_restart_of_the_gateway(rig):
+    rule = CounterRule(mode="counter", signal="plc.good", restart_uptime=("plc.seconds",))
+    before = rig(rule)
+    before.value("plc.seconds", 500.5)
+    before.value("plc.good", 1000)
+    after = rig(rule)
+    after.state = snapshot.decode(after.unit, stored(before))
+    after.value("plc.seconds", 12)
+    assert after.state.detectors[0].evidence == "restart"
+
+
+def test_a_state_from_before_uptimes_were_known_is_loaded(floor, rig):
+    kept = stored(floor)
+    named = CounterRule(
+        mode="counter", signal="plc.good", modulus=2**64, restart_evidence=(), restart_uptime=("plc.boots", "plc.new")
+    )
+    now = rig(named, PULSES, orders=OrderRule(choose="job_signal", job_signal="plc.job"))
+    now.state = snapshot.decode(now.unit, kept)
+    assert now.state.evidence == ("2026-05-28", None), "a date once: evidence of another kind"
+    now.at("1 h").value("plc.boots", 7)
+    now.value("plc.new", 7)
+    assert now.state.evidence == ("7", "7")

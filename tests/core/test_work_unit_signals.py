@@ -193,3 +193,53 @@ def test_counter_rules_out_of_range(fields, message):
 def test_pulse_rules_out_of_range(fields, message):
     with pytest.raises(ValueError, match=message):
         PulseRule(mode="pulse", signal="box.n", **fields)
+
+
+UPTIME = CounterRule(mode="counter", signal="plc.good", max_rate=Rate.parse("2 /s"), restart_uptime=("plc.seconds",))
+
+
+def test_a_fallen_uptime_is_a_restart_and_a_risen_one_is_none(rig):
+    floor = rig(UPTIME, OTHER)
+    floor.value("plc.good", 1000)
+    floor.value("plc.scrap", 50)
+    for uptime in (5, 6, 6, 7.5, 2**60, 2**60 + 1):
+        floor.value("plc.seconds", uptime)
+    assert floor.state.detectors[0].evidence == ""
+    floor.at("10 s").value("plc.seconds", 2**60)
+    assert floor.state.detectors[0].evidence == "restart", "a difference of one beyond what a float can tell"
+    assert floor.state.detectors[1].evidence == "", "a counter that does not name the uptime goes on"
+    floor.value("plc.good", 3)
+    assert flags(floor) == ["BASELINE", "BASELINE", "RESET"]
+    assert floor.state.counted.good == 3
+
+
+@pytest.mark.parametrize("odd", ["12", True, float("nan"), float("inf"), None])
+def test_what_is_no_uptime_proves_nothing(rig, odd):
+    floor = rig(UPTIME)
+    floor.value("plc.good", 1000)
+    floor.value("plc.seconds", 500)
+    floor.value("plc.seconds", odd)
+    floor.value("plc.seconds", None, Status.BAD)
+    assert (floor.state.evidence, floor.state.detectors[0].evidence) == (("500",), "")
+    floor.value("plc.seconds", 499)
+    assert floor.state.detectors[0].evidence == "restart"
+
+
+def test_an_uptime_that_rolls_over_is_a_restart_with_a_fitting_value(rig):
+    floor = rig(UPTIME)
+    floor.value("plc.seconds", 2**32 - 1)
+    floor.value("plc.good", 1000)
+    floor.at("1 s").value("plc.seconds", 900)
+    floor.value("plc.good", 1001)
+    assert (flags(floor)[1:], floor.state.counted.good) == (["RESTART_RETENTIVE"], 1)
+
+
+def test_an_uptime_is_handed_over_before_the_counters(rig):
+    floor = rig(UPTIME)
+    assert floor.unit.turn(DataValue("plc.seconds", 1, Status.GOOD, None, 1)) == 0
+    assert "plc.seconds" in floor.unit.signals
+
+
+def test_a_signal_is_one_kind_of_evidence(rig):
+    with pytest.raises(ValueError, match=r"plc\.boots is in restart_evidence and in restart_uptime; choose one"):
+        rig(COUNTED, CounterRule(mode="counter", signal="plc.x", restart_uptime=("plc.boots",)))
