@@ -35,9 +35,18 @@ NUMBERS: Final[Mapping[str, tuple[type[int | float], int, int]]] = {
     "CODE": (int, 1, 255),
     "STATUS": (int, 400, 599),
     "VALUE": (int, 0, 2**32 - 1),
+    "UNIT": (int, 0, 255),
+    "FIRST": (int, 0, 65_535),
+    "LAST": (int, 0, 65_535),
+    "ALARM": (int, 0, 65_535),
+    "PERCENT": (float, 0, 100),
+    "INPUT": (int, 0, 5),
 }
 #: Words of a usage text that stand for one of a few words.
-CHOICES: Final[Mapping[str, str]] = {"PATH": "confirmations|orders|lookups|all"}
+CHOICES: Final[Mapping[str, str]] = {
+    "PATH": "confirmations|orders|lookups|all",
+    "REASON": "command|micro|fault|setup|starved|blocked|off",
+}
 
 
 class SimulatorError(Exception):

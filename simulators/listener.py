@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING
 from simulators.control import SimulatorError
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable
 
 
-def bound_socket(host: str, port: int) -> socket.socket:
+def bound_socket(host: str, port: int, *, datagrams: bool = False) -> socket.socket:
     """Bind without listening: the port is taken, and whoever connects is refused. Raises SimulatorError."""
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kind = socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
+    if not datagrams:  # there it would let two programs share the port
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
     except OSError as error:
@@ -40,6 +43,7 @@ class Listener:
     """Serves streams on one port.
 
     ``serve`` runs once per connection; its connection is closed when it returns. ``port`` 0 means any free one.
+    ``context`` None: no TLS.
     """
 
     def __init__(
@@ -47,10 +51,13 @@ class Listener:
         host: str,
         port: int,
         serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+        *,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         self._host = host
         self.port = port
         self._serve = serve
+        self._context = context
         self._server: asyncio.Server | None = None
         self._reserved: socket.socket | None = None
         self._restoring: asyncio.Task[None] | None = None
@@ -63,7 +70,7 @@ class Listener:
         self.port = sock.getsockname()[1]
         try:
             # A plain function as callback: the tasks are ours, so that none is left over at the end.
-            self._server = await asyncio.start_server(self._accept, sock=sock)
+            self._server = await asyncio.start_server(self._accept, sock=sock, ssl=self._context)
         except OSError as error:
             sock.close()
             raise SimulatorError(unusable(self._host, self.port, error)) from error
@@ -79,6 +86,12 @@ class Listener:
             # Nobody else may take the port meanwhile.
             self._reserved = bound_socket(self._host, self.port)
         self._restoring = asyncio.create_task(self._restore(seconds))
+
+    def end_cut(self) -> None:
+        """Listen again now, if cut off."""
+        if self._restoring is not None:
+            self._restoring.cancel()
+            self._restoring = asyncio.create_task(self._restore(0.0))
 
     def drop_connections(self) -> None:
         """Close every connection without a word; the listener stays."""

@@ -46,7 +46,10 @@ class Cycle(NamedTuple):
 
 
 class Stop(NamedTuple):
-    """The machine stands from here on; ``reason`` is micro, fault, command or stop-after; ``alarm`` 0: no fault."""
+    """The machine stands from here on.
+
+    ``reason`` is micro, fault, command or stop-after, or what the command ``stop`` named; ``alarm`` 0: no fault.
+    """
 
     at_ns: int
     reason: str
@@ -107,12 +110,12 @@ class Machine:
             self._standing = event if isinstance(event, Stop) else None
         return event
 
-    def halt(self, at_ns: int, reason: str) -> Stop | None:
+    def halt(self, at_ns: int, reason: str, alarm: int = 0) -> Stop | None:
         """Stop from outside; None if it was halted already."""
         if self._halted_ns is not None:
             return None
         self._halted_ns = at_ns
-        return Stop(at_ns, reason)
+        return Stop(at_ns, reason, alarm)
 
     def resume(self, at_ns: int) -> Start | Stop | None:
         """Take up the interrupted cycle; None if it was not halted, a Stop if it had been standing by itself."""

@@ -53,7 +53,7 @@ class Pace:
 
     def declare(self, control: Control) -> None:
         """Add the commands that every machine has."""
-        control.add("stop", self.stop)
+        control.add("stop [REASON] [ALARM]", self.stop)
         control.add("start", self.start)
         control.add("totals", self.totals)
 
@@ -77,10 +77,10 @@ class Pace:
             except TimeoutError:
                 continue
 
-    async def stop(self) -> dict[str, object]:
+    async def stop(self, reason: str = "command", alarm: int = 0) -> dict[str, object]:
         """Make no more pieces; those made are in the truth when this returns."""
         async with self._applying:
-            await self._halt("command")
+            await self._halt(reason, alarm)
         return self.totals()
 
     async def start(self) -> dict[str, object]:
@@ -101,8 +101,8 @@ class Pace:
         if isinstance(event, Cycle) and self._reached():
             await self._halt("stop-after")
 
-    async def _halt(self, reason: str) -> None:
-        event = self.machine.halt(self.machine_now_ns(), reason)
+    async def _halt(self, reason: str, alarm: int = 0) -> None:
+        event = self.machine.halt(self.machine_now_ns(), reason, alarm)
         if event is not None:
             await self._apply(event)
         self._changed.set()

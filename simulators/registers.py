@@ -1,22 +1,35 @@
 """The data tables of the assembly machine's PLC, as Modbus sees them: addresses to 16-bit words and bits.
 
-Pure: no socket, no clock. Which piece is counted when is the server's business.
+No socket, no framing. Which piece is counted when is the machine's business.
 """
 
 from __future__ import annotations
 
 import random
-from typing import Final
+import struct
+from typing import TYPE_CHECKING, Final
+
+from simulators.modbus_pdu import ILLEGAL_ADDRESS, ILLEGAL_FUNCTION, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from simulators.faults import Faults
 
 WORD: Final = 0x1_0000
+LONG: Final = WORD * WORD
 JOB_CHARACTERS: Final = 16
 #: From here on every address is illegal (exception 2).
 FIRST_ILLEGAL: Final = 60_000
 #: With ``ramp``, these holding registers change with every request that touches them.
 RAMP: Final = range(1000, 2000)
+NAMED: Final = range(17)
+TOTAL: Final = range(2, 4)
+#: The only registers that can be written.
+JOB: Final = range(8, 16)
 
 # Values of the state word.
-STOPPED, AUTO_RUN, FAULT, STARVED = 1, 2, 3, 5
+OFF, STOPPED, AUTO_RUN, FAULT, SETUP, STARVED, BLOCKED = range(7)
 # Motor current in 0.1 A: mean running, mean standing, noise to either side. Standing it may be below zero.
 CURRENT_RUNNING: Final = 42
 CURRENT_STANDING: Final = 0
@@ -29,10 +42,15 @@ class Registers:
 
     Holding registers: 0 good, 1 scrap (16 bits, roll over), 2-3 total (32 bits, low word first), 4 state word, 5 alarm,
     6 boot counter, 7 motor current (signed, 0.1 A), 8-15 job id (16 ASCII characters, high byte first), 16 tool. Any
-    other holding or input register has its address as value, any coil or discrete input the lowest bit of it.
+    other holding or input register has its address as value, any coil or discrete input the lowest bit of it. Only the
+    job id can be written; ``on_job`` hears it.
+
+    Obeys the faults ``zero``, ``frozen`` and ``torn-total``.
     """
 
-    def __init__(self, *, good: int, scrap: int, ramp: bool, seed: int) -> None:
+    def __init__(
+        self, faults: Faults, *, good: int, scrap: int, ramp: bool, seed: int, on_job: Callable[[str], None]
+    ) -> None:
         self.good = good
         self.scrap = scrap
         self.total = good + scrap
@@ -40,9 +58,11 @@ class Registers:
         self.alarm = 0
         self.boots = 1
         self.job = ""
-        self.all_zero = False
+        self._faults = faults
+        self._frozen: list[int] = []
         self._ramp = 0 if ramp else None
         self._random = random.Random(f"current/{seed}")
+        self._on_job = on_job
 
     def count(self, good: int, scrap: int) -> None:
         """Pieces were made."""
@@ -50,34 +70,75 @@ class Registers:
         self.scrap += scrap
         self.total += good + scrap
 
-    def restart(self) -> None:
-        """A power cycle: the counters were not retentive."""
+    def reset(self) -> None:
+        """Somebody sets the counters to 0."""
         self.good = self.scrap = self.total = 0
+
+    def restart(self, *, keep: bool) -> None:
+        """A power cycle; ``keep``: the counters are retentive."""
+        if not keep:
+            self.reset()
         self.boots = (self.boots + 1) % WORD
 
-    def holding(self, address: int, count: int) -> list[int]:
-        """The words of holding registers."""
-        if self.all_zero:
+    def counters(self) -> dict[str, int]:
+        """What can be overwritten, as a client reads it."""
+        return {"good": self.good % WORD, "scrap": self.scrap % WORD, "total": self.total % LONG}
+
+    def freeze(self) -> None:
+        """Keep what a client reads now for as long as the fault ``frozen`` lasts."""
+        self._frozen = self._fresh()
+
+    def coils(self, address: int, count: int) -> Sequence[int]:
+        """The lowest bits of the addresses."""
+        _check(address, count)
+        return [0] * count if self._faults.on("zero") else [at & 1 for at in range(address, address + count)]
+
+    def discrete(self, address: int, count: int) -> Sequence[int]:
+        """The lowest bits of the addresses."""
+        return self.coils(address, count)
+
+    def inputs(self, address: int, count: int) -> Sequence[int]:
+        """The addresses."""
+        _check(address, count)
+        return [0] * count if self._faults.on("zero") else range(address, address + count)
+
+    def holding(self, address: int, count: int) -> Sequence[int]:
+        """Counters and states, and the addresses behind them."""
+        _check(address, count)
+        if self._faults.on("zero"):
             return [0] * count
-        if self._ramp is not None and address < RAMP.stop and address + count > RAMP.start:
+        frozen = self._faults.on("frozen")
+        end = address + count
+        if self._ramp is not None and not frozen and address < RAMP.stop and end > RAMP.start:
             self._ramp += 1
-        named = self._named() if address <= max(NAMED) else {}
-        return [named[at] if at in named else self._plain(at) for at in range(address, address + count)]
+        if address >= NAMED.stop:
+            return [self._plain(at) for at in range(address, end)]
+        named = self._frozen if frozen else self._fresh()
+        if address < TOTAL.stop and end > TOTAL.start and named[3] and self._faults.take("torn-total"):
+            # Read between the PLC's two writes: the low word is new, the high word still old.
+            named = [*named[:3], named[3] - 1, *named[4:]]
+        return named[address:end] + [self._plain(at) for at in range(NAMED.stop, end)]
 
-    def inputs(self, address: int, count: int) -> list[int]:
-        """The words of input registers."""
-        return [0 if self.all_zero else at for at in range(address, address + count)]
+    def write_coils(self, address: int, values: Sequence[int]) -> None:  # noqa: ARG002 - the protocol's signature
+        """No coil can be written."""
+        raise Refused(ILLEGAL_FUNCTION)
 
-    def bits(self, address: int, count: int) -> list[int]:
-        """Coils or discrete inputs."""
-        return [0 if self.all_zero else at & 1 for at in range(address, address + count)]
+    def write_holding(self, address: int, values: Sequence[int]) -> None:
+        """The job id, whole or in part."""
+        if not JOB.start <= address <= address + len(values) <= JOB.stop:
+            raise Refused(ILLEGAL_ADDRESS)
+        words = self._fresh()
+        words[address : address + len(values)] = values
+        text = struct.pack(f">{len(JOB)}H", *words[JOB.start : JOB.stop]).decode("ascii", errors="replace")
+        self.job = text.rstrip("\0 ")
+        self._on_job(self.job)
 
     def _plain(self, address: int) -> int:
         if self._ramp is not None and address in RAMP:
             return (address + self._ramp) % WORD
         return address
 
-    def _named(self) -> dict[int, int]:
+    def _fresh(self) -> list[int]:
         mean = CURRENT_RUNNING if self.state == AUTO_RUN else CURRENT_STANDING
         current = mean + self._random.randint(-CURRENT_NOISE, CURRENT_NOISE)
         job = self.job.encode("ascii", errors="replace")[:JOB_CHARACTERS].ljust(JOB_CHARACTERS)
@@ -90,10 +151,12 @@ class Registers:
             self.alarm,
             self.boots,
             current,
-            *(job[at] * 256 + job[at + 1] for at in range(0, JOB_CHARACTERS, 2)),
+            *struct.unpack(f">{len(JOB)}H", job),
             TOOL,
         )
-        return dict(zip(NAMED, (word % WORD for word in words), strict=True))
+        return [word % WORD for word in words]
 
 
-NAMED: Final = range(17)
+def _check(address: int, count: int) -> None:
+    if address + count > FIRST_ILLEGAL:
+        raise Refused(ILLEGAL_ADDRESS)
