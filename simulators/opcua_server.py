@@ -1,41 +1,39 @@
 """``imm-01``: the OPC UA server of an injection moulding machine, and many fast values for benchmarks.
 
-Uses asyncua. Offers no security: what is tested here is the loss of a link, not its secrecy.
+The tags are those of OPC 40083 (Euromap 83) as a machine of that kind has them; its events and methods are left out.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import dataclasses
-import logging
+import functools
+import random
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncua import ua
-from asyncua.server.server import Server
 from asyncua.ua.object_ids import ObjectIds
-from asyncua.ua.status_codes import StatusCodes
 
-from simulators.control import SimulatorError, Truth
-from simulators.listener import bound_socket, unusable
-from simulators.machine import NS_PER_S, Cycle, Machine, MachineSpec, Stop
-from simulators.pace import Pace
+from simulators import opcua_security
+from simulators.control import CommandError, SimulatorError
+from simulators.machine import NS_PER_S, Cycle, MachineSpec, Stop
+from simulators.opcua_config import source
+from simulators.opcua_space import TypeId, Variable
+from simulators.opcua_station import Station
 
 if TYPE_CHECKING:
     import argparse
-    import socket
-
-    from asyncua.common.node import Node
+    from collections.abc import Awaitable, Callable, Mapping
 
     from simulators.control import Control
     from simulators.machine import Event
+    from simulators.opcua_space import Space
 
+CAVITIES: Final = 8
 IMM_01: Final = MachineSpec(
     name="IMM-01",
     ideal_cycle_ns=18 * NS_PER_S,
-    pieces=8,
+    pieces=CAVITIES,
     micro_stop_share=0.005,
     micro_stop_ns=(10 * NS_PER_S, 30 * NS_PER_S),
     fault_share=0.001,
@@ -43,231 +41,243 @@ IMM_01: Final = MachineSpec(
 )
 
 NAMESPACE: Final = "http://opcfoundation.org/UA/PlasticsRubber/GeneralTypes/"
-#: Registered first, so that nobody can get away with assuming namespace index 2.
-OTHER_NAMESPACE: Final = "urn:simulators:imm-01:vendor"
-PATH: Final = "/imm-01"
-# JobStatus and MachineMode (OPC 40083): in production, interrupted; automatic.
+USUAL_PORT: Final = 14840
+NS_PER_MS: Final = 1_000_000
+MAX_NODES: Final = 10_000
+COUNTER_MAX: Final = 2**64 - 1
+
+# Enumerations of OPC 40083, numbered from 0: the number of the data type in its namespace, its name, its words.
+JOB_STATUS: Final = TypeId(NAMESPACE, 3017)
+MACHINE_MODE: Final = TypeId(NAMESPACE, 3011)
+PRODUCTION_STATUS: Final = TypeId(NAMESPACE, 3016)
+CAVITY_QUALITY: Final = TypeId(NAMESPACE, 3020)
+JOB_STATUS_WORDS: Final = (
+    "OTHER", "TRANSFERRED_ASSIGNED", "SET_UP_ACTIVE", "SET_UP_INTERRUPTED", "SET_UP_FINISHED", "START_UP_ACTIVE",
+    "JOB_IN_PRODUCTION", "JOB_INTERRUPTED", "JOB_FINISHED", "TEAR_DOWN_ACTIVE", "TEAR_DOWN_INTERRUPTED",
+    "TEAR_DOWN_FINISHED",
+)  # fmt: skip
+MACHINE_MODE_WORDS: Final = ("OTHER", "AUTOMATIC", "SEMI_AUTOMATIC", "MANUAL", "SETUP", "SLEEP")
+PRODUCTION_STATUS_WORDS: Final = (
+    "OTHER", "NO_PRODUCTION", "START_UP", "READY_FOR_PRODUCTION", "PRODUCTION", "DRY_RUN",
+)  # fmt: skip
+CAVITY_WORDS: Final = ("NO_PART", "GOOD_PART", "BAD_PART", "REWORK")
 JOB_IN_PRODUCTION, JOB_INTERRUPTED = 6, 7
 AUTOMATIC: Final = 1
-NS_PER_MS: Final = 1_000_000
-#: How long a restart keeps the port shut, in seconds.
-RESTART_S: Final = 0.2
-MAX_NODES: Final = 10_000
-#: How long closing connections may take before it is given up, in seconds.
-CLOSE_S: Final = 0.5
+NO_PRODUCTION, PRODUCTION = 1, 4
+NO_PART, GOOD_PART, BAD_PART = 0, 1, 2
 
-NODES: Final = {
-    "MachineCycleCounter": ua.VariantType.UInt64,
-    "JobCycleCounter": ua.VariantType.UInt64,
-    "JobGoodPartsCounter": ua.VariantType.UInt64,
-    "JobBadPartsCounter": ua.VariantType.UInt64,
-    "LastCycleTime": ua.VariantType.Double,
-    "JobStatus": ua.VariantType.Int32,
-    "JobName": ua.VariantType.String,
-    "MachineMode": ua.VariantType.Int32,
+#: Words of commands for the enumerations above, by number.
+MODES: Final = "other|automatic|semi-automatic|manual|setup|sleep"
+STATUSES: Final = "other|none|start-up|ready|production|dry-run"
+CAVITY_STATES: Final = "off|good|bad|rework"
+
+
+def _zero(_value: object) -> int:
+    return 0
+
+
+def _counter(key: str) -> Variable:
+    return Variable(key=key, folder=("ActiveJobValues",), kind=ua.VariantType.UInt64, first=0, zero=_zero)
+
+
+def _state(key: str, folder: str, data_type: TypeId, first: int) -> Variable:
+    return Variable(key=key, folder=(folder,), kind=ua.VariantType.Int32, first=first, data_type=data_type)
+
+
+VARIABLES: Final = (
+    _counter("MachineCycleCounter"),
+    _counter("JobCycleCounter"),
+    _counter("JobGoodPartsCounter"),
+    _counter("JobBadPartsCounter"),
+    _counter("JobTestSamplesCounter"),
+    Variable(
+        key="LastCycleTime", folder=("ActiveJobValues",), kind=ua.VariantType.Double, first=0.0,
+        data_type=TypeId("", ObjectIds.Duration),
+    ),
+    _state("JobStatus", "ActiveJobValues", JOB_STATUS, JOB_IN_PRODUCTION),
+    Variable(
+        key="CavityCycleQuality", folder=("ActiveJobValues",), kind=ua.VariantType.Int32, first=[NO_PART] * CAVITIES,
+        data_type=CAVITY_QUALITY,
+    ),
+    Variable(key="JobName", folder=("ActiveJob",), kind=ua.VariantType.String, first=""),
+    _state("MachineMode", "MachineStatus", MACHINE_MODE, AUTOMATIC),
+    _state("ProductionStatus", "ProductionControl", PRODUCTION_STATUS, PRODUCTION),
+)  # fmt: skip
+#: Counters of the running job, by what a person calls them: they start again at 0 with a job.
+JOB_COUNTERS: Final = {
+    "cycles": "JobCycleCounter",
+    "good": "JobGoodPartsCounter",
+    "bad": "JobBadPartsCounter",
+    "samples": "JobTestSamplesCounter",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this simulator."""
     parser.add_argument("--shots", type=int, default=0, help="lifetime counter at the start")
+    parser.add_argument("--bad-share", type=float, default=0.0, metavar="X", help="share of bad parts per cavity")
     parser.add_argument("--nodes", type=int, default=0, help="add so many Double nodes Tag0000 ... that keep changing")
     parser.add_argument("--rate", type=float, default=1.0, help="changes of each of them per second")
-
-
-class Endpoint:
-    """An asyncua server whose port can be shut and opened while its nodes live on."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._host = host
-        self._reserved: socket.socket | None = bound_socket(host, port)
-        self.port: int = self._reserved.getsockname()[1]
-        self.url = f"opc.tcp://{f'[{host}]' if ':' in host else host}:{self.port}{PATH}"
-        self.server = Server()
-        self._restoring: asyncio.Task[None] | None = None
-
-    async def open(self) -> None:
-        """Listen; the first time the server starts. Raises SimulatorError if the port is busy."""
-        # The library binds by itself: the reservation ends in the very moment before.
-        if self._reserved is not None:
-            self._reserved.close()
-            self._reserved = None
-        try:
-            if self.server.bserver is None:
-                await self.server.start()
-            else:
-                await self.server.bserver.start()
-        except OSError as error:
-            raise SimulatorError(unusable(self._host, self.port, error)) from error
-
-    async def cut(self, seconds: float) -> None:
-        """Drop everybody and refuse connections for so long; a later cut replaces an earlier one."""
-        if self._restoring is not None:
-            self._restoring.cancel()
-        if self._reserved is None:
-            await self._shut()
-            self._reserved = bound_socket(self._host, self.port)
-        self._restoring = asyncio.create_task(self._restore(seconds))
-
-    async def close(self) -> None:
-        """End everything, quickly: ``Server.stop`` would wait for its clock, up to a second."""
-        if self._restoring is not None:
-            self._restoring.cancel()
-        if self._reserved is not None:
-            self._reserved.close()
-        else:
-            await self._shut()
-        clock = self.server.iserver.time_task
-        if clock is not None:
-            clock.cancel()
-
-    async def _shut(self) -> None:
-        assert self.server.bserver is not None, "only an opened endpoint is shut"
-        for transport in list(self.server.iserver.asyncio_transports):
-            transport.abort()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.server.bserver.stop(), CLOSE_S)
-
-    async def _restore(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-        self._restoring = None
-        await self.open()
+    opcua_security.add_arguments(parser)
 
 
 class MouldingMachine:
-    """IMM-01: its machine, its nodes and the commands that break them."""
+    """IMM-01: what a shot means for its nodes, and the commands of its own."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.truth = Truth(IMM_01.name, options.truth)
-        self.endpoint = Endpoint(options.host, options.port)
-        self._shots = options.shots
-        self._job_cycles = 0
-        self._nodes: dict[str, Node] = {}
-        self._tags: list[Node] = []
-        self._recovering: asyncio.Task[None] | None = None
-        machine = Machine(IMM_01.steady() if options.steady else IMM_01, seed=options.seed)
-        self.pace = Pace(machine, self.truth, speed=options.speed, stop_after=options.stop_after, apply=self._apply)
         self._options = options
+        self._shots: int = options.shots
+        self._job = dict.fromkeys(JOB_COUNTERS, 0)
+        self._cavities = [GOOD_PART] * CAVITIES
+        self._samples_due = 0
+        self._random = random.Random(f"cavities/{options.seed}")
+        self._tags: list[ua.NodeId] = []
+        self.station = Station(
+            options,
+            IMM_01,
+            uri=NAMESPACE,
+            variables=VARIABLES,
+            types=self._make_types,
+            primary="MachineCycleCounter",
+            apply=self._apply,
+        )
+        self._values = self.station.values
 
     async def build(self) -> None:
         """Make the address space and begin to listen."""
-        server = self.endpoint.server
-        await server.init()
-        server.set_server_name("Simulated IMM-01")
-        server.set_endpoint(self.endpoint.url)
-        server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-        await server.register_namespace(OTHER_NAMESPACE)
-        index = await server.register_namespace(NAMESPACE)
-        machine = await server.nodes.objects.add_object(_node_id("IMM-01", index), f"{index}:IMM-01")
-        for name, kind in NODES.items():
-            first = "" if kind is ua.VariantType.String else 0
-            value = ua.Variant(float(first) if kind is ua.VariantType.Double else first, kind)
-            self._nodes[name] = await machine.add_variable(_node_id(name, index), f"{index}:{name}", value)
-        for number in range(self._options.nodes):
-            name = f"Tag{number:04d}"
-            value = ua.Variant(0.0, ua.VariantType.Double)
-            self._tags.append(await machine.add_variable(_node_id(name, index), f"{index}:{name}", value))
-        await self._write("MachineMode", AUTOMATIC)
-        await self._write("JobStatus", JOB_IN_PRODUCTION)
-        await self._write("MachineCycleCounter", self._shots)
-        await self.endpoint.open()
+        await self.station.build()
+        await self._values.put("MachineCycleCounter", self._shots)
+        await self.station.open()
 
     async def run_tags(self) -> None:
         """Change the benchmark's nodes for ever: each value is the CLOCK_MONOTONIC second of its writing."""
+        write = self.station.endpoint.server.write_attribute_value
         due = time.monotonic()
         while self._tags:
             for tag in self._tags:
-                await self._put(tag, ua.Variant(time.monotonic(), ua.VariantType.Double))
+                value = ua.Variant(time.monotonic(), ua.VariantType.Double)
+                await write(tag, ua.DataValue(value, SourceTimestamp=self._values.stamp()))
             due += 1 / self._options.rate
             await asyncio.sleep(max(0.0, due - time.monotonic()))
         await asyncio.Event().wait()
 
-    async def _apply(self, event: Event) -> None:
-        if isinstance(event, Cycle):
-            self._job_cycles += 1
-            await self._write("LastCycleTime", event.cycle_ns / self.pace.speed / NS_PER_MS)
-            await self._write("JobCycleCounter", self._job_cycles)
-            await self._write("JobGoodPartsCounter", self._job_cycles * IMM_01.pieces)
-            self._shots += 1
-            await self._write_shots()
-            self.truth.pieces(event.good, event.scrap, shots=self._shots)
-        elif isinstance(event, Stop):
-            await self._write("JobStatus", JOB_INTERRUPTED)
-            self.truth.event("stop", reason=event.reason, alarm=event.alarm)
-        else:
-            await self._write("JobStatus", JOB_IN_PRODUCTION)
-            self.truth.event("start")
-
     def declare(self, control: Control) -> None:
         """Add the commands."""
-        self.pace.declare(control)
-        control.add("cut SECONDS", self.endpoint.cut)
-        control.add("bad SECONDS", self._bad)
-        control.add("restart", self._restart)
-        control.add("job TEXT", self._job)
+        counters: dict[str, tuple[int, Callable[[int], Awaitable[None]]]] = {"shots": (COUNTER_MAX, self._set_shots)}
+        for name in JOB_COUNTERS:
+            counters[name] = (COUNTER_MAX, functools.partial(self._set_job, name))
+        self.station.declare(control, counters)
+        control.add("job TEXT", self._new_job)
+        control.add(f"cavity COUNT {CAVITY_STATES}", self._cavity)
+        control.add("samples COUNT", self._sample)
+        control.add(f"mode {MODES}", lambda word: self._put_word("MachineMode", MODES, word))
+        control.add(f"production {STATUSES}", lambda word: self._put_word("ProductionStatus", STATUSES, word))
 
-    async def _bad(self, seconds: float) -> None:
-        if self._recovering is not None:
-            self._recovering.cancel()
-        self._recovering = asyncio.create_task(self._recover(seconds))
-        await self._write_shots()
+    async def _make_types(self, space: Space) -> None:
+        await space.add_enumeration(JOB_STATUS, "JobStatusEnumeration", JOB_STATUS_WORDS)
+        await space.add_enumeration(MACHINE_MODE, "MachineModeEnumeration", MACHINE_MODE_WORDS)
+        await space.add_enumeration(PRODUCTION_STATUS, "ProductionStatusEnumeration", PRODUCTION_STATUS_WORDS)
+        await space.add_enumeration(CAVITY_QUALITY, "CavityCycleQualityEnumeration", CAVITY_WORDS)
+        self._tags = [await space.add_plain(f"Tag{number:04d}") for number in range(self._options.nodes)]
 
-    async def _recover(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-        self._recovering = None
-        await self._write_shots()
-
-    async def _restart(self) -> dict[str, object]:
-        await self.endpoint.cut(RESTART_S)
-        started = datetime.fromtimestamp(time.time(), tz=UTC)
-        server = self.endpoint.server
-        status = dataclasses.replace(await server.iserver.server_status_node.read_value(), StartTime=started)
-        await server.iserver.server_status_node.write_value(status)
-        start_node = server.get_node(ua.NodeId.from_string(f"i={ObjectIds.Server_ServerStatus_StartTime}"))
-        await start_node.write_value(started)
-        self.truth.event("restart", shots=self._shots)
-        return {"start_time": started.isoformat()}
-
-    async def _job(self, text: str) -> None:
-        self._job_cycles = 0
-        await self._write("JobName", text)
-        await self._write("JobCycleCounter", 0)
-        await self._write("JobGoodPartsCounter", 0)
-        self.truth.event("job", job=text)
-
-    async def _write_shots(self) -> None:
-        if self._recovering is None:
-            await self._write("MachineCycleCounter", self._shots)
+    async def _apply(self, event: Event) -> None:
+        if isinstance(event, Cycle):
+            await self._shot(event)
+            return
+        runs = not isinstance(event, Stop)
+        await self._values.put("JobStatus", JOB_IN_PRODUCTION if runs else JOB_INTERRUPTED)
+        await self._values.put("ProductionStatus", PRODUCTION if runs else NO_PRODUCTION)
+        if isinstance(event, Stop):
+            self.station.truth.event("stop", reason=event.reason, alarm=event.alarm)
         else:
-            bad = ua.StatusCode(ua.UInt32(StatusCodes.BadSensorFailure))
-            await self._put(self._nodes["MachineCycleCounter"], None, bad)
+            self.station.truth.event("start")
 
-    async def _write(self, name: str, value: Any) -> None:
-        await self._put(self._nodes[name], ua.Variant(value, NODES[name]))
+    async def _shot(self, event: Cycle) -> None:
+        cavities = [self._quality(state) for state in self._cavities]
+        good = cavities.count(GOOD_PART)
+        bad = CAVITIES - good - cavities.count(NO_PART)
+        sample = self._samples_due > 0
+        made = {"cycles": 1, "samples": good + bad} if sample else {"cycles": 1, "good": good, "bad": bad}
+        self._samples_due -= sample
+        for name, count in made.items():
+            self._job[name] += count
+            await self._values.put(JOB_COUNTERS[name], self._job[name])
+        await self._values.put("LastCycleTime", event.cycle_ns / self.station.pace.speed / NS_PER_MS)
+        await self._values.put("CavityCycleQuality", cavities)
+        self._shots = (self._shots + 1) & COUNTER_MAX
+        await self._values.put("MachineCycleCounter", self._shots)
+        counted, facts = ((0, 0), {"samples": good + bad}) if sample else ((good, bad), {})
+        self.station.truth.pieces(*counted, t_ns=None, shots=self._shots, cavities=cavities, **facts)
 
-    async def _put(self, node: Node, value: ua.Variant | None, status: ua.StatusCode | None = None) -> None:
-        stamp = ua.DateTime.fromtimestamp(time.time(), tz=UTC)
-        data = ua.DataValue(value, StatusCode=status or ua.StatusCode(), SourceTimestamp=stamp)
-        await self.endpoint.server.write_attribute_value(node.nodeid, data)
+    def _quality(self, state: int) -> int:
+        # One draw for every cavity and shot: the same seed gives the same parts whatever the commands are.
+        spoiled = self._random.random() < self._options.bad_share
+        return BAD_PART if spoiled and state == GOOD_PART else state
+
+    async def _set_shots(self, value: int) -> None:
+        self._shots = value
+        await self._values.put("MachineCycleCounter", value)
+
+    async def _set_job(self, name: str, value: int) -> None:
+        self._job[name] = value
+        await self._values.put(JOB_COUNTERS[name], value)
+
+    async def _new_job(self, text: str) -> None:
+        await self._values.put("JobName", text)
+        for name in self._job:
+            await self._set_job(name, 0)
+        self.station.truth.event("job", job=text, shots=self._shots)
+
+    def _cavity(self, number: int, word: str) -> None:
+        if not 1 <= number <= CAVITIES:
+            raise CommandError(f"'cavity' got {number}; allowed: 1 to {CAVITIES}")
+        self._cavities[number - 1] = CAVITY_STATES.split("|").index(word)
+        self.station.truth.event("cavity", cavity=number, state=word)
+
+    def _sample(self, count: int) -> None:
+        self._samples_due = count
+
+    async def _put_word(self, key: str, words: str, word: str) -> None:
+        await self._values.put(key, words.split("|").index(word))
+        self.station.truth.event("mode", variable=key, word=word)
 
 
-def _node_id(name: str, index: int) -> ua.NodeId:
-    return ua.NodeId.from_string(f"ns={index};s={name}")
+def config_text(options: argparse.Namespace, facts: Mapping[str, Any]) -> str:
+    """The gateway's source and work unit for this machine."""
+    head = source("imm", options, facts, path="/imm-01", publish="250 ms", namespaces={"rubber": NAMESPACE})
+    return f"""\
+{head}\
+    signals:
+      shots: {{ node: "nsu=rubber;s=MachineCycleCounter" }}
+      started: {{ node: "i=2257" }} # ServerStatus.StartTime: changes when the server restarts
+      job: {{ node: "nsu=rubber;s=JobName" }} # 100234-0010: order and operation
+      job_status: {{ node: "nsu=rubber;s=JobStatus", telemetry: true }}
+      mode: {{ node: "nsu=rubber;s=MachineMode", telemetry: true }}
+      cycle_time: {{ node: "nsu=rubber;s=LastCycleTime", telemetry: true }}
+      cavity: {{ node: "nsu=rubber;s=CavityCycleQuality", index: "0:7", telemetry: true }} # 1 good, 2 bad, 0 no part
+
+work_units:
+  IMM-01:
+    work_center: WC-IMM
+    ideal_cycle: 18 s
+    counters:
+      - {{ mode: counter, signal: imm.shots, role: good, pieces: {CAVITIES}, restart_evidence: [imm.started] }}
+    state: {{ stop_detect: 36 s }}
+    confirm: {{ every_pieces: 16, every: 60 s }}
+"""
 
 
 async def run(options: argparse.Namespace, control: Control) -> None:
     """Serve until told to end. Raises SimulatorError if the port is busy."""
     if not 0 <= options.nodes <= MAX_NODES or options.rate <= 0:
         raise SimulatorError(f"--nodes {options.nodes} --rate {options.rate}: allowed are 0 to {MAX_NODES}, above 0")
-    # Faults are the purpose here: the library's complaints about broken links would drown the rest.
-    logging.getLogger("asyncua").setLevel(logging.CRITICAL)
+    if not 0 <= options.bad_share <= 1 or not 0 <= options.shots <= COUNTER_MAX:
+        raise SimulatorError(f"--bad-share {options.bad_share} --shots {options.shots}: allowed 0 to 1, 0 to 2**64 - 1")
     machine = MouldingMachine(options)
     machine.declare(control)
     await machine.build()
     try:
-        control.ready(port=machine.endpoint.port, host=options.host, endpoint=machine.endpoint.url)
-        work = (asyncio.create_task(machine.pace.run()), asyncio.create_task(machine.run_tags()))
-        await control.until_exit(*work)
+        work = (asyncio.create_task(machine.station.pace.run()), asyncio.create_task(machine.run_tags()))
+        await machine.station.serve(control, *work)
     finally:
-        await machine.endpoint.close()
-        machine.truth.close()
+        await machine.station.close()
