@@ -84,7 +84,7 @@ class OpcUaDriver:
             handle: _Item(
                 handle,
                 f"{context.source}.{name}",
-                signal.node,
+                signal.node or str(signal.path),
                 rule=name in context.rule_signals,
                 telemetry=name in context.telemetry_signals,
             )
@@ -106,6 +106,8 @@ class OpcUaDriver:
     async def open(self) -> None:
         """Connect and subscribe. Raises DriverError; a node that is refused is a problem, not an error."""
         settings = self._settings
+        if settings.security != "none":
+            raise DriverError(f"{settings.endpoint}: security {settings.security} is not there yet")
         timeout_s = seconds(settings.timeout)
         client = Client(settings.endpoint, timeout=timeout_s, watchdog_intervall=max(PROBE_EVERY_S, timeout_s))
         client.session_timeout = SESSION_TIMEOUT_MS

@@ -45,7 +45,7 @@ def test_node_ids_as_text(node):
         ({"endpoint": "http://plc"}, "endpoint: found 'http://plc', allowed opc.tcp://host:port/path"),
         ({"endpoint": "opc.tcp://"}, "endpoint: found"),
         ({"endpoint": "opc.tcp://me:secret@plc"}, "user name before @"),
-        ({"security": "sign"}, "Input should be 'none'"),
+        ({"security": "tls"}, "Input should be 'none', 'sign' or 'sign_and_encrypt'"),
         ({"publish": "1 ms"}, "publish: found 1 ms, allowed 10 ms to 1 min"),
         ({"sampling": "2 min"}, "sampling: found 2 min"),
         ({"queue_size": 0}, "queue_size: found 0, allowed 1 to 10000"),
@@ -53,7 +53,7 @@ def test_node_ids_as_text(node):
         ({"signals": {}}, "signals: found 0"),
         ({"signals": {"x": {"node": "Counter"}}}, "node: found 'Counter', allowed such as"),
         ({"signals": {"x": {"node": "ns=2;x=1"}}}, "node: found"),
-        ({"user": "me"}, "Unexpected keyword argument"),
+        ({"usr": "me"}, "Unexpected keyword argument"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_allowed(change, words):
