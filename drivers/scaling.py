@@ -33,8 +33,9 @@ class Scaling(NamedTuple):
         return (raw * self.factor + self.summand) / self.divisor
 
     def invert(self, value: float) -> Fraction:
-        """The raw number that would read as ``value``, exactly."""
-        return (Fraction(value) * self.divisor - self.summand) / self.factor
+        """The raw number that would read as ``value``, exactly; a float stands for the decimal that a person wrote."""
+        exact = Fraction(value) if isinstance(value, int) else Fraction(repr(value))
+        return (exact * self.divisor - self.summand) / self.factor
 
 
 def check_decimal(key: str, text: str | None, *, zero: bool) -> None:

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import structlog
 
-from drivers.base import DriverError, Reading
+from drivers.base import DriverError, Reading, WriteRefusedError
+from drivers.status import OF_THE_DRIVER, SourceStatus, carries_values, described, good_value_ns, looked_at
 from gateway.core.duration import NS_PER_S, Duration, seconds
 from gateway.core.model import DataValue, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable
     from random import Random
 
     from drivers.base import Driver
+    from gateway.core.model import Scalar
 
 #: Connecting, subscribing and the first answer of a slow PLC; longer is a failed attempt.
 OPEN_TIMEOUT_S: Final = 15.0
@@ -33,38 +34,12 @@ BACKOFF_FIRST_S: Final = 1.0
 HEALTHY_AFTER_S: Final = 10.0
 #: A loss is logged at once, its repeats this often, with their number.
 LOG_REPEATS_EVERY_S: Final = 30.0
-#: Problems of single signals are looked at this often, when readings come.
+#: Problems of single signals, and notices, are looked at this often, when readings come.
 PROBLEMS_EVERY_S: Final = 1.0
+#: A write that is not confirmed by then is given up: nobody knows whether it took place.
+WRITE_TIMEOUT_S: Final = 10.0
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceStatus:
-    """What a person may know of a source.
-
-    Attributes:
-        name: name of the source.
-        state: ``connecting``: the first attempt is under way; ``up``: readings come; ``down``: lost, or never
-            reached.
-        since_ns: when this state began.
-        last_value_ns: when the last value arrived, None before the first.
-        last_error: why it was lost last, with what to do; empty if it never was.
-        next_retry_ns: when the next attempt starts; None while one is under way.
-        reconnects: how often it came up again.
-        problems: signals (``source.name``) that cannot be read now, each with its reason.
-        simulated: the values come from a simulation, not from a machine.
-    """
-
-    name: str
-    state: Literal["connecting", "up", "down"]
-    since_ns: int
-    last_value_ns: int | None = None
-    last_error: str = ""
-    next_retry_ns: int | None = None
-    reconnects: int = 0
-    problems: Mapping[str, str] = field(default_factory=dict)
-    simulated: bool = False
 
 
 class DeliveryError(Exception):
@@ -76,9 +51,11 @@ class SourceSupervisor:
 
     ``make_driver`` gives a fresh driver per attempt. ``rule_signals`` are full names (``source.name``); all of
     them are delivered as BAD once per loss, if anything was delivered before. ``deliver`` is awaited: its pace is
-    the driver's. ``stale_after_ns`` without a reading is a loss; time spent in ``deliver`` does not count.
-    ``backoff_max_ns`` bounds the wait between attempts (full jitter from ``rng``). ``on_status`` hears every
-    change of state, error or problems, but not every value; it must not raise.
+    the driver's. ``stale_after_ns`` without a reading is a loss, and so is ``values_stale_after_ns`` (None: never)
+    without a value that is not bad, whatever signs of life come; time spent in ``deliver`` does not count.
+    ``backoff_max_ns`` bounds the wait between attempts (full jitter from ``rng``). ``remembered`` are signals (full
+    names) whose last value ``last_value`` tells. ``on_status`` hears every change of state, error, problems or
+    notices, but not every value; it must not raise.
     """
 
     def __init__(
@@ -94,6 +71,8 @@ class SourceSupervisor:
         rng: Random,
         on_status: Callable[[SourceStatus], None] | None = None,
         simulated: bool = False,
+        values_stale_after_ns: int | None = None,
+        remembered: frozenset[str] = frozenset(),
     ) -> None:
         self._name = name
         self._make_driver = make_driver
@@ -101,7 +80,8 @@ class SourceSupervisor:
         self._now_ns = now_ns
         self._deliver = deliver
         self._stale_after_ns = stale_after_ns
-        self._stale_after_s = seconds(stale_after_ns)
+        self._values_stale_after_ns = values_stale_after_ns
+        self._remembered = remembered
         self._backoff_max_s = seconds(backoff_max_ns)
         self._rng = rng
         self._on_status = on_status
@@ -113,10 +93,16 @@ class SourceSupervisor:
         self._next_retry_ns: int | None = None
         self._times_up = 0
         self._problems: Mapping[str, str] = {}
+        self._notices: Mapping[str, str] = {}
+        self._values: dict[str, Scalar] = {}  # of the remembered signals
         self._failures = 0  # attempts since the link was last healthy
         self._core_knows = False  # good values were delivered since the last BAD
         self._up_since_s = 0.0  # loop time
         self._silent_from_s: float | None = None  # loop time; None while the receiver is busy
+        self._valueless_from_s = 0.0  # loop time
+        self._driver: Driver | None = None  # while it reads
+        self._one_write = asyncio.Lock()
+        self._write_task: asyncio.Task[None] | None = None
         self._reading_task: asyncio.Task[None] | None = None
         self._abandoned: set[asyncio.Task[None]] = set()  # hung in spite of cancellation
         self._logged_at_s: float | None = None
@@ -133,7 +119,9 @@ class SourceSupervisor:
             last_error=self._last_error,
             next_retry_ns=self._next_retry_ns,
             reconnects=max(0, self._times_up - 1),
+            failures=self._failures,
             problems=self._problems,
+            notices=self._notices,
             simulated=self._simulated,
         )
 
@@ -150,28 +138,60 @@ class SourceSupervisor:
             await asyncio.sleep(wait_s)
             self._next_retry_ns = None
 
+    def last_value(self, signal: str) -> Scalar:
+        """The last value of a remembered signal (full name), None where none came since the link is up."""
+        return self._values.get(signal)
+
+    async def write(self, signal: str, value: Scalar) -> None:
+        """Write one signal (its name without the source); writes take place one after the other.
+
+        Raises WriteRefusedError where surely nothing was written (source not up, device refuses), DriverError where
+        nobody knows.
+        """
+        async with self._one_write:
+            driver = self._driver
+            if driver is None or self._state != "up":
+                raise WriteRefusedError(f"source {self._name} is not up: {self._last_error or 'no value came yet'}")
+            task = self._write_task = asyncio.create_task(_called(driver.write, signal, value))
+            try:
+                await asyncio.wait({task}, timeout=WRITE_TIMEOUT_S)
+            finally:
+                self._write_task = None
+                finished = task.done()
+                await self._stop(task)
+        if not finished:
+            raise DriverError(f"not confirmed within {WRITE_TIMEOUT_S:g} s; read the value back")
+        if task.cancelled():
+            raise DriverError("the link was lost meanwhile; read the value back")
+        error = task.exception()
+        if isinstance(error, WriteRefusedError | DriverError):
+            raise error
+        if error is not None:
+            raise DriverError(f"the driver failed at it ({described(error)}); read the value back") from error
+
     async def _live_once(self) -> str:
         """One driver object from birth to end; returns why it ended."""
         try:
             driver = self._make_driver()
         except Exception as error:  # noqa: BLE001 - the supervisor of sources: any defect of a driver is a lost source
-            failure = _described(error)
+            failure = described(error)
             self._set_down(failure)
             return failure
-        task = asyncio.create_task(driver.open(), name=f"{self._name}: open")
+        task = asyncio.create_task(_called(driver.open), name=f"{self._name}: open")
         try:
             failure = await self._opened(task)
             if not failure:
                 task = self._reading_task = asyncio.create_task(self._read(driver), name=f"{self._name}: read")
-                self._silent_from_s = asyncio.get_running_loop().time()
+                self._silent_from_s = self._valueless_from_s = asyncio.get_running_loop().time()
+                self._driver = driver
                 failure = await self._ended(task)
-                self._reading_task = None
+                self._reading_task = self._driver = None
             await self._stop(task)
             self._set_down(failure)
             await self._tell_bad()
         finally:
-            self._reading_task = None
-            await self._stop(task)
+            self._reading_task = self._driver = None
+            await self._stop(task, self._write_task)  # nothing is written once the driver closes
             await self._close(driver)
         return failure
 
@@ -184,15 +204,25 @@ class SourceSupervisor:
 
     async def _ended(self, task: asyncio.Task[None]) -> str:
         """Wait until reading ends or falls silent; returns why."""
-        loop = asyncio.get_running_loop()
         while True:
-            since = self._silent_from_s
-            left = self._stale_after_s if since is None else since + self._stale_after_s - loop.time()
+            left, reason = self._silence_left()
             if left <= 0:
-                return f"nothing heard for {Duration(self._stale_after_ns)}; the link is taken for lost"
+                return reason
             await asyncio.wait({task}, timeout=left)
             if task.done():
                 return _outcome(task) or "the driver stopped reading without an error"
+
+    def _silence_left(self) -> tuple[float, str]:
+        """Seconds until the link is to be taken for lost, and why it then is."""
+        silent, valueless = self._stale_after_ns, self._values_stale_after_ns
+        if self._silent_from_s is None:
+            return seconds(min(silent, valueless or silent)), ""
+        now_s = asyncio.get_running_loop().time()
+        left = self._silent_from_s + seconds(silent) - now_s
+        if valueless is not None and self._valueless_from_s + seconds(valueless) - now_s < left:
+            left = self._valueless_from_s + seconds(valueless) - now_s
+            return left, f"no value for {Duration(valueless)}, only signs of life; the link is taken for lost"
+        return left, f"nothing heard for {Duration(silent)}; the link is taken for lost"
 
     async def _read(self, driver: Driver) -> None:
         loop = asyncio.get_running_loop()
@@ -204,11 +234,14 @@ class SourceSupervisor:
                 if self._reading_task is not this_task:
                     return  # given up on meanwhile: a late value must not follow the BAD one
                 self._silent_from_s = None
+                fresh = self._values_stale_after_ns is not None and carries_values(reading)
                 await self._hand_over(reading)
                 now_s = self._silent_from_s = loop.time()
+                if fresh:
+                    self._valueless_from_s = now_s
                 if now_s >= problems_due_s:
                     problems_due_s = now_s + PROBLEMS_EVERY_S
-                    self._look_at_problems(driver)
+                    self._look_at(driver)
         finally:
             if isinstance(readings, AsyncGenerator):
                 await readings.aclose()
@@ -218,9 +251,9 @@ class SourceSupervisor:
             self._set_up()
         if reading.values:
             self._core_knows = True
-            self._last_value_ns = reading.values[-1].received_time_ns
-        elif reading.blocks:
-            self._last_value_ns = reading.blocks[-1].time_ns
+        self._last_value_ns = good_value_ns(reading) or self._last_value_ns
+        if self._remembered:
+            self._remember(reading)
         try:
             await self._deliver(reading)
         except Exception as error:
@@ -235,10 +268,19 @@ class SourceSupervisor:
             Reading(values=tuple(DataValue(name, None, Status.BAD, None, now_ns) for name in self._rule_signals))
         )
 
-    def _look_at_problems(self, driver: Driver) -> None:
-        problems = dict(driver.problems())
-        if problems != self._problems:
-            self._problems = problems
+    def _remember(self, reading: Reading) -> None:
+        told = {value.signal: value.value for value in reading.values}
+        for block in reading.blocks:
+            told.update(zip(block.names, block.values, strict=False))
+        self._values.update({name: told[name] for name in self._remembered & told.keys()})
+
+    def _look_at(self, driver: Driver) -> None:
+        problems, notices = looked_at(driver)
+        if self._abandoned:
+            hung = f"{len(self._abandoned)} earlier calls of the driver hang in spite of being cancelled"
+            notices = {**notices, OF_THE_DRIVER: f"{hung}; report it to its author"}
+        if problems != self._problems or notices != self._notices:
+            self._problems, self._notices = problems, notices
             self._announce()
 
     def _set_up(self) -> None:
@@ -257,7 +299,10 @@ class SourceSupervisor:
             self._state = "down"
             self._since_ns = self._now_ns()
         self._last_error = failure
-        self._problems = {}
+        self._problems, self._notices = {}, {}
+        self._values.clear()
+        for hung in self._abandoned:
+            hung.cancel()  # perhaps it listens by now
         self._announce()
 
     def _announce(self) -> None:
@@ -277,20 +322,24 @@ class SourceSupervisor:
         self._logged_at_s = now_s
         self._unlogged = 0
 
-    async def _stop(self, task: asyncio.Task[None]) -> None:
+    async def _stop(self, *tasks: asyncio.Task[None] | None) -> None:
         """Cancel what still runs; a task that ignores it is left behind, so that it cannot block anyone."""
-        if not task.done():
+        given = [task for task in tasks if task is not None]
+        running = [task for task in given if not task.done()]
+        for task in running:
             task.cancel()
-            await asyncio.wait({task}, timeout=CANCEL_GRACE_S)
-        self._let_go(task)
+        if running:
+            await asyncio.wait(running, timeout=CANCEL_GRACE_S)
+        for task in given:
+            self._let_go(task)
 
     async def _close(self, driver: Driver) -> None:
-        task = asyncio.create_task(_as_coroutine(driver.close()), name=f"{self._name}: close")
+        task = asyncio.create_task(_called(driver.close), name=f"{self._name}: close")
         await asyncio.wait({task}, timeout=CLOSE_TIMEOUT_S)
         if not task.done():
             task.cancel()
         elif not task.cancelled() and task.exception() is not None:
-            log.warning("source.close_failed", source=self._name, error=_described(task.exception()))
+            log.warning("source.close_failed", source=self._name, error=described(task.exception()))
         self._let_go(task)
 
     def _let_go(self, task: asyncio.Task[None]) -> None:
@@ -302,8 +351,9 @@ class SourceSupervisor:
         task.add_done_callback(_retrieve)
 
 
-async def _as_coroutine(awaitable: Coroutine[Any, Any, None]) -> None:
-    await awaitable
+async def _called(method: Callable[..., Awaitable[None]], *arguments: object) -> None:
+    """Call inside of a task, so that whatever a driver does there is the task's failure and nobody else's."""
+    await method(*arguments)
 
 
 def _outcome(task: asyncio.Task[None]) -> str:
@@ -317,14 +367,7 @@ def _outcome(task: asyncio.Task[None]) -> str:
         raise error.__cause__
     if not isinstance(error, Exception):
         raise error
-    return _described(error)
-
-
-def _described(error: BaseException | None) -> str:
-    """A driver's own words; anything else with its type, because nobody wrote it for a reader."""
-    if isinstance(error, DriverError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
+    return described(error)
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

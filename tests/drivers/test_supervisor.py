@@ -5,7 +5,7 @@ import pytest
 from structlog.testing import capture_logs
 
 import drivers.supervisor as supervisor_module
-from drivers.base import DriverError, Reading, TelemetryBlock
+from drivers.base import DriverError, Reading, TelemetryBlock, WriteRefusedError
 from drivers.supervisor import SourceSupervisor
 from gateway.core.model import DataValue, Status
 
@@ -25,6 +25,8 @@ class ScriptedDriver:
         self.open_step = open_step
         self.closed = 0
         self.bad = {}
+        self.told = {}
+        self.written = []
 
     async def open(self):
         if isinstance(self.open_step, BaseException):
@@ -45,8 +47,14 @@ class ScriptedDriver:
     async def close(self):
         self.closed += 1
 
+    async def write(self, signal, value):
+        self.written.append((signal, value))
+
     def problems(self):
         return self.bad
+
+    def notices(self):
+        return self.told
 
 
 class DeafDriver(ScriptedDriver):
@@ -78,7 +86,9 @@ class DeafDriver(ScriptedDriver):
 class Bench:
     """A supervisor with what it delivered and announced."""
 
-    def __init__(self, *drivers, stale_ms=5_000, backoff_max_ms=10, rng=None, deliver=None, then=None, name="plc"):
+    def __init__(
+        self, *drivers, stale_ms=5_000, backoff_max_ms=10, rng=None, deliver=None, then=None, name="plc", **more
+    ):
         self.drivers = list(drivers)
         self.made = []
         self.then = then or (lambda: ScriptedDriver(open_step=DriverError("refused")))
@@ -95,6 +105,7 @@ class Bench:
             backoff_max_ns=backoff_max_ms * MS,
             rng=rng or random.Random(1),
             on_status=self.statuses.append,
+            **more,
         )
 
     def _make(self):
@@ -346,3 +357,254 @@ async def test_repeated_losses_are_logged_at_once_then_seldom_with_their_number(
     assert losses[0]["repeats"] == 0
     assert losses[1]["repeats"] >= 2
     assert len(losses) < len(bench.made) / 2
+
+
+# --- values, not only signs of life ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [Reading(), value(None, Status.BAD), Reading(blocks=(TelemetryBlock(("plc.t",), (None,), 1),))],
+    ids=["empty", "bad", "empty block"],
+)
+async def test_signs_of_life_without_values_are_a_loss_where_values_are_wanted(run, until, sign):
+    alive = ScriptedDriver(value(1), *[step for _ in range(100) for step in (0.02, sign)])
+    bench = Bench(alive, stale_ms=5_000, values_stale_after_ns=100 * MS)
+    run(bench)
+    await until(lambda: len(bench.made) > 1)
+    assert any("no value for 100 ms, only signs of life" in s.last_error for s in bench.statuses)
+    assert alive.closed == 1
+    assert len(bench.readings) > 2
+
+
+@pytest.mark.parametrize("fresh", [value(1), Reading(blocks=(TelemetryBlock(("plc.t",), (1,), 1),))])
+async def test_values_in_time_keep_the_link(run, until, fresh):
+    lively = ScriptedDriver(*[step for _ in range(20) for step in (fresh, 0.02)], DriverError("the end"))
+    bench = Bench(lively, values_stale_after_ns=200 * MS)
+    run(bench)
+    await until(lambda: len(bench.made) > 1)
+    assert len([r for r in bench.readings if r == fresh]) == 20
+    assert not any("no value" in s.last_error for s in bench.statuses)
+
+
+async def test_whichever_silence_is_longer_ago_ends_it(run, until):
+    bench = Bench(ScriptedDriver(value(1)), stale_ms=60, values_stale_after_ns=10_000 * MS)
+    run(bench)
+    await until(lambda: len(bench.made) > 1)
+    assert any("nothing heard for 60 ms" in s.last_error for s in bench.statuses)
+
+
+async def test_the_last_value_is_the_last_good_one(run, until):
+    mixed = Reading(
+        values=(DataValue("plc.good", 5, Status.GOOD, None, 50), DataValue("plc.x", 1, Status.BAD, None, 51))
+    )
+    bench = Bench(ScriptedDriver(value(7), mixed, value(60, Status.UNCERTAIN), value(70, Status.BAD), Reading()))
+    run(bench)
+    await until(lambda: len(bench.readings) == 5)
+    assert bench.supervisor.status.last_value_ns == 50
+
+
+# --- what a driver tells, and what it does wrong ---------------------------------------------------------------------
+
+
+async def test_notices_show_while_up(run, until, monkeypatch):
+    monkeypatch.setattr(supervisor_module, "PROBLEMS_EVERY_S", 0.0)
+    driver = ScriptedDriver(value(1), 0.02, value(2), DriverError("gone"))
+    driver.told = {"clock": "the device's clock shows 2000-01-01"}
+    bench = Bench(driver)
+    run(bench)
+    await until(lambda: len(bench.made) > 1)
+    assert any(s.state == "up" and s.notices == driver.told for s in bench.statuses)
+    assert bench.supervisor.status.notices == {}
+
+
+async def test_what_a_driver_tells_is_bounded(run, until, monkeypatch):
+    monkeypatch.setattr(supervisor_module, "PROBLEMS_EVERY_S", 0.0)
+    driver = ScriptedDriver(value(1))
+    driver.bad = {f"plc.{n}": "x" * 10_000 for n in range(5_000)}
+    bench = Bench(driver)
+    run(bench)
+    problems = await until(lambda: bench.supervisor.status.problems)
+    assert (len(problems), problems["..."]) == (201, "and 4800 more")
+    assert max(map(len, problems.values())) == 500
+
+
+@pytest.mark.parametrize("what", ["problems", "notices"])
+@pytest.mark.parametrize("told", [ZeroDivisionError("oops"), None, 7])
+async def test_a_driver_that_cannot_tell_goes_on_reading(run, until, monkeypatch, what, told):
+    monkeypatch.setattr(supervisor_module, "PROBLEMS_EVERY_S", 0.0)
+
+    def tell():
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+    driver = ScriptedDriver(value(1), 0.02, value(2))
+    setattr(driver, what, tell)
+    bench = Bench(driver)
+    run(bench)
+    await until(lambda: value(2) in bench.readings)
+    notice = await until(lambda: bench.supervisor.status.notices)
+    assert notice["driver"].startswith(f"{what}() of the driver failed (")
+    assert bench.supervisor.status.state == "up"
+
+
+async def test_a_driver_whose_methods_are_no_coroutines_cannot_end_the_supervisor(run, until):
+    class Odd(ScriptedDriver):
+        def open(self):
+            raise RuntimeError("at once")
+
+        def close(self):
+            raise RuntimeError("at the end")
+
+    class Odder(Odd):
+        def open(self):
+            return None
+
+    bench = Bench(Odd(), Odder(), ScriptedDriver(value(1)))
+    run(bench)
+    await until(lambda: value(1) in bench.readings)
+    assert any(s.last_error == "RuntimeError: at once" for s in bench.statuses)
+    assert any("TypeError" in s.last_error for s in bench.statuses)
+
+
+async def test_calls_that_hang_for_ever_are_told(run, until, monkeypatch):
+    monkeypatch.setattr(supervisor_module, "PROBLEMS_EVERY_S", 0.0)
+    bench = Bench(DeafDriver(), ScriptedDriver(value(2)), stale_ms=50)
+    run(bench)
+    notices = await until(lambda: bench.supervisor.status.notices)
+    assert notices["driver"].startswith("2 earlier calls of the driver hang"), "reading and closing"
+    assert bench.supervisor.status.state == "up"
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_write_goes_to_the_driver_that_reads(run, until):
+    driver = ScriptedDriver(value(1))
+    bench = Bench(driver)
+    run(bench)
+    await until(lambda: bench.readings)
+    await bench.supervisor.write("job", "4711")
+    assert driver.written == [("job", "4711")]
+
+
+async def test_nothing_is_written_while_the_source_is_down(run, until):
+    bench = Bench()
+    with pytest.raises(WriteRefusedError, match="source plc is not up: no value came yet"):
+        await bench.supervisor.write("job", 1)
+    run(bench)
+    await until(lambda: len(bench.made) > 1)
+    with pytest.raises(WriteRefusedError, match="source plc is not up: refused"):
+        await bench.supervisor.write("job", 1)
+    assert all(driver.written == [] for driver in bench.made)
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "words"),
+    [
+        (WriteRefusedError("not writable"), WriteRefusedError, "^not writable$"),
+        (DriverError("no answer"), DriverError, "^no answer$"),
+        (KeyError("job"), DriverError, r"the driver failed at it \(KeyError: 'job'\); read the value back"),
+        (asyncio.CancelledError(), DriverError, "the link was lost meanwhile; read the value back"),
+    ],
+)
+async def test_how_a_write_can_fail(run, until, raised, expected, words):
+    class Refusing(ScriptedDriver):
+        async def write(self, signal, value):
+            raise raised
+
+    bench = Bench(Refusing(value(1)))
+    run(bench)
+    await until(lambda: bench.readings)
+    with pytest.raises(expected, match=words):
+        await bench.supervisor.write("job", 1)
+    assert bench.supervisor.status.state == "up", "a write that fails is no lost link"
+
+
+class SlowWriter(ScriptedDriver):
+    def __init__(self, *steps):
+        super().__init__(*steps)
+        self.gate = asyncio.Event()
+        self.at_once = self.most = 0
+
+    async def write(self, signal, value):
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        try:
+            await self.gate.wait()
+        finally:
+            self.at_once -= 1
+        await super().write(signal, value)
+
+
+async def test_writes_come_one_at_a_time_and_in_order(run, until):
+    driver = SlowWriter(value(1))
+    bench = Bench(driver)
+    run(bench)
+    await until(lambda: bench.readings)
+    writes = [asyncio.create_task(bench.supervisor.write("job", n)) for n in range(5)]
+    await until(lambda: driver.at_once)
+    driver.gate.set()
+    await asyncio.gather(*writes)
+    assert (driver.most, driver.written) == (1, [("job", n) for n in range(5)])
+
+
+async def test_a_write_has_a_time_limit_and_the_next_one_goes_on(run, until, monkeypatch):
+    monkeypatch.setattr(supervisor_module, "WRITE_TIMEOUT_S", 0.05)
+    driver = SlowWriter(value(1))
+    bench = Bench(driver)
+    run(bench)
+    await until(lambda: bench.readings)
+    with pytest.raises(DriverError, match=r"not confirmed within 0\.05 s; read the value back"):
+        await bench.supervisor.write("job", 1)
+    driver.gate.set()
+    await bench.supervisor.write("job", 2)
+    assert driver.written == [("job", 2)]
+
+
+async def test_a_write_ends_before_its_driver_is_closed(run, until):
+    end = asyncio.Event()
+
+    class Ending(SlowWriter):
+        async def readings(self):
+            yield value(1)
+            await end.wait()
+            raise DriverError("cut")
+
+        async def close(self):
+            assert self.at_once == 0, "write() is not called once the driver closes"
+            await super().close()
+
+    driver = Ending()
+    bench = Bench(driver)
+    run(bench)
+    await until(lambda: bench.readings)
+    write = asyncio.create_task(bench.supervisor.write("job", 1))
+    await until(lambda: driver.at_once)
+    end.set()
+    with pytest.raises(DriverError, match="the link was lost meanwhile"):
+        await write
+    await until(lambda: driver.closed)
+    assert driver.written == []
+
+
+async def test_the_last_values_of_remembered_signals(run, until):
+    block = TelemetryBlock(("plc.job", "plc.t"), ("A", 1), 1)
+    end = asyncio.Event()
+
+    class Ending(ScriptedDriver):
+        async def readings(self):
+            yield Reading(blocks=(block,))
+            yield value(5)
+            await end.wait()
+            raise DriverError("cut")
+
+    bench = Bench(Ending(), remembered=frozenset({"plc.good", "plc.job", "plc.none"}))
+    run(bench)
+    await until(lambda: len(bench.readings) == 2)
+    told = [bench.supervisor.last_value(f"plc.{name}") for name in ("good", "job", "none", "t")]
+    assert told == [5, "A", None, None]
+    end.set()
+    await until(lambda: bench.supervisor.status.state == "down")
+    assert bench.supervisor.last_value("plc.good") is None, "what was before a loss is not the present value"
