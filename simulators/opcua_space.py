@@ -167,4 +167,6 @@ class Space:
             data_type = ua.NodeId(number, ua.Int16(self.index(variable.data_type.uri)))
         name = f"{self.index(self._uri)}:{variable.name}"
         node = await parent.add_variable(self.node_id(variable.key), name, value, variable.kind, data_type)
+        if isinstance(value, list):
+            await node.write_value_rank(ua.ValueRank.OneDimension)
         return node.nodeid
