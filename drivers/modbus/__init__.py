@@ -1,17 +1,18 @@
-"""Modbus TCP as a source. Importing this loads no protocol library."""
+"""Modbus as a source. Importing this loads no protocol library."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from drivers.base import DriverType
-from drivers.modbus.settings import BIT_TABLES, ModbusSettings
+from drivers.modbus.layout import BIT_TABLES, BYTES, LOW_FIRST, SWAPPED
+from drivers.modbus.settings import ModbusSettings
 
 if TYPE_CHECKING:
     from drivers.base import Driver, DriverContext
-
-#: What manuals print before the number of a register or coil, counted from 1.
-_MANUAL_PREFIX: Final = {"coil": 0, "discrete": 1, "input": 3, "holding": 4}
+    from drivers.modbus.layout import Table
+    from drivers.modbus.signals import ModbusBlock, ModbusSignal
 
 
 def _build(settings: ModbusSettings, context: DriverContext) -> Driver:
@@ -21,28 +22,47 @@ def _build(settings: ModbusSettings, context: DriverContext) -> Driver:
 
 
 def _describe(settings: ModbusSettings) -> list[str]:
-    lines = []
-    for name, signal in settings.signals.items():
-        kind = signal.value_type if signal.bit is None else f"bit {signal.bit}"
-        scaling = "".join(
-            f", {key} {text}" for key, text in (("scale", signal.scale), ("offset", signal.offset)) if text
+    lines = [f"{name}: {_signal(settings, signal)}" for name, signal in settings.signals.items()]
+    for block in settings.blocks:
+        place = settings.place_of(block)
+        lines.append(
+            f"{block.name}.0 to {block.name}.{block.count - 1}: from {place}, {block.value_type_in(place.table)}"
+            f"{_extras(settings, block, place.table)}"
         )
-        where = _where(signal.table, signal.address)
-        lines.append(f"{name}: {where}{'' if signal.table in BIT_TABLES else f', {kind}'}{scaling}")
-    lines += [
-        f"{block.name}.0 to {block.name}.{block.count - 1}: from {_where(block.table, block.address)}, "
-        f"{block.value_type}"
-        for block in settings.blocks
-    ]
     return lines
 
 
-def _where(table: str, address: int) -> str:
-    return f"{table} {address} (PDU address; {_MANUAL_PREFIX[table]}{address + 1:05d} in manuals)"
+def _signal(settings: ModbusSettings, signal: ModbusSignal) -> str:
+    place = settings.place_of(signal)
+    kind: str = signal.value_type_in(place.table)
+    if signal.bit is not None:
+        kind = f"bit {signal.bit}"
+    elif signal.length is not None:
+        kind = f"string of {signal.length} characters"
+    elif kind in BYTES:
+        kind = f"{kind} in the {signal.byte or 'low'} byte"
+    scaling = "".join(f", {key} {text}" for key, text in (("scale", signal.scale), ("offset", signal.offset)) if text)
+    shown = "" if place.table in BIT_TABLES else f", {kind}"
+    return f"{place}{shown}{_extras(settings, signal, place.table)}{scaling}"
+
+
+def _extras(settings: ModbusSettings, item: ModbusSignal | ModbusBlock, table: Table) -> str:
+    """What differs from the plainest device."""
+    order = settings.order_of(item)
+    matters = table not in BIT_TABLES and (order in SWAPPED or (order in LOW_FIRST and item.width_in(table) > 1))
+    scan = "" if item.scan is None else f", every {item.scan}"
+    return f"{f', order {order}' if matters else ''}{scan}"
 
 
 def _cycle_ns(settings: ModbusSettings) -> int:
-    return settings.scan
+    return min(settings.scans)
 
 
-PLUGIN: Final = DriverType(name="modbus", settings=ModbusSettings, build=_build, describe=_describe, cycle_ns=_cycle_ns)
+PLUGIN: Final = DriverType(
+    name="modbus",
+    settings=ModbusSettings,
+    build=_build,
+    describe=_describe,
+    cycle_ns=_cycle_ns,
+    templates=Path(__file__).with_name("templates"),
+)

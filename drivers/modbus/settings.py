@@ -3,151 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar, Final, Literal
 
+from drivers.modbus.address import Addressing, Place, place_of
+from drivers.modbus.endpoint import Endpoint
+from drivers.modbus.layout import (
+    BIT_TABLES,
+    BITS_PER_READ_MAX,
+    BITS_PER_REGISTER,
+    REGISTERS_PER_READ_MAX,
+    Order,
+    WordOrder,
+    order_of,
+)
+from drivers.modbus.signals import ModbusBlock, ModbusSignal, check_scan
 from gateway.core.duration import Duration
 
-Table = Literal["holding", "input", "coil", "discrete"]
-WordType = Literal["uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64", "bit"]
-WordOrder = Literal["high_first", "low_first"]
-
-#: Registers that a value of each type takes; a bit of a register is read with its whole register.
-REGISTERS_OF: Final[dict[str, int]] = {
-    "uint16": 1,
-    "int16": 1,
-    "uint32": 2,
-    "int32": 2,
-    "uint64": 4,
-    "int64": 4,
-    "float32": 2,
-    "float64": 4,
-    "bit": 1,
-}
-BIT_TABLES: Final = ("coil", "discrete")
-ADDRESSES: Final = 65_536
-#: The protocol's limit of registers in one answer (Modbus Application Protocol 1.1b3, 6.3).
-REGISTERS_PER_REQUEST_MAX: Final = 125
-UNIT_MAX: Final = 255
-PORT_MAX: Final = 65_535
-BIT_MAX: Final = 15
 #: Single values of one source, ranges included: bounds memory and the length of a scan.
 VALUES_MAX: Final = 20_000
-SCAN_MIN: Final = Duration("10 ms")
-SCAN_MAX: Final = Duration("1 h")
-TIMEOUT_MAX: Final = Duration("30 s")
+#: Different scan times within one source: each has requests of its own.
+SCANS_MAX: Final = 8
 
 FORBID_UNKNOWN_KEYS: Final[dict[str, Any]] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModbusSignal:
-    """One value of a Modbus device.
-
-    Attributes:
-        table: which of the four tables.
-        address: PDU address, counted from 0 (a manual's 40001 is holding 0).
-        type: how the registers are read; default uint16, coils and discrete inputs are always one bit.
-        bit: number of a single bit within a register, 0 is the lowest; makes the signal true or false.
-        word_order: which register of a longer value comes first; default: the device's setting.
-        scale: the raw number is multiplied by this, a decimal number in quotes such as "0.1".
-        offset: added after scaling, a decimal number in quotes.
-        telemetry: publish it on MQTT.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
-
-    table: Table = "holding"
-    address: int
-    type: WordType | None = None
-    bit: int | None = None
-    word_order: WordOrder | None = None
-    scale: str | None = None
-    offset: str | None = None
-    telemetry: bool = False
-
-    def __post_init__(self) -> None:
-        """Types that the table can hold, and addresses that exist."""
-        if self.table in BIT_TABLES:
-            if self.type not in (None, "bit") or self.bit is not None:
-                raise ValueError(f"a {self.table} is one bit: leave out type and bit")
-        elif (self.bit is not None) != (self.type == "bit") and not (self.bit is not None and self.type is None):
-            raise ValueError("type: bit and the number of the bit belong together in a register")
-        if self.bit is not None and not 0 <= self.bit <= BIT_MAX:
-            raise ValueError(f"bit: found {self.bit}, allowed 0 to {BIT_MAX}")
-        _check_scaling(self.value_type, self.scale, self.offset)
-        _check_span(self.address, self.width)
-
-    @property
-    def value_type(self) -> WordType:
-        """The type in force, defaults applied."""
-        if self.bit is not None or self.table in BIT_TABLES:
-            return "bit"
-        return self.type or "uint16"
-
-    @property
-    def width(self) -> int:
-        """Registers (or coils) that it takes."""
-        return REGISTERS_OF[self.value_type]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModbusBlock:
-    """A range of equal values for MQTT only, called name.0, name.1 and so on.
-
-    Attributes:
-        name: first part of the values' names.
-        table: which of the four tables.
-        address: PDU address of the first value, counted from 0.
-        count: how many values.
-        type: how the registers are read; default uint16, coils and discrete inputs are always one bit.
-        word_order: which register of a longer value comes first; default: the device's setting.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
-
-    name: str
-    table: Table = "holding"
-    address: int
-    count: int
-    type: WordType | None = None
-    word_order: WordOrder | None = None
-
-    def __post_init__(self) -> None:
-        """At least one value, all of them within the table."""
-        if self.table in BIT_TABLES and self.type not in (None, "bit"):
-            raise ValueError(f"a {self.table} is one bit: leave out type")
-        if self.table not in BIT_TABLES and self.type == "bit":
-            raise ValueError("type: found bit, a range of bits needs the table coil or discrete")
-        if not 1 <= self.count <= VALUES_MAX:
-            raise ValueError(f"count: found {self.count}, allowed 1 to {VALUES_MAX}")
-        _check_span(self.address, self.count * self.width)
-
-    @property
-    def value_type(self) -> WordType:
-        """The type in force, defaults applied."""
-        return "bit" if self.table in BIT_TABLES else self.type or "uint16"
-
-    @property
-    def width(self) -> int:
-        """Registers (or coils) of one value."""
-        return REGISTERS_OF[self.value_type]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModbusSettings:
-    """A device that speaks Modbus TCP. It is only ever read.
+class ModbusSettings(Endpoint):
+    """A device that speaks Modbus. It is read in scans; written only where a signal is ``writable``.
 
     Attributes:
         driver: ``modbus``.
-        host: name or IP address.
-        port: TCP port.
-        unit: unit identifier (slave address) of the device behind that address.
-        scan: time from one reading of everything to the next.
-        timeout: how long one answer may take; later means that the link is lost.
-        word_order: which register of a longer value comes first.
+        scan: time from one reading of everything to the next; also per signal.
+        addressing: how numbers are meant: ``pdu``: counted from 0; ``one_based``: counted from 1; ``manual``: 40001,
+            30017, 10001. A text such as "40001" or "00033" is a manual's number with its table in any case.
+        order: bytes of a 32-bit number as the registers bring them: ABCD, CDAB (low register first), BADC (bytes of
+            each register swapped), DCBA (both); 16 and 64 bits likewise; also per signal. Default ABCD.
+        word_order: the older way to say order: high_first is ABCD, low_first is CDAB.
         max_registers: registers in one request; some devices allow fewer than 125.
-        max_hole: unused registers that are read along to save a request; 0: never touch an unnamed address.
+        max_bits: coils or discrete inputs in one request; default 16 times max_registers, at most 2000.
+        max_hole: unused registers that are read along to save a request (16 times as many bits); 0: never touch an
+            unnamed address.
+        batching: ``merged``: neighbours share a request; ``single``: every signal has a request of its own.
+        write_multiple: write a single register with function 16 too, for devices without function 6.
+        mask_writes: write a bit or a byte of a register with function 22; without it that is refused.
+        verify_writes: read back what was written; also per signal.
         signals: name of the signal to where it is.
         blocks: ranges of values for MQTT only.
     """
@@ -155,69 +54,95 @@ class ModbusSettings:
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
 
     driver: Literal["modbus"]
-    host: str
-    port: int = 502
-    unit: int = 1
     scan: Duration = Duration("1 s")
-    timeout: Duration = Duration("1 s")
-    word_order: WordOrder = "high_first"
-    max_registers: int = REGISTERS_PER_REQUEST_MAX
-    max_hole: int = 8
+    addressing: Addressing = "pdu"
+    order: Order | None = None
+    word_order: WordOrder | None = None
+    max_registers: int = REGISTERS_PER_READ_MAX
+    max_bits: int | None = None
+    max_hole: int = 16
+    batching: Literal["merged", "single"] = "merged"
+    write_multiple: bool = False
+    mask_writes: bool = False
+    verify_writes: bool = True
     signals: dict[str, ModbusSignal] = field(default_factory=dict)
     blocks: tuple[ModbusBlock, ...] = ()
 
     def __post_init__(self) -> None:
         """Ranges, and something to read."""
-        if not self.host.strip():
-            raise ValueError("host: found nothing, allowed a name or an IP address")
-        _check_range("port", self.port, 1, PORT_MAX)
-        _check_range("unit", self.unit, 0, UNIT_MAX)
-        _check_range("max_registers", self.max_registers, 1, REGISTERS_PER_REQUEST_MAX)
-        _check_range("max_hole", self.max_hole, 0, REGISTERS_PER_REQUEST_MAX)
-        if not SCAN_MIN <= self.scan <= SCAN_MAX:
-            raise ValueError(f"scan: found {self.scan}, allowed {SCAN_MIN} to {SCAN_MAX}")
-        if not 0 < self.timeout <= TIMEOUT_MAX:
-            raise ValueError(f"timeout: found {self.timeout}, allowed more than 0 s, up to {TIMEOUT_MAX}")
+        self.check_endpoint()
+        _check_range("max_registers", self.max_registers, 1, REGISTERS_PER_READ_MAX)
+        _check_range("max_hole", self.max_hole, 0, REGISTERS_PER_READ_MAX)
+        if self.max_bits is not None:
+            _check_range("max_bits", self.max_bits, 1, BITS_PER_READ_MAX)
+        if self.order is not None and self.word_order is not None:
+            raise ValueError("order and word_order: both say the same; name one")
+        check_scan(self.scan)
         self._check_values()
+        self._check_places()
+
+    @property
+    def bits_in_request(self) -> int:
+        """Coils or discrete inputs in one request, default applied."""
+        return self.max_bits or min(BITS_PER_REGISTER * self.max_registers, BITS_PER_READ_MAX)
+
+    def place_of(self, item: ModbusSignal | ModbusBlock) -> Place:
+        """Table and PDU address of a signal or of a block's first value. Raises ValueError."""
+        return place_of(item.address, item.table, self.addressing)
+
+    def order_of(self, item: ModbusSignal | ModbusBlock) -> Order:
+        """The order in force, defaults applied."""
+        return order_of(item.order, item.word_order) or order_of(self.order, self.word_order) or "ABCD"
+
+    def scan_of(self, item: ModbusSignal | ModbusBlock) -> Duration:
+        """Time between two readings of it, default applied."""
+        return self.scan if item.scan is None else item.scan
+
+    @property
+    def scans(self) -> frozenset[Duration]:
+        """The times between two readings that occur."""
+        found = {self.scan_of(signal) for signal in self.signals.values()}
+        return frozenset(found.union(self.scan_of(block) for block in self.blocks))
+
+    def verifies(self, signal: ModbusSignal) -> bool:
+        """Whether a write to it is read back."""
+        return self.verify_writes if signal.verify_writes is None else signal.verify_writes
 
     def _check_values(self) -> None:
         count = len(self.signals) + sum(block.count for block in self.blocks)
         if not 1 <= count <= VALUES_MAX:
             raise ValueError(f"signals and blocks: found {count} values, allowed 1 to {VALUES_MAX}")
-        widths = [signal.width for signal in self.signals.values()] + [block.width for block in self.blocks]
-        widest = max(widths)
-        if widest > self.max_registers:
-            raise ValueError(
-                f"max_registers: found {self.max_registers}, but a value takes {widest} registers and is never torn"
-            )
         names = [block.name for block in self.blocks]
         doubled = sorted({name for name in names if names.count(name) > 1 or name in self.signals})
         if doubled:
             raise ValueError(f"blocks: {', '.join(doubled)} is named twice")
+        if len(self.scans) > SCANS_MAX:
+            raise ValueError(f"scan: found {len(self.scans)} different times, allowed {SCANS_MAX}")
+
+    def _check_places(self) -> None:
+        for name, signal in self.signals.items():
+            try:
+                place = self.place_of(signal)
+                signal.check_in(place.table, mask_writes=self.mask_writes)
+                self._check_fits(place, signal.width_in(place.table), 1)
+            except ValueError as error:
+                raise ValueError(f"signals: {name}: {error}") from error
+        for block in self.blocks:
+            try:
+                place = self.place_of(block)
+                block.check_in(place.table)
+                self._check_fits(place, block.width_in(place.table), block.count)
+            except ValueError as error:
+                raise ValueError(f"blocks: {block.name}: {error}") from error
+
+    def _check_fits(self, place: Place, width: int, count: int) -> None:
+        place.check_span(width * count)
+        if place.table not in BIT_TABLES and width > self.max_registers:
+            raise ValueError(
+                f"max_registers: found {self.max_registers}, but a value takes {width} registers and is never torn"
+            )
 
 
 def _check_range(key: str, found: int, least: int, most: int) -> None:
     if not least <= found <= most:
         raise ValueError(f"{key}: found {found}, allowed {least} to {most}")
-
-
-def _check_span(address: int, width: int) -> None:
-    if not 0 <= address <= ADDRESSES - width:
-        raise ValueError(
-            f"address: found {address} with a length of {width}, allowed 0 to {ADDRESSES - 1} "
-            f"(PDU address: a manual's 40001 is 0 in the holding table)"
-        )
-
-
-def _check_scaling(value_type: WordType, scale: str | None, offset: str | None) -> None:
-    if value_type == "bit" and (scale is not None or offset is not None):
-        raise ValueError("scale and offset: a bit has none")
-    for key, text in (("scale", scale), ("offset", offset)):
-        if text is None:
-            continue
-        try:
-            number = Decimal(text)
-        except InvalidOperation:
-            number = Decimal("NaN")
-        if not number.is_finite() or (key == "scale" and not number):
-            raise ValueError(f'{key}: found {text!r}, allowed a decimal number such as "0.1"')

@@ -7,7 +7,8 @@ import struct
 import pytest
 
 from drivers.modbus import PLUGIN
-from drivers.modbus.settings import ModbusSettings, ModbusSignal
+from drivers.modbus.settings import ModbusSettings
+from drivers.modbus.signals import ModbusSignal
 from gateway.core.duration import Duration
 
 REGISTER_TABLES = {3: "holding", 4: "input"}

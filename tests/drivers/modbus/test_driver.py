@@ -11,8 +11,10 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 import drivers.modbus.driver as driver_module
 from drivers.base import DriverError
 from drivers.modbus import PLUGIN
-from drivers.modbus.client import ModbusLink
-from drivers.modbus.settings import ModbusBlock, ModbusSettings, ModbusSignal
+from drivers.modbus.endpoint import Endpoint
+from drivers.modbus.link import link_for
+from drivers.modbus.settings import ModbusSettings
+from drivers.modbus.signals import ModbusBlock, ModbusSignal
 from drivers.supervisor import SourceSupervisor
 from gateway.core.duration import Duration
 from gateway.core.model import Status
@@ -204,10 +206,37 @@ async def test_a_refused_block_is_bad_once_and_the_others_go_on(device, driver_f
         reading = await anext(readings)
     assert good(reading) == {"plc.a": 1, "plc.b": 2}
     assert driver.problems() == {}
-    device.refuse[("input", 5)] = 11
-    while "plc.b" not in bad(reading):
-        reading = await anext(readings)
-    assert "gateway target device failed to respond" in driver.problems()["plc.b"]
+
+
+@pytest.mark.parametrize("code", [10, 11])
+async def test_a_gateway_that_does_not_reach_the_unit_is_a_lost_link(device, driver_for, code):
+    device.tables["holding"] = {0: 1}
+    driver = await driver_for(device, {"a": {"address": 0}})
+    readings = driver.readings()
+    await anext(readings)
+    device.refuse[("holding", 0)] = code
+    with pytest.raises(DriverError, match=rf"exception {code} .*: nothing answers behind the gateway"):
+        await anext(readings)
+
+
+@pytest.mark.parametrize("code", [5, 6])
+async def test_a_busy_device_is_asked_again_with_the_next_scan_and_bad_only_if_it_lasts(device, driver_for, code):
+    device.tables["holding"] = {0: 1, 1: 2}
+    driver = await driver_for(device, {"a": {"address": 0}, "b": {"address": 1}})
+    readings = driver.readings()
+    await anext(readings)
+    device.refuse[("holding", 0)] = code
+    assert (await anext(readings)).values == ()
+    assert (await anext(readings)).values == ()
+    assert driver.problems() == {}
+    del device.refuse[("holding", 0)]
+    assert good(await anext(readings)) == {"plc.a": 1, "plc.b": 2}
+    device.refuse[("holding", 0)] = code
+    await anext(readings)
+    await anext(readings)
+    assert bad(await anext(readings)) == {"plc.a", "plc.b"}
+    assert f"exception {code}" in driver.problems()["plc.a"]
+    assert all(count == 2 for _table, _address, count in device.requests), "nothing is split for being busy"
 
 
 async def test_a_hole_that_the_device_refuses_is_left_out(device, driver_for):
@@ -287,7 +316,7 @@ async def test_a_closed_connection_is_noticed_before_the_time_limit(device, driv
 
 async def test_an_answer_has_exactly_the_bits_that_were_asked_for(device):
     device.tables["coil"] = {i: i % 3 == 0 for i in range(11)}
-    link = ModbusLink(host="127.0.0.1", port=device.port, unit=1, timeout_s=1)
+    link = link_for(Endpoint(host="127.0.0.1", port=device.port))
     await link.connect()
     assert await link.read("coil", 0, 11) == [i % 3 == 0 for i in range(11)]
     link.close()

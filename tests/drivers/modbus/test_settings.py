@@ -50,9 +50,10 @@ def test_the_description_names_the_pdu_address_and_the_manuals_number():
 
 def test_defaults():
     settings = ADAPTER.validate_python(GOOD)
-    assert (settings.port, settings.unit, settings.max_registers, settings.max_hole) == (502, 1, 125, 8)
+    assert (settings.port_number, settings.unit, settings.max_registers, settings.max_hole) == (502, 1, 125, 16)
+    assert (settings.bits_in_request, settings.quiet_ns, settings.gap_ns) == (2_000, 0, 0)
     assert settings.scan == Duration("1 s")
-    assert settings.signals["good"].value_type == "uint16"
+    assert settings.signals["good"].value_type_in("holding") == "uint16"
 
 
 @pytest.mark.parametrize(
