@@ -10,14 +10,18 @@ Needs pytest and pytest-asyncio (``asyncio_mode = "auto"``), which the daemon ne
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from drivers.base import DriverError
+import pytest
+
+from drivers.base import DriverError, WriteRefusedError
 from gateway.core.model import DataValue, Scalar, Status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from drivers.base import Driver, Reading
 
@@ -25,6 +29,10 @@ if TYPE_CHECKING:
 STEP_LIMIT_S: Final = 8.0
 #: Cancellation must end a driver's work within this.
 CANCEL_LIMIT_S: Final = 1.0
+#: So often is the link made and given up, to see whether something stays behind each time.
+CYCLES: Final = 20
+#: A name that no configuration has.
+UNKNOWN_SIGNAL: Final = "no_such_signal"
 
 
 class DriverRig(Protocol):
@@ -32,6 +40,8 @@ class DriverRig(Protocol):
 
     Attributes:
         expected: the device's values at the start, by full signal name; all of them are rule signals.
+        expected_bad: optional: further rule signals that the configuration names and the device refuses; full names, to
+            part of the reason that ``problems()`` gives.
     """
 
     expected: Mapping[str, Scalar]
@@ -53,11 +63,11 @@ class DriverContract:
     """The promises of ``drivers.base``, each as a test. A subclass gives the fixture ``rig``."""
 
     async def test_making_and_closing_without_opening_does_no_harm(self, rig: DriverRig) -> None:
-        """No I/O before ``open``; ``problems`` and ``close`` work at any time."""
+        """No I/O before ``open``; ``problems``, ``notices`` and ``close`` work at any time."""
         driver = rig.make()
-        assert dict(driver.problems()) == {}
+        _check_told(driver, problems=False)
         await driver.close()
-        assert dict(driver.problems()) == {}
+        _check_told(driver, problems=False)
 
     async def test_an_unreachable_device_is_a_driver_error_and_leaves_no_task(self, rig: DriverRig) -> None:
         """``open`` raises DriverError or waits; both end at once on ``close`` or cancellation."""
@@ -82,11 +92,68 @@ class DriverContract:
         async with _opened(rig) as (_driver, readings):
             found = await _collect(readings, set(rig.expected))
         for name, value in rig.expected.items():
-            sample = found[name]
+            sample = found[name][0]
             assert sample.value == value
             assert type(sample.value) is type(value), f"{name} is a {type(sample.value).__name__}"
             assert sample.status is Status.GOOD
             assert 0 <= rig.now_ns() - sample.received_time_ns < STEP_LIMIT_S * 1e9
+
+    async def test_what_is_bad_has_no_value_and_every_stamp_is_a_time(self, rig: DriverRig) -> None:
+        """Each sample as the core takes it: signal, value, status, and times in integer nanoseconds."""
+        await rig.start_device()
+        async with _opened(rig) as (driver, readings):
+            found = await _collect(readings, set(rig.expected) | set(_refused(rig)))
+            _check_told(driver, problems=bool(_refused(rig)))
+        for sample in (sample for samples in found.values() for sample in samples):
+            assert sample.status in set(Status)
+            assert sample.status is not Status.BAD or sample.value is None, f"{sample}: BAD carries None"
+            assert sample.value is None or isinstance(sample.value, bool | int | float | str)
+            assert sample.source_time_ns is None or type(sample.source_time_ns) is int, f"{sample}: source time"
+            assert type(sample.received_time_ns) is int
+
+    async def test_a_refused_signal_is_bad_once_and_stops_no_other(self, rig: DriverRig) -> None:
+        """Delivered as BAD once, named in ``problems()`` with its reason; the others are GOOD."""
+        refused = _refused(rig)
+        if not refused:
+            pytest.skip("the rig has no signal that the device refuses")
+        await rig.start_device()
+        async with _opened(rig) as (driver, readings):
+            found = await _collect(readings, set(rig.expected) | set(refused))
+            for name in refused:
+                assert [sample.status for sample in found[name]] == [Status.BAD], f"{name} is BAD, told once"
+            for name in rig.expected:
+                assert found[name][0].status is Status.GOOD, f"{name} has nothing to do with it"
+            for name, reason in refused.items():
+                assert reason in driver.problems().get(name, ""), f"{name}: {driver.problems()}"
+            async with asyncio.timeout(STEP_LIMIT_S):
+                for _ in range(3):
+                    repeated = [sample for sample in (await anext(readings)).values if sample.signal in refused]
+                    assert repeated == [], "what goes on to be bad is not told again"
+
+    async def test_a_write_to_an_unknown_signal_is_refused(self, rig: DriverRig) -> None:
+        """WriteRefusedError says why, and the link goes on."""
+        await rig.start_device()
+        async with _opened(rig) as (driver, readings):
+            await _collect(readings, set(rig.expected))
+            with pytest.raises(WriteRefusedError) as caught:
+                await asyncio.wait_for(driver.write(UNKNOWN_SIGNAL, 1), STEP_LIMIT_S)
+            assert str(caught.value), "the message says why"
+            await asyncio.wait_for(anext(readings), STEP_LIMIT_S)
+
+    async def test_many_links_leave_neither_tasks_nor_file_descriptors(self, rig: DriverRig) -> None:
+        """A fresh driver each time, as the supervisor does it."""
+        await rig.start_device()
+        await _one_link(rig)  # libraries keep what they load at the first one
+        before, tasks = _file_descriptors(), asyncio.all_tasks()
+        for _ in range(CYCLES):
+            await _one_link(rig)
+        await _until_only(tasks)
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + STEP_LIMIT_S
+        # The device's end of a link goes a moment later, and the kernel tells nobody.
+        while (after := _file_descriptors()) > before and loop.time() < end_s:  # noqa: ASYNC110 - nothing to wait for
+            await asyncio.sleep(0.02)
+        assert after <= before, f"{CYCLES} links left {after - before} file descriptors"
 
     async def test_a_quiet_device_still_gives_signs_of_life(self, rig: DriverRig) -> None:
         """Silence is a lost link, so an idle one must not be silent."""
@@ -107,7 +174,7 @@ class DriverContract:
         await rig.start_device()
         async with _opened(rig) as (driver, readings):
             assert set(await _collect(readings, set(rig.expected))) >= set(rig.expected)
-            assert dict(driver.problems()) == {}
+            assert set(driver.problems()) <= set(_refused(rig))
 
     async def test_cancellation_ends_reading_at_once_and_leaves_no_task(self, rig: DriverRig) -> None:
         """The supervisor has one second to stop a driver."""
@@ -142,15 +209,37 @@ async def _opened(rig: DriverRig) -> AsyncIterator[tuple[Driver, AsyncGenerator[
         await driver.close()
 
 
-async def _collect(readings: AsyncIterator[Reading], wanted: set[str]) -> dict[str, DataValue]:
-    """Read until each wanted signal came at least once; its first sample."""
-    found: dict[str, DataValue] = {}
+async def _collect(readings: AsyncIterator[Reading], wanted: set[str]) -> dict[str, list[DataValue]]:
+    """Read until each wanted signal came at least once; all samples by signal."""
+    found: dict[str, list[DataValue]] = {}
     async with asyncio.timeout(STEP_LIMIT_S):
         while not wanted <= set(found):
             reading = await anext(readings)
             for sample in reading.values:
-                found.setdefault(sample.signal, sample)
+                found.setdefault(sample.signal, []).append(sample)
     return found
+
+
+async def _one_link(rig: DriverRig) -> None:
+    async with _opened(rig) as (_driver, readings):
+        await asyncio.wait_for(anext(readings), STEP_LIMIT_S)
+
+
+def _refused(rig: DriverRig) -> Mapping[str, str]:
+    refused: Mapping[str, str] = getattr(rig, "expected_bad", {})
+    return refused
+
+
+def _check_told(driver: Driver, *, problems: bool) -> None:
+    """What a driver tells of itself is text; without trouble there is no problem."""
+    for told in (driver.problems(), driver.notices()):
+        assert isinstance(told, Mapping)
+        assert all(isinstance(key, str) and isinstance(text, str) and text for key, text in told.items())
+    assert problems or dict(driver.problems()) == {}
+
+
+def _file_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def _read_to_the_end(readings: AsyncIterator[Reading]) -> Any:
