@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from drivers.base import DriverType
@@ -10,6 +11,7 @@ from gateway.core.duration import NS_PER_S
 
 if TYPE_CHECKING:
     from drivers.base import Driver, DriverContext
+    from drivers.opcua.settings import OpcUaSignal
 
 
 def _build(settings: OpcUaSettings, context: DriverContext) -> Driver:
@@ -19,12 +21,37 @@ def _build(settings: OpcUaSettings, context: DriverContext) -> Driver:
 
 
 def _describe(settings: OpcUaSettings) -> list[str]:
-    return [f"{name}: {signal.node}" for name, signal in settings.signals.items()]
+    return [f"{name}: {_described(settings, signal)}" for name, signal in settings.signals.items()]
+
+
+def _described(settings: OpcUaSettings, signal: OpcUaSignal) -> str:
+    where = signal.node or signal.path
+    if signal.path is not None and not signal.path.startswith("/"):
+        where = f"{settings.start} / {signal.path}"
+    element = "" if signal.index is None else f"[{signal.index}]"
+    member = "" if signal.field is None else f".{signal.field}"
+    scan = f", read every {signal.scan or settings.scan}" if (signal.mode or settings.mode) == "read" else ""
+    return f"{where}{element}{member}{scan}"
 
 
 def _cycle_ns(settings: OpcUaSettings) -> int:
-    # A subscription without news is a keep-alive a second, or one every publishing interval where that is longer.
-    return max(settings.publish, NS_PER_S)
+    signals = settings.signals.values()
+    if any((signal.mode or settings.mode) == "subscribe" for signal in signals):
+        # A subscription without news is a keep-alive a second, or one every publishing interval where that is longer.
+        return max(settings.publish, NS_PER_S)
+    return max(int(signal.scan or settings.scan) for signal in signals)
 
 
-PLUGIN: Final = DriverType(name="opcua", settings=OpcUaSettings, build=_build, describe=_describe, cycle_ns=_cycle_ns)
+def _signals(settings: OpcUaSettings) -> tuple[str, ...]:
+    return tuple(settings.parts())
+
+
+PLUGIN: Final = DriverType(
+    name="opcua",
+    settings=OpcUaSettings,
+    build=_build,
+    describe=_describe,
+    cycle_ns=_cycle_ns,
+    signals=_signals,
+    templates=Path(__file__).with_name("templates"),
+)

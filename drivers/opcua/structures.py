@@ -55,6 +55,10 @@ class Layout(NamedTuple):
     is_union: bool
 
 
+class UnknownStructureError(UnusableValueError):
+    """A structure that the server has not described yet; asking it again may help."""
+
+
 class TypeBook:
     """What one server says of its data types; good for one connection."""
 
@@ -94,11 +98,19 @@ class TypeBook:
             self._texts[data_type] = await self._read_texts(data_type)
         return self._texts[data_type]
 
+    async def span(self, node: ua.NodeId) -> float:
+        """Width of the range that a variable may take. Raises UnusableValueError where the server names none."""
+        found = await self._property(node, "EURange")
+        value = (await self._attributes(found, AttributeIds.Value))[0] if found is not None else None
+        if not isinstance(value, ua.Range):
+            raise UnusableValueError("no EURange, of which percent could be taken; set deadband instead")
+        return float(value.High - value.Low)
+
     def decode(self, value: ua.ExtensionObject) -> dict[str, Any]:
         """Members by name. Raises UnusableValueError where the structure is unknown or does not fit."""
         layout = self._by_encoding.get(value.TypeId)
         if layout is None:
-            raise UnusableValueError(
+            raise UnknownStructureError(
                 f"a structure of the type {value.TypeId.to_string()}, which the server does not describe; configure "
                 f"the variable of the single member, if the server has one"
             )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from gateway.core.model import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.core.model import Scalar
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,10 +31,11 @@ def severity(code: int) -> Status:
     return Status(min(code >> _SEVERITY_SHIFT, Status.BAD))
 
 
-def scalar(value: object) -> Scalar:
-    """A variant's content as a scalar; integers exact, points in time as ISO 8601 text.
+def scalar(value: object, namespaces: Sequence[str] = ()) -> Scalar:
+    """A variant's content as a scalar; integers exact, points in time as ISO 8601 text, bytes as hexadecimal text.
 
-    Raises UnusableValueError for arrays, structures, empty values and floats that are not numbers.
+    Enumerations are numbers; of a localized text the text counts; a NodeId is written with its namespace URI, taken
+    from ``namespaces``. Raises UnusableValueError for arrays, structures, empty values and floats that are no numbers.
     """
     if isinstance(value, bool):
         return value
@@ -43,18 +47,33 @@ def scalar(value: object) -> Scalar:
         return value
     if isinstance(value, str):
         return str(value)
-    if isinstance(value, datetime):
-        return _utc(value).isoformat().replace("+00:00", "Z")
     if value is None:
         raise UnusableValueError("the value is empty")
     if isinstance(value, (list, tuple)):
-        raise UnusableValueError(f"the value is an array of {len(value)}; only single values can be read")
-    text = getattr(value, "Text", None)  # LocalizedText
-    if isinstance(text, str):
-        return text
-    raise UnusableValueError(
-        f"the value is a {type(value).__name__} ({str(value)[:_SHOWN]}); only numbers, texts and times can be read"
-    )
+        raise UnusableValueError(f"the value is an array of {len(value)}; name one element with index")
+    text = _text(value, namespaces)
+    if text is None:
+        raise UnusableValueError(
+            f"the value is a {type(value).__name__} ({str(value)[:_SHOWN]}); only numbers, texts and times can be read"
+        )
+    return text
+
+
+def _text(value: Any, namespaces: Sequence[str]) -> str | None:
+    """The text of what has one: points in time, bytes, localized texts, qualified names, GUIDs and NodeIds."""
+    if isinstance(value, datetime):
+        return _utc(value).isoformat().replace("+00:00", "Z")
+    if isinstance(value, bytes | UUID):
+        return value.hex() if isinstance(value, bytes) else str(value)
+    if hasattr(value, "Locale") and hasattr(value, "Text"):
+        return str(value.Text or "")
+    if hasattr(value, "Name") and hasattr(value, "NamespaceIndex"):
+        return str(value.Name or "")
+    if hasattr(value, "Identifier") and hasattr(value, "NamespaceIndex"):
+        text, index = str(value.to_string()), value.NamespaceIndex
+        known = 0 < index < len(namespaces)
+        return f"nsu={namespaces[index]};{text.partition(';')[2]}" if known else text
+    return None
 
 
 def time_ns(stamp: datetime | None) -> int | None:

@@ -6,7 +6,8 @@ from types import MappingProxyType
 import pytest
 from asyncua import ua
 
-import drivers.opcua.driver as driver_module
+import drivers.opcua.refused as refused_module
+import drivers.opcua.subscription as subscription_module
 from drivers.base import DriverError
 from drivers.opcua import PLUGIN
 from drivers.opcua.settings import OpcUaSettings, OpcUaSignal
@@ -158,7 +159,7 @@ async def test_an_array_is_bad_with_a_reason(machine, driver_for):
 
 
 async def test_one_bad_node_is_a_problem_and_is_tried_again(machine, driver_for, monkeypatch):
-    monkeypatch.setattr(driver_module, "REFUSED_RETRY_FIRST_S", 0.1)
+    monkeypatch.setattr(refused_module, "RETRY_FIRST_S", 0.1)
     signals = {"shots": "Shots", "late": "Late", "odd": "nsu=http://nowhere;s=Shots"}
     driver = await driver_for(machine.port, signals, telemetry=["late"])
     readings = driver.readings()
@@ -172,7 +173,7 @@ async def test_one_bad_node_is_a_problem_and_is_tried_again(machine, driver_for,
     found = await sample(readings, "imm.late")
     assert (found.value, found.status) == (12, Status.GOOD), "and BAD was said once only"
     assert set(driver.problems()) == {"imm.odd"}
-    odd = next(item for item in driver._items.values() if item.name == "imm.odd")
+    odd = next(item for item in driver._items if item.name == "imm.odd")
     tries = odd.refused_times
     async with asyncio.timeout(8):
         while odd.refused_times < tries + 2:
@@ -207,7 +208,7 @@ async def test_telemetry_comes_as_blocks_without_rule_values(machine, driver_for
 
 
 async def test_an_idle_server_gives_empty_readings(machine, driver_for, monkeypatch):
-    monkeypatch.setattr(driver_module, "KEEP_ALIVE_EVERY_NS", 100_000_000)
+    monkeypatch.setattr(subscription_module, "KEEP_ALIVE_EVERY_NS", 100_000_000)
     driver = await driver_for(machine.port, {"level": "Level"})
     readings = driver.readings()
     await sample(readings, "imm.level")
@@ -218,7 +219,7 @@ async def test_an_idle_server_gives_empty_readings(machine, driver_for, monkeypa
 
 
 async def test_a_black_hole_is_a_lost_link(machine, driver_for, proxy, monkeypatch):
-    monkeypatch.setattr(driver_module, "KEEP_ALIVE_EVERY_NS", 100_000_000)
+    monkeypatch.setattr(subscription_module, "KEEP_ALIVE_EVERY_NS", 100_000_000)
     proxy.target = machine.port
     await proxy.start()
     driver = await driver_for(proxy.port, {"level": "Level"}, timeout=Duration("500 ms"))
@@ -244,7 +245,7 @@ async def test_a_slow_receiver_holds_the_server_and_still_gets_the_latest(machin
     for number in range(60):
         machine.write("Level", number, ua.VariantType.Int16)
         await asyncio.sleep(0.012)
-    assert driver._notifications.full(), "the test must have reached the limit"
+    assert driver._subscription.notifications.full(), "the test must have reached the limit"
     found = await sample(readings, "imm.level", lambda s: s.value == 59)
     assert found.status is Status.GOOD
 
@@ -272,11 +273,11 @@ async def test_a_restarted_server_may_number_its_namespaces_differently(
 async def test_a_missing_notification_is_a_lost_link(machine, driver_for):
     driver = await driver_for(machine.port, {"level": "Level"})
     for number in (7, 8, 2**32 - 1):
-        driver._last_sequence = None if number != 8 else 7
-        driver._check_sequence(number)
-    driver._check_sequence(1)
+        driver._subscription._last_sequence = None if number != 8 else 7
+        driver._subscription._check_sequence(number)
+    driver._subscription._check_sequence(1)
     with pytest.raises(DriverError, match="notification 3 came after 1"):
-        driver._check_sequence(3)
+        driver._subscription._check_sequence(3)
 
 
 async def test_something_else_that_answers_is_a_driver_error(context):

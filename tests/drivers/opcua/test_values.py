@@ -1,5 +1,6 @@
 from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
+from uuid import UUID
 
 import pytest
 
@@ -30,7 +31,10 @@ def test_severity_is_in_the_highest_bits(code, status):
         ("AB", "AB"),
         (datetime(2026, 11, 22, 4, 5, 6, 7, tzinfo=UTC), "2026-11-22T04:05:06.000007Z"),
         (datetime(2026, 11, 22, 4, 5, 6), "2026-11-22T04:05:06Z"),  # noqa: DTZ001 - servers' stamps are UTC
-        (SimpleNamespace(Text="Betrieb"), "Betrieb"),
+        (SimpleNamespace(Locale="de", Text="Betrieb"), "Betrieb"),
+        (SimpleNamespace(NamespaceIndex=2, Name="Speed"), "Speed"),
+        (b"\x01\xff", "01ff"),
+        (UUID("12345678-1234-5678-1234-567812345678"), "12345678-1234-5678-1234-567812345678"),
     ],
 )
 def test_contents_become_scalars(value, found):
@@ -45,7 +49,7 @@ def test_contents_become_scalars(value, found):
         (None, "empty"),
         (float("nan"), "nan, not a number"),
         (float("-inf"), "-inf, not a number"),
-        (b"\x01", "a bytes"),
+        (object(), "a object"),
     ],
 )
 def test_what_is_no_scalar_says_why(value, words):

@@ -1,0 +1,273 @@
+"""One subscription with its monitored items: what the server reports by itself.
+
+Takes whole notifications from the session instead of the library's subscription object, whose task or event per value
+costs more than the decoding. Does not decide what is asked for, and retries nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from asyncua import ua
+from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.status_codes import StatusCodes
+
+from drivers.base import DriverError, Reading, TelemetryBlock
+from drivers.opcua.values import time_ns
+from gateway.core.duration import NS_PER_S, Duration, seconds
+from gateway.core.model import DataValue, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+
+    from drivers.opcua.items import Item, Translator
+    from drivers.opcua.session import Session
+    from drivers.opcua.settings import OpcUaSettings
+    from gateway.core.model import Scalar
+
+#: An idle server says that it lives this often, or at every publish interval where that is longer.
+KEEP_ALIVE_EVERY_NS: Final = NS_PER_S
+#: The server drops a subscription that nobody asks for this long.
+SUBSCRIPTION_LIFE_NS: Final = 60 * NS_PER_S
+#: Missed keep-alives until the link is taken for lost.
+KEEP_ALIVES_MISSED: Final = 3
+#: Notifications that wait for the receiver; then no more are asked for.
+NOTIFICATIONS_AHEAD: Final = 8
+#: A server that grants intervals longer than wished by this is named to a person.
+SLOWER_FACTOR: Final = 1.5
+_SEQUENCE_MAX: Final = 2**32 - 1
+#: Types that a variant's content may have and that need no conversion.
+_PLAIN: Final = frozenset({bool, int, str})
+#: The server knows no deadband for this variable: then all changes come, and ours are sorted out here.
+_NO_FILTER: Final = frozenset(
+    {
+        StatusCodes.BadMonitoredItemFilterUnsupported,
+        StatusCodes.BadMonitoredItemFilterInvalid,
+        StatusCodes.BadFilterNotAllowed,
+        StatusCodes.BadDeadbandFilterInvalid,
+    }
+)
+
+
+class Subscription:
+    """The subscription of one connection: ``create``, ``add``, then a reading for every notification."""
+
+    def __init__(
+        self, session: Session, settings: OpcUaSettings, translator: Translator, now_ns: Callable[[], int]
+    ) -> None:
+        self._session = session
+        self._settings = settings
+        self._translator = translator
+        self._now_ns = now_ns
+        self._problems = translator.problems
+        self._id = 0
+        self._items: dict[int, Item] = {}
+        self._last_sequence: int | None = None
+        self._block_names: tuple[str, ...] = ()
+        self._notices: dict[str, str] = {}
+        self.notifications: asyncio.Queue[tuple[int, Any]] = asyncio.Queue(NOTIFICATIONS_AHEAD)
+        #: Longer without a word of the server and the link is lost, seconds.
+        self.silence_limit_s = 0.0
+
+    async def create(self) -> None:
+        """Make the subscription. Raises what asking raises (``client.LINK_ERRORS``)."""
+        publish_ns = self._settings.publish
+        keep_alives = max(1, KEEP_ALIVE_EVERY_NS // publish_ns)
+        result = await self._session.client.uaclient.create_subscription(
+            ua.CreateSubscriptionParameters(
+                RequestedPublishingInterval=ua.Duration(seconds(publish_ns) * 1_000),
+                RequestedLifetimeCount=ua.Counter(max(3 * keep_alives, -(-SUBSCRIPTION_LIFE_NS // publish_ns))),
+                RequestedMaxKeepAliveCount=ua.Counter(keep_alives),
+                MaxNotificationsPerPublish=ua.Counter(0),
+                PublishingEnabled=True,
+                Priority=ua.Byte(0),
+            ),
+            self._on_publish,
+        )
+        self._id = result.SubscriptionId
+        granted_ms = result.RevisedPublishingInterval
+        keep_alive_s = granted_ms * result.RevisedMaxKeepAliveCount / 1_000
+        self.silence_limit_s = KEEP_ALIVES_MISSED * keep_alive_s + seconds(self._settings.timeout)
+        if granted_ms * 1e6 > publish_ns * SLOWER_FACTOR:
+            self._notices["publish"] = f"asked to report every {publish_ns}, the server does so every {granted_ms:g} ms"
+
+    async def add(self, items: Sequence[Item]) -> list[tuple[Item, str]]:
+        """Monitor resolved items; those that the server refuses, each with its reason. Raises LINK_ERRORS."""
+        refused: list[tuple[Item, str]] = []
+        # Telemetry needs no time stamps: the server need not send nor we decode them.
+        for stamps, rule in ((ua.TimestampsToReturn.Both, True), (ua.TimestampsToReturn.Neither, False)):
+            wanted = [item for item in items if item.rule is rule]
+            unfiltered: list[Item] = []
+            for first in range(0, len(wanted), self._session.items_max):
+                unfiltered += await self._add(stamps, wanted[first : first + self._session.items_max], refused)
+            if unfiltered:
+                await self._add(stamps, unfiltered, refused)
+        return refused
+
+    async def _add(
+        self, stamps: ua.TimestampsToReturn, items: Sequence[Item], refused: list[tuple[Item, str]]
+    ) -> list[Item]:
+        """One request; returns the items whose filter the server does not know."""
+        for item in items:
+            self._items[item.handle] = item  # the first value may come before the answer is looked at
+        results = await self._session.client.uaclient.create_monitored_items(
+            ua.CreateMonitoredItemsParameters(
+                SubscriptionId=ua.IntegerId(self._id),
+                TimestampsToReturn=stamps,
+                ItemsToCreate=[self._request(item) for item in items],
+            )
+        )
+        unfiltered = []
+        for item, result in zip(items, results, strict=True):
+            if result.StatusCode.is_good():
+                item.server_handle = result.MonitoredItemId
+                self._compare(item, result)
+            elif item.server_filter and result.StatusCode.value in _NO_FILTER:
+                item.server_filter = False
+                unfiltered.append(item)
+            else:
+                del self._items[item.handle]
+                refused.append((item, f"{result.StatusCode.name}: {result.StatusCode.doc}"))
+        return unfiltered
+
+    def _request(self, item: Item) -> ua.MonitoredItemCreateRequest:
+        assert item.node is not None, "only resolved items are monitored"
+        parameters = ua.MonitoringParameters(
+            ClientHandle=ua.IntegerId(item.handle),
+            SamplingInterval=ua.Duration(item.sampling_ms),
+            QueueSize=ua.Counter(item.queue_size if item.rule else 1),
+            DiscardOldest=True,
+        )
+        deadband = item.deadband() if item.server_filter else None
+        if deadband is not None:
+            parameters.Filter = ua.DataChangeFilter(
+                Trigger=ua.DataChangeTrigger.StatusValue,
+                DeadbandType=ua.UInt32(ua.DeadbandType.Absolute),
+                DeadbandValue=ua.Double(deadband),
+            )
+        return ua.MonitoredItemCreateRequest(
+            ItemToMonitor=ua.ReadValueId(NodeId=item.node, AttributeId=ua.IntegerId(AttributeIds.Value)),
+            MonitoringMode=ua.MonitoringMode.Reporting,
+            RequestedParameters=parameters,
+        )
+
+    def _compare(self, item: Item, result: ua.MonitoredItemCreateResult) -> None:
+        """Name it where the server samples more slowly or keeps less than it was asked to."""
+        wished_ms = item.sampling_ms if item.sampling_ms >= 0 else self._settings.publish / 1e6
+        granted_ms = result.RevisedSamplingInterval
+        if granted_ms > max(wished_ms, 1.0) * SLOWER_FACTOR:
+            self._notices["sampling"] = (
+                f"{item.name}: asked to look every {Duration(int(wished_ms * 1e6))}, the server does so every "
+                f"{granted_ms:g} ms; faster changes are not seen"
+            )
+        if item.rule and result.RevisedQueueSize < item.queue_size:
+            self._notices["queue_size"] = (
+                f"{item.name}: asked to keep {item.queue_size} values between two reports, the server keeps "
+                f"{result.RevisedQueueSize}"
+            )
+
+    async def remove(self, items: Sequence[Item]) -> None:
+        """Stop monitoring; what the server no longer knows is no matter. Raises LINK_ERRORS."""
+        handles = [ua.IntegerId(item.server_handle) for item in items]
+        for item in items:
+            self._items.pop(item.handle, None)
+        for first in range(0, len(handles), self._session.items_max):
+            await self._session.client.uaclient.delete_monitored_items(
+                ua.DeleteMonitoredItemsParameters(
+                    SubscriptionId=ua.IntegerId(self._id),
+                    MonitoredItemIds=handles[first : first + self._session.items_max],
+                )
+            )
+
+    def items(self) -> list[Item]:
+        """What is monitored now."""
+        return list(self._items.values())
+
+    def notices(self) -> dict[str, str]:
+        """Where the server grants less than it was asked for."""
+        return dict(self._notices)
+
+    def _on_publish(self, result: Any) -> Coroutine[Any, Any, None] | None:
+        """The session's callback: a coroutine makes it wait before it asks for more (back-pressure)."""
+        entry = (self._now_ns(), result)
+        if self.notifications.full():
+            return self.notifications.put(entry)
+        self.notifications.put_nowait(entry)
+        return None
+
+    def translate(self, received_ns: int, result: Any, lost_reason: str) -> Reading:
+        """One notification message. Raises DriverError where the subscription ended or a message is missing."""
+        message = result.NotificationMessage
+        if not message.NotificationData:
+            self._last_sequence = None  # servers disagree on the number of a keep-alive
+            return Reading()
+        values: list[DataValue] = []
+        names: list[str] = []
+        samples: list[Scalar] = []
+        for notification in message.NotificationData:
+            if isinstance(notification, ua.DataChangeNotification):
+                self._take(notification.MonitoredItems, received_ns, values, names, samples)
+            elif isinstance(notification, ua.StatusChangeNotification):
+                raise DriverError(
+                    f"{self._settings.endpoint}: the subscription ended with {notification.Status.name}"
+                    f"{f' ({lost_reason})' if lost_reason else ''}"
+                )
+        self._check_sequence(message.SequenceNumber)
+        if not names:
+            return Reading(tuple(values))
+        if len(set(names)) < len(names):  # several values of one variable: the latest counts
+            latest = dict(zip(names, samples, strict=True))
+            names, samples = list(latest), list(latest.values())
+        block_names = tuple(names)
+        if block_names == self._block_names:
+            block_names = self._block_names  # receivers prepare per tuple, not per block
+        self._block_names = block_names
+        return Reading(tuple(values), (TelemetryBlock(block_names, samples, received_ns),))
+
+    def _check_sequence(self, number: int) -> None:
+        last, self._last_sequence = self._last_sequence, number
+        if last is not None and number != (1 if last == _SEQUENCE_MAX else last + 1):
+            raise DriverError(
+                f"{self._settings.endpoint}: notification {number} came after {last}; what was between is lost, so "
+                f"everything is read afresh"
+            )
+
+    def _take(
+        self,
+        notifications: Iterable[Any],
+        received_ns: int,
+        values: list[DataValue],
+        names: list[str],
+        samples: list[Scalar],
+    ) -> None:
+        """Sort the values of one notification. Hot: hundreds of values, several times a second."""
+        items, problems, translator = self._items, self._problems, self._translator
+        stamped = None
+        for notification in notifications:
+            item = items.get(notification.ClientHandle)
+            if item is None:
+                continue
+            data = notification.Value
+            code = data.StatusCode
+            raw = None if data.Value is None else data.Value.Value
+            if item.rule:
+                item.last = raw
+                stamped = data
+            if (
+                item.plain
+                and (type(raw) in _PLAIN or (type(raw) is float and raw - raw == 0.0))
+                and (code is None or code.value == 0)
+            ):
+                if problems:
+                    problems.pop(item.name, None)
+                if item.telemetry:
+                    names.append(item.name)
+                    samples.append(raw)
+                if item.rule:
+                    stamp = time_ns(data.SourceTimestamp) or time_ns(data.ServerTimestamp)
+                    values.append(DataValue(item.name, raw, Status.GOOD, stamp, received_ns))
+            else:
+                translator.convert(item, data, received_ns, values, names, samples)
+        if stamped is not None:
+            translator.look_at_clock(stamped, received_ns)
