@@ -22,6 +22,7 @@ from simulators.scenario import Scenario
 SIMULATORS: Final = {
     "asm-01": "simulators.modbus_server",
     "imm-01": "simulators.opcua_server",
+    "tst-01": "simulators.tst_01",
     "fil-02": "simulators.opcua_filler",
     "pck-01": "simulators.digital_io",
     "erp": "simulators.erp_server",

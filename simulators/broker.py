@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from simulators.control import Control
 
+USUAL_PORT: Final = 11883
 #: How long the broker may take to say goodbye to its clients, in seconds.
 CLOSE_S: Final = 0.8
 
@@ -24,6 +25,16 @@ CLOSE_S: Final = 0.8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this simulator: none of its own."""
     parser.description = "The machine's options (--seed, --speed, --truth, --stop-after, --steady) have no effect here."
+
+
+def config_text(options: argparse.Namespace, facts: dict[str, Any]) -> str:  # noqa: ARG001 - nothing to choose
+    """The gateway's MQTT section for this broker."""
+    return f"""\
+mqtt:
+  host: {facts["host"]}
+  port: {facts["port"]}
+  protocol: "3.1.1"
+"""
 
 
 async def run(options: argparse.Namespace, control: Control) -> None:

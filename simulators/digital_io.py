@@ -16,7 +16,8 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from simulators.control import SimulatorError, Truth
+from simulators.control import CommandError, SimulatorError, Truth
+from simulators.faults import Faults
 from simulators.machine import NS_PER_S, Cycle, Machine, MachineSpec, Stop
 from simulators.pace import Pace
 
@@ -43,16 +44,29 @@ ACTIVE_NS: Final = 80_000_000
 BOUNCE_NS: Final = 3_000_000
 #: Extra edges at a change of a bouncing contact: even numbers, otherwise it would come to rest at the wrong level.
 EXTRA_EDGES: Final = (2, 4)
+#: Most extra edges, and the longest bouncing: a contact is at rest before the carton has passed.
+MAX_EDGES: Final = 100
+MAX_BOUNCE_NS: Final = 50_000_000
+#: A carton that triggers twice does so at least this long after its first edge: the first pulse is over by then.
+MIN_DOUBLE_NS: Final = 200_000_000
+NS_PER_MS: Final = 1_000_000
 #: The gateway is promised a sign of life every 200 ms.
 LIFE_NS: Final = 100_000_000
 RETRY_S: Final = 0.05
+#: Where the printed configuration has the socket: in its state folder.
+USUAL_SOCKET: Final = "state/pins.sock"
 #: Longest path of a Unix socket on Linux, in bytes.
 MAX_SOCKET_PATH: Final = 107
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this simulator."""
-    parser.add_argument("--socket", type=Path, required=True, help="the gateway's socket for simulated pins")
+    parser.add_argument(
+        "--socket",
+        type=Path,
+        default=Path(USUAL_SOCKET),
+        help=f"the gateway's socket for simulated pins ({USUAL_SOCKET})",
+    )
 
 
 class Change(NamedTuple):
@@ -123,8 +137,10 @@ class CasePacker:
         self.wire = Wire(options.socket)
         self._levels = {CARTON: 0, REJECT: 0, RUNNING: 1, FAULT: 0}
         self._releases: deque[Change] = deque()
-        self._bouncing = True
+        self._bounce_edges: tuple[int, ...] = EXTRA_EDGES
+        self._bounce_ns = BOUNCE_NS
         self._stuck_until_ns = 0
+        self.faults = Faults()
         self._latest_ns = 0
         self._random = random.Random(f"bounce/{options.seed}")
         machine = Machine(PCK_01.steady() if options.steady else PCK_01, seed=options.seed)
@@ -136,7 +152,9 @@ class CasePacker:
         while True:
             now_ns = time.monotonic_ns()
             self._let_go(now_ns)
-            if not self.wire.connected:
+            if self.faults.on("cut"):
+                self.wire.close()
+            elif not self.wire.connected:
                 await self.wire.connect({"hello": "pck-01", **self._life()})
                 last_ns = time.monotonic_ns()
             elif now_ns - last_ns >= LIFE_NS and not self._edge_under_way(now_ns):
@@ -148,8 +166,14 @@ class CasePacker:
     def declare(self, control: Control) -> None:
         """Add the commands."""
         self.pace.declare(control)
+        self.faults.declare(control)
+        self.faults.also_end(self._unstick)
+        self.faults.also_end(lambda: self._bounce("on"))
+        control.add("cut SECONDS", self._cut)
         control.add("stuck SECONDS", self._stick)
-        control.add("bounce on|off", self._bounce)
+        control.add("bounce on|off [COUNT] [MS]", self._bounce)
+        control.add("double MS COUNT", self._double)
+        control.add("job TEXT", lambda text: self.truth.event("job", job=text))
 
     async def _apply(self, event: Event) -> None:
         if isinstance(event, Cycle):
@@ -165,19 +189,24 @@ class CasePacker:
         assert isinstance(event, Cycle), "a carton is the end of a cycle"
         pin = CARTON if event.good else REJECT
         # The contact has come to rest when the machine's cycle ends: every edge to be written lies in the past.
-        rise = self._change(pin, 1, event.at_ns - BOUNCE_NS)
+        rise = self._change(pin, 1, event.at_ns - self._bounce_ns)
         first_ns = rise.times_ns[0]
         self._let_go(first_ns)
         hidden = bool(self._levels[pin])
+        facts: dict[str, Any] = {"stuck": True} if hidden else {}
         sent = not hidden and self._move(rise)
         if not hidden:
             stuck = pin == CARTON and self._stuck_until_ns > first_ns
-            release_ns = event.at_ns - BOUNCE_NS + ACTIVE_NS
+            release_ns = event.at_ns - self._bounce_ns + ACTIVE_NS
             release = self._change(pin, 0, release_ns)
             if stuck:
                 release = Change(pin, 0, (max(self._stuck_until_ns, release.times_ns[0]),))
             self._releases.append(release)
-        facts = {"stuck": True} if hidden else {}
+            double_ns = None if stuck else self.faults.take("double")
+            if double_ns is not None:
+                self._releases.append(self._change(pin, 1, event.at_ns - self._bounce_ns + double_ns))
+                self._releases.append(self._change(pin, 0, release_ns + double_ns))
+                facts["double"] = True
         wall_ns = time.time_ns() - (time.monotonic_ns() - first_ns)
         self.truth.pieces(event.good, event.scrap, t_ns=wall_ns, pin=pin, sent=sent, **facts)
 
@@ -189,9 +218,8 @@ class CasePacker:
                 self._move(Change(pin, level, (time_ns,)))
 
     def _change(self, pin: int, level: int, at_ns: int) -> Change:
-        extra = self._random.choice(EXTRA_EDGES)
-        offsets = sorted(self._random.randint(1, BOUNCE_NS) for _ in range(extra))
-        bounces = offsets if self._bouncing else []
+        extra = self._random.choice(self._bounce_edges)
+        bounces = sorted(self._random.randint(1, self._bounce_ns) for _ in range(extra))
         return Change(pin, level, tuple(self.pace.monotonic_ns(at_ns + offset) for offset in (0, *bounces)))
 
     def _move(self, change: Change) -> bool:
@@ -206,12 +234,13 @@ class CasePacker:
         due = sorted((one for one in self._releases if one.times_ns[-1] <= until_ns), key=lambda one: one.times_ns[0])
         for release in due:
             self._releases.remove(release)
-            self._move(release)
+            if self._levels[release.pin] != release.level:
+                self._move(release)
 
     def _edge_under_way(self, now_ns: int) -> bool:
         # A sign of life between the edges of a bounce would contradict edges that are written after it.
         next_ns = self.pace.machine.next_ns
-        rising = next_ns is not None and self.pace.monotonic_ns(next_ns - BOUNCE_NS) <= now_ns
+        rising = next_ns is not None and self.pace.monotonic_ns(next_ns - self._bounce_ns) <= now_ns
         return rising or any(release.times_ns[0] <= now_ns for release in self._releases)
 
     def _life(self) -> dict[str, Any]:
@@ -219,12 +248,66 @@ class CasePacker:
         self._latest_ns = max(self._latest_ns, time.monotonic_ns())
         return {"t_ns": self._latest_ns, "levels": levels}
 
+    def _cut(self, seconds: float) -> None:
+        self.wire.close()
+        self.faults.for_seconds("cut", seconds)
+        self.truth.event("cut", seconds=seconds)
+
     def _stick(self, seconds: float) -> None:
         self._stuck_until_ns = time.monotonic_ns() + int(seconds * NS_PER_S)
+        self.faults.for_seconds("stuck", seconds)
         self.truth.event("stuck", seconds=seconds)
 
-    def _bounce(self, choice: str) -> None:
-        self._bouncing = choice == "on"
+    def _unstick(self) -> None:
+        now_ns = time.monotonic_ns()
+        held = (self._stuck_until_ns,)
+        for release in [one for one in self._releases if one.times_ns == held and one.times_ns[0] > now_ns]:
+            self._releases.remove(release)
+            self._releases.append(release._replace(times_ns=(now_ns,)))
+        self._stuck_until_ns = 0
+
+    def _double(self, ms: float, count: int) -> None:
+        if ms * NS_PER_MS < MIN_DOUBLE_NS:
+            raise CommandError(f"'double' got {ms:g} for MS; allowed: a number from {MIN_DOUBLE_NS // NS_PER_MS}")
+        self.faults.for_count("double", count, int(ms * NS_PER_MS))
+
+    def _bounce(self, choice: str, edges: int | None = None, ms: float | None = None) -> None:
+        bounce_ns = BOUNCE_NS if ms is None else int(ms * NS_PER_MS)
+        if edges is not None and (edges % 2 or not edges <= MAX_EDGES):
+            raise CommandError(f"'bounce' got {edges} for COUNT; allowed: an even number 0 to {MAX_EDGES}")
+        if not 1 <= bounce_ns <= MAX_BOUNCE_NS:
+            raise CommandError(f"'bounce' got {ms} for MS; allowed: above 0 to {MAX_BOUNCE_NS // NS_PER_MS}")
+        self._bounce_ns = bounce_ns
+        if choice == "off":
+            self._bounce_edges = (0,)
+        else:
+            self._bounce_edges = EXTRA_EDGES if edges is None else (edges,)
+
+
+def config_text(options: argparse.Namespace, facts: dict[str, Any]) -> str:  # noqa: ARG001 - it has no port
+    """The gateway's source and work unit for this machine."""
+    socket_key = "" if options.socket == Path(USUAL_SOCKET) else f"\n    socket: {options.socket.resolve()}"
+    return f"""\
+sources:
+  box:
+    driver: digital_io
+    pins: simulated # on a Raspberry Pi: gpio{socket_key}
+    signals:
+      carton: {{ pin: {CARTON} }}
+      reject: {{ pin: {REJECT} }}
+      running: {{ pin: {RUNNING} }}
+      fault: {{ pin: {FAULT} }}
+
+work_units:
+  PCK-01:
+    work_center: WC-PCK
+    ideal_cycle: 54 s
+    counters:
+      - {{ mode: pulse, signal: box.carton, role: good, pieces: 24, min_cycle: 20 s }} # 24 pieces in a carton
+      - {{ mode: pulse, signal: box.reject, role: scrap, pieces: 24, min_cycle: 20 s }}
+    state: {{ stop_detect: 2 min }}
+    confirm: {{ every: 60 s }}
+"""
 
 
 async def run(options: argparse.Namespace, control: Control) -> None:

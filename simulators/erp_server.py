@@ -21,6 +21,7 @@ from simulators.erp_faults import Faults
 from simulators.erp_http import Answer, Request, Response, document, refusal, serve
 from simulators.erp_ledger import Booking, Ledger
 from simulators.listener import Listener
+from simulators.printed import ERP_PORT
 
 if TYPE_CHECKING:
     import argparse
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from simulators.control import Control
     from simulators.erp_faults import Due, Route
 
+USUAL_PORT: Final = ERP_PORT
 LOGIN_PAGE: Final = b"<!DOCTYPE html><html><body><h1>Sign in</h1><form><input name='user'></form></body></html>"
 DIGITS: Final = re.compile(r"\d{1,12}")
 MAX_KEY: Final = 400
@@ -325,6 +327,19 @@ def _token(path: Path | None) -> bytes:
     if not token:
         raise SimulatorError(f"--token {path}: the file is empty; put the token into it")
     return token
+
+
+def config_text(options: argparse.Namespace, facts: dict[str, Any]) -> str:
+    """The gateway's connector for this ERP."""
+    host = f"[{facts['host']}]" if ":" in facts["host"] else facts["host"]
+    token = "" if options.token is None else f"\n    token: {{ file: {options.token.resolve()} }}"
+    return f"""\
+connectors:
+  erp:
+    connector: rest
+    url: http://{host}:{facts["port"]}
+    poll_orders: 2 s{token}
+"""
 
 
 async def run(options: argparse.Namespace, control: Control) -> None:

@@ -112,6 +112,9 @@ class Listener:
             self._reserved.close()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:  # accepted in the very moment of a cut
+            writer.transport.abort()
+            return
         task = asyncio.create_task(self._handle(reader, writer))
         self._open[task] = writer
         task.add_done_callback(self._forget)

@@ -5,6 +5,7 @@ Knows no register and no fault: hands requests to a bus, and can cut everybody o
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import ssl
 from collections import OrderedDict
@@ -18,7 +19,6 @@ from simulators.modbus_frames import from_datagram, mbap_requests, rtu_requests
 from simulators.serial_port import SerialPort
 
 if TYPE_CHECKING:
-    import argparse
     import socket
 
     from simulators.modbus_bus import Bus
@@ -56,7 +56,7 @@ class Port(Protocol):
 def add_arguments(parser: argparse.ArgumentParser, *, transport: str, unit: int) -> None:
     """Options that every Modbus simulator has."""
     parser.add_argument("--transport", choices=TRANSPORTS, default=transport, help=f"how it is reached ({transport})")
-    parser.add_argument("--unit", type=int, default=unit, help="the unit that answers")
+    parser.add_argument("--unit", type=_unit, default=unit, help="the unit that answers")
     parser.add_argument("--other-units", type=units, default=(), metavar="8,9", help="more units; values: addresses")
     parser.add_argument("--silent-units", type=units, default=(), metavar="10", help="units that never answer")
     parser.add_argument("--link", type=Path, metavar="PATH", help="transport rtu: a name for the serial device")
@@ -69,11 +69,18 @@ def add_arguments(parser: argparse.ArgumentParser, *, transport: str, unit: int)
 
 
 def units(text: str) -> tuple[int, ...]:
-    """Unit numbers with commas between them."""
-    numbers = [int(word) if word.isdecimal() else -1 for word in text.split(",")]
-    if not all(0 <= number <= MAX_UNIT for number in numbers):
-        raise ValueError(text)
-    return tuple(numbers)
+    """Unit numbers with commas between them. Raises argparse.ArgumentTypeError."""
+    words = text.split(",")
+    if not all(word.isdecimal() and int(word) <= MAX_UNIT for word in words):
+        raise argparse.ArgumentTypeError(f"{text!r} are no units; allowed: numbers 0 to {MAX_UNIT}, such as 8,9")
+    return tuple(int(word) for word in words)
+
+
+def _unit(text: str) -> int:
+    numbers = units(text)
+    if len(numbers) != 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no unit; allowed: one number 0 to {MAX_UNIT}")
+    return numbers[0]
 
 
 def port_for(options: argparse.Namespace, bus: Bus) -> Port:

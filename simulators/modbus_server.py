@@ -11,7 +11,7 @@ from simulators import modbus_ports
 from simulators.control import Truth
 from simulators.machine import NS_PER_S, Cycle, Machine, MachineSpec, Stop
 from simulators.modbus_faults import ModbusFaults
-from simulators.modbus_station import Station, source_keys
+from simulators.modbus_station import Station, complete_link, source_keys
 from simulators.pace import Pace
 from simulators.registers import AUTO_RUN, BLOCKED, FAULT, OFF, SETUP, STARVED, STOPPED, Registers
 
@@ -38,7 +38,9 @@ STANDING: Final = {
     "blocked": BLOCKED,
     "off": OFF,
 }
+#: Where a printed configuration expects the device if nobody named a place; a line is in the temporary folder.
 USUAL_PORT: Final = 15020
+USUAL_LINK: Final = "asm-01.tty"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -116,6 +118,11 @@ class AssemblyMachine:
     def _job(self, text: str) -> None:
         self.registers.job = text
         self.truth.event("job", job=text)
+
+
+def complete(options: argparse.Namespace) -> list[str]:
+    """Fill in what a printed configuration needs."""
+    return complete_link(options, port=USUAL_PORT, link=USUAL_LINK)
 
 
 def config_text(options: argparse.Namespace, facts: dict[str, Any]) -> str:

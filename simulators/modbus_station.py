@@ -6,6 +6,8 @@ Knows no register and no machine.
 from __future__ import annotations
 
 import asyncio
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulators.modbus_bus import Bus
@@ -58,14 +60,26 @@ class Station:
             await self.port.close()
 
 
+def complete_link(options: argparse.Namespace, *, port: int, link: str) -> list[str]:
+    """Fill in where the device is, if nobody said it; the words that say the same on the command line."""
+    if options.transport == "rtu":
+        if options.link is None:
+            options.link = Path(tempfile.gettempdir()) / link
+            return ["--link", str(options.link)]
+    elif not options.port:
+        options.port = port
+        return ["--port", str(port)]
+    return []
+
+
 def source_keys(options: argparse.Namespace, facts: dict[str, Any]) -> str:
     """The lines of the gateway's source that say where such a device is, indented by 4."""
     lines = ["driver: modbus"]
     if options.transport != "tcp":
         lines.append(f"transport: {options.transport}")
     if options.transport == "rtu":
-        lines.append(f"device: {options.link or 'PATH'} # start the simulator with --link PATH")
-        lines.append("serial: { baudrate: 19200, parity: even, stop_bits: 1 }")
+        lines.append(f"device: {options.link}")
+        lines.append("serial: { parity: none } # a pseudo-terminal has no other")
     else:
         lines += [f"host: {facts['host']}", f"port: {facts['port']}"]
     if options.transport == "tls":
@@ -73,7 +87,8 @@ def source_keys(options: argparse.Namespace, facts: dict[str, Any]) -> str:
         if folder is not None:
             text = f"ca_file: {folder}/ca.pem, cert_file: {folder}/client.pem, key_file: {folder}/client.key"
         else:
-            text = f"ca_file: {options.tls_ca or 'ca.pem'}"
+            text = f"ca_file: {options.tls_cert or 'ca.pem'}"  # a certificate signed by itself is its own authority
+            text += ", cert_file: client.pem, key_file: client.key" if options.tls_ca else ""
         lines.append(f"tls: {{ {text} }}")
     lines.append(f"unit: {options.unit}")
     return "\n".join(f"    {line}" for line in lines)

@@ -36,15 +36,18 @@ def document(name: str, module: ModuleType, options: argparse.Namespace, argumen
 
     ``module.config_text(options, facts)`` gives the sections ``sources`` and ``work_units`` of a machine (or the one
     section of a server); ``facts`` has ``host`` and ``port``, as the ready line would. Without ``--port`` the port is
-    ``module.USUAL_PORT``. Raises SimulatorError if the simulator has nothing to print.
+    ``module.USUAL_PORT``; where that is not all, ``module.complete(options)`` fills in what is missing and returns the
+    words that say the same on the command line. Raises SimulatorError if the simulator has nothing to print.
     """
     if not hasattr(module, "config_text"):
         raise SimulatorError(f"--print-config: nothing to print for {name}; see config/README.md for its section")
-    usual = getattr(module, "USUAL_PORT", 0)
-    facts: dict[str, Any] = {"host": EVERYWHERE.get(options.host, options.host), "port": options.port or usual}
     words = [word for word in arguments if word != "--print-config"]
-    if usual and not options.port:
-        words += ["--port", str(usual)]
+    if hasattr(module, "complete"):
+        words += module.complete(options)
+    elif not options.port and hasattr(module, "USUAL_PORT"):
+        options.port = module.USUAL_PORT
+        words += ["--port", str(options.port)]
+    facts: dict[str, Any] = {"host": EVERYWHERE.get(options.host, options.host), "port": options.port}
     start = f"# Start the simulator with:  {shlex.join(['linegate', 'simulate', name, *words])}\n"
     text: str = module.config_text(options, facts)
     if "work_units:" not in text:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import tty
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from simulators.control import SimulatorError
 from simulators.modbus_frames import RTU_CHUNK, rtu_requests
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from simulators.modbus_bus import Bus
 
+#: Where pseudo-terminals are: a link to one is ours to replace.
+TERMINALS: Final = "/dev/pts/"
+
 
 class SerialPort:
     """One pseudo-terminal; ``link`` is a symbolic link to it whose name outlives a cut (the terminal's does not)."""
@@ -27,6 +30,7 @@ class SerialPort:
         self._bus = bus
         self._link = link
         self._ends: tuple[int, int] | None = None  # ours, the client's
+        self._linked = False
         self._device = ""
         self._line: _SerialLine | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -75,7 +79,8 @@ class SerialPort:
         for end in self._ends:
             os.close(end)
         self._ends = None
-        if self._link is not None:
+        if self._link is not None and self._linked:
+            self._linked = False
             with contextlib.suppress(OSError):  # somebody else tidied up
                 self._link.unlink()
 
@@ -95,9 +100,10 @@ class SerialPort:
         if self._link is None:
             return
         try:
-            if self._link.is_symlink():
+            if self._link.is_symlink() and str(self._link.readlink()).startswith(TERMINALS):
                 self._link.unlink()  # of a run that was killed
             self._link.symlink_to(self._device)
+            self._linked = True
         except OSError as error:
             self.drop_connections()
             text = f"--link {self._link}: {error.strerror}; name a path that is free and can be written"

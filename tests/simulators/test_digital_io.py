@@ -196,3 +196,91 @@ async def test_a_late_simulator_writes_its_edges_in_order_all_the_same(gateway):
 def test_a_path_too_long_for_a_socket_is_refused(simulator):
     with pytest.raises(AssertionError, match="longer than 107 bytes; use a shorter path"):
         simulator("pck-01", "--socket", "/tmp/" + "x" * 120)
+
+
+def made_while(one, gateway, eventually, *commands, cartons):
+    """Stop, give commands, make so many more cartons; those cartons and all edges of the carton pins since."""
+    one.do("stop")
+    made = len(one.truth("pieces"))
+    for command in commands:
+        one.do(command)
+    begun_ns = time.monotonic_ns()
+    one.do("start")
+    eventually(lambda: len(one.truth("pieces")) >= made + cartons, "the cartons")
+    one.do("stop")
+    time_to_rest = time.monotonic_ns() + 2_000_000_000 // SPEED
+    eventually(lambda: time.monotonic_ns() > time_to_rest, "the last release")
+    one.do("exit")
+    edges = [line for line in gateway.rest() if line.get("pin") in {17, 27} and line["t_ns"] > begun_ns]
+    return one.truth("pieces")[made:], edges
+
+
+def test_bounce_takes_a_number_of_edges_and_a_length(pck, gateway, eventually):
+    one = pck("--speed", SPEED)
+    gateway.accept()
+    cartons, edges = made_while(one, gateway, eventually, "bounce on 10 40", cartons=3)
+    assert len(edges) == len(cartons) * 2 * 11
+    first = edges[:11]
+    assert [edge["level"] for edge in first] == [1, 0] * 5 + [1]
+    assert 3_000_000 / SPEED < first[-1]["t_ns"] - first[0]["t_ns"] <= 40_000_000 / SPEED + 1000
+
+
+@pytest.mark.parametrize(
+    ("command", "allowed"),
+    [
+        ("bounce on 3", "an even number 0 to 100"),
+        ("bounce on 102", "an even number 0 to 100"),
+        ("bounce on 2 60", "above 0 to 50"),
+        ("bounce on 2 0", "above 0 to 50"),
+        ("double 100 1", "a number from 200"),
+        ("bounce maybe", "on, off"),
+    ],
+)
+def test_a_fault_that_cannot_be_is_refused(pck, command, allowed):
+    assert one_error(pck(), command).endswith(f"allowed: {allowed}")
+
+
+def one_error(one, command):
+    answer = one.ask(command)
+    assert answer["ok"] is False
+    return answer["error"]
+
+
+def test_a_carton_may_trigger_twice_and_is_still_one(pck, gateway, eventually):
+    one = pck("--speed", SPEED)
+    gateway.accept()
+    cartons, edges = made_while(one, gateway, eventually, "bounce off", "double 300 2", cartons=4)
+    assert [carton.get("double", False) for carton in cartons] == [True, True, *[False] * (len(cartons) - 2)]
+    rises = [edge["t_ns"] for edge in edges if edge["level"]]
+    assert len(rises) == len(edges) / 2 == len(cartons) + 2
+    assert [round((b - a) * SPEED / 1e6) for a, b in zip(rises[:4:2], rises[1:4:2], strict=True)] == [300, 300]
+
+
+def test_a_cut_wire_hears_nothing_while_the_machine_goes_on(pck, gateway, eventually):
+    one = pck("--speed", SPEED)
+    gateway.accept()
+    one.do("cut 60")
+    assert gateway.rest() is not None  # up to the end of the connection
+    before = len(one.truth("pieces"))
+    eventually(lambda: len(one.truth("pieces")) > before + 2, "cartons unheard")
+    assert one.truth("pieces")[-1]["sent"] is False
+    assert "cut" in one.do("faults show")["faults"]
+    gateway.drop()
+    one.do("faults off")
+    assert gateway.accept()["hello"] == "pck-01"
+
+
+def test_faults_off_lets_a_stuck_sensor_go(pck, gateway, eventually):
+    one = pck("--speed", SPEED, "--seed", 4)
+    gateway.accept()
+    one.do("stuck 3600")
+    eventually(lambda: any(carton.get("stuck") for carton in one.truth("pieces")), "a hidden carton")
+    one.do("faults off")
+    seen = len([carton for carton in one.truth("pieces") if carton["sent"]])
+    eventually(lambda: len([c for c in one.truth("pieces") if c["sent"] and c["good"]]) > seen, "a carton that is seen")
+
+
+def test_a_change_of_the_order_is_in_the_truth(pck):
+    one = pck()
+    one.do("job 100240-0030")
+    assert [event["job"] for event in one.truth("job")] == ["100240-0030"]

@@ -5,51 +5,6 @@ import time
 import pytest
 from pymodbus.client import ModbusTcpClient
 
-SILENCE_S = 0.3
-
-
-class Wire:
-    """A client that sees bytes."""
-
-    def __init__(self, port, timeout=5.0):
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=timeout)
-        self.transaction = 0
-
-    def ask(self, function, address, count, unit=1):
-        self.transaction += 1
-        self.sock.sendall(struct.pack(">HHHBBHH", self.transaction, 0, 6, unit, function, address, count))
-
-    def frame(self):
-        header = self._exactly(6)
-        return header + self._exactly(struct.unpack(">H", header[4:])[0])
-
-    def holding(self, address, count):
-        self.ask(3, address, count)
-        frame = self.frame()
-        assert frame[:8] == struct.pack(">HHHBB", self.transaction, 0, 3 + 2 * count, 1, 3)
-        return list(struct.unpack(f">{count}H", frame[9:]))
-
-    def silent(self):
-        self.sock.settimeout(SILENCE_S)
-        try:
-            return not self.sock.recv(1)
-        except TimeoutError:
-            return True
-
-    def closed(self):
-        try:
-            return self.sock.recv(1) == b""
-        except ConnectionError:
-            return True
-
-    def _exactly(self, count):
-        data = b""
-        while len(data) < count:
-            more = self.sock.recv(count - len(data))
-            assert more, f"closed after {data!r}"
-            data += more
-        return data
-
 
 @pytest.fixture
 def plc(simulator, tmp_path):
@@ -57,19 +12,6 @@ def plc(simulator, tmp_path):
         return simulator("asm-01", *arguments, truth=tmp_path / "truth.jsonl")
 
     return start
-
-
-@pytest.fixture
-def wire():
-    opened = []
-
-    def connect(port):
-        opened.append(Wire(port))
-        return opened[-1]
-
-    yield connect
-    for one in opened:
-        one.sock.close()
 
 
 def test_registers_and_truth_agree_after_stop(plc, wire, eventually):

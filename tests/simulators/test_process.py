@@ -13,7 +13,7 @@ from simulators.control import Command, CommandError
 CHEAP = ["asm-01", "erp"]
 
 
-@pytest.mark.parametrize("name", [*CHEAP, "imm-01", "broker", "pck-01"])
+@pytest.mark.parametrize("name", [*CHEAP, "imm-01", "broker", "pck-01", "tst-01"])
 def test_it_ends_quickly_and_silently_when_its_input_ends(simulator, name, tmp_path):
     one = simulator(name, *(["--socket", tmp_path / "none"] if name == "pck-01" else []))
     began = time.monotonic()
@@ -101,6 +101,13 @@ def test_refused_commands_say_what_is_allowed_and_change_nothing(simulator):
         ("html COUNT [PATH]", "2 orders", [2, "orders"]),
         ("slow MS COUNT", "1.5 3", [1.5, 3]),
         ("set good|scrap VALUE", "bad 7", None),
+        ("faults off|show", "off", ["off"]),
+        ("lamp on", "on", ["on"]),
+        ("lamp on", "off", None),
+        ("restart [SECONDS] [lose|keep]", "6 keep", [6.0, "keep"]),
+        ("restart [SECONDS] [lose|keep]", "keep", None),
+        ("stop [REASON] [ALARM]", "fault 101", ["fault", 101]),
+        ("stop [REASON] [ALARM]", "lunch", None),
         ("set good|scrap VALUE", "good -1", None),
         ("set good|scrap VALUE", "good", None),
         ("html COUNT [PATH]", "2 ledger", None),
@@ -139,6 +146,7 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
     ("module", "heavy"),
     [
         ("modbus_server", set()),
+        ("tst_01", set()),
         ("digital_io", set()),
         ("erp_server", set()),
         ("broker", set()),
