@@ -19,10 +19,20 @@ def _build(settings: DigitalIOSettings, context: DriverContext) -> Driver:
 
 
 def _describe(settings: DigitalIOSettings) -> list[str]:
-    return [
-        f"{name}: GPIO {signal.pin}, {'low' if signal.active_low else 'high'} is true, pull {signal.pull}"
-        for name, signal in settings.signals.items()
-    ]
+    lines = []
+    for name, signal in settings.signals.items():
+        chip = settings.chip_of(signal)
+        parts = [
+            signal.place + (f" of {chip}" if chip else ""),
+            f"{'low' if signal.active_low else 'high'} is true",
+            f"pull {signal.pull}",
+        ]
+        if signal.debounce is not None:
+            parts.append(f"debounce {signal.debounce} in the kernel")
+        if signal.kind == "level":
+            parts.append("level only, not for counting")
+        lines.append(f"{name}: {', '.join(parts)}")
+    return lines
 
 
 def _simulated(settings: DigitalIOSettings) -> bool:

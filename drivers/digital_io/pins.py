@@ -1,4 +1,4 @@
-"""The inputs behind gpiozero: real ones through lgpio, simulated ones driven by messages.
+"""The inputs behind gpiozero: real ones through libgpiod, simulated ones driven by messages.
 
 Gives edges as they come, with the kernel's or the simulator's time; does not debounce, count or convert times.
 """
@@ -12,22 +12,34 @@ from gpiozero.pins.mock import MockFactory, MockPin
 from gpiozero.pins.pi import PiPin
 
 from drivers.base import DriverError
-from gateway.core.duration import NS_PER_S
+from gateway.core.duration import seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    import asyncio
+    from collections.abc import Callable
+    from pathlib import Path
 
-    from drivers.digital_io.settings import DigitalSignal
+    from drivers.digital_io.chips import OpenChip
+    from drivers.digital_io.gpiod_factory import GpiodFactory
+    from drivers.digital_io.settings import DigitalIOSettings, DigitalSignal
 
 #: gpiozero's words for the resistors.
 _PULL: Final = {"up": "up", "down": "down", "none": "floating"}
+#: Least release of the library that has what is used here.
+GPIOD_MIN: Final = "2.3"
 
 
-class EdgeListener(Protocol):
-    """Hears each edge. Called from the thread that saw it; must not raise."""
+class Listener(Protocol):
+    """Hears what becomes of the inputs, in the event loop; must not raise. Times are on CLOCK_MONOTONIC."""
 
-    def __call__(self, pin: int, level: int, t_ns: int) -> None:
-        """``t_ns`` is on CLOCK_MONOTONIC."""
+    def on_edge(self, name: str, level: int, t_ns: int) -> None:
+        """A change of level."""
+
+    def on_lost(self, name: str, number: int, since_ns: int | None) -> None:
+        """The kernel dropped edges since that time (of the last edge heard); None: since the beginning."""
+
+    def on_failure(self, reason: str) -> None:
+        """The inputs cannot be read any more."""
 
 
 class SimulatedPin(MockPin):  # type: ignore[misc]  # gpiozero ships no types
@@ -55,71 +67,129 @@ class SimulatedPin(MockPin):  # type: ignore[misc]  # gpiozero ships no types
 
 
 class Pins:
-    """Open inputs. ``on_edge`` hears their edges until ``close()``."""
+    """Open inputs, by the name of their signal. ``listener`` hears their edges until ``close()``."""
 
-    def __init__(
-        self, factory: Any, signals: Mapping[str, DigitalSignal], on_edge: EdgeListener, ns_per_tick: int
-    ) -> None:
+    def __init__(self, factory: Any, listener: Listener) -> None:
         self._factory = factory
-        self._pins: dict[int, Any] = {}
-        self._listeners: list[Callable[[Any, Any], None]] = []  # the library holds them by weak reference only
-        try:
-            for signal in signals.values():
-                self._open(signal, on_edge, ns_per_tick)
-        except GPIOZeroError as error:
-            self.close()
-            raise DriverError(f"digital_io: pin cannot be used: {type(error).__name__}: {error}") from error
+        self._listener = listener
+        self._pins: dict[str, Any] = {}
+        self._heard: list[Callable[[int, Any], None]] = []  # the library holds them by weak reference only
 
-    def levels(self) -> dict[int, int]:
-        """The present level of each pin, 0 or 1."""
-        return {number: int(bool(pin.state)) for number, pin in self._pins.items()}
-
-    def drive(self, number: int, level: int, t_ns: int) -> None:
-        """Move a simulated pin. Raises KeyError for one that is not an input here."""
-        self._pins[number].drive(level, t_ns)
+    def levels(self) -> dict[str, int]:
+        """The present level of each input, 0 or 1. Raises OSError: the chip has gone."""
+        return {name: int(bool(pin.state)) for name, pin in self._pins.items()}
 
     def close(self) -> None:
         """Release the pins; no edge is heard afterwards."""
-        for pin in self._pins.values():
-            pin.when_changed = None
         self._pins = {}
         self._factory.close()
 
-    def _open(self, signal: DigitalSignal, on_edge: EdgeListener, ns_per_tick: int) -> None:
-        number = signal.pin
-        pin = self._factory.pin(f"GPIO{number}")
-        pin.input_with_pull(_PULL[signal.pull])
-        pin.bounce = None  # the core debounces by time stamps; the library's filter differs between its backends
-        pin.edges = "both"
+    def add(self, name: str, signal: DigitalSignal, pin: Any) -> None:
+        """Make this pin the input of a signal. Raises DriverError."""
+        on_edge = self._listener.on_edge
 
-        def heard(ticks: Any, state: Any) -> None:
-            on_edge(number, int(bool(state)), round(ticks * ns_per_tick))
+        def heard(ticks: int, state: Any) -> None:
+            on_edge(name, 1 if state else 0, ticks)
 
-        self._listeners.append(heard)
-        self._pins[number] = pin
-        pin.when_changed = heard
+        try:
+            pin.edges = "both"
+            pin.bounce = None if signal.debounce is None else seconds(signal.debounce)
+            pin.input_with_pull(_PULL[signal.pull])
+            pin.when_changed = heard
+        except (GPIOZeroError, OSError) as error:
+            raise DriverError(f"digital_io: {name} cannot be an input: {type(error).__name__}: {error}") from error
+        self._heard.append(heard)
+        self._pins[name] = pin
 
 
-def simulated_pins(signals: Mapping[str, DigitalSignal], on_edge: EdgeListener) -> Pins:
+class SimulatedPins(Pins):
+    """Inputs that only ``drive`` moves."""
+
+    def drive(self, name: str, level: int, t_ns: int) -> None:
+        """Move an input. Raises KeyError for one that is not here."""
+        self._pins[name].drive(level, t_ns)
+
+
+class GpioPins(Pins):
+    """Inputs of this computer."""
+
+    _factory: GpiodFactory
+
+    def add(self, name: str, signal: DigitalSignal, pin: Any) -> None:
+        """Make this pin the input of a signal. Raises DriverError: it is another signal's already."""
+        other = next((known for known, each in self._pins.items() if each is pin), None)
+        if other is not None:
+            raise DriverError(f"digital_io: {other} and {name} are both {pin.line}; remove one")
+        super().add(name, signal, pin)
+        pin.when_lost = lambda number, since_ns: self._listener.on_lost(name, number, since_ns)
+
+    def poll(self) -> bool:
+        """Read the edges that the kernel has now; whether it has no more."""
+        return self._factory.poll()
+
+    def pause(self) -> None:
+        """Leave the edges with the kernel: it keeps some, and numbers them all."""
+        self._factory.pause()
+
+    def resume(self) -> None:
+        """Read again."""
+        self._factory.resume()
+
+    def forget_level(self, name: str) -> None:
+        """The level of an input changed without an edge."""
+        self._pins[name].forget_level()
+
+    def merged(self) -> dict[str, int]:
+        """How many edges of each input came with the next one."""
+        return {name: pin.merged for name, pin in self._pins.items() if pin.merged}
+
+
+def simulated_pins(settings: DigitalIOSettings, listener: Listener) -> SimulatedPins:
     """Pins that only ``drive`` moves. Raises DriverError."""
-    return Pins(MockFactory(pin_class=SimulatedPin), signals, on_edge, ns_per_tick=1)
+    pins = SimulatedPins(MockFactory(pin_class=SimulatedPin), listener)
+    _add_all(pins, settings, lambda signal: pins._factory.pin(f"GPIO{signal.pin}"))  # noqa: SLF001 - its maker
+    return pins
 
 
-def gpio_pins(signals: Mapping[str, DigitalSignal], on_edge: EdgeListener) -> Pins:
-    """The inputs of a Raspberry Pi. Raises DriverError where lgpio, the chip or a pin is missing."""
+def gpio_pins(
+    settings: DigitalIOSettings,
+    listener: Listener,
+    loop: asyncio.AbstractEventLoop,
+    *,
+    open_chip: OpenChip | None = None,
+    dev: Path | None = None,
+) -> GpioPins:
+    """The inputs of this computer. Raises DriverError where the library, a chip or a line is missing."""
     try:
-        import lgpio  # type: ignore[import-not-found,unused-ignore]  # the extra "pi", not everywhere
-        from gpiozero.pins.lgpio import LGPIOFactory
-    except (ImportError, OSError) as error:
+        from drivers.digital_io.gpiod_factory import GpiodFactory
+    except (ImportError, AttributeError) as error:  # the first generation of the library has other names
         raise DriverError(
-            f"digital_io: lgpio cannot be loaded ({error}); install linegate[pi], and run the gateway in a folder that "
-            f"it may write to"
+            f"digital_io: libgpiod's Python package cannot be loaded ({error}); install linegate[pi] (gpiod "
+            f"{GPIOD_MIN} or later)"
         ) from error
+    optional: dict[str, Any] = {"open_chip": open_chip, "dev": dev, "event_buffer": settings.event_buffer}
+    factory = GpiodFactory(
+        loop,
+        chip=settings.chip,
+        on_failure=listener.on_failure,
+        **{key: value for key, value in optional.items() if value is not None},
+    )
+    pins = GpioPins(factory, listener)
+
+    def pin_of(signal: DigitalSignal) -> Any:
+        if signal.pin is not None:
+            return factory.header_pin(signal.pin, signal.chip)
+        assert signal.line is not None, "the settings' check: pin or line"
+        return factory.line(signal.line, signal.chip)
+
+    _add_all(pins, settings, pin_of)
+    return pins
+
+
+def _add_all(pins: Pins, settings: DigitalIOSettings, pin_of: Callable[[DigitalSignal], Any]) -> None:
     try:
-        # lgpio's backend gives the kernel's time in seconds.
-        return Pins(LGPIOFactory(), signals, on_edge, ns_per_tick=NS_PER_S)
-    except (GPIOZeroError, OSError, lgpio.error) as error:
-        raise DriverError(
-            f"digital_io: no GPIO: {error}; pins: gpio needs a Raspberry Pi, the gateway's user in the group gpio, and "
-            f"pins that nothing else uses"
-        ) from error
+        for name, signal in settings.signals.items():
+            pins.add(name, signal, pin_of(signal))
+    except DriverError:
+        pins.close()
+        raise
