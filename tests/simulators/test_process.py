@@ -13,7 +13,7 @@ from simulators.control import Command, CommandError
 CHEAP = ["asm-01", "erp"]
 
 
-@pytest.mark.parametrize("name", [*CHEAP, "imm-01", "broker", "pck-01", "tst-01"])
+@pytest.mark.parametrize("name", [*CHEAP, "imm-01", "fil-02", "broker", "pck-01", "tst-01"])
 def test_it_ends_quickly_and_silently_when_its_input_ends(simulator, name, tmp_path):
     one = simulator(name, *(["--socket", tmp_path / "none"] if name == "pck-01" else []))
     began = time.monotonic()
@@ -48,7 +48,7 @@ def test_without_stdin_it_runs_until_sigterm(root):
         assert process.wait(timeout=5) == 0
 
 
-@pytest.mark.parametrize("name", [*CHEAP, "imm-01", "broker"])
+@pytest.mark.parametrize("name", [*CHEAP, "imm-01", "fil-02", "broker"])
 def test_a_busy_port_is_said_in_plain_words(root, name):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -152,6 +152,7 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
         ("broker", set()),
         ("__main__", set()),
         ("opcua_server", {"asyncua"}),
+        ("opcua_filler", {"asyncua"}),
     ],
 )
 def test_a_simulator_imports_nothing_of_the_product_and_only_the_library_it_needs(root, module, heavy):
