@@ -17,6 +17,9 @@ DEFAULT_TABLE: Final[Table] = "holding"
 MANUAL_NUMBER_MIN: Final = 10_001
 _MANUAL = re.compile(r"([0134])(\d{4}|\d{5})")
 _HEX = re.compile(r"0[xX][0-9a-fA-F]{1,4}")
+_SUM = re.compile(r"(\w+)\s*\+\s*(\d{1,5})")
+#: A decimal number of so few digits is no manual's number: it can only be a PDU address.
+_SHORT = re.compile(r"\d{1,4}")
 
 
 class Place(NamedTuple):
@@ -42,7 +45,8 @@ def place_of(address: int | str, table: Table | None, addressing: Addressing) ->
     """The place that an address as written stands for.
 
     A text is a manual's number with its table ("40001", "400001", "00033") or a PDU address in hexadecimal ("0x1024"),
-    whatever ``addressing`` says; a number follows ``addressing``. Raises ValueError.
+    whatever ``addressing`` says; "+3" behind it counts on from there, also behind a short PDU address ("12+3"). A
+    number follows ``addressing``. Raises ValueError.
     """
     if isinstance(address, str):
         return _of_text(address.strip(), table)
@@ -62,13 +66,21 @@ def place_of(address: int | str, table: Table | None, addressing: Addressing) ->
 
 
 def _of_text(text: str, table: Table | None) -> Place:
+    added = _SUM.fullmatch(text)
+    if added is not None:
+        base = added[1]
+        place = Place(table or DEFAULT_TABLE, int(base)) if _SHORT.fullmatch(base) else _of_text(base, table)
+        place = place._replace(address=place.address + int(added[2]))
+        place.check_span(1)
+        return place
     if _HEX.fullmatch(text):
         return Place(table or DEFAULT_TABLE, int(text, 16))
     match = _MANUAL.fullmatch(text)
     if match is None or not 1 <= int(match[2]) <= ADDRESSES:
         raise ValueError(
             f'address: found "{text}", allowed as a text a manual\'s number with its table ("40001" or "400001" '
-            f'holding, "30001" input, "10001" discrete, "00001" coil) or a hexadecimal PDU address ("0x1024")'
+            f'holding, "30001" input, "10001" discrete, "00001" coil) or a hexadecimal PDU address ("0x1024"); '
+            f'"+3" behind it counts on'
         )
     implied = TABLE_OF_DIGIT[match[1]]
     if table is not None and table != implied:

@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 import struct
+import termios
 from typing import TYPE_CHECKING, Any, Final
 
 from pymodbus.exceptions import ModbusException, ModbusIOException
@@ -49,6 +50,7 @@ from gateway.core.duration import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from pymodbus.pdu import ModbusPDU
 
@@ -188,8 +190,10 @@ class _Wire(TransactionManager):
 class Connection:
     """A connection that is opened once, used for one request at a time, and thrown away."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, base_dir: Path) -> None:
         self._endpoint = endpoint
+        self._base_dir = base_dir
+        self._answered = False
         self._numbered = endpoint.transport not in UNNUMBERED
         serial = endpoint.serial or SerialSettings()
         kinds = {"udp": CommType.UDP, "rtu": CommType.SERIAL}
@@ -211,7 +215,14 @@ class Connection:
     def lost_because(self) -> str:
         """Why the other side is gone, if it is."""
         reason = self._wire.lost_because
-        return tls.reason_of(reason) if isinstance(reason, ssl.SSLError) else str(reason or "it was closed")
+        return self._tls_reason(reason) or str(reason or "it was closed")
+
+    def _tls_reason(self, error: BaseException | None) -> str | None:
+        """What TLS has to do with the end of the connection, if anything."""
+        if isinstance(error, ssl.SSLError):
+            return tls.reason_of(error)
+        # With TLS 1.3 a device refuses our certificate only after the handshake, and some just hang up.
+        return tls.HUNG_UP if self._endpoint.transport == "tls" and not self._answered else None
 
     async def open(self) -> None:
         """Connect. Raises ConnectionBrokenError, and DriverError for certificate files of no use."""
@@ -227,7 +238,7 @@ class Connection:
             raise ConnectionBrokenError(f"no connection within {limit_s:g} s; {self._advice()}") from error
         except ssl.SSLError as error:
             raise ConnectionBrokenError(f"no connection: {tls.reason_of(error)}") from error
-        except (OSError, ValueError) as error:  # ValueError: pyserial's word for what a port cannot do
+        except (OSError, ValueError, termios.error) as error:  # what pyserial lets through where a port cannot do it
             raise ConnectionBrokenError(f"no connection ({_why(error)}); {self._advice()}") from error
 
     async def _open_network(self) -> None:
@@ -241,7 +252,7 @@ class Connection:
                 lambda: self._wire,
                 host,
                 port,
-                ssl=tls.context_of(settings, endpoint.where),
+                ssl=tls.context_of(settings, self._base_dir, endpoint.where),
                 server_hostname=settings.server_name or host,
             )
         else:
@@ -262,7 +273,7 @@ class Connection:
         if settings.rs485 is not None:
             try:
                 transport.sync_serial.rs485_mode = _rs485(settings.rs485)
-            except (OSError, ValueError):
+            except (OSError, ValueError, termios.error):
                 transport.sync_serial.close()
                 raise
         transport.setup()
@@ -271,8 +282,8 @@ class Connection:
     def _advice(self) -> str:
         if self._endpoint.transport == "rtu":
             return (
-                "check the path, that this user may open it (group dialout), and that no other program has it; "
-                "rs485 needs a port whose kernel driver knows it"
+                "check the path, that this user may open it (group dialout), that no other program has it, and that "
+                "the port can have these serial settings (a pty has no parity, rs485 needs a kernel driver for it)"
             )
         return "check address, port and cable, and that the device has a connection free"
 
@@ -330,12 +341,14 @@ class Connection:
         wire.asking = True
         try:
             response = await wire.execute(False, request)
-        except ssl.SSLError as error:
-            raise TlsBrokenError(tls.reason_of(error)) from error
         except (ModbusException, OSError) as error:
+            reason = None if wire.transport else self._tls_reason(error)
+            if reason is not None:
+                raise TlsBrokenError(reason) from error
             raise ConnectionBrokenError(str(error)) from error
         finally:
             wire.asking = False
+        self._answered = True
         belongs = response.dev_id == request.dev_id and (
             not self._numbered or response.transaction_id == request.transaction_id
         )
@@ -370,4 +383,4 @@ def _why(error: Exception) -> str:
         return f"the name cannot be resolved: {error.strerror}"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)  # asyncio's own text repeats the address
-    return str(error)
+    return str(error.args[-1] if error.args else error)

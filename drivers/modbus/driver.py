@@ -7,6 +7,7 @@ value means, nor who may write.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from drivers.base import DriverError, Reading, WriteRefusedError
@@ -50,7 +51,7 @@ class ModbusDriver:
         self._now_ns = context.now_ns
         self._sinks = Sinks(settings, context)
         self._groups = groups_of(context.source, settings, self._sinks)
-        self._link = link_for(settings)
+        self._link = link_for(settings, context.base_dir)
         self._problems: dict[str, str] = {}
         self._splits_left = 0
         self._longest_ns = 0
@@ -60,6 +61,11 @@ class ModbusDriver:
     async def open(self) -> None:
         """Connect. Raises DriverError."""
         await self._link.connect()
+        if self._settings.transport == "udp":
+            # A datagram finds out only by being answered whether anybody is there.
+            request = next(slot.request for group in self._groups for slot in group.slots)
+            with contextlib.suppress(RequestRefused):
+                await self._link.read(request.table, request.address, request.length)
 
     async def readings(self) -> AsyncIterator[Reading]:
         """One reading per scan, on a schedule that does not drift. Raises DriverError when the link is lost."""

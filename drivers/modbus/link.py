@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -62,11 +63,11 @@ class _Line:
         self._close()
         return connection.lost_because
 
-    async def ready(self, endpoint: Endpoint) -> Connection:
+    async def ready(self, endpoint: Endpoint, base_dir: Path) -> Connection:
         """A live connection after the pauses; to be called in one's turn. Raises ConnectionBrokenError, DriverError."""
         connection = self._connection
         if connection is None:
-            connection = Connection(endpoint)
+            connection = Connection(endpoint, base_dir)
             try:
                 await connection.open()
             except BaseException:
@@ -85,12 +86,15 @@ class _Line:
         """The line is free from now on."""
         self._free_at_s = asyncio.get_running_loop().time()
 
-    def spoilt(self, endpoint: Endpoint) -> None:
-        """A request found no proper end: a fresh connection next, and silence towards this unit."""
+    def spoilt(self, endpoint: Endpoint, asked_s: float) -> None:
+        """A request found no proper end: a fresh connection next, and silence towards this unit.
+
+        ``asked_s``: loop time of the request. One that was cut off has its time limit still before it.
+        """
         self._close()
         if endpoint.quiet_ns:
-            now_s = asyncio.get_running_loop().time()
-            self._quiet_until_s[endpoint.unit] = now_s + seconds(endpoint.quiet_ns)
+            until_s = asked_s + seconds(endpoint.timeout) + seconds(endpoint.quiet_ns)
+            self._quiet_until_s[endpoint.unit] = until_s
 
     def leave(self) -> None:
         """One user less; the last one closes the connection."""
@@ -124,16 +128,20 @@ def _line_for(endpoint: Endpoint) -> _Line:
     return line
 
 
-def link_for(endpoint: Endpoint) -> ModbusLink:
-    """The way to a unit; does no I/O. ``endpoint`` may be a whole ``ModbusSettings``."""
-    return ModbusLink(endpoint)
+def link_for(endpoint: Endpoint, base_dir: Path = Path()) -> ModbusLink:
+    """The way to a unit; does no I/O. ``endpoint`` may be a whole ``ModbusSettings``.
+
+    ``base_dir``: where relative paths of certificates start.
+    """
+    return ModbusLink(endpoint, base_dir)
 
 
 class ModbusLink:
     """One user of a port. Between ``connect`` and ``close`` requests may be made from any task."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, base_dir: Path) -> None:
         self._endpoint = endpoint
+        self._base_dir = base_dir
         self._timeout_s = seconds(endpoint.timeout)
         self._place = f"{endpoint.where} unit {endpoint.unit}"
         self._line: _Line | None = None
@@ -210,13 +218,14 @@ class ModbusLink:
                 if line.quiet_left_s(self._endpoint.unit) > 0:
                     continue  # somebody else asked this unit in vain while we waited
                 connection = await self._ready(line)
+                asked_s = asyncio.get_running_loop().time()
                 try:
                     return await ask(connection)
                 except RequestRefused:
                     raise
                 except BaseException as error:
                     # Also a cancellation: its answer may still come.
-                    line.spoilt(self._endpoint)
+                    line.spoilt(self._endpoint, asked_s)
                     self._complain(error, f"{what} {address} (length {count})")
                     raise
                 finally:
@@ -227,7 +236,7 @@ class ModbusLink:
         if self._losses_known != line.losses:
             raise DriverError(f"{self._place}: no connection any more: {reason or 'the device closed the connection'}")
         try:
-            return await line.ready(self._endpoint)
+            return await line.ready(self._endpoint, self._base_dir)
         except ConnectionBrokenError as error:
             raise DriverError(f"{self._place}: {error}") from error
 

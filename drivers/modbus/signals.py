@@ -38,7 +38,8 @@ class ModbusSignal(SignalCommon):
     Attributes:
         table: which of the four tables; default holding, or the one that the address names.
         address: a number as the source's addressing says (default: PDU address, counted from 0), or a text: a manual's
-            number with its table ("40001", "00033"), or a hexadecimal PDU address ("0x1024").
+            number with its table ("40001", "00033"), or a hexadecimal PDU address ("0x1024"); "+3" behind a text counts
+            on from there.
         type: how the registers are read; default uint16, coils and discrete inputs are always one bit.
         bit: number of a single bit within a register, 0 is the lowest; makes the signal true or false.
         byte: which byte of the register an 8-bit number is; default low.
