@@ -77,14 +77,18 @@ class Listener:
 
     async def cut(self, seconds: float) -> None:
         """Drop everybody and refuse connections for so long; a later cut replaces an earlier one."""
-        if self._restoring is not None:
-            self._restoring.cancel()
         if self._server is not None:
-            self._server.close()
-            self._server = None
+            server, self._server = self._server, None
+            for sock in server.sockets:
+                asyncio.get_running_loop().remove_reader(sock.fileno())
+            # What has been accepted and has no transport yet would be lost by the server, and stay open for ever.
+            await asyncio.sleep(0)
+            server.close()
             self.drop_connections()
             # Nobody else may take the port meanwhile.
             self._reserved = bound_socket(self._host, self.port)
+        if self._restoring is not None:
+            self._restoring.cancel()
         self._restoring = asyncio.create_task(self._restore(seconds))
 
     def end_cut(self) -> None:
