@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any, Self
 
-from buffer import schema
+from buffer import audit, schema
+from buffer.audit import AuditRow
 from buffer.entry import OutboxCounts, OutboxEntry, OutboxState, entry_of
 from buffer.errors import NewerSchemaError, StoreError
 from buffer.outbox import counts_of, counts_query, page_query
@@ -67,6 +68,10 @@ class ReadOnlyStore:
         """Postings, newest first."""
         sql, values = page_query(target=target, state=state, order=order, key=key, before_id=before_id, limit=limit)
         return [entry_of(row) for row in self._read(sql, values)]
+
+    def audit(self, limit: int) -> list[AuditRow]:
+        """What persons did, newest first."""
+        return [AuditRow(*row) for row in self._read(*audit.newest_query(limit))]
 
     def counts(self, target: str) -> OutboxCounts:
         """How much is where."""

@@ -26,7 +26,7 @@ from gateway.router import Router
 from gateway.runner import Runner, RunnerHooks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from random import Random
 
     from buffer.outbox import Outbox
@@ -235,6 +235,7 @@ class Builder:
             telemetry = self._parts.monitor.telemetry if self._parts.monitor is not None else None
             router = Router(name, tuple(self._parts.runners.values()), telemetry)
             own = settings.driver_settings
+            signals: Mapping[str, Any] = own.signals
             secrets = self._settings.secrets.resolve_all(own, f"sources.{name}")
             for text in secrets.values():
                 logs.register_secret(text)
@@ -242,7 +243,9 @@ class Builder:
                 source=name,
                 now_ns=self._now_ns,
                 rule_signals=frozenset(signal.partition(".")[2] for signal in router.rule_signals),
-                telemetry_signals=frozenset(key for key, signal in own.signals.items() if signal.telemetry),
+                telemetry_signals=frozenset(
+                    key for key, signal in signals.items() if getattr(signal, "telemetry", False)
+                ),
                 state_dir=self._settings.gateway.state_dir,
                 base_dir=self._settings.base_dir,
                 secrets=secrets,
@@ -258,6 +261,10 @@ class Builder:
                 rng=self._rng,
                 on_status=self._source_changed,
                 simulated=driver_type.simulated(own),
+                values_stale_after_ns=settings.values_stale_after,
+                remembered=frozenset(
+                    f"{name}.{key}" for key, signal in signals.items() if getattr(signal, "writable", None) is not None
+                ),
             )
 
     def _source_changed(self, status: Any) -> None:

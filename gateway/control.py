@@ -1,7 +1,8 @@
 """The local control socket: one JSON line asks, one JSON line answers. Owner only; nothing leaves the box here.
 
-It stands until the HTTP API comes: ``linegate status``, ``linegate order`` and ``linegate outbox retry`` speak to the
-running daemon through it. It decides nothing: every verb is a function given by the composition root.
+It stands until the HTTP API comes: ``linegate status``, ``linegate order``, ``linegate outbox retry`` and ``linegate
+write`` speak to the running daemon through it. It decides nothing: every verb is a function given by the composition
+root.
 """
 
 from __future__ import annotations

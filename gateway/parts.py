@@ -87,7 +87,10 @@ class Parts:
             last_value_ns=status.last_value_ns,
             last_error=status.last_error,
             next_retry_ns=status.next_retry_ns,
+            reconnects=status.reconnects,
+            failures=status.failures,
             problems=status.problems,
+            notices=status.notices,
             simulated=status.simulated,
         )
 

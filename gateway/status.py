@@ -19,10 +19,13 @@ class SourceView:
         name: as in the configuration.
         state: the supervisor's word for the link.
         since_ns: when that state began.
-        last_value_ns: when the last value arrived.
+        last_value_ns: when the last good value arrived; a bad one does not count.
         last_error: why the link was lost last.
         next_retry_ns: when the next attempt is due.
+        reconnects: how often the link came up again since the start.
+        failures: attempts in a row that did not lead to a healthy link.
         problems: signals that cannot be read now, each with its reason.
+        notices: what a person should know though everything is read: a short key, and a sentence.
         simulated: it reads a simulation, not a machine.
     """
 
@@ -32,7 +35,10 @@ class SourceView:
     last_value_ns: int | None = None
     last_error: str = ""
     next_retry_ns: int | None = None
+    reconnects: int = 0
+    failures: int = 0
     problems: Mapping[str, str] = field(default_factory=dict)
+    notices: Mapping[str, str] = field(default_factory=dict)
     simulated: bool = False
 
 

@@ -58,15 +58,22 @@ def machine_line(unit: dict[str, Any], now_ns: int) -> str:
 
 
 def source_line(source: dict[str, Any], now_ns: int) -> str:
-    """One source: link, last value, what is wrong."""
+    """One source: link, last good value, what is wrong, when it is tried again, what else a person should know."""
     text = f"{source['name']:<12} {source['state']} for {_age(now_ns, source['since_ns'])}"
     if source["simulated"]:
         text += "  SIMULATED"
     if source["last_value_ns"] is not None:
         text += f"  last value {_age(now_ns, source['last_value_ns'])} ago"
-    if source["state"] != "up" and source["last_error"]:
-        text += f"  {clean(source['last_error'])}"
-    return text + "".join(f"\n{'':<12} {signal}: {clean(why)}" for signal, why in source["problems"].items())
+    if source["reconnects"]:
+        text += f"  {source['reconnects']} reconnects"
+    if source["state"] != "up":
+        if source["last_error"]:
+            text += f"  {clean(source['last_error'])}"
+        if source["next_retry_ns"] is not None:
+            text += f"  next attempt in {_age(source['next_retry_ns'], now_ns)}"
+    below = [f"{signal}: {why}" for signal, why in source["problems"].items()]
+    below += [f"note: {why}" for why in source["notices"].values()]
+    return text + "".join(f"\n{'':<12} {clean(line)}" for line in below)
 
 
 def feed_line(feed: dict[str, Any]) -> str:

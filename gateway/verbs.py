@@ -1,4 +1,4 @@
-"""What the control socket can be asked: status, orders, outbox. Each verb calls the part that owns the answer.
+"""What the control socket can be asked: status, orders, outbox, writing. Each verb calls the part that owns the answer.
 
 What a request brings is checked here: its texts reach the journal, the log and other people's terminals.
 """
@@ -18,6 +18,7 @@ from gateway.control import RequestError
 from gateway.core.foreign_text import is_clean
 from gateway.core.model import Notice, OperatorEntry, OperatorVerb
 from gateway.status import GatewayView, to_json
+from gateway.writing import SignalWriter, WritingError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,6 +56,7 @@ class Verbs:
         self._started_ns = started_ns
         self._settings = settings
         self._warnings = warnings
+        self._writer = SignalWriter(settings, parts.sources, store, clock.now_ns)
 
     def table(self) -> dict[str, Verb]:
         """Every verb by name."""
@@ -66,6 +68,7 @@ class Verbs:
             "outbox.open": self._open_postings,
             "outbox.retry": self._retry,
             "outbox.discard": self._discard,
+            "write": self._write,
         }
 
     async def _status(self, _request: Mapping[str, Any]) -> Any:
@@ -109,6 +112,19 @@ class Verbs:
             if isinstance(output, Notice) and output.code == "REFUSED":
                 raise RequestError(f"{machine}: cannot {verb} {order}: {dict(output.detail)['reason']}")
         return f"{machine}: {verb} {order} done"
+
+    async def _write(self, request: Mapping[str, Any]) -> Any:
+        signal, who = _text(request, "signal"), _text(request, "who")
+        reason = _text(request, "reason") if request.get("reason") else ""
+        value = request["value"]
+        if not isinstance(value, str) or len(value) > TEXT_CHARS_MAX:
+            raise RequestError(
+                f"value: found {str(value)[:40]!a}, allowed: a text of up to {TEXT_CHARS_MAX} characters"
+            )
+        try:
+            return await self._writer.write(signal, value, who=who, reason=reason)
+        except WritingError as error:
+            raise RequestError(str(error)) from error
 
     async def _open_postings(self, _request: Mapping[str, Any]) -> Any:
         found: list[dict[str, Any]] = []

@@ -117,7 +117,9 @@ def source_document(view: SourceView) -> bytes:
         simulated=view.simulated,
         error=view.last_error,
         next_retry=_ms(view.next_retry_ns),
+        reconnects=view.reconnects,
         problems=dict(view.problems),
+        notices=dict(view.notices),
     )
 
 

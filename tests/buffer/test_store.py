@@ -243,7 +243,8 @@ async def test_a_newer_schema_is_refused_and_left_alone(open_store, path):
 
 
 async def test_a_migration_that_fails_leaves_nothing_behind(open_store, path, monkeypatch):
-    broken = [*schema.migrations(), (2, "CREATE TABLE half (a INTEGER) STRICT;\nINSERT INTO nowhere VALUES (1);\n")]
+    known = schema.migrations()
+    broken = [*known, (known[-1][0] + 1, "CREATE TABLE half (a INTEGER) STRICT;\nINSERT INTO nowhere VALUES (1);\n")]
     await (await open_store()).close()
     monkeypatch.setattr(schema, "migrations", lambda: broken)
     with pytest.raises(StoreError):

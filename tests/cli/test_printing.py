@@ -57,13 +57,15 @@ def test_the_status():
     view = GatewayView(
         id="gw", version="0", pid=1, started_ns=S, now_ns=2 * S, epoch="e", state_dir="s", config_digest="d",
         mqtt=MqttView(connected=False, last_error=evil),
-        sources=(SourceView(name="plc", state="down", since_ns=S, last_error=evil, problems={"x": evil}),),
+        sources=(
+            SourceView(name="plc", state="down", since_ns=S, last_error=evil, problems={"x": evil}, notices={"x": evil}),
+        ),
         targets=(TargetView(name="erp", link="down", since_ns=S, last_error=evil),),
         feeds=(FeedView(name="erp", up=False, last_error=evil),),
         work_units=(unit,),
         warnings=(evil,),
     )  # fmt: skip
     text = "\n".join(lines(to_json(view)))
-    assert text.count("red") == 7
+    assert text.count("red") == 8
     assert not STEERS.search(text), ascii(text)
     assert not [line for line in text.splitlines() if line.startswith("forged")]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.status import FeedView, TargetView, to_json
-from gateway.status_text import feed_line, target_line
+from gateway.status import FeedView, SourceView, TargetView, to_json
+from gateway.status_text import feed_line, source_line, target_line
 
 S = 1_000_000_000
 NOW_NS = 1000 * S
@@ -41,3 +41,24 @@ def test_orders_for_others_and_refused_ones_are_counted():
         ["erp", "orders:", "3", "operations", "received,", "2", "for", "other", "work", "centers,", "1", "refused"]
     )
     assert "refused" not in feed_line(to_json(FeedView(name="erp")))
+
+
+def test_a_source_that_is_down_says_why_and_when_it_is_tried_again():
+    view = SourceView(
+        name="plc", state="down", since_ns=NOW_NS - 60 * S, last_value_ns=NOW_NS - 90 * S, last_error="no route",
+        next_retry_ns=NOW_NS + 7 * S, reconnects=3,
+    )  # fmt: skip
+    assert source_line(to_json(view), NOW_NS).split("plc", 1)[1].strip().split("  ") == [
+        "down for 1 min", "last value 1 min ago", "3 reconnects", "no route", "next attempt in 7 s",
+    ]  # fmt: skip
+
+
+def test_problems_and_notices_of_a_source_stand_below_it():
+    view = SourceView(
+        name="plc", state="up", since_ns=NOW_NS, last_error="long ago", problems={"plc.x": "no such register"},
+        notices={"clock": "the device's clock shows\n2000-01-01"},
+    )  # fmt: skip
+    lines = source_line(to_json(view), NOW_NS).splitlines()
+    assert [line.strip() for line in lines] == [
+        "plc          up for 0 s", "plc.x: no such register", "note: the device's clock shows 2000-01-01",
+    ]  # fmt: skip

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from decimal import Decimal
 
 import orjson
@@ -112,6 +113,7 @@ def test_one_unbounded_interval_makes_the_bound_unknown():
 
 def test_documents_of_the_links():
     source = SourceView(name="asm", state="up", since_ns=S, simulated=True, problems={"x": "no node"}, last_value_ns=9)
+    source = replace(source, notices={"clock": "is wrong"}, reconnects=3)
     assert orjson.loads(topics.source_document(source)) == {
         "v": 1,
         "state": "up",
@@ -119,7 +121,9 @@ def test_documents_of_the_links():
         "simulated": True,
         "error": "",
         "next_retry": None,
+        "reconnects": 3,
         "problems": {"x": "no node"},
+        "notices": {"clock": "is wrong"},
     }
     target = TargetView(name="erp", link="down", since_ns=S, waiting=2, oldest_waiting_ns=S, parked=1, posted=9)
     document = orjson.loads(topics.target_document(target, 61 * S))
