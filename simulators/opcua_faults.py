@@ -175,7 +175,7 @@ class Faults:
             await self._space.rebuild(shuffle=order == "shuffled")
             for key in self._values.removed:
                 await self._space.remove(key)
-            await self._values.show()
+            await self._values.show_rebuilt()
             await self._values.started()
 
         await self._endpoint.restart(meanwhile)

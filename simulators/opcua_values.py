@@ -55,6 +55,12 @@ class Values:
         for key in list(self._space.variables if keys is None else keys):
             await self._show(key)
 
+    async def show_rebuilt(self) -> None:
+        """The nodes are new: show all values, the frozen ones as they are now."""
+        frozen, self.frozen = self.frozen, set()
+        await self.show()
+        self.frozen = frozen
+
     async def show_counters(self) -> None:
         """The same for what can be zero: the machine stops or starts."""
         if self.zero_stopped:
