@@ -34,6 +34,7 @@ def crosscheck(
         *_silences(document, cycle_ns),
         *_signals(document, signals),
         *_reports(document, place),
+        *_kinds(document, place),
         *_work_centers(document.work_units, place),
         *_connectors(document),
     ]
@@ -114,6 +115,18 @@ def _reports(document: Any, place: Callable[[KeyPath], Place]) -> Iterator[Compl
         elif getattr(own, "report", "change") == "always":
             text = f"found {deadband!r}, but {used}, and report: always hands over every sample; set report: change"
             yield Complaint(at, about_key=False, text=text)
+
+
+def _kinds(document: Any, place: Callable[[KeyPath], Place]) -> Iterator[Complaint]:
+    """What is counted needs every edge, not only the level that remains of several."""
+    for path, signal in signal_uses(document.work_units):
+        source, _, name = signal.partition(".")
+        settings = getattr(document.sources.get(source), "signals", {})
+        own = settings.get(name) if isinstance(settings, dict) else None
+        if path[2] == "counters" and path[-1] == "signal" and getattr(own, "kind", None) == "level":
+            counted = f"{dotted(path)} counts this signal, at {place(path)}"
+            text = f"found 'level', but {counted}: pieces that come together would be one; set kind: pulse"
+            yield Complaint(("sources", source, "signals", name, "kind"), about_key=False, text=text)
 
 
 def _work_centers(work_units: Mapping[str, WorkUnitRules], place: Callable[[KeyPath], Place]) -> Iterator[Complaint]:

@@ -54,6 +54,7 @@ class Request:
         self.dropped = 0
         self.gone = False
         self.released = False
+        self.refusals = 0
 
     def put(self, level, t_ns):
         if self.settings.edge_detection is Edge.NONE:
@@ -99,6 +100,7 @@ class Request:
 
     def _check(self):
         if self.gone:
+            self.refusals += 1
             raise refused(errno.ENODEV)
 
 

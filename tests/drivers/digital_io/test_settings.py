@@ -4,7 +4,10 @@ import pytest
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from config.errors import ConfigErrors
+from config.loader import load
 from drivers.digital_io import PLUGIN
+from gateway.connectors import file
 
 ADAPTER = TypeAdapter(PLUGIN.settings)
 ROOT = Path(__file__).parents[3]
@@ -97,3 +100,35 @@ def test_lines_of_any_board_are_described():
         "fifth: line 5 of /dev/gpiochip0, high is true, pull none",
         "door: GPIO 2 of gpiochip1, low is true, pull none, level only, not for counting",
     ]
+
+
+CONFIGURATION = """
+gateway: {{ id: box, plant: P1, state_dir: state }}
+sources:
+  box:
+    driver: digital_io
+    pins: simulated
+    signals: {{ carton: {{ pin: 17, kind: {kind} }}, door: {{ pin: 22, kind: level }} }}
+work_units:
+  PCK:
+    work_center: WC
+    counters: [{{ mode: pulse, signal: box.carton }}]
+    state: {{ signal: box.door, map: {{ "True": STOPPED, "False": PRODUCING }} }}
+connectors:
+  erp: {{ connector: file, folder: exchange }}
+"""
+
+
+def test_what_is_counted_needs_every_edge(tmp_path):
+    path = tmp_path / "linegate.yaml"
+    known = {"drivers": {"digital_io": PLUGIN}, "connectors": {"file": file.PLUGIN}, "env": {}}
+    path.write_text(CONFIGURATION.format(kind="pulse"))
+    load(path, **known)
+    path.write_text(CONFIGURATION.format(kind="level"))
+    with pytest.raises(ConfigErrors) as caught:
+        load(path, **known)
+    said = str(caught.value)
+    assert "linegate.yaml:7:" in said
+    assert "sources.box.signals.carton.kind: found 'level', but work_units.PCK.counters" in said
+    assert "set kind: pulse" in said
+    assert "door" not in said
