@@ -254,6 +254,7 @@ class CasePacker:
         self.truth.event("cut", seconds=seconds)
 
     def _stick(self, seconds: float) -> None:
+        self._unstick()
         self._stuck_until_ns = time.monotonic_ns() + int(seconds * NS_PER_S)
         self.faults.for_seconds("stuck", seconds)
         self.truth.event("stuck", seconds=seconds)

@@ -270,12 +270,13 @@ def test_a_cut_wire_hears_nothing_while_the_machine_goes_on(pck, gateway, eventu
     assert gateway.accept()["hello"] == "pck-01"
 
 
-def test_faults_off_lets_a_stuck_sensor_go(pck, gateway, eventually):
+@pytest.mark.parametrize("ending", ["faults off", "stuck 0"])
+def test_a_stuck_sensor_can_be_let_go(pck, gateway, eventually, ending):
     one = pck("--speed", SPEED, "--seed", 4)
     gateway.accept()
     one.do("stuck 3600")
     eventually(lambda: any(carton.get("stuck") for carton in one.truth("pieces")), "a hidden carton")
-    one.do("faults off")
+    one.do(ending)
     seen = len([carton for carton in one.truth("pieces") if carton["sent"]])
     eventually(lambda: len([c for c in one.truth("pieces") if c["sent"] and c["good"]]) > seen, "a carton that is seen")
 

@@ -102,3 +102,14 @@ def test_a_wrong_command_is_found_before_the_start(name, write, line, expected, 
     assert (done.returncode, done.stdout) == (1, "")
     assert expected in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_the_sample_of_the_read_me_is_a_scenario(root, write, simulator, tmp_path, eventually):
+    text = (root / "simulators/README.md").read_text().split("```yaml scenario.yaml\n")[1].split("```")[0]
+    one = simulator(
+        "asm-01", "--speed", 10_000, "--steady", "--scenario", write(text), truth=tmp_path / "truth.jsonl", stderr=True
+    )
+    eventually(lambda: one.truth("reset"), "the last command")
+    assert all(json.loads(line)["ok"] for line in one.errors())
+    assert [event["reason"] for event in one.truth("stop")] == ["setup", "fault", "command"]
+    assert [event["job"] for event in one.truth("job")] == ["100240-0010", "100241-0010"]
