@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: A server's clock that is further off is named to a person.
 CLOCK_OFF_NS: Final = Duration("1 d")
+#: No value can have changed before this (2015): a clock that says so was reset.
+OLDEST_NS: Final = 1_420_070_400 * 10**9
 #: Signals that a notice names one by one.
 NAMES_SHOWN: Final = 5
 #: Members of a structure that a reason lists.
@@ -139,7 +141,6 @@ class Item:
         "rule",
         "sampling_ms",
         "scan_ns",
-        "server_filter",
         "server_handle",
         "taps",
         "telemetry",
@@ -161,7 +162,6 @@ class Item:
         self.rule = self.telemetry = self.plain = False
         self.node: ua.NodeId | None = None
         self.server_handle = 0
-        self.server_filter = True
         self.refused_times = 0
         self.retry_at_s = 0.0  # loop time
         self.accepted_s = 0.0  # loop time
@@ -175,17 +175,6 @@ class Item:
         self.rule = any(tap.rule for tap in self.taps)
         self.telemetry = any(tap.telemetry for tap in self.taps)
         self.plain = len(self.taps) == 1 and first.plain
-
-    def deadband(self) -> float | None:
-        """The step below which the server may keep a change to itself: where the only signal wants no such change."""
-        tap = self.taps[0]
-        signal = tap.signal
-        filtered = tap.rule_filter is not None or not tap.rule
-        if len(self.taps) > 1 or signal.deadband is None or not filtered or tap.element or tap.members:
-            return None
-        scale = abs(Decimal(signal.scale)) if signal.scale is not None else Decimal(1)
-        # Servers suppress a change that equals the deadband, we report it.
-        return float(Decimal(signal.deadband) / scale) * (1 - 1e-9)
 
 
 def items_of(settings: OpcUaSettings, source: str, rules: frozenset[str], telemetry: frozenset[str]) -> list[Item]:
@@ -272,15 +261,14 @@ class Translator:
 
     def look_at_clock(self, data: ua.DataValue, received_ns: int) -> None:
         """Compare the server's clock with ours. The time stamp of a value may well be old: it says when it changed."""
-        stamp = time_ns(data.ServerTimestamp)
-        if stamp is None:
-            return
-        if abs(stamp - received_ns) > CLOCK_OFF_NS:
-            assert data.ServerTimestamp is not None, "it has a time in nanoseconds"
-            shown = data.ServerTimestamp.strftime("%Y-%m-%dT%H:%M:%SZ")
-            self._clock_off = f"the device's clock shows {shown}; times of arrival are used"
-        else:
-            self._clock_off = ""
+        server_ns, source_ns = time_ns(data.ServerTimestamp), time_ns(data.SourceTimestamp)
+        off = None
+        if server_ns is not None and abs(server_ns - received_ns) > CLOCK_OFF_NS:
+            off = data.ServerTimestamp
+        elif source_ns is not None and not OLDEST_NS < source_ns <= received_ns + CLOCK_OFF_NS:
+            off = data.SourceTimestamp
+        shown = "" if off is None else off.strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._clock_off = f"the device's clock shows {shown}; times of arrival are used" if shown else ""
 
     def notices(self, items: Sequence[Item]) -> dict[str, str]:
         """A clock that is off, and values that the server dropped from its queues."""

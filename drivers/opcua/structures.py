@@ -13,7 +13,7 @@ from asyncua import ua
 from asyncua.common.utils import Buffer, NotEnoughData
 from asyncua.ua import ua_binary
 from asyncua.ua.attribute_ids import AttributeIds
-from asyncua.ua.object_ids import ObjectIds
+from asyncua.ua.object_ids import ObjectIdNames, ObjectIds
 from asyncua.ua.uaerrors import UaError
 
 from drivers.opcua.values import UnusableValueError
@@ -130,7 +130,7 @@ class TypeBook:
     async def _describe(self, data_type: ua.NodeId, depth: int) -> Layout | type:
         if depth > DEPTH_MAX:
             raise UnusableValueError(f"a structure of more than {DEPTH_MAX} levels")
-        standard = ua.extension_objects_by_datatype.get(data_type) if data_type.NamespaceIndex == 0 else None
+        standard = _standard(data_type)
         if standard is not None:
             return standard
         name, described = await self._attributes(data_type, AttributeIds.BrowseName, AttributeIds.DataTypeDefinition)
@@ -195,7 +195,7 @@ class TypeBook:
             if found.NamespaceIndex == 0 and isinstance(identifier, int):
                 if identifier <= _BUILTIN_MAX or identifier == _ENUMERATION:
                     return identifier
-                if found in ua.extension_objects_by_datatype:
+                if _standard(found) is not None:
                     return _STRUCTURE
             found = await self._related(found, _HAS_SUBTYPE, ua.BrowseDirection.Inverse)
         raise UnusableValueError(f"a data type {data_type.to_string()}, which the server does not describe")
@@ -254,6 +254,15 @@ class TypeBook:
         )
         results = await self._client.uaclient.read(parameters)
         return [None if one.Value is None else one.Value.Value for one in results]
+
+
+def _standard(data_type: ua.NodeId) -> type | None:
+    """The library's class of a structure that the standard itself defines; its index never changes."""
+    number = data_type.Identifier
+    if data_type.NamespaceIndex or not isinstance(number, int):
+        return None
+    found = getattr(ua, ObjectIdNames.get(number, ""), None)
+    return found if isinstance(found, type) and getattr(found, "data_type", None) == data_type else None
 
 
 def _read_structure(layout: Layout, data: Buffer) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
-from asyncua.ua.status_codes import StatusCodes
 
 from drivers.base import DriverError, Reading, TelemetryBlock
 from drivers.opcua.values import time_ns
@@ -39,15 +38,6 @@ SLOWER_FACTOR: Final = 1.5
 _SEQUENCE_MAX: Final = 2**32 - 1
 #: Types that a variant's content may have and that need no conversion.
 _PLAIN: Final = frozenset({bool, int, str})
-#: The server knows no deadband for this variable: then all changes come, and ours are sorted out here.
-_NO_FILTER: Final = frozenset(
-    {
-        StatusCodes.BadMonitoredItemFilterUnsupported,
-        StatusCodes.BadMonitoredItemFilterInvalid,
-        StatusCodes.BadFilterNotAllowed,
-        StatusCodes.BadDeadbandFilterInvalid,
-    }
-)
 
 
 class Subscription:
@@ -98,59 +88,29 @@ class Subscription:
         # Telemetry needs no time stamps: the server need not send nor we decode them.
         for stamps, rule in ((ua.TimestampsToReturn.Both, True), (ua.TimestampsToReturn.Neither, False)):
             wanted = [item for item in items if item.rule is rule]
-            unfiltered: list[Item] = []
             for first in range(0, len(wanted), self._session.items_max):
-                unfiltered += await self._add(stamps, wanted[first : first + self._session.items_max], refused)
-            if unfiltered:
-                await self._add(stamps, unfiltered, refused)
+                refused += await self._add(stamps, wanted[first : first + self._session.items_max])
         return refused
 
-    async def _add(
-        self, stamps: ua.TimestampsToReturn, items: Sequence[Item], refused: list[tuple[Item, str]]
-    ) -> list[Item]:
-        """One request; returns the items whose filter the server does not know."""
+    async def _add(self, stamps: ua.TimestampsToReturn, items: Sequence[Item]) -> list[tuple[Item, str]]:
         for item in items:
             self._items[item.handle] = item  # the first value may come before the answer is looked at
         results = await self._session.client.uaclient.create_monitored_items(
             ua.CreateMonitoredItemsParameters(
                 SubscriptionId=ua.IntegerId(self._id),
                 TimestampsToReturn=stamps,
-                ItemsToCreate=[self._request(item) for item in items],
+                ItemsToCreate=[_request(item) for item in items],
             )
         )
-        unfiltered = []
+        refused = []
         for item, result in zip(items, results, strict=True):
             if result.StatusCode.is_good():
                 item.server_handle = result.MonitoredItemId
                 self._compare(item, result)
-            elif item.server_filter and result.StatusCode.value in _NO_FILTER:
-                item.server_filter = False
-                unfiltered.append(item)
             else:
                 del self._items[item.handle]
                 refused.append((item, f"{result.StatusCode.name}: {result.StatusCode.doc}"))
-        return unfiltered
-
-    def _request(self, item: Item) -> ua.MonitoredItemCreateRequest:
-        assert item.node is not None, "only resolved items are monitored"
-        parameters = ua.MonitoringParameters(
-            ClientHandle=ua.IntegerId(item.handle),
-            SamplingInterval=ua.Duration(item.sampling_ms),
-            QueueSize=ua.Counter(item.queue_size if item.rule else 1),
-            DiscardOldest=True,
-        )
-        deadband = item.deadband() if item.server_filter else None
-        if deadband is not None:
-            parameters.Filter = ua.DataChangeFilter(
-                Trigger=ua.DataChangeTrigger.StatusValue,
-                DeadbandType=ua.UInt32(ua.DeadbandType.Absolute),
-                DeadbandValue=ua.Double(deadband),
-            )
-        return ua.MonitoredItemCreateRequest(
-            ItemToMonitor=ua.ReadValueId(NodeId=item.node, AttributeId=ua.IntegerId(AttributeIds.Value)),
-            MonitoringMode=ua.MonitoringMode.Reporting,
-            RequestedParameters=parameters,
-        )
+        return refused
 
     def _compare(self, item: Item, result: ua.MonitoredItemCreateResult) -> None:
         """Name it where the server samples more slowly or keeps less than it was asked to."""
@@ -271,3 +231,19 @@ class Subscription:
                 translator.convert(item, data, received_ns, values, names, samples)
         if stamped is not None:
             translator.look_at_clock(stamped, received_ns)
+
+
+def _request(item: Item) -> ua.MonitoredItemCreateRequest:
+    # No deadband is asked of the server: some compare with the last sample instead of the last report, and a slow drift
+    # would never be reported. Ours is applied to what arrives.
+    assert item.node is not None, "only resolved items are monitored"
+    return ua.MonitoredItemCreateRequest(
+        ItemToMonitor=ua.ReadValueId(NodeId=item.node, AttributeId=ua.IntegerId(AttributeIds.Value)),
+        MonitoringMode=ua.MonitoringMode.Reporting,
+        RequestedParameters=ua.MonitoringParameters(
+            ClientHandle=ua.IntegerId(item.handle),
+            SamplingInterval=ua.Duration(item.sampling_ms),
+            QueueSize=ua.Counter(item.queue_size if item.rule else 1),
+            DiscardOldest=True,
+        ),
+    )
