@@ -14,7 +14,7 @@ from asyncua import Client, ua
 from asyncua.ua.uaerrors import UaError
 
 PACKML = "http://opcfoundation.org/UA/PackML/"
-SPEED = 5
+SPEED = 10
 ACC_START = 2**31 - 6
 #: The transitions that OPC 30050 knows, as far as this machine takes them.
 ALLOWED = {
