@@ -276,6 +276,7 @@ async def test_a_dead_unit_costs_the_others_one_time_limit_and_no_more(make_devi
     assert "unit 9" in str(asking.exception())
     assert sorted(gaps)[-2] < 0.15 < max(gaps) < 0.3 + 0.2, gaps
     assert device.asked.count(9) == 1
+    assert getattr(device, "connections", 2) == 2, "a fresh connection after the failure"
     await device.stop()
 
 
