@@ -7,7 +7,24 @@ import sys
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway import __version__
-from gateway.cli import config, demo, order, outbox, run, simulate, status
+from gateway.cli import (
+    audit,
+    browse,
+    config,
+    decode,
+    demo,
+    opcua,
+    order,
+    outbox,
+    read,
+    run,
+    scan,
+    simulate,
+    status,
+    watch,
+    witness,
+    write,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +40,24 @@ class _Command(Protocol):
         """Add its sub-commands; each sets ``run`` to a function of the parsed arguments that returns the exit code."""
 
 
-COMMANDS: Final[tuple[_Command, ...]] = (run, config, status, order, outbox, demo, simulate)
+COMMANDS: Final[tuple[_Command, ...]] = (
+    run,
+    config,
+    status,
+    order,
+    outbox,
+    opcua,
+    write,
+    audit,
+    browse,
+    read,
+    watch,
+    scan,
+    decode,
+    witness,
+    demo,
+    simulate,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

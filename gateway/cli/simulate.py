@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Final
 
-NAMES: Final = ("asm-01", "imm-01", "pck-01", "erp", "broker")
+NAMES: Final = ("asm-01", "imm-01", "tst-01", "fil-02", "pck-01", "erp", "broker")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -15,7 +15,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "simulate",
         help=f"run a bundled simulator ({', '.join(NAMES)})",
-        description="Runs a simulator until Ctrl-C or the end of its standard input, where it takes commands.",
+        description="Runs a simulator until Ctrl-C or the end of its standard input, where it takes commands. With "
+        "--print-config behind the name it prints the gateway's matching configuration and ends.",
     )
     parser.add_argument("name", choices=NAMES, help="which one")
     parser.add_argument(

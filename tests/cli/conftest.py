@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -108,6 +109,61 @@ class Daemon:
 @pytest.fixture(scope="session")
 def linegate():
     return run_cli
+
+
+class Simulator:
+    """A bundled machine as a process; ``ready`` is what it said first."""
+
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "simulators", *map(str, arguments)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(),
+        )  # fmt: skip
+        self.ready = json.loads(self.process.stdout.readline())
+
+    def command(self, line):
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        assert answer["ok"], answer
+        return answer
+
+    def close(self):
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def simulator():
+    """Starts a machine; all of a module's machines end with it."""
+    running = []
+
+    def start(*arguments):
+        running.append(Simulator(*arguments))
+        return running[-1]
+
+    yield start
+    for machine in running:
+        machine.close()
+
+
+@pytest.fixture
+def start_cli():
+    """A command that goes on: its process."""
+    running = []
+
+    def start(*arguments, cwd=None, **options):
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "gateway", *map(str, arguments)], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), cwd=cwd, **options,
+        )  # fmt: skip
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture

@@ -87,3 +87,20 @@ def test_options_of_the_simulator_are_its_own(simulate):
     _out, err = refused.communicate(timeout=10)
     assert refused.returncode == 2
     assert "allowed: 0 to 65535" in err
+
+
+@pytest.mark.parametrize("name", ["asm-01", "imm-01", "tst-01", "fil-02", "pck-01"])
+def test_a_machine_prints_a_configuration_that_passes(simulate, linegate, tmp_path, name):
+    printing = simulate(name, *(["--socket", "pins.sock"] if name == "pck-01" else []), "--print-config")
+    out, err = printing.communicate(timeout=20)
+    assert (printing.returncode, err) == (0, "")
+    (tmp_path / "linegate.yaml").write_text(out)
+    checked = linegate("check", tmp_path / "linegate.yaml")
+    assert checked.code == 0, checked.err
+
+
+def test_the_names_are_those_that_there_are(simulate):
+    from gateway.cli.simulate import NAMES
+    from simulators.__main__ import SIMULATORS
+
+    assert set(NAMES) == set(SIMULATORS)
