@@ -9,11 +9,13 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Any, Final
 
+from asyncua.ua.attribute_ids import AttributeIds
+
 from drivers.base import DriverError, Reading, WriteRefusedError
 from drivers.opcua import certificates
 from drivers.opcua.client import LINK_ERRORS, said
 from drivers.opcua.cyclic import CyclicReader
-from drivers.opcua.items import Translator, items_of
+from drivers.opcua.items import GONE_WORDS, Translator, items_of
 from drivers.opcua.refused import Refused
 from drivers.opcua.session import Session
 from drivers.opcua.structures import TypeBook
@@ -168,7 +170,7 @@ class OpcUaDriver:
                 await self._admit(self._refused.take_due(now_s), now_s)
             if self._verify_at_s <= now_s:
                 self._verify_at_s = now_s + VERIFY_EVERY_S
-                await self._verify()
+                await self._verify(now_s)
         except LINK_ERRORS as error:
             raise DriverError(f"{self._settings.endpoint}: link lost: {said(error)}") from error
         if self._translator.gone:
@@ -193,13 +195,14 @@ class OpcUaDriver:
                 self._refused.add(item, str(error), now_s)
             else:
                 ready.append(item)
-                self._refused.accepted(item, now_s)
         subscribed = [item for item in ready if not item.cyclic]
         scanned = [item for item in ready if item.cyclic]
         refused = await self._subscription.add(subscribed) if subscribed else []
         refused += await self._cyclic.add(scanned, now_s) if scanned else []
         for item, why in refused:
             self._refused.add(item, why, now_s)
+        for item in set(ready) - {item for item, _why in refused}:
+            self._refused.accepted(item, now_s)
 
     async def _prepare(self, item: Item, node: ua.NodeId) -> None:
         """Learn what the signals of an item need to know. Raises UnusableValueError, LINK_ERRORS."""
@@ -222,12 +225,24 @@ class OpcUaDriver:
         for item in gone:
             self._refused.add(item, self._problems.get(item.taps[0].name, "the node is gone"), now_s, said=True)
 
-    async def _verify(self) -> None:
-        """Compare what was reported with what the server has. Raises DriverError where it reports nothing any more."""
-        items = [item for item in self._subscription.items() if item.rule and item.plain and item.node is not None]
-        found = await self._session.read([item.node for item in items if item.node is not None])
+    async def _verify(self, now_s: float) -> None:
+        """Find what the server keeps to itself: nodes that are gone, and values that it reports no more.
+
+        Raises DriverError for the latter, and LINK_ERRORS.
+        """
+        items = [item for item in self._subscription.items() if item.node is not None]
+        compared = [item for item in items if item.rule and item.plain]
+        others = [item for item in items if not (item.rule and item.plain)]
+        found = [
+            *zip(compared, await self._session.read(_nodes(compared)), strict=True),
+            *zip(others, await self._session.read(_nodes(others), AttributeIds.NodeClass), strict=True),
+        ]
+        gone = [(item, one.status) for item, one in found if one.status in GONE_WORDS]
+        await self._subscription.remove([item for item, _word in gone])
+        for item, word in gone:
+            self._refused.add(item, word, now_s)
         suspects: dict[int, Any] = {}
-        for item, one in zip(items, found, strict=True):
+        for item, one in found[: len(compared)]:
             if one.status != "Good" or one.value == item.last:
                 continue
             if item.handle in self._suspects and self._suspects[item.handle] == item.last:
@@ -237,3 +252,7 @@ class OpcUaDriver:
                 )
             suspects[item.handle] = item.last
         self._suspects = suspects
+
+
+def _nodes(items: Sequence[Item]) -> list[ua.NodeId]:
+    return [item.node for item in items if item.node is not None]

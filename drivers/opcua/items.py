@@ -40,6 +40,7 @@ MEMBERS_SHOWN: Final = 30
 NODE_GONE: Final = frozenset(
     {StatusCodes.BadNodeIdUnknown, StatusCodes.BadNodeIdInvalid, StatusCodes.BadMonitoredItemIdInvalid}
 )
+GONE_WORDS: Final = frozenset({"BadNodeIdUnknown", "BadNodeIdInvalid"})
 #: The status is that of a value, and values before it were dropped from the queue (OPC 10000-4, 7.38).
 _OVERFLOW: Final = 0x0480
 
@@ -128,6 +129,7 @@ class Item:
     __slots__ = (
         "accepted_s",
         "address",
+        "bad_said",
         "cyclic",
         "handle",
         "last",
@@ -163,6 +165,7 @@ class Item:
         self.node: ua.NodeId | None = None
         self.server_handle = 0
         self.refused_times = 0
+        self.bad_said = False  # since it was accepted last
         self.retry_at_s = 0.0  # loop time
         self.accepted_s = 0.0  # loop time
         self.lost = 0  # times that the server dropped values

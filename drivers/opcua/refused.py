@@ -32,10 +32,12 @@ class Refused:
         """Take an item that was refused; ``said``: the core knows it to be BAD already."""
         for tap in item.taps:
             self._problems[tap.name] = f"{self._where}: node {item.text} refused with {why}"
-        if item.refused_times and now_s - item.accepted_s > BACK_AFTER_S:
-            item.refused_times = 0 if item.accepted_s else item.refused_times
-        if not item.refused_times and not said:
+        if item.accepted_s and now_s - item.accepted_s > BACK_AFTER_S:
+            item.refused_times = 0
+            item.accepted_s = 0.0
+        if not item.bad_said and not said:
             self._unsaid.append(item)
+        item.bad_said = True
         wait_s = min(RETRY_FIRST_S * 2.0 ** min(item.refused_times, 30), RETRY_MAX_S)
         item.refused_times += 1
         item.retry_at_s = now_s + wait_s
@@ -45,6 +47,7 @@ class Refused:
     def accepted(self, item: Item, now_s: float) -> None:
         """The server takes it now: what was wrong is over."""
         item.accepted_s = now_s
+        item.bad_said = False
         for tap in item.taps:
             self._problems.pop(tap.name, None)
 
