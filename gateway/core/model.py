@@ -86,6 +86,10 @@ class Role(enum.StrEnum):
     GOOD = "good"
     SCRAP = "scrap"
     REWORK = "rework"
+    #: It was made and waits for a person's verdict: neither good nor scrap yet.
+    HOLD = "hold"
+    #: It was taken out as a sample: neither good nor scrap.
+    TEST = "test"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +213,10 @@ class CountEvent(NamedTuple):
     a person; ``max_lost`` bounds what nobody can know in ``[t_from_ns, t_to_ns]``, -1 where no rate gives a bound.
     ``estimated``: more than one count fell between two samples, so single cycle times are unknown. ``cycle_ns`` is the
     time of one single cycle, where it was measured.
+
+    ``role`` None is the rule's own. ``part`` names the product of a family tool that makes several. ``cycles`` are the
+    counts of the machine behind ``delta`` where they differ (a mould makes eight pieces in one; a carton takes 24
+    pulses); None where one count is one cycle.
     """
 
     signal: str
@@ -220,6 +228,9 @@ class CountEvent(NamedTuple):
     review: int = 0
     max_lost: int = 0
     cycle_ns: int | None = None
+    role: Role | None = None
+    part: str | None = None
+    cycles: int | None = None
 
 
 class PiecesProduced(NamedTuple):

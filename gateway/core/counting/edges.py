@@ -1,0 +1,89 @@
+"""Digital inputs of one rule read together: debounced like pulses, their edges in the order in which they happened.
+
+An edge is believed once its level held for the debounce time. A later value of any of the rule's signals proves that as
+well as one of its own, so the outcome does not depend on how the values were grouped on their way. Gives edges, no
+counts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.core.counting.detector import PulseSource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.core.counting.detector import Sample
+    from gateway.core.counting.pulse import PulseState
+    from gateway.core.model import CountEvent
+    from gateway.core.rules import PulseRule
+
+
+class Edge(NamedTuple):
+    """What an input told: an edge (``event.delta`` 1, dated ``t_to_ns``), or something about it (delta 0)."""
+
+    name: str
+    event: CountEvent
+
+
+class Edges:
+    """Several pulse inputs, prepared.
+
+    Args:
+        inputs: what an edge means, to the rule of its input. Of edges with the same date the first named comes first.
+        ideal_cycle_ns: ideal time between two edges of one input; bounds what may have been lost.
+    """
+
+    def __init__(self, inputs: Mapping[str, PulseRule], ideal_cycle_ns: int | None) -> None:
+        self._names = tuple(inputs)
+        self._sources = tuple(PulseSource(rule, ideal_cycle_ns) for rule in inputs.values())
+        self.signals = tuple(dict.fromkeys(rule.signal for rule in inputs.values()))
+
+    def initial(self) -> tuple[PulseState, ...]:
+        """Levels unknown."""
+        return tuple(source.initial() for source in self._sources)
+
+    def restored(self, states: tuple[PulseState, ...]) -> tuple[PulseState, ...]:
+        """Levels must be seen anew."""
+        if len(states) != len(self._sources):  # the rule has other inputs than it had
+            return self.initial()
+        return tuple(source.restored(state) for source, state in zip(self._sources, states, strict=True))
+
+    def unsettled(self, states: tuple[PulseState, ...]) -> int | None:
+        """Since when a level may yet turn out to be an edge; None where all are decided."""
+        return min((state.candidate_ns for state in states if state.candidate_ns), default=None)
+
+    def known(self, states: tuple[PulseState, ...]) -> bool:
+        """Whether every level is known."""
+        return all(state.level is not None for state in states)
+
+    def deadline(self, states: tuple[PulseState, ...]) -> int | None:
+        """When the next level is believed."""
+        due = [source.deadline(state) for source, state in zip(self._sources, states, strict=True)]
+        return min((at_ns for at_ns in due if at_ns is not None), default=None)
+
+    def on_time(self, states: tuple[PulseState, ...], now_ns: int) -> tuple[tuple[PulseState, ...], list[Edge]]:
+        """Levels that held are believed."""
+        after, found = [], []
+        for name, source, state in zip(self._names, self._sources, states, strict=True):
+            kept, events = source.on_time(state, now_ns)
+            after.append(kept)
+            found += [Edge(name, event) for event in events]
+        return tuple(after), sorted(found, key=_date)
+
+    def on_value(self, states: tuple[PulseState, ...], sample: Sample) -> tuple[tuple[PulseState, ...], list[Edge]]:
+        """One value of any of the rule's signals."""
+        after, found = [], []
+        for name, source, state in zip(self._names, self._sources, states, strict=True):
+            if sample.signal in source.signals:
+                kept, events = source.on_value(state, sample)
+            else:
+                kept, events = source.settled(state, sample.t_ns, sample.arrived_ns)
+            after.append(kept)
+            found += [Edge(name, event) for event in events]
+        return tuple(after), sorted(found, key=_date)
+
+
+def _date(edge: Edge) -> int:
+    return edge.event.t_to_ns
