@@ -28,6 +28,7 @@ class Gap(NamedTuple):
     ``cycle_ns``: end of the last cycle since the machine is heard. ``by_cycle``: this gap begins there. ``ideal_ns``:
     the ideal cycle of what was made at its beginning, 0 where that is not said. What was judged of it already:
     ``spent_ns`` of expected time, ``produced_ns`` of it production, ``lost_ns`` of that a speed loss.
+    ``broken``: the machine stood in between by its own word, so this is no cycle time.
     """
 
     cycle_ns: int | None = None
@@ -36,6 +37,7 @@ class Gap(NamedTuple):
     spent_ns: int = 0
     produced_ns: int = 0
     lost_ns: int = 0
+    broken: bool = False
 
     def anew(self) -> Gap:
         """Other evidence came between: what follows is judged for itself."""
@@ -134,7 +136,8 @@ class CycleGaps:
         if not any(span.verdict.state is None for span in spans):
             no_stop = True  # the machine's own word, or somebody else's
         loss = 0
-        slow = bool(ideal) and expected > self.slow_ns(ideal) * max(cycles, 1)
+        broken = gap.broken or not all(_expects(span, ran=ran) for span in spans)
+        slow = bool(ideal) and not broken and expected > self.slow_ns(ideal) * max(cycles, 1)
         if no_stop and slow and (closing == "cycle" or (closing == "flush" and gap.by_cycle)):
             loss = max(0, expected - needed - gap.lost_ns)
         if no_stop:
@@ -155,6 +158,7 @@ class CycleGaps:
             spent_ns=expected,
             produced_ns=gap.produced_ns + made,
             lost_ns=gap.lost_ns + loss,
+            broken=broken,
         )
         return Judged(row, after)
 

@@ -1,0 +1,113 @@
+"""Whether a machine is heard: loss since the last good instant, and when it is back.
+
+Knows qualities and arrivals only. What an outage means for the machine's state is the timeline's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.core.model import Status
+
+if TYPE_CHECKING:
+    from gateway.core.rules_state import DataLossRule
+
+
+class DataLost(NamedTuple):
+    """Not heard since ``last_good_ns``, found at ``at_ns``; ``signals`` are the silent or bad ones."""
+
+    at_ns: int
+    last_good_ns: int
+    signals: tuple[str, ...]
+
+
+class DataBack(NamedTuple):
+    """Every watched signal has a good value again."""
+
+    at_ns: int
+
+
+class WatchState(NamedTuple):
+    """What must survive a restart: per watched signal its last good arrival, and whether it is bad since.
+
+    ``good_ns`` in the order of the rule's signals; None: never seen since the start. ``lost``: told as lost.
+    """
+
+    good_ns: tuple[int | None, ...]
+    bad: tuple[bool, ...]
+    lost: bool = True
+
+
+class DataWatch:
+    """The rule for the signals of one machine, prepared.
+
+    Args:
+        rule: the settings.
+        signals: signals without which the state is unknown.
+    """
+
+    def __init__(self, rule: DataLossRule, signals: tuple[str, ...]) -> None:
+        self._stale_after = None if rule.stale_after is None else int(rule.stale_after)
+        self._signals = signals
+        self._place = {signal: index for index, signal in enumerate(signals)}
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Signals whose quality matters."""
+        return self._signals
+
+    def initial(self) -> WatchState:
+        """Nothing heard yet."""
+        count = len(self._signals)
+        return WatchState((None,) * count, (False,) * count)
+
+    def restored(self, _state: WatchState) -> WatchState:
+        """After a restart every signal must be seen anew."""
+        return self.initial()
+
+    def on_value(
+        self, state: WatchState, signal: str, status: Status, at_ns: int
+    ) -> tuple[WatchState, tuple[DataLost | DataBack, ...]]:
+        """A value arrived, good or not."""
+        index = self._place.get(signal)
+        if index is None:
+            return state, ()
+        state, early = self.on_time(state, at_ns)
+        if status is not Status.GOOD:
+            if state.bad[index]:
+                return state, early
+            state = state._replace(bad=(*state.bad[:index], True, *state.bad[index + 1 :]))
+            state, told = self._loss(state, at_ns)
+            return state, early + told
+        good_ns = (*state.good_ns[:index], at_ns, *state.good_ns[index + 1 :])
+        state = state._replace(good_ns=good_ns, bad=(*state.bad[:index], False, *state.bad[index + 1 :]))
+        if state.lost and not self._silent(state, at_ns):
+            return state._replace(lost=False), (*early, DataBack(at_ns))
+        return state, early
+
+    def deadline(self, state: WatchState) -> int | None:
+        """When silence becomes a loss; None: never."""
+        if state.lost or self._stale_after is None:
+            return None
+        return min((good_ns + self._stale_after for good_ns in state.good_ns if good_ns is not None), default=None)
+
+    def on_time(self, state: WatchState, now_ns: int) -> tuple[WatchState, tuple[DataLost | DataBack, ...]]:
+        """Tells of a loss by silence, at its own time."""
+        due_ns = self.deadline(state)
+        return (state, ()) if due_ns is None or due_ns > now_ns else self._loss(state, due_ns)
+
+    def _loss(self, state: WatchState, at_ns: int) -> tuple[WatchState, tuple[DataLost, ...]]:
+        if state.lost:
+            return state, ()
+        silent = self._silent(state, at_ns)
+        # The first signal that fell silent: from then on the picture is not whole.
+        since_ns = min((state.good_ns[self._place[signal]] or at_ns for signal in silent), default=at_ns)
+        return state._replace(lost=True), (DataLost(at_ns, since_ns, silent),)
+
+    def _silent(self, state: WatchState, at_ns: int) -> tuple[str, ...]:
+        found = []
+        for signal, good_ns, bad in zip(self._signals, state.good_ns, state.bad, strict=True):
+            stale = good_ns is not None and self._stale_after is not None and at_ns - good_ns >= self._stale_after
+            if good_ns is None or bad or stale:
+                found.append(signal)
+        return tuple(found)
