@@ -26,7 +26,11 @@ _SET: Final = "1"
 
 
 class OpenPart(NamedTuple):
-    """A part that waits. ``verdict`` "" for none yet; it came at ``verdict_ns`` and settles from ``told_ns`` on."""
+    """A part that waits.
+
+    ``verdict`` "" for none yet; it came at ``verdict_ns`` and settles from ``told_ns`` on. ``heard``: the results were
+    known all the time since the part came, so that their silence means something.
+    """
 
     t_from_ns: int
     t_ns: int
@@ -36,6 +40,7 @@ class OpenPart(NamedTuple):
     verdict: str = ""
     verdict_ns: int = 0
     told_ns: int = 0
+    heard: bool = True
 
 
 class EarlyResult(NamedTuple):
@@ -80,7 +85,7 @@ class Verdicts:
 
     def restored(self, state: VerdictState) -> VerdictState:
         """The results must be seen anew; parts go on waiting, and are held where their verdict was missed."""
-        return VerdictState((None,) * len(self.signals), state.open)
+        return VerdictState((None,) * len(self.signals), _unheard(state.open))
 
     def deadline(self, state: VerdictState) -> int | None:
         """When the oldest part is decided without a further value."""
@@ -139,7 +144,7 @@ class Verdicts:
         if kinds:
             verdict = kinds.pop() if len(kinds) == 1 else CONFLICT
             part = part._replace(verdict=verdict, verdict_ns=part.t_ns, told_ns=part.arrived_ns)
-        state = state._replace(open=(*state.open, part))
+        state = state._replace(open=(*state.open, part._replace(heard=None not in state.values)))
         if self._window_ns == 0:
             state, event = self._close_oldest(state)
             events += (event,)
@@ -161,6 +166,8 @@ class Verdicts:
         if result.text == before:
             return state, NOTHING
         state = state._replace(values=(*state.values[:index], result.text, *state.values[index + 1 :]))
+        if result.text is None:
+            return state._replace(open=_unheard(state.open)), NOTHING
         kind = self._kind(result.signal, result.text)
         if before is None or not kind:  # what is found is no change
             return state, NOTHING
@@ -199,8 +206,7 @@ class Verdicts:
         elif part.verdict:
             role = Role(part.verdict)
         else:
-            # Silence means something only where somebody listened.
-            role = Role.HOLD if None in state.values else Role(self._rule.undetermined)
+            role = Role(self._rule.undetermined) if part.heard else Role.HOLD
             flag = "RESULT_MISSING"
         event = CountEvent(
             self._signal, 1, part.t_from_ns, part.t_ns, flag, part.flag != "OK", cycle_ns=part.cycle_ns, role=role
@@ -215,3 +221,7 @@ def text_of(value: Scalar) -> str | None:
     if isinstance(value, (bool, int)) or (isinstance(value, float) and value.is_integer()):
         return str(int(value))
     return str(value)
+
+
+def _unheard(parts: tuple[OpenPart, ...]) -> tuple[OpenPart, ...]:
+    return tuple(part._replace(heard=False) for part in parts)
