@@ -164,6 +164,7 @@ def _secret_warnings(settings: Settings) -> Iterator[str]:
 
 def _summary(settings: Settings) -> dict[str, Any]:
     """What the gateway would do, as plain data."""
+    from drivers.limits import described
     from gateway import plugins
 
     drivers, connectors = plugins.drivers(), plugins.connectors()
@@ -173,8 +174,14 @@ def _summary(settings: Settings) -> dict[str, Any]:
         "sources": {
             name: {
                 "driver": source.driver,
+                "template": getattr(source.template, "name", source.template),
                 "simulated": drivers[source.driver].simulated(source.driver_settings),
                 "signals": list(drivers[source.driver].describe(source.driver_settings)),
+                "writable": {
+                    key: described(signal.writable)
+                    for key, signal in source.driver_settings.signals.items()
+                    if getattr(signal, "writable", None) is not None
+                },
             }
             for name, source in settings.sources.items()
         },
@@ -202,8 +209,10 @@ def _summary_lines(settings: Settings) -> Iterator[str]:
     summary = _summary(settings)
     yield f"gateway {summary['gateway']} (plant {settings.gateway.plant}, state in {settings.gateway.state_dir})"
     for name, source in summary["sources"].items():
-        yield f"source {name}: {source['driver']}{' (simulated)' if source['simulated'] else ''}"
+        template = f", template {source['template']}" if source["template"] else ""
+        yield f"source {name}: {source['driver']}{template}{' (simulated)' if source['simulated'] else ''}"
         yield from (f"  {line}" for line in source["signals"])
+        yield from (f"  may be written: {signal}: {limits}" for signal, limits in source["writable"].items())
     for name, unit in summary["work_units"].items():
         yield f"work unit {name}: work center {unit['work_center']}"
         yield from (f"  {line}" for line in unit["counters"])
