@@ -155,6 +155,7 @@ def _scan_units(args: argparse.Namespace, probe: Probe, units: range, progress: 
 
 
 def _print_units(args: argparse.Namespace, found: list[UnitFound], there: list[UnitFound], wanted: int) -> None:
+    from gateway.commission.scan import ILLEGAL_FUNCTION
     from gateway.commission.view import table
 
     if there:
@@ -169,7 +170,8 @@ def _print_units(args: argparse.Namespace, found: list[UnitFound], there: list[U
     elif len(there) == len(found) > 1:
         print("every unit answers: this is one device that ignores the unit; use unit 1")
     else:
-        print(f"next: linegate scan '{args.address}' --unit {there[0].unit} --table holding")
+        table_there = "input" if there[0].code == ILLEGAL_FUNCTION else "holding"
+        print(f"next: linegate scan '{args.address}' --unit {there[0].unit} --table {table_there}")
 
 
 def _scan_table(args: argparse.Namespace, probe: Probe, progress: Progress) -> int:

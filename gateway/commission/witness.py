@@ -97,7 +97,7 @@ class Witness:
 
     def judge(self) -> Findings:
         """What the measurement says."""
-        resolution_ns = 0 if self._stamped else self._sampling_ns()
+        resolution_ns = self._sampling_ns()
         end_ns = self._now_ns()
         if self._levels:
             found = witness_pulses.findings(self._called, self._levels, end_ns, self._parts, resolution_ns)
@@ -124,8 +124,18 @@ class Witness:
         return self._pulses[1]
 
     def _sampling_ns(self) -> int:
-        own = getattr(self._target.settings.signals.get(self._name), "scan", None)
-        return own or self._target.driver_type.cycle_ns(self._target.settings)
+        """Time between two looks at the signal; 0 where every edge comes with its own stamp."""
+        settings = self._target.settings
+        own = settings.signals.get(self._name)
+        if not self._stamped:
+            return getattr(own, "scan", None) or self._target.driver_type.cycle_ns(settings)
+        # An OPC UA server stamps what it sees, and looks so often.
+        server = (
+            getattr(own, "sampling", None),
+            getattr(settings, "sampling", None),
+            getattr(settings, "publish", None),
+        )
+        return next((int(every_ns) for every_ns in server if every_ns), 0)
 
     def _modulus(self) -> int | None:
         signal: Any = self._target.settings.signals.get(self._name)

@@ -66,8 +66,8 @@ def test_zero_says_little(linegate):
         (["--read", "opc.tcp://h", "--shows", "1"], "only a Modbus device"),
     ],
 )
-def test_wrong_usage(linegate, arguments, said):
-    done = linegate("decode", *arguments)
+def test_wrong_usage(wrong_usage, arguments, said):
+    done = wrong_usage("decode", *arguments)
     assert (done.code, done.out) == (2, "")
     assert said in done.err
 

@@ -117,8 +117,8 @@ def test_an_address_without_any_configuration(linegate, asm):
         (["plc"], "no linegate.yaml here"),
     ],
 )
-def test_wrong_usage_says_what_is_allowed(linegate, tmp_path, arguments, said):
-    done = linegate("read", *arguments, cwd=tmp_path)
+def test_wrong_usage_says_what_is_allowed(wrong_usage, arguments, said):
+    done = wrong_usage("read", *arguments)
     assert (done.code, done.out) == (2, "")
     assert said in done.err
 

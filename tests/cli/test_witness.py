@@ -125,7 +125,7 @@ def test_nobody_there(linegate):
         (["modbus://h/1", "holding 0 x3", "--parts", "5"], "allowed one"),
     ],
 )
-def test_wrong_usage(linegate, arguments, said, tmp_path):
-    done = linegate("witness", *arguments, cwd=tmp_path)
+def test_wrong_usage(wrong_usage, arguments, said):
+    done = wrong_usage("witness", *arguments)
     assert (done.code, done.out) == (2, "")
     assert said in done.err
