@@ -71,10 +71,9 @@ class ModbusDriver:
         """One reading per scan, on a schedule that does not drift. Raises DriverError when the link is lost."""
         loop = asyncio.get_running_loop()
         start_s = loop.time()
-        elapsed_ns = 0
         while True:
             first_ns = min(group.due_ns for group in self._groups)
-            due = [group for group in self._groups if group.due_ns <= max(first_ns, elapsed_ns)]
+            due = [group for group in self._groups if group.due_ns == first_ns]
             begun_s = loop.time()
             reading = await self._scan(due)
             took_ns = int((loop.time() - begun_s) * NS_PER_S)
@@ -86,7 +85,6 @@ class ModbusDriver:
                 self._longest_ns = max(self._longest_ns, took_ns)
             next_ns = min(group.due_ns for group in self._groups)
             await asyncio.sleep(max(0.0, start_s + seconds(next_ns) - loop.time()))
-            elapsed_ns = int((loop.time() - start_s) * NS_PER_S)
 
     async def close(self) -> None:
         """Close the connection, or leave it to the others behind the same port."""

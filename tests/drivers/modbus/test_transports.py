@@ -195,6 +195,18 @@ async def test_an_answer_with_another_number_is_never_a_value(make_device, trans
     await device.stop()
 
 
+async def test_another_unit_is_noticed_even_where_unit_0_is_asked(device):
+    """The library checks the unit of an answer, but not against 0, which many devices with TCP have."""
+    device.tables["holding"] = {0: 1}
+    link = link_for(Endpoint(host="127.0.0.1", port=device.port, unit=0))
+    await link.connect()
+    assert await link.read("holding", 0, 1) == [1]
+    device.spoil = lambda tid, _unit, pdu: struct.pack(">HHHB", tid, 0, len(pdu) + 1, 5) + pdu
+    with pytest.raises(DriverError, match="does not belong to it"):
+        await link.read("holding", 0, 1)
+    link.close()
+
+
 # --- late answers ----------------------------------------------------------------------------------------------------
 
 
@@ -386,7 +398,8 @@ async def test_what_is_wrong_with_certificates_is_said(tls_device, certificates,
     keys = dict(keys)
     if keys.pop("ca", False):
         keys["ca_file"] = str(certificates.ca_file)
-    endpoint = Endpoint(transport="tls", host="127.0.0.1", port=device.port, tls=ModbusTlsSettings(**keys))
+    tls = ModbusTlsSettings(**keys)
+    endpoint = Endpoint(transport="tls", host="127.0.0.1", port=device.port, tls=tls, timeout=Duration("5 s"))
     link = link_for(endpoint, certificates.folder)
     with pytest.raises(DriverError, match=words):
         await _connect_and_read(link)
