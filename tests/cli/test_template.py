@@ -43,7 +43,9 @@ def test_what_show_prints_passes_the_check_when_it_is_copied(capsys, tmp_path):
         (source,) = yaml.safe_load(source_text)["sources"].values()
         rules = text.partition("Rules to copy below work_units")[2].partition("\n\n")[2]
         document = yaml.safe_load(HEAD)
-        document["sources"] = {"NAME": source | WHERE[template["driver"]]}
+        serial = "transport: rtu" in text
+        where = {"device": "/dev/ttyUSB0"} if serial else WHERE[template["driver"]]
+        document["sources"] = {"NAME": source | where}
         document["work_units"] = yaml.safe_load(rules)
         file = tmp_path / f"{template['name']}.yaml"
         file.write_text(yaml.safe_dump(document))
