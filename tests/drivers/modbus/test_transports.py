@@ -8,7 +8,7 @@ import pytest
 from drivers.base import DriverError
 from drivers.modbus import PLUGIN
 from drivers.modbus.endpoint import Endpoint, ModbusTlsSettings, Rs485Settings, SerialSettings
-from drivers.modbus.link import link_for
+from drivers.modbus.link import RequestRefused, link_for
 from drivers.modbus.settings import ModbusSettings
 from drivers.modbus.signals import ModbusSignal
 from gateway.core.duration import Duration
@@ -421,5 +421,51 @@ async def test_relative_certificate_files_start_at_the_configuration(tls_device,
     link = link_for(endpoint, certificates.folder)
     await link.connect()
     assert await link.read("holding", 0, 1) == [5]
+    link.close()
+    await device.stop()
+
+
+# --- mutated frames --------------------------------------------------------------------------------------------------
+
+
+def mutated(frame, rng):
+    """The frame with something wrong, or other bytes altogether."""
+    kind = rng.randrange(5)
+    if kind == 0:
+        return rng.randbytes(rng.randrange(1, 40))
+    at = rng.randrange(len(frame))
+    if kind == 1:
+        return frame[:at]
+    if kind == 2:
+        return frame[:at] + bytes([frame[at] ^ 1 << rng.randrange(8)]) + frame[at + 1 :]
+    if kind == 3:
+        return frame[:at] + rng.randbytes(rng.randrange(1, 4)) + frame[at:]
+    return rng.randbytes(rng.randrange(1, 20)) + frame
+
+
+@pytest.mark.parametrize("transport", UNNUMBERED)
+async def test_mutated_rtu_frames_never_become_other_values(make_device, transport):
+    rng = random.Random(7)
+    device, reached = make_device(transport)
+    await device.start()
+    device.tables["holding"] = {0: 0x1234, 1: 0xABCD}
+
+    def spoil(_tid, unit, pdu):
+        frame = bytes([unit]) + pdu
+        return mutated(frame + crc(frame), rng)
+
+    device.spoil = spoil
+    endpoint = Endpoint(timeout=Duration("20 ms"), quiet_time=Duration("0 s"), **reached())
+    link = link_for(endpoint)
+    await link.connect()
+    failed = 0
+    for _ in range(80):
+        try:
+            assert await asyncio.wait_for(link.read("holding", 0, 2), LIMIT_S) == [0x1234, 0xABCD]
+        except (DriverError, RequestRefused):
+            failed += 1
+    assert failed > 40
+    device.spoil = None
+    assert await link.read("holding", 0, 2) == [0x1234, 0xABCD], "and then all is well again"
     link.close()
     await device.stop()
