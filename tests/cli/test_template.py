@@ -1,6 +1,7 @@
 """What ``linegate template`` prints can be copied into a configuration that passes the check."""
 
 import json
+import textwrap
 
 import pytest
 import yaml
@@ -46,9 +47,9 @@ def test_what_show_prints_passes_the_check_when_it_is_copied(capsys, tmp_path):
         serial = "transport: rtu" in text
         where = {"device": "/dev/ttyUSB0"} if serial else WHERE[template["driver"]]
         document["sources"] = {"NAME": source | where}
-        document["work_units"] = yaml.safe_load(rules)
         file = tmp_path / f"{template['name']}.yaml"
-        file.write_text(yaml.safe_dump(document))
+        # As a person copies it: YAML 1.1 would read OFF as false.
+        file.write_text(f"{yaml.safe_dump(document)}work_units:\n{textwrap.indent(rules, '  ')}")
         status = main(["check", str(file)])
         assert status == 0, f"{template['name']}: {capsys.readouterr()}"
         capsys.readouterr()
