@@ -13,7 +13,7 @@ from drivers.modbus.settings import ModbusSettings
 from drivers.modbus.signals import ModbusSignal
 from gateway.core.duration import Duration
 from gateway.core.model import Status
-from gateway.testing import DriverContract
+from gateway.testing import DriverContract, RefusedSignalContract
 
 LIMIT_S = 4.0
 UNNUMBERED = ["rtu", "rtu_over_tcp"]
@@ -76,7 +76,7 @@ async def free_port():
     return port
 
 
-class _TransportContract(DriverContract):
+class _TransportContract(DriverContract, RefusedSignalContract):
     transport = "tcp"
 
     @pytest.fixture
@@ -103,7 +103,7 @@ class TestRtu(_TransportContract):
     transport = "rtu"
 
 
-class TestTls(DriverContract):
+class TestTls(DriverContract, RefusedSignalContract):
     @pytest.fixture
     async def rig(self, context, free_port, tls_device, certificates):
         device = tls_device(tls=certificates.server("plc", ip="127.0.0.1", wants_client=True))

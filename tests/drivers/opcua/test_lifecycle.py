@@ -11,7 +11,7 @@ import drivers.opcua.driver as driver_module
 import drivers.opcua.refused as refused_module
 from drivers.base import DriverError, WriteRefusedError
 from gateway.core.model import Status
-from gateway.testing import DriverContract
+from gateway.testing import DriverContract, RefusedSignalContract
 
 LEVEL = {"level": {"node": "nsu=m;s=life.Level"}}
 EXPECTED = {"imm.level": -7, "imm.shots": 2**63 + 5, "imm.first": 1.5}
@@ -56,14 +56,14 @@ class Rig:
         await self._proxy.cut()
 
 
-class TestReadContract(DriverContract):
+class TestReadContract(DriverContract, RefusedSignalContract):
     @pytest.fixture
     async def rig(self, plant, proxy, configured):
         proxy.target = plant.port
         return Rig(proxy, lambda port: configured(port, SIGNALS, mode="read", scan="50 ms"))
 
 
-class TestMixedContract(DriverContract):
+class TestMixedContract(DriverContract, RefusedSignalContract):
     @pytest.fixture
     async def rig(self, plant, proxy, configured):
         proxy.target = plant.port
