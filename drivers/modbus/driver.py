@@ -14,12 +14,13 @@ from drivers.base import DriverError, Reading, WriteRefusedError
 from drivers.modbus.encode import coil_of, mask_of, words_of
 from drivers.modbus.layout import BYTES
 from drivers.modbus.link import RequestRefused, link_for
-from drivers.modbus.plan import fields_of, halves, without_holes
+from drivers.modbus.plan import Request, fields_of, halves, without_holes
+from drivers.modbus.registers import decoder
 from drivers.modbus.slots import Family, Sinks, Slot, groups_of
 from gateway.core.duration import NS_PER_S, Duration, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from drivers.base import DriverContext, TelemetryBlock
     from drivers.modbus.plan import Field
@@ -266,9 +267,17 @@ class ModbusDriver:
                 f"{self._link}: {field.name} was written and confirmed, but cannot be read back ({refusal}); "
                 f"for a register that can only be written set verify_writes: false"
             ) from refusal
-        if [word & mask for word in found] != [int(word) for word in wanted]:
+        if not _same(field, found, wanted, mask):
             raise WriteRefusedError(
                 f"{self._link}: {field.name} was written and confirmed, but reads back {list(found)} instead of "
                 f"{list(wanted)} (raw); something else writes it too, or the device limits it. For a value that the "
                 f"device takes back by itself set verify_writes: false"
             )
+
+
+def _same(field: Field, found: Sequence[int] | Sequence[bool], wanted: list[int] | list[bool], mask: int) -> bool:
+    """Whether a value reads back as it was written. A text as it reads: devices end it with blanks where we do not."""
+    if field.type == "string":
+        read = decoder(Request(field.table, field.address, len(wanted), (field,)), (field,))
+        return read(found) == read(wanted)
+    return [word & mask for word in found] == [int(word) for word in wanted]
