@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.cli.run import add_file
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
@@ -28,7 +30,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Checks a configuration and everything it includes, without touching a machine. Prints every error "
         "with its place; exit status 0 only if there is none.",
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="configuration file")
+    add_file(parser)
     parser.add_argument("--json", action="store_true", help="print the result for programs")
     parser.set_defaults(run=run, config_command="check")
 
@@ -47,7 +49,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Run the sub-command; 0 when all is well, 1 after a message on stderr."""
     if args.config_command == "check":
-        return check(args.file, as_json=args.json)
+        return check(args.file or args.config, as_json=args.json)
     return schema() if args.config_command == "schema" else init(args.target)
 
 

@@ -66,6 +66,8 @@ class Match(NamedTuple):
 
 def parse_shown(text: str, tolerance: str | None = None) -> Shown:
     """The display's text. Without a tolerance a number may be off by half of its last digit. Raises ValueError."""
+    if not text.strip():
+        raise ValueError("--shows: found nothing, allowed what the display shows, such as 123.4")
     try:
         number = Decimal(text.strip().replace(",", "."))
     except InvalidOperation:

@@ -59,6 +59,7 @@ def test_zero_says_little(linegate):
         (["--shows", "1"], "allowed one of them"),
         (["1", "--read", "modbus://h/1/holding/0", "--shows", "1"], "allowed one of them"),
         (["70000", "--shows", "1"], "0 to 65535"),
+        (["1", "--shows", " "], "--shows: found nothing"),
         (["1", "--shows", "1", "--tolerance", "x"], "tolerance"),
         (["1", "--shows", "1", "--count", "3"], "--count"),
         (["--read", "modbus://h/1/coil/0", "--shows", "1"], "one bit"),

@@ -44,8 +44,16 @@ class Secured:
 
     def stop(self):
         self.call(self._server.stop())
+        self.call(self._settle())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
+
+    async def _settle(self):
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +122,17 @@ def test_only_the_right_fingerprint_is_a_yes(linegate, config, secured):
     again = linegate("opcua", "trust", "imm", "-c", config)
     assert again.code == 0
     assert "is trusted already" in again.out
+
+
+def test_a_relative_state_directory_is_shown_as_it_is_found_from_anywhere(linegate, config, secured, monkeypatch):
+    monkeypatch.chdir(config.parent)
+    config.write_text(config.read_text().replace(f"state_dir: {config.parent}/state", "state_dir: state"))
+    done = linegate(
+        "opcua", "trust", "imm", "-c", config, "--fingerprint", certificates.fingerprint(secured.certificate.der)
+    )
+    assert (done.code, pin_of(config)) == (0, secured.certificate.der), done.err
+    assert f"Trusted: {config.parent}/state/opcua/trusted/imm.der. " in done.out
+    assert "note: gateway.state_dir (state) begins at the working directory" in done.out
 
 
 def test_a_changed_certificate_is_shown_with_the_trusted_one(linegate, config, secured, tmp_path):

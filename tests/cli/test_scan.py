@@ -76,6 +76,7 @@ def test_options_have_ranges(wrong_usage, options, said):
     done = wrong_usage("scan", "modbus://127.0.0.1:1", *options)
     assert done.code == 2
     assert said in done.err
+    assert said == "timeout" or "connecting" not in done.err, "what is wrong is told before anything begins"
     assert "allowed" in done.err or "such as" in done.err
 
 
