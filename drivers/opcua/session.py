@@ -253,7 +253,7 @@ class Session:
 
     def _namespace(self, uri: str) -> int:
         if uri not in self.namespaces:
-            raise LookupError(f"an unknown namespace {uri}; the server has {', '.join(self.namespaces)}")
+            raise LookupError(f"unknown namespace {uri}; the server has {', '.join(self.namespaces)}")
         return self.namespaces.index(uri)
 
     def _browse_path(self, node: ua.NodeId, wanted: Address) -> ua.BrowsePath:
