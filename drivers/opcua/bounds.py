@@ -73,13 +73,14 @@ class BoundedSocket(UASocketProtocol):
             header.skip(_TIMESTAMP_BYTES)
             found = ua_binary.Primitives.UInt32.unpack(header)
             if found not in (0, wanted):  # some servers leave it out
-                raise UaError(f"the answer to request {request_id} belongs to {found}, not {wanted}")
+                self._refuse(f"the answer to request {found} as that to request {wanted}")
+                return
         super()._call_callback(request_id, body)
 
     def _refuse(self, what: str) -> None:
         self.receive_buffer = None
         self._connection._drop_incoming_parts()  # noqa: SLF001 - nothing public does it
-        self._fail_all_pending(ConnectionError(f"the server sends {what}"))
+        self._fail_all_pending(UaError(f"the server sends {what}"))
         if self.transport is not None:
             self.transport.abort()
 

@@ -2,30 +2,32 @@
 
 Without security a changed byte in the body of a message cannot be noticed by anybody. So there are three runs: without
 security and with spoilt headers, lengths, numbers and order only; without security and with anything, where values are
-not judged; signed and with anything, where they are again. A value carries the number of its writing and a check of it.
+not judged; signed and with anything, where they are again. A value carries the time of its writing and a check of it
+(``checked_server.py``).
 """
 
 import asyncio
 import contextlib
-import itertools
+import random
 import struct
-import threading
+import subprocess
+import sys
+import time
 import zlib
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
-from asyncua import Server, ua
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
+from asyncua import ua
+from asyncua.common.utils import Buffer
+from asyncua.ua import ua_binary
 from pydantic import TypeAdapter
 
+from drivers.base import DriverError
 from drivers.opcua import PLUGIN, certificates
 
 URI = "http://linegate.test/machine"
-WRITE_EVERY_S = 0.02
+SERVER = Path(__file__).with_name("checked_server.py")
 TIMEOUT_MS = 300
 SHARE = 0.5  # of the chunks, after the first ones of a connection that are left alone
 LEFT_ALONE = (0, 1, 3, 7, 15, 20, 30)
@@ -40,7 +42,7 @@ SIGNALS = {
 
 
 def checked(name, number):
-    """A value of a variable that says which writing it is of, and checks itself."""
+    """A value of a variable that says when it was written, and checks itself."""
     check = zlib.crc32(f"{name} {number}".encode())
     return f"{number}:{check}" if name == "text" else number << 32 | check
 
@@ -51,80 +53,25 @@ def number_in(name, value):
 
 
 class Machine:
-    """An OPC UA server in a thread, whose variables are written all the time."""
+    """The server, as a process: what it keeps of broken connections is not ours."""
 
     def __init__(self, folder):
-        self.number = 1
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._certificate(folder)
-        self._call(self._start(folder))
-
-    def _call(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
-
-    def _certificate(self, folder):
-        key = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fuzz")])
-        now = datetime.now(UTC)  # noqa: TID251 - a certificate is about the real time
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=365))
-            .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier("urn:fuzz")]), critical=False)
-            .sign(key, hashes.SHA256())
+        self._start_ns = time.time_ns()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", SERVER, str(folder), str(self._start_ns)], stdout=subprocess.PIPE, text=True
         )
-        self.der = certificate.public_bytes(serialization.Encoding.DER)
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        (folder / "server.der").write_bytes(self.der)
-        (folder / "server.pem").write_bytes(pem)
+        self.port = int(self._process.stdout.readline())
+        self.der = (folder / "server.der").read_bytes()
 
-    async def _start(self, folder):
-        self._server = server = Server()
-        await server.init()
-        server.set_endpoint("opc.tcp://127.0.0.1:0/")
-        await server.set_application_uri("urn:fuzz")
-        await server.load_certificate(str(folder / "server.der"))
-        await server.load_private_key(str(folder / "server.pem"))
-        server.set_security_policy([ua.SecurityPolicyType.NoSecurity, ua.SecurityPolicyType.Basic256Sha256_Sign])
-        index = await server.register_namespace(URI)
-        kinds = dict.fromkeys(SIGNALS, ua.VariantType.UInt64) | {"text": ua.VariantType.String}
-        nodes = {
-            name: await server.nodes.objects.add_variable(ua.NodeId(name, index), name, checked(name, 1), kind)
-            for name, kind in kinds.items()
-        }
-        await server.start()
-        self.port = server.bserver._server.sockets[0].getsockname()[1]
-
-        async def write():
-            for number in itertools.count(2):
-                self.number = number  # before it is written: nothing later may be read
-                for name, node in nodes.items():
-                    await node.write_value(checked(name, number), kinds[name])
-                await asyncio.sleep(WRITE_EVERY_S)
-
-        self._writing = asyncio.create_task(write())
+    @property
+    def newest(self):
+        """No value can have a higher number."""
+        return (time.time_ns() - self._start_ns) // 1_000_000
 
     def stop(self):
-        async def stop():
-            self._writing.cancel()
-            await self._server.stop()
-            tasks = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-        self._call(stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
 
 
 # --- what becomes of a chunk: pauses (seconds) and bytes; None ends the connection -----------------------------------
@@ -294,7 +241,7 @@ def other_lengths_inside(chunk, rng, _link):
 def array_of_nothing(chunk, rng, _link):
     """A value becomes an array of so many elements that take no byte each."""
     spoilt = bytearray(chunk)
-    for at in places_of_values(chunk) or [min(BODY, len(chunk) - 5)]:
+    for at in places_of_values(chunk):
         struct.pack_into("<Bi", spoilt, at, rng.choice((0x80, 0xC0)), rng.choice((2**31 - 1, 2**28, 10**7)))
     return [(0, bytes(spoilt))]
 
@@ -310,13 +257,16 @@ def places_of_values(chunk):
     ]
 
 
+#: These wait for a chunk that has what they spoil.
+OF_VALUES = (other_value, array_of_nothing)
 FRAMES = (
     header_bits, other_sequence, other_request, other_token, other_channel, other_type, other_part, announced_length,
     cut_short, cut_off, twice, earlier, later, swallowed, split, random_bytes, error_message, endless_hello,
     endless_message, endless_parts,
 )  # fmt: skip
 ANYTHING = (
-    *FRAMES, any_bits, any_bits, last_bits, other_value, noise_in_body, other_lengths_inside, array_of_nothing,
+    *FRAMES, any_bits, any_bits, last_bits, noise_in_body, other_lengths_inside, array_of_nothing,
+    other_value, other_value, other_value, other_value,
 )  # fmt: skip
 
 
@@ -332,9 +282,13 @@ class Link:
 class Proxy:
     """Hands on what the gateway says, and spoils what the machine says. ``fuzzing``: whether."""
 
-    def __init__(self, machine, rng, deck, *, judged):
+    def __init__(self, machine, rng, deck, *, judged, left_alone=LEFT_ALONE, share=SHARE):
         self._machine, self._rng, self._deck, self._judged = machine, rng, deck, judged
+        self._left_alone, self._share = left_alone, share
+        self._open = set()
+        self.passed_bytes = 0
         self.fuzzing = False
+        self._card = None  # drawn, and not yet played
         self._newest = dict.fromkeys(SIGNALS, 0)
 
     async def start(self):
@@ -343,18 +297,22 @@ class Proxy:
 
     async def stop(self):
         self._server.close()
-        await self._server.wait_closed()
+        while self._open:  # each ends by itself when both sides are closed
+            for writer in self._open:
+                writer.transport.abort()
+            await asyncio.sleep(0.001)
 
     def judge(self, signal, value):
         """A value that was written, and not before the last one seen."""
         name = signal.partition(".")[2]
         number = number_in(name, value) if self._judged else self._newest[name]
-        right = number is not None and self._newest[name] <= number <= self._machine.number
+        right = number is not None and self._newest[name] <= number <= self._machine.newest
         self._newest[name] = max(self._newest[name], number or 0)
         return right
 
     async def _serve(self, reader, writer):
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._machine.port)
+        self._open |= {writer, up_writer}
         tasks = [asyncio.create_task(self._up(reader, up_writer)), asyncio.create_task(self._down(up_reader, writer))]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -364,6 +322,7 @@ class Proxy:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._open -= {writer, up_writer}
 
     async def _up(self, reader, writer):
         with contextlib.suppress(OSError):
@@ -372,7 +331,7 @@ class Proxy:
                 await writer.drain()
 
     async def _down(self, reader, writer):
-        link = Link(self._rng.choice(LEFT_ALONE))
+        link = Link(self._rng.choice(self._left_alone))
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
             while True:
                 head = await reader.readexactly(8)
@@ -382,14 +341,18 @@ class Proxy:
                         await asyncio.sleep(pause_s)
                     if data is None:
                         return
+                    self.passed_bytes += len(data)
                     writer.write(data)
                     await writer.drain()
 
     def _fate(self, chunk, link):
         held, link.held = link.held, []
         link.left_alone -= 1
-        if self.fuzzing and link.left_alone < 0 and self._rng.random() < SHARE:
-            yield from self._deck.draw()(chunk, self._rng, link)
+        if self._card is None and self.fuzzing and link.left_alone < 0 and self._rng.random() < self._share:
+            self._card = self._deck.draw()
+        if self._card is not None and (self._card not in OF_VALUES or places_of_values(chunk)):
+            card, self._card = self._card, None
+            yield from card(chunk, self._rng, link)
         else:
             link.passed = [*link.passed[-10:], chunk]
             yield 0, chunk
@@ -403,31 +366,140 @@ def machine(tmp_path_factory):
     machine.stop()
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    "leg",
-    [("none", FRAMES, True), ("none", ANYTHING, False), ("sign", ANYTHING, True)],
-    ids=["frames", "anything", "signed"],
-)
-async def test_whatever_a_server_says_only_right_values_are_good(watch, machine, context, deck, span_s, tmp_path, leg):
-    security, cards, judged = leg
-    rng, drawn = deck(cards, len(cards) * (1 + judged))
-    proxy = Proxy(machine, rng, drawn, judged=judged)
+@pytest.fixture
+def configured(context, machine, tmp_path):
+    """Make a driver that reaches the machine through a proxy."""
     certificates.pin(tmp_path / certificates.FOLDER, "imm", machine.der)
 
-    def make():
+    def make(proxy, security="none", timeout=f"{TIMEOUT_MS} ms"):
         settings = TypeAdapter(PLUGIN.settings).validate_python(
             {
                 "driver": "opcua",
                 "endpoint": f"opc.tcp://127.0.0.1:{proxy.port}",
                 "security": security,
                 "publish": "20 ms",
-                "timeout": f"{TIMEOUT_MS} ms",
+                "timeout": timeout,
                 "namespaces": {"m": URI},
                 "signals": SIGNALS,
             }
         )
         return PLUGIN.build(settings, replace(context("imm", SIGNALS, ["text"], tmp_path), base_dir=tmp_path))
 
-    async with watch(proxy, proxy.judge, imm=(make, SIGNALS)) as watching:
+    return make
+
+
+@pytest.fixture
+def rng(seed):
+    return random.Random(seed)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "leg",
+    [("none", FRAMES, True), ("none", ANYTHING, False), ("sign", ANYTHING, True)],
+    ids=["frames", "anything", "signed"],
+)
+async def test_whatever_a_server_says_only_right_values_are_good(watch, machine, configured, deck, span_s, leg):
+    security, cards, judged = leg
+    rng, drawn = deck(cards, len(cards) * (1 + judged))
+    proxy = Proxy(machine, rng, drawn, judged=judged)
+    async with watch(proxy, proxy.judge, imm=(lambda: configured(proxy, security), SIGNALS)) as watching:
         await watching.fuzz(proxy, span_s, drawn)
+
+
+# --- one thing at a time ---------------------------------------------------------------------------------------------
+
+
+def answers_another(chunk, _rng, _link):
+    """The header of the answer names another question than the chunk."""
+    handle = BODY + 4 + 8  # behind the type and the time
+    return [(0, with_number(chunk, handle, number_at(chunk, handle) - 1))]
+
+
+def answers_with_another_kind(chunk, _rng, _link):
+    kind = struct.pack("<BBH", 1, 0, ua.ObjectIds.BrowseResponse_Encoding_DefaultBinary)
+    return [(0, chunk[:BODY] + kind + chunk[BODY + 4 :])]
+
+
+def opens_with_a_service(chunk, _rng, _link):
+    body = struct.pack("<BBHqI", 1, 0, ua.ObjectIds.ReadResponse_Encoding_DefaultBinary, 0, 1) + bytes(16)
+    return [(0, b"MSGF" + struct.pack("<5I", BODY + len(body), 0, 0, 1, 1) + body)]
+
+
+def huge_chunk(chunk, _rng, _link):
+    yield 0, with_number(chunk, 4, 2**31 - 1)
+    yield from ((0, bytes(2**16)) for _ in range(10_000))
+
+
+def not_decodable(chunk, _rng, _link):
+    return [(0, chunk[: BODY + 16] + b"\x3f" * (len(chunk) - BODY - 16))]
+
+
+class OneCard:
+    """Plays the same card always."""
+
+    def __init__(self, card):
+        self._card = card
+
+    def draw(self):
+        return self._card
+
+
+@pytest.mark.parametrize(
+    ("card", "after", "reason"),
+    [
+        (huge_chunk, 6, r"the server sends a chunk of 2147483647 bytes, allowed 1048576"),
+        (endless_parts, 6, r"the server sends a message of more than 16777216 bytes"),
+        (answers_another, 6, r"the server sends the answer to request \d+ as that to request \d+"),
+        (answers_with_another_kind, 6, r"answered with .* where \w+Response was due"),
+        (opens_with_a_service, 1, r"something else where OpenSecureChannelResponse was due"),
+        (not_decodable, 6, r"cannot be read as \w+Response|\w+: "),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+async def test_what_no_server_may_send_ends_the_link_with_its_reason(machine, configured, rng, card, after, reason):
+    proxy = Proxy(machine, rng, OneCard(card), judged=True, left_alone=(after,), share=1.0)
+    proxy.fuzzing = True
+    await proxy.start()
+    try:
+        driver = configured(proxy, timeout="5 s")
+        with pytest.raises(DriverError, match=reason):
+            await driver.open()
+        await driver.close()
+    finally:
+        await proxy.stop()
+    assert proxy.passed_bytes < 24 * 2**20  # what waited in the sockets included
+
+
+async def test_a_changed_value_in_a_signed_message_ends_the_link(machine, configured, rng):
+    proxy = Proxy(machine, rng, OneCard(other_value), judged=True, left_alone=(0,), share=1.0)
+    await proxy.start()
+    try:
+        driver = configured(proxy, "sign", timeout="5 s")
+        await driver.open()
+        async with contextlib.aclosing(driver.readings()) as readings:
+            await anext(readings)
+            proxy.fuzzing = True
+            with pytest.raises(DriverError, match="link lost"):  # noqa: PT012 - it ends the loop
+                async for reading in readings:
+                    assert all(proxy.judge(one.signal, one.value) for one in reading.values)
+        await driver.close()
+    finally:
+        await proxy.stop()
+
+
+@pytest.mark.parametrize("length", [10**7, 1])
+def test_an_array_of_nothing_is_refused(length):
+    with pytest.raises(ua.UaError, match=f"an array of {length} elements"):
+        ua_binary.variant_from_binary(Buffer(struct.pack("<Bi", 0x80, length) + bytes(100)))
+
+
+@pytest.mark.parametrize("kind", [ua.VariantType.String, ua.VariantType.Int32, ua.VariantType.DataValue])
+def test_an_array_has_no_more_elements_than_bytes(kind):
+    with pytest.raises(ua.UaError, match="an array of 101 elements in 104 bytes"):
+        ua_binary.variant_from_binary(Buffer(struct.pack("<Bi", 0x80 | kind.value, 101) + bytes(100)))
+
+
+def test_a_text_of_negative_length_does_not_go_back():
+    with pytest.raises(ua.UaError, match="a text of -9 bytes"):
+        ua_binary.variant_from_binary(Buffer(struct.pack("<Bi", ua.VariantType.String.value, -9) + bytes(100)))
