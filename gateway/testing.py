@@ -1,5 +1,7 @@
 """What a plugin's own tests subclass: the contract of a driver as test methods.
 
+A driver whose device can refuse single signals subclasses ``RefusedSignalContract`` too.
+
 Needs pytest and pytest-asyncio (``asyncio_mode = "auto"``), which the daemon never imports.
 
     class TestMyDriver(DriverContract):
@@ -111,25 +113,6 @@ class DriverContract:
             assert sample.source_time_ns is None or type(sample.source_time_ns) is int, f"{sample}: source time"
             assert type(sample.received_time_ns) is int
 
-    async def test_a_refused_signal_is_bad_once_and_stops_no_other(self, rig: DriverRig) -> None:
-        """Delivered as BAD once, named in ``problems()`` with its reason; the others are GOOD."""
-        refused = _refused(rig)
-        if not refused:
-            pytest.skip("the rig has no signal that the device refuses")
-        await rig.start_device()
-        async with _opened(rig) as (driver, readings):
-            found = await _collect(readings, set(rig.expected) | set(refused))
-            for name in refused:
-                assert [sample.status for sample in found[name]] == [Status.BAD], f"{name} is BAD, told once"
-            for name in rig.expected:
-                assert found[name][0].status is Status.GOOD, f"{name} has nothing to do with it"
-            for name, reason in refused.items():
-                assert reason in driver.problems().get(name, ""), f"{name}: {driver.problems()}"
-            async with asyncio.timeout(STEP_LIMIT_S):
-                for _ in range(3):
-                    repeated = [sample for sample in (await anext(readings)).values if sample.signal in refused]
-                    assert repeated == [], "what goes on to be bad is not told again"
-
     async def test_a_write_to_an_unknown_signal_is_refused(self, rig: DriverRig) -> None:
         """WriteRefusedError says why, and the link goes on."""
         await rig.start_device()
@@ -196,6 +179,28 @@ class DriverContract:
         assert task.cancelled()
         await asyncio.wait_for(driver.close(), CANCEL_LIMIT_S)
         await _until_only(before)
+
+
+class RefusedSignalContract:
+    """One more promise, for a driver whose device can refuse single signals; the rig then has ``expected_bad``."""
+
+    async def test_a_refused_signal_is_bad_once_and_stops_no_other(self, rig: DriverRig) -> None:
+        """Delivered as BAD once, named in ``problems()`` with its reason; the others are GOOD."""
+        refused = _refused(rig)
+        assert refused, "this contract is for a rig with a signal that the device refuses"
+        await rig.start_device()
+        async with _opened(rig) as (driver, readings):
+            found = await _collect(readings, set(rig.expected) | set(refused))
+            for name in refused:
+                assert [sample.status for sample in found[name]] == [Status.BAD], f"{name} is BAD, told once"
+            for name in rig.expected:
+                assert found[name][0].status is Status.GOOD, f"{name} has nothing to do with it"
+            for name, reason in refused.items():
+                assert reason in driver.problems().get(name, ""), f"{name}: {driver.problems()}"
+            async with asyncio.timeout(STEP_LIMIT_S):
+                for _ in range(3):
+                    repeated = [sample for sample in (await anext(readings)).values if sample.signal in refused]
+                    assert repeated == [], "what goes on to be bad is not told again"
 
 
 @asynccontextmanager

@@ -28,6 +28,8 @@ SIMULATORS: Final = {
     "erp": "simulators.erp_server",
     "broker": "simulators.broker",
 }
+#: Simulators that are no machine.
+SERVERS: Final = ("erp", "broker")
 MAX_SPEED: Final = 10_000
 
 
@@ -63,13 +65,25 @@ async def _run(run: object, name: str, options: argparse.Namespace) -> None:
 
 def _parser(name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m simulators {name}")
+
+    # Servers take them too, so that one command line fits all; their help does not offer what has no effect.
+    def of_machines(text: str) -> str:
+        return argparse.SUPPRESS if name in SERVERS else text
+
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=_port, default=0, help="port to listen on; 0: any free one, see the ready line")
-    parser.add_argument("--seed", type=int, default=1, help="another number, another day at the machine")
-    parser.add_argument("--speed", type=_speed, default=1.0, help="how many times faster than life the machine runs")
-    parser.add_argument("--truth", type=Path, help="append what really happened to this file, as JSON lines")
-    parser.add_argument("--stop-after", type=int, metavar="N", help="the machine stops after N pieces")
-    parser.add_argument("--steady", action="store_true", help="the machine never stops by itself")
+    parser.add_argument("--seed", type=int, default=1, help=of_machines("another number, another day at the machine"))
+    parser.add_argument(
+        "--speed",
+        type=_speed,
+        default=1.0,
+        help=of_machines("how many times faster than life the machine runs"),
+    )
+    parser.add_argument(
+        "--truth", type=Path, help=of_machines("append what really happened to this file, as JSON lines")
+    )
+    parser.add_argument("--stop-after", type=int, metavar="N", help=of_machines("the machine stops after N pieces"))
+    parser.add_argument("--steady", action="store_true", help=of_machines("the machine never stops by itself"))
     parser.add_argument("--scenario", type=Path, metavar="FILE", help="commands and when to give them, as YAML")
     parser.add_argument("--print-config", action="store_true", help="print the gateway's matching YAML and end")
     parser.add_argument("--no-stdin", dest="read_stdin", action="store_false", help="run without reading commands")

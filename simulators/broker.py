@@ -24,7 +24,6 @@ CLOSE_S: Final = 0.8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this simulator: none of its own."""
-    parser.description = "The machine's options (--seed, --speed, --truth, --stop-after, --steady) have no effect here."
 
 
 def config_text(options: argparse.Namespace, facts: dict[str, Any]) -> str:  # noqa: ARG001 - nothing to choose

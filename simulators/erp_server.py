@@ -40,7 +40,6 @@ OPEN_PATHS: Final = frozenset({"/health", "/ledger", "/_faults"})
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this simulator."""
-    parser.description = "The machine's options (--seed, --speed, --truth, --stop-after, --steady) have no effect here."
     parser.add_argument("--ledger", type=Path, help="SQLite file of bookings and orders (default: in memory)")
     parser.add_argument("--release", choices=("demo", "none"), default="none", help="demo: keep small orders released")
     parser.add_argument("--idempotent", action="store_true", help="book the same key only once")

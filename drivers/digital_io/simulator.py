@@ -24,6 +24,8 @@ LINE_MAX: Final = 4_096
 PATH_MAX: Final = 107
 #: Only the gateway's own user may move the pins.
 SOCKET_MODE: Final = 0o600
+#: Latest time that a line may name, on CLOCK_MONOTONIC: beyond the life of a computer, and of 64 bits with its offset.
+TIME_MAX_NS: Final = 2**62
 #: How much of a line an error shows.
 _SHOWN: Final = 80
 
@@ -47,10 +49,10 @@ def parse(line: bytes) -> Message:
         else:
             levels = {int(pin): level for pin, level in document["levels"].items()}
         hello = document.get("hello")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _malformed(line, f"{type(error).__name__}: {error}") from error
-    if type(t_ns) is not int or t_ns < 0:
-        raise _malformed(line, "t_ns is not a whole number of nanoseconds")
+    if type(t_ns) is not int or not 0 <= t_ns <= TIME_MAX_NS:
+        raise _malformed(line, f"t_ns is not a whole number of nanoseconds from 0 to {TIME_MAX_NS}")
     if any(type(pin) is not int or type(level) is not int or level not in (0, 1) for pin, level in levels.items()):
         raise _malformed(line, "a level is 0 or 1, a pin a number")
     if hello is not None and not isinstance(hello, str):

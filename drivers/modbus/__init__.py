@@ -49,7 +49,8 @@ def _signal(settings: ModbusSettings, signal: ModbusSignal) -> str:
 def _extras(settings: ModbusSettings, item: ModbusSignal | ModbusBlock, table: Table) -> str:
     """What differs from the plainest device."""
     order = settings.order_of(item)
-    matters = table not in BIT_TABLES and (order in SWAPPED or (order in LOW_FIRST and item.width_in(table) > 1))
+    has_words = item.width_in(table) > 1 and item.type != "string"
+    matters = table not in BIT_TABLES and (order in SWAPPED or (order in LOW_FIRST and has_words))
     scan = "" if item.scan is None else f", every {item.scan}"
     return f"{f', order {order}' if matters else ''}{scan}"
 

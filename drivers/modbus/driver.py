@@ -14,12 +14,13 @@ from drivers.base import DriverError, Reading, WriteRefusedError
 from drivers.modbus.encode import coil_of, mask_of, words_of
 from drivers.modbus.layout import BYTES
 from drivers.modbus.link import RequestRefused, link_for
-from drivers.modbus.plan import fields_of, halves, without_holes
+from drivers.modbus.plan import Request, fields_of, halves, without_holes
+from drivers.modbus.registers import decoder
 from drivers.modbus.slots import Family, Sinks, Slot, groups_of
 from gateway.core.duration import NS_PER_S, Duration, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from drivers.base import DriverContext, TelemetryBlock
     from drivers.modbus.plan import Field
@@ -71,10 +72,9 @@ class ModbusDriver:
         """One reading per scan, on a schedule that does not drift. Raises DriverError when the link is lost."""
         loop = asyncio.get_running_loop()
         start_s = loop.time()
-        elapsed_ns = 0
         while True:
             first_ns = min(group.due_ns for group in self._groups)
-            due = [group for group in self._groups if group.due_ns <= max(first_ns, elapsed_ns)]
+            due = [group for group in self._groups if group.due_ns == first_ns]
             begun_s = loop.time()
             reading = await self._scan(due)
             took_ns = int((loop.time() - begun_s) * NS_PER_S)
@@ -86,7 +86,6 @@ class ModbusDriver:
                 self._longest_ns = max(self._longest_ns, took_ns)
             next_ns = min(group.due_ns for group in self._groups)
             await asyncio.sleep(max(0.0, start_s + seconds(next_ns) - loop.time()))
-            elapsed_ns = int((loop.time() - start_s) * NS_PER_S)
 
     async def close(self) -> None:
         """Close the connection, or leave it to the others behind the same port."""
@@ -268,9 +267,17 @@ class ModbusDriver:
                 f"{self._link}: {field.name} was written and confirmed, but cannot be read back ({refusal}); "
                 f"for a register that can only be written set verify_writes: false"
             ) from refusal
-        if [word & mask for word in found] != [int(word) for word in wanted]:
+        if not _same(field, found, wanted, mask):
             raise WriteRefusedError(
                 f"{self._link}: {field.name} was written and confirmed, but reads back {list(found)} instead of "
                 f"{list(wanted)} (raw); something else writes it too, or the device limits it. For a value that the "
                 f"device takes back by itself set verify_writes: false"
             )
+
+
+def _same(field: Field, found: Sequence[int] | Sequence[bool], wanted: list[int] | list[bool], mask: int) -> bool:
+    """Whether a value reads back as it was written. A text as it reads: devices end it with blanks where we do not."""
+    if field.type == "string":
+        read = decoder(Request(field.table, field.address, len(wanted), (field,)), (field,))
+        return read(found) == read(wanted)
+    return [word & mask for word in found] == [int(word) for word in wanted]

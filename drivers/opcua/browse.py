@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 #: Children of one node that are fetched; the rest is left out.
 CHILDREN_MAX: Final = 20_000
+#: Answers about the children of one node; a server that gives fewer at a time than we ask for needs several.
+PAGES_MAX: Final = 2_000
 #: References that the server is asked for at once.
 REFERENCES_PER_ANSWER: Final = 1_000
 _HIERARCHICAL: Final = ua.NodeId(ua.Int32(ObjectIds.HierarchicalReferences))
 _YES: Final = cast("ua.Boolean", True)
+_NO: Final = cast("ua.Boolean", False)  # the library's default is to release
 _OBJECTS: Final = ua.NodeId(ua.Int32(ObjectIds.ObjectsFolder))
 
 
@@ -81,15 +84,26 @@ async def _references(session: Session, node: ua.NodeId, limit: int) -> list[Any
     if result.StatusCode.is_bad():
         raise LookupError(f"{node_text(node, session.namespaces)}: {result.StatusCode.name}: {result.StatusCode.doc}")
     found = list(result.References or ())
+    pages = 1
     while result.ContinuationPoint and len(found) < limit:
+        if pages == PAGES_MAX:
+            await _release(session, [result.ContinuationPoint])
+            raise ConnectionError(
+                f"{node_text(node, session.namespaces)}: {pages} answers brought {len(found)} children, and the server "
+                f"announces more; allowed are {PAGES_MAX} answers"
+            )
+        pages += 1
         (result,) = await session.client.uaclient.browse_next(
-            ua.BrowseNextParameters(ContinuationPoints=[result.ContinuationPoint])
+            ua.BrowseNextParameters(ReleaseContinuationPoints=_NO, ContinuationPoints=[result.ContinuationPoint])
         )
+        if result.StatusCode.is_bad():
+            raise ConnectionError(
+                f"{node_text(node, session.namespaces)}: after {len(found)} children {result.StatusCode.name}: "
+                f"{result.StatusCode.doc}"
+            )
         found += result.References or ()
     if result.ContinuationPoint:
-        await session.client.uaclient.browse_next(
-            ua.BrowseNextParameters(ReleaseContinuationPoints=_YES, ContinuationPoints=[result.ContinuationPoint])
-        )
+        await _release(session, [result.ContinuationPoint])
     return list({local(one.NodeId): one for one in found}.values())[:limit]
 
 
@@ -101,11 +115,15 @@ async def _have_children(session: Session, nodes: list[ua.NodeId]) -> list[bool]
             found.append(bool(result.References))
             points += [result.ContinuationPoint] if result.ContinuationPoint else []
         if points:  # servers hold few of them
-            await session.client.uaclient.browse_next(
-                ua.BrowseNextParameters(ReleaseContinuationPoints=_YES, ContinuationPoints=points)
-            )
+            await _release(session, points)
             points = []
     return found
+
+
+async def _release(session: Session, points: Sequence[ua.ByteString]) -> None:
+    await session.client.uaclient.browse_next(
+        ua.BrowseNextParameters(ReleaseContinuationPoints=_YES, ContinuationPoints=list(points))
+    )
 
 
 def _question(nodes: Sequence[ua.NodeId], limit: int) -> ua.BrowseParameters:

@@ -1,4 +1,7 @@
-"""The library's client, with a log-in that never sends a readable password by accident. Opens nothing by itself."""
+"""The library's client, with a log-in that never sends a readable password by accident. Opens nothing by itself.
+
+Mends what the library does not check of a server's answers (``bounds.py``).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from asyncua.crypto.security_policies import SecurityPolicyNone
 from asyncua.ua.uaerrors import UaError
 from cryptography.exceptions import InvalidSignature
 
+from drivers.opcua import bounds
 from drivers.opcua.endpoints import LOGINS, POLICIES
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 LINK_ERRORS: Final = (UaError, OSError, TimeoutError, asyncio.IncompleteReadError, InvalidSignature)
 _POLICY_URIS: Final = frozenset(policy.URI for policy in POLICIES.values())
 
+bounds.mend_the_library()
 # At its usual level the library formats every notification; its client reports losses with tracebacks, we raise.
 logging.getLogger("asyncua").setLevel(logging.WARNING)
 logging.getLogger("asyncua.client").setLevel(logging.CRITICAL + 1)

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any, Final
-
-from asyncua.ua.attribute_ids import AttributeIds
+from typing import TYPE_CHECKING, Final
 
 from drivers.base import DriverError, Reading, WriteRefusedError
 from drivers.opcua import certificates
 from drivers.opcua.client import LINK_ERRORS, said
 from drivers.opcua.cyclic import CyclicReader
-from drivers.opcua.items import GONE_WORDS, Translator, items_of
+from drivers.opcua.items import Translator, items_of
 from drivers.opcua.refused import Refused
 from drivers.opcua.session import Session
+from drivers.opcua.silence import SilenceCheck
 from drivers.opcua.structures import TypeBook
 from drivers.opcua.subscription import Subscription
 from drivers.opcua.values import UnusableValueError
@@ -35,6 +34,10 @@ if TYPE_CHECKING:
 
 #: A subscription that reports nothing although the values move is found out by reading them this often.
 VERIFY_EVERY_S: Final = 30.0
+#: Between two checks lie so many of the longest interval that the server granted: one to look, one to report.
+VERIFY_INTERVALS: Final = 3
+#: But a server that names absurd intervals is checked as well.
+VERIFY_EVERY_MAX_S: Final = 3_600.0
 
 
 class OpcUaDriver:
@@ -61,10 +64,8 @@ class OpcUaDriver:
         self._subscription = Subscription(self._session, settings, self._translator, context.now_ns)
         self._cyclic = CyclicReader(self._session, self._translator, context.now_ns)
         self._lost_reason = ""
+        self._silence = SilenceCheck(self._session, self._subscription, settings.endpoint)
         self._verify_at_s = math.inf
-        self._suspects: dict[
-            int, Any
-        ] = {}  # handle of an item whose value was not reported: what was, when it was seen
         self._opened = False
 
     async def open(self) -> None:
@@ -73,10 +74,12 @@ class OpcUaDriver:
         await self._session.open()
         loop = asyncio.get_running_loop()
         try:
-            if any(not item.cyclic for item in self._items):
+            subscribes = any(not item.cyclic for item in self._items)
+            if subscribes:
                 await self._subscription.create()
-                self._verify_at_s = loop.time() + VERIFY_EVERY_S
             await self._admit(self._items, loop.time())
+            if subscribes:
+                self._verify_at_s = loop.time() + self._verify_every_s()
         except LINK_ERRORS as error:
             raise DriverError(f"{self._settings.endpoint}: no connection: {said(error)}; check the server") from error
 
@@ -144,13 +147,17 @@ class OpcUaDriver:
         return dict(self._problems)
 
     def notices(self) -> Mapping[str, str]:
-        """Certificates that end, a wrong clock, lost values, scans left out, intervals that the server made longer."""
+        """Certificates that end, a wrong clock, lost or unreported values, scans left out, intervals made longer."""
         return {
             **self._session.notices(),
             **self._subscription.notices(),
             **self._cyclic.notices(),
+            **self._silence.notices(),
             **self._translator.notices(self._items),
         }
+
+    def _verify_every_s(self) -> float:
+        return max(VERIFY_EVERY_S, min(VERIFY_INTERVALS * self._subscription.longest_s, VERIFY_EVERY_MAX_S))
 
     def _writable(self) -> list[str]:
         return [name for name, signal in self._settings.signals.items() if signal.writable is not None] or ["none"]
@@ -169,8 +176,9 @@ class OpcUaDriver:
             if self._refused.next_s <= now_s:
                 await self._admit(self._refused.take_due(now_s), now_s)
             if self._verify_at_s <= now_s:
-                self._verify_at_s = now_s + VERIFY_EVERY_S
-                await self._verify(now_s)
+                for item, why in await self._silence.check():
+                    self._refused.add(item, why, now_s)
+                self._verify_at_s = asyncio.get_running_loop().time() + self._verify_every_s()
         except LINK_ERRORS as error:
             raise DriverError(f"{self._settings.endpoint}: link lost: {said(error)}") from error
         if self._translator.gone:
@@ -224,35 +232,3 @@ class OpcUaDriver:
         self._cyclic.remove([item for item in gone if item.cyclic])
         for item in gone:
             self._refused.add(item, self._problems.get(item.taps[0].name, "the node is gone"), now_s, said=True)
-
-    async def _verify(self, now_s: float) -> None:
-        """Find what the server keeps to itself: nodes that are gone, and values that it reports no more.
-
-        Raises DriverError for the latter, and LINK_ERRORS.
-        """
-        items = [item for item in self._subscription.items() if item.node is not None]
-        compared = [item for item in items if item.rule and item.plain]
-        others = [item for item in items if not (item.rule and item.plain)]
-        found = [
-            *zip(compared, await self._session.read(_nodes(compared)), strict=True),
-            *zip(others, await self._session.read(_nodes(others), AttributeIds.NodeClass), strict=True),
-        ]
-        gone = [(item, one.status) for item, one in found if one.status in GONE_WORDS]
-        await self._subscription.remove([item for item, _word in gone])
-        for item, word in gone:
-            self._refused.add(item, word, now_s)
-        suspects: dict[int, Any] = {}
-        for item, one in found[: len(compared)]:
-            if one.status != "Good" or one.value == item.last:
-                continue
-            if item.handle in self._suspects and self._suspects[item.handle] == item.last:
-                raise DriverError(
-                    f"{self._settings.endpoint}: node {item.text} is {one.value!r}, but the server has reported "
-                    f"nothing since {item.last!r}; connecting anew"
-                )
-            suspects[item.handle] = item.last
-        self._suspects = suspects
-
-
-def _nodes(items: Sequence[Item]) -> list[ua.NodeId]:
-    return [item.node for item in items if item.node is not None]

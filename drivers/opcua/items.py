@@ -144,6 +144,7 @@ class Item:
         "sampling_ms",
         "scan_ns",
         "server_handle",
+        "whole",
         "taps",
         "telemetry",
         "text",
@@ -161,7 +162,7 @@ class Item:
         self.scan_ns = int(signal.scan or settings.scan)
         self.taps: list[Tap] = []
         self.name = ""
-        self.rule = self.telemetry = self.plain = False
+        self.rule = self.telemetry = self.plain = self.whole = False
         self.node: ua.NodeId | None = None
         self.server_handle = 0
         self.refused_times = 0
@@ -169,12 +170,13 @@ class Item:
         self.retry_at_s = 0.0  # loop time
         self.accepted_s = 0.0  # loop time
         self.lost = 0  # times that the server dropped values
-        self.last: Any = None  # value that came last, of a plain variable that feeds a rule
+        self.last: Any = None  # value that came last, of a variable that feeds a rule
 
     def finish(self) -> None:
         """Settle what the signals together want; after this no signal is added."""
         first = self.taps[0]
         self.name = first.name
+        self.whole = not any(tap.element or tap.members for tap in self.taps)
         self.rule = any(tap.rule for tap in self.taps)
         self.telemetry = any(tap.telemetry for tap in self.taps)
         self.plain = len(self.taps) == 1 and first.plain

@@ -31,7 +31,7 @@ class Refused:
     def add(self, item: Item, why: str, now_s: float, *, said: bool = False) -> None:
         """Take an item that was refused; ``said``: the core knows it to be BAD already."""
         for tap in item.taps:
-            self._problems[tap.name] = f"{self._where}: node {item.text} refused with {why}"
+            self._problems[tap.name] = f"{self._where}: node {item.text} refused: {why}"
         if item.accepted_s and now_s - item.accepted_s > BACK_AFTER_S:
             item.refused_times = 0
             item.accepted_s = 0.0

@@ -143,7 +143,7 @@ class Session:
         if pinned is None:
             raise DriverError(
                 f"{settings.endpoint}: nobody has trusted this server's certificate yet; run "
-                f"'linegate opcua trust {self._source}' and compare the fingerprint with the server's"
+                f"'linegate opcua trust {self._source} --config FILE' and compare the fingerprint with the server's"
             )
         offer = choose(settings, await offers(settings.endpoint, seconds(settings.timeout)))
         if offer.certificate != pinned:
@@ -151,7 +151,7 @@ class Session:
                 f"{settings.endpoint}: the server shows another certificate than the trusted one: found SHA-256 "
                 f"{certificates.fingerprint(offer.certificate) if offer.certificate else 'none'}, allowed "
                 f"{certificates.fingerprint(pinned)}; if it was renewed on purpose, run "
-                f"'linegate opcua trust {self._source}', else somebody may be in between"
+                f"'linegate opcua trust {self._source} --config FILE', else somebody may be in between"
             )
         self._certificates = {"own": own.der, "server": pinned}
         client.use(
@@ -253,7 +253,7 @@ class Session:
 
     def _namespace(self, uri: str) -> int:
         if uri not in self.namespaces:
-            raise LookupError(f"an unknown namespace {uri}; the server has {', '.join(self.namespaces)}")
+            raise LookupError(f"unknown namespace {uri}; the server has {', '.join(self.namespaces)}")
         return self.namespaces.index(uri)
 
     def _browse_path(self, node: ua.NodeId, wanted: Address) -> ua.BrowsePath:

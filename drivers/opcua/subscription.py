@@ -57,6 +57,12 @@ class Subscription:
         self._block_names: tuple[str, ...] = ()
         self._notices: dict[str, str] = {}
         self.notifications: asyncio.Queue[tuple[int, Any]] = asyncio.Queue(NOTIFICATIONS_AHEAD)
+        #: Notifications that came, and those of them that were translated.
+        self.arrived = self.taken = 0
+        #: Handles of items that somebody waits for; a report takes its own out.
+        self.watched: set[int] = set()
+        #: The longest interval of looking or reporting that the server granted, seconds.
+        self.longest_s = 0.0
         #: Longer without a word of the server and the link is lost, seconds.
         self.silence_limit_s = 0.0
 
@@ -77,6 +83,7 @@ class Subscription:
         )
         self._id = result.SubscriptionId
         granted_ms = result.RevisedPublishingInterval
+        self.longest_s = max(self.longest_s, granted_ms / 1_000)
         keep_alive_s = granted_ms * result.RevisedMaxKeepAliveCount / 1_000
         self.silence_limit_s = KEEP_ALIVES_MISSED * keep_alive_s + seconds(self._settings.timeout)
         if granted_ms * 1e6 > publish_ns * SLOWER_FACTOR:
@@ -116,6 +123,7 @@ class Subscription:
         """Name it where the server samples more slowly or keeps less than it was asked to."""
         wished_ms = item.sampling_ms if item.sampling_ms >= 0 else self._settings.publish / 1e6
         granted_ms = result.RevisedSamplingInterval
+        self.longest_s = max(self.longest_s, granted_ms / 1_000)
         if granted_ms > max(wished_ms, 1.0) * SLOWER_FACTOR:
             self._notices["sampling"] = (
                 f"{item.name}: asked to look every {Duration(int(wished_ms * 1e6))}, the server does so every "
@@ -151,13 +159,22 @@ class Subscription:
     def _on_publish(self, result: Any) -> Coroutine[Any, Any, None] | None:
         """The session's callback: a coroutine makes it wait before it asks for more (back-pressure)."""
         entry = (self._now_ns(), result)
+        self.arrived += 1
+        if self.watched:
+            self._note_reports(result)
         if self.notifications.full():
             return self.notifications.put(entry)
         self.notifications.put_nowait(entry)
         return None
 
+    def _note_reports(self, result: Any) -> None:
+        for notification in result.NotificationMessage.NotificationData or ():
+            if isinstance(notification, ua.DataChangeNotification):
+                self.watched.difference_update(one.ClientHandle for one in notification.MonitoredItems)
+
     def translate(self, received_ns: int, result: Any, lost_reason: str) -> Reading:
         """One notification message. Raises DriverError where the subscription ended or a message is missing."""
+        self.taken += 1
         message = result.NotificationMessage
         if not message.NotificationData:
             self._last_sequence = None  # servers disagree on the number of a keep-alive

@@ -65,8 +65,10 @@ def run(args: argparse.Namespace) -> int:
 
     if not 1 <= args.depth <= DEPTH_MAX:
         return device.complain(f"--depth: found {args.depth}, allowed 1 to {DEPTH_MAX}", device.EXIT_USAGE)
+    from gateway.commission.address import without_secrets
+
     progress = Progress(sys.stderr)
-    progress.say(f"connecting to {args.source} ...")
+    progress.say(f"connecting to {without_secrets(args.source)} ...")
     try:
         found = device.find(args, args.source, [PROBE_NODE] if args.source.startswith("opc.tcp://") else [])
         if isinstance(found, int):

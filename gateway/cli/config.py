@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.cli.run import add_file
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
@@ -28,7 +30,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Checks a configuration and everything it includes, without touching a machine. Prints every error "
         "with its place; exit status 0 only if there is none.",
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="configuration file")
+    add_file(parser)
     parser.add_argument("--json", action="store_true", help="print the result for programs")
     parser.set_defaults(run=run, config_command="check")
 
@@ -47,7 +49,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Run the sub-command; 0 when all is well, 1 after a message on stderr."""
     if args.config_command == "check":
-        return check(args.file, as_json=args.json)
+        return check(args.file or args.config, as_json=args.json)
     return schema() if args.config_command == "schema" else init(args.target)
 
 
@@ -164,6 +166,7 @@ def _secret_warnings(settings: Settings) -> Iterator[str]:
 
 def _summary(settings: Settings) -> dict[str, Any]:
     """What the gateway would do, as plain data."""
+    from drivers.limits import described
     from gateway import plugins
 
     drivers, connectors = plugins.drivers(), plugins.connectors()
@@ -173,8 +176,14 @@ def _summary(settings: Settings) -> dict[str, Any]:
         "sources": {
             name: {
                 "driver": source.driver,
+                "template": getattr(source.template, "name", source.template),
                 "simulated": drivers[source.driver].simulated(source.driver_settings),
                 "signals": list(drivers[source.driver].describe(source.driver_settings)),
+                "writable": {
+                    key: described(signal.writable)
+                    for key, signal in source.driver_settings.signals.items()
+                    if getattr(signal, "writable", None) is not None
+                },
             }
             for name, source in settings.sources.items()
         },
@@ -202,8 +211,10 @@ def _summary_lines(settings: Settings) -> Iterator[str]:
     summary = _summary(settings)
     yield f"gateway {summary['gateway']} (plant {settings.gateway.plant}, state in {settings.gateway.state_dir})"
     for name, source in summary["sources"].items():
-        yield f"source {name}: {source['driver']}{' (simulated)' if source['simulated'] else ''}"
+        template = f", template {source['template']}" if source["template"] else ""
+        yield f"source {name}: {source['driver']}{template}{' (simulated)' if source['simulated'] else ''}"
         yield from (f"  {line}" for line in source["signals"])
+        yield from (f"  may be written: {signal}: {limits}" for signal, limits in source["writable"].items())
     for name, unit in summary["work_units"].items():
         yield f"work unit {name}: work center {unit['work_center']}"
         yield from (f"  {line}" for line in unit["counters"])

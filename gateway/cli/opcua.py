@@ -106,7 +106,8 @@ def run_trust(args: argparse.Namespace) -> int:
     from drivers.base import DriverError
     from drivers.opcua import certificates
 
-    folder = Path(settings.gateway.state_dir) / certificates.FOLDER
+    stated = Path(settings.gateway.state_dir)
+    folder = stated.absolute() / certificates.FOLDER  # what is shown must be found from any folder
     try:
         der = asyncio.run(_fetch(own))
         known = certificates.pinned(folder, args.source)
@@ -127,6 +128,10 @@ def run_trust(args: argparse.Namespace) -> int:
         file = certificates.pin(folder, args.source, der)
     except OSError as error:
         return _complain(f"{certificates.pin_file(folder, args.source)}: cannot be written: {error.strerror}")
+    if not stated.is_absolute():
+        print(
+            f"note: gateway.state_dir ({stated}) begins at the working directory; start the gateway from this one too"
+        )
     print(f"Trusted: {file}. A running gateway uses it with its next attempt to connect.")
     return 0
 

@@ -47,10 +47,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """0 when everything was read, 1 when something was not, 2 for wrong usage."""
+    from gateway.commission.address import without_secrets
     from gateway.commission.progress import Progress
 
     progress = Progress(sys.stderr)
-    progress.say(f"reading {args.source} ...")
+    progress.say(f"reading {without_secrets(args.source)} ...")
     try:
         target = device.find(args, args.source, args.signals)
         return target if isinstance(target, int) else _read(target, progress, as_json=args.json)

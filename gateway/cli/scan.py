@@ -46,7 +46,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "address", metavar="ADDRESS", help="modbus://HOST[:PORT], modbus+rtu://, modbus+udp://, rtu:DEVICE"
+        "address",
+        metavar="ADDRESS",
+        help="modbus://HOST[:PORT], modbus+rtu://, modbus+udp://, modbus+tls://, rtu:DEVICE",
     )
     parser.add_argument("--units", default=f"1-{UNIT_MAX}", metavar="A-B", help=f"units to ask (default 1-{UNIT_MAX})")
     parser.add_argument("--unit", type=int, metavar="U", help="look at the addresses of this unit")
@@ -76,14 +78,13 @@ def run(args: argparse.Namespace) -> int:
     from gateway.commission.address import AddressError, parse_device
     from gateway.commission.progress import Progress
 
-    progress = Progress(sys.stderr)
-    progress.say(f"connecting to {args.address} ...")
     try:
         found = parse_device(args.address)
         units = _checked(args, found)
     except (AddressError, _UsageError) as error:
-        progress.end()
         return device.complain(str(error), device.EXIT_USAGE)
+    progress = Progress(sys.stderr)
+    progress.say(f"connecting to {args.address} ...")
     try:
         return _scan(args, found, units, progress)
     finally:
@@ -155,6 +156,7 @@ def _scan_units(args: argparse.Namespace, probe: Probe, units: range, progress: 
 
 
 def _print_units(args: argparse.Namespace, found: list[UnitFound], there: list[UnitFound], wanted: int) -> None:
+    from gateway.commission.scan import ILLEGAL_FUNCTION
     from gateway.commission.view import table
 
     if there:
@@ -169,7 +171,8 @@ def _print_units(args: argparse.Namespace, found: list[UnitFound], there: list[U
     elif len(there) == len(found) > 1:
         print("every unit answers: this is one device that ignores the unit; use unit 1")
     else:
-        print(f"next: linegate scan '{args.address}' --unit {there[0].unit} --table holding")
+        table_there = "input" if there[0].code == ILLEGAL_FUNCTION else "holding"
+        print(f"next: linegate scan '{args.address}' --unit {there[0].unit} --table {table_there}")
 
 
 def _scan_table(args: argparse.Namespace, probe: Probe, progress: Progress) -> int:

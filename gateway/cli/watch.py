@@ -43,10 +43,11 @@ def run(args: argparse.Namespace) -> int:
         return device.complain(
             f"--seconds: found {args.seconds:g}, allowed more than 0, up to {SECONDS_MAX:g}", device.EXIT_USAGE
         )
+    from gateway.commission.address import without_secrets
     from gateway.commission.progress import Progress
 
     progress = Progress(sys.stderr)
-    progress.say(f"connecting to {args.source} ...")
+    progress.say(f"connecting to {without_secrets(args.source)} ...")
     try:
         target = device.find(args, args.source, args.signals)
     finally:

@@ -29,7 +29,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Make some parts, count them by hand, and let this command watch the signal meanwhile. It measures "
         "pulses, bounce and missed edges, or the steps of a counter, and proposes the counting rule, the scan and the "
         "ideal cycle, with how sure they are. It ends by itself when all parts were seen and the signal rests, at "
-        "--seconds, or with Ctrl-C. Exit status: 0 with a proposal that fits, 1 without, 2 wrong usage.",
+        "--seconds, or with Ctrl-C. Exit status: 0 with a proposal that "
+        "fits (without --parts: with any), 1 without, 2 wrong usage.",
     )
     parser.add_argument("signal", metavar="SOURCE.SIGNAL|ADDRESS", help="the signal, or the address of a device")
     parser.add_argument("value", nargs="?", metavar="VALUE", help='with an address: what to read, such as "holding 0"')
@@ -50,11 +51,11 @@ def run(args: argparse.Namespace) -> int:
         return device.complain(
             f"--seconds: found {args.seconds:g}, allowed more than 0, up to {SECONDS_MAX:g}", device.EXIT_USAGE
         )
-    from gateway.commission.address import is_address
+    from gateway.commission.address import is_address, without_secrets
     from gateway.commission.progress import Progress
 
     progress = Progress(sys.stderr)
-    progress.say(f"connecting to {args.signal} ...")
+    progress.say(f"connecting to {without_secrets(args.signal)} ...")
     try:
         if is_address(args.signal):
             target = device.find(args, args.signal, [args.value] if args.value else [])

@@ -1,21 +1,25 @@
 """The compact notation for a device and its values that no configuration names yet. Pure; opens nothing.
 
 A device: ``modbus://HOST[:PORT][/UNIT]``, ``modbus+rtu://`` (RTU frames over TCP), ``modbus+udp://``,
-``rtu:/dev/ttyUSB0?baudrate=9600&parity=N&unit=3``, ``opc.tcp://HOST:PORT/PATH``. What follows ``?`` are keys of a
-source as in the configuration. A value: ``holding 0 uint16``, ``40001 uint32 CDAB``, ``input 20 int16 scale=0.1 x10``
-(ten in a row), ``holding 5 bit=3``, ``coil 12``; for OPC UA the node.
+``modbus+tls://HOST/UNIT?ca_file=...``, ``rtu:/dev/ttyUSB0?baudrate=9600&parity=N&unit=3``, or
+``opc.tcp://HOST:PORT/PATH``. What follows ``?`` are keys of a source as in the configuration.
+
+A value: ``holding 0 uint16``, ``40001 uint32 CDAB``, ``input 20 int16 scale=0.1 x10`` (ten in a row),
+``holding 5 bit=3``, ``coil 12``; for OPC UA the node.
 """
 
 from __future__ import annotations
 
 import re
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 TABLES: Final = ("holding", "input", "coil", "discrete")
 BIT_TABLES: Final = ("coil", "discrete")
 #: Keys after ``?`` that belong to the serial line.
-SERIAL_KEYS: Final = ("baudrate", "parity", "stop_bits", "byte_size")
+SERIAL_KEYS: Final = ("baudrate", "parity", "stop_bits", "byte_size", "local_echo", "rs485")
+#: Keys after ``?`` that belong to TLS.
+TLS_KEYS: Final = ("ca_file", "cert_file", "key_file", "server_name")
 #: Letters of a serial line's parity, as manuals write them.
 PARITY: Final = {"N": "none", "E": "even", "O": "odd"}
 #: Scheme of a network address to the source's transport; None: the default.
@@ -23,15 +27,19 @@ TRANSPORTS: Final[dict[str, str | None]] = {
     "modbus": None,
     "modbus+rtu": "rtu_over_tcp",
     "modbus+udp": "udp",
+    "modbus+tls": "tls",
 }
 #: Keys that are texts in the configuration though they look like numbers.
 TEXT_KEYS: Final = ("scale", "offset", "deadband")
 REPEAT_MAX: Final = 1_000
 PORT_DEFAULT: Final = 502
+TLS_PORT_DEFAULT: Final = 802
 EXAMPLES: Final = "modbus://192.0.2.10/1, rtu:/dev/ttyUSB0?baudrate=9600&unit=1, opc.tcp://192.0.2.20:4840"
 
+_TRUTHS: Final = {"true": True, "false": False}
 _REPEAT: Final = re.compile(r"x(\d{1,5})")
-_ORDER: Final = re.compile(r"[A-H]{2,8}")
+_USER_INFO: Final = re.compile(r"://[^/?#]*@")
+_ORDER: Final = re.compile(r"[A-D]{4}")
 
 
 class AddressError(ValueError):
@@ -58,6 +66,11 @@ class Wanted(NamedTuple):
 
     keys: dict[str, Any]
     times: int
+
+
+def without_secrets(text: str) -> str:
+    """An address as it may be shown: a user name and password before the host are cut."""
+    return _USER_INFO.sub("://...@", text)
 
 
 def is_address(text: str) -> bool:
@@ -133,9 +146,33 @@ def _check_wanted(text: str, keys: dict[str, Any], count: int) -> None:
 
 def _split(text: str) -> tuple[Device, list[str]]:
     if text.startswith("opc.tcp://"):
+        if _USER_INFO.search(text):
+            raise AddressError(
+                f"{without_secrets(text)}: found a user name before the host, allowed none; a source of a "
+                f"configuration can log in"
+            )
         return Device("opcua", {"endpoint": text, "security": "none"}), []
     if text.startswith("rtu:"):
         return _serial(text), []
+    parts, port = _network(text)
+    keys: dict[str, Any] = {}
+    if (transport := TRANSPORTS[parts.scheme]) is not None:
+        keys["transport"] = transport
+    keys |= {"host": parts.hostname, "port": port or (TLS_PORT_DEFAULT if transport == "tls" else PORT_DEFAULT)}
+    path = [part for part in parts.path.split("/") if part]
+    if path:
+        if not path[0].isdecimal():
+            raise AddressError(f"{text}: found unit {path[0]!r}, allowed a number such as in modbus://192.0.2.10/1")
+        keys["unit"] = int(path[0])
+    tls: dict[str, Any] = {}
+    for key, value in _query(text, parts.query):
+        (tls if key in TLS_KEYS else keys)[key] = _typed(key, value)
+    if tls:
+        keys["tls"] = tls
+    return Device("modbus", keys), path[1:]
+
+
+def _network(text: str) -> tuple[SplitResult, int | None]:
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -143,19 +180,13 @@ def _split(text: str) -> tuple[Device, list[str]]:
         raise AddressError(f"{text}: {error}; allowed such as {EXAMPLES}") from error
     if parts.scheme not in TRANSPORTS:
         raise AddressError(f"{text}: found {parts.scheme!r} before ://, allowed {', '.join(TRANSPORTS)}, opc.tcp, rtu:")
-    if not parts.hostname or parts.username is not None:
+    if parts.username is not None:
+        raise AddressError(
+            f"{without_secrets(text)}: found a user name before the host, allowed none: Modbus knows no log-in"
+        )
+    if not parts.hostname:
         raise AddressError(f"{text}: found no host, allowed such as {EXAMPLES}")
-    keys: dict[str, Any] = {}
-    if (transport := TRANSPORTS[parts.scheme]) is not None:
-        keys["transport"] = transport
-    keys |= {"host": parts.hostname, "port": PORT_DEFAULT if port is None else port}
-    path = [part for part in parts.path.split("/") if part]
-    if path:
-        if not path[0].isdecimal():
-            raise AddressError(f"{text}: found unit {path[0]!r}, allowed a number such as in modbus://192.0.2.10/1")
-        keys["unit"] = int(path[0])
-    keys |= {key: _typed(key, value) for key, value in _query(text, parts.query)}
-    return Device("modbus", keys), path[1:]
+    return parts, port
 
 
 def _serial(text: str) -> Device:
@@ -168,6 +199,8 @@ def _serial(text: str) -> Device:
         (serial if key in SERIAL_KEYS else keys)[key] = (
             PARITY.get(value, value) if key == "parity" else _typed(key, value)
         )
+    if isinstance(serial.get("rs485"), bool):  # its own keys have defaults that fit most adapters
+        serial["rs485"] = {} if serial["rs485"] else None
     if serial:
         keys["serial"] = serial
     return Device("modbus", keys)
@@ -182,4 +215,8 @@ def _query(text: str, query: str) -> list[tuple[str, str]]:
 
 def _typed(key: str, value: str) -> Any:
     # Ranges and meanings are the driver's; here a number only becomes one.
-    return int(value) if value.isdecimal() and key not in TEXT_KEYS else value
+    if key in TEXT_KEYS:
+        return value
+    if value in _TRUTHS:
+        return _TRUTHS[value]
+    return int(value) if value.isdecimal() else value

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from drivers.base import DriverError
+from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from drivers.opcua.browse import Child
     from drivers.opcua.session import Session
+    from drivers.opcua.structures import TypeBook
     from gateway.commission.target import Target
 
 OBJECTS_PATH: Final = "/Objects"
@@ -20,8 +23,9 @@ OBJECTS_PATH: Final = "/Objects"
 SERVER_NODE: Final = "i=2253"
 #: Nodes of one walk; a tree can be without end.
 NODES_MAX: Final = 100_000
-#: A value that is no number or text is shown up to here.
+#: A value that is no number or text is shown up to here, an array up to so many elements.
 SHOWN_MAX: Final = 60
+ELEMENTS_SHOWN: Final = 16
 
 
 class Node(NamedTuple):
@@ -69,6 +73,7 @@ class Walk:
         self._wanted = wanted.casefold()
         self._on_progress = on_progress
         self._visited: set[str] = set()
+        self._book: TypeBook | None = None
 
     async def nodes(self, start: str | None, now_ns: Callable[[], int]) -> AsyncIterator[list[Node]]:
         """Siblings, each list followed by what is below its nodes. Raises DriverError, LookupError for the start."""
@@ -134,9 +139,21 @@ class Walk:
         values: dict[str, tuple[str | None, str]] = {}
         variables = [child for child in children if child.node_class == "Variable"]
         if self._values and variables:
+            from drivers.opcua.client import LINK_ERRORS
+            from drivers.opcua.structures import TypeBook
+            from drivers.opcua.values import UnusableValueError
+
+            self._book = self._book or TypeBook(session.client)
             for child, result in zip(variables, await session.read([one.node_id for one in variables]), strict=True):
                 good = result.status.startswith(("Good", "Uncertain"))
-                values[child.node] = (value_of(result.value) if good else None, "" if good else result.status)
+                if good and is_structure(result.value):
+                    # What the server does not describe is shown as it is; a lost link fails at the next request.
+                    with contextlib.suppress(UnusableValueError, *LINK_ERRORS):
+                        await self._book.learn(child.node_id)
+                values[child.node] = (
+                    value_of(result.value, self._book) if good else None,
+                    "" if good else result.status,
+                )
         last = level + 1 >= self._depth
         nodes = []
         for child in children:
@@ -149,17 +166,25 @@ class Walk:
         return nodes
 
 
-def value_of(value: Any) -> str:
-    """A value of any type as a short text."""
+def is_structure(value: Any) -> bool:
+    """Whether a value is a structure that the library left as bytes."""
+    first = value[0] if isinstance(value, list) and value else value
+    return hasattr(first, "TypeId") and hasattr(first, "Body")
+
+
+def value_of(value: Any, book: TypeBook) -> str:
+    """A value of any type as a short text; the members of a structure by their names."""
     from drivers.opcua.values import UnusableValueError, scalar
     from gateway.commission.view import value_text
 
     if isinstance(value, (list, tuple)):
-        inner = ", ".join(value_of(one) for one in value[:SHOWN_MAX])
-        return f"[{inner}]" if len(inner) < SHOWN_MAX else f"[{inner[:SHOWN_MAX]} ...] ({len(value)} values)"
+        inner = ", ".join(value_of(one, book) for one in value[:ELEMENTS_SHOWN])
+        return f"[{inner}{', ...' if len(value) > ELEMENTS_SHOWN else ''}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {value_of(one, book)}" for name, one in value.items()) + "}"
     if value is None:
         return "(empty)"
     try:
-        return value_text(scalar(value))
+        return value_of(book.decode(value), book) if is_structure(value) else value_text(scalar(value))
     except UnusableValueError:
-        return str(value)[:SHOWN_MAX]
+        return clean(str(value), SHOWN_MAX)

@@ -22,6 +22,8 @@ TYPE_RANK: Final = {
 }  # fmt: skip
 ORDER_RANK: Final = {"ABCD": 0, "CDAB": 1, "DCBA": 2, "BADC": 3}
 FLOATS: Final = frozenset({"float16", "float32", "float64"})
+#: Smaller floats are other data read as floats.
+FLOAT_LEAST: Final = 1e-20
 SCALED_FLOAT_RANK: Final = 4
 #: Registers of one read.
 WORDS_MAX: Final = 125
@@ -64,6 +66,8 @@ class Match(NamedTuple):
 
 def parse_shown(text: str, tolerance: str | None = None) -> Shown:
     """The display's text. Without a tolerance a number may be off by half of its last digit. Raises ValueError."""
+    if not text.strip():
+        raise ValueError("--shows: found nothing, allowed what the display shows, such as 123.4")
     try:
         number = Decimal(text.strip().replace(",", "."))
     except InvalidOperation:
@@ -130,10 +134,17 @@ def _fitting(decoding: Decoding, shown: Shown) -> Iterator[str]:
         return
     if shown.number is None or value is None:
         return
+    if _says_nothing(value, shown.number):
+        return
     raw = Fraction(value)
     for scale in FLOAT_SCALES if decoding.type in FLOATS else SCALES:
         if abs(raw * Fraction(scale) - shown.number) <= shown.tolerance:
             yield scale
+
+
+def _says_nothing(value: float, shown: Fraction) -> bool:
+    """Nothing at all, or a float so small that no machine means it: it fits any display with a wide tolerance."""
+    return bool(shown) and (not value or (isinstance(value, float) and abs(value) < FLOAT_LEAST))
 
 
 def _shown_value(value: object, scale: str, shown: Shown) -> float | str:

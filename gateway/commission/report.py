@@ -43,7 +43,7 @@ def lines(found: Findings) -> Iterator[str]:
     counted = "pulses" if found.kind == "pulse" else "counts"
     yield f"{found.signal}: {found.counted} {counted}{made}"
     for key, value in found.measured.items():
-        if value in (None, 0, []) and key not in ("missed", "bounce_edges"):
+        if value is None or (value in (0, []) and key not in ("missed", "bounce_edges")):
             continue
         yield f"  {NAMES[key]:<{NAME_WIDTH}}{_measured(key, value)}".rstrip()
     yield from (f"  note: {remark}" for remark in found.remarks)

@@ -105,7 +105,8 @@ def place_of(settings: Any) -> str:
     if host is None:
         return ""
     unit = getattr(settings, "unit", None)
-    return f"{host}:{getattr(settings, 'port', '')}{f' unit {unit}' if unit is not None else ''}"
+    shown = f"[{host}]" if ":" in str(host) else host
+    return f"{shown}:{getattr(settings, 'port', '')}{f' unit {unit}' if unit is not None else ''}"
 
 
 def _example(driver: str) -> str:

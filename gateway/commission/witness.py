@@ -45,6 +45,7 @@ class Witness:
         self._samples: list[witness_counter.Sample] = []
         self._stamped = False
         self._text = ""
+        self._is_text = False
         self._moves: list[int] = []
         self._forward = 0
         self._pulses = (0, 0)  # edges, and how many pulses they are
@@ -52,7 +53,7 @@ class Witness:
     @property
     def enough(self) -> bool:
         """Everything was seen and nothing moves any more, or there is no room for more."""
-        if len(self._levels) + len(self._samples) >= SAMPLES_MAX:
+        if len(self._levels) + len(self._samples) >= SAMPLES_MAX or self._is_text:
             return True
         if self._parts is None or not self._moves or self._seen() < self._parts:
             return False
@@ -81,7 +82,12 @@ class Witness:
                     self._samples.append(witness_counter.Sample(at_ns, int(value.value)))
                     self._moves += [at_ns] if len(self._samples) > 1 else []
             else:
-                self.problem = f"found {value_text(value.value)}, allowed a whole number or true and false"
+                self._is_text = isinstance(value.value, str)
+                self.problem = (
+                    f"found the text {value.value!r}: witness measures digital inputs and counters; name one of those"
+                    if self._is_text
+                    else f"found {value_text(value.value)}, allowed a whole number or true and false"
+                )
             self._text = value_text(value.value)
 
     def lost(self, text: str) -> None:
@@ -97,7 +103,7 @@ class Witness:
 
     def judge(self) -> Findings:
         """What the measurement says."""
-        resolution_ns = 0 if self._stamped else self._sampling_ns()
+        resolution_ns = self._sampling_ns()
         end_ns = self._now_ns()
         if self._levels:
             found = witness_pulses.findings(self._called, self._levels, end_ns, self._parts, resolution_ns)
@@ -124,8 +130,20 @@ class Witness:
         return self._pulses[1]
 
     def _sampling_ns(self) -> int:
-        own = getattr(self._target.settings.signals.get(self._name), "scan", None)
-        return own or self._target.driver_type.cycle_ns(self._target.settings)
+        """Time between two looks at the signal; 0 where every edge comes with its own stamp."""
+        settings = self._target.settings
+        own = settings.signals.get(self._name)
+        if self._target.driver_type.name == "digital_io":
+            return 0  # edges come as they happen, with the kernel's stamp or at once
+        if not self._stamped:
+            return getattr(own, "scan", None) or self._target.driver_type.cycle_ns(settings)
+        # An OPC UA server stamps what it sees, and looks so often.
+        server = (
+            getattr(own, "sampling", None),
+            getattr(settings, "sampling", None),
+            getattr(settings, "publish", None),
+        )
+        return next((int(every_ns) for every_ns in server if every_ns), 0)
 
     def _modulus(self) -> int | None:
         signal: Any = self._target.settings.signals.get(self._name)

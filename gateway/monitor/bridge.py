@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import ssl
 import threading
 from collections import deque
@@ -212,7 +213,7 @@ class Bridge:
         self._attempt = attempt
         client = attempt.client
         client.ended = lambda error: self._hop(self._on_ended, attempt, error)
-        client.on_socket_open = lambda _client, _data, _socket: self._hop(self._on_open, attempt)
+        client.on_socket_open = lambda _client, _data, link: self._opened(attempt, link)
         client.on_connect = lambda _client, _data, _flags, reason, _properties: self._hop(
             self._on_connect, attempt, reason
         )
@@ -305,6 +306,12 @@ class Bridge:
         while self._inbox:
             what, arguments = self._inbox.popleft()
             what(*arguments)
+
+    def _opened(self, attempt: _Attempt, link: Any) -> None:
+        """In paho's thread: the connection stands, the broker has not answered yet."""
+        self._hop(self._on_open, attempt)
+        # Our messages are small and often come in bursts: Nagle's algorithm holds all but the first back for 40 ms.
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _on_open(self, attempt: _Attempt) -> None:
         if attempt is self._attempt:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from comparison import BASE, MARK, Delivered, arguments, compare, fail, report
+from comparison import BASE, Delivered, arguments, compare, daemons, fail, report
 from rig import HOST, Rig, RigError
 from subscriber import Arrival, Subscriber
 from tap import ModbusScans, Tap
@@ -66,12 +66,16 @@ def main() -> int:
             scans = ModbusScans(FIRST + COUNT - 1)
             tap = Tap(HOST, device["port"], scans.observe)
             subscriber = Subscriber(HOST, rig.broker_port, "/telemetry/plc")
+            sources = SOURCES.format(host=HOST, port=tap.port, first=FIRST, count=COUNT)
             bare = Path(__file__).with_name("bare_modbus.py")
             found = compare(
                 {
-                    MARK: lambda: rig.daemon(SOURCES.format(host=HOST, port=tap.port, first=FIRST, count=COUNT)),
+                    **daemons(rig, sources, chosen.against),
                     BASE: lambda: rig.start(
-                        BASE, str(bare), *map(str, (tap.port, rig.broker_port, FIRST, COUNT, SCAN_S))
+                        BASE,
+                        str(bare),
+                        json.dumps({"plc": tap.port}),
+                        *map(str, (rig.broker_port, FIRST, COUNT, SCAN_S)),
                     ),
                 },
                 subscriber,

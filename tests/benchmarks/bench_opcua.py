@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from comparison import BASE, MARK, Delivered, arguments, compare, fail, report
+from comparison import BASE, Delivered, arguments, compare, daemons, fail, report
 from rig import HOST, Rig, RigError
 from subscriber import Arrival, Subscriber
 from tap import LargeAnswers, Tap
@@ -74,7 +74,7 @@ def main() -> int:
             )
             found = compare(
                 {
-                    MARK: lambda: rig.daemon(sources),
+                    **daemons(rig, sources, chosen.against),
                     BASE: lambda: rig.start(
                         BASE, str(bare), endpoint, *map(str, (rig.broker_port, NODES, PUBLISH_MS)), NAMESPACE
                     ),

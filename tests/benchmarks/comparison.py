@@ -1,4 +1,4 @@
-"""Two candidates in turn, window by window, and the table of what they cost. Knows no protocol of a machine."""
+"""Candidates in turn, window by window, and the table of what they cost. Knows no protocol of a machine."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rig import RigError, until
@@ -16,21 +18,35 @@ from rig import RigError, until
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from rig import Candidate
+    from rig import Candidate, Rig
     from subscriber import Arrival, Subscriber
 
 MARK = "daemon"
 BASE = "bare loop"
-WARM_UP_S = 6.0  # the daemon sorts its memory once, 5 s after its start
-SETTLE_S = 0.5  # after a window, for what was under way
+EARLIER = "other daemon"
+# The daemon sorts its memory once, 5 s after its start. No multiple of a scan: a window would begin on the edge of one.
+WARM_UP_S = 6.43
+WARM_UP_QUICK_S = 0.33
+# After a window, for what was under way.
+SETTLE_S, SETTLE_QUICK_S = 0.5, 0.2
 
 
 class Delivered(NamedTuple):
-    """What a window's messages carried: values, the latency of each message or value in ms, and scans never seen."""
+    """What a window's messages carried.
+
+    Attributes:
+        values: how many values arrived.
+        latencies_ms: of each message or value.
+        lost: scans, notifications or changes that never arrived.
+        expected: how many values should have arrived; None: the nominal rate tells.
+        gaps_ms: from one scan of a device to its next.
+    """
 
     values: int
     latencies_ms: list[float]
-    lost: int | None = None
+    lost: int
+    expected: int | None = None
+    gaps_ms: tuple[float, ...] = ()
 
 
 @dataclass
@@ -45,6 +61,7 @@ class Found:
     rss_mb: list[float] = field(default_factory=list)
     pss_mb: list[float] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
+    gaps_ms: list[float] = field(default_factory=list)
 
     def summary(self) -> dict:
         """The figures of the table."""
@@ -54,7 +71,9 @@ class Found:
             "latency_p50_ms": round(_percentile(self.latencies_ms, 50), 2),
             "latency_p99_ms": round(_percentile(self.latencies_ms, 99), 2),
             "delivered_percent": round(statistics.mean(self.delivered), 1),
-            "lost": sum(self.lost) if self.lost else None,
+            "lost": sum(self.lost),
+            "scan_gap_p50_ms": round(_percentile(self.gaps_ms, 50), 1) if self.gaps_ms else None,
+            "scan_gap_p99_ms": round(_percentile(self.gaps_ms, 99), 1) if self.gaps_ms else None,
             "messages_per_s": round(statistics.mean(self.messages_per_s), 1),
             "rss_mb": round(max(self.rss_mb), 1),
             "pss_mb": round(max(self.pss_mb), 1),
@@ -68,6 +87,7 @@ class Plan:
     rounds: int
     window_s: float
     warm_up_s: float
+    settle_s: float
 
 
 def arguments(description: str) -> argparse.Namespace:
@@ -76,14 +96,23 @@ def arguments(description: str) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="windows per candidate (3)")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of a window (8)")
     parser.add_argument("--quick", action="store_true", help="one short window each: does it work at all?")
+    parser.add_argument("--against", type=Path, help="another tree of the gateway's source, measured in turn as well")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     chosen = parser.parse_args()
     chosen.plan = (
-        Plan(rounds=1, window_s=1.0, warm_up_s=0.3)
+        Plan(rounds=1, window_s=1.0, warm_up_s=WARM_UP_QUICK_S, settle_s=SETTLE_QUICK_S)
         if chosen.quick
-        else Plan(rounds=chosen.rounds, window_s=chosen.seconds, warm_up_s=WARM_UP_S)
+        else Plan(rounds=chosen.rounds, window_s=chosen.seconds, warm_up_s=WARM_UP_S, settle_s=SETTLE_S)
     )
     return chosen
+
+
+def daemons(rig: Rig, sources: str, against: Path | None) -> dict[str, Callable[[], Candidate]]:
+    """The daemon, and the one of another source tree if there is one to compare with."""
+    found = {MARK: partial(rig.daemon, sources, MARK)}
+    if against is not None:
+        found[EARLIER] = partial(rig.daemon, sources, EARLIER, tree=against)
+    return found
 
 
 def compare(
@@ -113,7 +142,7 @@ def _window(start, found: Found, subscriber: Subscriber, judge, plan: Plan, valu
         cpu_s, to_ns = candidate.cpu_s() - cpu_s, time.monotonic_ns()
         memory = candidate.memory()
         candidate.check()
-        time.sleep(SETTLE_S)
+        time.sleep(plan.settle_s)
     finally:
         candidate.stop()
     arrivals = subscriber.between(from_ns, to_ns)
@@ -123,24 +152,20 @@ def _window(start, found: Found, subscriber: Subscriber, judge, plan: Plan, valu
     seconds = (to_ns - from_ns) / 1e9
     found.cpu_per_1000.append(cpu_s / delivered.values * 1000)
     found.cpu_percent.append(cpu_s / seconds * 100)
-    found.delivered.append(delivered.values / (values_per_s * seconds) * 100)
+    expected = values_per_s * seconds if delivered.expected is None else delivered.expected
+    found.delivered.append(delivered.values / expected * 100)
     found.messages_per_s.append(len(arrivals) / seconds)
     found.latencies_ms += delivered.latencies_ms
     found.rss_mb.append(memory.rss)
     found.pss_mb.append(memory.pss)
-    if delivered.lost is not None:
-        found.lost.append(delivered.lost)
+    found.lost.append(delivered.lost)
+    found.gaps_ms += delivered.gaps_ms
 
 
 def report(title: str, found: dict[str, Found], plan: Plan, *, as_json: bool) -> None:
     """Print the table, or the same as JSON."""
     summaries = {name: one.summary() for name, one in found.items()}
-    pairs = zip(found[MARK].cpu_per_1000, found[BASE].cpu_per_1000, strict=True)
-    ratio = _spread([mark / base for mark, base in pairs], 3)
-    added = {
-        key: round(summaries[MARK][f"latency_{key}_ms"] - summaries[BASE][f"latency_{key}_ms"], 2)
-        for key in ("p50", "p99")
-    }
+    marks = [name for name in found if name != BASE]
     result = {
         "benchmark": title,
         "python": platform.python_version(),
@@ -148,39 +173,52 @@ def report(title: str, found: dict[str, Found], plan: Plan, *, as_json: bool) ->
         "rounds": plan.rounds,
         "window_s": plan.window_s,
         **summaries,
-        "cpu_ratio": ratio,
-        "added_latency_ms": added,
+        "cpu_ratio": {name: _ratio(found[name].cpu_per_1000, found[BASE].cpu_per_1000) for name in marks},
+        "added_latency_ms": {
+            name: {
+                key: round(summaries[name][f"latency_{key}_ms"] - summaries[BASE][f"latency_{key}_ms"], 2)
+                for key in ("p50", "p99")
+            }
+            for name in marks
+        },
     }
-    print(json.dumps(result) if as_json else _table(result))  # noqa: T201 - a benchmark prints
+    print(json.dumps(result) if as_json else _table(result, summaries))  # noqa: T201 - a benchmark prints
 
 
-def _table(result: dict) -> str:
-    names = (MARK, BASE)
-    rows = [("", *names)]
+def _ratio(marks: list[float], bases: list[float]) -> dict:
+    return _spread([mark / base for mark, base in zip(marks, bases, strict=True)], 3)
+
+
+def _table(result: dict, summaries: dict[str, dict]) -> str:
+    rows = [("", *summaries)]
     for label, key in (
         ("CPU s / 1000 values", "cpu_s_per_1000_values"),
         ("CPU % of one core", "cpu_percent"),
-    ):
-        rows.append((label, *(_text(result[name][key]) for name in names)))
-    for label, key in (
         ("latency p50 ms", "latency_p50_ms"),
         ("latency p99 ms", "latency_p99_ms"),
         ("values delivered %", "delivered_percent"),
         ("readings lost", "lost"),
+        ("scan gap p50 ms", "scan_gap_p50_ms"),
+        ("scan gap p99 ms", "scan_gap_p99_ms"),
         ("messages / s", "messages_per_s"),
         ("RSS MB", "rss_mb"),
         ("PSS MB", "pss_mb"),
     ):
-        rows.append((label, *("-" if result[name][key] is None else f"{result[name][key]}" for name in names)))
-    width = [max(len(row[column]) for row in rows) for column in range(3)]
+        cells = [one[key] for one in summaries.values()]
+        if cells[0] is not None:
+            rows.append((label, *(_text(cell) if isinstance(cell, dict) else f"{cell}" for cell in cells)))
+    width = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         f"{result['benchmark']}",
         f"{result['rounds']} rounds of {result['window_s']:g} s, {result['machine']}",
     ]
     lines += ["  ".join(cell.ljust(size) for cell, size in zip(row, width, strict=True)).rstrip() for row in rows]
-    added = result["added_latency_ms"]
-    lines.append(f"ratio of CPU, {MARK} / {BASE}: {_text(result['cpu_ratio'])}")
-    lines.append(f"added latency: p50 {added['p50']:+g} ms, p99 {added['p99']:+g} ms")
+    for name, ratio in result["cpu_ratio"].items():
+        added = result["added_latency_ms"][name]
+        lines.append(
+            f"{name} / {BASE}: ratio of CPU {_text(ratio)}; "
+            f"added latency p50 {added['p50']:+g} ms, p99 {added['p99']:+g} ms"
+        )
     return "\n".join(lines)
 
 

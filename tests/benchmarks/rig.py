@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import IO, NamedTuple, Self
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 12.0
@@ -90,20 +90,21 @@ class Rig:
 
     def simulator(self, name: str, *options: str) -> dict:
         """Start a simulator; what its ready line says. Raises RigError."""
+        return self.device("-m", "simulators", name, "--port", "0", "--steady", *options)[0]
+
+    def device(self, *arguments: str) -> tuple[dict, IO[bytes]]:
+        """Start ``python -P ARGUMENTS``; what its first line says, and where more lines come. Raises RigError."""
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "simulators", name, "--port", "0", "--steady", *options],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
+            [sys.executable, "-P", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
         self._stack.callback(_end, process)
         line = process.stdout.readline()
         if not line:
-            raise RigError(f"simulator {name} did not start; code {process.wait()}")
-        return json.loads(line)
+            raise RigError(f"{' '.join(arguments[:3])} did not start; code {process.wait()}")
+        return json.loads(line), process.stdout
 
-    def start(self, name: str, *arguments: str) -> Candidate:
-        """Start ``python -P ARGUMENTS``."""
+    def start(self, name: str, *arguments: str, tree: Path | None = None) -> Candidate:
+        """Start ``python -P ARGUMENTS``; ``tree``: a folder whose packages go before the installed ones."""
         log = self.folder / f"{name}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
@@ -112,23 +113,25 @@ class Rig:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                env=None if tree is None else {**os.environ, "PYTHONPATH": str(tree.resolve())},
             )
         self._stack.callback(_end, process)
         return Candidate(name, process, log)
 
-    def daemon(self, sources: str) -> Candidate:
-        """Start the gateway with these sources (YAML), one counted machine and a folder instead of an ERP."""
-        erp = self.folder / "erp"
-        for folder in (erp / "orders", erp / "confirmations", self.folder / "state"):
+    def daemon(self, sources: str, name: str, *, tree: Path | None = None) -> Candidate:
+        """Start the gateway with these sources and work units (YAML), and a folder instead of an ERP."""
+        home = self.folder / name
+        erp = home / "erp"
+        for folder in (erp / "orders", erp / "confirmations", home / "state"):
             folder.mkdir(parents=True, exist_ok=True)
-        config = self.folder / "linegate.yaml"
+        config = home / "linegate.yaml"
         config.write_text(
-            f"gateway: {{ id: bench, plant: BENCH, timezone: UTC, state_dir: {self.folder / 'state'} }}\n"
+            f"gateway: {{ id: bench, plant: BENCH, timezone: UTC, state_dir: '{home / 'state'}' }}\n"
             f"sources:\n{sources}"
-            f"connectors:\n  erp: {{ connector: file, folder: {erp} }}\n"
+            f"connectors:\n  erp: {{ connector: file, folder: '{erp}' }}\n"
             f'mqtt: {{ host: {HOST}, port: {self.broker_port}, heartbeat: "30 s" }}\n'
         )
-        return self.start("daemon", "-m", "gateway", "run", str(config))
+        return self.start(name, "-m", "gateway", "run", str(config), tree=tree)
 
     def _start_broker(self) -> None:
         program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")

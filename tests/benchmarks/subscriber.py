@@ -20,9 +20,9 @@ class Arrival(NamedTuple):
 
 
 class Subscriber:
-    """Collects the messages of all topics that end with ``suffix``."""
+    """Collects the messages of all topics that have ``part`` in them."""
 
-    def __init__(self, host: str, port: int, suffix: str) -> None:
+    def __init__(self, host: str, port: int, part: str) -> None:
         self.arrivals: list[Arrival] = []
         subscribed = threading.Event()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
@@ -31,7 +31,7 @@ class Subscriber:
 
         def on_message(_client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
             at_ns = time.monotonic_ns()
-            if message.topic.endswith(suffix):
+            if part in message.topic:
                 self.arrivals.append(Arrival(at_ns, message.payload))
 
         self._client.on_message = on_message

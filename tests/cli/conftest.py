@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
+from gateway.cli import main
+
 WAIT_S = 20.0
 
 CONFIG = """
@@ -109,6 +111,19 @@ class Daemon:
 @pytest.fixture(scope="session")
 def linegate():
     return run_cli
+
+
+@pytest.fixture
+def wrong_usage(capsys, monkeypatch, tmp_path):
+    """Commands that open nothing, run in this process and in an empty folder: ten times as fast."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        code = main(list(map(str, arguments)))
+        told = capsys.readouterr()
+        return Ended(code, told.out, told.err)
+
+    return run
 
 
 class Simulator:

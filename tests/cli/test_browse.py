@@ -51,6 +51,16 @@ def test_a_start_and_a_depth(linegate, imm):
     assert "StartTime" in deeper.out
 
 
+def test_members_of_a_structure_have_their_names(linegate, simulator):
+    """What field: takes: the counts of the filler are arrays of structures."""
+    filler = simulator("fil-02", "--stop-after", "1", "--steady")
+    done = linegate("browse", filler.ready["endpoint"], "--values", "--filter", "ProdProcessedCount", "--json")
+    (node,) = [json.loads(line) for line in done.out.splitlines()]
+    assert node["type"] == "PackMLCountDataType"
+    assert node["value"].startswith("[{ID: ")
+    assert "AccCount: " in node["value"]
+
+
 def test_a_start_that_is_not_there(linegate, imm):
     done = linegate("browse", imm.ready["endpoint"], "--path", "/Objects/Nothing")
     assert (done.code, done.out) == (1, "")
@@ -73,7 +83,7 @@ def test_nobody_there(linegate):
     ("arguments", "said"),
     [(["opc.tcp://h", "--depth", "0"], "--depth"), (["modbus://h/1"], "found no value"), (["imm"], "linegate.yaml")],
 )
-def test_wrong_usage(linegate, arguments, said, tmp_path):
-    done = linegate("browse", *arguments, cwd=tmp_path)
+def test_wrong_usage(wrong_usage, arguments, said):
+    done = wrong_usage("browse", *arguments)
     assert (done.code, done.out) == (2, "")
     assert said in done.err

@@ -49,6 +49,12 @@ def test_help_names_every_command(linegate):
         assert f"    {command} " in out, command
 
 
+def test_check_takes_the_file_as_the_other_commands_do(linegate, tmp_path):
+    code, out, err = linegate("check", "--config", str(tmp_path / "none.yaml"))
+    assert (code, out) == (1, "")
+    assert "none.yaml: there is no such file" in err
+
+
 def test_version(linegate):
     assert linegate("--version") == (0, f"linegate {__version__}\n", "")
 
@@ -58,7 +64,7 @@ def test_version(linegate):
     [
         ((), "required: COMMAND"),
         (("strat",), "invalid choice: 'strat'"),
-        (("run",), "required: FILE"),
+        (("run",), "FILE --config/-c is required"),
         (("order",), "required: VERB"),
         (("order", "stop", "M-1", "4711"), "invalid choice: 'stop'"),
         (("order", "start", "M-1"), "required: order"),

@@ -59,6 +59,7 @@ def test_zero_says_little(linegate):
         (["--shows", "1"], "allowed one of them"),
         (["1", "--read", "modbus://h/1/holding/0", "--shows", "1"], "allowed one of them"),
         (["70000", "--shows", "1"], "0 to 65535"),
+        (["1", "--shows", " "], "--shows: found nothing"),
         (["1", "--shows", "1", "--tolerance", "x"], "tolerance"),
         (["1", "--shows", "1", "--count", "3"], "--count"),
         (["--read", "modbus://h/1/coil/0", "--shows", "1"], "one bit"),
@@ -66,8 +67,8 @@ def test_zero_says_little(linegate):
         (["--read", "opc.tcp://h", "--shows", "1"], "only a Modbus device"),
     ],
 )
-def test_wrong_usage(linegate, arguments, said):
-    done = linegate("decode", *arguments)
+def test_wrong_usage(wrong_usage, arguments, said):
+    done = wrong_usage("decode", *arguments)
     assert (done.code, done.out) == (2, "")
     assert said in done.err
 

@@ -66,6 +66,13 @@ def test_what_reads_otherwise_is_left_out():
     assert matches([1, 2, 3, 4], parse_shown("987654.3")) == []
 
 
+def test_nothing_and_next_to_nothing_prove_nothing():
+    found = matches([10, 13, 0, 0], parse_shown("0.3", "1"))
+    assert all(match.value for match in found)
+    assert all(match.type != "float32" for match in found)
+    assert matches([0], parse_shown("0"))
+
+
 @pytest.mark.parametrize("text", ["70000", "-1", "x", "0xzz", ""])
 def test_registers_that_are_none(text):
     with pytest.raises(ValueError, match="allowed"):

@@ -58,7 +58,9 @@ def test_the_status():
         id="gw", version="0", pid=1, started_ns=S, now_ns=2 * S, epoch="e", state_dir="s", config_digest="d",
         mqtt=MqttView(connected=False, last_error=evil),
         sources=(
-            SourceView(name="plc", state="down", since_ns=S, last_error=evil, problems={"x": evil}, notices={"x": evil}),
+            SourceView(
+                name="plc", state="down", since_ns=S, last_error=evil, problems={"x": evil}, notices={"x": evil},
+            ),
         ),
         targets=(TargetView(name="erp", link="down", since_ns=S, last_error=evil),),
         feeds=(FeedView(name="erp", up=False, last_error=evil),),

@@ -114,13 +114,32 @@ def test_an_address_without_any_configuration(linegate, asm):
         (["rtu:ttyUSB0", "holding 0"], "found no device file"),
         (["opc.tcp://127.0.0.1:1/x"], "found no value to read"),
         (["opc.tcp://127.0.0.1:1/x", "not a node"], "allowed"),
+        (["modbus://127.0.0.1:1/1", "holding 0 uint32 ABCDEFGH"], "ABCDEFGH"),
+        (["modbus://anna:geheim@127.0.0.1/1", "holding 0"], "found a user name"),
+        (["opc.tcp://anna:geheim@127.0.0.1:1/x", "i=1"], "found a user name"),
+        (["rtu:/dev/none?local_echo=perhaps", "holding 0"], "local_echo"),
+        (["modbus+tls://127.0.0.1:1/1?cert_file=a.pem", "holding 0"], "key_file"),
         (["plc"], "no linegate.yaml here"),
     ],
 )
-def test_wrong_usage_says_what_is_allowed(linegate, tmp_path, arguments, said):
-    done = linegate("read", *arguments, cwd=tmp_path)
+def test_wrong_usage_says_what_is_allowed(wrong_usage, arguments, said):
+    done = wrong_usage("read", *arguments)
     assert (done.code, done.out) == (2, "")
     assert said in done.err
+    assert "geheim" not in done.err
+
+
+@pytest.mark.parametrize("query", ["local_echo=true", "rs485=true", "rs485=false&local_echo=false"])
+def test_every_key_of_a_serial_line_can_be_written(linegate, query):
+    done = linegate("read", f"rtu:/dev/none-such?unit=3&{query}", "holding 0")
+    assert done.code == 1, "the keys are right, only the device is not there"
+    assert "/dev/none-such" in done.err
+    assert "unknown key" not in done.err
+
+
+def test_tls_has_an_address(linegate):
+    done = linegate("read", "modbus+tls://127.0.0.1:1/1?server_name=plc", "holding 0")
+    assert (done.code, "127.0.0.1:1" in done.err) == (1, True)
 
 
 def test_names_that_are_nearly_right(linegate, configured_asm):

@@ -72,15 +72,16 @@ def test_another_unit_is_not_there(linegate, asm):
         (["--timeout", "soon"], "timeout"),
     ],
 )
-def test_options_have_ranges(linegate, options, said):
-    done = linegate("scan", "modbus://127.0.0.1:1", *options)
+def test_options_have_ranges(wrong_usage, options, said):
+    done = wrong_usage("scan", "modbus://127.0.0.1:1", *options)
     assert done.code == 2
     assert said in done.err
+    assert said == "timeout" or "connecting" not in done.err, "what is wrong is told before anything begins"
     assert "allowed" in done.err or "such as" in done.err
 
 
-def test_opc_ua_has_no_registers(linegate):
-    done = linegate("scan", "opc.tcp://127.0.0.1:1")
+def test_opc_ua_has_no_registers(wrong_usage):
+    done = wrong_usage("scan", "opc.tcp://127.0.0.1:1")
     assert (done.code, "linegate browse" in done.err) == (2, True)
 
 
@@ -142,3 +143,18 @@ async def test_a_unit_that_stays_silent_ends_the_search(linegate):
         )
     assert done.code == 1
     assert "did not answer 3 times in a row" in done.out
+
+
+def test_a_serial_line(linegate, simulator):
+    """The leak tester has no holding registers; a unit that is silent costs one timeout."""
+    tester = simulator("tst-01", "--steady")
+    line = f"rtu:{tester.ready['device']}?parity=N"
+    units = linegate("scan", line, "--units", "6-7", "--timeout", "200 ms")
+    assert units.code == 0, units.err
+    assert "7     refused  exception 1 (illegal function)" in units.out
+    assert units.out.splitlines()[-1].endswith("--unit 7 --table input")
+    table = linegate("scan", f"{line}&unit=7", "--table", "input", "--to", "70", "--json")
+    assert [(area["first"], area["last"], area["result"]) for area in json.loads(table.out)["areas"]] == [
+        (0, 63, "answers"),
+        (64, 70, "refused"),
+    ]

@@ -104,3 +104,10 @@ def test_the_names_are_those_that_there_are(simulate):
     from simulators.__main__ import SIMULATORS
 
     assert set(NAMES) == set(SIMULATORS)
+
+
+@pytest.mark.parametrize(("name", "has"), [("erp", False), ("broker", False), ("asm-01", True)])
+def test_help_offers_only_what_has_an_effect(simulate, name, has):
+    out, _ = simulate(name, "--help").communicate(timeout=20)
+    assert ("--steady" in out, "--seed" in out) == (has, has)
+    assert "--port" in out

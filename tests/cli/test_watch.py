@@ -64,8 +64,8 @@ def test_a_cut_link_is_said_and_made_again(start_cli, asm):
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "100000"])
-def test_seconds_have_a_range(linegate, seconds):
-    done = linegate("watch", "modbus://127.0.0.1:1/1", "holding 0", f"--seconds={seconds}")
+def test_seconds_have_a_range(wrong_usage, seconds):
+    done = wrong_usage("watch", "modbus://127.0.0.1:1/1", "holding 0", f"--seconds={seconds}")
     assert (done.code, "allowed more than 0" in done.err) == (2, True)
 
 

@@ -100,6 +100,14 @@ def test_ctrl_c_ends_and_judges(start_cli, simulator):
     assert (told["parts"], told["sure"]) == (None, "unsure")
 
 
+def test_a_text_is_refused_at_once(linegate, simulator):
+    asm = simulator("asm-01")
+    done = linegate("witness", address_of(asm), "holding 8 type=string length=16", "--parts", "5", "--seconds", "20")
+    assert done.code == 1
+    assert "witness measures digital inputs and counters" in done.out
+    assert "None" not in done.out
+
+
 def test_a_signal_that_rests_is_told_with_the_next_step(linegate, simulator):
     asm = simulator("asm-01", "--stop-after", "1")
     done = linegate(
@@ -125,7 +133,7 @@ def test_nobody_there(linegate):
         (["modbus://h/1", "holding 0 x3", "--parts", "5"], "allowed one"),
     ],
 )
-def test_wrong_usage(linegate, arguments, said, tmp_path):
-    done = linegate("witness", *arguments, cwd=tmp_path)
+def test_wrong_usage(wrong_usage, arguments, said):
+    done = wrong_usage("witness", *arguments)
     assert (done.code, done.out) == (2, "")
     assert said in done.err

@@ -147,3 +147,10 @@ def test_what_a_person_and_a_program_read():
     assert told["sure"] == "sure"
     assert told["measured"]["width_ns"] == {"least": 80 * MS, "median": 80 * MS, "most": 80 * MS}
     assert told["proposal"]["counter"] == found.rule
+
+
+def test_without_parts_nothing_is_said_of_missing_ones():
+    text = "\n".join(lines(found_in(pulses(5), None)))
+    assert "None" not in text
+    assert "parts without a pulse" not in text
+    assert "parts without a pulse" in "\n".join(lines(found_in(pulses(5), 6)))

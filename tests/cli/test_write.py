@@ -244,3 +244,15 @@ def test_what_a_driver_notices_stands_in_the_status(ask):
     (source,) = json.loads(ask("status", "--json").out)["sources"]
     assert set(source["notices"]) == {"clock"}
     assert (source["reconnects"], source["problems"]) == (0, {})
+
+
+def test_check_names_what_may_be_written(gateway):
+    done = gateway("check", "linegate.yaml")
+    assert done.code == 0, done.err
+    assert "  may be written: job: printable text of up to 12 characters\n" in done.out
+    assert "  may be written: speed: -10 to 10\n" in done.out
+    assert json.loads(gateway("check", "linegate.yaml", "--json").out)["sources"]["plc"]["writable"] == {
+        "job": "printable text of up to 12 characters",
+        "speed": "-10 to 10",
+        "locked": "one of true, false",
+    }

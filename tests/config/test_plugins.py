@@ -135,7 +135,9 @@ def test_check_json(cli, site, tmp_path):
 
     done = json.loads(cli("check", "--json", "linegate.yaml", site=site).stdout)
     assert done["ok"] is True
-    assert done["sources"]["asm"] == {"driver": "press", "simulated": True, "signals": ["good: register 1"]}
+    assert done["sources"]["asm"] == {
+        "driver": "press", "template": None, "simulated": True, "signals": ["good: register 1"], "writable": {},
+    }  # fmt: skip
     (tmp_path / "linegate.yaml").write_text(CONFIG.replace("driver: press", "driver: pres"), encoding="utf-8")
     done = cli("check", "--json", "linegate.yaml", site=site)
     assert done.returncode == 1

@@ -368,7 +368,7 @@ async def test_repeated_losses_are_logged_at_once_then_seldom_with_their_number(
     ids=["empty", "bad", "empty block"],
 )
 async def test_signs_of_life_without_values_are_a_loss_where_values_are_wanted(run, until, sign):
-    alive = ScriptedDriver(value(1), *[step for _ in range(100) for step in (0.02, sign)])
+    alive = ScriptedDriver(value(1), *[step for _ in range(2000) for step in (0.02, sign)])
     bench = Bench(alive, stale_ms=5_000, values_stale_after_ns=100 * MS)
     run(bench)
     await until(lambda: len(bench.made) > 1)

@@ -1,6 +1,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -62,6 +63,12 @@ async def test_everything_is_published_where_it_belongs(mosquitto, watch, monito
     assert late.messages[f"{ROOT}/state"][0][1], "state must be retained"
     assert not late.messages[f"{ROOT}/telemetry/asm"], "telemetry must not be retained"
     assert not late.messages[f"{ROOT}/health"], "the heartbeat must not be retained"
+
+
+async def test_small_messages_in_a_burst_are_sent_at_once(mosquitto, monitor_on, until):
+    monitor = monitor_on(mosquitto().port)
+    await until(lambda: monitor.view().connected)
+    assert monitor._bridge._attempt.client.socket().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_a_clean_stop_says_so_and_leaves_no_will(mosquitto, watch, monitor_on, until):

@@ -7,21 +7,31 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import signal
 import sys
 import time
 from fractions import Fraction
 
 import pytest
+import pytest_asyncio
 import yaml
+from pydantic import TypeAdapter
 
+from drivers.base import DriverContext
+from drivers.supervisor import SourceSupervisor
+from gateway import plugins
+from gateway.build import STALE_AFTER_CYCLES, STALE_AFTER_MIN_NS
 from gateway.control import ControlError, call
+from gateway.core.duration import NS_PER_S
+from gateway.core.model import Status
 from gateway.demo import plan
 from gateway.demo.process import Process
 from gateway.demo.reconcile import reconcile
 
 WAIT_S = 30.0
 POLL_S = 0.05
+BEAT_S = 0.02
 SPEED = 50  # times real time: an order of 24 pieces takes ASM-01 1.2 s
 SIMULATORS = {"ASM-01": "asm-01", "IMM-01": "imm-01", "PCK-01": "pck-01"}
 SOURCES = {"ASM-01": "asm", "IMM-01": "imm", "PCK-01": "box"}
@@ -315,3 +325,140 @@ def write_yaml():
         return path
 
     return write
+
+
+# --- one source in the test's own process -----------------------------------------------------------------------------
+
+
+class Watched:
+    """A source: the real driver, built as the daemon builds it, under the real supervisor; looks at all it delivers.
+
+    ``truths`` says for a signal which GOOD values are right; every other one stands in ``wrong``.
+    """
+
+    def __init__(self, settings, rules, folder, *, truths=None, backoff_max_ns=NS_PER_S, seed=1, source="plc"):
+        driver_type = plugins.drivers()[settings["driver"]]
+        own = TypeAdapter(driver_type.settings).validate_python(settings)
+        context = DriverContext(
+            source=source, now_ns=time.time_ns, rule_signals=frozenset(rules), telemetry_signals=frozenset(),
+            state_dir=folder,
+        )  # fmt: skip
+        self.rules = tuple(f"{source}.{name}" for name in rules)
+        self.backoff_max_ns = backoff_max_ns
+        self.values = []  # (monotonic seconds, DataValue)
+        self.last = {}  # signal to its last (monotonic seconds, DataValue)
+        self.readings = 0
+        self.statuses = []  # (UTC nanoseconds, SourceStatus) of every change
+        self.wrong = []
+        self.slowest_s = 0.0  # the longest time in which this process did nothing else
+        self._truths = {f"{source}.{name}": truth for name, truth in (truths or {}).items()}
+        self.supervisor = SourceSupervisor(
+            name=source,
+            make_driver=lambda: driver_type.build(own, context),
+            rule_signals=self.rules,
+            now_ns=time.time_ns,
+            deliver=self._deliver,
+            stale_after_ns=max(STALE_AFTER_CYCLES * driver_type.cycle_ns(own), STALE_AFTER_MIN_NS),
+            backoff_max_ns=backoff_max_ns,
+            rng=random.Random(seed),
+            on_status=self._on_status,
+        )
+        self._tasks = ()
+
+    def start(self):
+        self._tasks = (asyncio.create_task(self.supervisor.run()), asyncio.create_task(self._beat()))
+
+    async def stop(self):
+        """Cancel it, as a shutdown does; the seconds that it took."""
+        began = time.monotonic()
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._tasks = ()
+        return time.monotonic() - began
+
+    @property
+    def status(self):
+        return self.supervisor.status
+
+    def after(self, since_s, *names):
+        """Whether every signal (or these) had a GOOD value since then that is still the last word."""
+        wanted = [f"{self.supervisor.status.name}.{name}" for name in names] or self.rules
+        return all(
+            name in self.last and self.last[name][0] > since_s and self.last[name][1].status is Status.GOOD
+            for name in wanted
+        )
+
+    def since(self, moment_s, name=None):
+        """What was delivered since then."""
+        return [
+            value for at_s, value in self.values if at_s > moment_s and name in (None, value.signal.partition(".")[2])
+        ]
+
+    async def _deliver(self, reading):
+        at_s = time.monotonic()
+        self.readings += bool(reading.values)
+        for value in reading.values:
+            self.values.append((at_s, value))
+            self.last[value.signal] = (at_s, value)
+            truth = self._truths.get(value.signal)
+            if value.status is Status.GOOD and truth is not None and not truth(value.value):
+                self.wrong.append(value)
+
+    def _on_status(self, status):
+        self.statuses.append((time.time_ns(), status))
+
+    async def _beat(self):
+        while True:
+            began_s = time.monotonic()
+            await asyncio.sleep(BEAT_S)
+            self.slowest_s = max(self.slowest_s, time.monotonic() - began_s - BEAT_S)
+
+
+class Rising:
+    """The truth of a counter while nobody touches it: it never goes back, and stands where the machine is at most."""
+
+    def __init__(self):
+        self.last = None
+
+    def __call__(self, value):
+        last, self.last = self.last, value
+        return type(value) is int and (last is None or value >= last)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def simulate(tmp_path_factory):
+    """Start simulators that live as long as the module's tests: ``await simulate("asm-01", "--port", "0")``."""
+    folder = tmp_path_factory.mktemp("simulators")
+    started = []
+
+    async def start(*arguments):
+        process = Process(arguments[0], ["simulators", *map(str, arguments)], folder / f"{len(started)}.log")
+        started.append(process)
+        await process.start(speaks=True)
+        return process
+
+    yield start
+    await asyncio.gather(*(process.stop() for process in started))
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def watch(tmp_path):
+    """Read a device in this process: ``watch(settings, rules, ...)`` gives a running ``Watched``."""
+    watched = []
+
+    def start(settings, rules, **options):
+        watched.append(Watched(settings, rules, options.pop("folder", tmp_path), **options))
+        watched[-1].start()
+        return watched[-1]
+
+    yield start
+    for one in watched:
+        await one.stop()
+
+
+@pytest.fixture
+def rising():
+    return Rising

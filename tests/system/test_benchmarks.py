@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -13,6 +14,15 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SECONDS_MAX = 60
+
+# Bit, state, ms: before the window, two that arrive, one that is overtaken by its successor, one too late to be judged.
+TOGGLED = [(0, True, 50), (0, False, 300), (1, True, 400), (1, False, 600), (1, True, 1_950)]
+ARRIVED = [
+    (110, {"plc.b0": True, "plc.b1": False}),  # known before
+    (325, {"plc.b0": False, "plc.b1": False}),
+    (440, {"plc.b0": False, "plc.b1": True}),
+    (900, {"plc.b0": False, "plc.b1": True}),  # said again
+]
 
 
 @pytest.fixture(autouse=True)
@@ -35,23 +45,54 @@ def run(name, *options):
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ["bench_modbus.py", "bench_opcua.py"])
-def test_both_candidates_are_measured(name):
-    found = json.loads(run(name, "--json"))
-    assert found["cpu_ratio"]["median"] > 0
-    for candidate in (found["daemon"], found["bare loop"]):
+def check(found):
+    """Whether both candidates were measured; a window of one second on a busy machine is no round number."""
+    for name in ("daemon", "bare loop"):
+        candidate = found[name]
         assert candidate["cpu_s_per_1000_values"]["median"] > 0
         assert 5 < candidate["rss_mb"] < 500
         assert candidate["pss_mb"] <= candidate["rss_mb"]
         assert 0 < candidate["latency_p50_ms"] <= candidate["latency_p99_ms"]
-        assert candidate["delivered_percent"] > 30  # a window of one second on a busy machine is no round number
-        assert candidate["lost"] == 0
+        assert candidate["delivered_percent"] > 30
+    assert found["cpu_ratio"]["daemon"]["median"] > 0
+    assert "p99" in found["added_latency_ms"]["daemon"]
+
+
+@pytest.mark.parametrize("name", ["bench_modbus.py", "bench_opcua.py"])
+def test_both_candidates_are_measured(name):
+    found = json.loads(run(name, "--json"))
+    check(found)
+    assert found["daemon"]["lost"] == found["bare loop"]["lost"] == 0
+
+
+def test_a_toggled_bit_is_followed_to_its_arrival():
+    modbus, opcua = (json.loads(line) for line in run("bench_latency.py", "--json").splitlines())
+    check(modbus)
+    check(opcua)
+
+
+def test_toggles_that_arrive_late_again_or_never(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    changes = importlib.import_module("changes")
+    arrival = importlib.import_module("subscriber").Arrival
+    ms = 1_000_000
+    lines = [{"bit": bit, "state": state, "at_ns": at * ms} for bit, state, at in TOGGLED]
+    toggles = changes.Toggles([json.dumps(line).encode() for line in lines])
+    toggles.reader.join()
+    found = toggles.judge(
+        [arrival(at * ms, json.dumps({"values": values}).encode()) for at, values in ARRIVED], 100 * ms, 2_000 * ms
+    )
+    assert found.latencies_ms == [25.0, 40.0]
+    assert (found.values, found.lost, found.expected) == (2, 1, 3)
 
 
 def test_the_table_names_the_ratio():
-    table = run("bench_modbus.py")
-    assert "ratio of CPU, daemon / bare loop: " in table
-    assert "added latency: p50 " in table
+    table = run("bench_modbus_fleet.py")
+    assert "daemon / bare loop: ratio of CPU " in table
+    assert "daemon counting 20 / bare loop: ratio of CPU " in table
+    assert "; added latency p50 " in table
+    lost = next(line for line in table.splitlines() if line.startswith("readings lost"))
+    assert lost.split()[2:] == ["0", "0", "0"]
 
 
 def test_without_a_broker_it_says_what_to_do():

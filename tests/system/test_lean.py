@@ -18,7 +18,7 @@ RSS_MAX_MB = 80.0
 #: Never needed by a gateway without an OPC UA source, a REST connector or real pins.
 OPCUA = {"asyncua", "cryptography"}
 HTTP = {"httpx", "httpcore"}
-PINS = {"gpiozero", "lgpio", "RPi"}
+PINS = {"gpiozero", "gpiod", "RPi"}
 OTHERS_WORK = {"simulators", "amqtt", "pytest", "hypothesis", "uvicorn", "websockets"}
 MODBUS = """
   plc:
@@ -143,7 +143,7 @@ def test_an_idle_gateway_with_its_own_inputs_loads_neither_protocols_nor_mqtt(ru
     names, _ = run(PIN, lambda view: view and pins.exists(), counter="{ mode: pulse, signal: plc.good }")
     loaded = packages(names)
     assert "gpiozero" in loaded
-    assert loaded & (OPCUA | HTTP | OTHERS_WORK | {"pymodbus", "serial", "paho", "lgpio", "RPi"}) == set()
+    assert loaded & (OPCUA | HTTP | OTHERS_WORK | {"pymodbus", "serial", "paho", "gpiod", "RPi"}) == set()
 
 
 FROZEN = """

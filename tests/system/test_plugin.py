@@ -74,7 +74,7 @@ def test_only_its_own_is_in_it(site):
 def test_check_takes_it(linegate):
     done = linegate("check", "linegate.yaml")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "source log: csv_tail" in done.stdout
+    assert "source log: csv_tail, template press-log\n" in done.stdout
     assert "  good: column 'good' of ./press.csv" in done.stdout
 
 

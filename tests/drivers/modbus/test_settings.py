@@ -37,7 +37,7 @@ def test_the_sample_loads_as_a_part_of_a_configuration(tmp_path):
         "connectors": connectors,
     }
     path = tmp_path / "linegate.yaml"
-    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     loaded = load(path, drivers={"modbus": PLUGIN}, connectors={"file": file.PLUGIN}, env={})
     assert set(loaded.sources) == {"press", "left", "right", "io"}
     described = {name: PLUGIN.describe(source.driver_settings) for name, source in loaded.sources.items()}

@@ -34,7 +34,7 @@ def configured(tmp_path):
             "work_units": yaml.safe_load(text_of(name).replace("{source}", "io")),
         }
         path = tmp_path / "linegate.yaml"
-        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
         return load(path, drivers={"modbus": PLUGIN}, connectors={"file": file.PLUGIN}, env={})
 
     return make

@@ -8,12 +8,12 @@ import pytest
 from drivers.base import DriverError
 from drivers.modbus import PLUGIN
 from drivers.modbus.endpoint import Endpoint, ModbusTlsSettings, Rs485Settings, SerialSettings
-from drivers.modbus.link import link_for
+from drivers.modbus.link import RequestRefused, link_for
 from drivers.modbus.settings import ModbusSettings
 from drivers.modbus.signals import ModbusSignal
 from gateway.core.duration import Duration
 from gateway.core.model import Status
-from gateway.testing import DriverContract
+from gateway.testing import DriverContract, RefusedSignalContract
 
 LIMIT_S = 4.0
 UNNUMBERED = ["rtu", "rtu_over_tcp"]
@@ -76,7 +76,7 @@ async def free_port():
     return port
 
 
-class _TransportContract(DriverContract):
+class _TransportContract(DriverContract, RefusedSignalContract):
     transport = "tcp"
 
     @pytest.fixture
@@ -103,7 +103,7 @@ class TestRtu(_TransportContract):
     transport = "rtu"
 
 
-class TestTls(DriverContract):
+class TestTls(DriverContract, RefusedSignalContract):
     @pytest.fixture
     async def rig(self, context, free_port, tls_device, certificates):
         device = tls_device(tls=certificates.server("plc", ip="127.0.0.1", wants_client=True))
@@ -193,6 +193,18 @@ async def test_an_answer_with_another_number_is_never_a_value(make_device, trans
         await asyncio.wait_for(link.read("holding", 0, 1), LIMIT_S)
     link.close()
     await device.stop()
+
+
+async def test_another_unit_is_noticed_even_where_unit_0_is_asked(device):
+    """The library checks the unit of an answer, but not against 0, which many devices with TCP have."""
+    device.tables["holding"] = {0: 1}
+    link = link_for(Endpoint(host="127.0.0.1", port=device.port, unit=0))
+    await link.connect()
+    assert await link.read("holding", 0, 1) == [1]
+    device.spoil = lambda tid, _unit, pdu: struct.pack(">HHHB", tid, 0, len(pdu) + 1, 5) + pdu
+    with pytest.raises(DriverError, match="does not belong to it"):
+        await link.read("holding", 0, 1)
+    link.close()
 
 
 # --- late answers ----------------------------------------------------------------------------------------------------
@@ -386,7 +398,8 @@ async def test_what_is_wrong_with_certificates_is_said(tls_device, certificates,
     keys = dict(keys)
     if keys.pop("ca", False):
         keys["ca_file"] = str(certificates.ca_file)
-    endpoint = Endpoint(transport="tls", host="127.0.0.1", port=device.port, tls=ModbusTlsSettings(**keys))
+    tls = ModbusTlsSettings(**keys)
+    endpoint = Endpoint(transport="tls", host="127.0.0.1", port=device.port, tls=tls, timeout=Duration("5 s"))
     link = link_for(endpoint, certificates.folder)
     with pytest.raises(DriverError, match=words):
         await _connect_and_read(link)
@@ -408,5 +421,51 @@ async def test_relative_certificate_files_start_at_the_configuration(tls_device,
     link = link_for(endpoint, certificates.folder)
     await link.connect()
     assert await link.read("holding", 0, 1) == [5]
+    link.close()
+    await device.stop()
+
+
+# --- mutated frames --------------------------------------------------------------------------------------------------
+
+
+def mutated(frame, rng):
+    """The frame with something wrong, or other bytes altogether."""
+    kind = rng.randrange(5)
+    if kind == 0:
+        return rng.randbytes(rng.randrange(1, 40))
+    at = rng.randrange(len(frame))
+    if kind == 1:
+        return frame[:at]
+    if kind == 2:
+        return frame[:at] + bytes([frame[at] ^ 1 << rng.randrange(8)]) + frame[at + 1 :]
+    if kind == 3:
+        return frame[:at] + rng.randbytes(rng.randrange(1, 4)) + frame[at:]
+    return rng.randbytes(rng.randrange(1, 20)) + frame
+
+
+@pytest.mark.parametrize("transport", UNNUMBERED)
+async def test_mutated_rtu_frames_never_become_other_values(make_device, transport):
+    rng = random.Random(7)
+    device, reached = make_device(transport)
+    await device.start()
+    device.tables["holding"] = {0: 0x1234, 1: 0xABCD}
+
+    def spoil(_tid, unit, pdu):
+        frame = bytes([unit]) + pdu
+        return mutated(frame + crc(frame), rng)
+
+    device.spoil = spoil
+    endpoint = Endpoint(timeout=Duration("20 ms"), quiet_time=Duration("0 s"), **reached())
+    link = link_for(endpoint)
+    await link.connect()
+    failed = 0
+    for _ in range(80):
+        try:
+            assert await asyncio.wait_for(link.read("holding", 0, 2), LIMIT_S) == [0x1234, 0xABCD]
+        except (DriverError, RequestRefused):
+            failed += 1
+    assert failed > 40
+    device.spoil = None
+    assert await link.read("holding", 0, 2) == [0x1234, 0xABCD], "and then all is well again"
     link.close()
     await device.stop()

@@ -167,6 +167,19 @@ async def test_what_was_confirmed_and_not_done_is_found_out(device, written):
     await (await written(per_signal)).write("clear", True)
 
 
+async def test_a_text_that_the_device_fills_up_with_blanks_was_written(device, written):
+    driver = await written()
+    store, fill = device._store, 0x2020
+    device._store = lambda code, table, address, words: store(code, table, address, [words[0] | 0x20, fill])
+    await driver.write("text", "P")
+    assert [device.tables["holding"][address] for address in (8, 9)] == [0x5020, 0x2020]
+    reading = await anext(driver.readings())
+    assert {s.signal: s.value for s in reading.values}["plc.text"] == "P"
+    fill = 0x4F20
+    with pytest.raises(WriteRefusedError, match=r"plc\.text was written and confirmed, but reads"):
+        await driver.write("text", "P")
+
+
 async def test_refusals_of_the_device_and_of_the_table(device, written):
     driver = await written()
     device.refuse[("holding", 5)] = 3

@@ -44,7 +44,8 @@ async def test_each_policy_reads_and_uses_what_was_asked_for(secured, drive, nex
 async def test_without_a_pin_nothing_is_trusted_and_the_command_is_named(secured, drive):
     driver = await drive(secured.port, SHOTS, opened=False, **ENCRYPTED)
     with pytest.raises(
-        DriverError, match="nobody has trusted this server's certificate yet; run 'linegate opcua trust imm'"
+        DriverError,
+        match="nobody has trusted this server's certificate yet; run 'linegate opcua trust imm --config FILE'",
     ):
         await driver.open()
 

@@ -13,7 +13,7 @@ import gateway.testing
 from drivers.base import DriverContext
 from gateway.core.duration import Duration
 from gateway.core.model import Status
-from gateway.testing import DriverContract
+from gateway.testing import DriverContract, RefusedSignalContract
 
 
 class Kept(CsvTailDriver):
@@ -102,7 +102,7 @@ class Rig:
 
 
 MANY = DriverContract.test_many_links_leave_neither_tasks_nor_file_descriptors
-REFUSED = DriverContract.test_a_refused_signal_is_bad_once_and_stops_no_other
+REFUSED = RefusedSignalContract.test_a_refused_signal_is_bad_once_and_stops_no_other
 STAMPS = DriverContract.test_what_is_bad_has_no_value_and_every_stamp_is_a_time
 
 

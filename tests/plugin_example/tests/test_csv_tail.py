@@ -10,7 +10,7 @@ from linegate_csv_tail import DRIVER, CsvSignal, CsvTailSettings
 from drivers.base import DriverContext
 from gateway.core.duration import Duration
 from gateway.core.model import Status
-from gateway.testing import DriverContract
+from gateway.testing import DriverContract, RefusedSignalContract
 
 SIGNALS = {
     "good": CsvSignal(column="good"),
@@ -55,7 +55,7 @@ async def rig(tmp_path):
     return Rig(tmp_path)
 
 
-class TestContract(DriverContract):
+class TestContract(DriverContract, RefusedSignalContract):
     pass
 
 

@@ -1,0 +1,124 @@
+"""Many Modbus devices, some of them dead: the others keep their rhythm, on ports of their own and on one bus.
+
+The rhythm is compared with a run of the same test without the dead ones, so that a slow computer is no failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+
+import pytest
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+#: Every address of 127.0.0.0/8 is this computer: one simulator is fifteen devices, each with its own connection.
+LIVE = [f"127.0.0.{number}" for number in range(1, 16)]
+REFUSING = [f"127.0.0.{number}" for number in range(16, 19)]
+MUTE = [f"127.0.0.{number}" for number in range(19, 21)]
+SCAN_MS = 100
+MEASURED_S = 3.0
+KEPT = 0.9
+BACKOFF_MAX_NS = 1_000_000_000
+#: On a bus an attempt takes this long from everybody, and so one scan at most. Here the silent unit has no back-off to
+#: speak of: every other 150 ms are lost (with the default back-off of one minute it is one attempt in half a minute).
+BUS_TIMEOUT_MS = 150
+BUS_BACKOFF_MAX_NS = 1_000_000
+KEPT_ON_BUS = 0.75
+
+
+def settings(host, port, **more):
+    return {
+        "driver": "modbus", "host": host, "port": port, "scan": f"{SCAN_MS} ms", "timeout": "500 ms",
+        "signals": {"a": {"address": 300}, "b": {"address": 400}}, **more,
+    }  # fmt: skip
+
+
+async def scans(sources):
+    """Scans of each source in the same time, from when all of them read."""
+    for source in sources:
+        deadline_s = time.monotonic() + 10
+        while not source.after(0.0):
+            assert time.monotonic() < deadline_s, source.status
+            await asyncio.sleep(0.01)
+    before = [source.readings for source in sources]
+    await asyncio.sleep(MEASURED_S)  # waits for nothing: this is the time in which scans are counted
+    return [source.readings - was for source, was in zip(sources, before, strict=True)]
+
+
+def right(value_of):
+    return {name: lambda value, name=name: value == value_of[name] for name in value_of}
+
+
+@pytest.fixture
+def mute_port():
+    """A port at which connections are made and nothing is ever answered, on the addresses of the mute."""
+    with contextlib.ExitStack() as stack:
+        port = 0
+        for host in MUTE:
+            listener = stack.enter_context(socket.socket())
+            listener.bind((host, port))
+            port = listener.getsockname()[1]
+            listener.listen(64)
+        yield port
+
+
+async def test_five_dead_devices_of_twenty_leave_the_rhythm_of_the_others(simulate, watch, mute_port):
+    machine = await simulate("asm-01", "--host", "0.0.0.0", "--port", 0)
+    port = machine.ready["port"]
+    truths = right({"a": 300, "b": 400})
+    options = {"truths": truths, "backoff_max_ns": BACKOFF_MAX_NS}
+    alone = [watch(settings(host, port), ("a", "b"), source=f"p{at}", **options) for at, host in enumerate(LIVE)]
+    expected = await scans(alone)
+    for source in alone:
+        await source.stop()
+    with socket.socket() as closed:
+        closed.bind((REFUSING[0], 0))  # bound and not listening: refused
+        refused = closed.getsockname()[1]
+        dead = [watch(settings(host, refused), ("a", "b"), source=f"r{host}", **options) for host in REFUSING]
+        dead += [watch(settings(host, mute_port), ("a", "b"), source=f"m{host}", **options) for host in MUTE]
+        beside = [watch(settings(host, port), ("a", "b"), source=f"q{at}", **options) for at, host in enumerate(LIVE)]
+        found = await scans(beside)
+        assert all(source.status.failures >= 2 and source.readings == 0 for source in dead)
+    assert all("refused" in source.status.last_error for source in dead[: len(REFUSING)])
+    assert all("no usable answer" in source.status.last_error for source in dead[len(REFUSING) :])
+    ratios = [one / other for one, other in zip(found, expected, strict=True)]
+    assert min(ratios) >= KEPT, (found, expected)
+    assert max(expected) <= MEASURED_S * 1000 / SCAN_MS + 2
+    assert [source.wrong for source in beside] == [[]] * len(LIVE)
+    assert all(source.status.reconnects == 0 for source in beside)
+
+
+async def test_a_silent_unit_costs_its_bus_one_time_limit_per_attempt(simulate, watch):
+    machine = await simulate(
+        "asm-01", "--transport", "rtu_over_tcp", "--port", 0, "--other-units", "8,9", "--silent-units", "10"
+    )
+
+    def unit(number, name, backoff_max_ns=BACKOFF_MAX_NS):
+        own = settings(
+            "127.0.0.1", machine.ready["port"], transport="rtu_over_tcp", unit=number,
+            timeout=f"{BUS_TIMEOUT_MS} ms",
+        )  # fmt: skip
+        return watch(
+            own, ("a", "b"), source=f"{name}{number}", truths=right({"a": 300, "b": 400}), backoff_max_ns=backoff_max_ns
+        )
+
+    alone = [unit(number, "p") for number in (1, 8, 9)]
+    expected = await scans(alone)
+    for source in alone:
+        await source.stop()
+    silent = unit(10, "s", BUS_BACKOFF_MAX_NS)
+    beside = [unit(number, "q") for number in (1, 8, 9)]
+    found = await scans(beside)
+    attempts = silent.status.failures
+    assert attempts >= 2
+    assert silent.readings == 0
+    assert "no usable answer" in silent.status.last_error
+    ratios = [one / other for one, other in zip(found, expected, strict=True)]
+    assert min(ratios) >= KEPT_ON_BUS, (found, expected, attempts)
+    assert max(expected) - min(found) <= attempts + 1, (found, expected, attempts)
+    assert [source.wrong for source in beside] == [[], [], []]
+    assert all(source.status.reconnects == 0 for source in beside)
+    assert all(source.status.state == "up" for source in beside)
