@@ -127,6 +127,13 @@ def test_five_in_a_row_within_15_percent():
     assert not rig.active
 
 
+@pytest.mark.parametrize("percent", [85, 115])
+def test_the_tolerance_includes_its_limit(percent):
+    rig = running(end="n_good_in_tolerance", good_in_a_row=1)
+    rig.job(110 * S, "P2", "T1")
+    assert rig.piece(200 * S, GOOD, CYCLE * percent // 100) == (GOOD, "")
+
+
 def test_a_cycle_of_unknown_length_is_not_in_tolerance():
     rig = running(end="n_good_in_tolerance", good_in_a_row=1)
     rig.job(110 * S, "P2", "T1")

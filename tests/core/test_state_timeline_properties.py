@@ -31,7 +31,7 @@ WORDS = {
     "work": lambda t, s, now, _b, c: t.calendar(s, now, now, None, "FSN"[c % 3]),
     "break": lambda t, s, now, _b, c: t.calendar(s, now, now, M.PLANNED_STOP, "FSN"[c % 3]),
     "off": lambda t, s, now, _b, c: t.calendar(s, now, now, M.NOT_SCHEDULED, "FSN"[c % 3]),
-    "lost": lambda t, s, now, b, _c: t.lost(s, now, b),
+    "lost": lambda t, s, now, _b, c: t.lost(s, now, now - c * S),
     "heard": lambda t, s, now, _b, _c: t.heard(s, now, now),
     "alarm": lambda t, s, now, b, c: t.alarm(s, now, b, str(c % 3)),
     "setup": lambda t, s, now, b, _c: t.setup(s, now, b, "tool", active=True),
@@ -63,7 +63,7 @@ def begun(timeline):
 class Thorough(Timeline):
     """Without the short cut for the usual piece."""
 
-    def _runs_on(self, state, now_ns, to_ns):
+    def _usual(self, state):
         return False
 
 
@@ -130,7 +130,10 @@ def test_a_saved_state_goes_on_the_same(steps):
 @given(STEPS)
 @settings(max_examples=200)
 def test_the_short_cut_is_one(steps):
-    assert play(steps)[1:] == play(steps, kind=Thorough)[1:]
+    def watch(timeline, state):
+        assert timeline.deadline(state) == Thorough(RULE).deadline(state)
+
+    assert play(steps, watch=watch)[1:] == play(steps, kind=Thorough)[1:]
 
 
 #: What may be seen live of a time that was something else, and why.
@@ -177,6 +180,34 @@ def test_a_reason_is_asked_for_once_a_stop(steps):
     _timeline, _state, out = play(steps)
     asked = [one.stop_from_ns for one in out if isinstance(one, ReasonRequired)]
     assert len(asked) == len(set(asked))
+
+
+@pytest.mark.parametrize("word", ["explicit", "gap"])
+def test_a_stop_without_a_reason_asks_for_one(word):
+    timeline = Timeline(RULE)
+    state = begun(timeline)
+    at_ns = START_NS + 10 * S
+    state, _ = timeline.cycle(state, at_ns, at_ns, at_ns)
+    if word == "explicit":
+        state, _ = timeline.explicit(state, at_ns, at_ns, M.STOPPED)
+    state, out = timeline.on_time(state, at_ns + 3600 * S)
+    (asked,) = [one for one in out if isinstance(one, ReasonRequired)]
+    assert asked.state is M.STOPPED
+    assert asked.stop_from_ns == at_ns + (10 * S if word == "gap" else 0)
+    assert 300 * S <= asked.at_ns - asked.stop_from_ns <= 311 * S
+
+
+def test_a_stop_over_the_end_of_a_shift_is_told_with_that_shift():
+    """A shift's report does not wait for the machine to run again."""
+    timeline = Timeline(RULE)
+    state = begun(timeline)
+    state, _ = timeline.calendar(state, START_NS, START_NS, None, "F")
+    state, _ = timeline.cycle(state, START_NS + 10 * S, START_NS, START_NS + 10 * S)
+    end_ns = START_NS + 3600 * S
+    state, _ = timeline.calendar(state, end_ns, end_ns, None, "S")
+    assert timeline.deadline(state) == end_ns + RULE.settle_ns
+    state, out = timeline.on_time(state, end_ns + RULE.settle_ns)
+    assert [(one.state, one.shift, one.to_ns) for one in out] == [(M.STOPPED, "F", end_ns)]
 
 
 @pytest.mark.parametrize("cycles", [1, 200])

@@ -79,7 +79,7 @@ class Outlook:
         limit = self._gaps.decided_ns(ideal)
         found = self._gaps.verdict(context, gap)
         if found.state is not None:
-            return context.from_ns + limit + 1 if context.from_ns > state.pending_ns else None
+            return context.from_ns + limit + 1 if context.from_ns >= state.pending_ns else None
         if context.order is None:
             if gap.cycle_ns is None or not (gap.by_cycle or gap.spent_ns):
                 return None

@@ -167,22 +167,23 @@ class Timeline:
         ideal = context.ideal_ns if context.order is not None else 0
         return state._replace(gap=Gap(at_ns, by_cycle=True, ideal_ns=ideal)), out
 
-    def _runs_on(self, state: TimelineState, now_ns: int, to_ns: int) -> bool:
-        """The usual case: the next piece of an order, in time, and nothing else happened or is due."""
+    def _usual(self, state: TimelineState) -> bool:
+        """An order runs, its last cycle began this gap, and nothing else is known or waits."""
         gap, row, context = state.gap, state.row, state.contexts[-1]
-        if not (len(row) == 1 and len(state.contexts) == 1 and gap.by_cycle and gap.spent_ns == 0):
+        if not (len(row) == 1 and len(state.contexts) == 1 and gap.by_cycle and gap.spent_ns == 0 and gap.ideal_ns):
             return False
-        last, begin_ns, ideal = row[0], state.pending_ns, gap.ideal_ns
-        usual = last.state is MachineState.PRODUCING and not (last.reduced_speed or last.estimated or last.overtime)
-        if not usual or last.to_ns != begin_ns or _is_closed(state) or state.unknown_to_ns is not None:
-            return False
-        if not context.known or context.order is None or not ideal:
+        last = row[0]
+        plain = last.state is MachineState.PRODUCING and not (last.reduced_speed or last.estimated or last.overtime)
+        if not plain or last.to_ns != state.pending_ns or state.unknown_to_ns is not None or _is_closed(state):
             return False
         beside = (context.planned, context.mode, context.explicit, context.running)
-        if beside != (None, None, None, None) or context.setup:
-            return False
+        return context.known and context.order is not None and not context.setup and beside == (None, None, None, None)
+
+    def _runs_on(self, state: TimelineState, now_ns: int, to_ns: int) -> bool:
+        """The next piece of an order, in time, and nothing is due before it."""
+        ideal, begin_ns = state.gap.ideal_ns, state.pending_ns
         in_time_ns = min(self._gaps.slow_ns(ideal), self._gaps.stop_detect_ns(ideal))
-        return begin_ns < to_ns <= now_ns <= begin_ns + in_time_ns
+        return begin_ns < to_ns <= now_ns <= begin_ns + in_time_ns and self._usual(state)
 
     def _told_of_unknown(self, state: TimelineState, from_ns: int, cycles: int) -> tuple[TimelineState, int]:
         """Pieces that came while nobody listened are production, estimated; returns the cycles that are left."""
@@ -208,6 +209,10 @@ class Timeline:
 
     def deadline(self, state: TimelineState) -> int | None:
         """When something decides itself or becomes final although nothing arrives; None: never."""
+        if self._usual(state):
+            seen_ns = state.pending_ns + self._gaps.stop_detect_ns(state.gap.ideal_ns) + 1
+            if seen_ns > state.now_ns:  # everything else is later
+                return seen_ns
         due = [self._outlook.decides_ns(state), self._asks_ns(state), self._outlook.seen_ns(state)]
         if len(state.row) > 1 or (state.row and _is_closed(state)):
             due.append(state.row[0].to_ns + self._settle)
