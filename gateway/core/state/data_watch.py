@@ -5,7 +5,7 @@ Knows qualities and arrivals only. What an outage means for the machine's state 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.core.model import Status
 
@@ -13,8 +13,15 @@ if TYPE_CHECKING:
     from gateway.core.rules_state import DataLossRule
 
 
+#: A signal that is told only when it changes may have been good for hours, and a lost link is found after this long.
+LOOK_BACK_NS: Final = 10_000_000_000
+
+
 class DataLost(NamedTuple):
-    """Not heard since ``last_good_ns``, found at ``at_ns``; ``signals`` are the silent or bad ones."""
+    """Not heard since ``last_good_ns``, found at ``at_ns``; ``signals`` are the silent or bad ones.
+
+    Without ``stale_after`` a signal may be told only when it changes: then ``last_good_ns`` is at most 10 s ago.
+    """
 
     at_ns: int
     last_good_ns: int
@@ -81,7 +88,7 @@ class DataWatch:
             return state, early + told
         good_ns = (*state.good_ns[:index], at_ns, *state.good_ns[index + 1 :])
         state = state._replace(good_ns=good_ns, bad=(*state.bad[:index], False, *state.bad[index + 1 :]))
-        if state.lost and not self._silent(state, at_ns):
+        if state.lost and not self.silent(state, at_ns):
             return state._replace(lost=False), (*early, DataBack(at_ns))
         return state, early
 
@@ -99,12 +106,15 @@ class DataWatch:
     def _loss(self, state: WatchState, at_ns: int) -> tuple[WatchState, tuple[DataLost, ...]]:
         if state.lost:
             return state, ()
-        silent = self._silent(state, at_ns)
+        silent = self.silent(state, at_ns)
         # The first signal that fell silent: from then on the picture is not whole.
         since_ns = min((state.good_ns[self._place[signal]] or at_ns for signal in silent), default=at_ns)
+        if self._stale_after is None:
+            since_ns = max(since_ns, at_ns - LOOK_BACK_NS)
         return state._replace(lost=True), (DataLost(at_ns, since_ns, silent),)
 
-    def _silent(self, state: WatchState, at_ns: int) -> tuple[str, ...]:
+    def silent(self, state: WatchState, at_ns: int) -> tuple[str, ...]:
+        """Signals that are not heard at this instant."""
         found = []
         for signal, good_ns, bad in zip(self._signals, state.good_ns, state.bad, strict=True):
             stale = good_ns is not None and self._stale_after is not None and at_ns - good_ns >= self._stale_after

@@ -1,0 +1,346 @@
+"""The state of one machine as one object: signals, data loss, setup and timeline behind a few methods.
+
+Every method takes the memory and what happened, and returns the next memory with what is to be told. At one instant
+they are called in this order: ``on_value``, ``on_count`` for each count, ``on_job``; ``changed`` comes last and says
+what the machine does now. Reads no clock, counts nothing, dispatches no order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from gateway.core.counting.detector import loaded as loaded_fields
+from gateway.core.model import MachineState, Notice, StateChanged, Status
+from gateway.core.state import planned_time, timeline_state
+from gateway.core.state.data_watch import DataLost, DataWatch, WatchState
+from gateway.core.state.planned_time import PlannedTime
+from gateway.core.state.setup import SetupEnded, SetupOutput, SetupStarted, SetupState, SetupTracker
+from gateway.core.state.signals import (
+    STATE_UNMAPPED,
+    AlarmTold,
+    ExplicitTold,
+    ModeTold,
+    ReleaseTold,
+    SignalState,
+    StateSignals,
+    ToolTold,
+)
+from gateway.core.state.time_elements import TimeModel
+from gateway.core.state.timeline import Timeline
+from gateway.core.state.timeline_state import TimelineOutput, TimelineState
+
+if TYPE_CHECKING:
+    from gateway.core.model import CountEvent, JobOrder, Role, Scalar
+    from gateway.core.rules_state import StateTimelineRule
+    from gateway.core.state.data_watch import DataBack
+    from gateway.core.state.planned_time import CalendarPlan
+    from gateway.core.state.signals import Told
+
+#: What a machine's state tells.
+MachineOutput = TimelineOutput | SetupOutput | StateChanged | Notice
+_Out = tuple[MachineOutput, ...]
+
+TIMERS_PER_CALL_MAX: Final = 10_000
+
+
+class MachineTrack(NamedTuple):
+    """What must survive a restart.
+
+    ``state`` is what the machine was last said to do, since ``since_ns``, and ``reason`` why. ``plan`` is what the
+    calendar says of the time ahead. ``down_ns``: the gateway was not alive from then on, which is not told yet.
+    """
+
+    state: MachineState
+    since_ns: int
+    reason: str
+    signals: SignalState
+    watch: WatchState
+    setup: SetupState
+    timeline: TimelineState
+    plan: tuple[PlannedTime, ...] = ()
+    down_ns: int | None = None
+
+
+class MachineStateUnit:
+    """The rules of one machine's state, prepared.
+
+    Args:
+        rule: the settings.
+        watched: signals without which the state is unknown; the machine's own state signal stands for all of them.
+        has_calendar: a plan is handed over from time to time.
+    """
+
+    def __init__(self, rule: StateTimelineRule, watched: tuple[str, ...], *, has_calendar: bool = False) -> None:
+        explicit = rule.explicit
+        self._told_by = None if explicit is None else explicit.signal
+        self._signals = StateSignals(rule)
+        self._watch = DataWatch(rule.data_loss, watched if explicit is None else (explicit.signal,))
+        self._setup = SetupTracker(rule.setup)
+        self._timeline = Timeline(rule)
+        self._has_calendar = has_calendar
+        self._signal_names = frozenset(self._signals.signals)
+        self._read = self._signal_names | frozenset(self._watch.signals)
+        self.time_model = TimeModel(rule.time_model, rule.reasons)
+
+    @property
+    def signals(self) -> frozenset[str]:
+        """Every signal that is read or watched here."""
+        return self._read
+
+    # --- beginnings --------------------------------------------------------------------------------------------------
+
+    def initial(self, at_ns: int) -> MachineTrack:
+        """Nothing is known from here on."""
+        return MachineTrack(
+            MachineState.UNKNOWN,
+            at_ns,
+            "no data yet",
+            self._signals.initial(),
+            self._watch.initial(),
+            self._setup.initial(),
+            self._timeline.initial(at_ns),
+        )
+
+    def restored(self, track: MachineTrack, at_ns: int) -> MachineTrack:
+        """After a restart: nothing is known since ``at_ns``, when the gateway was last alive; due at once."""
+        plan = track.plan if self._has_calendar else (PlannedTime(at_ns, None, ""),)
+        return track._replace(
+            signals=self._signals.restored(track.signals),
+            watch=self._watch.restored(track.watch),
+            plan=plan,
+            down_ns=at_ns,
+        )
+
+    # --- evidence ----------------------------------------------------------------------------------------------------
+
+    def on_value(
+        self, track: MachineTrack, signal: str, value: Scalar, status: Status, at_ns: int, now_ns: int
+    ) -> tuple[MachineTrack, _Out]:
+        """A value of one of ``signals``, true from ``at_ns`` on, that arrived at ``now_ns``."""
+        watch, heard = self._watch.on_value(track.watch, signal, status, now_ns)
+        track = track._replace(watch=watch)
+        track, out = self._heard(track, heard, now_ns)
+        if signal in self._signal_names:
+            kept, told = self._signals.on_value(track.signals, signal, value, status)
+            if kept is not track.signals:
+                track = track._replace(signals=kept)
+            for one in told:
+                track, more = self._on_told(track, one, at_ns, now_ns)
+                out += more
+        return track, out
+
+    def on_count(
+        self, track: MachineTrack, event: CountEvent, role: Role, now_ns: int
+    ) -> tuple[MachineTrack, _Out, Role]:
+        """Something was made; also what it is, because a setup makes other pieces than production does."""
+        cycles = event.delta if event.cycles is None else event.cycles
+        out: _Out = ()
+        if event.delta:
+            ideal_ns = track.timeline.contexts[-1].ideal_ns or None
+            kept, told, role, _ = self._setup.piece(track.setup, event.t_to_ns, role, event.cycle_ns, ideal_ns)
+            # The piece that ends a setup begins production: its end comes after the setup's.
+            track, out = self._on_setup(track._replace(setup=kept), told, event.t_to_ns, now_ns)
+        if cycles:
+            timeline, more = self._timeline.cycle(track.timeline, now_ns, event.t_from_ns, event.t_to_ns, cycles)
+            track, out = track._replace(timeline=timeline), out + more
+        return track, out, role
+
+    def on_job(
+        self, track: MachineTrack, job: JobOrder | None, ideal_ns: int | None, at_ns: int, now_ns: int
+    ) -> tuple[MachineTrack, _Out]:
+        """The running order from ``at_ns`` on, None for none; ``ideal_ns`` is the ideal cycle that it names itself."""
+        order, operation = (None, None) if job is None else job.key
+        timeline, out = self._timeline.job(track.timeline, now_ns, at_ns, order, operation, ideal_ns)
+        product = None if job is None else job.product
+        kept, told = self._setup.job(track.setup, at_ns, product, "")
+        track, more = self._on_setup(track._replace(timeline=timeline, setup=kept), told, at_ns, now_ns)
+        return track, out + more
+
+    def runs(self, track: MachineTrack, job: JobOrder | None, ideal_ns: int | None) -> bool:
+        """Whether this is the order that ``on_job`` was told last."""
+        context = track.timeline.contexts[-1]
+        key = (None, None) if job is None else job.key
+        return (context.order, context.operation) == key and (ideal_ns is None or ideal_ns == context.ideal_ns)
+
+    def on_running(self, track: MachineTrack, at_ns: int, now_ns: int, *, on: bool | None) -> tuple[MachineTrack, _Out]:
+        """An analog signal says that the machine works, that it does not, or nothing (None)."""
+        if track.timeline.contexts[-1].running is on:
+            return track, ()
+        timeline, out = self._timeline.running(track.timeline, now_ns, at_ns, on=on)
+        return track._replace(timeline=timeline), out
+
+    def on_calendar(self, track: MachineTrack, plan: CalendarPlan, now_ns: int) -> tuple[MachineTrack, _Out]:
+        """The plan of the time ahead; it replaces the one before. Raises ValueError for one out of order."""
+        planned_time.check(plan)
+        holds = PlannedTime(now_ns, None, "")
+        for entry in plan.entries:
+            if entry.from_ns <= now_ns:
+                holds = entry
+        ahead = tuple(entry for entry in plan.entries if entry.from_ns > now_ns)
+        return self._planned(track._replace(plan=ahead), holds, now_ns)
+
+    def operator_setup(self, track: MachineTrack, at_ns: int, *, begins: bool) -> tuple[MachineTrack, _Out]:
+        """A person begins a setup, or says that it is done."""
+        verb = self._setup.operator_start if begins else self._setup.operator_confirm
+        kept, told = verb(track.setup, at_ns)
+        return self._on_setup(track._replace(setup=kept), told, at_ns, at_ns)
+
+    # --- time --------------------------------------------------------------------------------------------------------
+
+    def deadline(self, track: MachineTrack) -> int | None:
+        """When to call ``on_time`` although nothing arrives; None: never."""
+        if track.down_ns is not None:
+            return track.down_ns
+        due = self._timeline.deadline(track.timeline)
+        lost = self._watch.deadline(track.watch)
+        if lost is not None and (due is None or lost < due):
+            due = lost
+        if track.plan and (due is None or track.plan[0].from_ns < due):
+            due = track.plan[0].from_ns
+        late = self._setup.deadline(track.setup)
+        return late if late is not None and (due is None or late < due) else due
+
+    def on_time(self, track: MachineTrack, now_ns: int) -> tuple[MachineTrack, _Out]:
+        """Everything due until now, each at its own time, with every change of the state in between."""
+        out: _Out = ()
+        for _ in range(TIMERS_PER_CALL_MAX):
+            due_ns = self.deadline(track)
+            if due_ns is None or due_ns > now_ns:
+                return track, out
+            due_ns = max(due_ns, track.timeline.now_ns)
+            track, told = self._fire(track, due_ns)
+            track, change = self.changed(track, due_ns)
+            out += told + change
+        raise AssertionError(f"{TIMERS_PER_CALL_MAX} timers fired for one call: a timer does not move on")
+
+    def changed(self, track: MachineTrack, at_ns: int) -> tuple[MachineTrack, tuple[StateChanged, ...]]:
+        """What the machine does now, told where it is another state than before."""
+        live = self._timeline.live(track.timeline)
+        reason = live.reason
+        if track.watch.lost:
+            reason = f"no valid value of {', '.join(self._watch.silent(track.watch, at_ns))}"
+        elif self._told_by is not None and not track.timeline.contexts[-1].planned:
+            told = track.signals.values[self._signals.signals.index(self._told_by)]
+            shown = f"{self._told_by} is {told}"
+            reason = f"{reason}: {shown}" if reason else shown
+        if live.state is track.state:
+            return (track if reason == track.reason else track._replace(reason=reason)), ()
+        change = StateChanged(at_ns, live.state, track.state, reason)
+        return track._replace(state=live.state, since_ns=at_ns, reason=reason), (change,)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _fire(self, track: MachineTrack, due_ns: int) -> tuple[MachineTrack, _Out]:
+        if track.down_ns is not None:
+            timeline, down = self._timeline.lost(track.timeline, due_ns, track.down_ns, "GATEWAY_DOWN")
+            return track._replace(timeline=timeline, down_ns=None), down
+        watch, lost = self._watch.on_time(track.watch, due_ns)
+        setup, late = self._setup.on_time(track.setup, due_ns)
+        timeline, out = self._timeline.on_time(track.timeline, due_ns)
+        track = track._replace(watch=watch, setup=setup, timeline=timeline)
+        track, told = self._heard(track, lost, due_ns)
+        more: _Out = (*out, *told, *late)
+        if track.plan and track.plan[0].from_ns <= due_ns:
+            holds, ahead = track.plan[0], track.plan[1:]
+            track, told = self._planned(track._replace(plan=ahead), holds, due_ns)
+            more += told
+        return track, more
+
+    def _planned(self, track: MachineTrack, holds: PlannedTime, now_ns: int) -> tuple[MachineTrack, _Out]:
+        from_ns = min(holds.from_ns, now_ns)
+        timeline, out = self._timeline.calendar(track.timeline, now_ns, from_ns, holds.planned, holds.shift)
+        return track._replace(timeline=timeline), out
+
+    def _heard(
+        self, track: MachineTrack, found: tuple[DataLost | DataBack, ...], now_ns: int
+    ) -> tuple[MachineTrack, _Out]:
+        out: _Out = ()
+        timeline = track.timeline
+        for one in found:
+            if isinstance(one, DataLost):
+                timeline, more = self._timeline.lost(timeline, max(one.at_ns, timeline.now_ns), one.last_good_ns)
+            else:
+                timeline, more = self._timeline.heard(timeline, now_ns, one.at_ns)
+            out += more
+        return (track._replace(timeline=timeline) if found else track), out
+
+    def _on_told(self, track: MachineTrack, told: Told, at_ns: int, now_ns: int) -> tuple[MachineTrack, _Out]:
+        timeline = track.timeline
+        out: _Out = ()
+        match told:
+            case ExplicitTold():
+                timeline, said = self._timeline.explicit(
+                    timeline, now_ns, at_ns, told.state, told.reason, reduced_speed=told.reduced_speed
+                )
+                out = (*said, *self._unmapped(told, now_ns))
+            case AlarmTold(code=code):
+                timeline, out = self._timeline.alarm(timeline, now_ns, at_ns, code)
+            case ModeTold(mode=mode):
+                return self._on_mode(track, mode, at_ns, now_ns)
+            case ToolTold(tool=tool):
+                kept, started = self._setup.tool(track.setup, at_ns, tool)
+                return self._on_setup(track._replace(setup=kept), started, at_ns, now_ns)
+            case ReleaseTold():
+                kept, ended = self._setup.release(track.setup, at_ns)
+                return self._on_setup(track._replace(setup=kept), ended, at_ns, now_ns)
+        return track._replace(timeline=timeline), out
+
+    def _on_mode(
+        self, track: MachineTrack, mode: MachineState | None, at_ns: int, now_ns: int
+    ) -> tuple[MachineTrack, _Out]:
+        timeline, out = self._timeline.mode(track.timeline, now_ns, at_ns, mode)
+        kept, told = self._setup.mode(track.setup, at_ns, in_setup=mode is MachineState.SETUP)
+        track, more = self._on_setup(track._replace(timeline=timeline, setup=kept), told, at_ns, now_ns)
+        return track, out + more
+
+    def _on_setup(
+        self, track: MachineTrack, told: tuple[SetupOutput, ...], at_ns: int, now_ns: int
+    ) -> tuple[MachineTrack, _Out]:
+        """What the setup rule found, in the timeline too."""
+        out: _Out = ()
+        timeline = track.timeline
+        for one in told:
+            if isinstance(one, SetupStarted):
+                timeline, more = self._timeline.setup(timeline, now_ns, one.from_ns, one.trigger, active=True)
+                out += more
+            elif isinstance(one, SetupEnded):
+                timeline, more = self._timeline.setup(timeline, now_ns, at_ns, one.trigger, active=False)
+                out += more
+            out += (one,)
+        return (track._replace(timeline=timeline) if told else track), out
+
+    def _unmapped(self, told: ExplicitTold, now_ns: int) -> tuple[Notice, ...]:
+        if not told.unmapped:
+            return ()
+        return (Notice(now_ns, STATE_UNMAPPED, (("signal", str(self._told_by)), ("value", told.unmapped))),)
+
+
+def plain(track: MachineTrack) -> dict[str, Any]:
+    """The memory as JSON data."""
+    return {
+        **track._asdict(),
+        "signals": list(track.signals.values),
+        "watch": track.watch._asdict(),
+        "setup": track.setup._asdict(),
+        "timeline": timeline_state.plain(track.timeline),
+        "plan": [list(entry) for entry in track.plan],
+    }
+
+
+def loaded(data: dict[str, Any]) -> MachineTrack:
+    """The memory from JSON data. Raises KeyError, TypeError or ValueError where it is none."""
+    watch = data["watch"]
+    return MachineTrack(
+        **{
+            **data,
+            "state": MachineState(data["state"]),
+            "signals": SignalState(tuple(data["signals"])),
+            "watch": WatchState(**{**watch, "good_ns": tuple(watch["good_ns"]), "bad": tuple(watch["bad"])}),
+            "setup": loaded_fields(SetupState, data["setup"]),
+            "timeline": timeline_state.loaded(data["timeline"]),
+            "plan": tuple(
+                PlannedTime(from_ns, None if planned is None else MachineState(planned), shift)
+                for from_ns, planned, shift in data["plan"]
+            ),
+        }
+    )
