@@ -100,10 +100,10 @@ async def test_a_database_of_the_first_schema_gets_it_and_keeps_everything(open_
     await old.close()
     assert "audit" not in tables
     monkeypatch.undo()
-    with pytest.raises(StoreError, match="old schema 1; start the gateway once to bring it to 2"):
+    with pytest.raises(StoreError, match="old schema 1; start the gateway once to bring it to 3"):
         ReadOnlyStore(path)
     new = await open_store()
-    assert await new.read("PRAGMA user_version", ()) == [(2,)]
+    assert await new.read("PRAGMA user_version", ()) == [(3,)]
     assert tables < {row[0] for row in await new.read("SELECT name FROM sqlite_master", ())}
     assert new.epoch == epoch
     assert await new.snapshots() == {"ASM-01": b"kept"}

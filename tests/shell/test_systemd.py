@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "systemd"
 UNIT = FOLDER / "linegate.service"
-SECURITY_THRESHOLD = "15"  # tenths: 1.5 of 10
+SECURITY_THRESHOLD = "17"  # tenths: 1.7 of 10; 0.2 of it: the kernel may be asked about its clock (never set it)
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
 
