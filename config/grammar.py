@@ -19,6 +19,7 @@ from config.bytesize import ByteSize
 from config.settings import (
     CONNECTORS_MAX,
     SOURCES_MAX,
+    TESTS_MAX,
     WORK_UNITS_MAX,
     BufferSettings,
     ConnectorCommon,
@@ -27,17 +28,19 @@ from config.settings import (
     MqttSettings,
     Name,
     SourceCommon,
+    TestName,
 )
 from gateway.core.duration import Duration
 from gateway.core.rules import FORBID_UNKNOWN_KEYS, WorkUnitRules
 from gateway.core.tagged import TaggedBy
+from gateway.trial.cases import RuleTest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pydantic_core import core_schema
 
-OPTIONAL_SECTIONS: Final = ("mqtt", "buffer", "log")
+OPTIONAL_SECTIONS: Final = ("mqtt", "buffer", "log", "tests")
 SECTIONS: Final = ("gateway", "sources", "work_units", "connectors", *OPTIONAL_SECTIONS)
 
 _ATTRIBUTE = re.compile(r"(\w+): (.*)")
@@ -49,6 +52,7 @@ _SECTION_TEXTS: Final = {
     "mqtt": "The broker; without this section nothing is published.",
     "buffer": "How much is kept on disk, and how long.",
     "log": "What the gateway says about itself.",
+    "tests": "What must come of the rules; run by linegate test, ignored by the gateway.",
     "include": "Further files or patterns, relative to this file; a name may stand in one file only.",
 }
 
@@ -82,6 +86,11 @@ def document_type(drivers: Mapping[str, PluginType], connectors: Mapping[str, Pl
             ("mqtt", MqttSettings | None, None),
             ("buffer", BufferSettings, BufferSettings()),
             ("log", LogSettings, LogSettings()),
+            (
+                "tests",
+                Annotated[dict[TestName, RuleTest], Field(max_length=TESTS_MAX)],
+                dataclasses.field(default_factory=dict),
+            ),
         ],
         frozen=True,
         kw_only=True,

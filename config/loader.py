@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from config import rule_tests
 from config.crosscheck import crosscheck, warnings
 from config.document import Flat, flatten
 from config.environment import overlaid, overrides
@@ -53,14 +54,18 @@ def load(
     failed = (
         complaints(raw_errors, data, schema)
         if document is None
-        else crosscheck(document, places.of_value, partial(_cycle_ns, drivers), partial(_signals, drivers))
+        else [
+            *crosscheck(document, places.of_value, partial(_cycle_ns, drivers), partial(_signals, drivers)),
+            *rule_tests.misfits(document),
+        ]
     )
     failed = _with_ambiguous_words(failed, words, data, schema)
     errors.extend(ConfigError(places.of(complaint), dotted(complaint.path), complaint.text) for complaint in failed)
     if errors or document is None:
         raise ConfigErrors(errors)
     notes += [f"{places.of_value(at)}: {dotted(at)}: {text}" for at, text in warnings(document)]
-    digest = hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    used = {section: below for section, below in data.items() if section != "tests"}
+    digest = hashlib.sha256(json.dumps(used, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     base_dir = path.parent
     return Settings(
         gateway=document.gateway,
@@ -70,6 +75,7 @@ def load(
         mqtt=_mqtt(document.mqtt, document.gateway.id),
         buffer=document.buffer,
         log=document.log,
+        tests=document.tests,
         secrets=SecretStore(base_dir, env),
         digest=digest,
         warnings=tuple(notes),

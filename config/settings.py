@@ -22,15 +22,19 @@ from gateway.core.duration import Duration
 from gateway.core.host import is_loopback
 from gateway.core.rules import FORBID_UNKNOWN_KEYS, WorkUnitRules
 from gateway.core.secret import SecretRef
+from gateway.trial.cases import RuleTest
 
 SOURCES_MAX: Final = 256
 WORK_UNITS_MAX: Final = 256
 CONNECTORS_MAX: Final = 16
+TESTS_MAX: Final = 500
 MQTT_PORT: Final = 1883
 MQTT_TLS_PORT: Final = 8883
 
 #: Names that go into topics, signals and file names.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+#: A sentence, so that a failing test says what is wrong.
+TestName = Annotated[str, Field(pattern=r"^[^\n]{1,200}$")]
 TopicLevel = Annotated[str, Field(pattern=r"^[^/+#]{0,64}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -275,8 +279,9 @@ class Settings:
         mqtt: None where nothing is published.
         buffer: limits of the database.
         log: what is logged.
+        tests: tests of the rules, by name; the gateway itself ignores them.
         secrets: resolves the secrets that the settings name; relative paths start at ``base_dir``.
-        digest: sha256 (hexadecimal) of the effective document, overrides included; secrets are not in it.
+        digest: sha256 (hexadecimal) of the effective document, overrides included; secrets and tests are not in it.
         warnings: allowed, but probably not meant; each with its place.
         file: the file that was loaded.
         base_dir: its folder; relative paths of connectors, certificates and secrets start here.
@@ -290,6 +295,7 @@ class Settings:
     mqtt: MqttSettings | None
     buffer: BufferSettings
     log: LogSettings
+    tests: Mapping[str, RuleTest]
     secrets: SecretStore
     digest: str
     warnings: tuple[str, ...]

@@ -22,6 +22,7 @@ from gateway.cli import (
     simulate,
     status,
     template,
+    test,
     watch,
     witness,
     write,
@@ -44,6 +45,7 @@ class _Command(Protocol):
 COMMANDS: Final[tuple[_Command, ...]] = (
     run,
     config,
+    test,
     status,
     order,
     outbox,

@@ -1,0 +1,165 @@
+"""One work unit that is run on given inputs outside of the daemon, and everything that came of it.
+
+Commits nothing and sends nothing; the rules are the core's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gateway.core.document import Identity
+from gateway.core.model import (
+    Confirmation,
+    CountEvent,
+    DataValue,
+    MachineState,
+    Notice,
+    StateChanged,
+    TimePassed,
+)
+from gateway.core.work_unit import WorkUnit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.core.model import Input, Output
+    from gateway.core.rules import WorkUnitRules
+    from gateway.core.unit_state import State
+
+#: More outputs than this of one run are a mistake of the rules, not a result.
+OUTPUTS_MAX: Final = 5_000_000
+
+
+class TooMuchError(Exception):
+    """A run makes more outputs than anybody could look at."""
+
+
+class Found(NamedTuple):
+    """What can be seen of a machine at one moment."""
+
+    good: int
+    scrap: int
+    rework: int
+    hold: int
+    test: int
+    unallocated: int
+    review: int
+    unknown: int
+    unknown_intervals: int
+    order: str | None
+    confirmations: int
+
+
+class Happening(NamedTuple):
+    """An input or an output, at the time it was handled, ns UTC."""
+
+    at_ns: int
+    what: Input | Output
+
+
+def identity_of(machine: str, rules: WorkUnitRules) -> Identity:
+    """Who confirms in a trial: nobody that an ERP knows."""
+    return Identity(
+        plant="TRIAL", epoch="trial", gateway_id="trial", line="", machine=machine, work_center=rules.work_center
+    )
+
+
+class TriedMachine:
+    """A work unit under trial.
+
+    Args:
+        unit: the rules, prepared.
+        state: where it begins.
+    """
+
+    def __init__(self, unit: WorkUnit, state: State) -> None:
+        self.unit = unit
+        self.state = state
+        self.happened: list[Happening] = []
+        self.confirmations: list[Confirmation] = []
+        self.flags: set[str] = set()
+        self._began_with = state
+        self._states: list[tuple[int, MachineState]] = [(state.at_ns, state.track.state)]
+
+    @classmethod
+    def fresh(cls, machine: str, rules: WorkUnitRules, at_ns: int) -> TriedMachine:
+        """A machine that has never seen anything."""
+        unit = WorkUnit(rules, identity_of(machine, rules))
+        return cls(unit, unit.initial(at_ns))
+
+    def feed(self, given: Input) -> None:
+        """One input. Raises TooMuchError."""
+        self.state, outputs = self.unit.handle(self.state, given)
+        if not isinstance(given, TimePassed):
+            at_ns = given.received_time_ns if isinstance(given, DataValue) else given.at_ns
+            self.happened.append(Happening(at_ns, given))
+        for output in outputs:
+            self._take(output)
+        if len(self.happened) > OUTPUTS_MAX:
+            raise TooMuchError(f"{self.unit.identity.machine}: more than {OUTPUTS_MAX} inputs and outputs; shorten it")
+
+    def found(self) -> Found:
+        """What can be seen now; pieces since the beginning of the trial."""
+        state, before = self.state, self._began_with
+        good, scrap, rework, hold, test = (now - then for now, then in zip(state.counted, before.counted, strict=True))
+        intervals = len(state.unknown) + state.unknown_older[0]
+        bound = sum(one.max_pieces or 0 for one in state.unknown) + state.unknown_older[1]
+        began_intervals = len(before.unknown) + before.unknown_older[0]
+        began_bound = sum(one.max_pieces or 0 for one in before.unknown) + before.unknown_older[1]
+        return Found(
+            good=good,
+            scrap=scrap,
+            rework=rework,
+            hold=hold,
+            test=test,
+            unallocated=sum(state.unallocated) - sum(before.unallocated),
+            review=state.review - before.review,
+            unknown=bound - began_bound,
+            unknown_intervals=intervals - began_intervals,
+            order=state.running.job.order if state.running is not None else None,
+            confirmations=len(self.confirmations),
+        )
+
+    def states(self) -> list[tuple[int, MachineState]]:
+        """Since when it was in which state, in the order of time; what was corrected afterwards is corrected."""
+        return list(self._states)
+
+    def state_at(self, at_ns: int) -> MachineState:
+        """The state at a moment."""
+        found = self._states[0][1]
+        for since_ns, state in self._states:
+            if since_ns > at_ns:
+                break
+            found = state
+        return found
+
+    def durations_ns(self, to_ns: int) -> dict[MachineState, int]:
+        """How long it was in each state, up to a moment."""
+        total: dict[MachineState, int] = {}
+        ends = [since_ns for since_ns, _ in self._states[1:]] + [to_ns]
+        for (since_ns, state), end_ns in zip(self._states, ends, strict=True):
+            if end_ns > since_ns:
+                total[state] = total.get(state, 0) + end_ns - since_ns
+        return total
+
+    def _take(self, output: Output) -> None:
+        at_ns = self.state.at_ns
+        if isinstance(output, StateChanged):
+            at_ns = output.at_ns
+            # A stop is known only after a while and began earlier: what was said of that time is said anew.
+            while len(self._states) > 1 and self._states[-1][0] >= at_ns:
+                self._states.pop()
+            if self._states[-1][1] is not output.state:
+                self._states.append((max(at_ns, self._states[-1][0]), output.state))
+        elif isinstance(output, Confirmation):
+            self.confirmations.append(output)
+        elif isinstance(output, CountEvent):
+            self.flags.add(output.flag)
+        elif isinstance(output, Notice):
+            self.flags.add(output.code)
+        self.happened.append(Happening(at_ns, output))
+
+
+def by_time(inputs: Iterable[Input]) -> list[Input]:
+    """Inputs in the order of their arrival; those of one moment stay as they are given."""
+    return sorted(inputs, key=lambda one: one.received_time_ns if isinstance(one, DataValue) else one.at_ns)
