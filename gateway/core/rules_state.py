@@ -5,7 +5,7 @@ Plain frozen dataclasses like those of ``rules.py``. What they do stands in ``ga
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Literal
 
 from gateway.core.duration import Duration
@@ -110,14 +110,14 @@ class DataLossRule:
     """When a machine that cannot be heard becomes UNKNOWN.
 
     Attributes:
-        stale_after: no good sample for this long is a loss, from the last good one on; none: only a bad quality is
-            (signals that are reported by exception are silent while nothing changes).
+        stale_after: no good sample for this long is a loss, from the last good one on; not for signals that are told
+            only when they change. Without it only a bad quality is one, as a lost link of the source gives.
         back_fill: pieces that a counter made meanwhile become estimated production once it is heard again.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
 
-    stale_after: Duration | None = Duration("10 s")
+    stale_after: Duration | None = None
     back_fill: bool = True
 
     def __post_init__(self) -> None:
@@ -247,3 +247,91 @@ class StateTimelineRule:
     def settle_ns(self) -> int:
         """An interval is final this long after its end: a loss of data and a late alarm still change it until then."""
         return max(self.data_loss.stale_after or 0, self.reasons.after) + SETTLE_EXTRA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateRule:
+    """How the machine's states, its stops and setups are told, as a work unit has it.
+
+    Attributes:
+        signal: ``source.name`` of an explicit state; none: the time between cycles decides.
+        map: ``packml`` (OPC 30050), ``machinery``, ``weihenstephan``, or value of that signal (as text) to state.
+        mode_signal: ``source.name`` of the mode or program number; with a named map or ``modes``.
+        modes: mode (as text) to SETUP, MAINTENANCE, CLEANING, PLANNED_STOP or OFF.
+        blocked_signal: ``source.name`` of PackML's EquipmentBlocked.
+        starved_signal: ``source.name`` of PackML's EquipmentStarved.
+        starting_as: what PackML's Starting is.
+        slow: a cycle longer than this runs at reduced speed (share of the ideal cycle, or a length).
+        stop_detect: no cycle for longer than this is a stop; default twice the ideal cycle, at least 5 s.
+        micro_stop_max: a stop up to this long is a micro stop.
+        fallback_above: with an ideal cycle above this, an analog running signal decides before the cycles.
+        data_loss: when the machine is UNKNOWN.
+        reasons: why it stands.
+        setup: when it is being set up.
+        time_model: which ISO 22400 time element each state is.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
+
+    signal: str | None = None
+    map: str | dict[str, MachineState] = field(default_factory=dict)
+    mode_signal: str | None = None
+    modes: dict[str, MachineState] = field(default_factory=dict)
+    blocked_signal: str | None = None
+    starved_signal: str | None = None
+    starting_as: Literal["STOPPED", "PRODUCING"] = "STOPPED"
+    slow: CycleLimit = SLOW
+    stop_detect: CycleLimit | None = None
+    micro_stop_max: CycleLimit = MICRO_STOP_MAX
+    fallback_above: Duration = Duration("60 s")
+    data_loss: DataLossRule = field(default_factory=DataLossRule)
+    reasons: StopReasonRule = field(default_factory=StopReasonRule)
+    setup: SetupRule = field(default_factory=SetupRule)
+    time_model: TimeModelRule = field(default_factory=TimeModelRule)
+
+    def __post_init__(self) -> None:
+        """A map goes with a signal; what the parts refuse is refused here."""
+        if (self.signal is not None) != bool(self.map):
+            raise ValueError("signal and map belong together: name both or neither")
+        beside = (self.mode_signal, self.blocked_signal, self.starved_signal)
+        if self.signal is None and (any(beside) or self.modes):
+            raise ValueError("mode_signal, modes, blocked_signal and starved_signal: found without signal; name it too")
+        self.timeline(None)
+
+    @property
+    def signals(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+        """Every signal that is named, each behind its keys in the file."""
+        named: list[tuple[tuple[str | int, ...], str | None]] = [
+            ((key,), getattr(self, key)) for key in ("signal", "mode_signal", "blocked_signal", "starved_signal")
+        ]
+        named += [(("reasons", "alarm_signals", index), name) for index, name in enumerate(self.reasons.alarm_signals)]
+        named += [(("setup", key), getattr(self.setup, key)) for key in ("tool_signal", "release_signal")]
+        return tuple((keys, name) for keys, name in named if name is not None)
+
+    def timeline(self, ideal_cycle: Duration | None) -> StateTimelineRule:
+        """The same, prepared for a machine with this ideal cycle. Raises ValueError."""
+        gaps = CycleGapRule(slow=self.slow, micro_stop_max=self.micro_stop_max, fallback_above=self.fallback_above)
+        if self.stop_detect is not None:
+            # Who writes a length means it, also below the usual least one.
+            least = gaps.stop_detect_min if self.stop_detect.length_ns is None else Duration(self.stop_detect.length_ns)
+            gaps = replace(gaps, stop_detect=self.stop_detect, stop_detect_min=min(least, gaps.stop_detect_min))
+        explicit = None
+        if self.signal is not None:
+            explicit = StateSignalRule(
+                signal=self.signal,
+                map=self.map,
+                mode_signal=self.mode_signal,
+                modes=self.modes,
+                blocked_signal=self.blocked_signal,
+                starved_signal=self.starved_signal,
+                starting_as=self.starting_as,
+            )
+        return StateTimelineRule(
+            ideal_cycle=ideal_cycle,
+            explicit=explicit,
+            gaps=gaps,
+            data_loss=self.data_loss,
+            reasons=self.reasons,
+            setup=self.setup,
+            time_model=self.time_model,
+        )

@@ -13,6 +13,7 @@ from gateway.core.rules_state import DataLossRule
 from gateway.core.state.data_watch import DataBack, DataLost, DataWatch, WatchState
 
 S = 10**9
+TEN_SECONDS = DataLossRule(stale_after=Duration("10 s"))
 GOOD, BAD, UNCERTAIN = Status.GOOD, Status.BAD, Status.UNCERTAIN
 
 
@@ -28,13 +29,13 @@ def play(watch, *steps, state=None):
 
 
 def test_heard_once_every_signal_is():
-    watch = DataWatch(DataLossRule(), ("a", "b"))
+    watch = DataWatch(TEN_SECONDS, ("a", "b"))
     assert play(watch, (1, "a", GOOD), (2, "x", GOOD), (3, "b", GOOD))[1] == [DataBack(3 * S)]
     assert play(watch, (1, "a", GOOD), (12, "b", GOOD))[1] == [], "the first one is stale by then"
 
 
 def test_silence_is_a_loss_from_the_last_good_instant_on():
-    watch = DataWatch(DataLossRule(), ("a", "b"))
+    watch = DataWatch(TEN_SECONDS, ("a", "b"))
     state, out = play(watch, (1, "a", GOOD), (2, "b", GOOD), (9, "b", GOOD))
     assert watch.deadline(state) == 11 * S
     assert play(watch, (10, "", GOOD), state=state)[1] == []
@@ -58,7 +59,7 @@ def test_a_late_value_finds_the_loss_first():
 
 
 def test_after_a_restart_all_must_be_seen_anew():
-    watch = DataWatch(DataLossRule(), ("a",))
+    watch = DataWatch(TEN_SECONDS, ("a",))
     state, _ = play(watch, (1, "a", GOOD))
     assert watch.restored(state) == watch.initial()
     assert watch.signals == ("a",)
@@ -70,7 +71,7 @@ def test_after_a_restart_all_must_be_seen_anew():
     )
 )
 def test_loss_and_return_alternate_and_a_restore_changes_nothing(steps):
-    watch = DataWatch(DataLossRule(), ("a", "b"))
+    watch = DataWatch(TEN_SECONDS, ("a", "b"))
     out, now, state = [], 0, watch.initial()
     kept, kept_out = state, []
     for seconds, signal, status in steps:
@@ -88,3 +89,11 @@ def test_loss_and_return_alternate_and_a_restore_changes_nothing(steps):
     for one in out:
         if isinstance(one, DataLost):
             assert one.last_good_ns <= one.at_ns
+
+
+def test_a_signal_told_only_when_it_changes_was_good_until_the_link_was_doubted():
+    watch = DataWatch(DataLossRule(), ("a", "b"))
+    state, _ = play(watch, (1, "a", GOOD), (2, "b", GOOD))
+    assert watch.deadline(state) is None
+    assert play(watch, (3600, "a", BAD), state=state)[1] == [DataLost(3600 * S, 3590 * S, ("a",))]
+    assert play(watch, (4, "a", BAD), state=state)[1] == [DataLost(4 * S, 1 * S, ("a",))]

@@ -9,10 +9,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.core.duration import Duration
 from gateway.core.model import MachineState
-from gateway.core.rules_state import CycleGapRule, SetupRule, StateSignalRule, StateTimelineRule
+from gateway.core.rules_state import CycleGapRule, SetupRule, StateRule, StateSignalRule, StateTimelineRule
 from gateway.core.state.cycle_limit import CycleLimit
 from gateway.core.state.evidence import PRIORITY, Layer
 from gateway.core.state.gaps import CycleGaps
+from gateway.core.state.signals import StateSignals
 
 RULE = TypeAdapter(StateTimelineRule)
 SECOND = 10**9
@@ -109,3 +110,65 @@ def test_settings_are_immutable():
     with pytest.raises(AttributeError):
         rule.signal = "c.d"
     assert SetupRule() == SetupRule()
+
+
+def test_the_state_of_a_work_unit_as_the_file_always_wrote_it():
+    found = TypeAdapter(StateRule).validate_python(
+        {"signal": "plc.state", "map": {"1": "PRODUCING"}, "stop_detect": "90 s", "micro_stop_max": "1 min"}
+    )
+    rule = found.timeline(Duration("2 s"))
+    assert rule.ideal_cycle == Duration("2 s")
+    assert (rule.explicit.signal, rule.explicit.map) == ("plc.state", {"1": MachineState.PRODUCING})
+    gaps = CycleGaps(rule.gaps)
+    assert (gaps.stop_detect_ns(2 * SECOND), gaps.micro_stop_max_ns(2 * SECOND)) == (90 * SECOND, 60 * SECOND)
+    assert rule.data_loss.stale_after is None, "a signal that does not change is no lost one"
+
+
+@pytest.mark.parametrize(
+    ("given", "ideal_s", "limit_s"),
+    [({}, 1, 5), ({}, 30, 60), ({}, 0, 60), ({"stop_detect": "3 s"}, 1, 3), ({"stop_detect": "170 %"}, 2, 5)],
+)
+def test_when_a_stop_is_detected(given, ideal_s, limit_s):
+    rule = TypeAdapter(StateRule).validate_python(given).timeline(None)
+    assert CycleGaps(rule.gaps).stop_detect_ns(ideal_s * SECOND) == limit_s * SECOND
+
+
+def test_every_signal_of_the_state_with_its_keys():
+    found = TypeAdapter(StateRule).validate_python(
+        {
+            "signal": "a.state",
+            "map": "packml",
+            "mode_signal": "a.mode",
+            "blocked_signal": "a.blocked",
+            "reasons": {"alarm_signals": ["a.alarm", "b.alarm"]},
+            "setup": {"tool_signal": "a.tool", "end": "plc_release", "release_signal": "a.go"},
+        }
+    )
+    assert found.signals == (
+        (("signal",), "a.state"),
+        (("mode_signal",), "a.mode"),
+        (("blocked_signal",), "a.blocked"),
+        (("reasons", "alarm_signals", 0), "a.alarm"),
+        (("reasons", "alarm_signals", 1), "b.alarm"),
+        (("setup", "tool_signal"), "a.tool"),
+        (("setup", "release_signal"), "a.go"),
+    )
+    named = StateSignals(found.timeline(None)).signals
+    assert set(named) == {name for _, name in found.signals}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"signal": "a.b"}, "belong together"),
+        ({"map": {"1": "OFF"}}, "belong together"),
+        ({"mode_signal": "a.b"}, "found without signal"),
+        ({"modes": {"1": "SETUP"}}, "found without signal"),
+        ({"signal": "a.b", "map": "packmill"}, "allowed: packml"),
+        ({"stop_detect": "110 %"}, "stop_detect: found 110 %, allowed 120 %"),
+        ({"micro_stop_max": "0 s"}, "micro_stop_max: found 0"),
+    ],
+)
+def test_what_a_work_units_state_refuses(wrong, said):
+    with pytest.raises(ValidationError, match=said):
+        TypeAdapter(StateRule).validate_python(wrong)

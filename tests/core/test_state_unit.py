@@ -336,11 +336,12 @@ def play(rule: StateTimelineRule, steps: list[Step], **how: bool) -> Floor:  # n
     return floor
 
 
-RULES = st.sampled_from((COUNTS, WORD, StateTimelineRule(ideal_cycle=Duration("10 s"))))
+SILENT = StateTimelineRule(ideal_cycle=Duration("10 s"), data_loss=DataLossRule(stale_after=Duration("10 s")))
+RULES = st.sampled_from((COUNTS, WORD, SILENT))
 
 
 def test_silence_is_a_loss_at_its_own_time():
-    floor = Floor(StateTimelineRule(ideal_cycle=Duration("10 s"))).heard()
+    floor = Floor(SILENT).heard()
     floor.at(100).wait()
     assert floor.states() == [("IDLE_NO_ORDER", 0), ("UNKNOWN", 10)]
     assert floor.track.reason == "no valid value of plc.good, plc.scrap"
