@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from config.errors import KeyPath, did_you_mean, dotted, listed
 from config.messages import Complaint
 from gateway.core.duration import Duration
-from gateway.core.rules import CounterRule
+from gateway.core.rule_signals import counter_rules, is_counted, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,10 +44,15 @@ def warnings(document: Any) -> Iterator[tuple[KeyPath, str]]:
     """What is allowed but probably not meant, with its path."""
     for unit, rules in document.work_units.items():
         for at, rule in enumerate(rules.counters):
-            if isinstance(rule, CounterRule) and rule.max_rate is None and rules.ideal_cycle is None:
-                rolls = "a reset can pass for a roll-over" if rule.modulus else "a wild value can pass for pieces"
-                text = f"neither max_rate nor the work unit's ideal_cycle is given: {rolls}; name the fastest rate"
-                yield ("work_units", unit, "counters", at), text
+            if rules.ideal_cycle is not None:
+                continue
+            for keys, counter in counter_rules(rule):
+                if counter.max_rate is None:
+                    rolls = (
+                        "a reset can pass for a roll-over" if counter.modulus else "a wild value can pass for pieces"
+                    )
+                    text = f"neither max_rate nor the work unit's ideal_cycle is given: {rolls}; name the fastest rate"
+                    yield ("work_units", unit, "counters", at, *keys), text
 
 
 def signal_uses(work_units: Mapping[str, WorkUnitRules]) -> Iterator[tuple[KeyPath, str]]:
@@ -55,11 +60,8 @@ def signal_uses(work_units: Mapping[str, WorkUnitRules]) -> Iterator[tuple[KeyPa
     for unit, rules in work_units.items():
         top: KeyPath = ("work_units", unit)
         for at, rule in enumerate(rules.counters):
-            yield (*top, "counters", at, "signal"), rule.signal
-            if isinstance(rule, CounterRule):
-                for key in ("restart_evidence", "restart_uptime"):
-                    for item, signal in enumerate(getattr(rule, key)):
-                        yield (*top, "counters", at, key, item), signal
+            for keys, signal in named(rule):
+                yield (*top, "counters", at, *keys), signal
         if rules.orders.job_signal is not None:
             yield (*top, "orders", "job_signal"), rules.orders.job_signal
         if rules.state.signal is not None:
@@ -123,7 +125,7 @@ def _kinds(document: Any, place: Callable[[KeyPath], Place]) -> Iterator[Complai
         source, _, name = signal.partition(".")
         settings = getattr(document.sources.get(source), "signals", {})
         own = settings.get(name) if isinstance(settings, dict) else None
-        if path[2] == "counters" and path[-1] == "signal" and getattr(own, "kind", None) == "level":
+        if path[2] == "counters" and is_counted(path[4:]) and getattr(own, "kind", None) == "level":
             counted = f"{dotted(path)} counts this signal, at {place(path)}"
             text = f"found 'level', but {counted}: pieces that come together would be one; set kind: pulse"
             yield Complaint(("sources", source, "signals", name, "kind"), about_key=False, text=text)

@@ -18,19 +18,35 @@ BEGIN: Final = "<!-- keys: begin (written by config/reference.py) -->"
 END: Final = "<!-- keys: end -->"
 
 _REFERENCE: Final = "#/$defs/"
-_SECTIONS: Final = (
-    ("gateway", "GatewaySettings"),
+_WORK_UNITS: Final = (
     ("work_units.ID", "WorkUnitRules"),
     ("work_units.ID.counters[] with mode: counter", "CounterRule"),
     ("work_units.ID.counters[] with mode: pulse", "PulseRule"),
+    ("work_units.ID.counters[] with mode: start_end", "StartEndRule"),
+    ("work_units.ID.counters[] with mode: analog", "AnalogRule"),
+    ("work_units.ID.counters[] with mode: part_result", "PartResultRule"),
+    ("results of mode: start_end or part_result", "ResultRule"),
+    ("work_units.ID.counters[] with mode: roles", "RolesRule"),
+    ("work_units.ID.counters[] with mode: packml", "PackmlRule"),
+    ("work_units.ID.counters[] with mode: cavity", "CavityRule"),
+    ("closed[] of mode: cavity", "ClosedCavity"),
+    ("work_units.ID.counters[] with mode: units", "UnitsRule"),
     ("work_units.ID.orders", "OrderRule"),
     ("work_units.ID.confirm", "ConfirmRule"),
     ("work_units.ID.state", "StateRule"),
+)
+_REST: Final = (
     ("mqtt", "MqttSettings"),
     ("mqtt.tls", "TlsSettings"),
     ("any secret (mqtt.password ...)", "SecretRef"),
     ("buffer", "BufferSettings"),
     ("log", "LogSettings"),
+    ("tests.NAME", "RuleTest"),
+    ("tests.NAME.series[]", "Series"),
+    ("tests.NAME.orders[]", "OrderGiven"),
+    ("tests.NAME.decisions[]", "DecisionGiven"),
+    ("tests.NAME.expect[]", "Expectation"),
+    ("tests.NAME.confirmations[]", "ExpectedConfirmation"),
 )
 
 
@@ -53,12 +69,12 @@ def keys_text() -> str:
     defs["Template"] = class_schema(Template)
     defs |= defs["Template"]["$defs"]
     sections = [
-        *_SECTIONS[:1],
+        ("gateway", "GatewaySettings"),
         ("sources.NAME (besides the driver's own keys)", "SourceCommon"),
         ("sources.NAME.template", "TemplateUse"),
-        *_SECTIONS[1:7],
+        *_WORK_UNITS,
         ("connectors.NAME (besides the connector's own keys)", "ConnectorCommon"),
-        *_SECTIONS[7:],
+        *_REST,
         ("a template file", "Template"),
         ("a template file: parameters.NAME", "TemplateParameter"),
     ]

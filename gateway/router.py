@@ -47,7 +47,7 @@ class Router:
             self._telemetry(self._source, reading.blocks)
         if reading.values:
             for runner, values in self._by_runner(reading.values).items():
-                await runner.put(tuple(values))
+                await runner.put(tuple(runner.unit.in_order(values)))
 
     def _by_runner(self, values: Sequence[DataValue]) -> Mapping[Runner, list[DataValue]]:
         by_runner: dict[Runner, list[DataValue]] = {}
@@ -55,6 +55,4 @@ class Router:
             for runner in self._routes.get(value.signal, ()):
                 mine = by_runner.setdefault(runner, [])
                 mine.append(value)
-        for runner, mine in by_runner.items():
-            mine.sort(key=runner.unit.turn)
         return by_runner

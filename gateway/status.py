@@ -85,14 +85,16 @@ class WorkUnitView:
         state_since_ns: when it began.
         order: running order, None if none runs; ``operation`` and ``product`` go with it.
         target: its target quantity as text (an exact decimal).
-        good: good pieces of the running order; ``scrap`` and ``rework`` likewise.
+        good: good pieces of the running order; ``scrap``, ``rework``, ``hold`` (waiting for a verdict) and ``test``
+            (samples that were taken out) likewise.
         last_piece_ns: when the last piece was counted.
-        unconfirmed_good: good pieces of it that are not confirmed; ``unconfirmed_scrap`` and ``_rework`` likewise.
-        unallocated_good: good pieces without an order; ``unallocated_scrap`` and ``_rework`` likewise.
+        unconfirmed_good: good pieces of it that are not confirmed; ``unconfirmed_scrap``, ``_rework``, ``_hold`` and
+            ``_test`` likewise.
+        unallocated_good: good pieces without an order; the other roles likewise.
         review_pieces: pieces set aside for a person.
         unknown: pieces nobody can know; each with signal, role, from_ns, to_ns, max_pieces, flag, order, operation.
-        counted_good: good pieces this gateway ever counted here; ``counted_scrap`` and ``_rework`` likewise.
-        queue: open orders, each with order, operation, state, quantity, good, scrap, rework.
+        counted_good: good pieces this gateway ever counted here; the other roles likewise.
+        queue: open orders, each with order, operation, state, quantity, good, scrap, rework, hold, test.
     """
 
     id: str
@@ -105,18 +107,26 @@ class WorkUnitView:
     good: int = 0
     scrap: int = 0
     rework: int = 0
+    hold: int = 0
+    test: int = 0
     last_piece_ns: int | None = None
     unconfirmed_good: int = 0
     unconfirmed_scrap: int = 0
     unconfirmed_rework: int = 0
+    unconfirmed_hold: int = 0
+    unconfirmed_test: int = 0
     unallocated_good: int = 0
     unallocated_scrap: int = 0
     unallocated_rework: int = 0
+    unallocated_hold: int = 0
+    unallocated_test: int = 0
     review_pieces: int = 0
     unknown: tuple[Mapping[str, Any], ...] = ()
     counted_good: int = 0
     counted_scrap: int = 0
     counted_rework: int = 0
+    counted_hold: int = 0
+    counted_test: int = 0
     queue: tuple[Mapping[str, Any], ...] = ()
 
 

@@ -14,6 +14,8 @@ WARNING_CHARS_MAX: Final = 1000
 #: What waits longer than this is held up by something, so the last error is worth a look.
 HELD_UP_NS: Final = S_PER_MIN * NS_PER_S
 
+_ROLES: Final = ("good", "scrap", "rework", "hold", "test")
+
 
 def lines(view: dict[str, Any]) -> list[str]:
     """The status as a person reads it."""
@@ -44,9 +46,11 @@ def machine_header() -> str:
 def machine_line(unit: dict[str, Any], now_ns: int) -> str:
     """One machine: state, order, good and scrap against target, last piece, unconfirmed pieces."""
     order = clean(f"{unit['order']}/{unit['operation']}") if unit["order"] else "-"
-    loose = unit["unallocated_good"] + unit["unallocated_scrap"] + unit["unallocated_rework"]
+    loose = sum(unit[f"unallocated_{role}"] for role in _ROLES)
+    held = f"{unit['hold']} held" if unit["hold"] else ""
     notes = [
-        f"{unit['unconfirmed_good'] + unit['unconfirmed_scrap'] + unit['unconfirmed_rework']} unconfirmed",
+        f"{sum(unit[f'unconfirmed_{role}'] for role in _ROLES)} unconfirmed",
+        held,
         f"{loose} unallocated" if loose else "",
         f"{unit['review_pieces']} under review" if unit["review_pieces"] else "",
         f"{len(unit['unknown'])} unknown intervals" if unit["unknown"] else "",

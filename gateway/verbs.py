@@ -207,6 +207,8 @@ def _posting(entry: OutboxEntry) -> dict[str, Any]:
         "kind": entry.kind,
         "good": int(quantities["good"]),
         "rework": int(quantities["rework"]),
+        "hold": int(quantities["hold"]),
+        "test": int(quantities["test"]),
         "scrap": sum(int(scrap["qty"]) for scrap in quantities["scrap"]),
         "attempts": entry.attempts,
         "error": entry.error_text,

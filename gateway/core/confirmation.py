@@ -23,7 +23,7 @@ def due_by_pieces(rule: ConfirmRule, run: JobRun) -> bool:
 
 def deadline(rule: ConfirmRule, run: JobRun) -> int | None:
     """When the timer confirms; nothing open, nothing due."""
-    if rule.every is None or run.open_pieces == 0 or run.state is not JobOrderState.IN_PROGRESS:
+    if rule.every is None or not run.anything_open or run.state is not JobOrderState.IN_PROGRESS:
         return None
     return run.confirmed_ns + rule.every
 
@@ -56,6 +56,10 @@ def confirm(
         created_ns=at_ns,
         previous_digest=run.last_hash,
         digest="",
+        hold=run.open_hold,
+        test=run.open_test,
+        total_hold=run.hold,
+        total_test=run.test,
     )
     confirmation = draft._replace(digest=digest_of(identity, draft))
     closed = run._replace(
@@ -69,5 +73,7 @@ def confirm(
         confirmed_ns=at_ns,
         seq=seq,
         last_hash=confirmation.digest,
+        open_hold=0,
+        open_test=0,
     )
     return closed, confirmation

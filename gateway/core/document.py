@@ -95,8 +95,16 @@ def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
         "origin": "auto",
         "trigger": confirmation.trigger,
         "period": {"from": utc(confirmation.period_from_ns), "to": utc(confirmation.period_to_ns)},
-        "qty": _quantities(confirmation.good, confirmation.scrap, confirmation.rework),
-        "qty_cumulative": _quantities(confirmation.total_good, confirmation.total_scrap, confirmation.total_rework),
+        "qty": _quantities(
+            confirmation.good, confirmation.scrap, confirmation.rework, confirmation.test, confirmation.hold
+        ),
+        "qty_cumulative": _quantities(
+            confirmation.total_good,
+            confirmation.total_scrap,
+            confirmation.total_rework,
+            confirmation.total_test,
+            confirmation.total_hold,
+        ),
         "uom": job.uom,
         "product": {"id": job.product, "revision": job.product_revision},
         "times": {
@@ -129,6 +137,6 @@ def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
     }
 
 
-def _quantities(good: int, scrap: int, rework: int) -> dict[str, Any]:
+def _quantities(good: int, scrap: int, rework: int, test: int, hold: int) -> dict[str, Any]:
     reasons = [{"reason": None, "qty": str(scrap)}] if scrap else []
-    return {"good": str(good), "scrap": reasons, "rework": str(rework), "test": "0", "hold": "0"}
+    return {"good": str(good), "scrap": reasons, "rework": str(rework), "test": str(test), "hold": str(hold)}

@@ -47,6 +47,8 @@ def row(output: Output) -> tuple[str, dict[str, Any]]:
                 "good": output.good,
                 "scrap": output.scrap,
                 "rework": output.rework,
+                "hold": output.hold,
+                "test": output.test,
                 "digest": output.digest,
             }
         case Notice(detail=detail):

@@ -171,6 +171,8 @@ class JobRecord(NamedTuple):
     scrap: int
     rework: int
     last_hash: str
+    hold: int = 0
+    test: int = 0
 
 
 class OrderReceived(NamedTuple):
@@ -234,7 +236,10 @@ class CountEvent(NamedTuple):
 
 
 class PiecesProduced(NamedTuple):
-    """Pieces booked to a job order, or to the unallocated bucket where ``order`` is None."""
+    """Pieces booked to a job order, or to the unallocated bucket where ``order`` is None.
+
+    ``part`` names the product of a family tool that makes several.
+    """
 
     at_ns: int
     signal: str
@@ -244,6 +249,7 @@ class PiecesProduced(NamedTuple):
     operation: str | None
     t_from_ns: int
     estimated: bool
+    part: str | None = None
 
 
 class UnknownInterval(NamedTuple):
@@ -299,8 +305,8 @@ class Confirmation(NamedTuple):
     """The claim on the ERP: what was made for a job order since its last confirmation (ISA-95 job response).
 
     ``key`` is ``{plant}/{epoch}/{order}/{operation}/{seq}``, ``message_id`` its UUIDv5; both never change. Quantities
-    are deltas; ``total_*`` are cumulated. ``digest`` is the SHA-256 of the canonical content, chained by
-    ``previous_digest``.
+    are deltas; ``total_*`` are cumulated. ``hold`` waits for a verdict, ``test`` are samples that were taken out.
+    ``digest`` is the SHA-256 of the canonical content, chained by ``previous_digest``.
     """
 
     key: str
@@ -324,6 +330,10 @@ class Confirmation(NamedTuple):
     created_ns: int
     previous_digest: str
     digest: str
+    hold: int = 0
+    test: int = 0
+    total_hold: int = 0
+    total_test: int = 0
 
 
 Output = CountEvent | PiecesProduced | UnknownInterval | StateChanged | JobChanged | Notice | Confirmation

@@ -1,7 +1,8 @@
 """The rules of a work unit, exactly as the configuration file writes them.
 
 Plain frozen dataclasses: the loader validates the YAML against these very classes, so there is no mapping in between.
-Checks across fields stand in ``__post_init__`` and raise ValueError in the words of the file.
+Checks across fields stand in ``__post_init__`` and raise ValueError in the words of the file. The rules of each
+counting mode stand in ``rules_inputs.py``, ``rules_counting.py`` and ``rules_pieces.py``.
 """
 
 from __future__ import annotations
@@ -11,108 +12,50 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from gateway.core.duration import Duration
 from gateway.core.model import MachineState, Role
-from gateway.core.rate import Rate
+from gateway.core.rule_signals import is_counted, is_evidence, named
+from gateway.core.rules_counting import AnalogRule, PackmlRule, PartResultRule, RolesRule, StartEndRule
+from gateway.core.rules_inputs import (
+    FORBID_UNKNOWN_KEYS,
+    MODULUS_MAX,
+    PIECES_PER_COUNT_MAX,
+    CounterRule,
+    CountingRule,
+    PulseRule,
+)
+from gateway.core.rules_pieces import CavityRule, UnitsRule
 from gateway.core.tagged import TaggedBy
 
-FORBID_UNKNOWN_KEYS: Final[dict[str, Any]] = {"extra": "forbid"}
-MODULUS_MAX: Final = 2**64
-PIECES_PER_COUNT_MAX: Final = 100_000
+__all__ = [
+    "FORBID_UNKNOWN_KEYS",
+    "MODULUS_MAX",
+    "PIECES_PER_COUNT_MAX",
+    "AnyCountingRule",
+    "ConfirmRule",
+    "CounterRule",
+    "CountingRule",
+    "OrderRule",
+    "PulseRule",
+    "Role",
+    "StateRule",
+    "WorkUnitRules",
+]
+
 COUNTERS_PER_WORK_UNIT_MAX: Final = 16
+TRANSPORT_PIECES_MAX: Final = 100_000
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CounterRule:
-    """A free-running counter in the PLC: survives restarts of the gateway, roll-over and resets.
-
-    Attributes:
-        mode: ``counter``.
-        signal: ``source.name`` of the counter value.
-        role: what a counted piece is: good, scrap or rework.
-        pieces: pieces per count (cavities of a mould, pieces in a carton).
-        modulus: the value at which it starts again at 0 (16-bit: 65536); none: it never rolls over.
-        max_rate: the fastest that is possible, such as "40 /min"; default 1.5 times the work unit's ideal cycle.
-        reset_to: the value after a reset.
-        jitter: an older value up to this many counts behind is a late answer, not a reset.
-        confirm_samples: 1: a suspicious value waits for the next sample; 0: decide at once (slow machines).
-        count_on_reset: ``value``: counts since the reset are booked; ``zero``: the first sample after it is not.
-        slack: counts that are always plausible, whatever the time between two samples.
-        remember_old_track: how long a value from before a reset is remembered, in case it comes back.
-        restart_evidence: signals whose change means the PLC restarted (boot counter, start time).
-        restart_uptime: signals that only rise while the PLC runs (uptime, seconds since boot): a fall means that it
-            restarted. A 32-bit count of milliseconds starts again after 49.7 days and looks like a restart then; that
-            is harmless, because the counter's next value fits.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
-
-    mode: Literal["counter"]
-    signal: str
-    role: Role = Role.GOOD
-    pieces: int = 1
-    modulus: int | None = None
-    max_rate: Rate | None = None
-    reset_to: int = 0
-    jitter: int = 0
-    confirm_samples: Literal[0, 1] = 1
-    count_on_reset: Literal["value", "zero"] = "value"
-    slack: int = 2
-    remember_old_track: Duration = Duration("10 min")
-    restart_evidence: tuple[str, ...] = ()
-    restart_uptime: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Ranges that a counter can have."""
-        if not 1 <= self.pieces <= PIECES_PER_COUNT_MAX:
-            raise ValueError(f"pieces: found {self.pieces}, allowed 1 to {PIECES_PER_COUNT_MAX}")
-        if self.modulus is not None and not 2 <= self.modulus <= MODULUS_MAX:  # noqa: PLR2004 - a counter has two values at least
-            raise ValueError(f"modulus: found {self.modulus}, allowed 2 to {MODULUS_MAX}")
-        if min(self.reset_to, self.jitter, self.slack) < 0:
-            raise ValueError("reset_to, jitter and slack: found a negative number, allowed 0 and above")
-        if self.modulus is not None and max(self.reset_to, self.jitter) >= self.modulus:
-            raise ValueError(f"reset_to and jitter must be below the modulus {self.modulus}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PulseRule:
-    """Edges of a digital signal, counted as they come.
-
-    Edges while the gateway is down are lost: they are declared as unknown, with their interval and bound.
-
-    Attributes:
-        mode: ``pulse``.
-        signal: ``source.name`` of the digital value.
-        role: what a counted piece is: good, scrap or rework.
-        pieces: pieces per pulse.
-        edge: which edge counts.
-        debounce: a level must hold this long to be believed; the edge is dated at its beginning.
-        min_cycle: an edge sooner after the last counted one is rejected.
-        max_cycle: a longer time between two edges is a stop, not a cycle time.
-        stuck_after: a level that holds longer is reported as stuck.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
-
-    mode: Literal["pulse"]
-    signal: str
-    role: Role = Role.GOOD
-    pieces: int = 1
-    edge: Literal["rising", "falling", "both"] = "rising"
-    debounce: Duration = Duration("5 ms")
-    min_cycle: Duration = Duration(0)
-    max_cycle: Duration | None = None
-    stuck_after: Duration | None = None
-
-    def __post_init__(self) -> None:
-        """Thresholds against each other."""
-        if not 1 <= self.pieces <= PIECES_PER_COUNT_MAX:
-            raise ValueError(f"pieces: found {self.pieces}, allowed 1 to {PIECES_PER_COUNT_MAX}")
-        if self.min_cycle and self.debounce >= self.min_cycle:
-            raise ValueError(f"debounce ({self.debounce}) must be shorter than min_cycle ({self.min_cycle})")
-        if self.max_cycle is not None and self.max_cycle <= self.min_cycle:
-            raise ValueError(f"max_cycle ({self.max_cycle}) must be longer than min_cycle ({self.min_cycle})")
-
-
-CountingRule = Annotated[CounterRule | PulseRule, TaggedBy("mode")]
+#: One entry of a work unit's ``counters``, of whatever mode.
+AnyCountingRule = Annotated[
+    CounterRule
+    | PulseRule
+    | StartEndRule
+    | AnalogRule
+    | PartResultRule
+    | RolesRule
+    | PackmlRule
+    | CavityRule
+    | UnitsRule,
+    TaggedBy("mode"),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +70,8 @@ class OrderRule:
         at_target: ``complete``: the order ends at its target, further pieces belong to the next one; ``continue``: it
             runs on until someone ends it.
         target_counts: ``good_plus_scrap`` (default) or ``good`` (SAP counts yield).
+        transport_delay_pieces: pieces between the machine and the sensor that counts them: after a change of order so
+            many still belong to the one before. Where an order ends at its target the number decides, not the place.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -136,6 +81,7 @@ class OrderRule:
     job_format: str = "{order}-{operation}"
     at_target: Literal["complete", "continue"] = "complete"
     target_counts: Literal["good_plus_scrap", "good"] = "good_plus_scrap"
+    transport_delay_pieces: int = 0
 
     def __post_init__(self) -> None:
         """The signal goes with the choice."""
@@ -143,6 +89,10 @@ class OrderRule:
             raise ValueError("job_signal is needed with choose: job_signal, and only then")
         if "{order}" not in self.job_format:
             raise ValueError(f"job_format: found {self.job_format!r}, it must contain {{order}}")
+        if not 0 <= self.transport_delay_pieces <= TRANSPORT_PIECES_MAX:
+            raise ValueError(
+                f"transport_delay_pieces: found {self.transport_delay_pieces}, allowed 0 to {TRANSPORT_PIECES_MAX}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +161,7 @@ class WorkUnitRules:
 
     work_center: str
     ideal_cycle: Duration | None = None
-    counters: tuple[CountingRule, ...]
+    counters: tuple[AnyCountingRule, ...]
     orders: OrderRule = OrderRule()
     confirm: ConfirmRule = ConfirmRule()
     state: StateRule = StateRule()
@@ -223,12 +173,13 @@ class WorkUnitRules:
             raise ValueError(f"counters: found {len(self.counters)}, allowed 1 to {COUNTERS_PER_WORK_UNIT_MAX}")
         if self.ideal_cycle is not None and self.ideal_cycle <= 0:
             raise ValueError("ideal_cycle: found 0 s, allowed more than that")
-        signals = [rule.signal for rule in self.counters]
-        doubled = sorted({signal for signal in signals if signals.count(signal) > 1})
+        uses = [use for rule in self.counters for use in named(rule)]
+        # A rule itself may read one signal twice: its start and its end.
+        counted = [{signal for keys, signal in named(rule) if is_counted(keys)} for rule in self.counters]
+        doubled = sorted({signal for one in counted for signal in one if sum(signal in two for two in counted) > 1})
         if doubled:
             raise ValueError(f"counters: {', '.join(doubled)} is counted twice")
-        counters = [rule for rule in self.counters if isinstance(rule, CounterRule)]
-        changing = {signal for rule in counters for signal in rule.restart_evidence}
-        both = sorted(changing & {signal for rule in counters for signal in rule.restart_uptime})
+        changing = {signal for keys, signal in uses if is_evidence(keys) and "restart_uptime" not in keys}
+        both = sorted(changing & {signal for keys, signal in uses if "restart_uptime" in keys})
         if both:
             raise ValueError(f"counters: {', '.join(both)} is in restart_evidence and in restart_uptime; choose one")

@@ -13,7 +13,7 @@ from gateway.core.duration import Duration
 from gateway.core.model import Role
 from gateway.core.rate import Rate
 from gateway.core.ratio import decimal_of
-from gateway.core.rules import FORBID_UNKNOWN_KEYS, PIECES_PER_COUNT_MAX, CounterRule, CountingRule, PulseRule
+from gateway.core.rules_inputs import FORBID_UNKNOWN_KEYS, PIECES_PER_COUNT_MAX, CounterRule, CountingRule, PulseRule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, Literal
 from gateway.core.instant import Instant
 from gateway.core.model import Role
 from gateway.core.ratio import Ratio, decimal_of
-from gateway.core.rules import FORBID_UNKNOWN_KEYS, CounterRule, CountingRule, PulseRule
+from gateway.core.rules_inputs import FORBID_UNKNOWN_KEYS, CounterRule, CountingRule, PulseRule
 
 CAVITIES_MAX: Final = 256  # of one tool; moulds for preforms reach 144
 CLOSED_MAX: Final = 1000  # entries of one table of closed cavities

@@ -11,18 +11,23 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.counting.counter import CounterState, OldTrack, Pending
+from gateway.core.counting.detector import loaded, plain
+from gateway.core.counting.modes import state_of
 from gateway.core.counting.pulse import PulseState
 from gateway.core.model import JobOrder, JobOrderState, MachineState, Role, UnknownInterval
+from gateway.core.orders.attribution import PastOrders
 from gateway.core.orders.job_run import JobRun
 from gateway.core.state.machine_state import MachineTrack
 from gateway.core.unit_state import State, Tally
 
 if TYPE_CHECKING:
-    from gateway.core.rules import CountingRule
+    from gateway.core.rules import AnyCountingRule
     from gateway.core.unit_state import DetectorState
     from gateway.core.work_unit import WorkUnit
 
-VERSION: Final = 1
+VERSION: Final = 2
+#: What can be loaded. 1 knew counters and pulses, three roles and no former orders: what it lacks starts at nothing.
+VERSIONS: Final = (1, VERSION)
 
 
 class SnapshotError(Exception):
@@ -70,13 +75,14 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
         "unknown_older": list(state.unknown_older),
         "last_piece_ns": state.last_piece_ns,
         "journal_seq": state.journal_seq,
+        "past": plain(state.past),
     }
 
 
 def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
     """The state from JSON data, ready to go on after a restart. Raises SnapshotError."""
     version = data.get("v") if isinstance(data, dict) else None
-    if version != VERSION:
+    if version not in VERSIONS:
         raise SnapshotError(f"state version {version!r} of {unit.identity.machine}; this program knows {VERSION}")
     try:
         fresh = unit.initial(data["at_ns"])
@@ -104,6 +110,7 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             unknown_older=(data["unknown_older"][0], data["unknown_older"][1]),
             last_piece_ns=data["last_piece_ns"],
             journal_seq=data["journal_seq"],
+            past=loaded(PastOrders, {} if version == 1 else data["past"]),
         )
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise SnapshotError(f"the stored state of {unit.identity.machine} cannot be read: {error!r}") from error
@@ -132,6 +139,9 @@ def decode_job(data: dict[str, Any]) -> JobOrder:
 
 
 def _plain(kept: DetectorState) -> dict[str, Any]:
+    if not isinstance(kept, (CounterState, PulseState)):
+        data: dict[str, Any] = plain(kept)
+        return data
     data = kept._asdict()
     if isinstance(kept, CounterState):
         data["pending"] = None if kept.pending is None else list(kept.pending)
@@ -139,7 +149,7 @@ def _plain(kept: DetectorState) -> dict[str, Any]:
     return data
 
 
-def _detector_state(rule: CountingRule, stored: dict[str, Any] | None, initial: DetectorState) -> DetectorState:
+def _detector_state(rule: AnyCountingRule, stored: dict[str, Any] | None, initial: DetectorState) -> DetectorState:
     if stored is None or stored["mode"] != rule.mode:
         return initial
     data = stored["state"]
@@ -152,4 +162,7 @@ def _detector_state(rule: CountingRule, stored: dict[str, Any] | None, initial: 
                 "old": None if old is None else OldTrack(*old),
             }
         )
-    return PulseState(**data)
+    if rule.mode == "pulse":
+        return PulseState(**data)
+    composed: DetectorState = loaded(state_of(rule), data)
+    return composed

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.core.counting.counter import CounterState
 from gateway.core.counting.pulse import PulseState
 from gateway.core.model import Role, UnknownInterval
+from gateway.core.orders.attribution import PastOrders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
 
 UNKNOWN_INTERVALS_MAX: Final = 200  # older ones are summed up; each stays in the journal
 
-ROLES: Final = (Role.GOOD, Role.SCRAP, Role.REWORK)
+#: In the order of a tally's fields.
+ROLES: Final = (Role.GOOD, Role.SCRAP, Role.REWORK, Role.HOLD, Role.TEST)
 
-DetectorState = CounterState | PulseState
+#: A counter's or pulse's own, or that of a composed rule: a named tuple of the kind that ``modes.state_of`` tells.
+DetectorState = CounterState | PulseState | tuple[Any, ...]
 
 
 class Tally(NamedTuple):
@@ -27,21 +30,24 @@ class Tally(NamedTuple):
     good: int = 0
     scrap: int = 0
     rework: int = 0
+    hold: int = 0
+    test: int = 0
 
     def plus(self, role: Role, pieces: int) -> Tally:
         """One role more."""
         if role is Role.GOOD:
-            return Tally(self.good + pieces, self.scrap, self.rework)
+            return Tally(self.good + pieces, self.scrap, self.rework, self.hold, self.test)
         if role is Role.SCRAP:
-            return Tally(self.good, self.scrap + pieces, self.rework)
-        return Tally(self.good, self.scrap, self.rework + pieces)
+            return Tally(self.good, self.scrap + pieces, self.rework, self.hold, self.test)
+        return self._replace(**{role.value: getattr(self, role.value) + pieces})
 
 
 class State(NamedTuple):
     """One work unit.
 
     ``counted`` is every piece ever booked, ``unallocated`` those without an order, ``review`` pieces set aside for a
-    person. ``journal_seq`` is the number of the last output. ``running`` is never also in ``queue``.
+    person. ``journal_seq`` is the number of the last output. ``running`` is never also in ``queue``. ``past`` is
+    which orders ran before, for what was made in their time and is counted later.
     """
 
     at_ns: int
@@ -59,6 +65,7 @@ class State(NamedTuple):
     unknown_older: tuple[int, int] = (0, 0)
     last_piece_ns: int | None = None
     journal_seq: int = 0
+    past: PastOrders = PastOrders()
 
     # Every input and every piece passes through the next three. Naming all fields in their place is three times as fast
     # as ``_replace``, which looks each of them up by name; a test holds the two against each other.
@@ -81,6 +88,7 @@ class State(NamedTuple):
             self.unknown_older,
             self.last_piece_ns,
             self.journal_seq + outputs,
+            self.past,
         )
 
     def with_detectors(self, detectors: tuple[DetectorState, ...]) -> State:
@@ -112,6 +120,7 @@ class State(NamedTuple):
             self.unknown_older,
             last_piece_ns,
             self.journal_seq,
+            self.past,
         )
 
     def open_runs(self) -> Iterator[JobRun]:

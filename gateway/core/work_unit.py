@@ -7,12 +7,13 @@ in whatever batches the inputs arrive.
 
 from __future__ import annotations
 
-import math
-from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core import confirmation
 from gateway.core.counting.counter import CounterDetector, CounterState
+from gateway.core.counting.detector import Sample
+from gateway.core.counting.evidence import is_told, kinds_of, shown
+from gateway.core.counting.modes import datings, prepared, waits_for_time
 from gateway.core.counting.pulse import PulseDetector, PulseState
 from gateway.core.model import (
     CountEvent,
@@ -21,29 +22,29 @@ from gateway.core.model import (
     Notice,
     OperatorEntry,
     OrderReceived,
-    PiecesProduced,
-    Role,
     StateChanged,
     Status,
-    UnknownInterval,
 )
+from gateway.core.orders.booking import Booking
 from gateway.core.orders.dispatch import Dispatch
-from gateway.core.orders.job_run import JobRun, book, room
+from gateway.core.rule_signals import is_evidence, named
+from gateway.core.rules_inputs import CounterRule, PulseRule
 from gateway.core.state.machine_state import StateDerivation
-from gateway.core.unit_state import DetectorState, State, remember_unknown
+from gateway.core.unit_state import DetectorState, State
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from gateway.core.document import Identity
-    from gateway.core.model import Input, Output, Scalar
-    from gateway.core.rules import CounterRule, CountingRule, WorkUnitRules
+    from gateway.core.model import Input, Output
+    from gateway.core.rules import AnyCountingRule, WorkUnitRules
 
 #: Timers that may fire for one input; more means a rule that never comes to rest.
 TIMERS_PER_INPUT_MAX: Final = 10_000
 
-#: Wild values add up beyond what a display or a JSON reader can hold; the journal has each of them.
-REVIEW_PIECES_MAX: Final = 2**53 - 1
-
-_QUIET_FLAGS: Final = frozenset({"OK"})
+# The turns of the values of one scan.
+_EVIDENCE_TURN: Final = 0
+_JOB_TURN: Final = 1_000_000
 
 
 class WorkUnit:
@@ -54,30 +55,61 @@ class WorkUnit:
         self.identity = identity
         ideal = int(rules.ideal_cycle) if rules.ideal_cycle is not None else None
         self._detectors = [_detector(rule, ideal) for rule in rules.counters]
-        self._pulses = [(at, d) for at, d in enumerate(self._detectors) if isinstance(d, PulseDetector)]
-        self._counting = {rule.signal: index for index, rule in enumerate(rules.counters)}
-        self.evidence_signals = _evidence_signals(rules)
+        self._timed = [(at, self._detectors[at]) for at, rule in enumerate(rules.counters) if waits_for_time(rule)]
+        plain = [(at, rule) for at, rule in enumerate(rules.counters) if isinstance(rule, (CounterRule, PulseRule))]
+        self._counting = {rule.signal: index for index, rule in plain}
+        self._composed: dict[str, tuple[int, ...]] = {}
+        for index, detector in enumerate(self._detectors):
+            if not isinstance(detector, (CounterDetector, PulseDetector)):
+                for signal in detector.signals:
+                    self._composed[signal] = (*self._composed.get(signal, ()), index)
+        self._told = [(at, kinds_of(rule)) for at, rule in plain if isinstance(rule, CounterRule)]
+        self.evidence_signals = tuple(dict.fromkeys(signal for _, kinds in self._told for signal in kinds))
         self._evidence = {signal: index for index, signal in enumerate(self.evidence_signals)}
-        self._uptimes = frozenset(signal for rule in _counters(rules) for signal in rule.restart_uptime)
-        self._derivation = StateDerivation(rules.state, ideal, frozenset(self._counting))
+        self._derivation = StateDerivation(rules.state, ideal, frozenset(rule.signal for rule in rules.counters))
         self._dispatch = Dispatch(rules, identity)
+        self._booking = Booking(rules, self._dispatch, datings(rules.counters))
+        elsewhere = {*self._composed, *self._evidence, rules.orders.job_signal}
+        self._just_counted = frozenset(self._counting) - elsewhere
+        self._turns = _turns(rules, [d.signals for d in self._detectors if hasattr(d, "signals")])
         self._skew_ns = int(rules.max_source_skew)
 
     @property
     def signals(self) -> frozenset[str]:
         """Every signal that a rule of this work unit reads."""
-        named = {self.rules.state.signal, self.rules.orders.job_signal} - {None}
-        return frozenset(self._counting) | frozenset(self._evidence) | frozenset(filter(None, named))
+        known = {self.rules.state.signal, self.rules.orders.job_signal}
+        read = {signal for rule in self.rules.counters for _, signal in named(rule)}
+        return frozenset(read | set(filter(None, known)))
 
     def turn(self, value: DataValue) -> int:
         """In which turn a value of one scan is handed over, whatever order the device delivers.
 
         A boot counter goes first: it says how the counters are to be read. The job's name goes last: what was counted
-        up to it belongs to the job before.
+        up to it belongs to the job before. In between each rule says in what order its signals are read.
         """
-        if value.signal in self._evidence:
-            return 0
-        return 2 if value.signal == self.rules.orders.job_signal else 1
+        return self._turns.get(value.signal, 1)
+
+    def in_order(self, values: Sequence[DataValue]) -> Sequence[DataValue]:
+        """The values of one reading as they are to be handed over.
+
+        Where a rule reads several signals they go by their times, those of one time in their turns; a signal's own
+        values keep their order. Evidence goes first and the job's name last, whatever their times.
+        """
+        if len(values) < 2:  # noqa: PLR2004 - nothing to sort
+            return values
+        if not self._composed:
+            return sorted(values, key=self.turn)
+        latest: dict[str, int] = {}
+        keyed: list[tuple[int, int, int, int]] = []
+        for place, value in enumerate(values):
+            turn = self.turn(value)
+            if turn in (_EVIDENCE_TURN, _JOB_TURN):
+                keyed.append((turn, 0, 0, place))
+                continue
+            t_ns = max(self._event_time(value, value.received_time_ns), latest.get(value.signal, 0))
+            latest[value.signal] = t_ns
+            keyed.append((_EVIDENCE_TURN + 1, t_ns, turn, place))
+        return [values[place] for *_, place in sorted(keyed)]
 
     def initial(self, at_ns: int) -> State:
         """A work unit that has never seen anything."""
@@ -89,10 +121,8 @@ class WorkUnit:
         """The state after a restart: baselines stay, what must be seen anew is unknown."""
         detectors: list[DetectorState] = []
         for detector, kept in zip(self._detectors, state.detectors, strict=True):
-            if isinstance(detector, PulseDetector) and isinstance(kept, PulseState):
-                detectors.append(detector.restored(kept))
-            else:  # a counter goes on from its persisted baseline: parts made meanwhile are caught up
-                detectors.append(kept)
+            # A counter goes on from its persisted baseline: parts made meanwhile are caught up.
+            detectors.append(kept if isinstance(detector, CounterDetector) else detector.restored(kept))
         return state._replace(detectors=tuple(detectors), track=self._derivation.restored(state.track))
 
     # --- inputs ----------------------------------------------------------------------------------------------------
@@ -102,7 +132,9 @@ class WorkUnit:
         out: list[Output] = []
         at_ns = given.received_time_ns if isinstance(given, DataValue) else given.at_ns
         at_ns = max(at_ns, state.at_ns)
-        state = self._fire_timers(state, at_ns, out)
+        due_ns = self.next_deadline(state)
+        if due_ns is not None and due_ns <= at_ns:
+            state = self._fire_timers(state, due_ns, at_ns, out)
         if isinstance(given, DataValue):
             state = self._on_value(state, given, at_ns, out)
         elif isinstance(given, OrderReceived):
@@ -120,26 +152,25 @@ class WorkUnit:
             timer = confirmation.deadline(self.rules.confirm, run)
             if timer is not None and (due is None or timer < due):
                 due = timer
-        for index, detector in self._pulses:
-            kept = state.detectors[index]
-            timer = detector.deadline(kept) if isinstance(kept, PulseState) else None
+        for index, detector in self._timed:
+            timer = detector.deadline(state.detectors[index])
             if timer is not None and (due is None or timer < due):
                 due = timer
         return due
 
-    def _fire_timers(self, state: State, until_ns: int, out: list[Output]) -> State:
+    def _fire_timers(self, state: State, first_ns: int, until_ns: int, out: list[Output]) -> State:
+        due_ns: int | None = first_ns
         for _ in range(TIMERS_PER_INPUT_MAX):
-            due_ns = self.next_deadline(state)
             if due_ns is None or due_ns > until_ns:
                 return state
             due_ns = max(due_ns, state.at_ns)
             state = self._derive(self._on_timer(state, due_ns, out), due_ns, out).moved(due_ns, 0)
+            due_ns = self.next_deadline(state)
         raise AssertionError(f"{TIMERS_PER_INPUT_MAX} timers fired for one input: a timer does not move on")
 
     def _on_timer(self, state: State, now_ns: int, out: list[Output]) -> State:
-        for index, detector in self._pulses:
+        for index, detector in self._timed:
             kept = state.detectors[index]
-            assert isinstance(kept, PulseState), "detectors and their states stand in the order of the rules"
             after, events = detector.on_time(kept, now_ns)
             if after is not kept:
                 state = self._on_counts(state, index, after, events, now_ns, out)
@@ -159,10 +190,15 @@ class WorkUnit:
         index = self._counting.get(signal)
         if index is not None:
             state = self._on_counting_value(state, index, value, at_ns, out)
+            if signal in self._just_counted:  # the usual case
+                return state
+        if signal in self._composed:
+            state = self._on_composed_value(state, value, at_ns, out)
         if signal in self._evidence:
-            state = self._on_evidence(state, self._evidence[signal], value)
+            state = self._on_evidence(state, self._evidence[signal], value, at_ns)
         if signal == self.rules.orders.job_signal and value.status is Status.GOOD:
-            state = self._dispatch.job_tag(state, str(value.value), at_ns, out)
+            since_ns = self._event_time(value, at_ns)
+            state = self._dispatch.job_tag(state, str(value.value), at_ns, out, since_ns=since_ns)
         return state
 
     def _on_counting_value(self, state: State, index: int, value: DataValue, at_ns: int, out: list[Output]) -> State:
@@ -176,32 +212,39 @@ class WorkUnit:
             return self._on_counts(state, index, pulses, events, at_ns, out)
         return state
 
+    def _on_composed_value(self, state: State, value: DataValue, at_ns: int, out: list[Output]) -> State:
+        sample = Sample(value.signal, self._event_time(value, at_ns), value.value, value.status, at_ns)
+        for index in self._composed[value.signal]:
+            kept = state.detectors[index]
+            after, events = self._detectors[index].on_value(kept, sample)
+            if events or after is not kept:
+                state = self._on_counts(state, index, after, events, at_ns, out)
+        return state
+
     def _event_time(self, value: DataValue, at_ns: int) -> int:
         source = value.source_time_ns
         if source is None or abs(source - value.received_time_ns) > self._skew_ns:
             return at_ns
         return source
 
-    def _on_evidence(self, state: State, index: int, value: DataValue) -> State:
-        """A changed boot counter or start time, a fallen uptime: the next value of its counters is after a restart."""
-        if value.status is not Status.GOOD:
-            return state
+    def _on_evidence(self, state: State, index: int, value: DataValue, at_ns: int) -> State:
+        """A changed boot counter or start time, a fallen uptime, a changed job: what it says about the counters."""
         signal = self.evidence_signals[index]
-        uptime = signal in self._uptimes
-        if uptime and not _is_uptime(value.value):
+        known, t_ns = state.evidence[index], self._event_time(value, at_ns)
+        detectors, text = state.detectors, None
+        for position, kinds in self._told:
+            kind = kinds.get(signal)
+            if kind is None:
+                continue
+            uptime = kind == "uptime"
+            text = shown(value.value, value.status, uptime=uptime)
+            kept, detector = detectors[position], self._detectors[position]
+            if text is not None and is_told(text, known, uptime=uptime):
+                detectors = _with(detectors, position, detector.told(kept, kind, t_ns))
+        if text is None or text == known:
             return state
-        text, known = str(value.value), state.evidence[index]
-        if text == known:
-            return state
-        state = state._replace(evidence=(*state.evidence[:index], text, *state.evidence[index + 1 :]))
-        if known is None or (uptime and not _fell(text, known)):
-            return state
-        for position, rule in enumerate(self.rules.counters):
-            kept = state.detectors[position]
-            if rule.mode == "counter" and signal in _evidence_of(rule) and isinstance(kept, CounterState):
-                warned = _with(state.detectors, position, kept._replace(evidence="restart"))
-                state = state._replace(detectors=warned)
-        return state
+        evidence = (*state.evidence[:index], text, *state.evidence[index + 1 :])
+        return state._replace(detectors=detectors, evidence=evidence)
 
     # --- counts ----------------------------------------------------------------------------------------------------
 
@@ -219,96 +262,8 @@ class WorkUnit:
         if not events:
             return state.with_detectors(detectors)
         for event in events:
-            state = self._on_count(state, self.rules.counters[index], event, detectors, at_ns, out)
+            state = self._booking.count(state, self.rules.counters[index], event, detectors, at_ns, out)
         return state
-
-    def _on_count(
-        self,
-        state: State,
-        rule: CountingRule,
-        event: CountEvent,
-        detectors: tuple[DetectorState, ...],
-        at_ns: int,
-        out: list[Output],
-    ) -> State:
-        # Every piece passes here: one new state for all that it changes.
-        if event.flag not in _QUIET_FLAGS:
-            out.append(event)
-        if event.review:
-            review = min(state.review + event.review * rule.pieces, REVIEW_PIECES_MAX)
-            state = state._replace(review=review)
-        if event.max_lost or event.flag == "PULSES_POSSIBLY_LOST":
-            state = self._declare_unknown(state, rule, event, out)
-        if event.delta == 0:
-            return state.with_detectors(detectors)
-        track = state.track.with_cycle(event.t_to_ns)
-        pieces = event.delta * rule.pieces
-        counted = state.counted.plus(rule.role, pieces)
-        # The usual case: all of it belongs to the running order, and it has room for more.
-        run = state.running
-        if run is None or not self._fits(run, rule, pieces):
-            state = state.with_count(detectors, track, counted, event.t_to_ns, run)
-            return self._attribute(state, rule, event, pieces, at_ns, out)
-        out.append(_pieces(event, rule.role, pieces, at_ns, run.job.order, run.job.operation))
-        run = book(run, rule.role, pieces, event, cycles=event.delta)
-        state = state.with_count(detectors, track, counted, event.t_to_ns, run)
-        if confirmation.due_by_pieces(self.rules.confirm, run):
-            state = self._dispatch.confirm_running(state, at_ns, "pieces", out)
-        return state
-
-    def _fits(self, run: JobRun, rule: CountingRule, pieces: int) -> bool:
-        """True where these pieces surely leave the order open."""
-        if self.rules.orders.at_target != "complete":
-            return True
-        free = room(run, rule.role, self.rules.orders.target_counts)
-        return free is not None and pieces < free
-
-    def _room(self, run: JobRun, rule: CountingRule) -> int | None:
-        orders = self.rules.orders
-        return room(run, rule.role, orders.target_counts) if orders.at_target == "complete" else None
-
-    def _attribute(
-        self, state: State, rule: CountingRule, event: CountEvent, pieces: int, at_ns: int, out: list[Output]
-    ) -> State:
-        """Pieces belong to the running order up to its target, then to the next one; without one to nobody yet."""
-        confirm_rule = self.rules.confirm
-        cycles = event.delta
-        while pieces:
-            run = state.running
-            if run is None:
-                out.append(_pieces(event, rule.role, pieces, at_ns, None, None))
-                since = state.unallocated_since_ns or event.t_from_ns
-                unallocated = state.unallocated.plus(rule.role, pieces)
-                return state._replace(unallocated=unallocated, unallocated_since_ns=since)
-            free = self._room(run, rule)
-            taken = pieces if free is None else min(pieces, free)
-            if taken:
-                out.append(_pieces(event, rule.role, taken, at_ns, run.job.order, run.job.operation))
-                run = book(run, rule.role, taken, event, cycles=cycles)
-                cycles = 0  # a cycle that fills one order and starts the next is one cycle
-                state = state._replace(running=run)
-            pieces -= taken
-            before = state.running
-            if free is None or taken == free:
-                state = self._dispatch.complete_if_full(state, at_ns, out)
-            if state.running is before and confirmation.due_by_pieces(confirm_rule, run):
-                state = self._dispatch.confirm_running(state, at_ns, "pieces", out)
-        return state
-
-    def _declare_unknown(self, state: State, rule: CountingRule, event: CountEvent, out: list[Output]) -> State:
-        run = state.running
-        interval = UnknownInterval(
-            signal=event.signal,
-            role=rule.role,
-            t_from_ns=event.t_from_ns,
-            t_to_ns=event.t_to_ns,
-            max_pieces=event.max_lost * rule.pieces if event.max_lost >= 0 else None,
-            flag=event.flag,
-            order=run.job.order if run else None,
-            operation=run.job.operation if run else None,
-        )
-        out.append(interval)
-        return remember_unknown(state, interval)
 
     # --- machine state ---------------------------------------------------------------------------------------------
 
@@ -332,41 +287,30 @@ class WorkUnit:
         return state._replace(track=track._replace(state=now, since_ns=since_ns, reason=reason))
 
 
-def _detector(rule: CountingRule, ideal_cycle_ns: int | None) -> CounterDetector | PulseDetector:
-    if rule.mode == "counter":
+def _detector(rule: AnyCountingRule, ideal_cycle_ns: int | None) -> Any:
+    """A rule's detector, typed loosely because its state goes with it."""
+    # The two that see most values are asked directly, without a ``Sample`` for each value.
+    if isinstance(rule, CounterRule):
         return CounterDetector(rule, ideal_cycle_ns)
-    return PulseDetector(rule, ideal_cycle_ns)
+    if isinstance(rule, PulseRule):
+        return PulseDetector(rule, ideal_cycle_ns)
+    return prepared(rule, ideal_cycle_ns)
 
 
-def _counters(rules: WorkUnitRules) -> list[CounterRule]:
-    return [rule for rule in rules.counters if rule.mode == "counter"]
-
-
-def _evidence_of(rule: CounterRule) -> tuple[str, ...]:
-    return (*rule.restart_evidence, *rule.restart_uptime)
-
-
-def _evidence_signals(rules: WorkUnitRules) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(signal for rule in _counters(rules) for signal in _evidence_of(rule)))
-
-
-def _fell(text: str, known: str) -> bool:
-    try:
-        return Decimal(text) < Decimal(known)
-    except InvalidOperation:  # remembered from a configuration in which this signal was something else
-        return False
-
-
-def _is_uptime(value: Scalar) -> bool:
-    """A number that can be compared: no text, no truth value, no infinity."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _turns(rules: WorkUnitRules, orders: Iterable[tuple[str, ...]]) -> dict[str, int]:
+    """The turn of each signal, from the order in which each rule reads its own."""
+    turns: dict[str, int] = {}
+    chains = list(orders)
+    for _ in chains:  # a signal of several rules pushes back what follows it in each
+        for chain in chains:
+            turn = _EVIDENCE_TURN
+            for signal in chain:
+                turn = turns[signal] = max(turns.get(signal, 0), turn + 1)
+    if rules.orders.job_signal is not None:
+        turns[rules.orders.job_signal] = _JOB_TURN
+    evidence = (signal for rule in rules.counters for keys, signal in named(rule) if is_evidence(keys))
+    return turns | dict.fromkeys(evidence, _EVIDENCE_TURN)
 
 
 def _with(detectors: tuple[DetectorState, ...], index: int, after: DetectorState) -> tuple[DetectorState, ...]:
     return (*detectors[:index], after, *detectors[index + 1 :])
-
-
-def _pieces(
-    event: CountEvent, role: Role, pieces: int, at_ns: int, order: str | None, operation: str | None
-) -> PiecesProduced:
-    return PiecesProduced(at_ns, event.signal, role, pieces, order, operation, event.t_from_ns, event.estimated)

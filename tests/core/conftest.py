@@ -24,6 +24,7 @@ from gateway.core.model import (
     OperatorVerb,
     OrderReceived,
     PiecesProduced,
+    Role,
     Status,
     TimePassed,
 )
@@ -152,7 +153,7 @@ class Rig:
     def close_books(self) -> None:
         """Every piece is confirmed, open or unallocated, role by role; raises AssertionError where one is missing."""
         confirmations, runs = self.all(Confirmation), list(self.state.open_runs())
-        for role in ("good", "scrap", "rework"):
+        for role in map(str, Role):
             told = sum(getattr(c, role) for c in confirmations)
             still_open = sum(getattr(run, f"open_{role}") for run in runs)
             counted, nobodys = getattr(self.state.counted, role), getattr(self.state.unallocated, role)

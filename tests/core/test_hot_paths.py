@@ -50,10 +50,10 @@ def test_pulse_accepted(early):
     assert prepaid == counted._replace(cycle_valid=False)
 
 
-@pytest.mark.parametrize("role", [Role.GOOD, Role.SCRAP, Role.REWORK])
+@pytest.mark.parametrize("role", list(Role))
 def test_book(role):
     numbers = dict.fromkeys(
-        (name for name in JobRun._fields if name.split("_")[-1] in ("good", "scrap", "rework", "cycles", "estimated")),
+        (name for name in JobRun._fields if name.split("_")[-1] in (*map(str, Role), "cycles", "estimated")),
         10,
     )
     run = JobRun(*JobRun._fields)._replace(**numbers, open_flags=())

@@ -11,8 +11,9 @@ import yaml
 from pydantic import TypeAdapter
 
 from gateway.core.counting.detector import Sample, loaded, plain
-from gateway.core.counting.modes import AnyCountingRule, prepared, state_of
+from gateway.core.counting.modes import prepared, state_of
 from gateway.core.model import CountEvent, Role, Status
+from gateway.core.rules import AnyCountingRule
 
 TABLE = Path(__file__).parent / "data" / "mode_cases.txt"
 START_NS = 1_780_000_000_000_000_000  # 2026-05-28T20:26:40Z

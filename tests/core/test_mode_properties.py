@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from gateway.core.counting.detector import Sample, loaded, plain
-from gateway.core.counting.modes import AnyCountingRule, prepared, state_of
+from gateway.core.counting.modes import prepared, state_of
 from gateway.core.model import Status
+from gateway.core.rules import AnyCountingRule
 
 MS = 1_000_000
 START_NS = 1_780_000_000_000_000_000

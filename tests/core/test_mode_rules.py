@@ -7,10 +7,11 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.core.counting.detector import loaded
-from gateway.core.counting.modes import MODES, AnyCountingRule
+from gateway.core.counting.modes import MODES
 from gateway.core.counting.units import UnitsState
 from gateway.core.instant import Instant
 from gateway.core.ratio import Ratio
+from gateway.core.rules import AnyCountingRule
 
 RULES = TypeAdapter(AnyCountingRule)
 N = "{mode: counter, signal: m.n}"

@@ -17,7 +17,7 @@ from gateway.core.rate import Rate
 
 if TYPE_CHECKING:
     from gateway.core.model import Scalar
-    from gateway.core.rules import CounterRule
+    from gateway.core.rules_inputs import CounterRule
 
 PENDING_TRIES_MAX: Final = 3  # so many values on different tracks, then the newest is the new baseline
 RATE_TOLERANCE: Final = (6, 5)  # a machine may run this factor faster than its maximum rate for a while
@@ -45,7 +45,11 @@ class OldTrack(NamedTuple):
 
 
 class CounterState(NamedTuple):
-    """What a counter must remember across restarts. ``evidence``: a restart was reported, the next value follows it."""
+    """What a counter must remember across restarts.
+
+    ``evidence``: ``restart`` was told, or ``reset``: the next value follows it. ``announced``: a reset was told at
+    ``told_ns`` and may still come.
+    """
 
     t_ns: int = 0
     value: int | None = None
@@ -53,6 +57,7 @@ class CounterState(NamedTuple):
     old: OldTrack | None = None
     evidence: str = ""
     quality_bad: bool = False
+    told_ns: int = 0
 
 
 class CounterDetector:
@@ -109,10 +114,17 @@ class CounterDetector:
         if base is None:
             return state._replace(t_ns=t_ns, value=count, evidence=""), self._event(t_ns, t_ns, 0, "BASELINE")
         if state.evidence:
-            return self._on_evidence(state, t_ns, count)
+            return self._on_announced(state, t_ns, count)
         if state.pending is not None:
             return self._on_pending(state, state.pending, t_ns, count)
         return self._on_plain(state, t_ns, count)
+
+    def told(self, state: CounterState, kind: str, t_ns: int) -> CounterState:
+        """Evidence: the PLC restarted, or the counter is set back (``reset``) now or soon."""
+        if kind != "reset":
+            return state._replace(evidence="restart")
+        # A restart says more: the value may also have been kept.
+        return state if state.evidence == "restart" else state._replace(evidence="announced", told_ns=t_ns)
 
     # --- the cases, in the order of the rule -----------------------------------------------------------------------
 
@@ -123,6 +135,23 @@ class CounterDetector:
         if state.quality_bad:
             return state, None
         return state._replace(quality_bad=True), self._event(t_ns, t_ns, 0, flag)
+
+    def _on_announced(self, state: CounterState, t_ns: int, value: int) -> tuple[CounterState, CountEvent | None]:
+        """Evidence is there. An announced reset is a fall to a value that fits; until it comes nothing is special."""
+        if state.evidence != "announced":
+            return self._on_evidence(state, t_ns, value)
+        since = value - self._rule.reset_to
+        if value < _baseline(state) and self._plausible(since, t_ns - state.t_ns):
+            return self._on_evidence(state._replace(evidence="reset"), t_ns, value)
+        plain = state._replace(evidence="")
+        event: CountEvent | None
+        if plain.pending is not None:
+            after, event = self._on_pending(plain, plain.pending, t_ns, value)
+        else:
+            after, event = self._on_plain(plain, t_ns, value)
+        if t_ns - state.told_ns >= self._rule.reset_within:
+            return after, event
+        return after._replace(evidence="announced", told_ns=state.told_ns), event
 
     def _on_evidence(self, state: CounterState, t_ns: int, value: int) -> tuple[CounterState, CountEvent]:
         base, dt_ns = _baseline(state), t_ns - state.t_ns

@@ -9,16 +9,15 @@ Samples are handed over in the order of their times; those of one time (one scan
 
 from __future__ import annotations
 
-import math
-from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from types import UnionType
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from gateway.core.counting.counter import CounterDetector, CounterState
+from gateway.core.counting.evidence import is_told, kinds_of, shown
 from gateway.core.counting.pulse import IDEAL_CYCLE_MARGIN, SLACK_PULSES, PulseDetector, PulseState
 from gateway.core.model import CountEvent, Scalar, Status
-from gateway.core.rules import CounterRule, CountingRule, PulseRule
+from gateway.core.rules_inputs import CounterRule, CountingRule, PulseRule
 
 S = TypeVar("S")
 T = TypeVar("T", bound=tuple[Any, ...])
@@ -89,8 +88,8 @@ class CounterSource:
     def __init__(self, rule: CounterRule, ideal_cycle_ns: int | None) -> None:
         self._detector = CounterDetector(rule, ideal_cycle_ns)
         self._signal = rule.signal
-        self._evidence = (*rule.restart_evidence, *rule.restart_uptime)
-        self._uptimes = frozenset(rule.restart_uptime)
+        self._kinds = kinds_of(rule)
+        self._evidence = tuple(self._kinds)
         self.signals = (*self._evidence, rule.signal)
 
     def initial(self) -> CounterSourceState:
@@ -131,17 +130,17 @@ class CounterSource:
 
     def _on_evidence(self, state: CounterSourceState, sample: Sample) -> CounterSourceState:
         """A changed boot counter or start time, a fallen uptime: the counter's next value is after a restart."""
-        uptime = sample.signal in self._uptimes
-        if sample.status is not Status.GOOD or (uptime and not _is_uptime(sample.value)):
-            return state
-        index, text = self._evidence.index(sample.signal), str(sample.value)
+        kind = self._kinds[sample.signal]
+        uptime = kind == "uptime"
+        text = shown(sample.value, sample.status, uptime=uptime)
+        index = self._evidence.index(sample.signal)
         known = state.told[index]
-        if text == known:
+        if text is None or text == known:
             return state
         told = (*state.told[:index], text, *state.told[index + 1 :])
-        if known is None or (uptime and not _fell(text, known)):
+        if not is_told(text, known, uptime=uptime):
             return CounterSourceState(state.counter, told)
-        return CounterSourceState(state.counter._replace(evidence="restart"), told)
+        return CounterSourceState(self._detector.told(state.counter, kind, sample.t_ns), told)
 
 
 class PulseSource:
@@ -208,18 +207,6 @@ def in_pieces(event: CountEvent, factor: int) -> CountEvent:
         return event
     lost = event.max_lost * factor if event.max_lost > 0 else event.max_lost
     return event._replace(delta=event.delta * factor, review=event.review * factor, max_lost=lost)
-
-
-def _fell(text: str, known: str) -> bool:
-    try:
-        return Decimal(text) < Decimal(known)
-    except InvalidOperation:  # remembered from a configuration in which this signal was something else
-        return False
-
-
-def _is_uptime(value: Scalar) -> bool:
-    """A number that can be compared: no text, no truth value, no infinity."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 # --- states as JSON data ---------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.core.counting.detector import Sample
     from gateway.core.counting.pulse import PulseState
     from gateway.core.model import CountEvent
-    from gateway.core.rules import PulseRule
+    from gateway.core.rules_inputs import PulseRule
 
 
 class Edge(NamedTuple):

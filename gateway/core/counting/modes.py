@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.counting.analog import AnalogDetector, AnalogState
 from gateway.core.counting.cavity import CavityDetector, CavityState
@@ -13,24 +13,15 @@ from gateway.core.counting.pulse import PulseState
 from gateway.core.counting.roles import RolesDetector, RolesState
 from gateway.core.counting.start_end import StartEndDetector, StartEndState
 from gateway.core.counting.units import UnitsDetector, UnitsState
-from gateway.core.rules import CounterRule, PulseRule
-from gateway.core.rules_counting import AnalogRule, PackmlRule, PartResultRule, RolesRule, StartEndRule
-from gateway.core.rules_pieces import CavityRule, UnitsRule
-from gateway.core.tagged import TaggedBy
+from gateway.core.orders.attribution import Dating
+from gateway.core.rule_signals import inner_rules, is_counted, named
+from gateway.core.rules_counting import AnalogRule, PackmlRule, PartResultRule, StartEndRule
+from gateway.core.rules_inputs import CounterRule, PulseRule
 
-#: One entry of a work unit's ``counters``, of whatever mode.
-AnyCountingRule = Annotated[
-    CounterRule
-    | PulseRule
-    | StartEndRule
-    | AnalogRule
-    | PartResultRule
-    | RolesRule
-    | PackmlRule
-    | CavityRule
-    | UnitsRule,
-    TaggedBy("mode"),
-]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.core.rules import AnyCountingRule
 
 #: Detector and state of each mode.
 MODES: Final[dict[str, tuple[Any, type[Any]]]] = {
@@ -57,3 +48,25 @@ def state_of(rule: AnyCountingRule) -> type[Any]:
     """The kind of state that its detector keeps, for ``detector.loaded``."""
     _, kind = MODES[rule.mode]
     return kind
+
+
+def waits_for_time(rule: AnyCountingRule) -> bool:
+    """Whether its detector ever has a deadline: a counter waits for nothing but its next sample."""
+    if isinstance(rule, (StartEndRule, AnalogRule, PartResultRule)):
+        return True
+    return any(isinstance(inner, PulseRule) for _, inner in inner_rules(rule))
+
+
+def datings(rules: Iterable[AnyCountingRule]) -> dict[str, Dating]:
+    """What the interval of an event is, by the event's signal."""
+    found: dict[str, Dating] = {}
+    for rule in rules:
+        if isinstance(rule, PackmlRule):
+            found |= {signal: Dating.READINGS for signal in (rule.processed, rule.defective) if signal is not None}
+        elif isinstance(rule, (StartEndRule, AnalogRule)):
+            found |= {signal: Dating.START for keys, signal in named(rule) if is_counted(keys)}
+        elif isinstance(rule, PartResultRule):
+            found[rule.signal] = Dating.PREVIOUS_END
+        for _, inner in inner_rules(rule):
+            found[inner.signal] = Dating.READINGS if isinstance(inner, CounterRule) else Dating.PREVIOUS_END
+    return found

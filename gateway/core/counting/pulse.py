@@ -12,7 +12,7 @@ from gateway.core.model import CountEvent, Status
 
 if TYPE_CHECKING:
     from gateway.core.model import Scalar
-    from gateway.core.rules import PulseRule
+    from gateway.core.rules_inputs import PulseRule
 
 # An edge is dated where it happened and arrives later, often several in one batch. The timer that believes a level
 # without a further edge therefore counts from its arrival, and leaves the bounce that is still on its way this long.

@@ -35,6 +35,7 @@ class Dispatch:
     def __init__(self, rules: WorkUnitRules, identity: Identity) -> None:
         self._orders = rules.orders
         self._identity = identity
+        self._delay_pieces = rules.orders.transport_delay_pieces
 
     # --- what arrives ----------------------------------------------------------------------------------------------
 
@@ -85,22 +86,24 @@ class Dispatch:
                 out.append(_notice(entry.at_ns, "REFUSED", run.job, reason="it has not been started"))
                 return state
             case OperatorVerb.FINISH:
+                if running:
+                    state = self._ceased(state, entry.at_ns)
                 state = self._end(state, run, entry.at_ns, trigger, out)
                 return self.advance(state, entry.at_ns, out)
 
-    def job_tag(self, state: State, text: str, at_ns: int, out: list[Output]) -> State:
-        """The PLC names the running job."""
+    def job_tag(self, state: State, text: str, at_ns: int, out: list[Output], *, since_ns: int) -> State:
+        """The PLC names the running job, and did so from ``since_ns`` on."""
         name = text.strip("\0 \t\r\n")
         if name == state.job_tag:
             return state
-        return self._follow_tag(state._replace(job_tag=name), at_ns, out, changed=True)
+        return self._follow_tag(state._replace(job_tag=name), at_ns, out, changed=True, since_ns=since_ns)
 
     # --- what follows ----------------------------------------------------------------------------------------------
 
     def advance(self, state: State, at_ns: int, out: list[Output]) -> State:
         """Start the next order by itself, where the rule says so."""
         if self._orders.choose == "job_signal" and state.running is None:
-            return self._follow_tag(state, at_ns, out, changed=False)
+            return self._follow_tag(state, at_ns, out, changed=False, since_ns=at_ns)
         if state.running is not None or self._orders.choose != "sequence":
             return state
         for run in state.queue:
@@ -129,11 +132,21 @@ class Dispatch:
     def confirm_running(self, state: State, at_ns: int, trigger: str, out: list[Output]) -> State:
         """A partial confirmation of the running order, if there is anything to confirm."""
         run = state.running
-        if run is None or run.open_pieces == 0:
+        if run is None or not run.anything_open:
             return state
         closed, confirmation = confirm(self._identity, run, at_ns, ConfirmationKind.PARTIAL, trigger)
         out.extend((confirmation, JobChanged(at_ns, closed.record(), closed.state, trigger)))
         return state._replace(running=closed)
+
+    def late(self, state: State, run: JobRun, at_ns: int, out: list[Output], *, more: bool) -> State:
+        """Pieces were booked to a waiting order in whose time they were made: confirm them, unless more will come."""
+        rules = self._orders
+        if rules.at_target == "complete" and is_full(run, rules.target_counts):
+            return self._end(state, run, at_ns, "target reached", out)
+        if not more and run.anything_open:
+            run, confirmation = confirm(self._identity, run, at_ns, ConfirmationKind.PARTIAL, "late pieces")
+            out.extend((confirmation, JobChanged(at_ns, run.record(), run.state, "late pieces")))
+        return _enqueue(_without(state, run), run)
 
     # --- parts -----------------------------------------------------------------------------------------------------
 
@@ -178,14 +191,14 @@ class Dispatch:
         out.append(JobChanged(at_ns, moved.record(), held.state, f"moved to work center {job.work_center}"))
         return _without(state, held)
 
-    def _follow_tag(self, state: State, at_ns: int, out: list[Output], *, changed: bool) -> State:
+    def _follow_tag(self, state: State, at_ns: int, out: list[Output], *, changed: bool, since_ns: int) -> State:
         tag = state.job_tag
         if tag is None:
             return state
         if state.running is not None:
             if self._tag_of(state.running.job) == tag:
                 return state
-            state = self._interrupt(state, at_ns, f"job signal says {tag!r}", out, by_person=False)
+            state = self._interrupt(state, at_ns, f"job signal says {tag!r}", out, by_person=False, since_ns=since_ns)
         for run in state.queue:
             if self._tag_of(run.job) == tag:
                 # What a person interrupted starts again when the PLC names it anew, not because it still does.
@@ -199,13 +212,28 @@ class Dispatch:
     def _tag_of(self, job: JobOrder) -> str:
         return self._orders.job_format.replace("{order}", job.order).replace("{operation}", job.operation)
 
-    def _interrupt(self, state: State, at_ns: int, trigger: str, out: list[Output], *, by_person: bool) -> State:
+    def _interrupt(
+        self,
+        state: State,
+        at_ns: int,
+        trigger: str,
+        out: list[Output],
+        *,
+        by_person: bool,
+        since_ns: int | None = None,
+    ) -> State:
         state = self.confirm_running(state, at_ns, "interruption", out)
         run = state.running
         assert run is not None, "only a running order is interrupted"
+        state = self._ceased(state, at_ns if since_ns is None else since_ns)
         held = run._replace(state=JobOrderState.INTERRUPTED, waits_for_person=by_person)
         out.append(JobChanged(at_ns, held.record(), run.state, trigger))
         return _enqueue(state._replace(running=None), held)
+
+    def _ceased(self, state: State, until_ns: int) -> State:
+        """The running order ran until then, for whatever is counted later."""
+        assert state.running is not None, "only a running order ceases to run"
+        return state._replace(past=state.past.after(state.running.job.key, until_ns, self._delay_pieces))
 
     def _end(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> State:
         closed, confirmation = confirm(self._identity, run, at_ns, ConfirmationKind.FINAL, trigger)
@@ -215,7 +243,9 @@ class Dispatch:
 
     def _cancel(self, state: State, held: JobRun, job: JobOrder, at_ns: int, out: list[Output]) -> State:
         # What was made is a fact and is confirmed; what is made from now on has no order.
-        if held.open_pieces:
+        if state.running is held:
+            state = self._ceased(state, at_ns)
+        if held.anything_open:
             held, confirmation = confirm(self._identity, held, at_ns, ConfirmationKind.PARTIAL, "cancelled by the ERP")
             out.append(confirmation)
         cancelled = held._replace(state=JobOrderState.CANCELLED, job=job)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.core.model import JobOrderState, Role
+from gateway.core.model import JobOrderState
+from gateway.core.unit_state import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,13 +33,17 @@ def without_moved(state: State, records: Mapping[tuple[str, str], JobRecord]) ->
     running = state.running if state.running is not None and state.running.job.key not in keys else None
     unallocated = state.unallocated
     for run in moved:
-        for role, pieces in ((Role.GOOD, run.open_good), (Role.SCRAP, run.open_scrap), (Role.REWORK, run.open_rework)):
+        for role, pieces in zip(ROLES, _open(run), strict=True):
             unallocated = unallocated.plus(role, pieces)
     queue = tuple(run for run in state.queue if run.job.key not in keys)
     since = state.unallocated_since_ns
     if since is None and any(unallocated):
         since = state.at_ns
     return state._replace(running=running, queue=queue, unallocated=unallocated, unallocated_since_ns=since), moved
+
+
+def _open(run: JobRun) -> tuple[int, ...]:
+    return (run.open_good, run.open_scrap, run.open_rework, run.open_hold, run.open_test)
 
 
 def _went_on(run: JobRun, record: JobRecord | None) -> bool:

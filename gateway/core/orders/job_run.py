@@ -17,7 +17,7 @@ FLAGS_MAX: Final = 16
 
 
 class JobRun(NamedTuple):
-    """One open job order. ``open_*`` is made but not confirmed; ``good``, ``scrap``, ``rework`` are totals.
+    """One open job order. ``open_*`` is made but not confirmed; the others are totals.
 
     ``waits_for_person``: interrupted by a person, so it does not start again by itself. ``confirmed_ns`` is when the
     last confirmation was made (or the run began): the confirmation timer counts from there.
@@ -40,15 +40,26 @@ class JobRun(NamedTuple):
     seq: int = 0
     last_hash: str = ""
     waits_for_person: bool = False
+    hold: int = 0
+    test: int = 0
+    open_hold: int = 0
+    open_test: int = 0
 
     @property
     def open_pieces(self) -> int:
-        """Pieces made and not confirmed, of every role."""
-        return self.open_good + self.open_scrap + self.open_rework
+        """Pieces made and not confirmed: samples that were taken out are not among them."""
+        return self.open_good + self.open_scrap + self.open_rework + self.open_hold
+
+    @property
+    def anything_open(self) -> bool:
+        """Whether there is anything to confirm."""
+        return bool(self.open_good or self.open_scrap or self.open_rework or self.open_hold or self.open_test)
 
     def record(self) -> JobRecord:
         """What must be remembered for ever."""
-        return JobRecord(self.job, self.state, self.seq, self.good, self.scrap, self.rework, self.last_hash)
+        return JobRecord(
+            self.job, self.state, self.seq, self.good, self.scrap, self.rework, self.last_hash, self.hold, self.test
+        )
 
 
 def from_record(record: JobRecord, job: JobOrder) -> JobRun:
@@ -60,6 +71,8 @@ def from_record(record: JobRecord, job: JobOrder) -> JobRun:
         rework=record.rework,
         seq=record.seq,
         last_hash=record.last_hash,
+        hold=record.hold,
+        test=record.test,
     )
 
 
@@ -83,9 +96,17 @@ def book(run: JobRun, role: Role, pieces: int, event: CountEvent, *, cycles: int
     flags = run.open_flags
     if event.flag != "OK" and event.flag not in flags and len(flags) < FLAGS_MAX:
         flags = (*flags, event.flag)
-    good = pieces if role is Role.GOOD else 0
-    scrap = pieces if role is Role.SCRAP else 0
-    rework = pieces if role is Role.REWORK else 0
+    good = scrap = rework = hold = test = 0
+    if role is Role.GOOD:
+        good = pieces
+    elif role is Role.SCRAP:
+        scrap = pieces
+    elif role is Role.REWORK:
+        rework = pieces
+    elif role is Role.HOLD:
+        hold = pieces
+    else:
+        test = pieces
     # Field by field, because every piece passes here: three times as fast as ``_replace``.
     return JobRun(
         run.job,
@@ -105,4 +126,8 @@ def book(run: JobRun, role: Role, pieces: int, event: CountEvent, *, cycles: int
         run.seq,
         run.last_hash,
         run.waits_for_person,
+        run.hold + hold,
+        run.test + test,
+        run.open_hold + hold,
+        run.open_test + test,
     )

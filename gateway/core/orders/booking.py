@@ -1,0 +1,217 @@
+"""From counts to pieces of orders: each count is booked to the order it belongs to, up to that order's target.
+
+What belongs to no order is unallocated, what nobody can know is declared. Decides neither what was counted nor which
+order runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.core import confirmation
+from gateway.core.model import PiecesProduced, Role, UnknownInterval
+from gateway.core.orders.attribution import Dating, owner, shares
+from gateway.core.orders.job_run import book, room
+from gateway.core.state.machine_state import STOP_DETECT_CYCLES, STOP_DETECT_MIN_NS, STOP_DETECT_UNKNOWN_CYCLE_NS
+from gateway.core.unit_state import remember_unknown
+
+if TYPE_CHECKING:
+    from gateway.core.model import CountEvent, Output
+    from gateway.core.orders.attribution import Share
+    from gateway.core.orders.dispatch import Dispatch
+    from gateway.core.orders.job_run import JobRun
+    from gateway.core.rules import AnyCountingRule, WorkUnitRules
+    from gateway.core.unit_state import DetectorState, State
+
+#: Wild values add up beyond what a display or a JSON reader can hold; the journal has each of them.
+REVIEW_PIECES_MAX: Final = 2**53 - 1
+
+_QUIET_FLAGS: Final = frozenset({"OK"})
+
+
+class Booking:
+    """The booking rules of one work unit, prepared. Every method returns the new state and appends to ``out``.
+
+    Args:
+        rules: the settings.
+        dispatch: confirms and ends orders.
+        datings: what the interval of an event is, by its signal.
+    """
+
+    def __init__(self, rules: WorkUnitRules, dispatch: Dispatch, datings: dict[str, Dating]) -> None:
+        self._orders = rules.orders
+        self._confirm = rules.confirm
+        self._dispatch = dispatch
+        self._datings = datings
+        ideal = rules.ideal_cycle
+        cycles = STOP_DETECT_CYCLES * ideal if ideal else STOP_DETECT_UNKNOWN_CYCLE_NS
+        self._stop_ns = int(rules.state.stop_detect or max(cycles, STOP_DETECT_MIN_NS))
+
+    def count(
+        self,
+        state: State,
+        rule: AnyCountingRule,
+        event: CountEvent,
+        detectors: tuple[DetectorState, ...],
+        at_ns: int,
+        out: list[Output],
+    ) -> State:
+        """What one count changes, together with what its detector became."""
+        # Every piece passes here: one new state for all that it changes.
+        if event.flag not in _QUIET_FLAGS:
+            out.append(event)
+        if event.review:
+            review = min(state.review + event.review * rule.pieces, REVIEW_PIECES_MAX)
+            state = state._replace(review=review)
+        role = event.role or rule.role
+        if event.max_lost or event.flag == "PULSES_POSSIBLY_LOST":
+            state = self._declare_unknown(state, rule, role, event, out)
+        cycles = event.delta if event.cycles is None else event.cycles
+        if event.delta == 0:
+            return self._empty_cycle(state, event, cycles, detectors) if cycles else state.with_detectors(detectors)
+        track = state.track.with_cycle(event.t_to_ns)
+        pieces = event.delta * rule.pieces
+        counted = state.counted.plus(role, pieces)
+        # The usual case: all of it belongs to the running order, and it has room for more.
+        run, past = state.running, state.past
+        if (
+            run is None
+            or event.t_from_ns < past.until_ns
+            or past.transit
+            or event.part is not None
+            or not self._fits(run, role, pieces)
+        ):
+            state = state.with_count(detectors, track, counted, event.t_to_ns, run)
+            return self._attribute(state, event, role, pieces, cycles, at_ns, out)
+        out.append(
+            PiecesProduced(
+                at_ns,
+                event.signal,
+                role,
+                pieces,
+                run.job.order,
+                run.job.operation,
+                event.t_from_ns,
+                event.estimated,
+            )
+        )
+        run = book(run, role, pieces, event, cycles=cycles)
+        state = state.with_count(detectors, track, counted, event.t_to_ns, run)
+        if confirmation.due_by_pieces(self._confirm, run):
+            state = self._dispatch.confirm_running(state, at_ns, "pieces", out)
+        return state
+
+    def _empty_cycle(self, state: State, event: CountEvent, cycles: int, detectors: tuple[DetectorState, ...]) -> State:
+        """The machine worked and made nothing."""
+        run = state.running
+        if run is not None:
+            run = run._replace(open_cycles=run.open_cycles + cycles)
+        track = state.track.with_cycle(event.t_to_ns)
+        return state.with_count(detectors, track, state.counted, state.last_piece_ns, run)
+
+    def _fits(self, run: JobRun, role: Role, pieces: int) -> bool:
+        """True where these pieces surely leave the order open."""
+        if self._orders.at_target != "complete":
+            return True
+        free = room(run, role, self._orders.target_counts)
+        return free is not None and pieces < free
+
+    def _room(self, run: JobRun, role: Role) -> int | None:
+        return room(run, role, self._orders.target_counts) if self._orders.at_target == "complete" else None
+
+    def _attribute(
+        self, state: State, event: CountEvent, role: Role, pieces: int, cycles: int, at_ns: int, out: list[Output]
+    ) -> State:
+        """Each part of the count to the order in whose time it was made."""
+        dating = self._datings.get(event.signal, Dating.START)
+        running = None if state.running is None else state.running.job.key
+        past, found = shares(state.past, event, pieces, cycles, dating=dating, stop_ns=self._stop_ns, running=running)
+        state = state._replace(past=past)
+        for share in found:
+            given = event._replace(estimated=True) if share.estimated else event
+            if share.key is None:
+                state = self._to_running(state, given, role, share.pieces, share.cycles, at_ns, out)
+            else:
+                state = self._to_former(state, given, role, share, at_ns, out)
+        return state
+
+    def _to_running(
+        self, state: State, event: CountEvent, role: Role, pieces: int, cycles: int, at_ns: int, out: list[Output]
+    ) -> State:
+        """Pieces belong to the running order up to its target, then to the next one; without one to nobody yet."""
+        if not pieces and state.running is not None:
+            idle = state.running._replace(open_cycles=state.running.open_cycles + cycles)
+            return state._replace(running=idle)
+        while pieces:
+            run = state.running
+            if run is None or not _makes(run, event):
+                return _unallocated(state, event, role, pieces, at_ns, out)
+            free = self._room(run, role)
+            taken = pieces if free is None else min(pieces, free)
+            if taken:
+                out.append(_pieces(event, role, taken, at_ns, run))
+                run = book(run, role, taken, event, cycles=cycles)
+                cycles = 0  # a cycle that fills one order and starts the next is one cycle
+                state = state._replace(running=run)
+            pieces -= taken
+            before = state.running
+            if free is None or taken == free:
+                state = self._dispatch.complete_if_full(state, at_ns, out)
+            if state.running is before and confirmation.due_by_pieces(self._confirm, run):
+                state = self._dispatch.confirm_running(state, at_ns, "pieces", out)
+        return state
+
+    def _to_former(
+        self, state: State, event: CountEvent, role: Role, share: Share, at_ns: int, out: list[Output]
+    ) -> State:
+        """Pieces of an order that ran before. If it has ended meanwhile, its numbers are final: a person decides."""
+        if state.running is not None and state.running.job.key == share.key:
+            return self._to_running(state, event, role, share.pieces, share.cycles, at_ns, out)
+        run = next((waiting for waiting in state.queue if waiting.job.key == share.key), None)
+        if run is None or not _makes(run, event):
+            return _unallocated(state, event, role, share.pieces, at_ns, out) if share.pieces else state
+        free = self._room(run, role)
+        taken = share.pieces if free is None else min(share.pieces, free)
+        if taken:
+            out.append(_pieces(event, role, taken, at_ns, run))
+        # What lies between two readings at a change carries its flag as any other.
+        run = book(run, role, taken, event, cycles=share.cycles)
+        more = any((one.order, one.operation) == share.key for one in state.past.transit)
+        state = self._dispatch.late(state, run, at_ns, out, more=more)
+        return self._to_running(state, event, role, share.pieces - taken, 0, at_ns, out)
+
+    def _declare_unknown(
+        self, state: State, rule: AnyCountingRule, role: Role, event: CountEvent, out: list[Output]
+    ) -> State:
+        run = state.running
+        key = owner(state.past, event.t_from_ns) or (run.job.key if run else (None, None))
+        interval = UnknownInterval(
+            signal=event.signal,
+            role=role,
+            t_from_ns=event.t_from_ns,
+            t_to_ns=event.t_to_ns,
+            max_pieces=event.max_lost * rule.pieces if event.max_lost >= 0 else None,
+            flag=event.flag,
+            order=key[0],
+            operation=key[1],
+        )
+        out.append(interval)
+        return remember_unknown(state, interval)
+
+
+def _makes(run: JobRun, event: CountEvent) -> bool:
+    """Whether this order is for what was made: a family tool makes other products too."""
+    return event.part is None or event.part == run.job.product
+
+
+def _unallocated(state: State, event: CountEvent, role: Role, pieces: int, at_ns: int, out: list[Output]) -> State:
+    out.append(_pieces(event, role, pieces, at_ns, None))
+    since = state.unallocated_since_ns or event.t_from_ns
+    return state._replace(unallocated=state.unallocated.plus(role, pieces), unallocated_since_ns=since)
+
+
+def _pieces(event: CountEvent, role: Role, pieces: int, at_ns: int, run: JobRun | None) -> PiecesProduced:
+    order, operation = (None, None) if run is None else run.job.key
+    return PiecesProduced(
+        at_ns, event.signal, role, pieces, order, operation, event.t_from_ns, event.estimated, event.part
+    )
