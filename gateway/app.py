@@ -13,6 +13,7 @@ import gc
 import os
 import random
 import signal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,13 +33,16 @@ from gateway.control import SOCKET_NAME, ControlError, ControlServer
 from gateway.lock import DATABASE_NAME, StateDirError, StateDirLock
 from gateway.notify import Notifier, Progress, feed_watchdog
 from gateway.plugins import PluginError
+from gateway.reload import Reloader, ReloadError
+from gateway.tasks import Tasks
 from gateway.verbs import Verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Mapping
 
     from config.settings import Settings
     from gateway.connectors.base import Connector
+    from gateway.parts import Parts
 
 DRAIN_RUNNERS_S: Final = 3.0
 DRAIN_TARGETS_S: Final = 2.0
@@ -79,6 +83,7 @@ class App:
         self._notifier = Notifier(os.environ)
         self._progress = Progress()
         self._stop = asyncio.Event()
+        self._hangup = asyncio.Event()
         self._warnings: list[str] = list(settings.warnings)
 
     async def run(self) -> None:
@@ -86,6 +91,7 @@ class App:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         clock: SteadyClock | None = None
         store = await self._open_store(lambda: clock.now_ns() if clock is not None else 0)
         if store.interrupted:
@@ -120,46 +126,69 @@ class App:
 
     async def _serve(self, builder: Builder, store: Store, clock: SteadyClock) -> None:
         parts = await builder.build()
-        verbs = Verbs(parts, store, clock, started_ns=clock.now_ns(), settings=self._settings, warnings=self._warnings)
-        control = ControlServer(self._state_dir / SOCKET_NAME, verbs.table())
+        verbs_of = partial(_verbs, parts, store, clock, clock.now_ns(), self._warnings)
+        table = verbs_of(self._settings).table()
+        control = ControlServer(self._state_dir / SOCKET_NAME, table)
         await control.start()
         await self._open_connectors(parts.connectors)
         parts.announce()
         for warning in (*self._warnings, *await parts.stranded()):
             log.warning("needs attention", text=warning)
-        outer = [_task("prune", self._prune(store))]
-        if parts.monitor is not None:
-            outer.append(_task("monitor", parts.monitor.run()))
-        runners = [_task(f"work unit {name}", runner.run()) for name, runner in parts.runners.items()]
-        targets = [_task(f"target {name}", forwarder.run()) for name, forwarder in parts.forwarders.items()]
-        intake = [_task(f"orders {name}", feed.run()) for name, feed in parts.feeds.items()]
-        intake += [_task(f"source {name}", source.run()) for name, source in parts.sources.items()]
+        tasks = Tasks()
+        self._start(tasks, parts, store)
+        reloader = Reloader(self._settings, builder, parts, tasks, warnings=self._warnings)
+        reloader.on_change = lambda settings: table.update(verbs_of(settings).table())
+        table["reload"] = reloader.on_request
         log.info("running", version=__version__, epoch=store.epoch, state_dir=str(self._state_dir), pid=os.getpid())
         settled = asyncio.get_running_loop().call_later(SETTLED_AFTER_S, _exempt_from_collection)
         try:
             # Ready as soon as every part runs: a PLC or an ERP that is away is a state, not a failed start.
             await asyncio.sleep(0)
             self._notifier.ready(f"{len(parts.runners)} machines, {len(parts.sources)} sources")
-            outer.append(_task("watchdog", feed_watchdog(self._notifier, self._progress)))
-            await self._until_stopped([*outer, *runners, *targets, *intake])
+            tasks.start("outer watchdog", feed_watchdog(self._notifier, self._progress))
+            tasks.start("outer hang-up", self._reload_on_hangup(reloader))
+            await self._until_stopped(tasks)
         finally:
             settled.cancel()
             self._notifier.stopping()
             log.info("stopping")
-            await _cancel(intake)
+            await tasks.stop(["outer hang-up"])
+            await reloader.close()
+            await tasks.stop([*tasks.names("orders"), *tasks.names("source")])
             for runner in parts.runners.values():
                 runner.drain()
-            await _finish(runners, DRAIN_RUNNERS_S)
+            await tasks.finish(tasks.names("work"), DRAIN_RUNNERS_S)
             await asyncio.gather(*(forwarder.drain(DRAIN_TARGETS_S) for forwarder in parts.forwarders.values()))
-            await _cancel(targets)
+            await tasks.stop(tasks.names("target"))
             await control.close()
             if parts.monitor is not None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(CLOSE_S):
                         await parts.monitor.close("stop")
-            await _cancel(outer)
+            await tasks.stop(tasks.names("outer"))
             for connector in parts.connectors.values():
                 await connector.close()
+
+    def _start(self, tasks: Tasks, parts: Parts, store: Store) -> None:
+        tasks.start("outer prune", self._prune(store))
+        if parts.monitor is not None:
+            tasks.start("outer monitor", parts.monitor.run())
+        for name, runner in parts.runners.items():
+            tasks.start(f"work unit {name}", runner.run())
+        for name, forwarder in parts.forwarders.items():
+            tasks.start(f"target {name}", forwarder.run())
+        for name, feed in parts.feeds.items():
+            tasks.start(f"orders {name}", feed.run())
+        for name, source in parts.sources.items():
+            tasks.start(f"source {name}", source.run())
+
+    async def _reload_on_hangup(self, reloader: Reloader) -> None:
+        while True:
+            await self._hangup.wait()
+            self._hangup.clear()
+            # What is refused stands in the log and in the status; there is nobody else to tell.
+            with contextlib.suppress(ReloadError):
+                await reloader.reload()
 
     async def _open_connectors(self, connectors: Mapping[str, Connector]) -> None:
         for name, connector in connectors.items():
@@ -169,22 +198,24 @@ class App:
                 place = self._settings.place(f"connectors.{name}")
                 raise StartError(f"{place}: connectors.{name}: {error}; correct its settings") from error
 
-    async def _until_stopped(self, tasks: list[asyncio.Task[None]]) -> None:
+    async def _until_stopped(self, tasks: Tasks) -> None:
         """Until the signal, or until a part ends that must not. Raises StoreError, StartError."""
         stopped = asyncio.create_task(self._stop.wait())
-        waiting = {stopped, *tasks}
-        while True:
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if stopped in done:
-                return
-            for task in done:
-                error = task.exception()
-                if isinstance(error, DeliveryError):
-                    error = error.__cause__ or error
-                if isinstance(error, StoreError):
-                    raise error
-                if error is not None:
-                    raise StartError(f"{task.get_name()} ended: {error!r}") from error
+        failed = asyncio.create_task(tasks.failed())
+        try:
+            done, _ = await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            failed.cancel()
+        if stopped in done:
+            return
+        task = failed.result()
+        error = task.exception()
+        if isinstance(error, DeliveryError):
+            error = error.__cause__ or error
+        if isinstance(error, StoreError):
+            raise error
+        raise StartError(f"{task.get_name()} ended: {error!r}") from error
 
     async def _prune(self, store: Store) -> None:
         """Delete what is booked and old; what is not booked is never deleted. Raises StoreError."""
@@ -202,23 +233,13 @@ class App:
             await asyncio.sleep(pause_s)
 
 
-def _task(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    return asyncio.create_task(work, name=name)
+def _verbs(
+    parts: Parts, store: Store, clock: SteadyClock, started_ns: int, warnings: list[str], settings: Settings
+) -> Verbs:
+    return Verbs(parts, store, clock, started_ns=started_ns, settings=settings, warnings=warnings)
 
 
 def _exempt_from_collection() -> None:
     """Look at what lives for ever once more, then never again: each full collection would stop everything for it."""
     gc.collect()
     gc.freeze()
-
-
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _finish(tasks: list[asyncio.Task[None]], timeout_s: float) -> None:
-    if tasks:
-        await asyncio.wait(tasks, timeout=timeout_s)
-    await _cancel(tasks)

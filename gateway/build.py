@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from drivers.base import DriverContext
+from drivers.base import DriverContext, Reading
 from drivers.supervisor import SourceSupervisor
 from gateway import __version__, logs, plugins
 from gateway.connectors.base import ConnectorContext
 from gateway.core import snapshot
 from gateway.core.document import Identity
 from gateway.core.duration import Duration
-from gateway.core.model import Confirmation
+from gateway.core.model import Confirmation, DataValue, Status
 from gateway.core.orders.handover import without_moved
 from gateway.core.work_unit import WorkUnit
 from gateway.forwarder import Forwarder, ForwarderSettings
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.core.model import JobOrder, Output
     from gateway.core.unit_state import State
     from gateway.monitor import Monitor
-    from gateway.notify import Progress
+    from gateway.notify import Part, Progress
 
 STALE_AFTER_MIN_NS: Final = Duration("10 s")
 STALE_AFTER_CYCLES: Final = 3
@@ -74,6 +74,8 @@ class Builder:
         self._rng = rng
         self._warnings = warnings
         self._parts = Parts(outbox)
+        self._routers: dict[str, Router] = {}
+        self._watched: dict[str, Part] = {}
 
     async def build(self) -> Parts:
         """Everything, ready to run. Raises BuildError, StoreError, ConfigError."""
@@ -81,7 +83,9 @@ class Builder:
         self._connectors()
         await self._runners()
         self._targets()
-        self._sources()
+        self.feeds()
+        for name in self._settings.sources:
+            self.source(name)
         self._warn_of_orders_without_target()
         return self._parts
 
@@ -89,37 +93,61 @@ class Builder:
 
     async def _runners(self) -> None:
         snapshots = await self._store.snapshots()
-        gateway = self._settings.gateway
-        for name, rules in self._settings.work_units.items():
-            identity = Identity(
-                plant=gateway.plant,
-                epoch=self._store.epoch,
-                gateway_id=gateway.id,
-                line=gateway.line,
-                machine=name,
-                work_center=rules.work_center,
-            )
-            unit = WorkUnit(rules, identity)
-            beat = self._progress.part(f"work unit {name}", RUNNER_STALL_NS).beat
-            self._parts.runners[name] = Runner(
-                unit,
-                await self._state(unit, snapshots.get(name)),
-                self._store,
-                now_ns=self._now_ns,
-                checkpoint_ns=self._settings.buffer.checkpoint,
-                idle_wake_ns=IDLE_WAKE_NS,
-                hooks=RunnerHooks(
-                    targets=partial(self._targets_of, rules.confirm.also_to),
-                    committed=partial(self._committed, name),
-                    alive=beat,
-                    trouble=partial(self._parts.trouble, name),
-                ),
-            )
+        for name in self._settings.work_units:
+            unit = self.unit(name, self._settings)
+            self._parts.runners[name] = self.runner(unit, await self.state_of(unit, snapshots.get(name)))
         gone = sorted(set(snapshots) - set(self._settings.work_units))
         if gone:
             self._warnings.append(f"kept the counts of work units that are no longer configured: {', '.join(gone)}")
 
-    async def _state(self, unit: WorkUnit, stored: bytes | None) -> State:
+    def unit(self, name: str, settings: Settings) -> WorkUnit:
+        """The rules of one work unit, prepared."""
+        gateway, rules = settings.gateway, settings.work_units[name]
+        identity = Identity(
+            plant=gateway.plant,
+            epoch=self._store.epoch,
+            gateway_id=gateway.id,
+            line=gateway.line,
+            machine=name,
+            work_center=rules.work_center,
+        )
+        return WorkUnit(rules, identity)
+
+    def hooks(self, unit: WorkUnit) -> RunnerHooks:
+        """What happens around the commits of a work unit under these rules."""
+        name = unit.identity.machine
+        if name not in self._watched:
+            self._watched[name] = self._progress.part(f"work unit {name}", RUNNER_STALL_NS)
+        return RunnerHooks(
+            targets=partial(self._targets_of, unit.rules.confirm.also_to),
+            committed=partial(self._committed, name),
+            alive=self._watched[name].beat,
+            trouble=partial(self._parts.trouble, name),
+        )
+
+    def runner(self, unit: WorkUnit, state: State) -> Runner:
+        """A work unit that can run."""
+        return Runner(
+            unit,
+            state,
+            self._store,
+            now_ns=self._now_ns,
+            checkpoint_ns=self._settings.buffer.checkpoint,
+            idle_wake_ns=IDLE_WAKE_NS,
+            hooks=self.hooks(unit),
+        )
+
+    def forget(self, name: str) -> None:
+        """A work unit has ended in order."""
+        self._watched.pop(name).done()
+        self._parts.trouble(name, "")
+
+    async def stored_state(self, unit: WorkUnit) -> State:
+        """Where a work unit begins that was not configured until now. Raises BuildError, StoreError."""
+        return await self.state_of(unit, (await self._store.snapshots()).get(unit.identity.machine))
+
+    async def state_of(self, unit: WorkUnit, stored: bytes | None) -> State:
+        """Where a work unit goes on; None: it has never run. Raises BuildError, StoreError."""
         if stored is None:
             return unit.initial(self._now_ns())
         try:
@@ -191,7 +219,6 @@ class Builder:
             self._parts.connectors[name] = types[settings.connector].build(own, context)
 
     def _targets(self) -> None:
-        by_work_center = {rules.work_center: name for name, rules in self._settings.work_units.items()}
         for name, connector in self._parts.connectors.items():
             settings = self._settings.connectors[name]
             if settings.confirmations:
@@ -209,6 +236,12 @@ class Builder:
                     rng=self._rng,
                     on_status=self._target_changed,
                 )
+
+    def feeds(self) -> None:
+        """Make every order feed, for the work units that are configured now."""
+        by_work_center = {rules.work_center: name for name, rules in self._settings.work_units.items()}
+        for name, connector in self._parts.connectors.items():
+            settings = self._settings.connectors[name]
             if settings.orders:
                 self._parts.feeds[name] = OrderFeed(
                     name=name,
@@ -228,44 +261,65 @@ class Builder:
 
     # --- south -----------------------------------------------------------------------------------------------------
 
-    def _sources(self) -> None:
-        types = plugins.drivers()
-        for name, settings in self._settings.sources.items():
-            driver_type = types[settings.driver]
-            telemetry = self._parts.monitor.telemetry if self._parts.monitor is not None else None
-            router = Router(name, tuple(self._parts.runners.values()), telemetry)
-            own = settings.driver_settings
-            signals: Mapping[str, Any] = own.signals
-            secrets = self._settings.secrets.resolve_all(own, f"sources.{name}")
-            for text in secrets.values():
-                logs.register_secret(text)
-            context = DriverContext(
-                source=name,
-                now_ns=self._now_ns,
-                rule_signals=frozenset(signal.partition(".")[2] for signal in router.rule_signals),
-                telemetry_signals=frozenset(
-                    key for key, signal in signals.items() if getattr(signal, "telemetry", False)
-                ),
-                state_dir=self._settings.gateway.state_dir,
-                base_dir=self._settings.base_dir,
-                secrets=secrets,
-            )
-            self._parts.sources[name] = SourceSupervisor(
-                name=name,
-                make_driver=partial(_make_driver, driver_type, own, context),
-                rule_signals=router.rule_signals,
-                now_ns=self._now_ns,
-                deliver=router.deliver,
-                stale_after_ns=_stale_after_ns(settings, driver_type),
-                backoff_max_ns=settings.backoff_max,
-                rng=self._rng,
-                on_status=self._source_changed,
-                simulated=driver_type.simulated(own),
-                values_stale_after_ns=settings.values_stale_after,
-                remembered=frozenset(
-                    f"{name}.{key}" for key, signal in signals.items() if getattr(signal, "writable", None) is not None
-                ),
-            )
+    def source(self, name: str, secrets: Mapping[str, str] | None = None) -> None:
+        """Make one source for the work units that there are now. Raises ConfigError where it must resolve secrets."""
+        settings = self._settings.sources[name]
+        driver_type = plugins.drivers()[settings.driver]
+        router = self._routers[name] = self._router(name)
+        own = settings.driver_settings
+        signals: Mapping[str, Any] = own.signals
+        secrets = self.secrets_of(name, self._settings) if secrets is None else secrets
+        context = DriverContext(
+            source=name,
+            now_ns=self._now_ns,
+            rule_signals=frozenset(signal.partition(".")[2] for signal in router.rule_signals),
+            telemetry_signals=frozenset(key for key, signal in signals.items() if getattr(signal, "telemetry", False)),
+            state_dir=self._settings.gateway.state_dir,
+            base_dir=self._settings.base_dir,
+            secrets=secrets,
+        )
+        self._parts.sources[name] = SourceSupervisor(
+            name=name,
+            make_driver=partial(_make_driver, driver_type, own, context),
+            rule_signals=router.rule_signals,
+            now_ns=self._now_ns,
+            deliver=partial(self._deliver, name),
+            stale_after_ns=_stale_after_ns(settings, driver_type),
+            backoff_max_ns=settings.backoff_max,
+            rng=self._rng,
+            on_status=self._source_changed,
+            simulated=driver_type.simulated(own),
+            values_stale_after_ns=settings.values_stale_after,
+            remembered=frozenset(
+                f"{name}.{key}" for key, signal in signals.items() if getattr(signal, "writable", None) is not None
+            ),
+        )
+
+    def secrets_of(self, name: str, settings: Settings) -> Mapping[str, str]:
+        """What a source needs to log in, kept out of the log. Raises ConfigError."""
+        secrets = settings.secrets.resolve_all(settings.sources[name].driver_settings, f"sources.{name}")
+        for text in secrets.values():
+            logs.register_secret(text)
+        return secrets
+
+    def _router(self, name: str) -> Router:
+        telemetry = self._parts.monitor.telemetry if self._parts.monitor is not None else None
+        return Router(name, tuple(self._parts.runners.values()), telemetry)
+
+    async def _deliver(self, name: str, reading: Reading) -> None:
+        await self._routers[name].deliver(reading)
+
+    async def tell_lost(self, name: str) -> None:
+        """Say BAD for every signal of a source that was stopped: nobody knows what it says meanwhile."""
+        now_ns, signals = self._now_ns(), self._routers[name].rule_signals
+        await self._deliver(
+            name, Reading(values=tuple(DataValue(one, None, Status.BAD, None, now_ns) for one in signals))
+        )
+
+    def take(self, settings: Settings) -> None:
+        """Other settings from here on; every source's readings go to the work units that there are now."""
+        self._settings = settings
+        self._routers = {name: self._router(name) for name in self._routers if name in settings.sources}
 
     def _source_changed(self, status: Any) -> None:
         if self._parts.monitor is not None:

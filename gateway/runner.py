@@ -35,9 +35,24 @@ COMMIT_RETRY_MAX_S: Final = 10.0
 log = structlog.get_logger(__name__)
 
 
+class Hold:
+    """A runner stands still between two inputs, from ``reached`` until ``release()``: its rules may be exchanged."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.released = asyncio.Event()
+        self.exchanged = False
+        self.anew = False
+
+    def release(self) -> None:
+        """Let it go on; may be called more than once."""
+        self.released.set()
+
+
 class _Item(NamedTuple):
     inputs: tuple[Input, ...]
     done: asyncio.Future[tuple[Output, ...]] | None
+    hold: Hold | None = None
 
 
 class RunnerHooks(NamedTuple):
@@ -80,6 +95,7 @@ class Runner:
         self._committed_ns = now_ns()
         self._committed_state = state
         self._next: _Item | None = None  # taken from the queue, but it opens a step of its own
+        self._last: dict[str, DataValue] = {}  # what each signal said last
 
     async def put(self, values: tuple[DataValue, ...]) -> None:
         """Hand over one reading's values; waits while the queue is full."""
@@ -91,6 +107,22 @@ class Runner:
         await self._queue.put(_Item((given,), done))
         return await done
 
+    async def hold(self) -> Hold:
+        """Ask it to stand still behind everything that waits. The caller must release it, whatever happens."""
+        hold = Hold()
+        await self._queue.put(_Item((), None, hold))
+        return hold
+
+    def exchange(self, hold: Hold, unit: WorkUnit, state: State, hooks: RunnerHooks, *, anew: bool) -> None:
+        """Other rules from here on, while it stands still.
+
+        ``anew``: the state waits for values as after a restart, so what each signal said last is said again.
+        """
+        assert hold.reached.is_set()
+        assert not hold.released.is_set()
+        self.unit, self.state, self._hooks = unit, state, hooks
+        hold.exchanged, hold.anew = True, anew
+
     def drain(self) -> None:
         """Finish what waits, commit, and end."""
         self._draining.set()
@@ -100,7 +132,11 @@ class Runner:
     async def run(self) -> None:
         """The loop. Raises StoreError only where a repeat cannot help."""
         while True:
-            await self._step(await self._next_items())
+            items = await self._next_items()
+            if items and items[0].hold is not None:
+                await self._stand_still(items[0].hold)
+            else:
+                await self._step(items)
             self._hooks.alive()
             if self._draining.is_set() and self._queue.empty() and self._next is None:
                 return
@@ -117,16 +153,34 @@ class Runner:
                     items.append(await self._queue.get())
             except TimeoutError:
                 return items
+        if items and items[0].hold is not None:
+            return items
         size = sum(len(item.inputs) for item in items)
         while size < STEP_INPUTS_MAX and not self._queue.empty():
             item = self._queue.get_nowait()
-            if items and any(isinstance(given, OrderReceived) for given in item.inputs):
+            opens = item.hold is not None or any(isinstance(given, OrderReceived) for given in item.inputs)
+            if items and opens:
                 # What is remembered of an order must be read behind everything before it: it opens a step.
                 self._next = item
                 break
             items.append(item)
+            if item.hold is not None:
+                break
             size += len(item.inputs)
         return items
+
+    async def _stand_still(self, hold: Hold) -> None:
+        """Until it is released; under other rules the new state is durable before anything else happens."""
+        hold.reached.set()
+        await hold.released.wait()
+        if not hold.exchanged:
+            return
+        await self._commit(self.state, (), self.state.journal_seq + 1)
+        self._last = {signal: value for signal, value in self._last.items() if signal in self.unit.signals}
+        if hold.anew and self._last:
+            now_ns = self._now_ns()
+            again = [value._replace(source_time_ns=None, received_time_ns=now_ns) for value in self._last.values()]
+            await self._step([_Item(tuple(self.unit.in_order(again)), None)])
 
     def _wait_ns(self) -> int:
         now_ns = self._now_ns()
@@ -177,6 +231,8 @@ class Runner:
                     state, more = self.unit.handle(state, given._replace(known=known))
                 else:
                     state, more = self.unit.handle(state, given)
+                    if isinstance(given, DataValue):
+                        self._last[given.signal] = given
                 made += more
         except StoreError:
             raise

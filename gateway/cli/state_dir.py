@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ENV_STATE_DIR: Final = "LINEGATE_GATEWAY__STATE_DIR"
 EXIT_NOT_RUNNING: Final = 3  # as systemctl has it
 SHOWN_CHARS_MAX: Final = 2000
+SHOWN_LINES_MAX: Final = 110
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,4 +55,13 @@ def complain(error: ControlError) -> int:
     from gateway.control import NotRunningError
 
     print(clean(f"linegate: {error}", SHOWN_CHARS_MAX), file=sys.stderr)
+    return EXIT_NOT_RUNNING if isinstance(error, NotRunningError) else 1
+
+
+def complain_lines(error: ControlError) -> int:
+    """The same for a reason of several lines."""
+    from gateway.control import NotRunningError
+
+    for line in f"linegate: {error}".splitlines()[:SHOWN_LINES_MAX]:
+        print(clean(line, SHOWN_CHARS_MAX), file=sys.stderr)
     return EXIT_NOT_RUNNING if isinstance(error, NotRunningError) else 1

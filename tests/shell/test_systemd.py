@@ -37,7 +37,7 @@ def test_the_unit_is_understood_without_a_complaint(tmp_path):
     program.chmod(0o755)
     unit = tmp_path / "linegate.service"
     text = UNIT.read_text()
-    assert text.count("/opt/linegate/") == 1
+    assert text.count("/opt/linegate/") == 2  # start and reload
     unit.write_text(text.replace("/opt/linegate/", f"{tmp_path}/opt/"))
     result = run(verify, "verify", "--man=no", unit)
     assert result.stderr == ""
