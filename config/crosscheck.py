@@ -64,8 +64,8 @@ def signal_uses(work_units: Mapping[str, WorkUnitRules]) -> Iterator[tuple[KeyPa
                 yield (*top, "counters", at, *keys), signal
         if rules.orders.job_signal is not None:
             yield (*top, "orders", "job_signal"), rules.orders.job_signal
-        if rules.state.signal is not None:
-            yield (*top, "state", "signal"), rules.state.signal
+        for keys, signal in rules.state.signals:
+            yield (*top, "state", *keys), signal
 
 
 def _silences(document: Any, cycle_ns: Callable[[Any], int]) -> Iterator[Complaint]:

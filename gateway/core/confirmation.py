@@ -29,7 +29,7 @@ def deadline(rule: ConfirmRule, run: JobRun) -> int | None:
 
 
 def confirm(
-    identity: Identity, run: JobRun, at_ns: int, kind: ConfirmationKind, trigger: str
+    identity: Identity, run: JobRun, at_ns: int, kind: ConfirmationKind, trigger: str, utc_offset_ns: int = 0
 ) -> tuple[JobRun, Confirmation]:
     """Close the open quantities into the next confirmation of this operation."""
     seq = run.seq + 1
@@ -60,6 +60,7 @@ def confirm(
         test=run.open_test,
         total_hold=run.hold,
         total_test=run.test,
+        utc_offset_ns=utc_offset_ns,
     )
     confirmation = draft._replace(digest=digest_of(identity, draft))
     closed = run._replace(

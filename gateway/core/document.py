@@ -75,7 +75,8 @@ def encode(document: dict[str, Any]) -> bytes:
 
 def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
     """The document as a mapping, in its fixed order."""
-    job = confirmation.job
+    job, offset_ns = confirmation.job, confirmation.utc_offset_ns
+    last_ns = confirmation.last_event_ns
     return {
         "schema_version": SCHEMA_VERSION,
         "confirmation_id": confirmation.message_id,
@@ -94,7 +95,10 @@ def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
         "reverses": None,
         "origin": "auto",
         "trigger": confirmation.trigger,
-        "period": {"from": utc(confirmation.period_from_ns), "to": utc(confirmation.period_to_ns)},
+        "period": {
+            "from": utc(confirmation.period_from_ns + offset_ns),
+            "to": utc(confirmation.period_to_ns + offset_ns),
+        },
         "qty": _quantities(
             confirmation.good, confirmation.scrap, confirmation.rework, confirmation.test, confirmation.hold
         ),
@@ -128,8 +132,8 @@ def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
         },
         "coverage": None,
         "data_quality_flags": list(confirmation.flags),
-        "event_time_last": utc(confirmation.last_event_ns),
-        "created_at": utc(confirmation.created_ns),
+        "event_time_last": utc(None if last_ns is None else last_ns + offset_ns),
+        "created_at": utc(confirmation.created_ns + offset_ns),
         "echo": dict(job.echo),
         "audit_ref": None,
         "prev_hash": confirmation.previous_digest,

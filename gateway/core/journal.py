@@ -14,6 +14,9 @@ from gateway.core.model import (
     UnknownInterval,
 )
 from gateway.core.snapshot import encode_job
+from gateway.core.state.interval import StateInterval
+from gateway.core.state.setup import SetupEnded, SetupObservation, SetupOverrun, SetupStarted, TransitionTime
+from gateway.core.state.timeline_state import ReasonRequired
 
 if TYPE_CHECKING:
     from gateway.core.model import Output
@@ -26,6 +29,13 @@ KINDS: Final = {
     JobChanged: "job",
     Notice: "notice",
     Confirmation: "confirmation",
+    StateInterval: "interval",
+    ReasonRequired: "reason_required",
+    SetupStarted: "setup_started",
+    SetupEnded: "setup_ended",
+    SetupObservation: "setup",
+    TransitionTime: "transition",
+    SetupOverrun: "setup_overrun",
 }
 
 

@@ -10,7 +10,12 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from gateway.core.state.interval import StateInterval
+    from gateway.core.state.setup import SetupOutput
+    from gateway.core.state.timeline_state import ReasonRequired
 
 
 class Status(enum.IntEnum):
@@ -205,7 +210,32 @@ class OperatorEntry(NamedTuple):
     who: str
 
 
-Input = DataValue | TimePassed | OrderReceived | OperatorEntry
+class ClockTold(NamedTuple):
+    """What UTC is: the steady time plus ``utc_offset_ns``, from now on and for what is stamped already."""
+
+    at_ns: int
+    utc_offset_ns: int
+
+
+class PlannedTime(NamedTuple):
+    """From ``from_ns`` on: NOT_SCHEDULED, PLANNED_STOP or None (working time), and whose shift it is.
+
+    ``shift`` is production day and name, such as ``2026-03-27/F``; empty outside of shifts.
+    """
+
+    from_ns: int
+    planned: MachineState | None
+    shift: str
+
+
+class CalendarPlan(NamedTuple):
+    """What the calendar says of the time ahead, as it is known at ``at_ns``; the first stretch holds then."""
+
+    at_ns: int
+    entries: tuple[PlannedTime, ...]
+
+
+Input = DataValue | TimePassed | OrderReceived | OperatorEntry | ClockTold | CalendarPlan
 
 
 class CountEvent(NamedTuple):
@@ -305,8 +335,9 @@ class Confirmation(NamedTuple):
     """The claim on the ERP: what was made for a job order since its last confirmation (ISA-95 job response).
 
     ``key`` is ``{plant}/{epoch}/{order}/{operation}/{seq}``, ``message_id`` its UUIDv5; both never change. Quantities
-    are deltas; ``total_*`` are cumulated. ``hold`` waits for a verdict, ``test`` are samples that were taken out.
-    ``digest`` is the SHA-256 of the canonical content, chained by ``previous_digest``.
+    are deltas; ``total_*`` are cumulated. ``hold`` waits for a verdict, ``test`` are samples that were taken out. Times
+    are steady; UTC is ``utc_offset_ns`` more. ``digest`` is the SHA-256 of the canonical content, chained by
+    ``previous_digest``.
     """
 
     key: str
@@ -334,6 +365,10 @@ class Confirmation(NamedTuple):
     test: int = 0
     total_hold: int = 0
     total_test: int = 0
+    utc_offset_ns: int = 0
 
 
-Output = CountEvent | PiecesProduced | UnknownInterval | StateChanged | JobChanged | Notice | Confirmation
+Output: TypeAlias = (
+    "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
+    " | JobChanged | Notice | Confirmation"
+)

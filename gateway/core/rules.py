@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from gateway.core.duration import Duration
-from gateway.core.model import MachineState, Role
+from gateway.core.model import Role
 from gateway.core.rule_signals import is_counted, is_evidence, named
 from gateway.core.rules_counting import AnalogRule, PackmlRule, PartResultRule, RolesRule, StartEndRule
 from gateway.core.rules_inputs import (
@@ -23,6 +23,7 @@ from gateway.core.rules_inputs import (
     PulseRule,
 )
 from gateway.core.rules_pieces import CavityRule, UnitsRule
+from gateway.core.rules_state import StateRule
 from gateway.core.tagged import TaggedBy
 
 __all__ = [
@@ -120,30 +121,6 @@ class ConfirmRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StateRule:
-    """How the machine's state is derived.
-
-    Attributes:
-        signal: ``source.name`` of an explicit state; none: the time since the last cycle decides.
-        map: value of that signal (as text) to machine state.
-        stop_detect: no cycle for this long is a stop; default twice the ideal cycle, at least 5 s.
-        micro_stop_max: a stop up to this long is a micro stop.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
-
-    signal: str | None = None
-    map: dict[str, MachineState] = field(default_factory=dict)
-    stop_detect: Duration | None = None
-    micro_stop_max: Duration = Duration("5 min")
-
-    def __post_init__(self) -> None:
-        """A map goes with a signal."""
-        if (self.signal is not None) != bool(self.map):
-            raise ValueError("signal and map belong together: name both or neither")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkUnitRules:
     """One machine (ISA-95 work unit): what counts, how orders are chosen, when to confirm.
 
@@ -153,7 +130,8 @@ class WorkUnitRules:
         counters: what is counted.
         orders: how the running order is chosen.
         confirm: when to confirm.
-        state: how the machine's state is derived.
+        state: how the machine's states, stops and setups are told.
+        calendar: which of the calendars says when it is meant to work; without one it always is.
         max_source_skew: a device's time stamp further from the gateway's than this is not used.
     """
 
@@ -164,7 +142,8 @@ class WorkUnitRules:
     counters: tuple[AnyCountingRule, ...]
     orders: OrderRule = OrderRule()
     confirm: ConfirmRule = ConfirmRule()
-    state: StateRule = StateRule()
+    state: StateRule = field(default_factory=StateRule)
+    calendar: str | None = None
     max_source_skew: Duration = Duration("5 s")
 
     def __post_init__(self) -> None:

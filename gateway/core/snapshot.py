@@ -14,10 +14,9 @@ from gateway.core.counting.counter import CounterState, OldTrack, Pending
 from gateway.core.counting.detector import loaded, plain
 from gateway.core.counting.modes import state_of
 from gateway.core.counting.pulse import PulseState
-from gateway.core.model import JobOrder, JobOrderState, MachineState, Role, UnknownInterval
+from gateway.core.model import JobOrder, JobOrderState, Role, UnknownInterval
 from gateway.core.orders.attribution import PastOrders
 from gateway.core.orders.job_run import JobRun
-from gateway.core.state.machine_state import MachineTrack
 from gateway.core.unit_state import State, Tally
 
 if TYPE_CHECKING:
@@ -25,9 +24,10 @@ if TYPE_CHECKING:
     from gateway.core.unit_state import DetectorState
     from gateway.core.work_unit import WorkUnit
 
-VERSION: Final = 2
-#: What can be loaded. 1 knew counters and pulses, three roles and no former orders: what it lacks starts at nothing.
-VERSIONS: Final = (1, VERSION)
+VERSION: Final = 3
+#: What can be loaded. 1 knew counters and pulses, three roles and no former orders; up to 2 there was no history of
+#: states: what is not there starts at nothing.
+VERSIONS: Final = (1, 2, VERSION)
 
 
 class SnapshotError(Exception):
@@ -62,7 +62,7 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
             rule.signal: {"mode": rule.mode, "state": _plain(kept)}
             for rule, kept in zip(rules, state.detectors, strict=True)
         },
-        "track": {**state.track._asdict(), "lost": sorted(state.track.lost)},
+        "track": unit.machine.plain(state.track),
         "evidence": dict(zip(evidence_names, state.evidence, strict=True)),
         "running": None if state.running is None else encode_run(state.running),
         "queue": [encode_run(run) for run in state.queue],
@@ -76,6 +76,7 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
         "last_piece_ns": state.last_piece_ns,
         "journal_seq": state.journal_seq,
         "past": plain(state.past),
+        "utc_offset_ns": state.utc_offset_ns,
     }
 
 
@@ -90,8 +91,9 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             _detector_state(rule, data["detectors"].get(rule.signal), initial)
             for rule, initial in zip(unit.rules.counters, fresh.detectors, strict=True)
         )
-        track = MachineTrack(**data["track"])
-        track = track._replace(state=MachineState(track.state), lost=frozenset(track.lost))
+        track = fresh.track
+        if version == VERSION:
+            track = unit.machine.loaded(data["track"])
         state = State(
             at_ns=data["at_ns"],
             detectors=detectors,
@@ -111,6 +113,7 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             last_piece_ns=data["last_piece_ns"],
             journal_seq=data["journal_seq"],
             past=loaded(PastOrders, {} if version == 1 else data["past"]),
+            utc_offset_ns=0 if version != VERSION else data["utc_offset_ns"],
         )
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise SnapshotError(f"the stored state of {unit.identity.machine} cannot be read: {error!r}") from error

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.core.orders.job_run import JobRun
-    from gateway.core.state.machine_state import MachineTrack
+    from gateway.core.state.state_unit import MachineTrack
 
 UNKNOWN_INTERVALS_MAX: Final = 200  # older ones are summed up; each stays in the journal
 
@@ -47,7 +47,8 @@ class State(NamedTuple):
 
     ``counted`` is every piece ever booked, ``unallocated`` those without an order, ``review`` pieces set aside for a
     person. ``journal_seq`` is the number of the last output. ``running`` is never also in ``queue``. ``past`` is
-    which orders ran before, for what was made in their time and is counted later.
+    which orders ran before, for what was made in their time and is counted later. ``utc_offset_ns``: UTC minus
+    steady time.
     """
 
     at_ns: int
@@ -66,6 +67,7 @@ class State(NamedTuple):
     last_piece_ns: int | None = None
     journal_seq: int = 0
     past: PastOrders = PastOrders()
+    utc_offset_ns: int = 0
 
     # Every input and every piece passes through the next three. Naming all fields in their place is three times as fast
     # as ``_replace``, which looks each of them up by name; a test holds the two against each other.
@@ -89,6 +91,7 @@ class State(NamedTuple):
             self.last_piece_ns,
             self.journal_seq + outputs,
             self.past,
+            self.utc_offset_ns,
         )
 
     def with_detectors(self, detectors: tuple[DetectorState, ...]) -> State:
@@ -121,6 +124,7 @@ class State(NamedTuple):
             last_piece_ns,
             self.journal_seq,
             self.past,
+            self.utc_offset_ns,
         )
 
     def open_runs(self) -> Iterator[JobRun]:

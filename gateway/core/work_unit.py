@@ -16,27 +16,27 @@ from gateway.core.counting.evidence import is_told, kinds_of, shown
 from gateway.core.counting.modes import datings, prepared, waits_for_time
 from gateway.core.counting.pulse import PulseDetector, PulseState
 from gateway.core.model import (
+    CalendarPlan,
+    ClockTold,
     CountEvent,
     DataValue,
-    MachineState,
-    Notice,
     OperatorEntry,
+    OperatorVerb,
     OrderReceived,
-    StateChanged,
     Status,
 )
 from gateway.core.orders.booking import Booking
 from gateway.core.orders.dispatch import Dispatch
 from gateway.core.rule_signals import is_evidence, named
 from gateway.core.rules_inputs import CounterRule, PulseRule
-from gateway.core.state.machine_state import StateDerivation
+from gateway.core.state.state_unit import MachineStateUnit
 from gateway.core.unit_state import DetectorState, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gateway.core.document import Identity
-    from gateway.core.model import Input, Output
+    from gateway.core.model import Input, JobOrder, Output
     from gateway.core.rules import AnyCountingRule, WorkUnitRules
 
 #: Timers that may fire for one input; more means a rule that never comes to rest.
@@ -66,7 +66,11 @@ class WorkUnit:
         self._told = [(at, kinds_of(rule)) for at, rule in plain if isinstance(rule, CounterRule)]
         self.evidence_signals = tuple(dict.fromkeys(signal for _, kinds in self._told for signal in kinds))
         self._evidence = {signal: index for index, signal in enumerate(self.evidence_signals)}
-        self._derivation = StateDerivation(rules.state, ideal, frozenset(rule.signal for rule in rules.counters))
+        watched = tuple(dict.fromkeys(rule.signal for rule in rules.counters))
+        timeline = rules.state.timeline(rules.ideal_cycle)
+        self.machine = MachineStateUnit(timeline, watched, has_calendar=rules.calendar is not None)
+        self._state_signals = self.machine.signals
+        self._pieces_per_cycle = _pieces_per_cycle(rules.counters)
         self._dispatch = Dispatch(rules, identity)
         self._booking = Booking(rules, self._dispatch, datings(rules.counters))
         elsewhere = {*self._composed, *self._evidence, rules.orders.job_signal}
@@ -77,7 +81,7 @@ class WorkUnit:
     @property
     def signals(self) -> frozenset[str]:
         """Every signal that a rule of this work unit reads."""
-        known = {self.rules.state.signal, self.rules.orders.job_signal}
+        known = {*self._state_signals, self.rules.orders.job_signal}
         read = {signal for rule in self.rules.counters for _, signal in named(rule)}
         return frozenset(read | set(filter(None, known)))
 
@@ -114,8 +118,7 @@ class WorkUnit:
     def initial(self, at_ns: int) -> State:
         """A work unit that has never seen anything."""
         detectors: tuple[DetectorState, ...] = tuple(detector.initial() for detector in self._detectors)
-        track = self._derivation.initial()._replace(since_ns=at_ns)
-        return State(at_ns, detectors, track, evidence=(None,) * len(self.evidence_signals))
+        return State(at_ns, detectors, self.machine.initial(at_ns), evidence=(None,) * len(self.evidence_signals))
 
     def restored(self, state: State) -> State:
         """The state after a restart: baselines stay, what must be seen anew is unknown."""
@@ -123,7 +126,7 @@ class WorkUnit:
         for detector, kept in zip(self._detectors, state.detectors, strict=True):
             # A counter goes on from its persisted baseline: parts made meanwhile are caught up.
             detectors.append(kept if isinstance(detector, CounterDetector) else detector.restored(kept))
-        return state._replace(detectors=tuple(detectors), track=self._derivation.restored(state.track))
+        return state._replace(detectors=tuple(detectors), track=self.machine.restored(state.track, state.at_ns))
 
     # --- inputs ----------------------------------------------------------------------------------------------------
 
@@ -135,18 +138,26 @@ class WorkUnit:
         due_ns = self.next_deadline(state)
         if due_ns is not None and due_ns <= at_ns:
             state = self._fire_timers(state, due_ns, at_ns, out)
+        instant_ns = at_ns
         if isinstance(given, DataValue):
             state = self._on_value(state, given, at_ns, out)
+            instant_ns = min(self._event_time(given, at_ns), at_ns)
         elif isinstance(given, OrderReceived):
             state = self._dispatch.receive(state, given._replace(at_ns=at_ns), out)
         elif isinstance(given, OperatorEntry):
-            state = self._dispatch.operator(state, given._replace(at_ns=at_ns), out)
-        state = self._derive(state, at_ns, out)
+            state = self._on_person(state, given._replace(at_ns=at_ns), out)
+        elif isinstance(given, CalendarPlan):
+            track, told = self.machine.on_calendar(state.track, given, at_ns)
+            out += told
+            state = state._replace(track=track)
+        elif isinstance(given, ClockTold):
+            state = state._replace(utc_offset_ns=given.utc_offset_ns)
+        state = self._follow(state, instant_ns, at_ns, out)
         return state.moved(at_ns, len(out)), tuple(out)
 
     def next_deadline(self, state: State) -> int | None:
         """When to hand over a ``TimePassed`` although nothing arrives; None: never."""
-        due = self._derivation.deadline(state.track)
+        due = self.machine.deadline(state.track)
         run = state.running
         if run is not None:
             timer = confirmation.deadline(self.rules.confirm, run)
@@ -164,11 +175,15 @@ class WorkUnit:
             if due_ns is None or due_ns > until_ns:
                 return state
             due_ns = max(due_ns, state.at_ns)
-            state = self._derive(self._on_timer(state, due_ns, out), due_ns, out).moved(due_ns, 0)
+            state = self._follow(self._on_timer(state, due_ns, out), due_ns, due_ns, out).moved(due_ns, 0)
             due_ns = self.next_deadline(state)
         raise AssertionError(f"{TIMERS_PER_INPUT_MAX} timers fired for one input: a timer does not move on")
 
     def _on_timer(self, state: State, now_ns: int, out: list[Output]) -> State:
+        track, told = self.machine.on_time(state.track, now_ns)
+        if track is not state.track:
+            out += told
+            state = state._replace(track=track)
         for index, detector in self._timed:
             kept = state.detectors[index]
             after, events = detector.on_time(kept, now_ns)
@@ -183,10 +198,11 @@ class WorkUnit:
 
     def _on_value(self, state: State, value: DataValue, at_ns: int, out: list[Output]) -> State:
         signal = value.signal
-        if signal in self._derivation.watched:
-            track = self._derivation.on_value(state.track, value)
-            if track is not state.track:
-                state = state._replace(track=track)
+        if signal in self._state_signals:
+            t_ns = self._event_time(value, at_ns)
+            track, told = self.machine.on_value(state.track, signal, value.value, value.status, t_ns, at_ns)
+            out += told
+            state = state._replace(track=track)
         index = self._counting.get(signal)
         if index is not None:
             state = self._on_counting_value(state, index, value, at_ns, out)
@@ -261,30 +277,47 @@ class WorkUnit:
         detectors = _with(state.detectors, index, after)
         if not events:
             return state.with_detectors(detectors)
+        rule = self.rules.counters[index]
         for event in events:
-            state = self._booking.count(state, self.rules.counters[index], event, detectors, at_ns, out)
+            counted = event
+            if event.delta or event.cycles:
+                role = event.role or rule.role
+                track, told, made_as = self.machine.on_count(state.track, event, role, at_ns)
+                out += told
+                state = state._replace(track=track)
+                if made_as is not role:
+                    counted = event._replace(role=made_as)
+            state = self._booking.count(state, rule, counted, detectors, at_ns, out)
         return state
 
     # --- machine state ---------------------------------------------------------------------------------------------
 
-    def _derive(self, state: State, at_ns: int, out: list[Output]) -> State:
-        track = state.track
-        now, reason = self._derivation.derive(track, at_ns, has_job=state.running is not None)
-        if now is track.state and reason == track.reason:
-            return state
-        since_ns = track.since_ns
-        if now is not track.state:
-            since_ns = at_ns
-            out.append(StateChanged(at_ns, now, track.state, reason))
-        if now is MachineState.UNKNOWN and reason.startswith("STATE_UNMAPPED"):
-            out.append(
-                Notice(
-                    at_ns,
-                    "STATE_UNMAPPED",
-                    (("signal", str(self.rules.state.signal)), ("value", str(track.explicit))),
-                )
-            )
-        return state._replace(track=track._replace(state=now, since_ns=since_ns, reason=reason))
+    def _on_person(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:
+        """A decision about an order; who starts the one that is being set up says that the setup is done."""
+        run, sets_up = state.running, state.track.setup.since_ns is not None
+        starts = entry.verb is OperatorVerb.START and run is not None and run.job.order == entry.order
+        if sets_up and starts and run is not None and entry.operation in ("", run.job.operation):
+            track, told = self.machine.operator_setup(state.track, entry.at_ns, begins=False)
+            out += told
+            return state._replace(track=track)
+        return self._dispatch.operator(state, entry, out)
+
+    def _follow(self, state: State, instant_ns: int, at_ns: int, out: list[Output]) -> State:
+        """What the machine's state makes of the order that runs now and did so since ``instant_ns``, and what it is."""
+        track, job = state.track, None if state.running is None else state.running.job
+        ideal_ns = self._ideal_ns(job)
+        if not self.machine.runs(track, job, ideal_ns):
+            track, told = self.machine.on_job(track, job, ideal_ns, instant_ns, at_ns)
+            out += told
+        track, changed = self.machine.changed(track, at_ns)
+        out += changed
+        return state if track is state.track else state._replace(track=track)
+
+    def _ideal_ns(self, job: JobOrder | None) -> int | None:
+        """The ideal cycle that an order names: its time for a piece, as often as one cycle makes pieces."""
+        if job is None or not job.std_cycle_ns or not self._pieces_per_cycle:
+            return None
+        return job.std_cycle_ns * self._pieces_per_cycle
 
 
 def _detector(rule: AnyCountingRule, ideal_cycle_ns: int | None) -> Any:
@@ -295,6 +328,12 @@ def _detector(rule: AnyCountingRule, ideal_cycle_ns: int | None) -> Any:
     if isinstance(rule, PulseRule):
         return PulseDetector(rule, ideal_cycle_ns)
     return prepared(rule, ideal_cycle_ns)
+
+
+def _pieces_per_cycle(rules: Iterable[AnyCountingRule]) -> int | None:
+    """How many pieces one count is, where every rule counts cycles and says the same."""
+    found = {rule.pieces if rule.mode not in ("cavity", "units") else 0 for rule in rules}
+    return found.pop() if len(found) == 1 else None
 
 
 def _turns(rules: WorkUnitRules, orders: Iterable[tuple[str, ...]]) -> dict[str, int]:

@@ -7,12 +7,10 @@ import pytest
 from gateway.core.counting.pulse import PulseState
 from gateway.core.model import CountEvent, Role
 from gateway.core.orders.job_run import JobRun, book
-from gateway.core.state.machine_state import MachineTrack
 from gateway.core.unit_state import State
 
 #: Every field holds its own name, so that a swapped pair shows.
 STATE = State(*State._fields)._replace(journal_seq=100)
-TRACK = MachineTrack(*MachineTrack._fields)
 PULSE = PulseState(*PulseState._fields)
 
 
@@ -27,11 +25,6 @@ def test_state_with_count():
 
 def test_state_with_detectors():
     assert STATE.with_detectors("d") == STATE._replace(detectors="d")
-
-
-def test_track_with_cycle():
-    assert TRACK._replace(last_cycle_ns=None).with_cycle(5) == TRACK._replace(last_cycle_ns=5)
-    assert TRACK._replace(last_cycle_ns=9).with_cycle(5) == TRACK._replace(last_cycle_ns=9)
 
 
 def test_pulse_opened():

@@ -7,6 +7,7 @@ import pytest
 from gateway.core.duration import Duration
 from gateway.core.model import MachineState, StateChanged, Status
 from gateway.core.rules import CounterRule, OrderRule, StateRule
+from gateway.core.state.cycle_limit import CycleLimit
 
 TEN = {"ideal_cycle": Duration("10 s"), "orders": OrderRule(at_target="continue")}  # stop_detect 20 s, micro stop 310 s
 GOOD = CounterRule(mode="counter", signal="plc.good")
@@ -57,12 +58,12 @@ def test_without_an_order_it_stands_idle_at_once(rig):
     assert history(floor)[-1] == ("IDLE_NO_ORDER", 3600)
 
 
-def test_an_order_that_comes_during_the_gap_finds_a_micro_stop(rig):
+def test_an_order_that_comes_later_finds_the_machine_standing(rig):
     floor = rig(**TEN)
     cycles(floor, 10)
     floor.at("60 s").order("A", 1000)
     floor.at("1 h").wait()
-    assert history(floor)[-2:] == [("MICRO_STOP", 60), ("STOPPED", 320.000000001)]
+    assert history(floor)[-2:] == [("IDLE_NO_ORDER", 30.000000001), ("STOPPED", 60)]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_an_order_that_comes_during_the_gap_finds_a_micro_stop(rig):
         ({"ideal_cycle": Duration("1 s")}, 5),
         ({"ideal_cycle": Duration("30 s")}, 60),
         ({}, 60),
-        ({"ideal_cycle": Duration("30 s"), "state": StateRule(stop_detect=Duration("90 s"))}, 90),
+        ({"ideal_cycle": Duration("30 s"), "state": StateRule(stop_detect=CycleLimit.parse("90 s"))}, 90),
     ],
 )
 def test_when_a_stop_is_detected(rig, settings, stop_s):

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.core import snapshot
 from gateway.core.duration import Duration
-from gateway.core.model import MachineState, Status
+from gateway.core.model import MachineState, Status, TimePassed
 from gateway.core.rate import Rate
 from gateway.core.rules import CounterRule, OrderRule, PulseRule, Role
 from gateway.core.snapshot import SnapshotError
@@ -69,7 +69,20 @@ def test_a_level_must_be_seen_anew(floor):
 
 def test_the_state_is_unknown_until_the_first_value(floor):
     state = snapshot.decode(floor.unit, stored(floor))
-    assert state.track.lost == {"plc.good", "box.n"}
+    assert state.track.watch.lost
+    assert floor.unit.machine.deadline(state.track) == state.at_ns, "that is told at once"
+    after, _ = floor.unit.handle(state, TimePassed(state.at_ns))
+    assert after.track.state is MachineState.UNKNOWN
+    assert after.track.reason == "no valid value of plc.good, box.n"
+
+
+def test_a_state_without_history_begins_one(floor):
+    """As the version before this one stored it."""
+    old = stored(floor) | {"v": 2, "track": {"state": "PRODUCING", "since_ns": 5, "lost": []}}
+    old.pop("utc_offset_ns")
+    state = snapshot.decode(floor.unit, old)
+    assert state.counted == floor.state.counted
+    assert state.track.timeline.final_ns == floor.state.at_ns
 
 
 def test_another_configuration_finds_its_baselines(floor, rig):
@@ -90,15 +103,15 @@ def test_new_evidence_starts_unknown(floor, rig):
     assert snapshot.decode(changed.unit, stored(floor)).evidence == (None, "2026-05-28")
 
 
-@pytest.mark.parametrize("version", [0, 3, "1", None])
+@pytest.mark.parametrize("version", [0, 4, "1", None])
 def test_another_version_is_refused(floor, version):
-    with pytest.raises(SnapshotError, match=r"state version .* of M-01; this program knows 2"):
+    with pytest.raises(SnapshotError, match=r"state version .* of M-01; this program knows 3"):
         snapshot.decode(floor.unit, stored(floor) | {"v": version})
 
 
 @pytest.mark.parametrize("whole", [None, [], "x", 5, {}])
 def test_something_else_is_refused(floor, whole):
-    with pytest.raises(SnapshotError, match="this program knows 2"):
+    with pytest.raises(SnapshotError, match="this program knows 3"):
         snapshot.decode(floor.unit, whole)
 
 

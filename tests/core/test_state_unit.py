@@ -13,12 +13,22 @@ from hypothesis import strategies as st
 
 from gateway.core.calendar.shift_calendar import ShiftCalendar
 from gateway.core.duration import Duration
-from gateway.core.model import CountEvent, JobOrder, MachineState, Notice, Role, StateChanged, Status
+from gateway.core.model import (
+    CalendarPlan,
+    CountEvent,
+    JobOrder,
+    MachineState,
+    Notice,
+    PlannedTime,
+    Role,
+    StateChanged,
+    Status,
+)
 from gateway.core.rules_calendar import BreakRule, CalendarRule, ShiftRule
 from gateway.core.rules_state import DataLossRule, SetupRule, StateSignalRule, StateTimelineRule, StopReasonRule
-from gateway.core.state import planned_time, state_unit
+from gateway.core.state import planned_time
 from gateway.core.state.interval import StateInterval
-from gateway.core.state.planned_time import CalendarPlan, PlannedTime, plan_of
+from gateway.core.state.planned_time import plan_of
 from gateway.core.state.setup import SetupEnded, SetupStarted
 from gateway.core.state.state_unit import MachineStateUnit
 from gateway.timezone import zone
@@ -90,7 +100,7 @@ class Floor:
         self.track, change = self.unit.changed(self.track, self.now_ns)
         self.out += change
         if self._save:
-            kept = state_unit.loaded(json.loads(json.dumps(state_unit.plain(self.track))))
+            kept = self.unit.loaded(json.loads(json.dumps(self.unit.plain(self.track))))
             assert kept == self.track
             self.track = kept
         return self
@@ -382,7 +392,7 @@ def test_a_restart_loses_no_time(rule, before, after):
     """However it ends: the intervals go on where they were, and what nobody saw is unknown or made of counts."""
     floor = play(rule, before)
     restored = floor.unit.restored(floor.track, floor.now_ns)
-    floor.track = state_unit.loaded(json.loads(json.dumps(state_unit.plain(restored))))
+    floor.track = floor.unit.loaded(json.loads(json.dumps(floor.unit.plain(restored))))
     floor.later(600).wait()
     assert not floor.track.timeline.contexts[-1].known
     for after_s, _, choice in after:

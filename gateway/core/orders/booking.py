@@ -12,7 +12,7 @@ from gateway.core import confirmation
 from gateway.core.model import PiecesProduced, Role, UnknownInterval
 from gateway.core.orders.attribution import Dating, owner, shares
 from gateway.core.orders.job_run import book, room
-from gateway.core.state.machine_state import STOP_DETECT_CYCLES, STOP_DETECT_MIN_NS, STOP_DETECT_UNKNOWN_CYCLE_NS
+from gateway.core.state.gaps import CycleGaps
 from gateway.core.unit_state import remember_unknown
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ class Booking:
         self._dispatch = dispatch
         self._datings = datings
         ideal = rules.ideal_cycle
-        cycles = STOP_DETECT_CYCLES * ideal if ideal else STOP_DETECT_UNKNOWN_CYCLE_NS
-        self._stop_ns = int(rules.state.stop_detect or max(cycles, STOP_DETECT_MIN_NS))
+        self._stop_ns = CycleGaps(rules.state.timeline(ideal).gaps).stop_detect_ns(int(ideal or 0))
 
     def count(
         self,
@@ -68,8 +67,8 @@ class Booking:
             state = self._declare_unknown(state, rule, role, event, out)
         cycles = event.delta if event.cycles is None else event.cycles
         if event.delta == 0:
-            return self._empty_cycle(state, event, cycles, detectors) if cycles else state.with_detectors(detectors)
-        track = state.track.with_cycle(event.t_to_ns)
+            return self._empty_cycle(state, cycles, detectors) if cycles else state.with_detectors(detectors)
+        track = state.track
         pieces = event.delta * rule.pieces
         counted = state.counted.plus(role, pieces)
         # The usual case: all of it belongs to the running order, and it has room for more.
@@ -101,13 +100,12 @@ class Booking:
             state = self._dispatch.confirm_running(state, at_ns, "pieces", out)
         return state
 
-    def _empty_cycle(self, state: State, event: CountEvent, cycles: int, detectors: tuple[DetectorState, ...]) -> State:
+    def _empty_cycle(self, state: State, cycles: int, detectors: tuple[DetectorState, ...]) -> State:
         """The machine worked and made nothing."""
         run = state.running
         if run is not None:
             run = run._replace(open_cycles=run.open_cycles + cycles)
-        track = state.track.with_cycle(event.t_to_ns)
-        return state.with_count(detectors, track, state.counted, state.last_piece_ns, run)
+        return state.with_count(detectors, state.track, state.counted, state.last_piece_ns, run)
 
     def _fits(self, run: JobRun, role: Role, pieces: int) -> bool:
         """True where these pieces surely leave the order open."""

@@ -134,7 +134,9 @@ class Dispatch:
         run = state.running
         if run is None or not run.anything_open:
             return state
-        closed, confirmation = confirm(self._identity, run, at_ns, ConfirmationKind.PARTIAL, trigger)
+        closed, confirmation = confirm(
+            self._identity, run, at_ns, ConfirmationKind.PARTIAL, trigger, state.utc_offset_ns
+        )
         out.extend((confirmation, JobChanged(at_ns, closed.record(), closed.state, trigger)))
         return state._replace(running=closed)
 
@@ -144,7 +146,9 @@ class Dispatch:
         if rules.at_target == "complete" and is_full(run, rules.target_counts):
             return self._end(state, run, at_ns, "target reached", out)
         if not more and run.anything_open:
-            run, confirmation = confirm(self._identity, run, at_ns, ConfirmationKind.PARTIAL, "late pieces")
+            run, confirmation = confirm(
+                self._identity, run, at_ns, ConfirmationKind.PARTIAL, "late pieces", state.utc_offset_ns
+            )
             out.extend((confirmation, JobChanged(at_ns, run.record(), run.state, "late pieces")))
         return _enqueue(_without(state, run), run)
 
@@ -236,7 +240,7 @@ class Dispatch:
         return state._replace(past=state.past.after(state.running.job.key, until_ns, self._delay_pieces))
 
     def _end(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> State:
-        closed, confirmation = confirm(self._identity, run, at_ns, ConfirmationKind.FINAL, trigger)
+        closed, confirmation = confirm(self._identity, run, at_ns, ConfirmationKind.FINAL, trigger, state.utc_offset_ns)
         ended = closed._replace(state=JobOrderState.COMPLETED)
         out.extend((confirmation, JobChanged(at_ns, ended.record(), run.state, trigger)))
         return _without(state, run)
@@ -246,7 +250,9 @@ class Dispatch:
         if state.running is held:
             state = self._ceased(state, at_ns)
         if held.anything_open:
-            held, confirmation = confirm(self._identity, held, at_ns, ConfirmationKind.PARTIAL, "cancelled by the ERP")
+            held, confirmation = confirm(
+                self._identity, held, at_ns, ConfirmationKind.PARTIAL, "cancelled by the ERP", state.utc_offset_ns
+            )
             out.append(confirmation)
         cancelled = held._replace(state=JobOrderState.CANCELLED, job=job)
         out.append(JobChanged(at_ns, cancelled.record(), held.state, "cancelled by the ERP"))

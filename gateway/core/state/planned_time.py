@@ -7,10 +7,10 @@ when that offset changes.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from gateway.core.calendar.shift_calendar import TimeKind
-from gateway.core.model import MachineState
+from gateway.core.model import CalendarPlan, MachineState, PlannedTime
 
 if TYPE_CHECKING:
     from gateway.core.calendar.shift_calendar import CalendarSpan, ShiftCalendar
@@ -23,24 +23,6 @@ _PLANNED: Final = {
     TimeKind.BREAK: MachineState.PLANNED_STOP,
     TimeKind.NOT_SCHEDULED: MachineState.NOT_SCHEDULED,
 }
-
-
-class PlannedTime(NamedTuple):
-    """From ``from_ns`` on: NOT_SCHEDULED, PLANNED_STOP or None (working time), and whose shift it is.
-
-    ``shift`` is production day and name, such as ``2026-03-27/F``; empty outside of shifts.
-    """
-
-    from_ns: int
-    planned: MachineState | None
-    shift: str
-
-
-class CalendarPlan(NamedTuple):
-    """The plan as it is known at ``at_ns``, steady time; its first stretch is the one that holds then."""
-
-    at_ns: int
-    entries: tuple[PlannedTime, ...]
 
 
 def plan_of(calendar: ShiftCalendar, at_ns: int, offset_ns: int, ahead_ns: int) -> CalendarPlan:

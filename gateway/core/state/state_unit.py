@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.core.counting.detector import loaded as loaded_fields
-from gateway.core.model import MachineState, Notice, StateChanged, Status
+from gateway.core.model import MachineState, Notice, PlannedTime, StateChanged
 from gateway.core.state import planned_time, timeline_state
 from gateway.core.state.data_watch import DataLost, DataWatch, WatchState
-from gateway.core.state.planned_time import PlannedTime
 from gateway.core.state.setup import SetupEnded, SetupOutput, SetupStarted, SetupState, SetupTracker
 from gateway.core.state.signals import (
     STATE_UNMAPPED,
@@ -30,10 +29,9 @@ from gateway.core.state.timeline import Timeline
 from gateway.core.state.timeline_state import TimelineOutput, TimelineState
 
 if TYPE_CHECKING:
-    from gateway.core.model import CountEvent, JobOrder, Role, Scalar
+    from gateway.core.model import CalendarPlan, CountEvent, JobOrder, Role, Scalar, Status
     from gateway.core.rules_state import StateTimelineRule
     from gateway.core.state.data_watch import DataBack
-    from gateway.core.state.planned_time import CalendarPlan
     from gateway.core.state.signals import Told
 
 #: What a machine's state tells.
@@ -228,6 +226,37 @@ class MachineStateUnit:
         change = StateChanged(at_ns, live.state, track.state, reason)
         return track._replace(state=live.state, since_ns=at_ns, reason=reason), (change,)
 
+    # --- as data -----------------------------------------------------------------------------------------------------
+
+    def plain(self, track: MachineTrack) -> dict[str, Any]:
+        """The memory as JSON data; signals by name, so that other rules find theirs."""
+        return {
+            **track._asdict(),
+            "signals": dict(zip(self._signals.signals, track.signals.values, strict=True)),
+            "watch": track.watch._asdict(),
+            "setup": track.setup._asdict(),
+            "timeline": timeline_state.plain(track.timeline),
+            "plan": [list(entry) for entry in track.plan],
+        }
+
+    def loaded(self, data: dict[str, Any]) -> MachineTrack:
+        """The memory from JSON data. Raises AttributeError, KeyError, TypeError or ValueError where it is none."""
+        watch = data["watch"]
+        return MachineTrack(
+            **{
+                **data,
+                "state": MachineState(data["state"]),
+                "signals": SignalState(tuple(data["signals"].get(name) for name in self._signals.signals)),
+                "watch": WatchState(**{**watch, "good_ns": tuple(watch["good_ns"]), "bad": tuple(watch["bad"])}),
+                "setup": loaded_fields(SetupState, data["setup"]),
+                "timeline": timeline_state.loaded(data["timeline"]),
+                "plan": tuple(
+                    PlannedTime(from_ns, None if planned is None else MachineState(planned), shift)
+                    for from_ns, planned, shift in data["plan"]
+                ),
+            }
+        )
+
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _fire(self, track: MachineTrack, due_ns: int) -> tuple[MachineTrack, _Out]:
@@ -313,34 +342,3 @@ class MachineStateUnit:
         if not told.unmapped:
             return ()
         return (Notice(now_ns, STATE_UNMAPPED, (("signal", str(self._told_by)), ("value", told.unmapped))),)
-
-
-def plain(track: MachineTrack) -> dict[str, Any]:
-    """The memory as JSON data."""
-    return {
-        **track._asdict(),
-        "signals": list(track.signals.values),
-        "watch": track.watch._asdict(),
-        "setup": track.setup._asdict(),
-        "timeline": timeline_state.plain(track.timeline),
-        "plan": [list(entry) for entry in track.plan],
-    }
-
-
-def loaded(data: dict[str, Any]) -> MachineTrack:
-    """The memory from JSON data. Raises KeyError, TypeError or ValueError where it is none."""
-    watch = data["watch"]
-    return MachineTrack(
-        **{
-            **data,
-            "state": MachineState(data["state"]),
-            "signals": SignalState(tuple(data["signals"])),
-            "watch": WatchState(**{**watch, "good_ns": tuple(watch["good_ns"]), "bad": tuple(watch["bad"])}),
-            "setup": loaded_fields(SetupState, data["setup"]),
-            "timeline": timeline_state.loaded(data["timeline"]),
-            "plan": tuple(
-                PlannedTime(from_ns, None if planned is None else MachineState(planned), shift)
-                for from_ns, planned, shift in data["plan"]
-            ),
-        }
-    )
