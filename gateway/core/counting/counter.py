@@ -37,11 +37,15 @@ class Pending(NamedTuple):
 
 
 class OldTrack(NamedTuple):
-    """The value before a reset, and what was booked since: to be deducted should the old value come back."""
+    """The value before a reset or a roll-over to zero, and what was booked since: deducted should it come back.
+
+    ``owed``: so many more were booked than there were; they are deducted from what comes.
+    """
 
     t_ns: int
     value: int
     booked: int
+    owed: int = 0
 
 
 class CounterState(NamedTuple):
@@ -96,9 +100,9 @@ class CounterDetector:
         base = state.value
         # The hot path first: a good sample, a step within the limit, nothing suspicious pending.
         if status is Status.GOOD and type(value) is int and base is not None:
-            if state.pending is None and not state.evidence and not state.quality_bad:
+            if state.pending is None and state.old is None and not state.evidence and not state.quality_bad:
                 if value == base:
-                    return CounterState(max(t_ns, state.t_ns), base, None, state.old), None
+                    return CounterState(max(t_ns, state.t_ns), base), None
                 step = value - base
                 limit = self.limit(t_ns - state.t_ns)
                 modulus = self._modulus
@@ -158,8 +162,19 @@ class CounterDetector:
         lost = self._max_lost(dt_ns)
         restart = state.evidence == "restart"
         state = state._replace(pending=None, evidence="")
+        old, doubted = state.old, 0
+        if restart and old is not None and base == self._rule.reset_to and value <= old.value:
+            # It stood at zero since it rolled over: with a restart now, that may have been a zero read.
+            doubted = old.booked
+            lost = lost + doubted if lost >= 0 else lost
+            state = state._replace(old=old._replace(booked=0, owed=old.owed + doubted))
         if restart and value >= base and self._plausible(value - base, dt_ns):
-            return self._book(state, t_ns, value, value - base, "RESTART_RETENTIVE")
+            # So low, it may also have started anew and caught up: the least is booked.
+            lower = self._plausible(value - self._rule.reset_to, dt_ns) and base > self._rule.reset_to
+            told = lost if lower or doubted else 0
+            return self._step(state, t_ns, value, value - base, "RESTART_RETENTIVE", max_lost=told)
+        if restart and value > base and self._kind(state, t_ns, value) == "restore":
+            return self._settle(state, Pending(t_ns, value, "restore", 0, t_ns), t_ns, value)
         since = 0 if self._rule.count_on_reset == "zero" else value - self._rule.reset_to
         if since >= 0 and self._plausible(since, dt_ns):
             return self._rebase(state, t_ns, value, since, "RESET", max_lost=lost)
@@ -176,10 +191,12 @@ class CounterDetector:
             return self._book(state, t_ns, value, delta, "COUNTER_AMBIGUOUS", max_lost=self._max_lost(dt_ns))
         if value > base:
             if value - base <= (STEP_MAX if limit is None else limit):
-                return self._book(state, t_ns, value, value - base, "OK")
+                return self._step(state, t_ns, value, value - base, "OK")
         elif base - value <= self._rule.jitter:
             return state, self._event(state.t_ns, t_ns, 0, "COUNTER_JITTER")
         elif modulus is not None and self._rolls_over(base, value, dt_ns):
+            if value == self._rule.reset_to:
+                return self._rolled(state, t_ns, value, value + modulus - base)
             return self._book(state, t_ns, value, value + modulus - base, "ROLLOVER")
         pending = Pending(t_ns, value, self._kind(state, t_ns, value), 0, t_ns)
         if self._rule.confirm_samples == 0:
@@ -198,10 +215,20 @@ class CounterDetector:
         continues = pending.value <= value and self._plausible(value - pending.value, t_ns - pending.t_ns)
         cleared = state._replace(pending=None)
         if old_track and step is not None:
+            since = value - self._rule.reset_to
+            if value < base and 0 <= since < step and self._plausible(since, dt_ns):
+                # Over the end of the range, or set back near it: whatever it was, so many were made at least.
+                lost = max(self._max_lost(pending.doubt_ns - state.t_ns), step - since)
+                return self._book(cleared, t_ns, value, since, "COUNTER_AMBIGUOUS", max_lost=lost)
             if continues and self._counts is not None:
                 lost = self._max_lost(pending.doubt_ns - state.t_ns)
-                return self._book(cleared, t_ns, value, step, "COUNTER_AMBIGUOUS", max_lost=lost)
-            return self._book(cleared, t_ns, value, step, "SPIKE_DROPPED")
+                return self._step(cleared, t_ns, value, step, "COUNTER_AMBIGUOUS", max_lost=lost)
+            if pending.kind == "restore" and state.old is not None and self._counts is not None:
+                # It may have come back after all, and been set back since.
+                missed = max(self._ahead(state.old, pending.value) - state.old.booked, 0)
+                lost = missed + self._max_lost(t_ns - pending.t_ns)
+                return self._step(cleared, t_ns, value, step, "COUNTER_AMBIGUOUS", max_lost=lost)
+            return self._step(cleared, t_ns, value, step, "SPIKE_DROPPED")
         if continues:
             return self._settle(cleared, pending, t_ns, value)
         if pending.tries < PENDING_TRIES_MAX:
@@ -217,14 +244,18 @@ class CounterDetector:
         match pending.kind:
             case "restore":
                 old = state.old or OldTrack(state.t_ns, base, 0)
-                delta = value - old.value - old.booked
-                restored = state._replace(old=None)
-                return self._book(restored, t_ns, value, delta, "RESTORED")
+                delta = self._ahead(old, value) - old.booked - old.owed
+                owed = max(-delta, 0)
+                restored = state._replace(old=OldTrack(t_ns, value, 0, owed) if owed else None)
+                return self._book(restored, t_ns, value, max(delta, 0), "RESTORED")
             case "jump":
                 jumped = state._replace(old=None)
                 return self._book(jumped, t_ns, value, since, "COUNTER_JUMP", review=pending.value - base)
             case "reset":
                 counted = 0 if self._rule.count_on_reset == "zero" else pending.value - self._rule.reset_to
+                if base > value and self._plausible(base - value, t_ns - state.t_ns) and lost >= 0:
+                    # So close below, it may be a late answer between two wrong ones.
+                    return self._rebase(state, t_ns, value, 0, "RESET", max_lost=lost + counted + since)
                 return self._rebase(state, t_ns, value, counted + since, "RESET", max_lost=lost)
             case _:
                 return self._rebase(state, t_ns, value, since, "COUNTER_DISCONTINUITY", max_lost=lost)
@@ -236,13 +267,46 @@ class CounterDetector:
             old = state.old
             fits = (
                 old is not None
-                and t_ns - old.t_ns <= self._rule.remember_old_track
-                and value - old.value >= old.booked
-                and self._plausible(value - old.value, t_ns - old.t_ns)
+                and self._comes_back(old, t_ns, value)
+                and (value - old.value >= old.booked or _baseline(state) == self._rule.reset_to)
             )
             return "restore" if fits else "jump"
         since = value - self._rule.reset_to
         return "reset" if since >= 0 and self._plausible(since, t_ns - state.t_ns) else "drop"
+
+    def _comes_back(self, old: OldTrack, t_ns: int, value: int) -> bool:
+        """Whether this value may go on where the old track ended."""
+        remembered = t_ns - old.t_ns <= self._rule.remember_old_track
+        return remembered and self._plausible(self._ahead(old, value), t_ns - old.t_ns)
+
+    def _ahead(self, old: OldTrack, value: int) -> int:
+        """How far a value is ahead of the old track; negative where it is behind."""
+        ahead = value - old.value
+        rolls = ahead < 0 and self._modulus is not None and self._counts is not None
+        return ahead + (self._modulus or 0) if rolls else ahead
+
+    def _step(
+        self, state: CounterState, t_ns: int, value: int, step: int, flag: str, *, max_lost: int = 0
+    ) -> tuple[CounterState, CountEvent]:
+        """A step that fits. Where the old track come back explains it with fewer counts, these are booked."""
+        old = state.old
+        if old is not None and not self._comes_back(old, t_ns, value):
+            # What is owed is not forgotten.
+            expired = t_ns - old.t_ns > self._rule.remember_old_track and not old.owed
+            state = state._replace(old=None) if expired else state
+        elif old is not None and not old.owed and (not old.booked or _baseline(state) == self._rule.reset_to):
+            other = self._ahead(old, value) - old.booked
+            if 0 <= other < step or (other > step and _baseline(state) == self._rule.reset_to):
+                lost = max_lost if max_lost < 0 else max_lost + abs(other - step)
+                gone = state._replace(old=None)
+                return self._book(gone, t_ns, value, min(other, step), "COUNTER_AMBIGUOUS", max_lost=lost)
+        return self._book(state, t_ns, value, step, flag, max_lost=max_lost)
+
+    def _rolled(self, state: CounterState, t_ns: int, value: int, step: int) -> tuple[CounterState, CountEvent]:
+        """A roll-over to zero, remembered: PLCs in STOP read zero, so it may be no value at all."""
+        after, event = self._book(state, t_ns, value, step, "ROLLOVER")
+        owed = 0 if after.old is None else after.old.owed
+        return after._replace(old=OldTrack(state.t_ns, _baseline(state), step, owed)), event
 
     def _rolls_over(self, base: int, value: int, dt_ns: int) -> bool:
         modulus = self._modulus or 0
@@ -279,7 +343,11 @@ class CounterDetector:
     ) -> tuple[CounterState, CountEvent]:
         old = state.old
         if old is not None and delta:
-            old = OldTrack(old.t_ns, old.value, old.booked + delta)
+            paid = min(delta, old.owed)
+            delta -= paid
+            owed = old.owed - paid
+            settled = old.owed and not owed
+            old = None if settled else OldTrack(old.t_ns, old.value, old.booked + delta, owed)
         event = CountEvent(self._signal, delta, state.t_ns, t_ns, flag, delta > 1, review, max_lost)
         return CounterState(max(t_ns, state.t_ns), value, None, old), event
 
@@ -295,7 +363,7 @@ class CounterDetector:
         max_lost: int = 0,
     ) -> tuple[CounterState, CountEvent]:
         """A new track begins; the old one is remembered with what was booked since."""
-        old = OldTrack(state.t_ns, _baseline(state), delta)
+        old = OldTrack(state.t_ns, _baseline(state), delta, 0 if state.old is None else state.old.owed)
         event = CountEvent(self._signal, delta, state.t_ns, t_ns, flag, delta > 1, review, max_lost)
         return CounterState(max(t_ns, state.t_ns), value, None, old), event
 
