@@ -22,6 +22,7 @@ from config.errors import ConfigError, ConfigErrors, KeyPath, Place, dotted, sho
 from config.grammar import OPTIONAL_SECTIONS, SECTIONS, PluginType, document_type, json_schema, own_settings
 from config.include import read_with_includes
 from config.messages import Complaint, allowed_words, complaints, schema_at
+from config.sampling import too_slow, unmeasured
 from config.scalars import AmbiguousWord
 from config.secrets import SecretStore
 from config.settings import ConnectorCommon, ConnectorSettings, MqttSettings, Settings, SourceCommon, SourceSettings
@@ -56,6 +57,7 @@ def load(
         if document is None
         else [
             *crosscheck(document, places.of_value, partial(_cycle_ns, drivers), partial(_signals, drivers)),
+            *too_slow(document, partial(_looked_at_ns, drivers)),
             *rule_tests.misfits(document),
         ]
     )
@@ -63,7 +65,10 @@ def load(
     errors.extend(ConfigError(places.of(complaint), dotted(complaint.path), complaint.text) for complaint in failed)
     if errors or document is None:
         raise ConfigErrors(errors)
-    notes += [f"{places.of_value(at)}: {dotted(at)}: {text}" for at, text in warnings(document)]
+    notes += [
+        f"{places.of_value(at)}: {dotted(at)}: {text}"
+        for at, text in (*warnings(document), *unmeasured(document, partial(_looked_at_ns, drivers)))
+    ]
     used = {section: below for section, below in data.items() if section != "tests"}
     digest = hashlib.sha256(json.dumps(used, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     base_dir = path.parent
@@ -145,6 +150,11 @@ def _ambiguous_words(data: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     elif isinstance(data, (dict, list)):
         for key, below in data.items() if isinstance(data, dict) else enumerate(data):
             yield from _ambiguous_words(below, (*path, key))
+
+
+def _looked_at_ns(drivers: Mapping[str, PluginType], source: Any, signal: str) -> int:
+    looked_at_ns: Callable[[Any, str], int] | None = getattr(drivers[source.driver], "looked_at_ns", None)
+    return 0 if looked_at_ns is None else looked_at_ns(source, signal)
 
 
 def _cycle_ns(drivers: Mapping[str, PluginType], source: Any) -> int:

@@ -124,6 +124,8 @@ class DriverType:
         build: makes the driver object; no I/O.
         describe: one line per signal for ``linegate check`` (a Modbus signal shows its PDU address).
         cycle_ns: the longest regular silence between two readings (a scan, a publishing interval), nanoseconds.
+        looked_at_ns: how often the value of a signal, named without the source, is looked at, nanoseconds; 0: every
+            change is seen.
         simulated: True where these settings read a simulation instead of a machine; every status shows it.
         signals: names of all signals that rules may use, ranges and templates included, without the source.
         templates: folder with the device templates (``NAME.yaml``) that ``template: NAME`` may name; None: it has none.
@@ -134,6 +136,7 @@ class DriverType:
     build: Callable[[Any, DriverContext], Driver]
     describe: Callable[[Any], Sequence[str]]
     cycle_ns: Callable[[Any], int] = lambda _settings: 0
+    looked_at_ns: Callable[[Any, str], int] = lambda _settings, _signal: 0
     simulated: Callable[[Any], bool] = lambda _settings: False
     signals: Callable[[Any], Sequence[str]] = lambda settings: tuple(settings.signals)
     templates: Path | None = None

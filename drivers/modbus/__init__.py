@@ -59,11 +59,17 @@ def _cycle_ns(settings: ModbusSettings) -> int:
     return min(settings.scans)
 
 
+def _looked_at_ns(settings: ModbusSettings, name: str) -> int:
+    item = settings.signals.get(name)
+    return int(settings.scan) if item is None else int(settings.scan_of(item))
+
+
 PLUGIN: Final = DriverType(
     name="modbus",
     settings=ModbusSettings,
     build=_build,
     describe=_describe,
     cycle_ns=_cycle_ns,
+    looked_at_ns=_looked_at_ns,
     templates=Path(__file__).with_name("templates"),
 )

@@ -42,6 +42,17 @@ def _cycle_ns(settings: OpcUaSettings) -> int:
     return max(int(signal.scan or settings.scan) for signal in signals)
 
 
+def _looked_at_ns(settings: OpcUaSettings, name: str) -> int:
+    signal = settings.signals.get(name)
+    if signal is None:  # a part of one: as often as the source
+        return int(settings.scan if settings.mode == "read" else settings.sampling or settings.publish)
+    if (signal.mode or settings.mode) == "read":
+        return int(signal.scan or settings.scan)
+    sampling = settings.sampling if signal.sampling is None else signal.sampling
+    # 0 asks the server for every change.
+    return int(settings.publish if sampling is None else sampling)
+
+
 def _signals(settings: OpcUaSettings) -> tuple[str, ...]:
     return tuple(settings.parts())
 
@@ -52,6 +63,7 @@ PLUGIN: Final = DriverType(
     build=_build,
     describe=_describe,
     cycle_ns=_cycle_ns,
+    looked_at_ns=_looked_at_ns,
     signals=_signals,
     templates=Path(__file__).with_name("templates"),
 )

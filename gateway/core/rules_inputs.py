@@ -93,6 +93,9 @@ class PulseRule:
         min_cycle: an edge sooner after the last counted one is rejected.
         max_cycle: a longer time between two edges is a stop, not a cycle time.
         stuck_after: a level that holds longer is reported as stuck.
+        pulse_width: the shortest time that the signal is high, and low. A signal that is polled must be looked at twice
+            in it; where every edge is seen it is not needed.
+        accept_missed_pulses: go on although pulses are shorter than that: what is missed leaves no trace.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -106,6 +109,8 @@ class PulseRule:
     min_cycle: Duration = Duration(0)
     max_cycle: Duration | None = None
     stuck_after: Duration | None = None
+    pulse_width: Duration | None = None
+    accept_missed_pulses: bool = False
 
     def __post_init__(self) -> None:
         """Thresholds against each other."""

@@ -39,13 +39,15 @@ class Pending(NamedTuple):
 class OldTrack(NamedTuple):
     """The value before a reset or a roll-over to zero, and what was booked since: deducted should it come back.
 
-    ``owed``: so many more were booked than there were; they are deducted from what comes.
+    ``owed``: so many more were booked than there were; they are deducted from what comes. ``told``: the reset was told,
+    so a small step after it is what it seems.
     """
 
     t_ns: int
     value: int
     booked: int
     owed: int = 0
+    told: bool = False
 
 
 class CounterState(NamedTuple):
@@ -177,7 +179,8 @@ class CounterDetector:
             return self._settle(state, Pending(t_ns, value, "restore", 0, t_ns), t_ns, value)
         since = 0 if self._rule.count_on_reset == "zero" else value - self._rule.reset_to
         if since >= 0 and self._plausible(since, dt_ns):
-            return self._rebase(state, t_ns, value, since, "RESET", max_lost=lost)
+            after, event = self._rebase(state, t_ns, value, since, "RESET", max_lost=lost)
+            return (after if restart or after.old is None else after._replace(old=after.old._replace(told=True))), event
         return self._rebase(state, t_ns, value, 0, "COUNTER_DISCONTINUITY", review=max(since, 0), max_lost=lost)
 
     def _on_plain(self, state: CounterState, t_ns: int, value: int) -> tuple[CounterState, CountEvent | None]:
@@ -294,7 +297,12 @@ class CounterDetector:
             # What is owed is not forgotten.
             expired = t_ns - old.t_ns > self._rule.remember_old_track and not old.owed
             state = state._replace(old=None) if expired else state
-        elif old is not None and not old.owed and (not old.booked or _baseline(state) == self._rule.reset_to):
+        elif (
+            old is not None
+            and not old.owed
+            and not old.told
+            and (not old.booked or _baseline(state) == self._rule.reset_to)
+        ):
             other = self._ahead(old, value) - old.booked
             if 0 <= other < step or (other > step and _baseline(state) == self._rule.reset_to):
                 lost = max_lost if max_lost < 0 else max_lost + abs(other - step)

@@ -1,0 +1,94 @@
+"""Checks whether what is counted is looked at often enough. Knows no driver: how often that is, each driver tells.
+
+A polled bit shows every pulse only if each level lasts for two looks; a counter must not go half around its range
+between two, or a step back cannot be told from a step ahead.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Final
+
+from config.messages import Complaint
+from gateway.core.counting.counter import IDEAL_CYCLE_MARGIN, RATE_TOLERANCE
+from gateway.core.duration import Duration
+from gateway.core.rate import Rate
+from gateway.core.rule_signals import counter_rules, inner_rules
+from gateway.core.rules import PulseRule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from config.errors import KeyPath
+    from gateway.core.rules import CounterRule, WorkUnitRules
+
+LOOKS_PER_LEVEL: Final = 2
+
+
+def too_slow(document: Any, looked_at_ns: Callable[[Any, str], int]) -> Iterator[Complaint]:
+    """Counts that would be missed, or that could not be told apart."""
+    for path, rule, look in _pulses(document, looked_at_ns):
+        width = rule.pulse_width
+        if width is None or rule.accept_missed_pulses or width >= LOOKS_PER_LEVEL * look:
+            continue
+        text = (
+            f"found '{width}', but the signal is looked at every '{look}'; allowed: {LOOKS_PER_LEVEL} times that or "
+            "more; look more often, count in the PLC, or write accept_missed_pulses: true"
+        )
+        yield Complaint((*path, "pulse_width"), about_key=False, text=text)
+    for path, counter, rules, look in _counters(document, looked_at_ns):
+        steps = _steps(counter, rules, look)
+        if counter.modulus is None or steps is None or 2 * steps < counter.modulus:
+            continue
+        text = (
+            f"found {counter.modulus}, but up to {int(steps)} counts are possible between two looks, '{look}' apart; "
+            f"allowed: more than {int(2 * steps)}; look more often, or count in a wider register"
+        )
+        yield Complaint((*path, "modulus"), about_key=False, text=text)
+
+
+def unmeasured(document: Any, looked_at_ns: Callable[[Any, str], int]) -> Iterator[tuple[KeyPath, str]]:
+    """Pulses of which nobody said how long they are, on signals that are looked at from time to time."""
+    for path, rule, look in _pulses(document, looked_at_ns):
+        if rule.pulse_width is None and not rule.accept_missed_pulses:
+            text = (
+                f"the signal is looked at every {look}: shorter levels are missed without a trace; measure them and "
+                "name the shortest as pulse_width"
+            )
+            yield path, text
+
+
+def _pulses(document: Any, looked_at_ns: Callable[[Any, str], int]) -> Iterator[tuple[KeyPath, PulseRule, Duration]]:
+    for unit, rules in document.work_units.items():
+        for at, rule in enumerate(rules.counters):
+            for keys, inner in inner_rules(rule):
+                look = _look(document, inner.signal, looked_at_ns)
+                if isinstance(inner, PulseRule) and look:
+                    yield ("work_units", unit, "counters", at, *keys), inner, look
+
+
+def _counters(
+    document: Any, looked_at_ns: Callable[[Any, str], int]
+) -> Iterator[tuple[KeyPath, CounterRule, WorkUnitRules, Duration]]:
+    for unit, rules in document.work_units.items():
+        for at, rule in enumerate(rules.counters):
+            for keys, counter in counter_rules(rule):
+                look = _look(document, counter.signal, looked_at_ns)
+                place = () if rule.mode == "packml" else keys  # its counters share the settings of the rule
+                if look:
+                    yield ("work_units", unit, "counters", at, *place), counter, rules, look
+
+
+def _look(document: Any, signal: str, looked_at_ns: Callable[[Any, str], int]) -> Duration:
+    source, _, name = signal.partition(".")
+    return Duration(looked_at_ns(document.sources[source], name) if source in document.sources else 0)
+
+
+def _steps(counter: CounterRule, rules: WorkUnitRules, look: Duration) -> Fraction | None:
+    """What a counter may move by between two looks; None where nothing says how fast it is."""
+    rate = counter.max_rate
+    if rate is None and rules.ideal_cycle is not None:
+        rate = Rate(IDEAL_CYCLE_MARGIN[0], IDEAL_CYCLE_MARGIN[1] * rules.ideal_cycle)
+    if rate is None:
+        return None
+    return Fraction(rate.counts * look, rate.per_ns) * Fraction(*RATE_TOLERANCE) + counter.slack
