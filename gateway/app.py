@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from buffer import clock_record
 from buffer.damage import set_aside
 from buffer.errors import DamagedStoreError, StoreError
 from buffer.outbox import Outbox
@@ -28,17 +29,20 @@ from drivers.supervisor import DeliveryError
 from gateway import __version__, logs
 from gateway.build import Builder, BuildError
 from gateway.clock import SteadyClock
+from gateway.clock_quality import ClockJudge, boot_id
 from gateway.connectors.base import ConnectorError
 from gateway.control import SOCKET_NAME, ControlError, ControlServer
 from gateway.lock import DATABASE_NAME, StateDirError, StateDirLock
 from gateway.notify import Notifier, Progress, feed_watchdog
 from gateway.plugins import PluginError
+from gateway.recorder import Recorder
 from gateway.reload import Reloader, ReloadError
 from gateway.tasks import Tasks
+from gateway.timekeeper import Timekeeper
 from gateway.verbs import Verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from config.settings import Settings
     from gateway.connectors.base import Connector
@@ -97,7 +101,9 @@ class App:
         if store.interrupted:
             log.warning("postings were being sent when the gateway ended", postings=store.interrupted)
         try:
-            clock = SteadyClock(await store.last_time_ns())
+            judge = ClockJudge(self._settings.gateway.clock)
+            before = await clock_record.load(store)
+            clock = SteadyClock(await store.last_time_ns(), judge=judge, boot_id=boot_id(), before=before)
             builder = Builder(
                 self._settings,
                 store,
@@ -132,13 +138,17 @@ class App:
         await control.start()
         await self._open_connectors(parts.connectors)
         parts.announce()
+        timekeeper = Timekeeper(clock, store, parts, self._settings)
+        await timekeeper.start()
         for warning in (*self._warnings, *await parts.stranded()):
             log.warning("needs attention", text=warning)
         tasks = Tasks()
         self._start(tasks, parts, store)
+        tasks.start("outer clock", timekeeper.run())
         reloader = Reloader(self._settings, builder, parts, tasks, warnings=self._warnings)
-        reloader.on_change = lambda settings: table.update(verbs_of(settings).table())
+        reloader.on_change = partial(_changed, table, verbs_of, timekeeper)
         table["reload"] = reloader.on_request
+        table |= Recorder(parts, lambda: reloader.settings, clock.now_ns).table()
         log.info("running", version=__version__, epoch=store.epoch, state_dir=str(self._state_dir), pid=os.getpid())
         settled = asyncio.get_running_loop().call_later(SETTLED_AFTER_S, _exempt_from_collection)
         try:
@@ -237,6 +247,11 @@ def _verbs(
     parts: Parts, store: Store, clock: SteadyClock, started_ns: int, warnings: list[str], settings: Settings
 ) -> Verbs:
     return Verbs(parts, store, clock, started_ns=started_ns, settings=settings, warnings=warnings)
+
+
+def _changed(table: dict[str, Any], verbs_of: Callable[[Settings], Verbs], keeper: Timekeeper, new: Settings) -> None:
+    table.update(verbs_of(new).table())
+    keeper.configure(new)
 
 
 def _exempt_from_collection() -> None:

@@ -24,6 +24,7 @@ from gateway.order_feed import OrderFeed
 from gateway.parts import Parts
 from gateway.router import Router
 from gateway.runner import Runner, RunnerHooks
+from gateway.taps import Taps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -73,7 +74,7 @@ class Builder:
         self._progress = progress
         self._rng = rng
         self._warnings = warnings
-        self._parts = Parts(outbox)
+        self._parts = Parts(outbox, Taps(now_ns))
         self._routers: dict[str, Router] = {}
         self._watched: dict[str, Part] = {}
 
@@ -123,6 +124,7 @@ class Builder:
             committed=partial(self._committed, name),
             alive=self._watched[name].beat,
             trouble=partial(self._parts.trouble, name),
+            heard=partial(self._parts.taps.heard, "machine", name),
         )
 
     def runner(self, unit: WorkUnit, state: State) -> Runner:
@@ -307,6 +309,7 @@ class Builder:
         return Router(name, tuple(self._parts.runners.values()), telemetry)
 
     async def _deliver(self, name: str, reading: Reading) -> None:
+        self._parts.taps.heard("source", name, reading.values)
         await self._routers[name].deliver(reading)
 
     async def tell_lost(self, name: str) -> None:

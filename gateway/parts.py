@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from gateway.monitor import Monitor
     from gateway.order_feed import OrderFeed
     from gateway.runner import Runner
+    from gateway.taps import Taps
 
 
 class Parts:
     """Everything that runs, each by the name the configuration gives it."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, taps: Taps) -> None:
         self.outbox = outbox
+        self.taps = taps
         self.monitor: Monitor | None = None
         self.connectors: dict[str, Connector] = {}
         self.runners: dict[str, Runner] = {}

@@ -66,7 +66,8 @@ class Reloader:
     def __init__(
         self, settings: Settings, builder: Builder, parts: Parts, tasks: Tasks, *, warnings: list[str]
     ) -> None:
-        self._settings = settings
+        #: What is in force.
+        self.settings = settings
         self._builder = builder
         self._parts = parts
         self._tasks = tasks
@@ -104,14 +105,14 @@ class Reloader:
                 self._parts.trouble(TROUBLE, f"not reloaded, the one before is in force: {error}")
                 raise
             self._parts.trouble(TROUBLE, "")
-            log.info("configuration reloaded", changes=done, digest=self._settings.digest)
+            log.info("configuration reloaded", changes=done, digest=self.settings.digest)
             return done
 
     async def _reload(self) -> str:
         try:
             new = await asyncio.to_thread(
                 load,
-                self._settings.file,
+                self.settings.file,
                 drivers=plugins.drivers(),
                 connectors=plugins.connectors(),
                 env=dict(os.environ),
@@ -124,8 +125,8 @@ class Reloader:
             await self._change(plan)
         if found.log_changed:
             logs.configure(level=new.log.level, output=new.log.format, repeat_interval_ns=new.log.repeat_interval)
-        self._warnings[:] = [*new.warnings, *(one for one in self._warnings if one not in self._settings.warnings)]
-        self._settings = new
+        self._warnings[:] = [*new.warnings, *(one for one in self._warnings if one not in self.settings.warnings)]
+        self.settings = new
         self.on_change(new)
         self._parts.announce()
         return found.text()
@@ -133,7 +134,7 @@ class Reloader:
     # --- before anything is touched --------------------------------------------------------------------------------
 
     async def _planned(self, new: Settings) -> _Plan:
-        found = changes.between(self._settings, new)
+        found = changes.between(self.settings, new)
         refused = [*found.refused, *self._with_open_orders(found)]
         if refused:
             raise ReloadError("\n".join(refused))
@@ -151,7 +152,7 @@ class Reloader:
         for name in found.units_removed:
             orders = [run.job.order for run in self._parts.runners[name].state.open_runs()]
             if orders:
-                place = self._settings.place(f"work_units.{name}")
+                place = self.settings.place(f"work_units.{name}")
                 refused.append(
                     f"{place}: work_units.{name}: removed, but it has open orders ({', '.join(orders[:5])}); finish "
                     "them first, or restart the gateway"

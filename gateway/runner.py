@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from buffer.store import Store
-    from gateway.core.model import Input, JobOrder, OperatorEntry, Output
+    from gateway.core.model import CalendarPlan, ClockTold, Input, JobOrder, OperatorEntry, Output
     from gateway.core.unit_state import State
     from gateway.core.work_unit import WorkUnit
 
@@ -60,13 +60,15 @@ class RunnerHooks(NamedTuple):
 
     ``targets`` names the connectors a job order's confirmations go to. ``committed`` is told the outputs and the new
     state after every commit; it must not raise and must not wait. ``alive`` is called whenever the runner moved on.
-    ``trouble`` hears a failing commit's reason, and "" once one succeeds again.
+    ``trouble`` hears a failing commit's reason, and "" once one succeeds again. ``heard`` is told the inputs that were
+    handled, as the core saw them.
     """
 
     targets: Callable[[JobOrder], Sequence[str]]
     committed: Callable[[tuple[Output, ...], State], None]
     alive: Callable[[], None]
     trouble: Callable[[str], None]
+    heard: Callable[[Sequence[Input]], None] = lambda _inputs: None
 
 
 class Runner:
@@ -101,11 +103,15 @@ class Runner:
         """Hand over one reading's values; waits while the queue is full."""
         await self._queue.put(_Item(values, None))
 
-    async def submit(self, given: OrderReceived | OperatorEntry) -> tuple[Output, ...]:
-        """Hand over an order or a decision; returns its outputs once they are committed."""
+    async def submit(self, given: OrderReceived | OperatorEntry | ClockTold | CalendarPlan) -> tuple[Output, ...]:
+        """Hand over an order, a decision, the clock or the calendar; returns its outputs once they are committed."""
         done: asyncio.Future[tuple[Output, ...]] = asyncio.get_running_loop().create_future()
         await self._queue.put(_Item((given,), done))
         return await done
+
+    def last_values(self) -> tuple[DataValue, ...]:
+        """What each signal said last."""
+        return tuple(self._last.values())
 
     async def hold(self) -> Hold:
         """Ask it to stand still behind everything that waits. The caller must release it, whatever happens."""
@@ -224,11 +230,13 @@ class Runner:
         """
         before = state
         made: tuple[Output, ...] = ()
+        inputs: Sequence[Input] = item.inputs
         try:
             for given in item.inputs:
                 if isinstance(given, OrderReceived):
                     known = await self._store.job_record(given.job.order, given.job.operation)
-                    state, more = self.unit.handle(state, given._replace(known=known))
+                    inputs = (given._replace(known=known),)  # an order comes alone
+                    state, more = self.unit.handle(state, inputs[0])
                 else:
                     state, more = self.unit.handle(state, given)
                     if isinstance(given, DataValue):
@@ -240,6 +248,7 @@ class Runner:
             log.exception("input dropped", work_unit=self.unit.identity.machine, inputs=repr(item.inputs)[:500])
             self._hooks.trouble(f"an input was dropped: {error!r}; see the log and report it")
             return before, error
+        self._hooks.heard(inputs)
         return state, made
 
     async def _commit(self, state: State, outputs: tuple[Output, ...], first_seq: int) -> None:

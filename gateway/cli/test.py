@@ -6,6 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from gateway.cli.hours import planned
 from gateway.cli.run import add_file
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
     outcomes: dict[str, Outcome] = {}
     for name, test in chosen.items():
         try:
-            outcomes[name] = verdict.run(test, settings.work_units[test.machine])
+            plan = planned(settings, test.machine, test.start, test.start + verdict.length_ns(test))
+            outcomes[name] = verdict.run(test, settings.work_units[test.machine], plan)
         except TooMuchError as error:
             print(f"{settings.place(f'tests.{name}')}: {name}: {error}", file=sys.stderr)
             return 1

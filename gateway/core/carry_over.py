@@ -46,8 +46,14 @@ def carried_over(old: WorkUnit, state: State, new: WorkUnit) -> Carried:
             detectors.append(otherwise)
             anew = True
     same_state = _basis(old) == _basis(new)
-    track = state.track if same_state else loaded.track
+    track = state.track if same_state else to_be_told_anew(new, loaded).track
     return Carried(loaded._replace(detectors=tuple(detectors), track=track), anew or not same_state)
+
+
+def to_be_told_anew(unit: WorkUnit, state: State) -> State:
+    """A loaded state that takes the next value of each signal as new, even if it is the same: it may mean another."""
+    fresh = unit.initial(state.at_ns).track
+    return state._replace(track=state.track._replace(signals=fresh.signals))
 
 
 def _basis(unit: WorkUnit) -> tuple[Any, ...]:

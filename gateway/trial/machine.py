@@ -17,6 +17,7 @@ from gateway.core.model import (
     StateChanged,
     TimePassed,
 )
+from gateway.core.state.interval import StateInterval
 from gateway.core.work_unit import WorkUnit
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ class TriedMachine:
         self.confirmations: list[Confirmation] = []
         self.flags: set[str] = set()
         self._began_with = state
-        self._states: list[tuple[int, MachineState]] = [(state.at_ns, state.track.state)]
+        self._live: list[tuple[int, MachineState]] = [(state.at_ns, state.track.state)]
+        self._intervals: list[StateInterval] = []
 
     @classmethod
     def fresh(cls, machine: str, rules: WorkUnitRules, at_ns: int) -> TriedMachine:
@@ -120,37 +122,42 @@ class TriedMachine:
             confirmations=len(self.confirmations),
         )
 
-    def states(self) -> list[tuple[int, MachineState]]:
-        """Since when it was in which state, in the order of time; what was corrected afterwards is corrected."""
-        return list(self._states)
-
     def state_at(self, at_ns: int) -> MachineState:
-        """The state at a moment."""
-        found = self._states[0][1]
-        for since_ns, state in self._states:
+        """The state at a moment, as it is known now."""
+        for interval in self._intervals:
+            if interval.from_ns <= at_ns < interval.to_ns:
+                return interval.state
+        found = self._live[0][1]
+        for since_ns, state in self._live:
             if since_ns > at_ns:
                 break
             found = state
         return found
 
-    def durations_ns(self, to_ns: int) -> dict[MachineState, int]:
-        """How long it was in each state, up to a moment."""
+    def durations_ns(self, from_ns: int, to_ns: int) -> dict[MachineState, int]:
+        """How long it was in each state: by its final intervals, and behind the last of them as it was seen live."""
         total: dict[MachineState, int] = {}
-        ends = [since_ns for since_ns, _ in self._states[1:]] + [to_ns]
-        for (since_ns, state), end_ns in zip(self._states, ends, strict=True):
-            if end_ns > since_ns:
-                total[state] = total.get(state, 0) + end_ns - since_ns
+
+        def add(state: MachineState, begin_ns: int, end_ns: int) -> None:
+            length_ns = min(end_ns, to_ns) - max(begin_ns, from_ns)
+            if length_ns > 0:
+                total[state] = total.get(state, 0) + length_ns
+
+        for interval in self._intervals:
+            add(interval.state, interval.from_ns, interval.to_ns)
+        final_ns = self._intervals[-1].to_ns if self._intervals else from_ns
+        ends = [since_ns for since_ns, _ in self._live[1:]] + [to_ns]
+        for (since_ns, state), end_ns in zip(self._live, ends, strict=True):
+            add(state, max(since_ns, final_ns), end_ns)
         return total
 
     def _take(self, output: Output) -> None:
         at_ns = self.state.at_ns
         if isinstance(output, StateChanged):
             at_ns = output.at_ns
-            # A stop is known only after a while and began earlier: what was said of that time is said anew.
-            while len(self._states) > 1 and self._states[-1][0] >= at_ns:
-                self._states.pop()
-            if self._states[-1][1] is not output.state:
-                self._states.append((max(at_ns, self._states[-1][0]), output.state))
+            self._live.append((at_ns, output.state))
+        elif isinstance(output, StateInterval):
+            self._intervals.append(output)
         elif isinstance(output, Confirmation):
             self.confirmations.append(output)
         elif isinstance(output, CountEvent):

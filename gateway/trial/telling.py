@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.core.duration import NS_PER_S
 from gateway.core.model import (
+    CalendarPlan,
     Confirmation,
     CountEvent,
     DataValue,
@@ -18,6 +19,7 @@ from gateway.core.model import (
     Status,
     UnknownInterval,
 )
+from gateway.core.state.interval import StateInterval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,6 +87,8 @@ def _counted(what: CountEvent | PiecesProduced | UnknownInterval) -> str:
 
 def _followed(what: object) -> str:
     match what:
+        case StateInterval(state=state, from_ns=from_ns, to_ns=to_ns):
+            return f"{state.value} for {length(to_ns - from_ns)}, final"
         case StateChanged(state=state, previous=previous, reason=reason):
             return f"state {previous.value} -> {state.value} ({reason})"
         case JobChanged(record=record, trigger=trigger):
@@ -94,6 +98,8 @@ def _followed(what: object) -> str:
         case Confirmation(job=job, kind=kind, trigger=trigger):
             made = f"{what.good} good, {what.scrap} scrap, {what.rework} rework"
             return f"{kind.value} confirmation {job.order}/{job.operation} #{what.seq}: {made} ({trigger})"
+        case CalendarPlan():
+            return "the hours ahead are told"
         case _:
             return repr(what)
 

@@ -15,7 +15,7 @@ from gateway.trial.telling import around
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gateway.core.model import Confirmation, Input
+    from gateway.core.model import CalendarPlan, Confirmation, Input
     from gateway.core.rules import WorkUnitRules
     from gateway.trial.cases import Expectation, ExpectedConfirmation, RuleTest
     from gateway.trial.machine import Found
@@ -45,10 +45,12 @@ class Outcome(NamedTuple):
         return not self.failures
 
 
-def run(test: RuleTest, rules: WorkUnitRules) -> Outcome:
-    """Run one test on the rules of its machine. Raises TooMuchError."""
+def run(test: RuleTest, rules: WorkUnitRules, plan: CalendarPlan | None = None) -> Outcome:
+    """Run one test on the rules of its machine; ``plan`` are the machine's hours. Raises TooMuchError."""
     start_ns = int(test.start)
     machine = TriedMachine.fresh(test.machine, rules, start_ns)
+    if plan is not None:
+        machine.feed(plan._replace(at_ns=start_ns))
     looked: dict[int, tuple[Found, frozenset[str]]] = {}
     inputs = inputs_of(test, machine)
     position = 0
@@ -73,6 +75,15 @@ def run(test: RuleTest, rules: WorkUnitRules) -> Outcome:
         checked += 1 + len(test.confirmations)
         failures += _confirmations(test.confirmations, machine, start_ns)
     return Outcome(tuple(failures), checked)
+
+
+def length_ns(test: RuleTest) -> int:
+    """From the start to the last thing that happens or is expected."""
+    times = [int(one.at) for one in test.expect]
+    times += [int(one.at) for one in test.orders]
+    times += [int(one.at) for one in test.decisions]
+    times += [parsed(one.values, every_ns=one.every, first_ns=one.at)[-1].after_ns for one in test.series]
+    return max(times)
 
 
 def inputs_of(test: RuleTest, machine: TriedMachine) -> list[Input]:

@@ -60,6 +60,21 @@ async def test_rules_change_while_it_counts_and_no_piece_is_lost_or_doubled(plan
     assert (result.machines[0].unknown, result.machines[0].review) == (0, 0)
 
 
+async def test_a_state_that_means_something_else_is_told_although_it_does_not_change(plant):
+    await started(plant, "ASM-01")
+    await plant.produce()
+    await plant.status_where(lambda view: unit_of(view, "ASM-01")["state"] == "PRODUCING", "production")
+    plant.document["sources"]["asm"]["signals"]["state"]["report"] = "change"
+    assert (await reload(plant))[0] == 0
+    await plant.status_where(lambda view: unit_of(view, "ASM-01")["state"] == "PRODUCING", "production")
+    await more_pieces(plant)
+    plant.document["work_units"]["ASM-01"]["state"]["map"]["2"] = "CLEANING"
+    assert await reload(plant) == (0, "rules of ASM-01 changed\n", "")
+    await plant.status_where(lambda view: unit_of(view, "ASM-01")["state"] == "CLEANING", "the other meaning")
+    result = await balanced(plant)
+    assert (result.machines[0].unknown, result.machines[0].review) == (0, 0)
+
+
 async def test_pulses_go_on_without_a_gap_when_their_limits_change(plant):
     await started(plant, "PCK-01")
     await plant.produce()

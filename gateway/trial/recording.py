@@ -1,0 +1,175 @@
+"""A recording as a file of JSON lines: where a machine stood, and every input since, exactly as it reached the core.
+
+The first line says what it is, the last one how it ended; each line between is one input. Integers and times are exact.
+Opens no file.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from gateway.core.model import (
+    CalendarPlan,
+    ClockTold,
+    DataValue,
+    JobOrderState,
+    JobRecord,
+    MachineState,
+    OperatorEntry,
+    OperatorVerb,
+    OrderReceived,
+    PlannedTime,
+    Status,
+)
+from gateway.core.snapshot import decode_job, encode_job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.core.model import Input
+
+VERSION: Final = 1
+MAGIC: Final = "recording"
+INPUTS_MAX: Final = 5_000_000
+LINE_CHARS_MAX: Final = 16 * 1024 * 1024  # the first line holds a whole state
+
+_VALUE, _ORDER, _DECISION, _CLOCK, _PLAN, _END = "v", "o", "d", "c", "p", "end"
+
+
+class RecordingError(Exception):
+    """The file is no recording, or a damaged one; says where and what to do."""
+
+
+class Header(NamedTuple):
+    """What was recorded. ``state`` is the encoded state of a machine at the beginning, None for a source."""
+
+    kind: Literal["machine", "source"]
+    name: str
+    gateway: str
+    digest: str
+    started_ns: int
+    state: dict[str, Any] | None
+
+
+class Recording(NamedTuple):
+    """A whole recording. ``ended`` says why it ended, ``ended_ns`` when."""
+
+    header: Header
+    inputs: tuple[Input, ...]
+    ended_ns: int
+    ended: str
+
+
+def header_line(header: Header) -> str:
+    """The first line."""
+    return _line({"linegate": MAGIC, "v": VERSION, **header._asdict()})
+
+
+def end_line(at_ns: int, why: str) -> str:
+    """The last line."""
+    return _line([_END, at_ns, why])
+
+
+def row(given: Input) -> list[Any] | None:
+    """One input as JSON data; None for what needs no record. Persons are not named."""
+    match given:
+        case DataValue(signal, value, status, source_ns, received_ns):
+            return [_VALUE, received_ns, signal, value, int(status), source_ns]
+        case OrderReceived(at_ns, job, known):
+            record = None if known is None else {**known._asdict(), "job": encode_job(known.job)}
+            return [_ORDER, at_ns, encode_job(job), record]
+        case OperatorEntry(at_ns, verb, order, operation):
+            return [_DECISION, at_ns, verb.value, order, operation]
+        case ClockTold(at_ns, utc_offset_ns):
+            return [_CLOCK, at_ns, utc_offset_ns]
+        case CalendarPlan(at_ns, entries):
+            planned = [[one.from_ns, None if one.planned is None else one.planned.value, one.shift] for one in entries]
+            return [_PLAN, at_ns, planned]
+        case _:
+            return None  # time passes by itself
+
+
+def line(data: list[Any]) -> str:
+    """A row as a line."""
+    return _line(data)
+
+
+def parsed(lines: Iterable[str], name: str) -> Recording:
+    """The recording of a file's lines. ``name`` is the file's, for messages. Raises RecordingError."""
+    header: Header | None = None
+    inputs: list[Input] = []
+    ended_ns, ended = 0, ""
+    for number, text in enumerate(lines, 1):
+        if ended:
+            raise RecordingError(f"{name}:{number}: found a line behind the end; record it again")
+        try:
+            data = json.loads(text)
+            if header is None:
+                header = _header(data)
+            elif data[0] == _END:
+                ended_ns, ended = int(data[1]), str(data[2])
+            else:
+                inputs.append(_input(data))
+        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise RecordingError(
+                f"{name}:{number}: not a line of a recording ({error!r}); allowed: a file that linegate record wrote"
+            ) from error
+        if len(inputs) > INPUTS_MAX:
+            raise RecordingError(
+                f"{name}:{number}: more than the allowed {INPUTS_MAX} inputs; record for a shorter time"
+            )
+    if header is None:
+        raise RecordingError(f"{name}: is empty; allowed: a file that linegate record wrote")
+    if not ended:  # cut off: what came until then is whole
+        ended_ns = max((time_of(given) for given in inputs), default=header.started_ns)
+        ended = "the file has no end: the recording was cut off"
+    return Recording(header, tuple(inputs), ended_ns, ended)
+
+
+def time_of(given: Input) -> int:
+    """When an input reached the core, ns UTC."""
+    return given.received_time_ns if isinstance(given, DataValue) else given.at_ns
+
+
+def _line(data: Any) -> str:
+    # The standard library's JSON has no largest integer, and writes a number so that it is read back exactly.
+    return json.dumps(data, separators=(",", ":")) + "\n"
+
+
+def _header(data: Any) -> Header:
+    if not isinstance(data, dict) or data.get("linegate") != MAGIC:
+        raise ValueError("no recording of linegate")
+    if data["v"] != VERSION:
+        raise ValueError(f"version {data['v']}, this program knows {VERSION}")
+    if data["kind"] not in {"machine", "source"}:
+        raise ValueError(f"kind {data['kind']!r}")
+    return Header(**{field: data[field] for field in Header._fields})
+
+
+def _input(data: list[Any]) -> Input:
+    kind = data[0]
+    if kind == _VALUE:
+        _, received_ns, signal, value, status, source_ns = data
+        return DataValue(signal, value, Status(status), source_ns, received_ns)
+    if kind == _ORDER:
+        _, at_ns, job, known = data
+        return OrderReceived(at_ns, decode_job(job), None if known is None else _record(known))
+    if kind == _DECISION:
+        _, at_ns, verb, order, operation = data
+        return OperatorEntry(at_ns, OperatorVerb(verb), order, operation, "recorded")
+    if kind == _CLOCK:
+        _, at_ns, utc_offset_ns = data
+        return ClockTold(at_ns, utc_offset_ns)
+    if kind == _PLAN:
+        _, at_ns, entries = data
+        return CalendarPlan(at_ns, tuple(_planned(*one) for one in entries))
+    raise ValueError(f"kind {kind!r}")
+
+
+def _planned(from_ns: int, planned: str | None, shift: str) -> PlannedTime:
+    return PlannedTime(from_ns, None if planned is None else MachineState(planned), shift)
+
+
+def _record(data: dict[str, Any]) -> JobRecord:
+    return JobRecord(**{**data, "job": decode_job(data["job"]), "state": JobOrderState(data["state"])})

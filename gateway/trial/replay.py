@@ -1,0 +1,143 @@
+"""Runs a recording through rules, and holds what two sets of rules make of it against each other. Prints nothing."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gateway.core import snapshot
+from gateway.core.carry_over import to_be_told_anew
+from gateway.core.model import (
+    CalendarPlan,
+    Confirmation,
+    CountEvent,
+    DataValue,
+    MachineState,
+    Notice,
+    PiecesProduced,
+    StateChanged,
+    TimePassed,
+    UnknownInterval,
+)
+from gateway.core.work_unit import WorkUnit
+from gateway.trial.machine import TriedMachine, identity_of
+from gateway.trial.recording import RecordingError, time_of
+from gateway.trial.telling import around, told
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.core.rules import WorkUnitRules
+    from gateway.trial.machine import Happening
+    from gateway.trial.recording import Recording
+
+#: What a difference is looked for in; orders and flags follow from these.
+_MATERIAL: Final = (PiecesProduced, UnknownInterval, StateChanged, Confirmation, Notice)
+
+
+class Result(NamedTuple):
+    """What rules make of a recording of one machine: a number for each row, and how long each state lasted, ns."""
+
+    numbers: Mapping[str, int]
+    durations_ns: Mapping[MachineState, int]
+    unread: tuple[str, ...]  # signals that the rules read and the recording does not have
+    ended: TriedMachine
+
+
+class Difference(NamedTuple):
+    """The first thing that two sets of rules see differently; None: nothing more happened there."""
+
+    at_ns: int
+    before: str | None
+    after: str | None
+    timeline: tuple[str, ...]
+
+
+def machines_in(recording: Recording, work_units: Mapping[str, WorkUnitRules]) -> list[str]:
+    """The machines of a configuration that a recording is of. Raises RecordingError where there is none."""
+    header = recording.header
+    if header.kind == "machine":
+        if header.name in work_units:
+            return [header.name]
+        raise RecordingError(
+            f"the recording is of the work unit {header.name!r}, found in the configuration: {', '.join(work_units)}"
+        )
+    recorded = {given.signal for given in recording.inputs if isinstance(given, DataValue)}
+    names = [name for name, rules in work_units.items() if recorded & WorkUnit(rules, identity_of(name, rules)).signals]
+    if not names:
+        raise RecordingError(
+            f"the recording is of the source {header.name!r}, and no work unit of the configuration reads any of its "
+            f"signals: {', '.join(sorted(recorded)[:20]) or 'it has none'}"
+        )
+    return names
+
+
+def replayed(recording: Recording, name: str, rules: WorkUnitRules, plan: CalendarPlan | None = None) -> Result:
+    """What these rules make of it; ``plan`` are the machine's hours. Raises RecordingError, TooMuchError."""
+    header = recording.header
+    unit = WorkUnit(rules, identity_of(name, rules))
+    if header.state is None:
+        state = unit.initial(header.started_ns)
+    else:
+        try:
+            # What each signal said last stands at the beginning of the recording, and is taken as these rules have it.
+            state = to_be_told_anew(unit, snapshot.decode(unit, header.state))
+        except snapshot.SnapshotError as error:
+            raise RecordingError(f"the state at the beginning of the recording cannot be read: {error}") from error
+    machine = TriedMachine(unit, state)
+    if plan is not None:
+        machine.feed(plan._replace(at_ns=state.at_ns))
+    recorded = set()
+    for given in recording.inputs:
+        if isinstance(given, DataValue):
+            recorded.add(given.signal)
+            if given.signal not in unit.signals:
+                continue
+        if plan is None or not isinstance(given, CalendarPlan):  # these rules have their own hours
+            machine.feed(given)
+    machine.feed(TimePassed(max(recording.ended_ns, machine.state.at_ns)))
+    return Result(
+        numbers_of(machine),
+        machine.durations_ns(state.at_ns, machine.state.at_ns),
+        tuple(sorted(unit.signals - recorded)),
+        machine,
+    )
+
+
+def numbers_of(machine: TriedMachine) -> dict[str, int]:
+    """Every number that a person compares, by its name."""
+    found = machine.found()._asdict()
+    numbers = {key: value for key, value in found.items() if isinstance(value, int)}
+    made = machine.confirmations
+    numbers["confirmed good"] = sum(one.good for one in made)
+    numbers["confirmed scrap"] = sum(one.scrap for one in made)
+    numbers["confirmed rework"] = sum(one.rework for one in made)
+    return numbers
+
+
+def first_difference(before: TriedMachine, after: TriedMachine, start_ns: int) -> Difference | None:
+    """Where two runs of the same inputs part, None where they never do."""
+    for one, other in zip_longest(_material(before), _material(after)):
+        if one is not None and other is not None and one == other:
+            continue
+        at_ns = min(pair[0] for pair in (one, other) if pair is not None)
+        # Where they differ in time, only the earlier one sees something at that moment.
+        texts = [pair[1] if pair is not None and pair[0] == at_ns else None for pair in (one, other)]
+        return Difference(at_ns, texts[0], texts[1], tuple(around(after.happened, at_ns, start_ns)))
+    return None
+
+
+def _material(machine: TriedMachine) -> list[tuple[int, str]]:
+    return [(one.at_ns, told(one.what)) for one in machine.happened if _matters(one)]
+
+
+def _matters(one: Happening) -> bool:
+    if isinstance(one.what, CountEvent):
+        return bool(one.what.review)
+    return isinstance(one.what, _MATERIAL)
+
+
+def began_ns(recording: Recording) -> int:
+    """The moment that times of a replay count from."""
+    first = min((time_of(given) for given in recording.inputs), default=recording.header.started_ns)
+    return min(first, recording.header.started_ns)

@@ -1,0 +1,114 @@
+"""Recording through the running gateway while a machine produces, and replaying the file through other rules."""
+
+from __future__ import annotations
+
+import json
+
+
+def counted(view):
+    return sum(unit["counted_good"] + unit["counted_scrap"] for unit in view["work_units"])
+
+
+async def test_what_was_recorded_is_what_the_gateway_counted(plant, write_yaml):
+    plant.keep("ASM-01")
+    await plant.start_erp("--release", "demo")
+    await plant.start_machine("ASM-01")
+    await plant.run()
+    await plant.ready()
+    await plant.produce()
+    await plant.status_where(lambda view: counted(view) >= 10, "pieces")
+    file = plant.folder / "asm.jsonl"
+    code, out, err = await plant.cli("record", "ASM-01", "--seconds", 3, "--out", file, "-d", plant.state_dir)
+    assert code == 0, err
+    assert "; done" in out
+    await plant.halt()
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert rows[0]["kind"] == "machine"
+    assert len(rows[0]["digest"]) == 64
+    assert rows[-1][0] == "end"
+    replay = ("replay", file, "--config", plant.config)
+    code, out, err = await plant.cli(*replay, "--json")
+    assert code == 0, err
+    new = json.loads(out)["machines"]["ASM-01"]["new"]
+    good = [row[3] for row in rows[1:] if row[0] == "v" and row[2] == "asm.good"]
+    scrap = [row[3] for row in rows[1:] if row[0] == "v" and row[2] == "asm.scrap"]
+    assert good[-1] - good[0] > 10
+    assert (new["numbers"]["good"], new["numbers"]["scrap"]) == (good[-1] - good[0], scrap[-1] - scrap[0])
+    assert (new["numbers"]["unknown"], new["numbers"]["review"], new["unread"]) == (0, 0, [])
+    assert new["states_ns"]["PRODUCING"] > 0
+    code, out, err = await plant.cli(*replay, "--against", plant.config)
+    assert code == 0, err
+    assert "no difference" in out
+    # Other rules: two pieces a count, and a state that means something else.
+    document = plant.scaled()
+    rules = document["work_units"]["ASM-01"]
+    rules["counters"][0]["pieces"] = 2
+    rules["state"]["map"]["2"] = "SETUP"
+    other = write_yaml(plant.folder / "new.yaml", document)
+    before = await plant.ask("status")
+    code, out, err = await plant.cli("replay", file, "--config", other, "--against", plant.config, "--json")
+    assert code == 0, err
+    result = json.loads(out)["machines"]["ASM-01"]
+    assert result["old"]["numbers"]["good"] * 2 == result["new"]["numbers"]["good"]
+    assert result["new"]["states_ns"].get("SETUP", 0) > 0
+    assert result["same"] is False
+    assert result["first_difference"]["old"] != result["first_difference"]["new"]
+    assert rows[0]["started_ns"] - 10**9 <= result["first_difference"]["at_ns"] <= rows[-1][1]
+    code, out, err = await plant.cli("replay", file, "--config", other, "--against", plant.config)
+    assert "first difference at " in out
+    assert "<<< here" in out
+    assert counted(await plant.ask("status")) == counted(before)
+
+
+async def test_a_source_is_recorded_through_the_gateway_or_directly(plant):
+    plant.keep("ASM-01")
+    await plant.start_erp("--release", "demo")
+    await plant.start_machine("ASM-01")
+    plant.write()
+    await plant.produce()
+    direct, through = plant.folder / "direct.jsonl", plant.folder / "through.jsonl"
+    code, out, err = await plant.cli("record", "asm", "--seconds", 1, "--out", direct, "-c", plant.config)
+    assert code == 0, err
+    await plant.run()
+    await plant.ready()
+    code, out, err = await plant.cli("record", "asm", "--seconds", 1, "--out", through, "-c", plant.config)
+    assert code == 0, err
+    for file in (direct, through):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        assert rows[0]["kind"] == "source"
+        code, out, err = await plant.cli("replay", file, "--config", plant.config, "--json")
+        assert code == 0, err
+        new = json.loads(out)["machines"]["ASM-01"]["new"]
+        good = [row[3] for row in rows[1:] if row[0] == "v" and row[2] == "asm.good"]
+        assert new["numbers"]["good"] == good[-1] - good[0] > 0
+    signals = {json.loads(line)[2] for line in direct.read_text().splitlines()[1:-1]}
+    assert "asm.current" in signals  # no rule reads it; a new one may
+    await plant.halt()
+
+
+async def test_what_cannot_be_recorded_says_why(plant):
+    plant.keep("ASM-01")
+    await plant.start_erp("--release", "demo")
+    await plant.start_machine("ASM-01")
+    await plant.run()
+    await plant.ready()
+    file = plant.folder / "there.jsonl"
+    file.write_text("kept")
+    record = ("record", "ASM-01", "--seconds", 1, "-d", plant.state_dir, "--out")
+    code, out, err = await plant.cli(*record, file)
+    assert (code, out, file.read_text()) == (1, "", "kept")
+    assert "already exists and is not overwritten" in err
+    code, out, err = await plant.cli(
+        "record", "ASM-2", "--seconds", 1, "-d", plant.state_dir, "--out", plant.folder / "n"
+    )
+    assert (code, out) == (1, "")
+    assert "found 'ASM-2', allowed a work unit (ASM-01) or a source (asm)" in err
+    assert not (plant.folder / "n").exists()
+    for _ in range(4):
+        await plant.ask("record.open", name="asm")
+    code, out, err = await plant.cli(*record, plant.folder / "n")
+    assert code == 1
+    assert "too many recordings" in err
+    await plant.daemon.stop()
+    code, out, err = await plant.cli(*record, plant.folder / "n")
+    assert code == 3

@@ -1,0 +1,138 @@
+"""A recording as text and back, damaged files, and replays whose difference is known."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from gateway.core.model import DataValue, JobOrder, OperatorEntry, OperatorVerb, OrderReceived, Status, TimePassed
+from gateway.trial.recording import Header, RecordingError, end_line, header_line, line, parsed, row
+
+S = 1_000_000_000
+T0 = 1_767_592_800 * S
+
+JOB = JobOrder(
+    "4711", "0010", "0", 1, "WC-1", "P", "", "PC", Decimal("10.5"), 0, None, None, None, False, "erp", (("a", "b"),)
+)  # fmt: skip
+INPUTS = (
+    OrderReceived(T0, JOB),
+    DataValue("plc.good", 2**63 + 1, Status.GOOD, T0 - 1, T0),
+    DataValue("plc.good", None, Status.BAD, None, T0 + S),
+    DataValue("plc.x", 0.1, Status.UNCERTAIN, None, T0 + S),
+    DataValue("plc.x", True, Status.GOOD, None, T0 + S),
+    DataValue("plc.x", 'naïve "text"', Status.GOOD, None, T0 + S),
+    OperatorEntry(T0 + 2 * S, OperatorVerb.FINISH, "4711", "0010", "recorded"),
+)
+HEADER = Header("source", "plc", "box-1", "abc", T0, None)
+
+
+def written(inputs=INPUTS, header=HEADER, end=True):
+    lines = [header_line(header), *(line(row(given)) for given in inputs)]
+    return [*lines, end_line(T0 + 60 * S, "done")] if end else lines
+
+
+def test_what_is_written_is_read_back_to_the_type():
+    read = parsed(written(), "f")
+    assert (read.header, read.inputs, read.ended_ns, read.ended) == (HEADER, INPUTS, T0 + 60 * S, "done")
+    assert [type(one.value) for one in read.inputs if isinstance(one, DataValue)] == [
+        type(one.value) for one in INPUTS if isinstance(one, DataValue)
+    ]
+    assert row(TimePassed(T0)) is None
+
+
+def test_nobody_is_named():
+    given = OperatorEntry(T0, OperatorVerb.START, "4711", "0010", "Erika Mustermann")
+    assert "Erika" not in line(row(given))
+
+
+def test_a_file_that_was_cut_off_is_good_up_to_there():
+    read = parsed(written(end=False), "f")
+    assert (len(read.inputs), read.ended_ns) == (len(INPUTS), T0 + 2 * S)
+    assert "cut off" in read.ended
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([], "f: is empty"),
+        (["{}"], "f:1: not a line of a recording"),
+        (["[1, 2]"], "f:1: not a line"),
+        (['{"linegate": "recording", "v": 2}'], "version 2, this program knows 1"),
+        ([*written(end=False), '["v", 1'], f"f:{len(INPUTS) + 2}: not a line"),
+        ([*written(end=False), '["x", 1]'], "kind 'x'"),
+        ([*written(end=False), '["v", 1, "a", 1, 9, null]'], "not a line"),
+        ([*written(), '["v", 1, "a", 1, 0, null]'], "behind the end"),
+        (["x"], "f:1"),
+    ],
+)
+def test_damage_is_told_with_its_line(lines, said):
+    with pytest.raises(RecordingError) as refused:
+        parsed(lines, "f")
+    assert said in str(refused.value)
+
+
+def values(signal, numbers, every_ns=2 * S):
+    return [DataValue(signal, number, Status.GOOD, None, T0 + at * every_ns) for at, number in enumerate(numbers)]
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    def write(inputs, header=HEADER):
+        path = tmp_path / "recording.jsonl"
+        path.write_text("".join(written(sorted(inputs, key=lambda one: one.received_time_ns), header)))
+        return path
+
+    return write
+
+
+def test_the_first_difference_is_found(configured, linegate, recorded):
+    # 40 pieces in 2 s: too fast for an ideal cycle of 2 s, possible with one of 50 ms.
+    file = recorded([*values("plc.good", [100, 101, 102, 142, 143]), *values("plc.state", [2])])
+    old = configured(name="old.yaml")
+    new = configured(name="new.yaml", **{"ideal_cycle: 2 s": "ideal_cycle: 50 ms"})
+    ended = linegate("replay", file, "--config", new, "--against", old, "--json")
+    assert ended.code == 0, ended.err
+    result = json.loads(ended.out)["machines"]["M-1"]
+    assert result["new"]["numbers"]["good"] == 43
+    assert result["old"]["numbers"]["good"] < 43
+    assert result["new"]["unread"] == ["plc.scrap"]
+    assert result["first_difference"]["at_ns"] == T0 + 6 * S
+    assert result["first_difference"]["after_ns"] == 6 * S
+    ended = linegate("replay", file, "--config", new, "--against", old)
+    lines = ended.out.splitlines()
+    assert any(one.split()[:3] == ["good", str(result["old"]["numbers"]["good"]), "43"] for one in lines), ended.out
+    assert any("first difference at 2026-01-05T06:00:06.000Z, 6.000 s after" in one for one in lines)
+    assert any("not in the recording: plc.scrap" in one for one in lines)
+
+
+def test_without_other_rules_it_only_counts(configured, linegate, recorded):
+    ended = linegate("replay", recorded(values("plc.good", [1, 2, 3])), "--config", configured())
+    assert ended.code == 0
+    assert "difference" not in ended.out
+    assert any(one.split() == ["good", "2"] for one in ended.out.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("header", "inputs", "said"),
+    [
+        (HEADER._replace(kind="machine", name="X-9"), [], "of the work unit 'X-9', found in the configuration: M-1"),
+        (
+            HEADER,
+            values("other.signal", [1]),
+            "no work unit of the configuration reads any of its signals: other.signal",
+        ),
+        (HEADER._replace(kind="machine", name="M-1", state={"v": 77}), [], "cannot be read"),
+    ],
+)
+def test_what_does_not_fit_is_refused(configured, linegate, recorded, header, inputs, said):
+    ended = linegate("replay", recorded(inputs, header), "--config", configured())
+    assert (ended.code, ended.out) == (1, "")
+    assert said in ended.err
+
+
+def test_a_missing_file_is_told(configured, linegate):
+    ended = linegate("replay", "nowhere.jsonl", "--config", configured())
+    assert ended.code == 1
+    assert "nowhere.jsonl: cannot be read" in ended.err
