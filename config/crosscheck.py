@@ -36,6 +36,7 @@ def crosscheck(
         *_reports(document, place),
         *_kinds(document, place),
         *_work_centers(document.work_units, place),
+        *_calendars(document),
         *_connectors(document),
     ]
 
@@ -66,6 +67,15 @@ def signal_uses(work_units: Mapping[str, WorkUnitRules]) -> Iterator[tuple[KeyPa
             yield (*top, "orders", "job_signal"), rules.orders.job_signal
         for keys, signal in rules.state.signals:
             yield (*top, "state", *keys), signal
+
+
+def _calendars(document: Any) -> Iterator[Complaint]:
+    for unit, rules in document.work_units.items():
+        if rules.calendar is not None and rules.calendar not in document.calendars:
+            near = did_you_mean(rules.calendar, document.calendars)
+            known = listed(document.calendars) if document.calendars else "none is defined; write a section calendars"
+            text = f"found {rules.calendar!r}, there is no such calendar; allowed: {known}{near}"
+            yield Complaint(("work_units", unit, "calendar"), about_key=False, text=text)
 
 
 def _silences(document: Any, cycle_ns: Callable[[Any], int]) -> Iterator[Complaint]:

@@ -17,6 +17,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from config.bytesize import ByteSize
 from config.settings import (
+    CALENDARS_MAX,
     CONNECTORS_MAX,
     SOURCES_MAX,
     TESTS_MAX,
@@ -32,6 +33,7 @@ from config.settings import (
 )
 from gateway.core.duration import Duration
 from gateway.core.rules import FORBID_UNKNOWN_KEYS, WorkUnitRules
+from gateway.core.rules_calendar import CalendarRule
 from gateway.core.tagged import TaggedBy
 from gateway.trial.cases import RuleTest
 
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import core_schema
 
-OPTIONAL_SECTIONS: Final = ("mqtt", "buffer", "log", "tests")
+OPTIONAL_SECTIONS: Final = ("calendars", "mqtt", "buffer", "log", "tests")
 SECTIONS: Final = ("gateway", "sources", "work_units", "connectors", *OPTIONAL_SECTIONS)
 
 _ATTRIBUTE = re.compile(r"(\w+): (.*)")
@@ -49,6 +51,7 @@ _SECTION_TEXTS: Final = {
     "sources": "Where values come from; a signal is called source.name in the rules.",
     "work_units": "What the values mean, machine by machine.",
     "connectors": "Where orders come from and confirmations go to.",
+    "calendars": "When machines are meant to work; a work unit names its own.",
     "mqtt": "The broker; without this section nothing is published.",
     "buffer": "How much is kept on disk, and how long.",
     "log": "What the gateway says about itself.",
@@ -83,6 +86,11 @@ def document_type(drivers: Mapping[str, PluginType], connectors: Mapping[str, Pl
             ("sources", Annotated[dict[Name, sources], Field(min_length=1, max_length=SOURCES_MAX)]),  # type: ignore[valid-type]  # a type made at run time
             ("work_units", Annotated[dict[Name, WorkUnitRules], Field(min_length=1, max_length=WORK_UNITS_MAX)]),
             ("connectors", Annotated[dict[Name, targets], Field(min_length=1, max_length=CONNECTORS_MAX)]),  # type: ignore[valid-type]  # a type made at run time
+            (
+                "calendars",
+                Annotated[dict[Name, CalendarRule], Field(max_length=CALENDARS_MAX)],
+                dataclasses.field(default_factory=dict),
+            ),
             ("mqtt", MqttSettings | None, None),
             ("buffer", BufferSettings, BufferSettings()),
             ("log", LogSettings, LogSettings()),

@@ -77,6 +77,7 @@ def load(
         sources={name: _source(source, drivers) for name, source in document.sources.items()},
         work_units=document.work_units,
         connectors={name: _connector(target, connectors) for name, target in document.connectors.items()},
+        calendars=document.calendars,
         mqtt=_mqtt(document.mqtt, document.gateway.id),
         buffer=document.buffer,
         log=document.log,

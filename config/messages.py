@@ -31,6 +31,8 @@ def complaints(errors: list[Any], document: Any, schema: Mapping[str, Any]) -> l
     """Every error of a ``ValidationError.errors()``, in our words. Alternatives at one place become one sentence."""
     by_place: dict[tuple[KeyPath, bool], list[str]] = {}
     for error in errors:
+        if error["type"] == "string_type" and error["loc"][-1] == "str" and isinstance(error["input"], dict):
+            continue  # a text or a mapping was allowed: what is wrong inside of the mapping is told by itself
         complaint = _complaint(error, document, schema)
         texts = by_place.setdefault((complaint.path, complaint.about_key), [])
         if complaint.text not in texts:

@@ -34,8 +34,16 @@ _WORK_UNITS: Final = (
     ("work_units.ID.orders", "OrderRule"),
     ("work_units.ID.confirm", "ConfirmRule"),
     ("work_units.ID.state", "StateRule"),
+    ("work_units.ID.state.data_loss", "DataLossRule"),
+    ("work_units.ID.state.reasons", "StopReasonRule"),
+    ("work_units.ID.state.setup", "SetupRule"),
+    ("work_units.ID.state.time_model", "TimeModelRule"),
 )
 _REST: Final = (
+    ("calendars.NAME", "CalendarRule"),
+    ("calendars.NAME.shifts.NAME", "ShiftRule"),
+    ("breaks[] of a shift", "BreakRule"),
+    ("calendars.NAME.exceptions[]", "ExceptionRule"),
     ("mqtt", "MqttSettings"),
     ("mqtt.tls", "TlsSettings"),
     ("any secret (mqtt.password ...)", "SecretRef"),

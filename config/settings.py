@@ -21,11 +21,13 @@ from config.secrets import SecretStore
 from gateway.core.duration import Duration
 from gateway.core.host import is_loopback
 from gateway.core.rules import FORBID_UNKNOWN_KEYS, WorkUnitRules
+from gateway.core.rules_calendar import CalendarRule
 from gateway.core.secret import SecretRef
 from gateway.trial.cases import RuleTest
 
 SOURCES_MAX: Final = 256
 WORK_UNITS_MAX: Final = 256
+CALENDARS_MAX: Final = 32
 CONNECTORS_MAX: Final = 16
 TESTS_MAX: Final = 500
 MQTT_PORT: Final = 1883
@@ -62,6 +64,7 @@ class GatewaySettings:
         plant: the plant's code, as the ERP writes it; a level of every topic (no /, + or #).
         line: the production line; a level of every topic if given.
         timezone: IANA name of the plant's time zone, for shifts and posting dates.
+        clock: trust: the system's clock is right unless it is impossible; auto: only once a time server keeps it.
         state_dir: folder of everything that must survive a power cut; relative to the working directory.
     """
 
@@ -71,6 +74,7 @@ class GatewaySettings:
     plant: Annotated[TopicLevel, Field(min_length=1)]
     line: TopicLevel = ""
     timezone: Annotated[str, AfterValidator(_known_timezone)] = "UTC"
+    clock: Literal["auto", "trust"] = "trust"
     state_dir: Path
 
 
@@ -276,6 +280,7 @@ class Settings:
         sources: by name.
         work_units: the rules of each machine, by id.
         connectors: by name.
+        calendars: shift calendars, by the name that work units use.
         mqtt: None where nothing is published.
         buffer: limits of the database.
         log: what is logged.
@@ -292,6 +297,7 @@ class Settings:
     sources: Mapping[str, SourceSettings]
     work_units: Mapping[str, WorkUnitRules]
     connectors: Mapping[str, ConnectorSettings]
+    calendars: Mapping[str, CalendarRule]
     mqtt: MqttSettings | None
     buffer: BufferSettings
     log: LogSettings

@@ -1,0 +1,121 @@
+"""Watches the clock and the calendars: what was learned of UTC is kept and told, each machine knows its hours ahead.
+
+Decides nothing about time: ``clock.py`` judges, ``core/calendar`` knows the shifts. A disk that fails keeps it waiting,
+never the counting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from buffer import clock_record
+from buffer.errors import StoreError
+from gateway.core.calendar.shift_calendar import ShiftCalendar
+from gateway.core.duration import Duration, seconds
+from gateway.core.model import CalendarPlan, ClockTold
+from gateway.core.state.planned_time import plan_of
+from gateway.timezone import zone
+
+if TYPE_CHECKING:
+    from buffer.store import Store
+    from config.settings import Settings
+    from gateway.clock import SteadyClock
+    from gateway.core.calendar.honest_time import ClockCorrection
+    from gateway.parts import Parts
+    from gateway.runner import Runner
+
+#: How often the wall clock is looked at.
+CHECK_EVERY_NS: Final = Duration("2 s")
+#: Plans reach this far ahead, and are made anew this often.
+PLAN_AHEAD_NS: Final = Duration("48 h")
+PLAN_EVERY_NS: Final = Duration("1 h")
+
+log = structlog.get_logger(__name__)
+
+
+class Timekeeper:
+    """One clock, one store, and the work units that are told."""
+
+    def __init__(self, clock: SteadyClock, store: Store, parts: Parts, settings: Settings) -> None:
+        self._clock = clock
+        self._store = store
+        self._parts = parts
+        self._unsaved: list[ClockCorrection] = []
+        self._told: dict[str, tuple[Runner, int]] = {}
+        self._planned: dict[str, tuple[Runner, str | None, int, int]] = {}
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Take these settings; what changed is told with the next look."""
+        self._units = {name: rules.calendar for name, rules in settings.work_units.items()}
+        where = zone(settings.gateway.timezone)
+        self._calendars = {name: ShiftCalendar(rule, where) for name, rule in settings.calendars.items()}
+
+    async def start(self) -> None:
+        """Keep what this run begins with. Raises StoreError."""
+        self._unsaved = list(self._clock.corrections)
+        await self._save()
+
+    async def run(self) -> None:
+        """For ever. Raises StoreError only where a repeat cannot help."""
+        while True:
+            await self.look()
+            await asyncio.sleep(seconds(CHECK_EVERY_NS))
+
+    async def look(self) -> None:
+        """Look at the clock once, keep what was learned, and tell every work unit what it does not know yet."""
+        learned = self._clock.check()
+        if learned is not None:
+            log.warning(
+                "clock corrected",
+                reason=learned.reason.value,
+                quality=learned.quality.name.lower(),
+                by_s=round((learned.offset_ns - learned.previous_offset_ns) / 1e9, 3),
+            )
+            self._unsaved.append(learned)
+        try:
+            await self._save()
+        except StoreError as error:
+            if not error.temporary:
+                raise
+            self._parts.trouble("clock", f"what was learned of the time cannot be kept: {error}")
+        else:
+            self._parts.trouble("clock", "")
+        await self._tell()
+
+    async def _save(self) -> None:
+        if self._unsaved:
+            kept = tuple(self._unsaved)
+            await clock_record.save(self._store, self._clock.record(), kept)
+            del self._unsaved[: len(kept)]
+
+    async def _tell(self) -> None:
+        """What differs from what a work unit was told last. One that waits for its disk does not keep the others."""
+        now_ns, offset_ns = self._clock.now_ns(), self._clock.offset_ns
+        waiting = []
+        for name, runner in self._parts.runners.items():
+            if self._told.get(name) != (runner, offset_ns):
+                self._told[name] = (runner, offset_ns)
+                if runner.state.utc_offset_ns != offset_ns:
+                    waiting.append(runner.submit(ClockTold(now_ns, offset_ns)))
+            plan = self._plan(name, runner, now_ns, offset_ns)
+            if plan is not None:
+                waiting.append(runner.submit(plan))
+        for failed in await asyncio.gather(*waiting, return_exceptions=True):
+            if isinstance(failed, StoreError):
+                raise failed
+            if isinstance(failed, Exception):  # the runner told it already, as a defect
+                log.error("a work unit did not take the time", error=repr(failed))
+
+    def _plan(self, name: str, runner: Runner, now_ns: int, offset_ns: int) -> CalendarPlan | None:
+        """The hours ahead of a work unit, None where it knows them."""
+        calendar = self._units.get(name)
+        known = self._planned.get(name)
+        fresh = known is not None and known[:3] == (runner, calendar, offset_ns) and now_ns - known[3] < PLAN_EVERY_NS
+        if calendar is None or fresh:
+            return None
+        self._planned[name] = (runner, calendar, offset_ns, now_ns)
+        return plan_of(self._calendars[calendar], now_ns, offset_ns, PLAN_AHEAD_NS)
