@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 
@@ -84,6 +85,26 @@ async def test_a_source_is_recorded_through_the_gateway_or_directly(plant):
     signals = {json.loads(line)[2] for line in direct.read_text().splitlines()[1:-1]}
     assert "asm.current" in signals  # no rule reads it; a new one may
     await plant.halt()
+
+
+async def test_a_source_that_is_opened_anew_is_said_to_be_lost_meanwhile(plant, until):
+    plant.keep("ASM-01")
+    await plant.start_erp("--release", "demo")
+    await plant.start_machine("ASM-01")
+    await plant.run()
+    await plant.ready()
+    file = plant.folder / "asm.jsonl"
+    recording = asyncio.create_task(plant.cli("record", "ASM-01", "--seconds", 4, "--out", file, "-d", plant.state_dir))
+    await until(file.exists, "the recording to begin")
+    plant.document["sources"]["asm"]["backoff_max"] = "3 s"
+    plant.write()
+    code, out, err = await plant.cli("reload", "-d", plant.state_dir)
+    assert (code, out) == (0, "source asm changed\n"), err
+    code, out, err = await recording
+    assert code == 0, err
+    rows = [json.loads(line) for line in file.read_text().splitlines()][1:-1]
+    good = [row[4] for row in rows if row[0] == "v" and row[2] == "asm.good"]
+    assert (good[0], good.count(2), good[-1]) == (0, 1, 0)
 
 
 async def test_what_cannot_be_recorded_says_why(plant):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -152,3 +154,11 @@ def test_the_gateway_ignores_tests(configured, linegate):
     with_tests = json.loads(linegate("check", configured(TESTS), "--json").out)
     without = json.loads(linegate("check", configured(), "--json").out)
     assert (with_tests["ok"], with_tests["digest"]) == (True, without["digest"])
+
+
+def test_the_readme_is_right(configured, linegate):
+    readme = (Path(__file__).parents[2] / "gateway/trial/README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+    ended = linegate("test", configured("\n" + block.replace("PRESS-1", "M-1"), **{"every_pieces: 4": "every: 1 h"}))
+    assert (ended.code, ended.err) == (0, ""), ended.out
+    assert "1 passed" in ended.out
