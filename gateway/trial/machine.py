@@ -124,7 +124,7 @@ class TriedMachine:
 
     def state_at(self, at_ns: int) -> MachineState:
         """The state at a moment, as it is known now."""
-        for interval in self._intervals:
+        for interval in self._judged():
             if interval.from_ns <= at_ns < interval.to_ns:
                 return interval.state
         found = self._live[0][1]
@@ -135,7 +135,7 @@ class TriedMachine:
         return found
 
     def durations_ns(self, from_ns: int, to_ns: int) -> dict[MachineState, int]:
-        """How long it was in each state: by its final intervals, and behind the last of them as it was seen live."""
+        """How long it was in each state: by its intervals, and behind the last of them as it was seen live."""
         total: dict[MachineState, int] = {}
 
         def add(state: MachineState, begin_ns: int, end_ns: int) -> None:
@@ -143,13 +143,18 @@ class TriedMachine:
             if length_ns > 0:
                 total[state] = total.get(state, 0) + length_ns
 
-        for interval in self._intervals:
+        judged = self._judged()
+        for interval in judged:
             add(interval.state, interval.from_ns, interval.to_ns)
-        final_ns = self._intervals[-1].to_ns if self._intervals else from_ns
+        final_ns = judged[-1].to_ns if judged else from_ns
         ends = [since_ns for since_ns, _ in self._live[1:]] + [to_ns]
         for (since_ns, state), end_ns in zip(self._live, ends, strict=True):
             add(state, max(since_ns, final_ns), end_ns)
         return total
+
+    def _judged(self) -> list[StateInterval]:
+        """Final intervals, and those behind them that are judged and may still go on; they tile."""
+        return [*self._intervals, *self.state.track.timeline.row]
 
     def _take(self, output: Output) -> None:
         at_ns = self.state.at_ns

@@ -162,3 +162,22 @@ def test_the_readme_is_right(configured, linegate):
     ended = linegate("test", configured("\n" + block.replace("PRESS-1", "M-1"), **{"every_pieces: 4": "every: 1 h"}))
     assert (ended.code, ended.err) == (0, ""), ended.out
     assert "1 passed" in ended.out
+
+
+def test_a_stop_that_is_seen_late_is_true_from_its_beginning(configured, linegate):
+    rules = {
+        'signal: plc.state\n      map: { "0": OFF, "1": STOPPED, "2": PRODUCING }': "stop_detect: 20 s",
+    }
+    tests = """
+tests:
+  a gap:
+    machine: M-1
+    series: [{ signal: plc.good, every: 2 s, values: "0 +1x5 _x20 +1x5" }, { signal: plc.scrap, values: "@0s 0" }]
+    orders: [{ order: "1", quantity: 100 }]
+    expect:
+      - { at: 9 s, state: PRODUCING }
+      - { at: 25 s, state: MICRO_STOP }
+      - { at: 60 s, state: PRODUCING, good: 10 }
+"""
+    ended = linegate("test", configured(tests, **rules))
+    assert ended.code == 0, ended.out
