@@ -138,7 +138,7 @@ class WorkUnit:
         due_ns = self.next_deadline(state)
         if due_ns is not None and due_ns <= at_ns:
             state = self._fire_timers(state, due_ns, at_ns, out)
-        instant_ns = at_ns
+        instant_ns, before = at_ns, state
         if isinstance(given, DataValue):
             state = self._on_value(state, given, at_ns, out)
             instant_ns = min(self._event_time(given, at_ns), at_ns)
@@ -152,7 +152,8 @@ class WorkUnit:
             state = state._replace(track=track)
         elif isinstance(given, ClockTold):
             state = state._replace(utc_offset_ns=given.utc_offset_ns)
-        state = self._follow(state, instant_ns, at_ns, out)
+        if state.running is not before.running or self.machine.may_differ(before.track, state.track):
+            state = self._follow(state, instant_ns, at_ns, out)
         return state.moved(at_ns, len(out)), tuple(out)
 
     def next_deadline(self, state: State) -> int | None:
@@ -202,7 +203,7 @@ class WorkUnit:
             t_ns = self._event_time(value, at_ns)
             track, told = self.machine.on_value(state.track, signal, value.value, value.status, t_ns, at_ns)
             out += told
-            state = state._replace(track=track)
+            state = state.with_count(state.detectors, track, state.counted, state.last_piece_ns, state.running)
         index = self._counting.get(signal)
         if index is not None:
             state = self._on_counting_value(state, index, value, at_ns, out)
@@ -284,7 +285,7 @@ class WorkUnit:
                 role = event.role or rule.role
                 track, told, made_as = self.machine.on_count(state.track, event, role, at_ns)
                 out += told
-                state = state._replace(track=track)
+                state = state.with_count(state.detectors, track, state.counted, state.last_piece_ns, state.running)
                 if made_as is not role:
                     counted = event._replace(role=made_as)
             state = self._booking.count(state, rule, counted, detectors, at_ns, out)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.core.document import digest_of, fields
 from gateway.core.duration import Duration
-from gateway.core.model import Confirmation, JobChanged
+from gateway.core.model import ClockTold, Confirmation, JobChanged
 from gateway.core.rate import Rate
 from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, PulseRule, Role
 
@@ -141,3 +142,24 @@ def test_pulses_are_single_cycles(rig):
 def test_rules_out_of_range(rule):
     with pytest.raises(ValueError, match=r"every(_pieces)?: found .*, allowed"):
         ConfirmRule(**rule)
+
+
+def test_times_are_shown_in_utc_as_it_is_known_when_they_are_confirmed(rig):
+    """The clock was learned late: pieces that were stamped before it carry the right time, and nothing else changes."""
+    plain, learned = rig(), rig()
+    for floor in (plain, learned):
+        floor.order("A", 5)
+        floor.at("10 s").make(2)
+        if floor is learned:
+            floor.put(ClockTold(floor.now_ns, 3_600_000_000_000))
+        floor.at("20 s").make(3)
+    (before,), (after,) = (floor.all(Confirmation) for floor in (plain, learned))
+    shown, right = (fields(floor.unit.identity, found) for floor, found in ((plain, before), (learned, after)))
+    assert shown["event_time_last"] == "2026-05-28T20:27:00.000Z"
+    assert right["event_time_last"] == "2026-05-28T21:27:00.000Z"
+    assert right["period"] == {"from": "2026-05-28T21:26:40.000Z", "to": "2026-05-28T21:27:00.000Z"}
+    assert right["created_at"] == "2026-05-28T21:27:00.000Z"
+    assert (before.created_ns, before.period_from_ns) == (after.created_ns, after.period_from_ns), "the order of things"
+    assert digest_of(learned.unit.identity, after) == after.digest
+    same = set(shown) - {"event_time_last", "period", "created_at", "hash"}
+    assert {name: shown[name] for name in same} == {name: right[name] for name in same}

@@ -78,6 +78,7 @@ class MachineStateUnit:
         self._has_calendar = has_calendar
         self._signal_names = frozenset(self._signals.signals)
         self._read = self._signal_names | frozenset(self._watch.signals)
+        self._asked: tuple[TimelineState | None, int | None] = (None, None)
         self.time_model = TimeModel(rule.time_model, rule.reasons)
 
     @property
@@ -116,8 +117,22 @@ class MachineStateUnit:
     ) -> tuple[MachineTrack, _Out]:
         """A value of one of ``signals``, true from ``at_ns`` on, that arrived at ``now_ns``."""
         watch, heard = self._watch.on_value(track.watch, signal, status, now_ns)
-        track = track._replace(watch=watch)
-        track, out = self._heard(track, heard, now_ns)
+        if watch is not track.watch:
+            # Field by field, because every value passes here.
+            track = MachineTrack(
+                track.state,
+                track.since_ns,
+                track.reason,
+                track.signals,
+                watch,
+                track.setup,
+                track.timeline,
+                track.plan,
+                track.down_ns,
+            )
+        out: _Out = ()
+        if heard:
+            track, out = self._heard(track, heard, now_ns)
         if signal in self._signal_names:
             kept, told = self._signals.on_value(track.signals, signal, value, status)
             if kept is not track.signals:
@@ -189,7 +204,11 @@ class MachineStateUnit:
         """When to call ``on_time`` although nothing arrives; None: never."""
         if track.down_ns is not None:
             return track.down_ns
-        due = self._timeline.deadline(track.timeline)
+        # Most values leave the timeline as it is: what was asked last is asked again.
+        timeline, due = self._asked
+        if timeline is not track.timeline:
+            due = self._timeline.deadline(track.timeline)
+            self._asked = track.timeline, due
         lost = self._watch.deadline(track.watch)
         if lost is not None and (due is None or lost < due):
             due = lost
@@ -210,6 +229,15 @@ class MachineStateUnit:
             track, change = self.changed(track, due_ns)
             out += told + change
         raise AssertionError(f"{TIMERS_PER_CALL_MAX} timers fired for one call: a timer does not move on")
+
+    @staticmethod
+    def may_differ(before: MachineTrack, track: MachineTrack) -> bool:
+        """Whether something came that ``changed`` could tell; the time that passed is ``on_time``'s."""
+        return (
+            track.timeline is not before.timeline
+            or track.signals is not before.signals
+            or (track.watch is not before.watch and (track.watch.lost or before.watch.lost))
+        )
 
     def changed(self, track: MachineTrack, at_ns: int) -> tuple[MachineTrack, tuple[StateChanged, ...]]:
         """What the machine does now, told where it is another state than before."""
