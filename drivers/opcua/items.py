@@ -144,10 +144,10 @@ class Item:
         "sampling_ms",
         "scan_ns",
         "server_handle",
-        "whole",
         "taps",
         "telemetry",
         "text",
+        "whole",
     )
 
     def __init__(self, handle: int, address: Address, text: str, settings: OpcUaSettings, signal: OpcUaSignal) -> None:
