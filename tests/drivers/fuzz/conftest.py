@@ -30,11 +30,11 @@ PATIENCE = 5
 BACKOFF_MAX_NS = 50_000_000
 STALE_AFTER_NS = 2_000_000_000
 #: Processor time of one turn of the event loop: more, and other sources would wait.
-TURN_MAX_S = 1.0
+TURN_MAX_S = 0.5
 #: The most memory that a hostile server may make us take, for however short a time.
 PEAK_MAX_KIB = 32 * 1_024
 #: Objects that may be there at the end and not after half of the time: what is on its way, not one driver left behind.
-OBJECTS_MAX = 3_000
+OBJECTS_MAX = 2_000
 #: From the last bad byte to a good value of every signal: time limits, back-off, quiet time, a refusal's wait.
 RECOVERY_S = 8.0
 TICK_S = 0.01
