@@ -133,7 +133,7 @@ async def test_the_schedule_does_not_drift_and_an_overrun_skips_scans(device, dr
     await asyncio.sleep(0.12)
     before = loop.time()
     await anext(readings)
-    assert driver.overruns in (2, 3)
+    assert driver.overruns >= 2
     await anext(readings)
     assert loop.time() - before > 0.04, "missed scans are not caught up"
 
