@@ -206,7 +206,7 @@ def noise_before(q, rng):
 
 def late(q, rng):
     """After its time limit, when the next request would be under way: a slow device, for a while."""
-    after_s = TIMEOUT_S * rng.uniform(1.05, 1.6)
+    after_s = TIMEOUT_S * rng.choice((rng.uniform(1.05, 1.8), rng.uniform(1.8, 6)))
     q.server.slow_until_s = asyncio.get_running_loop().time() + after_s + TIMEOUT_S
     return [(after_s, q.frame())]
 
