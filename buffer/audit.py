@@ -27,6 +27,7 @@ class AuditOutcome(enum.StrEnum):
     DONE = "done"
     REFUSED = "refused"  # by the gateway: nothing was tried
     FAILED = "failed"  # surely not done
+    UNVERIFIED = "unverified"  # confirmed by the device, but it reads otherwise or cannot be read back
     UNKNOWN = "unknown"  # perhaps done
 
 

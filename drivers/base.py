@@ -37,7 +37,11 @@ class DriverError(Exception):
 
 
 class WriteRefusedError(Exception):
-    """The device refuses this write, or the driver cannot express the value; the link is fine. Says why."""
+    """Surely not written: the device refuses, the driver cannot express the value, or nothing was sent. Says why."""
+
+
+class WriteUnverifiedError(DriverError):
+    """The device confirmed the write, but the signal reads otherwise or cannot be read back; the link may be fine."""
 
 
 class TelemetryBlock(NamedTuple):
@@ -97,8 +101,9 @@ class Driver(Protocol):
     async def write(self, signal: str, value: Scalar) -> None:
         """Write one signal (its name without the source), and return once the device confirmed it.
 
-        Raises WriteRefusedError where the device refuses, DriverError where the link is lost or no answer came: then
-        it is not known whether it was written.
+        Raises WriteRefusedError where surely nothing was written (the device refuses, nothing was sent),
+        WriteUnverifiedError where the device confirmed it and it reads otherwise, DriverError where the link is lost or
+        no answer came: then it is not known whether it was written.
         """
 
     def problems(self) -> Mapping[str, str]:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from gateway.core.duration import NS_PER_S, NS_PER_UNIT
 
 if TYPE_CHECKING:
     from drivers.signal import SignalCommon
     from gateway.core.model import Scalar, Status
+
+#: Telemetry that does not change is published again this often.
+TELEMETRY_REFRESH_NS: Final = 10 * NS_PER_S
+#: A device's clock that is further off than this is named to a person.
+CLOCK_OFF_NS: Final = NS_PER_UNIT["d"]
 
 _NOTHING_YET = object()
 

@@ -159,7 +159,7 @@ class SourceSupervisor:
                 self._write_task = None
                 finished = task.done()
                 await self._stop(task)
-        if not finished:
+        if not task.done() or (task.cancelled() and not finished):
             raise DriverError(f"not confirmed within {WRITE_TIMEOUT_S:g} s; read the value back")
         if task.cancelled():
             raise DriverError("the link was lost meanwhile; read the value back")

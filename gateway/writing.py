@@ -12,7 +12,7 @@ import structlog
 from buffer.audit import AuditOutcome, NewAuditRow, add
 from buffer.errors import StoreError
 from config.errors import did_you_mean, listed
-from drivers.base import DriverError, WriteRefusedError
+from drivers.base import DriverError, WriteRefusedError, WriteUnverifiedError
 from drivers.limits import value_within
 from gateway.core.foreign_text import clean
 
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 
 class WritingError(Exception):
-    """Nothing was written, or nobody knows; the message says which, where, and what to do."""
+    """Nothing was written, or it does not read back, or nobody knows; says which, where, and what to do."""
 
 
 class _Order(NamedTuple):
@@ -72,9 +72,11 @@ class SignalWriter:
             await supervisor.write(name, value)
         except WriteRefusedError as error:
             outcome, detail = AuditOutcome.FAILED, f"{signal}: not written: {error}"
+        except WriteUnverifiedError as error:
+            outcome, detail = AuditOutcome.UNVERIFIED, f"{signal}: written, but not verified: {error}"
         except DriverError as error:
             outcome, detail = AuditOutcome.UNKNOWN, f"{signal}: it is not known whether it was written: {error}"
-        log.warning("signal written", signal=signal, value=_shown(value), who=who, outcome=outcome.value, detail=detail)
+        log.warning("signal write", signal=signal, value=_shown(value), who=who, outcome=outcome.value, detail=detail)
         said = detail or f"{signal}: wrote {_shown(value)}{'' if old is None else f' (it was {old})'}"
         try:
             await self._audit(order, old, outcome, detail, attempt)

@@ -112,7 +112,7 @@ class DigitalIODriver:
     async def close(self) -> None:
         """Release the pins and the socket."""
         if self._simulator is not None:
-            self._simulator.close()
+            await self._simulator.close()
         for pins in (self._gpio, self._simulated):
             if pins is not None:
                 pins.close()

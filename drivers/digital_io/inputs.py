@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from drivers.base import Reading, TelemetryBlock
+from drivers.report import CLOCK_OFF_NS, TELEMETRY_REFRESH_NS
 from gateway.core.document import utc
-from gateway.core.duration import NS_PER_S, NS_PER_UNIT
 from gateway.core.model import DataValue, Status
 
 if TYPE_CHECKING:
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
 #: In the place of a level: what it was since the last edge is not known.
 LOST: Final = -1
-#: A value on MQTT that did not change is repeated this often.
-TELEMETRY_REFRESH_NS: Final = 10 * NS_PER_S
-#: A stamp this far from its arrival is another clock's.
-CLOCK_OFF_NS: Final = NS_PER_UNIT["d"]
 
 
 class Input:
@@ -95,15 +91,16 @@ class Inputs:
         append, good = values.append, Status.GOOD
         for signal, level, t_ns in edges:
             signal.edge_ns = t_ns
+            stamp_ns = t_ns + offset_ns if signal.stamped else None
             if level == LOST:
                 if signal.rule:
-                    append(DataValue(signal.full, None, Status.BAD, t_ns + offset_ns, now_ns))
+                    append(DataValue(signal.full, None, Status.BAD, stamp_ns, now_ns))
                 signal.reported = None
                 continue
             signal.level = level
             if signal.every_edge:
                 value = signal.reported = (level == 1) is not signal.active_low
-                append(DataValue(signal.full, value, good, t_ns + offset_ns if signal.stamped else None, now_ns))
+                append(DataValue(signal.full, value, good, stamp_ns, now_ns))
         for signal in self._all:
             if signal.rule and signal.edge_ns and signal.reported is not signal.value:  # of kind level
                 append(self._reported(signal, signal.edge_ns, times))

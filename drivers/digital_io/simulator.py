@@ -79,6 +79,7 @@ class SimulatorSocket:
         self._inode: int | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._hello: asyncio.Future[None] | None = None
+        self._closed = False
 
     async def open(self) -> None:
         """Listen, and wait for a simulator's first line. Raises DriverError."""
@@ -87,9 +88,14 @@ class SimulatorSocket:
         self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=LINE_MAX)
         await self._hello
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the connection and the listening, and remove the socket's file."""
+        self._closed = True
         if self._server is not None:
+            for listener in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listener.fileno())
+            # What was accepted and has no transport yet would be lost by the server, and its simulator wait for ever.
+            await asyncio.sleep(0)
             self._server.close()
         if self._writer is not None:
             self._writer.transport.abort()
@@ -140,7 +146,7 @@ class SimulatorSocket:
         raise DriverError(f"{self._path}: another process listens there; stop it, or set socket to another path")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._writer is not None:
+        if self._closed or self._writer is not None:
             writer.transport.abort()  # one at a time
             return
         self._writer = writer

@@ -1,4 +1,4 @@
-"""One Modbus connection: the only module that knows pymodbus.
+"""One Modbus connection: with ``answers.py`` the only module that knows pymodbus.
 
 Checks of an answer what the library does not: its kind, its unit, its number and its exact length. Never repeats a
 request and never reconnects: after anything but a refusal the connection is of no use. Does not take turns: one
@@ -12,28 +12,20 @@ import logging
 import os
 import socket
 import ssl
-import struct
 import termios
 from typing import TYPE_CHECKING, Any, Final
 
-from pymodbus.exceptions import ModbusException, ModbusIOException
+from pymodbus.exceptions import ModbusException
 from pymodbus.framer import FramerRTU, FramerSocket
 from pymodbus.pdu import DecodePDU, ExceptionResponse
 from pymodbus.pdu.bit_message import (
-    ReadCoilsRequest,
-    ReadCoilsResponse,
-    ReadDiscreteInputsRequest,
-    ReadDiscreteInputsResponse,
     WriteSingleCoilRequest,
     WriteSingleCoilResponse,
 )
+from pymodbus.pdu.diag_message import ReturnQueryDataRequest, ReturnQueryDataResponse
 from pymodbus.pdu.register_message import (
     MaskWriteRegisterRequest,
     MaskWriteRegisterResponse,
-    ReadHoldingRegistersRequest,
-    ReadHoldingRegistersResponse,
-    ReadInputRegistersRequest,
-    ReadInputRegistersResponse,
     WriteMultipleRegistersRequest,
     WriteMultipleRegistersResponse,
     WriteSingleRegisterRequest,
@@ -45,6 +37,7 @@ from pymodbus.transport.serialtransport import SerialTransport
 from serial.rs485 import RS485Settings  # type: ignore[import-untyped]  # pyserial ships no types
 
 from drivers.modbus import tls
+from drivers.modbus.answers import READ, rtu_size
 from drivers.modbus.endpoint import UNNUMBERED, ModbusTlsSettings, SerialSettings
 from gateway.core.duration import seconds
 
@@ -71,7 +64,9 @@ EXCEPTION_NAMES: Final = {
     11: "gateway target device failed to respond",
 }
 _BITS_PER_BYTE: Final = 8
-_BITS_OF_BYTE: Final = tuple(tuple(bool(byte >> place & 1) for place in range(_BITS_PER_BYTE)) for byte in range(256))
+_ECHOED: Final = 0xA537
+#: More bytes than noise around an RTU frame: there may be another frame in them.
+_SURPLUS_BYTES: Final = 5
 _PARITY: Final = {"none": "N", "even": "E", "odd": "O"}
 
 # The library reports each failure with a dump of the packet; we raise instead.
@@ -98,76 +93,19 @@ class RequestRefused(Exception):  # noqa: N818 - the device's answer, not an err
         self.code = code
 
 
-def _decode_registers(pdu: ModbusPDU, data: bytes) -> None:
-    """All registers in one step: 2 us for 125; the library takes them one by one and writes them as text, 17 us."""
-    size = data[0]
-    if size % 2 or size != len(data) - 1:
-        raise ModbusIOException(f"{size} bytes of registers announced, {len(data) - 1} sent", pdu.function_code)
-    pdu.registers = list(struct.unpack_from(f">{size // 2}H", data, 1))
-
-
-class _HoldingRegisters(ReadHoldingRegistersResponse):
-    """The library's answer, read faster."""
-
-    decode = _decode_registers
-
-    def __str__(self) -> str:
-        # The library makes this text of every answer, to log it or not.
-        return f"{len(self.registers)} holding registers of unit {self.dev_id}"
-
-
-class _InputRegisters(ReadInputRegistersResponse):
-    """The library's answer, read faster."""
-
-    decode = _decode_registers
-
-    def __str__(self) -> str:
-        return f"{len(self.registers)} input registers of unit {self.dev_id}"
-
-
-def _decode_bits(pdu: ModbusPDU, data: bytes) -> None:
-    """All bits from a table: 30 us for 2,000 with the text below; the library takes 200 us."""
-    if data[0] != len(data) - 1:
-        raise ModbusIOException(f"{data[0]} bytes of bits announced, {len(data) - 1} sent", pdu.function_code)
-    pdu.bits = [bit for byte in data[1:] for bit in _BITS_OF_BYTE[byte]]
-
-
-class _Coils(ReadCoilsResponse):
-    """The library's answer, read faster, with its announced length checked."""
-
-    decode = _decode_bits
-
-    def __str__(self) -> str:
-        return f"{len(self.bits)} coils of unit {self.dev_id}"
-
-
-class _DiscreteInputs(ReadDiscreteInputsResponse):
-    """The library's answer, read faster, with its announced length checked."""
-
-    decode = _decode_bits
-
-    def __str__(self) -> str:
-        return f"{len(self.bits)} discrete inputs of unit {self.dev_id}"
-
-
-_READ: Final[dict[str, tuple[type[ModbusPDU], type[ModbusPDU]]]] = {
-    "holding": (ReadHoldingRegistersRequest, _HoldingRegisters),
-    "input": (ReadInputRegistersRequest, _InputRegisters),
-    "coil": (ReadCoilsRequest, _Coils),
-    "discrete": (ReadDiscreteInputsRequest, _DiscreteInputs),
-}
-
-
 class _Wire(TransactionManager):
     """The library's protocol object, which tells a waiting request at once that nothing will come."""
 
     def __init__(self, params: CommParams, *, rtu: bool) -> None:
         decoder = DecodePDU(False)
-        for _request, response in _READ.values():
+        for _request, response in READ.values():
             decoder.register(response)
         framer = FramerRTU(decoder) if rtu else FramerSocket(decoder)
         super().__init__(params, framer, 0, False, None, None, None)
         self.asking = False
+        #: RTU: an answer came that nothing was asked for, so the last one may have been another's.
+        self.surplus = False
+        self._rtu = rtu
         self.lost_because: BaseException | None = None
 
     def callback_disconnected(self, exc: Exception | None) -> None:
@@ -180,12 +118,17 @@ class _Wire(TransactionManager):
         self._fail(exc)
 
     def callback_data(self, data: bytes, addr: tuple[Any, ...] | None = None) -> int:
-        """The library raises into the event loop what it cannot decode."""
+        """The library raises into the event loop what it cannot decode, and drops what comes too much."""
+        waiting = self.asking and not self.response_future.done()
         try:
-            return super().callback_data(data, addr)
+            used = super().callback_data(data, addr)
         except ModbusException as error:
             self._fail(error)
             return len(data)
+        if self._rtu and self.last_pdu is not None:
+            # The library takes all that it has for one frame.
+            self.surplus |= not waiting or len(data) >= rtu_size(self.last_pdu) + _SURPLUS_BYTES
+        return used
 
     def _fail(self, error: BaseException) -> None:
         if self.asking and not self.response_future.done():
@@ -243,6 +186,9 @@ class Connection:
             raise ConnectionBrokenError(f"no connection within {limit_s:g} s; {self._advice()}") from error
         except ssl.SSLError as error:
             raise ConnectionBrokenError(f"no connection: {tls.reason_of(error)}") from error
+        except ConnectionResetError as error:
+            why = tls.NO_HANDSHAKE if endpoint.transport == "tls" else _why(error)
+            raise ConnectionBrokenError(f"no connection ({why}); {self._advice()}") from error
         except (OSError, ValueError, termios.error) as error:  # what pyserial lets through where a port cannot do it
             raise ConnectionBrokenError(f"no connection ({_why(error)}); {self._advice()}") from error
 
@@ -300,7 +246,7 @@ class Connection:
         Raises RequestRefused where the device answers with an exception, ConnectionBrokenError without an answer,
         ForeignAnswerError where something else answers.
         """
-        kind, answer = _READ[table]
+        kind, answer = READ[table]
         response = await self._ask(kind(address=address, count=count, dev_id=unit), answer, timeout_s)
         if table in ("holding", "input"):
             if len(response.registers) == count:
@@ -308,6 +254,10 @@ class Connection:
         elif len(response.bits) == -(-count // _BITS_PER_BYTE) * _BITS_PER_BYTE:
             return response.bits[:count]
         raise ForeignAnswerError(str(response))
+
+    async def echo(self, unit: int, timeout_s: float) -> None:
+        """Function 8, Return Query Data; what the echo says is not looked at. Raises as ``read`` does."""
+        await self._ask(ReturnQueryDataRequest(_ECHOED, dev_id=unit), ReturnQueryDataResponse, timeout_s)
 
     async def write_coil(self, unit: int, address: int, state: bool, timeout_s: float) -> None:  # noqa: FBT001 - a value
         """Function 5. Raises as ``read`` does."""
@@ -354,6 +304,8 @@ class Connection:
         finally:
             wire.asking = False
         self._answered = True
+        if wire.surplus:
+            raise ForeignAnswerError(f"{response} is not the only answer")
         belongs = response.dev_id == request.dev_id and (
             not self._numbered or response.transaction_id == request.transaction_id
         )
@@ -388,4 +340,4 @@ def _why(error: Exception) -> str:
         return f"the name cannot be resolved: {error.strerror}"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)  # asyncio's own text repeats the address
-    return str(error.args[-1] if error.args else error)
+    return str(error.args[-1]) if error.args else type(error).__name__

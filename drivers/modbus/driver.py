@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from drivers.base import DriverError, Reading, WriteRefusedError
+from drivers.base import DriverError, Reading, WriteRefusedError, WriteUnverifiedError
 from drivers.modbus.encode import coil_of, mask_of, words_of
 from drivers.modbus.layout import BYTES
 from drivers.modbus.link import RequestRefused, link_for
@@ -20,7 +20,7 @@ from drivers.modbus.slots import Family, Sinks, Slot, groups_of
 from gateway.core.duration import NS_PER_S, Duration, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping
 
     from drivers.base import DriverContext, TelemetryBlock
     from drivers.modbus.plan import Field
@@ -212,8 +212,9 @@ class ModbusDriver:
     async def write(self, signal: str, value: Scalar) -> None:
         """Write one signal, and read it back if the settings say so.
 
-        Raises WriteRefusedError where the device refuses or the value cannot be expressed, DriverError where no proper
-        answer came: then nobody knows whether it was written.
+        Raises WriteRefusedError where the device refuses, the value cannot be expressed or nothing was sent,
+        WriteUnverifiedError where it was confirmed and does not read back, DriverError where no proper answer came:
+        then nobody knows whether it was written.
         """
         field = self._field(signal)
         try:
@@ -238,7 +239,7 @@ class ModbusDriver:
 
     async def _write_coil(self, field: Field, state: bool) -> None:  # noqa: FBT001 - a value, not a switch
         await self._link.write_coil(field.address, state=state)
-        await self._verify(field, [state], 1)
+        await self._verify(field, [state])
 
     async def _write_register(self, field: Field, value: Scalar) -> None:
         if field.type == "bit" or field.type in BYTES:
@@ -249,35 +250,31 @@ class ModbusDriver:
                 )
             change = mask_of(field, value)
             await self._link.mask_register(field.address, change)
-            await self._verify(field, [change.or_mask], change.and_mask ^ 0xFFFF)
+            await self._verify(field, [change.or_mask])
             return
         words = words_of(field, value)
         await self._link.write_registers(field.address, words, multiple=self._settings.write_multiple)
-        await self._verify(field, words, 0xFFFF)
+        await self._verify(field, words)
 
-    async def _verify(self, field: Field, wanted: list[int] | list[bool], mask: int) -> None:
+    async def _verify(self, field: Field, wanted: list[int] | list[bool]) -> None:
+        """Read back what was confirmed; from here on nothing may say that it was not written."""
         name = field.name.removeprefix(f"{self._source}.")
         signal = self._settings.signals.get(name)
         if signal is None or not self._settings.verifies(signal):
             return
         try:
             found = await self._link.read(field.table, field.address, len(wanted))
-        except RequestRefused as refusal:
-            raise WriteRefusedError(
-                f"{self._link}: {field.name} was written and confirmed, but cannot be read back ({refusal}); "
-                f"for a register that can only be written set verify_writes: false"
-            ) from refusal
-        if not _same(field, found, wanted, mask):
-            raise WriteRefusedError(
+        except (RequestRefused, DriverError, asyncio.CancelledError) as error:
+            raise WriteUnverifiedError(
+                f"{self._link}: {field.name} was written and confirmed, but cannot be read back "
+                f"({str(error) or 'the link is lost'}); for a register that can only be written set "
+                f"verify_writes: false"
+            ) from error
+        # As values, because devices end texts with blanks where we do not.
+        read = decoder(Request(field.table, field.address, len(wanted), (field,)), (field,))
+        if read(found) != read(wanted):
+            raise WriteUnverifiedError(
                 f"{self._link}: {field.name} was written and confirmed, but reads back {list(found)} instead of "
                 f"{list(wanted)} (raw); something else writes it too, or the device limits it. For a value that the "
                 f"device takes back by itself set verify_writes: false"
             )
-
-
-def _same(field: Field, found: Sequence[int] | Sequence[bool], wanted: list[int] | list[bool], mask: int) -> bool:
-    """Whether a value reads back as it was written. A text as it reads: devices end it with blanks where we do not."""
-    if field.type == "string":
-        read = decoder(Request(field.table, field.address, len(wanted), (field,)), (field,))
-        return read(found) == read(wanted)
-    return [word & mask for word in found] == [int(word) for word in wanted]

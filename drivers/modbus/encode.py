@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import struct
-from fractions import Fraction
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from drivers.base import WriteRefusedError
 from drivers.modbus.layout import BYTES, FLOATS, LOW_FIRST, SWAPPED
+from drivers.scaling import Scaling
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from drivers.modbus.plan import Field
     from gateway.core.model import Scalar
 
@@ -27,6 +29,7 @@ _CODE: Final = {
     "float32": "f",
     "float64": "d",
 }
+_UNSCALED: Final = Scaling(1, 0, 1)
 _DIGITS: Final = {"bcd16": 4, "bcd32": 8}
 _REGISTER: Final = 0xFFFF
 _BYTE: Final = 0xFF
@@ -79,10 +82,7 @@ def _exact(field: Field, value: Scalar) -> Fraction:
     """The raw number behind a value, exactly: a float stands for the shortest decimal number that it prints as."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise WriteRefusedError(f"{field.name}: found {value!r}, allowed a number")
-    exact = Fraction(value) if isinstance(value, int) else Fraction(repr(value))
-    if field.scaling is None:
-        return exact
-    return (exact * field.scaling.divisor - field.scaling.summand) / field.scaling.factor
+    return (field.scaling or _UNSCALED).invert(value)
 
 
 def _integer(field: Field, value: Scalar) -> int:

@@ -134,8 +134,8 @@ class Endpoint:
         tls: certificates; only for tls.
         unit: unit identifier (slave address) of the device at that end.
         timeout: how long connecting and each answer may take; later means that the link is lost.
-        quiet_time: rtu and rtu_over_tcp: after a missing answer the unit is not asked for this long, so that a late
-            answer is never taken for the next one; default: as long as timeout.
+        quiet_time: rtu and rtu_over_tcp: after a missing answer the unit is not asked for this long, twice as long
+            after the next and so on up to eight times; then it has to answer a check; default: as long as timeout.
         pause_after_connect: some devices need time before the first request.
         pause_between_requests: from an answer to the next request on the same connection; default none, on a serial
             line 3.5 characters.
@@ -202,7 +202,9 @@ class Endpoint:
     @property
     def where(self) -> str:
         """The end of the wire, without the unit."""
-        return f"{self.device}" if self.transport == "rtu" else f"{self.host}:{self.port_number}"
+        if self.transport == "rtu":
+            return f"{self.device}"
+        return f"[{self.host}]:{self.port_number}" if ":" in (self.host or "") else f"{self.host}:{self.port_number}"
 
     @property
     def gap_ns(self) -> int:

@@ -1,8 +1,9 @@
 """The way to one unit: sources behind the same port share a connection and take turns.
 
 A connection serves one request at a time, in the order in which they were wanted. After a missing, broken or cut-off
-answer it is thrown away and the next request opens a fresh one; where answers carry no number, the unit that failed is
-besides left alone for a quiet time, so that its late answer meets nobody. Knows no layouts and no schedule.
+answer it is thrown away and the next request opens a fresh one. Where answers carry no number, the unit that failed is
+besides left alone for a quiet time and then has to answer a check (``doubt.py``): its late answer is never taken for
+another's. Knows no layouts and no schedule.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
-from drivers.base import DriverError
+from drivers.base import DriverError, WriteRefusedError
 from drivers.modbus.client import (
     Connection,
     ConnectionBrokenError,
@@ -21,6 +22,8 @@ from drivers.modbus.client import (
     RequestRefused,
     TlsBrokenError,
 )
+from drivers.modbus.doubt import ECHO, Doubt, Question
+from drivers.modbus.endpoint import UNNUMBERED
 from gateway.core.duration import seconds
 
 if TYPE_CHECKING:
@@ -47,12 +50,11 @@ class _Line:
         self.losses = 0
         self._connection: Connection | None = None
         self._free_at_s = 0.0  # loop time of the last answer
-        self._quiet_until_s: dict[int, float] = {}  # unit to loop time
+        self._doubts: dict[int, Doubt] = {}  # by unit
 
-    def quiet_left_s(self, unit: int) -> float:
-        """How long this unit must not be asked yet."""
-        until = self._quiet_until_s.get(unit)
-        return 0.0 if until is None else until - asyncio.get_running_loop().time()
+    def doubt_of(self, endpoint: Endpoint) -> Doubt | None:
+        """What is in doubt of a unit; None where answers carry a number."""
+        return self._doubts.setdefault(endpoint.unit, Doubt()) if endpoint.transport in UNNUMBERED else None
 
     def lost_because(self) -> str | None:
         """Why the connection ended since the last request, if the other side ended it; counts that as a loss."""
@@ -86,15 +88,9 @@ class _Line:
         """The line is free from now on."""
         self._free_at_s = asyncio.get_running_loop().time()
 
-    def spoilt(self, endpoint: Endpoint, asked_s: float) -> None:
-        """A request found no proper end: a fresh connection next, and silence towards this unit.
-
-        ``asked_s``: loop time of the request. One that was cut off has its time limit still before it.
-        """
+    def spoilt(self) -> None:
+        """A request found no proper end: a fresh connection next."""
         self._close()
-        if endpoint.quiet_ns:
-            until_s = asked_s + seconds(endpoint.timeout) + seconds(endpoint.quiet_ns)
-            self._quiet_until_s[endpoint.unit] = until_s
 
     def leave(self) -> None:
         """One user less; the last one closes the connection."""
@@ -108,7 +104,7 @@ class _Line:
             self._connection = None
 
 
-#: Lines in use, for each event loop; lines without users stay while a unit must be left alone.
+#: Lines in use, for each event loop; lines without users stay, because a late answer may.
 _LINES: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str], _Line]] = WeakKeyDictionary()
 
 
@@ -172,34 +168,39 @@ class ModbusLink:
         """
         return await self._in_turn(
             lambda connection: connection.read(self._endpoint.unit, table, address, count, self._timeout_s),
-            table, address, count,
-        )  # fmt: skip
+            Question.reading(table, address, count),
+        )
 
     async def write_coil(self, address: int, *, state: bool) -> None:
-        """Switch a coil (function 5). Raises as ``read`` does; after DriverError nobody knows whether it happened."""
+        """Switch a coil (function 5).
+
+        Raises RequestRefused where the device refuses, WriteRefusedError where nothing was sent, DriverError where no
+        proper answer came: then nobody knows whether it happened.
+        """
         await self._in_turn(
             lambda connection: connection.write_coil(self._endpoint.unit, address, state, self._timeout_s),
-            "writing coil", address, 1,
-        )  # fmt: skip
+            Question(5, "coil", address, 1),
+        )
 
     async def write_registers(self, address: int, words: Sequence[int], *, multiple: bool) -> None:
         """Write holding registers: function 6 for one unless ``multiple``, else 16. Raises as ``write_coil`` does."""
         unit = self._endpoint.unit
+        many = multiple or len(words) > 1
         await self._in_turn(
             lambda connection: (
                 connection.write_registers(unit, address, words, self._timeout_s)
-                if multiple or len(words) > 1
+                if many
                 else connection.write_register(unit, address, words[0], self._timeout_s)
             ),
-            "writing holding", address, len(words),
-        )  # fmt: skip
+            Question(16 if many else 6, "holding", address, len(words)),
+        )
 
     async def mask_register(self, address: int, change: MaskedWrite) -> None:
         """Change a part of a holding register (function 22). Raises as ``write_coil`` does."""
         await self._in_turn(
             lambda connection: connection.mask_register(self._endpoint.unit, address, change, self._timeout_s),
-            "writing holding", address, 1,
-        )  # fmt: skip
+            Question(22, "holding", address, 1),
+        )
 
     def close(self) -> None:
         """Leave the connection to the others; the last one closes it. Does nothing without ``connect``."""
@@ -207,29 +208,88 @@ class ModbusLink:
         if line is not None:
             line.leave()
 
-    async def _in_turn(self, ask: Callable[[Connection], Awaitable[T]], what: str, address: int, count: int) -> T:
+    async def _in_turn(self, ask: Callable[[Connection], Awaitable[T]], question: Question) -> T:
         line = self._line
         assert line is not None, "a request comes after connect()"
-        while True:
-            quiet_s = line.quiet_left_s(self._endpoint.unit)
-            if quiet_s > 0:
-                await asyncio.sleep(quiet_s)
-            async with line.turn:
-                if line.quiet_left_s(self._endpoint.unit) > 0:
-                    continue  # somebody else asked this unit in vain while we waited
-                connection = await self._ready(line)
-                asked_s = asyncio.get_running_loop().time()
-                try:
-                    return await ask(connection)
-                except RequestRefused:
-                    raise
-                except BaseException as error:
-                    # Also a cancellation: its answer may still come.
-                    line.spoilt(self._endpoint, asked_s)
-                    self._complain(error, f"{what} {address} (length {count})")
-                    raise
-                finally:
-                    line.answered()
+        sent = False
+        doubt = line.doubt_of(self._endpoint)
+        try:
+            while True:
+                if doubt is not None and (quiet_s := _left_s(doubt)) > 0:
+                    await asyncio.sleep(quiet_s)
+                async with line.turn:
+                    if doubt is not None and _left_s(doubt) > 0:
+                        continue  # somebody else asked this unit in vain while we waited
+                    connection = await self._ready(line)
+                    if doubt is not None and (check := doubt.check_before(question)) is not None:
+                        await self._check(line, connection, doubt, check)
+                        connection = await self._ready(line)
+                    sent = True
+                    answer = await self._ask(line, connection, doubt, question, ask)
+                    now_s = asyncio.get_running_loop().time()
+                    if doubt is not None and (check := doubt.check_behind(question, now_s)) is not None:
+                        await self._check(line, await self._ready(line), doubt, check)
+                    return answer
+        except (DriverError, asyncio.CancelledError) as error:
+            if sent or question.reads:
+                raise
+            why = str(error) or f"{self._place}: given up while it waited for its turn"
+            raise WriteRefusedError(f"{why}; {question} was not sent") from error
+
+    async def _ask(
+        self,
+        line: _Line,
+        connection: Connection,
+        doubt: Doubt | None,
+        question: Question,
+        ask: Callable[[Connection], Awaitable[T]],
+    ) -> T:
+        asked_s = asyncio.get_running_loop().time()
+        try:
+            answer = await ask(connection)
+        except RequestRefused:
+            if doubt is not None:
+                doubt.answered()
+            raise
+        except BaseException as error:
+            # Also a cancellation: its answer may still come.
+            line.spoilt()
+            if doubt is not None:
+                doubt.missed(question, asked_s, self._timeout_s, seconds(self._endpoint.quiet_ns))
+            self._complain(error, str(question))
+            raise
+        finally:
+            line.answered()
+        if doubt is not None:
+            doubt.answered()
+        return answer
+
+    async def _check(self, line: _Line, connection: Connection, doubt: Doubt, check: Question) -> None:
+        """Have the unit prove that an earlier answer is not to come any more. Raises DriverError where it does not."""
+        unit, loop = self._endpoint.unit, asyncio.get_running_loop()
+        asked_s = loop.time()
+        try:
+            if check is ECHO:
+                await connection.echo(unit, self._timeout_s)
+            else:
+                await connection.read(unit, check.table, check.address, check.length, self._timeout_s)
+        except BaseException as error:
+            refused = isinstance(error, RequestRefused)
+            if refused and doubt.refusal_proves(check, loop.time()):
+                doubt.proved(check, refused=True)
+                return
+            line.spoilt()
+            doubt.check_missed(check, asked_s, self._timeout_s, seconds(self._endpoint.quiet_ns))
+            if refused:
+                raise DriverError(
+                    f"{self._place}: {check}, asked because an earlier answer was missing, was refused with {error}, "
+                    f"which may be that answer; it is tried in another way after a pause"
+                ) from error
+            self._complain(error, f"{check}, asked because an earlier answer was missing,")
+            raise
+        finally:
+            line.answered()
+        doubt.proved(check, refused=False)
 
     async def _ready(self, line: _Line) -> Connection:
         reason = line.lost_because()
@@ -253,3 +313,8 @@ class ModbusLink:
                 f"{self._place}: the answer to {request} does not belong to it: {error}; "
                 f"check that nothing else uses this address"
             ) from error
+
+
+def _left_s(doubt: Doubt) -> float:
+    """How long the unit must not be asked yet."""
+    return doubt.quiet_until_s - asyncio.get_running_loop().time()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from drivers.base import TelemetryBlock
 from drivers.modbus.plan import Limits, fields_of, plan, plan_single
 from drivers.modbus.registers import decoder
-from drivers.report import ReportFilter
-from gateway.core.duration import NS_PER_S
+from drivers.report import TELEMETRY_REFRESH_NS, ReportFilter
 from gateway.core.model import DataValue, Status
 
 if TYPE_CHECKING:
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from drivers.modbus.plan import Field, Request
     from drivers.modbus.settings import ModbusSettings
     from gateway.core.model import Scalar
-
-#: Telemetry that does not change is published again this often.
-TELEMETRY_REFRESH_NS: Final = 10 * NS_PER_S
 
 
 class Sinks:

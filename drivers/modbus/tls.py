@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from drivers.modbus.endpoint import ModbusTlsSettings
 
+NO_HANDSHAKE: Final = "the device ended it in the TLS handshake; does it speak TLS on this port?"
 HUNG_UP: Final = (
     "the device ended it without an answer; does it want a certificate of this gateway (tls: cert_file), or refuse it?"
 )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 
 from drivers.base import Reading, TelemetryBlock
 from drivers.opcua.items import NODE_GONE
-from gateway.core.duration import Duration, seconds
+from drivers.report import TELEMETRY_REFRESH_NS
+from gateway.core.duration import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from drivers.opcua.items import Item, Translator
     from drivers.opcua.session import Session
     from gateway.core.model import DataValue, Scalar
-
-#: Telemetry that does not change is published again this often.
-TELEMETRY_REFRESH_NS: Final = Duration("10 s")
 
 
 class _Scan:

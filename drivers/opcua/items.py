@@ -15,9 +15,8 @@ from asyncua.ua.status_codes import StatusCodes
 
 from drivers.opcua.structures import UnknownStructureError
 from drivers.opcua.values import UnusableValueError, scalar, severity, time_ns
-from drivers.report import ReportFilter
+from drivers.report import CLOCK_OFF_NS, ReportFilter
 from drivers.scaling import Scaling
-from gateway.core.duration import Duration
 from gateway.core.model import DataValue, Status
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from drivers.opcua.structures import TypeBook
     from gateway.core.model import Scalar
 
-#: A server's clock that is further off is named to a person.
-CLOCK_OFF_NS: Final = Duration("1 d")
 #: No value can have changed before this (2015): a clock that says so was reset.
 OLDEST_NS: Final = 1_420_070_400 * 10**9
 #: Signals that a notice names one by one.
@@ -176,10 +173,10 @@ class Item:
         """Settle what the signals together want; after this no signal is added."""
         first = self.taps[0]
         self.name = first.name
-        self.whole = not any(tap.element or tap.members for tap in self.taps)
         self.rule = any(tap.rule for tap in self.taps)
         self.telemetry = any(tap.telemetry for tap in self.taps)
         self.plain = len(self.taps) == 1 and first.plain
+        self.whole = not any(tap.element or tap.members for tap in self.taps)
 
 
 def items_of(settings: OpcUaSettings, source: str, rules: frozenset[str], telemetry: frozenset[str]) -> list[Item]:

@@ -14,7 +14,7 @@ from buffer import audit
 from buffer.errors import StoreError
 from buffer.store import Store
 from config.loader import load
-from drivers.base import DriverError, Reading, WriteRefusedError
+from drivers.base import DriverError, Reading, WriteRefusedError, WriteUnverifiedError
 from drivers.signal import SignalCommon
 from drivers.supervisor import SourceSupervisor
 from gateway.core.model import DataValue, Status
@@ -200,6 +200,7 @@ async def test_a_refused_attempt_is_told_and_written_down(bench, signal, text, s
     ("ends_with", "said", "outcome"),
     [
         (WriteRefusedError("exception 2"), "plc.job: not written: exception 2", "failed"),
+        (WriteUnverifiedError("reads 7"), "plc.job: written, but not verified: reads 7", "unverified"),
         (DriverError("no answer"), "plc.job: it is not known whether it was written: no answer", "unknown"),
         (ZeroDivisionError("oops"), "plc.job: it is not known whether it was written: the driver failed", "unknown"),
     ],
@@ -242,6 +243,20 @@ async def test_an_answer_that_never_comes_is_unknown(bench, monkeypatch):
     bench.device.write = hang
     assert "not confirmed within 0.05 s" in await bench.refused("plc.job", "A")
     assert [row[3] for row in await rows(bench.store)] == ["attempted", "unknown"]
+
+
+async def test_a_driver_that_was_given_no_turn_in_time_says_that_nothing_was_sent(bench, monkeypatch):
+    monkeypatch.setattr(drivers.supervisor, "WRITE_TIMEOUT_S", 0.05)
+
+    async def wait_for_a_turn(_signal, _value):
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError as error:
+            raise WriteRefusedError("was not sent") from error
+
+    bench.device.write = wait_for_a_turn
+    assert "plc.job: not written: was not sent" in await bench.refused("plc.job", "A")
+    assert [row[3] for row in await rows(bench.store)] == ["attempted", "failed"]
 
 
 async def test_what_steers_a_terminal_is_not_written_down(bench):

@@ -115,15 +115,15 @@ async def test_a_black_hole_holds_everything_back_and_then_delivers_it(imm, clie
 
 async def test_slow_answers_are_late_until_it_ends(imm, client):
     shots = await node(client, "MachineCycleCounter")
-    imm.do("slow 300 60")
+    imm.do("slow 900 60")
     began = time.monotonic()
     await shots.read_value()
-    assert time.monotonic() - began >= 0.3
+    assert time.monotonic() - began >= 0.9
     assert imm.do("faults show")["faults"]["slow"] > 50
     imm.do("faults off")
     began = time.monotonic()
     await shots.read_value()
-    assert time.monotonic() - began < 0.3
+    assert time.monotonic() - began < 0.8
 
 
 async def test_uncertain_keeps_the_value_and_bad_has_none(imm, client):

@@ -313,7 +313,7 @@ async def plant(tmp_path):
         await plant.close()
 
 
-@pytest.fixture(name="until")
+@pytest.fixture(name="until", scope="session")
 def until_fixture():
     return until
 

@@ -80,6 +80,9 @@ async def is_over(machine, until):
 
 
 async def test_a_plc_that_lies_is_not_believed(counting, plant, until):
+    # The machine runs many times faster than life: a moment without the processor must not look like a wild value.
+    for rule in plant.document["work_units"]["ASM-01"]["counters"]:
+        rule["slack"] = 20
     machine_counts = await counting("ASM-01", "--good", "3000", "--scrap", "200", timeout="300 ms")
     asm = plant.machines["ASM-01"]
     told = (

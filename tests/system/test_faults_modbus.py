@@ -250,12 +250,12 @@ async def test_a_restart_of_the_plc_reaches_the_core_as_evidence(connected, unti
     async def check(line):
         source, machine = await connected(line), line.machine
         before = source.last["plc.boots"][1].value
-        await machine.command("restart 0.3 keep")
         begun_s = time.monotonic()
+        await machine.command("restart 0.3 keep")
         await until(lambda: source.status.reconnects == 1, lambda: f"the link again; {source.status}", 0.3 + WITHIN_S)
-        await until(lambda: source.after(begun_s), "values after the restart", 0.3 + WITHIN_S)
-        told = [value.status for value in source.since(begun_s, "boots")]
-        assert told[0] is Status.BAD
+        again_s = time.monotonic()
+        await until(lambda: source.after(again_s), "values after the restart", WITHIN_S)
+        assert Status.BAD in {value.status for value in source.since(begun_s, "boots")}
         assert source.last["plc.boots"][1].value == before + 1
         await nothing_was_wrong(source, machine)
 

@@ -47,17 +47,22 @@ class Press(NamedTuple):
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def subscribed(simulate):
-    return await a_press(simulate, mode="subscribe")
+async def subscribed(simulate, until):
+    return await a_press(simulate, until, mode="subscribe")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def scanned(simulate):
-    return await a_press(simulate, mode="read")
+async def scanned(simulate, until):
+    return await a_press(simulate, until, mode="read")
 
 
-async def a_press(simulate, *options, **settings):
+async def a_press(simulate, until, *options, **settings):
     machine = await simulate("imm-01", "--port", 0, "--speed", 100, "--steady", *options)
+
+    async def made():
+        return (await machine.command("totals"))["good_total"]
+
+    await until(made, "the first shot: until then a cavity shows no part")
     await machine.command("job 4711-0010")
     return Press(machine, {"endpoint": machine.ready["endpoint"], **settings})
 
@@ -300,7 +305,7 @@ async def test_a_source_ends_at_once_in_the_middle_of_a_black_hole(connected, un
 async def test_a_secured_link_comes_back_after_each_fault(simulate, connected, until, tmp_path_factory):
     """The server's certificate is pinned, the user has a password: both are needed anew each time."""
     pki, folder = tmp_path_factory.mktemp("pki"), tmp_path_factory.mktemp("gateway")
-    press = await a_press(simulate, "--security", "encrypt", "--pki", pki, security="sign_and_encrypt")
+    press = await a_press(simulate, until, "--security", "encrypt", "--pki", pki, security="sign_and_encrypt")
     (shown,) = [file.read_bytes() for file in pki.rglob("*.der")]
     certificates.pin(folder / certificates.FOLDER, "plc", shown)
     source, machine = await connected(press, folder=folder), press.machine

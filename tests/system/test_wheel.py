@@ -95,8 +95,8 @@ def test_the_commands_from_another_directory(installed, tmp_path):
     assert json.loads(run(linegate, "schema", cwd=tmp_path).stdout)["type"] == "object"
     run(linegate, "init", cwd=tmp_path)
     assert ": ok, " in run(linegate, "check", "linegate.yaml", cwd=tmp_path).stdout
-    for name in ("asm-01", "imm-01", "pck-01", "erp", "broker"):
-        assert "--truth" in run(linegate, "simulate", name, "--help", cwd=tmp_path).stdout
+    for name in ("asm-01", "tst-01", "imm-01", "fil-02", "pck-01", "erp", "broker"):
+        assert "--print-config" in run(linegate, "simulate", name, "--help", cwd=tmp_path).stdout
 
 
 def test_the_demo_balances_from_the_wheel(installed, tmp_path):

@@ -344,6 +344,21 @@ async def test_the_socket_is_private_and_is_removed(session, path):
     assert not path.exists()
 
 
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_simulator_that_comes_at_the_moment_of_closing_is_hung_up_on(session, path, turns):
+    """It would wait for ever on a connection that nobody reads, and never meet the next driver."""
+    driver, _simulator, _readings = session
+    with socket.socket(socket.AF_UNIX) as late:
+        late.connect(str(path))
+        late.setblocking(False)
+        for _ in range(turns):  # of the event loop: until it is accepted, until it has a transport
+            await asyncio.sleep(0)
+        await driver.close()
+        with contextlib.suppress(ConnectionResetError):
+            async with asyncio.timeout(4):
+                assert await asyncio.get_running_loop().sock_recv(late, 1) == b""
+
+
 async def test_a_stale_socket_is_replaced(make, path):
     with socket.socket(socket.AF_UNIX) as left_over:
         left_over.bind(str(path))

@@ -16,7 +16,7 @@ from drivers.digital_io import PLUGIN
 
 CARTON, RESERVE, POWER = 17, 22, 23  # toggles, is never on, is never off
 EDGE_EVERY_S = 0.01
-SHARE = 0.05
+SHARE = 0.2
 LINE_MAX = 4_096
 
 
@@ -33,7 +33,12 @@ def well_formed(line):
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return False
     whole = isinstance(content.get("t_ns"), int)
-    return whole and bool(known) and all(levels[name] in (0, 1) for name in known) and "hello" not in content
+    return (
+        whole
+        and bool(known)
+        and all(type(levels[name]) is int and levels[name] in (0, 1) for name in known)
+        and "hello" not in content
+    )
 
 
 # --- what becomes of a line; None ends the connection ----------------------------------------------------------------
@@ -63,8 +68,8 @@ def without_end(_line, rng):
 
 
 def nested(_line, rng):
-    one, most = rng.choice(((b"[", 4_000), (b'{"t_ns":', 500), (b'{"t_ns": 1, "levels": {"17":', 140)))
-    return [one * rng.randint(most // 3, most) + b"\n"]
+    one, most = rng.choice(((b"[", 4_000), (b"[", 4_000), (b'{"":', 1_000), (b'{"t_ns": 1, "levels": {"17":', 140)))
+    return [one * rng.randint(most // 2, most) + b"\n"]
 
 
 def huge_numbers(_line, rng):
@@ -86,14 +91,17 @@ def far_times(line, rng):
 def other_kinds(_line, rng):
     odd = rng.choice((None, True, 1.0, "1", [], {}, 2, -1, "\ud800"))
     return [rng.choice((
-        line_of(pin=CARTON, level=odd, t_ns=1), line_of(pin=odd, level="x", t_ns=1), line_of(t_ns=odd, levels=[1]),
+        line_of(pin=RESERVE, level=odd, t_ns=1), line_of(pin=odd, level="x", t_ns=1), line_of(t_ns=odd, levels=[1]),
         line_of(t_ns=1, levels=odd if odd != {} else None), line_of(t_ns=1, levels={"x": 1}),
         line_of(t_ns=1), line_of(levels={}), line_of(hello=odd, t_ns="1", levels={}), json.dumps(odd).encode() + b"\n",
     ))]  # fmt: skip
 
 
-def hello_again(_line, _rng):
-    return [line_of(hello="again", t_ns=time.monotonic_ns(), levels={str(CARTON): 1, str(RESERVE): 1, str(POWER): 0})]
+def hello_again(line, _rng):
+    return [
+        line,
+        line_of(hello="again", t_ns=time.monotonic_ns(), levels={str(CARTON): 1, str(RESERVE): 1, str(POWER): 0}),
+    ]
 
 
 def split(line, rng):
@@ -105,16 +113,12 @@ def burst(line, rng):
     return [line + b"".join(line_of(t_ns=time.monotonic_ns(), levels={str(RESERVE): 0}) for _ in range(2_000))]
 
 
-def silent(_line, _rng):
-    return [2.3]
-
-
 CARDS = (
     random_bytes, bits, bits, cut_off, cut_short, without_end, nested, huge_numbers, far_times, other_kinds,
-    hello_again, split, burst, silent,
+    hello_again, split, burst,
 )  # fmt: skip
 #: Cards whose lines are right, or say nothing that is not so.
-RIGHT = (far_times, split, burst, silent)
+RIGHT = (far_times, split, burst)
 
 
 class FuzzSimulator:
@@ -130,7 +134,8 @@ class FuzzSimulator:
 
     async def stop(self):
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
 
     def judge(self, signal, value):
         """Of the pins that never move a wrong line would be seen."""
@@ -174,7 +179,8 @@ class FuzzSimulator:
         card = self._deck.draw()
         while True:
             parts = card(line, self._rng)
-            if card in RIGHT or None in parts or not any(map(well_formed, b"".join(parts).splitlines())):
+            sent = b"".join(part for part in parts if isinstance(part, bytes) and part != line)
+            if card in RIGHT or not any(map(well_formed, sent.splitlines())):
                 return parts
 
 

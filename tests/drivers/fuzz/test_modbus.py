@@ -1,7 +1,7 @@
 """A Modbus device that answers with anything, over TCP and as RTU, between right answers.
 
-What is right is known to the last bit: every register value carries the number of the request that it answers, so that
-an answer to an earlier one is as wrong as a made-up one. What nobody can notice is not sent: on TCP a well-formed
+What is right is known to the last bit: every value is made of the number of the request that it answers, so that an
+answer to an earlier one is as wrong as a made-up one. What nobody can notice is not sent: on TCP a well-formed
 answer with the right numbers and other data (there is no check sum); as RTU a second answer of the same unit, kind and
 length that comes after the next request (there is no number).
 """
@@ -11,6 +11,7 @@ import contextlib
 import os
 import struct
 import tty
+import zlib
 
 import pytest
 from pydantic import TypeAdapter
@@ -19,9 +20,7 @@ from drivers.modbus import PLUGIN
 
 TIMEOUT_S = 0.06
 SHARE = 0.15  # of the answers that are spoilt
-UNITS = (1, 2)
 NAMES = {"a": (3, 0), "b": (3, 200), "c": (4, 0)}  # uint64: function, address
-BITS = 0b1011_0011_1000_1111
 LIMIT_READ = 2_000
 
 
@@ -48,7 +47,16 @@ class Question:
         self.function, address, self.count = struct.unpack(">BHH", pdu)
         asked = server.asked = server.asked + 1
         if self.function == 2:
-            self.right, self.lie = (self._bits(bits >> address) for bits in (BITS, BITS ^ 0xFFFF))
+            bits = zlib.crc32(struct.pack("<I", asked))
+            if self.count == 16 or not server.rtu:  # RTU: other lengths are checks, and no signal's
+                server.bits |= {(unit, address + i): bool(bits >> i & 1) for i in range(self.count)}
+            self.right, self.lie = self._bits(bits), self._bits(~bits)
+            return
+        if (self.function, address) not in NAMES.values() or self.count != 4:
+            # Not for a signal: an echo (function 8), or a check whether the line has nothing old to say.
+            size = bytes([2 * self.count]) if self.function in (3, 4) else b""
+            data = bytes(2 * self.count) if size else pdu[1:]
+            self.right, self.lie = pdu[:1] + size + data, pdu[:1] + size + bytes(len(data) - 1) + b"\x01"
             return
         value = number_of(unit, self.function, address // 100, asked)
         server.expected[unit, self.function, address] = value
@@ -99,8 +107,10 @@ def other_unit(q, rng):
 
 
 def other_function(q, rng):
+    """Most often the one whose answer looks the same."""
     others = [code for code in range(1, 128) if code != q.function]
-    return [(0, q.frame(bytes([rng.choice(others)]) + q.lie[1:]))]
+    alike = {1: 2, 2: 1, 3: 4, 4: 3}.get(q.function, 3)
+    return [(0, q.frame(bytes([rng.choice((rng.choice(others), alike, alike, alike))]) + q.lie[1:]))]
 
 
 def other_length(q, rng):
@@ -110,6 +120,8 @@ def other_length(q, rng):
 
 
 def refused(q, rng):
+    if q.server.rtu and q.function == 2:
+        return []  # it would be read in pieces, which look like checks
     return [(0, q.frame(bytes([q.function | 0x80, rng.randrange(256)])))]
 
 
@@ -193,8 +205,10 @@ def noise_before(q, rng):
 
 
 def late(q, rng):
-    """After its time limit, when the next request would be under way."""
-    return [(TIMEOUT_S * rng.uniform(1.1, 1.6), q.frame())]
+    """After its time limit, when the next request would be under way: a slow device, for a while."""
+    after_s = TIMEOUT_S * rng.choice((rng.uniform(1.05, 1.8), rng.uniform(1.8, 6)))
+    q.server.slow_until_s = asyncio.get_running_loop().time() + after_s + TIMEOUT_S
+    return [(after_s, q.frame())]
 
 
 def of_another_length(q, _rng):
@@ -207,11 +221,11 @@ ANY = (
     other_refused, strange_function, no_function, flood, endless, silent,
 )  # fmt: skip
 TCP = (*ANY, hangs_up, header_bits, other_number, other_protocol, announced_length, earlier)
-RTU = (*ANY, any_bits, wrong_sum, noise_before, late, of_another_length)
+RTU = (*ANY, any_bits, wrong_sum, noise_before, late, late, late, of_another_length)
 
 
 class FuzzServer:
-    """Units 1 and 2 behind one port. ``fuzzing``: some answers are drawn from the deck."""
+    """Units behind one port. ``fuzzing``: some answers are drawn from the deck."""
 
     rtu = False
 
@@ -220,16 +234,19 @@ class FuzzServer:
         self.fuzzing = False
         self.asked = 0
         self.expected = {}
+        self.bits = {}
         self.sent = []  # the last right answers
+        self.slow_until_s = 0.0
 
     def answer(self, tid, unit, pdu, say):
-        question = Question(self, tid, unit, pdu)
+        question, loop = Question(self, tid, unit, pdu), asyncio.get_running_loop()
         if not self.fuzzing or self._rng.random() > SHARE:
             self.sent = [*self.sent[-20:], question.frame()]
-            say(question.frame())
-            return
-        loop, at_s = asyncio.get_running_loop(), 0.0
-        for pause_s, data in self._deck.draw()(question, self._rng):
+            steps = [(TIMEOUT_S / 2 if loop.time() < self.slow_until_s else 0, question.frame())]
+        else:
+            steps = self._deck.draw()(question, self._rng)
+        at_s = 0.0
+        for pause_s, data in steps:
             at_s += pause_s
             if at_s:
                 loop.call_later(at_s, say, data)
@@ -241,7 +258,7 @@ class FuzzServer:
         if name in NAMES:
             function, address = NAMES[name]
             return value == self.expected[int(source[1:]), function, address]
-        return value is bool(BITS >> int(name[1:]) & 1)
+        return value is self.bits[int(source[1:]), int(name[1:])]
 
 
 class TcpServer(FuzzServer):
@@ -262,6 +279,7 @@ class TcpServer(FuzzServer):
             elif not writer.is_closing():
                 writer.write(data)
 
+        self.sent = []  # a new connection counts its requests from the start
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
             while True:
                 tid, _protocol, length, unit = struct.unpack(">HHHB", await reader.readexactly(7))
@@ -341,18 +359,32 @@ class PtyServer(Bus):
             self.hear(os.read(self._ends[0], LIMIT_READ))
 
 
+SIGNALS = {
+    **{name: {"table": "holding" if code == 3 else "input", "address": address, "type": "uint64"}
+       for name, (code, address) in NAMES.items()},
+    **{f"d{bit}": {"table": "discrete", "address": bit} for bit in range(16)},
+}  # fmt: skip
+#: A device that is asked one thing only: there nothing but time and checks tells a late answer.
+ONE = {"a": SIGNALS["a"]}
+#: Both of these share a line.
+UNITS = (1, 2)
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("kind", "cards"), [(TcpServer, TCP), (RtuOverTcpServer, RTU), (PtyServer, RTU)], ids=["tcp", "rtu_over_tcp", "rtu"]
+    ("kind", "cards", "units", "signals"),
+    [
+        (TcpServer, TCP, UNITS, SIGNALS),
+        (RtuOverTcpServer, RTU, UNITS, SIGNALS),
+        (PtyServer, RTU, (1,), ONE),
+    ],
+    ids=["tcp", "rtu_over_tcp", "rtu"],
 )
-async def test_whatever_a_device_answers_only_right_values_are_good(watch, context, deck, span_s, kind, cards):
+async def test_whatever_a_device_answers_only_right_values_are_good(
+    watch, context, deck, span_s, kind, cards, units, signals
+):
     rng, drawn = deck(cards, len(kind.__name__))
     server = kind(rng, drawn)
-    signals = {
-        **{name: {"table": "holding" if code == 3 else "input", "address": address, "type": "uint64"}
-           for name, (code, address) in NAMES.items()},
-        **{f"d{bit}": {"table": "discrete", "address": bit} for bit in range(16)},
-    }  # fmt: skip
 
     def make(unit):
         settings = TypeAdapter(PLUGIN.settings).validate_python(
@@ -361,8 +393,8 @@ async def test_whatever_a_device_answers_only_right_values_are_good(watch, conte
                 "signals": signals, **server.reached,
             }
         )  # fmt: skip
-        return PLUGIN.build(settings, context(f"u{unit}", signals, ["a", "d1"]))
+        return PLUGIN.build(settings, context(f"u{unit}", signals, signals.keys() & {"a", "d1"}))
 
-    sources = {f"u{unit}": (lambda unit=unit: make(unit), signals) for unit in UNITS}
+    sources = {f"u{unit}": (lambda unit=unit: make(unit), signals) for unit in units}
     async with watch(server, server.judge, **sources) as watching:
         await watching.fuzz(server, span_s, drawn)

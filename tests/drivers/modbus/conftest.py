@@ -23,7 +23,7 @@ from gateway.core.duration import Duration
 
 TABLES = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}
 #: Bytes of the requests with a fixed length, without unit and check sum.
-REQUEST_LENGTH = {1: 5, 2: 5, 3: 5, 4: 5, 5: 5, 6: 5, 22: 7}
+REQUEST_LENGTH = {1: 5, 2: 5, 3: 5, 4: 5, 5: 5, 6: 5, 8: 5, 22: 7}
 
 
 def crc(data):
@@ -44,6 +44,8 @@ class Memory:
         self.asked = []  # unit of every request
         self.written = []  # (function, address, values)
         self.refuse = {}  # (table, address of the request) -> exception code
+        self.diagnostics = "refused"  # function 8: echo, refused, silent
+        self.checks = 0  # requests with function 8
         self.silent_units = set()
         self.late_s = {}  # address of a read -> how late its answer comes
         self.deaf_writes = False  # confirms a write and does nothing
@@ -55,6 +57,9 @@ class Memory:
         self.asked.append(unit)
         if unit in self.silent_units:
             return None
+        if pdu[0] == 8:
+            self.checks += 1
+            return {"echo": pdu, "refused": b"\x88\x01", "silent": None}[self.diagnostics]
         if pdu[0] not in TABLES:
             return self._write(pdu)
         code, address, count = struct.unpack(">BHH", pdu)

@@ -19,7 +19,7 @@ ARGUMENTS = {"seneca_z_d_in": {"device": "/dev/ttyUSB0", "counter_1": 2}, "wago_
 def configured(tmp_path):
     """A whole configuration with a template and the rules that it proposes, loaded as the daemon does."""
 
-    def make(name):
+    def make(name, **extra):
         reached = {} if name == "seneca_z_d_in" else {"host": "192.0.2.1"}
         document = {
             "gateway": {"id": "g", "plant": "P", "state_dir": "state"},
@@ -27,6 +27,7 @@ def configured(tmp_path):
                 "io": {
                     "driver": "modbus",
                     **reached,
+                    **extra,
                     "template": {"name": name, "with": ARGUMENTS.get(name, {})},
                 }
             },
@@ -111,3 +112,14 @@ def test_the_readme_lists_every_template():
     text = (Path(PLUGIN.templates).parent / "README.md").read_text(encoding="utf-8")
     for path in TEMPLATES:
         assert f"`{path.stem}`" in text
+
+
+def test_the_places_of_a_coupler_do_not_follow_the_way_numbers_are_meant(configured):
+    def places(**extra):
+        settings = configured("wago_750", **extra).sources["io"].driver_settings
+        return {field.name: (field.table, field.address) for field in fields_of("io", settings)}
+
+    assert places()["io.m404_status"] == ("input", 4)
+    assert places()["io.m404_count"] == ("input", 5)
+    assert places()["io.input_0"] == ("discrete", 8)
+    assert places(addressing="one_based") == places()

@@ -407,6 +407,24 @@ async def test_what_is_wrong_with_certificates_is_said(tls_device, certificates,
     await device.stop()
 
 
+async def test_a_port_without_tls_is_said_to_be_one():
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    link = link_for(Endpoint(transport="tls", host="127.0.0.1", port=port, timeout=Duration("5 s")))
+    with pytest.raises(
+        DriverError, match=r"no connection \(the device ended it in the TLS handshake; does it speak TLS"
+    ):
+        await link.connect()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_an_ipv6_address_is_shown_in_brackets(free_port):
+    link = link_for(Endpoint(host="::1", port=free_port))
+    with pytest.raises(DriverError, match=rf"^\[::1\]:{free_port} unit 1: no connection \("):
+        await link.connect()
+
+
 async def _connect_and_read(link):
     """With TLS 1.3 a device refuses a missing certificate only after the handshake."""
     await link.connect()

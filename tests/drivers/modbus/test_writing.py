@@ -1,14 +1,18 @@
+import asyncio
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.base import DriverError, WriteRefusedError
+from drivers.base import DriverError, WriteRefusedError, WriteUnverifiedError
 from drivers.modbus.encode import coil_of, mask_of, words_of
 from drivers.modbus.layout import ORDERS
 from drivers.modbus.plan import Field, Limits, plan
 from drivers.modbus.registers import decoder
 from drivers.scaling import Scaling
 from drivers.signal import Writable
+from gateway.core.duration import Duration
 
 ANYTHING = Writable(min="-1e30", max="1e30", max_length=200)
 
@@ -159,7 +163,9 @@ async def test_a_bit_is_written_by_mask_only(device, written):
 async def test_what_was_confirmed_and_not_done_is_found_out(device, written):
     driver = await written()
     device.deaf_writes = True
-    with pytest.raises(WriteRefusedError, match=r"plc.word was written and confirmed, but reads back \[0\] .*\[123\]"):
+    with pytest.raises(
+        WriteUnverifiedError, match=r"plc.word was written and confirmed, but reads back \[0\] .*\[123\]"
+    ):
         await driver.write("word", 12.3)
     trusting = await written(verify_writes=False)
     await trusting.write("word", 12.3)
@@ -176,8 +182,80 @@ async def test_a_text_that_the_device_fills_up_with_blanks_was_written(device, w
     reading = await anext(driver.readings())
     assert {s.signal: s.value for s in reading.values}["plc.text"] == "P"
     fill = 0x4F20
-    with pytest.raises(WriteRefusedError, match=r"plc\.text was written and confirmed, but reads"):
+    with pytest.raises(WriteUnverifiedError, match=r"plc\.text was written and confirmed, but reads"):
         await driver.write("text", "P")
+
+
+async def test_what_was_confirmed_and_cannot_be_read_back_is_not_called_unwritten(device, written, until):
+    driver = await written()
+    read = device.answer
+
+    async def answer(unit, pdu):
+        return b"\x83\x02" if pdu[0] == 3 else await read(unit, pdu)
+
+    device.answer = answer
+    with pytest.raises(
+        WriteUnverifiedError, match=r"plc\.word was written and confirmed, but cannot be read back \(ex"
+    ):
+        await driver.write("word", 12.3)
+    device.answer = read
+    device.late_s[5] = 5.0
+    with pytest.raises(WriteUnverifiedError, match=r"cannot be read back \(.* no usable answer"):
+        await driver.write("word", 12.4)
+    writing = asyncio.create_task(driver.write("word", 12.5))
+    await until(lambda: len(device.written) == 3 and len(device.requests) == 2)
+    writing.cancel()
+    await asyncio.wait({writing})
+    assert isinstance(writing.exception(), WriteUnverifiedError)
+    assert [code_and_rest[2] for code_and_rest in device.written] == [[123], [124], [125]]
+
+
+@pytest.mark.parametrize("transport", ["tcp", "rtu_over_tcp"])
+async def test_what_never_left_the_gateway_was_surely_not_written(make_device, driver_for, until, transport):
+    device, reached = make_device(transport)
+    await device.start()
+    device.tables["holding"] = dict.fromkeys(range(5, 12), 0)
+    signals = {"word": SIGNALS["word"]}
+    driver = await driver_for(device, signals, reached=reached(), timeout=Duration("500 ms"))
+    device.late_s[5] = 0.4
+    reading = asyncio.create_task(anext(driver.readings()))
+    await until(lambda: device.requests)
+    waiting = asyncio.create_task(driver.write("word", 12.3))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    with pytest.raises(WriteRefusedError, match=r"its turn; writing holding 5 \(length 1\) was not sent"):
+        waiting.result()
+    await reading
+    await device.stop()
+    with pytest.raises(WriteRefusedError, match=r"no connection.*; writing holding 5 \(length 1\) was not sent"):
+        await until_lost(driver)
+    assert device.written == []
+
+
+async def until_lost(driver):
+    """Writes until the end of the connection is noticed; what was sent into it is not known."""
+    while True:
+        with contextlib.suppress(DriverError):
+            await driver.write("word", 12.3)
+        await asyncio.sleep(0.01)
+
+
+async def test_a_write_before_which_the_unit_must_prove_itself_is_not_sent_without_the_proof(make_device, driver_for):
+    device, reached = make_device("rtu_over_tcp")
+    await device.start()
+    device.tables["holding"] = dict.fromkeys(range(5, 12), 0)
+    driver = await driver_for(device, {"word": SIGNALS["word"]}, reached=reached(), timeout=Duration("50 ms"))
+    device.silent_units = {1}
+    with pytest.raises(DriverError):
+        await anext(driver.readings())
+    device.diagnostics = "silent"
+    with pytest.raises(
+        WriteRefusedError, match=r"the check by function 8, .*; writing holding 5 \(length 1\) was not s"
+    ):
+        await driver.write("word", 12.3)
+    assert device.written == []
+    await device.stop()
 
 
 async def test_refusals_of_the_device_and_of_the_table(device, written):

@@ -47,6 +47,12 @@ class ServerThread:
 
     def add(self, name, value, kind=None, datatype=None, parent=None):
         async def add():
+            if name in self.nodes:  # the fixture of a module is made again when its classes are not run in one go
+                await self.nodes[name].write_value(value, kind)
+                return
+            if name in self.nodes:  # tests of one module may run in two parts, and the server outlives both
+                await self.nodes[name].write_value(value, kind)
+                return
             folder = self.nodes[parent] if parent else self._server.nodes.objects
             browse_name = ua.QualifiedName(name.rpartition(".")[2], self.index)
             self.nodes[name] = await folder.add_variable(

@@ -230,7 +230,7 @@ async def test_a_black_hole_is_a_lost_link(machine, driver_for, proxy, monkeypat
         await asyncio.wait_for(_drain(readings), 4)
     start = asyncio.get_running_loop().time()
     await driver.close()
-    assert asyncio.get_running_loop().time() - start < 0.5
+    assert asyncio.get_running_loop().time() - start < 1
 
 
 async def _drain(readings):

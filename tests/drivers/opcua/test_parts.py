@@ -8,7 +8,7 @@ import pytest
 from asyncua import ua
 from asyncua.common.structures104 import new_enum, new_struct, new_struct_field
 
-from drivers.opcua.items import CLOCK_OFF_NS
+from drivers.report import CLOCK_OFF_NS
 from gateway.core.model import Status
 
 COUNT_FIELDS = (("ID", ua.VariantType.Int32), ("Name", ua.VariantType.String), ("Count", ua.VariantType.Int32),
