@@ -145,7 +145,14 @@ class App:
         tasks = Tasks()
         self._start(tasks, parts, store)
         tasks.start("outer clock", timekeeper.run())
-        reloader = Reloader(self._settings, builder, parts, tasks, warnings=self._warnings)
+        reloader = Reloader(
+            self._settings,
+            builder,
+            parts,
+            tasks,
+            warnings=self._warnings,
+            utc_ns=lambda: clock.now_ns() + clock.offset_ns,
+        )
         reloader.on_change = partial(_changed, table, verbs_of, timekeeper)
         table["reload"] = reloader.on_request
         table |= Recorder(parts, lambda: reloader.settings, clock.now_ns).table()

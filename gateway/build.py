@@ -100,6 +100,9 @@ class Builder:
         gone = sorted(set(snapshots) - set(self._settings.work_units))
         if gone:
             self._warnings.append(f"kept the counts of work units that are no longer configured: {', '.join(gone)}")
+        if self._parts.monitor is not None:
+            for name in gone:
+                self._parts.monitor.work_unit_removed(name)
 
     def unit(self, name: str, settings: Settings) -> WorkUnit:
         """The rules of one work unit, prepared."""
@@ -140,9 +143,17 @@ class Builder:
         )
 
     def forget(self, name: str) -> None:
-        """A work unit has ended in order."""
+        """A work unit has ended in order, and is not configured any more."""
         self._watched.pop(name).done()
         self._parts.trouble(name, "")
+        if self._parts.monitor is not None:
+            self._parts.monitor.work_unit_removed(name)
+
+    def forget_source(self, name: str) -> None:
+        """A source was stopped, and is not configured any more."""
+        del self._parts.sources[name]
+        if self._parts.monitor is not None:
+            self._parts.monitor.source_removed(name)
 
     async def stored_state(self, unit: WorkUnit) -> State:
         """Where a work unit begins that was not configured until now. Raises BuildError, StoreError."""
@@ -196,7 +207,8 @@ class Builder:
 
     def _committed(self, name: str, outputs: tuple[Output, ...], _state: State) -> None:
         narrate(name, outputs)
-        if self._parts.monitor is not None:
+        # One that was removed still commits what waited for it, and is shown no longer.
+        if self._parts.monitor is not None and name in self._parts.runners:
             self._parts.monitor.work_unit_changed(self._parts.work_unit_view(name))
         if any(isinstance(output, Confirmation) for output in outputs):
             for forwarder in self._parts.forwarders.values():

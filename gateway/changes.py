@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 RESTART: Final = "needs a restart of the gateway"
 #: Sections that are fixed for the life of the process.
-_FIXED: Final = ("gateway", "buffer", "mqtt", "connectors", "calendars")
+_FIXED: Final = ("gateway", "buffer", "mqtt", "connectors")
 
 
 class Changes(NamedTuple):
@@ -25,12 +25,13 @@ class Changes(NamedTuple):
     units_added: tuple[str, ...]
     units_removed: tuple[str, ...]
     units_changed: tuple[str, ...]
+    calendars: tuple[str, ...]  # changed, added or removed
     log_changed: bool
 
     @property
     def any(self) -> bool:
         """Whether there is anything to do."""
-        return self.log_changed or any(self[1:7])
+        return self.log_changed or any(self[1:8])
 
     def text(self) -> str:
         """In one line, for a person."""
@@ -38,6 +39,7 @@ class Changes(NamedTuple):
             f"{what} {', '.join(names)} {how}"
             for what, how, names in (
                 ("rules of", "changed", self.units_changed),
+                ("calendar", "changed", self.calendars),
                 ("work unit", "added", self.units_added),
                 ("work unit", "removed", self.units_removed),
                 ("source", "added", self.sources_added),
@@ -51,12 +53,14 @@ class Changes(NamedTuple):
 
 def between(old: Settings, new: Settings) -> Changes:
     """The differences. Tests of rules are none."""
+    calendars = _names(old.calendars, new.calendars)
     sources = _names(old.sources, new.sources)
     units = _names(old.work_units, new.work_units)
     return Changes(
         (*_refused(old, new), *_moved(old, new, units[2])),
         *sources,
         *units,
+        tuple(name for names in calendars for name in names),
         log_changed=old.log != new.log,
     )
 

@@ -20,6 +20,7 @@ from gateway import changes, logs, plugins
 from gateway.build import BuildError
 from gateway.control import RequestError
 from gateway.core.carry_over import Carried, carried_over
+from gateway.core.document import utc
 from gateway.core.snapshot import SnapshotError
 from gateway.plugins import PluginError
 
@@ -64,7 +65,14 @@ class Reloader:
     """Reloads one running gateway; one reload at a time."""
 
     def __init__(
-        self, settings: Settings, builder: Builder, parts: Parts, tasks: Tasks, *, warnings: list[str]
+        self,
+        settings: Settings,
+        builder: Builder,
+        parts: Parts,
+        tasks: Tasks,
+        *,
+        warnings: list[str],
+        utc_ns: Callable[[], int],
     ) -> None:
         #: What is in force.
         self.settings = settings
@@ -72,6 +80,7 @@ class Reloader:
         self._parts = parts
         self._tasks = tasks
         self._warnings = warnings
+        self._utc_ns = utc_ns
         self._one = asyncio.Lock()
         self._closed = False
         self._leaving: dict[str, Runner] = {}  # work units that are no longer configured and still end
@@ -102,7 +111,8 @@ class Reloader:
                 done = await self._reload()
             except ReloadError as error:
                 log.error("configuration not reloaded", reason=str(error))  # noqa: TRY400 - the reason is the message
-                self._parts.trouble(TROUBLE, f"not reloaded, the one before is in force: {error}")
+                when = utc(self._utc_ns())
+                self._parts.trouble(TROUBLE, f"not reloaded at {when}, the one before is in force: {error}")
                 raise
             self._parts.trouble(TROUBLE, "")
             log.info("configuration reloaded", changes=done, digest=self.settings.digest)
@@ -227,7 +237,7 @@ class Reloader:
         for name in found.units_added:
             self._tasks.start(f"work unit {name}", self._parts.runners[name].run())
         for name in found.sources_removed:
-            del self._parts.sources[name]
+            self._builder.forget_source(name)
         for name, secrets in plan.opened.items():
             self._open_source(name, secrets)
         ordered = {name: self._parts.sources[name] for name in plan.settings.sources}

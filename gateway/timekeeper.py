@@ -7,6 +7,7 @@ never the counting.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -45,14 +46,16 @@ class Timekeeper:
         self._parts = parts
         self._unsaved: list[ClockCorrection] = []
         self._told: dict[str, tuple[Runner, int]] = {}
-        self._planned: dict[str, tuple[Runner, str | None, int, int]] = {}
+        self._planned: dict[str, tuple[Runner, ShiftCalendar, int, int]] = {}
+        self._configured = asyncio.Event()
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
-        """Take these settings; what changed is told with the next look."""
+        """Take these settings; every work unit hears of its hours at once, as they are now."""
         self._units = {name: rules.calendar for name, rules in settings.work_units.items()}
         where = zone(settings.gateway.timezone)
         self._calendars = {name: ShiftCalendar(rule, where) for name, rule in settings.calendars.items()}
+        self._configured.set()
 
     async def start(self) -> None:
         """Keep what this run begins with. Raises StoreError."""
@@ -62,8 +65,11 @@ class Timekeeper:
     async def run(self) -> None:
         """For ever. Raises StoreError only where a repeat cannot help."""
         while True:
+            self._configured.clear()
             await self.look()
-            await asyncio.sleep(seconds(CHECK_EVERY_NS))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds(CHECK_EVERY_NS)):
+                    await self._configured.wait()
 
     async def look(self) -> None:
         """Look at the clock once, keep what was learned, and tell every work unit what it does not know yet."""
@@ -112,10 +118,11 @@ class Timekeeper:
 
     def _plan(self, name: str, runner: Runner, now_ns: int, offset_ns: int) -> CalendarPlan | None:
         """The hours ahead of a work unit, None where it knows them."""
-        calendar = self._units.get(name)
-        known = self._planned.get(name)
-        fresh = known is not None and known[:3] == (runner, calendar, offset_ns) and now_ns - known[3] < PLAN_EVERY_NS
-        if calendar is None or fresh:
+        wanted = self._units.get(name)
+        if wanted is None:
+            return None
+        calendar, known = self._calendars[wanted], self._planned.get(name)
+        if known is not None and known[:3] == (runner, calendar, offset_ns) and now_ns - known[3] < PLAN_EVERY_NS:
             return None
         self._planned[name] = (runner, calendar, offset_ns, now_ns)
-        return plan_of(self._calendars[calendar], now_ns, offset_ns, PLAN_AHEAD_NS)
+        return plan_of(calendar, now_ns, offset_ns, PLAN_AHEAD_NS)

@@ -23,7 +23,8 @@ QUEUED_VALUES_MAX: Final = 500_000
 class Retained:
     """The latest document of every topic; a changed one is due at most twice per second, the latest wins.
 
-    The number of topics is bounded by the configuration: one per source and target, three per work unit.
+    The number of topics is bounded by the configuration: one per source and target, three per work unit; those
+    that were removed since the start are among them, with an empty document that makes the broker forget.
     """
 
     def __init__(self) -> None:

@@ -104,6 +104,15 @@ class Monitor:
         self._put(self._topics.machine(view.id, "counts"), topics.machine_counts(view))
         self._put(self._topics.machine(view.id, "order"), topics.machine_order(view))
 
+    def work_unit_removed(self, name: str) -> None:
+        """A machine is no longer configured: the broker forgets what it keeps of it."""
+        for what in topics.MACHINE_DOCUMENTS:
+            self._put(self._topics.machine(name, what), topics.NOTHING)
+
+    def source_removed(self, name: str) -> None:
+        """A source is no longer configured: the broker forgets what it keeps of it."""
+        self._put(self._topics.source(name), topics.NOTHING)
+
     def telemetry(self, source: str, blocks: Sequence[TelemetryBlock]) -> None:
         """Queue the blocks of one reading as one message. The values must not be changed afterwards."""
         if self._closing:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 PAYLOAD_VERSION: Final = 1
 NS_PER_MS: Final = NS_PER_UNIT["ms"]
 TOPIC_BYTES_MAX: Final = 65_535
+#: A retained document that is empty makes the broker forget the one before.
+NOTHING: Final = b""
+#: What is retained of each machine.
+MACHINE_DOCUMENTS: Final = ("state", "counts", "order")
 #: What a topic level may not hold, and ``%`` so that every name keeps a topic of its own.
 _ESCAPES: Final = str.maketrans({character: f"%{ord(character):02X}" for character in "%/+#\0"})
 
