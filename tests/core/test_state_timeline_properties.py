@@ -60,11 +60,25 @@ def begun(timeline):
     return timeline.heard(state, START_NS, START_NS)[0]
 
 
+class NoShortCut:
+    """Nothing is its case."""
+
+    def due_ns(self, _state):
+        return None
+
+    def live(self, _state):
+        return None
+
+    def cycle(self, *_given):
+        return None
+
+
 class Thorough(Timeline):
     """Without the short cut for the usual piece."""
 
-    def _usual(self, state):
-        return False
+    def __init__(self, rule):
+        super().__init__(rule)
+        self._steady = NoShortCut()
 
 
 def play(
@@ -132,6 +146,7 @@ def test_a_saved_state_goes_on_the_same(steps):
 def test_the_short_cut_is_one(steps):
     def watch(timeline, state):
         assert timeline.deadline(state) == Thorough(RULE).deadline(state)
+        assert timeline.live(state) == Thorough(RULE).live(state)
 
     assert play(steps, watch=watch)[1:] == play(steps, kind=Thorough)[1:]
 

@@ -16,6 +16,7 @@ from gateway.core.state.evidence import Context, before, changed_from, in_force,
 from gateway.core.state.gaps import CycleGaps, Gap
 from gateway.core.state.interval import STOPS
 from gateway.core.state.outlook import Outlook, kind
+from gateway.core.state.steady import Steady
 from gateway.core.state.stop_reasons import ALARMS_KEPT_MAX, UNSPECIFIED, Alarm, StopReasons
 from gateway.core.state.timeline_state import Live, ReasonRequired, TimelineOutput, TimelineState
 
@@ -44,6 +45,7 @@ class Timeline:
         self._settle = rule.settle_ns
         self._back_fill = rule.data_loss.back_fill
         self._ideal = int(rule.ideal_cycle or 0)
+        self._steady = Steady(self._gaps, rule.settle_ns, ROW_MAX)
 
     # --- beginnings --------------------------------------------------------------------------------------------------
 
@@ -154,8 +156,9 @@ class Timeline:
         self, state: TimelineState, now_ns: int, from_ns: int, to_ns: int, cycles: int = 1
     ) -> tuple[TimelineState, _Out]:
         """So many cycles ended in ``[from_ns, to_ns]``, the last one at ``to_ns``."""
-        if cycles == 1 and self._runs_on(state, now_ns, to_ns):
-            return _run_on(state, now_ns, to_ns), ()
+        goes_on = self._steady.cycle(state, now_ns, to_ns, cycles)
+        if goes_on is not None:
+            return goes_on, ()
         state, out = self.on_time(state, now_ns)
         if state.unknown_to_ns is not None:
             state, cycles = self._told_of_unknown(state, from_ns, cycles)
@@ -166,24 +169,6 @@ class Timeline:
         state = self._judge(state, at_ns, "cycle", max(cycles, 1))
         ideal = context.ideal_ns if context.order is not None else 0
         return state._replace(gap=Gap(at_ns, by_cycle=True, ideal_ns=ideal)), out
-
-    def _usual(self, state: TimelineState) -> bool:
-        """An order runs, its last cycle began this gap, and nothing else is known or waits."""
-        gap, row, context = state.gap, state.row, state.contexts[-1]
-        if not (len(row) == 1 and len(state.contexts) == 1 and gap.by_cycle and gap.spent_ns == 0 and gap.ideal_ns):
-            return False
-        last = row[0]
-        plain = last.state is MachineState.PRODUCING and not (last.reduced_speed or last.estimated or last.overtime)
-        if not plain or last.to_ns != state.pending_ns or state.unknown_to_ns is not None or _is_closed(state):
-            return False
-        beside = (context.planned, context.mode, context.explicit, context.running)
-        return context.known and context.order is not None and not context.setup and beside == (None, None, None, None)
-
-    def _runs_on(self, state: TimelineState, now_ns: int, to_ns: int) -> bool:
-        """The next piece of an order, in time, and nothing is due before it."""
-        ideal, begin_ns = state.gap.ideal_ns, state.pending_ns
-        in_time_ns = min(self._gaps.slow_ns(ideal), self._gaps.stop_detect_ns(ideal))
-        return begin_ns < to_ns <= now_ns <= begin_ns + in_time_ns and self._usual(state)
 
     def _told_of_unknown(self, state: TimelineState, from_ns: int, cycles: int) -> tuple[TimelineState, int]:
         """Pieces that came while nobody listened are production, estimated; returns the cycles that are left."""
@@ -209,13 +194,14 @@ class Timeline:
 
     def deadline(self, state: TimelineState) -> int | None:
         """When something decides itself or becomes final although nothing arrives; None: never."""
-        if self._usual(state):
-            seen_ns = state.pending_ns + self._gaps.stop_detect_ns(state.gap.ideal_ns) + 1
-            if seen_ns > state.now_ns:  # everything else is later
-                return seen_ns
+        usual_ns = self._steady.due_ns(state)
+        if usual_ns is not None:
+            return usual_ns
         due = [self._outlook.decides_ns(state), self._asks_ns(state), self._outlook.seen_ns(state)]
         if len(state.row) > 1 or (state.row and _is_closed(state)):
             due.append(state.row[0].to_ns + self._settle)
+        if len(state.row) > ROW_MAX:
+            due.append(state.now_ns)
         if state.unknown_to_ns is not None:
             due.append(state.unknown_to_ns + self._settle)
         return min((at_ns for at_ns in due if at_ns is not None), default=None)
@@ -232,7 +218,7 @@ class Timeline:
 
     def live(self, state: TimelineState) -> Live:
         """What the machine seems to do at ``state.now_ns``."""
-        return self._outlook.live(state)
+        return self._steady.live(state) or self._outlook.live(state)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -345,12 +331,6 @@ class Timeline:
 
 
 _Out = tuple[TimelineOutput, ...]
-
-
-def _run_on(state: TimelineState, now_ns: int, to_ns: int) -> TimelineState:
-    context, row = state.contexts[-1], state.row[0]._replace(to_ns=to_ns)
-    gap = Gap(to_ns, by_cycle=True, ideal_ns=context.ideal_ns)
-    return state._replace(now_ns=now_ns, pending_ns=to_ns, gap=gap, row=(row,))
 
 
 def _is_closed(state: TimelineState) -> bool:
