@@ -82,7 +82,7 @@ async def test_a_clean_stop_says_so_and_leaves_no_will(mosquitto, watch, monitor
     monitor.telemetry("asm", block(1))
     await monitor.close("stop")
     await asyncio.wait_for(monitor.task, 5)
-    await until(lambda: watcher.last(f"{ROOT}/state")["online"] is False)
+    await until(lambda: (watcher.last(f"{ROOT}/state") or {}).get("online") is False)
     assert watcher.last(f"{ROOT}/state")["reason"] == "stop"
     assert watcher.last(f"{ROOT}/machine/M1/counts")["good"] == 2
     assert watcher.last(f"{ROOT}/telemetry/asm")
@@ -106,7 +106,7 @@ async def test_after_sigkill_others_see_it_lost(mosquitto, watch, until):
     finally:
         os.kill(child.pid, signal.SIGKILL)
         await child.wait()
-    await until(lambda: watcher.last(f"{ROOT}/state")["online"] is False)
+    await until(lambda: (watcher.last(f"{ROOT}/state") or {}).get("online") is False)
     assert watcher.last(f"{ROOT}/state")["reason"] == "lost"
     assert watcher.last(f"{ROOT}/state")["since"] is None
 
@@ -118,7 +118,7 @@ async def test_cancelled_without_close_is_lost_not_silence(mosquitto, watch, mon
     monitor = monitor_on(broker.port)
     await until(lambda: watcher.last(f"{ROOT}/state"))
     monitor.task.cancel()
-    await until(lambda: watcher.last(f"{ROOT}/state")["online"] is False)
+    await until(lambda: (watcher.last(f"{ROOT}/state") or {}).get("online") is False)
     assert watcher.last(f"{ROOT}/state")["reason"] == "lost"
 
 
