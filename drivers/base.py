@@ -63,13 +63,19 @@ class Reading(NamedTuple):
     blocks: tuple[TelemetryBlock, ...] = ()
 
 
+def _none() -> int:
+    return 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriverContext:
     """What a driver gets besides its settings.
 
     Attributes:
         source: name of the source; signals are called ``{source}.{name}``.
-        now_ns: the gateway's steady clock, integer nanoseconds UTC.
+        now_ns: the gateway's steady clock, integer nanoseconds: every time in a reading is of this clock.
+        utc_offset_ns: UTC minus steady time, as it is known now, nanoseconds: to be taken off a device's stamp in UTC,
+            and added to a time that a person reads.
         rule_signals: names (without the source) that feed a rule: delivered as ``DataValue``.
         telemetry_signals: names (without the source) published as blocks. A name may be in both.
         state_dir: where a driver may keep files (certificates, local sockets).
@@ -84,6 +90,11 @@ class DriverContext:
     state_dir: Path
     base_dir: Path = Path()
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    utc_offset_ns: Callable[[], int] = _none
+
+    def utc_ns(self) -> int:
+        """What UTC is now, as far as the gateway knows."""
+        return self.now_ns() + self.utc_offset_ns()
 
 
 class Driver(Protocol):

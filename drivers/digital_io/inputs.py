@@ -77,6 +77,7 @@ class Inputs:
         self.by_name: Mapping[str, Input] = {name: Input(name, settings, context) for name in settings.signals}
         self._all = tuple(self.by_name.values())
         self._published_ns = 0
+        self._utc_offset_ns = context.utc_offset_ns
         self._clock_off = ""
 
     def set_levels(self, levels: Mapping[str, int]) -> None:
@@ -131,7 +132,7 @@ class Inputs:
         found: dict[str, str] = {}
         for signal in self._all:
             if signal.gaps:
-                found[f"edges_lost.{signal.name}"] = _lost_text(signal)
+                found[f"edges_lost.{signal.name}"] = _lost_text(signal, self._utc_offset_ns())
             if number := merged.get(signal.name):
                 found[f"short_pulses.{signal.name}"] = (
                     f"{signal.full}: the level was back {number} times before the kernel could look; each is taken as "
@@ -164,17 +165,18 @@ class Inputs:
         if abs(last.source_time_ns - last.received_time_ns) < CLOCK_OFF_NS:
             self._clock_off = ""
         else:
-            shown = utc(max(last.source_time_ns, 0))
+            shown = utc(max(last.source_time_ns + self._utc_offset_ns(), 0))
             self._clock_off = f"the clock of the edges shows {shown}; times of arrival are used"
 
 
-def _lost_text(signal: Input) -> str:
+def _lost_text(signal: Input, utc_offset_ns: int) -> str:
     parts = []
     if signal.lost:
         parts.append(f"{signal.lost} edges were dropped by the kernel because nobody read them in time")
     if signal.unheard:
         parts.append(f"{signal.unheard} times the level changed without an edge")
+    last = utc(signal.lost_ns + utc_offset_ns)
     return (
-        f"{signal.full}: {' and '.join(parts)}, the last time before {utc(signal.lost_ns)}; rules treat it as not "
-        f"known. The computer was too busy, or the input bounces: set debounce"
+        f"{signal.full}: {' and '.join(parts)}, the last time before {last}; rules treat it as not known. The "
+        f"computer was too busy, or the input bounces: set debounce"
     )

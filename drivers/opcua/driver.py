@@ -52,14 +52,14 @@ class OpcUaDriver:
         self._session = Session(
             settings,
             context.state_dir / certificates.FOLDER,
-            now_ns=context.now_ns,
+            now_ns=context.utc_ns,
             source=context.source,
             base_dir=context.base_dir,
             secrets=context.secrets,
             on_lost=self._on_lost,
         )
         self._book = TypeBook(self._session.client)
-        self._translator = Translator(settings.endpoint, self._problems, self._book)
+        self._translator = Translator(settings.endpoint, self._problems, self._book, context.utc_offset_ns)
         self._refused = Refused(settings.endpoint, self._problems)
         self._subscription = Subscription(self._session, settings, self._translator, context.now_ns)
         self._cyclic = CyclicReader(self._session, self._translator, context.now_ns)

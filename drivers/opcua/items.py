@@ -20,7 +20,7 @@ from drivers.scaling import Scaling
 from gateway.core.model import DataValue, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from drivers.opcua.address import Address
     from drivers.opcua.settings import OpcUaSettings, OpcUaSignal, Part
@@ -204,8 +204,9 @@ def items_of(settings: OpcUaSettings, source: str, rules: frozenset[str], teleme
 class Translator:
     """Values of the library into ours, with the problems of the signals; one per connection."""
 
-    def __init__(self, where: str, problems: dict[str, str], book: TypeBook) -> None:
+    def __init__(self, where: str, problems: dict[str, str], book: TypeBook, utc_offset_ns: Callable[[], int]) -> None:
         self._where = where
+        self._utc_offset_ns = utc_offset_ns
         self.problems = problems
         self._book = book
         self.namespaces: list[str] = []
@@ -236,7 +237,7 @@ class Translator:
             if number in NODE_GONE:
                 self.gone.append(item)
         raw = None if data.Value is None else data.Value.Value
-        stamp = time_ns(data.SourceTimestamp) or time_ns(data.ServerTimestamp)
+        stamp = self.stamp_ns(data)
         for tap in item.taps:
             value, judged = self._judge(item, tap, raw, status, reason)
             if tap.telemetry and ((tap.block_filter is None or tap.block_filter.wants(value, judged)) or refresh):
@@ -244,6 +245,11 @@ class Translator:
                 samples.append(value)
             if tap.rule and (tap.rule_filter is None or tap.rule_filter.wants(value, judged)):
                 values.append(DataValue(tap.name, value, judged, stamp if tap.device_time else None, received_ns))
+
+    def stamp_ns(self, data: ua.DataValue) -> int | None:
+        """The device's own stamp, else the server's, as steady time; None without one."""
+        utc_ns = time_ns(data.SourceTimestamp) or time_ns(data.ServerTimestamp)
+        return None if utc_ns is None else utc_ns - self._utc_offset_ns()
 
     def _judge(self, item: Item, tap: Tap, raw: Any, status: Status, reason: str) -> tuple[Scalar, Status]:
         """Value and quality of one signal; keeps the problem of a bad one."""
@@ -264,10 +270,10 @@ class Translator:
     def look_at_clock(self, data: ua.DataValue, received_ns: int) -> None:
         """Compare the server's clock with ours. The time stamp of a value may well be old: it says when it changed."""
         server_ns, source_ns = time_ns(data.ServerTimestamp), time_ns(data.SourceTimestamp)
-        off = None
-        if server_ns is not None and abs(server_ns - received_ns) > CLOCK_OFF_NS:
+        utc_ns, off = received_ns + self._utc_offset_ns(), None
+        if server_ns is not None and abs(server_ns - utc_ns) > CLOCK_OFF_NS:
             off = data.ServerTimestamp
-        elif source_ns is not None and not OLDEST_NS < source_ns <= received_ns + CLOCK_OFF_NS:
+        elif source_ns is not None and not OLDEST_NS < source_ns <= utc_ns + CLOCK_OFF_NS:
             off = data.SourceTimestamp
         shown = "" if off is None else off.strftime("%Y-%m-%dT%H:%M:%SZ")
         self._clock_off = f"the device's clock shows {shown}; times of arrival are used" if shown else ""

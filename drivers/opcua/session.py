@@ -65,8 +65,8 @@ class Session:
     """A session with one server; ``open``, use, ``close``, and throw away.
 
     ``folder`` holds the certificates (``certificates.FOLDER`` below the state directory), ``source`` names the pinned
-    one there. ``secrets`` are those of the settings by dotted path, ``base_dir`` is where their relative paths start.
-    ``on_lost`` hears once when the connection breaks.
+    one there, ``now_ns`` is UTC, in which they are dated. ``secrets`` are those of the settings by dotted path,
+    ``base_dir`` is where their relative paths start. ``on_lost`` hears once when the connection breaks.
     """
 
     def __init__(

@@ -13,7 +13,6 @@ from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 
 from drivers.base import DriverError, Reading, TelemetryBlock
-from drivers.opcua.values import time_ns
 from gateway.core.duration import NS_PER_S, Duration, seconds
 from gateway.core.model import DataValue, Status
 
@@ -242,8 +241,7 @@ class Subscription:
                     names.append(item.name)
                     samples.append(raw)
                 if item.rule:
-                    stamp = time_ns(data.SourceTimestamp) or time_ns(data.ServerTimestamp)
-                    values.append(DataValue(item.name, raw, Status.GOOD, stamp, received_ns))
+                    values.append(DataValue(item.name, raw, Status.GOOD, translator.stamp_ns(data), received_ns))
             else:
                 translator.convert(item, data, received_ns, values, names, samples)
         if stamped is not None:

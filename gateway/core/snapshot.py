@@ -17,6 +17,7 @@ from gateway.core.counting.pulse import PulseState
 from gateway.core.model import JobOrder, JobOrderState, Role, UnknownInterval
 from gateway.core.orders.attribution import PastOrders
 from gateway.core.orders.job_run import JobRun
+from gateway.core.source_clock import SourceClocks
 from gateway.core.unit_state import State, Tally
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
         "journal_seq": state.journal_seq,
         "past": plain(state.past),
         "utc_offset_ns": state.utc_offset_ns,
+        "clocks": plain(state.clocks),
     }
 
 
@@ -114,6 +116,7 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             journal_seq=data["journal_seq"],
             past=loaded(PastOrders, {} if version == 1 else data["past"]),
             utc_offset_ns=0 if version != VERSION else data["utc_offset_ns"],
+            clocks=loaded(SourceClocks, {} if version != VERSION else data["clocks"]),
         )
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise SnapshotError(f"the stored state of {unit.identity.machine} cannot be read: {error!r}") from error

@@ -8,6 +8,7 @@ from gateway.core.counting.counter import CounterState
 from gateway.core.counting.pulse import PulseState
 from gateway.core.model import Role, UnknownInterval
 from gateway.core.orders.attribution import PastOrders
+from gateway.core.source_clock import SourceClocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,7 @@ class State(NamedTuple):
     ``counted`` is every piece ever booked, ``unallocated`` those without an order, ``review`` pieces set aside for a
     person. ``journal_seq`` is the number of the last output. ``running`` is never also in ``queue``. ``past`` is
     which orders ran before, for what was made in their time and is counted later. ``utc_offset_ns``: UTC minus
-    steady time.
+    steady time. ``clocks``: whether that is known, and which devices' clocks are off.
     """
 
     at_ns: int
@@ -68,6 +69,7 @@ class State(NamedTuple):
     journal_seq: int = 0
     past: PastOrders = PastOrders()
     utc_offset_ns: int = 0
+    clocks: SourceClocks = SourceClocks()
 
     # Every input and every piece passes through the next three. Naming all fields in their place is three times as fast
     # as ``_replace``, which looks each of them up by name; a test holds the two against each other.
@@ -92,6 +94,7 @@ class State(NamedTuple):
             self.journal_seq + outputs,
             self.past,
             self.utc_offset_ns,
+            self.clocks,
         )
 
     def with_detectors(self, detectors: tuple[DetectorState, ...]) -> State:
@@ -125,6 +128,7 @@ class State(NamedTuple):
             self.journal_seq,
             self.past,
             self.utc_offset_ns,
+            self.clocks,
         )
 
     def open_runs(self) -> Iterator[JobRun]:

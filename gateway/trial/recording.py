@@ -81,8 +81,8 @@ def row(given: Input) -> list[Any] | None:
             return [_ORDER, at_ns, encode_job(job), record]
         case OperatorEntry(at_ns, verb, order, operation):
             return [_DECISION, at_ns, verb.value, order, operation]
-        case ClockTold(at_ns, utc_offset_ns):
-            return [_CLOCK, at_ns, utc_offset_ns]
+        case ClockTold(at_ns, utc_offset_ns, known):
+            return [_CLOCK, at_ns, utc_offset_ns, known]
         case CalendarPlan(at_ns, entries):
             planned = [[one.from_ns, None if one.planned is None else one.planned.value, one.shift] for one in entries]
             return [_PLAN, at_ns, planned]
@@ -159,8 +159,7 @@ def _input(data: list[Any]) -> Input:
         _, at_ns, verb, order, operation = data
         return OperatorEntry(at_ns, OperatorVerb(verb), order, operation, "recorded")
     if kind == _CLOCK:
-        _, at_ns, utc_offset_ns = data
-        return ClockTold(at_ns, utc_offset_ns)
+        return ClockTold(*data[1:])
     if kind == _PLAN:
         _, at_ns, entries = data
         return CalendarPlan(at_ns, tuple(_planned(*one) for one in entries))
