@@ -1,0 +1,81 @@
+"""The rules of the order book of a work unit, exactly as the configuration file writes them.
+
+Plain frozen dataclasses like those of ``rules.py``. What the guards ask stands in ``orders/guards.py``; which order is
+next in ``orders/queue.py``; what an ERP may change in ``orders/order_changes.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal
+
+FORBID_UNKNOWN_KEYS: Final[dict[str, Any]] = {"extra": "forbid"}
+PARALLEL_ORDERS_MAX: Final = 16  # running at once on one machine
+
+GuardMode = Literal["off", "warn", "block"]
+AutoAdvance = Literal["auto", "propose", "off"]
+Distribution = Literal["by_open_qty", "sequential_by_due_date", "fixed_ratio"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardRule:
+    """What each guard of a start does when it finds something: nothing, a warning, or it keeps the order from starting.
+
+    Attributes:
+        hold: G1, an active hold is on the order, its material or the machine.
+        predecessor: G2, the operation before has not got far enough.
+        material: G3, material is not there, or a lot that is required is not mounted.
+        tool: G4, tool or recipe in the machine is not the order's.
+        skill: G5, nobody who is logged in has the skill that the operation asks for.
+        machine: G6, the machine is taken.
+        documents: G7, a document that must be read has not been acknowledged.
+        sequence: G8, orders before it in the queue could be started.
+        first_article: the first piece must be approved before production.
+        signature: the release of a hold must be signed.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
+
+    hold: GuardMode = "block"
+    predecessor: GuardMode = "block"
+    material: GuardMode = "block"
+    tool: GuardMode = "block"
+    skill: GuardMode = "block"
+    machine: GuardMode = "block"
+    documents: GuardMode = "block"
+    sequence: GuardMode = "warn"
+    first_article: GuardMode = "block"
+    signature: GuardMode = "block"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderBookRule:
+    """How the orders of a work unit live: guards, queue, parallel orders, changes by the ERP.
+
+    Attributes:
+        guards: what each guard does.
+        auto_advance: ``auto``: the next order starts by itself when the one before is complete; ``propose``: a person
+            is asked; ``off``: neither.
+        when_running: what the start of an order does to the one that runs: ``interrupt`` or ``complete`` it, or
+            ``refuse`` to start.
+        max_parallel_orders: so many orders run at once, each with its own part (a family tool).
+        cancel_in_progress: what a cancellation by the ERP does to an order that was started: ``stop_and_confirm`` what
+            was made and cancel it, or ``reject``.
+        distribution: how the pieces of a merged order are shared by its originals.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
+
+    guards: GuardRule = GuardRule()
+    auto_advance: AutoAdvance = "auto"
+    when_running: Literal["interrupt", "complete", "refuse"] = "interrupt"
+    max_parallel_orders: int = 1
+    cancel_in_progress: Literal["stop_and_confirm", "reject"] = "stop_and_confirm"
+    distribution: Distribution = "by_open_qty"
+
+    def __post_init__(self) -> None:
+        """A number of orders that a machine can run."""
+        if not 1 <= self.max_parallel_orders <= PARALLEL_ORDERS_MAX:
+            raise ValueError(
+                f"max_parallel_orders: found {self.max_parallel_orders}, allowed 1 to {PARALLEL_ORDERS_MAX}"
+            )
