@@ -166,7 +166,8 @@ def _components(order: _Fields, operations: set[str]) -> tuple[Component, ...]:
     found = []
     for fields in order.objects("components", 0, COMPONENTS_MAX):
         operation = fields.identifier("op", default="")
-        if operation and operation not in operations:
+        # Without any operation that error is told already.
+        if operation and operations and operation not in operations:
             fields.refuse("op", operation, f"an operation of this order: {_some(operations)}")
         found.append(
             Component(

@@ -199,10 +199,8 @@ def _obstacle(entry: QueueEntry) -> Wait | None:
 
 
 def _of_the_machine(entry: QueueEntry, facts: AdvanceFacts) -> Wait | None:
-    if entry.tool and entry.tool != facts.tool and not entry.setup_planned:
-        text = (
-            f"order {entry.order} needs tool {entry.tool}, found {facts.tool or 'unknown'}; set the machine up for it"
-        )
+    if entry.tool and facts.tool not in (None, entry.tool) and not entry.setup_planned:
+        text = f"order {entry.order} needs tool {entry.tool}, found {facts.tool or 'none'}; set the machine up for it"
         return Wait(WaitReason.TOOL, entry.order, text)
     for refusal in facts.refusals:
         if refusal.blocks:
