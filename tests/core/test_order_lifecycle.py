@@ -205,6 +205,7 @@ def test_a_life_ends_or_can_go_on(choices):
             return
         state_to, before = ways[choice % len(ways)], life
         life = moved(life, state_to)
+        assert life.held_from is (before.state if state_to is S.ON_HOLD else None)
         if before.state is S.ON_HOLD and state_to not in TERMINAL:
             assert state_to is before.held_from
         restored = json.loads(json.dumps(life._asdict()))

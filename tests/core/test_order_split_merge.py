@@ -209,6 +209,13 @@ def test_many_pieces_are_quick():
     assert max(shares.given) - min(shares.given) == 1
 
 
+def test_an_original_that_has_far_too_much_keeps_it():
+    """Such as after reversals: nothing is taken back, and the others get what comes."""
+    originals = [Original("A", 10**9), Original("B", 10**9)]
+    shares = distribute(10, originals, Shares((10**8, 0)), "by_open_qty")
+    assert shares.given == (10**8, 10)
+
+
 def test_shares_survive_json():
     shares = distribute(7, [Original("A", 5), Original("B", 9)], Shares((0, 0)), "by_open_qty")
     stored = json.loads(json.dumps(shares._asdict()))

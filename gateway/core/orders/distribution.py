@@ -5,8 +5,8 @@ Arithmetic only: which orders may be merged is ``split_merge.py``'s.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from fractions import Fraction
-from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -78,13 +78,14 @@ def take_back(shares: Shares, before: Shares, after: Shares) -> Shares:
 def _raised(at_once: Sequence[int], given: Sequence[int], total: int) -> list[int]:
     """What was given, raised to one below what a distribution from the beginning would give.
 
-    Where some have more than their share, that may be too much for the others; then to two below, and so on.
+    Where some have more than their share, that may be too much for the others; then to the least below that fits.
     """
-    for below in count(1):
-        raised = [max(have, share - below) for have, share in zip(given, at_once, strict=True)]
-        if sum(raised) <= total:
-            return raised
-    raise AssertionError("what was given is not above the total")
+
+    def raised(below: int) -> list[int]:
+        return [max(have, share - below) for have, share in zip(given, at_once, strict=True)]
+
+    depths = range(1, max(at_once) + 2)
+    return raised(depths[bisect_left(depths, True, key=lambda below: sum(raised(below)) <= total)])
 
 
 def _neediest(due: Sequence[Fraction], given: Sequence[int]) -> int:
