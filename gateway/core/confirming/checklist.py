@@ -180,7 +180,7 @@ def _unknown(facts: FinalFacts, rule: ChecklistRule, _delivery: DeliveryRule) ->
     if not found:
         return None
     length = Duration(max(one.to_ns - one.from_ns for one in found))
-    text = f"{len(found)} unknown intervals, the longest {length}"
+    text = f"{len(found)} unknown {'interval' if len(found) == 1 else 'intervals'}, the longest {length}"
     return (text, f"each above {longest} acknowledged", "look at what the machine did then, and acknowledge it")
 
 

@@ -145,11 +145,17 @@ class CorrectionRefused(NamedTuple):
 
 
 def reverse(ledger: Ledger, of: str, by: Who, capability: Capability) -> Plan | CorrectionRefused:
-    """Take a confirmation back: its pieces are open again."""
+    """Take a confirmation back: its pieces are open again.
+
+    One that judged pieces otherwise (a pair) made none: to take it back judges them as before.
+    """
     found = _found(ledger, of, by)
     if isinstance(found, CorrectionRefused):
         return found
-    return _checked(ledger, _taken_back(found, by, capability)._replace(open_change=found.pieces))
+    plan = _taken_back(found, by, capability)
+    if _is_pair(found):
+        return _checked(ledger, plan._replace(book_change=NOTHING.minus(found.pieces)))
+    return _checked(ledger, plan._replace(open_change=found.pieces))
 
 
 def replace(ledger: Ledger, of: str, pieces: Pieces, by: Who, capability: Capability) -> Plan | CorrectionRefused:
@@ -160,6 +166,9 @@ def replace(ledger: Ledger, of: str, pieces: Pieces, by: Who, capability: Capabi
     found = _found(ledger, of, by)
     if isinstance(found, CorrectionRefused):
         return found
+    if _is_pair(found):
+        text = f"{of} judged pieces otherwise and made none"
+        return CorrectionRefused("IS_PAIR", text, "take it back, then judge them anew")
     if min(pieces) < 0:
         return CorrectionRefused("NEGATIVE_QUANTITY", f"found {tuple(pieces)}", "give quantities from 0 on")
     back = _taken_back(found, by, capability)
@@ -223,6 +232,10 @@ def _found(ledger: Ledger, of: str, by: Who) -> Entry | CorrectionRefused:
     if one.delivery in IN_DOUBT:
         return _outstanding(of, one.delivery)
     return one
+
+
+def _is_pair(one: Entry) -> bool:
+    return min(one.pieces) < 0  # of a reversal too, which is not asked
 
 
 def _outstanding(key: str, delivery: Delivery) -> CorrectionRefused:
