@@ -1,0 +1,1 @@
+"""What an order took besides pieces: times of machine and people, material, lots, and where they went."""
