@@ -82,6 +82,7 @@ def test_it_is_the_day_of_the_shift_that_holds_it(from_ns, length_ns):
         ("2026-03-26", "2026-04-02", "PERIOD_OPEN"),
         ("", "2026-04-02", "PERIOD_OPEN"),
         ("2026-04-30", "2026-04-02", "PERIOD_CLOSED"),
+        ("2026-04-02", "2026-04-02", "PERIOD_CLOSED"),
     ],
 )
 def test_into_the_present_period(closed_through, today, expected):

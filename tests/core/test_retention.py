@@ -30,6 +30,12 @@ def test_a_class_at_its_age(record_class):
     assert decide(RULE, record, until_ns - 1, disk_full=True).allowed == (record_class in THINNED_FIRST)
 
 
+def test_a_time_that_went_back_deletes_nothing():
+    record = Retained(RecordClass.RAW_JOURNAL, 1000, confirmed=True)
+    assert decide(RULE, record, 999, disk_full=True).kept is Kept.TOO_YOUNG
+    assert decide(RULE, record, 1000, disk_full=True).allowed
+
+
 def test_raw_data_is_thinned_first():
     assert THINNED_FIRST == (RecordClass.RAW_JOURNAL, RecordClass.CYCLE)
 

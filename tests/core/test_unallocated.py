@@ -133,6 +133,10 @@ class Floor:
     def left(self, text):
         assert "/".join(map(str, self.bucket.left)) == text
 
+    def sums(self, allocated, scrapped):
+        assert "/".join(map(str, self.bucket.allocated)) == allocated
+        assert "/".join(map(str, self.bucket.scrapped)) == scrapped
+
     def entries(self, number):
         assert len(self.bucket.entries) == int(number)
 
@@ -185,15 +189,15 @@ FOUND = st.builds(
 REQUESTS = st.builds(
     AllocationRequest,
     st.just(0),
-    st.sampled_from(["ann", ""]),
-    st.sampled_from(["A", ""]),
+    st.just("ann"),
+    st.sampled_from(["A", "A", ""]),
     st.just("0010"),
     st.sampled_from(["P", "Q"]),
-    st.integers(0, 30),
+    st.integers(1, 12),
     st.sampled_from(Role),
     st.none() | st.sampled_from(Role),
-    st.just(()) | st.tuples(st.integers(1, 9)),
-    st.sampled_from(["", "because"]),
+    st.just(()) | st.just(()) | st.tuples(st.integers(1, 9)),
+    st.sampled_from(["because", ""]),
 )
 MOMENTS = st.integers(0, 100).map(lambda minutes: minutes * MIN)
 FOLLOWS = st.builds(
