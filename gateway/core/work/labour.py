@@ -1,7 +1,7 @@
 """Whose working time a run took: log-ins of persons at machines against what the machines did.
 
 Several persons at a machine, one person at several: each nanosecond is shared exactly, as far as the final intervals of
-all machines reach. Closes no confirmation and rounds nothing (``activity_times.py``); knows no clock.
+machines that share a person reach. Closes no confirmation, rounds nothing (``activity_times.py``), knows no clock.
 """
 
 from __future__ import annotations
@@ -65,23 +65,34 @@ class LabourSlice(NamedTuple):
     labour_setup: Exact
 
 
+class MachineSeen(NamedTuple):
+    """A machine whose final intervals are in up to ``seen_ns``, and whose labour is told up to ``settled_ns``."""
+
+    name: str
+    seen_ns: int
+    settled_ns: int
+
+
 class Labour(NamedTuple):
-    """Who is logged in where, and what waits to be settled; one for all machines that persons share.
+    """Who is logged in where, and what waits to be settled; one for all machines that persons share."""
 
-    ``seen`` has, for each machine, up to where its final intervals are in. Before ``settled_to_ns`` nothing changes.
-    """
-
-    settled_to_ns: int
-    seen: tuple[tuple[str, int], ...]
+    machines: tuple[MachineSeen, ...] = ()
     stretches: tuple[RunStretch, ...] = ()
     log_ins: tuple[LogIn, ...] = ()
 
+    def machine(self, name: str) -> MachineSeen | None:
+        """The machine of that name."""
+        return next((one for one in self.machines if one.name == name), None)
 
-def watching(labour: Labour, machines: Iterable[str]) -> Labour:
-    """The same for these machines: a new one is seen from now on, one that is gone is waited for no longer."""
-    known = dict(labour.seen)
-    seen = tuple((name, known.get(name, labour.settled_to_ns)) for name in sorted(set(machines)))
-    return labour._replace(seen=seen)
+
+def watching(labour: Labour, machines: Iterable[str], at_ns: int) -> Labour:
+    """The same for these machines: a new one is seen from ``at_ns`` on, of one that is gone nothing is kept."""
+    names = sorted(set(machines))
+    return Labour(
+        tuple(labour.machine(name) or MachineSeen(name, at_ns, at_ns) for name in names),
+        tuple(one for one in labour.stretches if one.machine in names),
+        tuple(one for one in labour.log_ins if one.machine in names),
+    )
 
 
 def logged_in(labour: Labour, person: str, machine: str, at_ns: int) -> Labour | WorkRefused:
@@ -90,12 +101,12 @@ def logged_in(labour: Labour, person: str, machine: str, at_ns: int) -> Labour |
     Codes: UNKNOWN_MACHINE, ALREADY_LOGGED_IN, TOO_MANY_LOG_INS, LABOUR_SETTLED (it lies before what is settled).
     """
     where = f"{person} at {machine}"
-    names = [name for name, _ in labour.seen]
-    if machine not in names:
-        allowed = ", ".join(names) or "none"
+    if labour.machine(machine) is None:
+        allowed = ", ".join(one.name for one in labour.machines) or "none"
         return WorkRefused("UNKNOWN_MACHINE", where, machine, allowed, "log in at a machine of this gateway")
-    if at_ns < labour.settled_to_ns:
-        return _settled(labour, where, at_ns)
+    earliest_ns = _settled_ns(labour, person, machine)
+    if at_ns < earliest_ns:
+        return _too_late(where, at_ns, earliest_ns)
     # Who logged out later than this was there at this instant, too.
     own = [one for one in labour.log_ins if one.person == person and (one.to_ns is None or one.to_ns > at_ns)]
     if any(one.machine == machine for one in own):
@@ -113,8 +124,9 @@ def logged_out(labour: Labour, person: str, machine: str, at_ns: int) -> Labour 
     own = next((one for one in labour.log_ins if one[:2] == (person, machine) and one.to_ns is None), None)
     if own is None:
         return WorkRefused("NOT_LOGGED_IN", where, "no log-in", "who is logged in", "nothing is to be done")
-    if at_ns < labour.settled_to_ns:
-        return _settled(labour, where, at_ns)
+    earliest_ns = _settled_ns(labour, person, machine)
+    if at_ns < earliest_ns:
+        return _too_late(where, at_ns, earliest_ns)
     if at_ns < own.from_ns:
         return WorkRefused(
             "LOG_OUT_BEFORE_LOG_IN", where, f"{at_ns} ns", f"{own.from_ns} ns and later", "give a later time"
@@ -123,8 +135,14 @@ def logged_out(labour: Labour, person: str, machine: str, at_ns: int) -> Labour 
     return labour._replace(log_ins=(*kept, own._replace(to_ns=at_ns)) if at_ns > own.from_ns else kept)
 
 
-def _settled(labour: Labour, where: str, at_ns: int) -> WorkRefused:
-    allowed = f"{labour.settled_to_ns} ns and later"
+def _settled_ns(labour: Labour, person: str, machine: str) -> int:
+    """Up to where labour is told of the machines that this person has to do with."""
+    names = {machine, *(one.machine for one in labour.log_ins if one.person == person)}
+    return max(one.settled_ns for one in labour.machines if one.name in names)
+
+
+def _too_late(where: str, at_ns: int, earliest_ns: int) -> WorkRefused:
+    allowed = f"{earliest_ns} ns and later"
     return WorkRefused("LABOUR_SETTLED", where, f"{at_ns} ns", allowed, "correct the confirmation instead")
 
 
@@ -156,17 +174,15 @@ def took(labour: Labour, machine: str, to_ns: int, stretch: RunStretch | None) -
     Raises ValueError for a machine that is not watched, for time that is in already, and where another machine has not
     told anything for so long that STRETCHES_MAX wait for it.
     """
-    known = dict(labour.seen)
-    if machine not in known:
-        raise ValueError(f"{machine}: found its time, allowed that of {', '.join(known) or 'no machine'}")
-    if to_ns < known[machine] or (stretch is not None and stretch.from_ns < known[machine]):
-        raise ValueError(
-            f"{machine}: found time before {known[machine]} ns, allowed what comes after: it is in already"
-        )
-    known[machine] = to_ns
-    seen = tuple(known.items())
+    known = labour.machine(machine)
+    if known is None:
+        names = ", ".join(one.name for one in labour.machines) or "no machine"
+        raise ValueError(f"{machine}: found its time, allowed that of {names}")
+    if to_ns < known.seen_ns or (stretch is not None and stretch.from_ns < known.seen_ns):
+        raise ValueError(f"{machine}: found time before {known.seen_ns} ns, allowed what comes after: it is in already")
+    machines = tuple(one._replace(seen_ns=to_ns) if one is known else one for one in labour.machines)
     if stretch is None:
-        return labour._replace(seen=seen)
+        return labour._replace(machines=machines)
     row = list(labour.stretches)
     last = next((at for at in range(len(row) - 1, -1, -1) if row[at].machine == machine), None)
     if (
@@ -176,22 +192,55 @@ def took(labour: Labour, machine: str, to_ns: int, stretch: RunStretch | None) -
     ):
         row[last] = row[last]._replace(to_ns=stretch.to_ns)
     elif len(row) >= STRETCHES_MAX:
-        slowest = min(known, key=lambda name: known[name])
-        raise ValueError(f"{machine}: found {STRETCHES_MAX} stretches waiting for {slowest}, which tells no state")
+        slowest = min(machines, key=lambda one: one.seen_ns).name
+        raise ValueError(
+            f"{machine}: found {STRETCHES_MAX} stretches waiting, allowed no more; {slowest} tells no state"
+        )
     else:
         row.append(stretch)
-    return labour._replace(seen=seen, stretches=tuple(row))
+    return labour._replace(machines=machines, stretches=tuple(row))
 
 
 def settled(labour: Labour, rule: LabourRule) -> tuple[Labour, tuple[LabourSlice, ...]]:
-    """The labour of all time that every machine has told of by now; it is told once and final."""
-    to_ns = min((seen_ns for _, seen_ns in labour.seen), default=labour.settled_to_ns)
-    if to_ns <= labour.settled_to_ns:
-        return labour, ()
-    slices = labour_of(labour.stretches, labour.log_ins, rule, labour.settled_to_ns, to_ns)
-    stretches = tuple(one._replace(from_ns=max(one.from_ns, to_ns)) for one in labour.stretches if one.to_ns > to_ns)
-    log_ins = tuple(one for one in labour.log_ins if _end_ns(one, rule) > to_ns)
-    return labour._replace(settled_to_ns=to_ns, stretches=stretches, log_ins=log_ins), slices
+    """The labour that can be told by now, once and final: ``settled_ns`` of each machine says how far.
+
+    Machines wait for each other only where a person has to do with both; one that nobody is at holds up no other.
+    """
+    slices: list[LabourSlice] = []
+    upto: dict[str, int] = {}
+    for group in _groups(labour):
+        to_ns = min(one.seen_ns for one in group)
+        from_ns = min(one.settled_ns for one in group)
+        names = {one.name for one in group}
+        if to_ns > from_ns:
+            stretches = [one for one in labour.stretches if one.machine in names]
+            log_ins = [one for one in labour.log_ins if one.machine in names]
+            slices += labour_of(stretches, log_ins, rule, from_ns, to_ns)
+        upto |= {one.name: max(one.settled_ns, to_ns) for one in group}
+    left = Labour(
+        tuple(one._replace(settled_ns=upto[one.name]) for one in labour.machines),
+        tuple(
+            one._replace(from_ns=max(one.from_ns, upto[one.machine]))
+            for one in labour.stretches
+            if one.to_ns > upto[one.machine]
+        ),
+        tuple(one for one in labour.log_ins if _end_ns(one, rule) > upto[one.machine]),
+    )
+    return left, tuple(slices)
+
+
+def _groups(labour: Labour) -> list[list[MachineSeen]]:
+    """The machines by the persons that link them."""
+    group_of = {one.name: {one.name} for one in labour.machines}
+    first_of: dict[str, str] = {}
+    for one in labour.log_ins:
+        first = group_of[first_of.setdefault(one.person, one.machine)]
+        own = group_of[one.machine]
+        if own is not first:
+            first |= own
+            group_of |= dict.fromkeys(own, first)
+    distinct = {id(group): group for group in group_of.values()}
+    return [[one for one in labour.machines if one.name in group] for group in distinct.values()]
 
 
 def labour_of(
@@ -249,8 +298,7 @@ def _end_ns(log_in: LogIn, rule: LabourRule) -> int:
 def labour_from(document: Mapping[str, Any]) -> Labour:
     """What ``_asdict`` and JSON made of ``Labour``."""
     return Labour(
-        document["settled_to_ns"],
-        tuple((name, seen_ns) for name, seen_ns in document["seen"]),
+        tuple(MachineSeen(*one) for one in document["machines"]),
         tuple(RunStretch(*one) for one in document["stretches"]),
         tuple(LogIn(*one) for one in document["log_ins"]),
     )
