@@ -1,0 +1,29 @@
+"""The roles in which persons and programs act: what each is, and how a text becomes one. Says not what they may do.
+
+The names are those of the order's life (``orders/lifecycle.py``), so that there is one list of them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.core.foreign_text import clean
+from gateway.core.orders.lifecycle import ActorRole
+
+MEANINGS: Final = {
+    ActorRole.OPERATOR: "runs the machine",
+    ActorRole.SETTER: "sets the machine up",
+    ActorRole.SUPERVISOR: "answers for the shift",
+    ActorRole.QUALITY: "judges what was made",
+    ActorRole.PLANNER: "plans the orders; an ERP speaks for him",
+    ActorRole.SERVICE: "the gateway itself, or a program beside it",
+}
+
+
+def role_of(text: str) -> ActorRole:
+    """The role of that name. Raises ValueError with what is allowed."""
+    try:
+        return ActorRole(text)
+    except ValueError:
+        allowed = ", ".join(role.value for role in ActorRole)
+        raise ValueError(f"role: found {clean(repr(text), 80)}, allowed: {allowed}") from None

@@ -1,0 +1,69 @@
+"""The audit trail as text for others: JSON lines, which can be verified anywhere, and CSV, which a person can open.
+
+JSON lines are the entries themselves: ``entry_of_line`` gives back what ``json_line`` was made of. CSV is for reading:
+times are added in words, and a text that a spreadsheet would take for a formula gets an apostrophe in front. Opens no
+file.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from typing import TYPE_CHECKING, Final
+
+from gateway.core.audit.entry import AuditEntry, EntryContent, as_mapping, of_mapping
+from gateway.core.foreign_text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+#: A longer line is none of ours, and is not parsed.
+LINE_CHARS_MAX: Final = 100_000
+CSV_COLUMNS: Final = ("seq", "at_utc", "at_local", *EntryContent._fields, "prev_hash", "hash", "form")
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_FORMULA: Final = re.compile(r"[=+\-@\t\r]")
+_NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+
+
+def json_line(entry: AuditEntry) -> str:
+    """The entry as one line of JSON, with its end of line."""
+    return json.dumps(as_mapping(entry), ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def entry_of_line(line: str) -> AuditEntry:
+    """The entry of ``json_line``. Raises ValueError."""
+    if len(line) > LINE_CHARS_MAX:
+        raise ValueError(f"found a line of {len(line)} characters, allowed: up to {LINE_CHARS_MAX}")
+    try:
+        found = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("found JSON that is nested too deeply, allowed: an entry") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"found {clean(line, 80)!a}, allowed: an entry as a JSON object")  # noqa: TRY004 - of a text, not a type
+    return of_mapping(found)
+
+
+def csv_lines(entries: Iterable[AuditEntry]) -> Iterator[str]:
+    """A head and one record for each entry, as RFC 4180 has it (CR LF, quotes where needed)."""
+    yield ",".join(CSV_COLUMNS) + "\r\n"
+    for entry in entries:
+        fields = as_mapping(entry)
+        fields["at_utc"] = local_text(entry.content.utc_ns, 0)
+        fields["at_local"] = local_text(entry.content.utc_ns, entry.content.utc_offset_s)
+        yield ",".join(_cell(fields[name]) for name in CSV_COLUMNS) + "\r\n"
+
+
+def local_text(utc_ns: int, utc_offset_s: int) -> str:
+    """The time on the wall with its offset, ISO 8601, in milliseconds (cut, not rounded)."""
+    zone = dt.timezone(dt.timedelta(seconds=utc_offset_s))
+    moment = (_EPOCH + dt.timedelta(microseconds=utc_ns // 1000)).astimezone(zone)
+    return moment.isoformat(timespec="milliseconds")
+
+
+def _cell(value: str | int | None) -> str:
+    if not isinstance(value, str):
+        return "" if value is None else str(value)
+    text = f"'{value}" if _FORMULA.match(value) and not _NUMBER.fullmatch(value) else value
+    return '"' + text.replace('"', '""') + '"' if re.search(r'[",\r\n]', text) else text
