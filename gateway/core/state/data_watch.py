@@ -79,10 +79,11 @@ class DataWatch:
         index = self._place.get(signal)
         if index is None:
             return state, ()
-        if status is Status.GOOD and not state.lost and self._stale_after is None and not state.bad[index]:
-            # The usual value: named field by field, because every one passes here.
-            good = state.good_ns
-            return WatchState((*good[:index], at_ns, *good[index + 1 :]), state.bad, False), ()
+        if status is Status.GOOD and not state.lost and not state.bad[index]:
+            due_ns = self.deadline(state)
+            if due_ns is None or due_ns > at_ns:  # the usual value, field by field because every one passes here
+                good = state.good_ns
+                return WatchState((*good[:index], at_ns, *good[index + 1 :]), state.bad, False), ()
         state, early = self.on_time(state, at_ns)
         if status is not Status.GOOD:
             if state.bad[index]:
@@ -100,7 +101,8 @@ class DataWatch:
         """When silence becomes a loss; None: never."""
         if state.lost or self._stale_after is None:
             return None
-        return min((good_ns + self._stale_after for good_ns in state.good_ns if good_ns is not None), default=None)
+        seen_ns = [good_ns for good_ns in state.good_ns if good_ns is not None]
+        return min(seen_ns) + self._stale_after if seen_ns else None
 
     def on_time(self, state: WatchState, now_ns: int) -> tuple[WatchState, tuple[DataLost | DataBack, ...]]:
         """Tells of a loss by silence, at its own time."""
