@@ -25,15 +25,17 @@ from gateway.parts import Parts
 from gateway.router import Router
 from gateway.runner import Runner, RunnerHooks
 from gateway.taps import Taps
+from gateway.views import clock_view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from random import Random
 
     from buffer.outbox import Outbox
     from buffer.store import Store
     from config.settings import Settings, SourceSettings
-    from drivers.base import Driver, DriverType
+    from drivers.base import DriverType
+    from gateway.clock import SteadyClock
     from gateway.core.model import JobOrder, Output
     from gateway.core.unit_state import State
     from gateway.monitor import Monitor
@@ -61,20 +63,19 @@ class Builder:
         store: Store,
         outbox: Outbox,
         *,
-        now_ns: Callable[[], int],
-        clock_offset_ns: Callable[[], int],
+        clock: SteadyClock,
         progress: Progress,
         rng: Random,
         warnings: list[str],
     ) -> None:
         self._settings = settings
         self._store = store
-        self._now_ns = now_ns
-        self._clock_offset_ns = clock_offset_ns
+        self._clock = clock
+        self._now_ns = clock.now_ns
         self._progress = progress
         self._rng = rng
         self._warnings = warnings
-        self._parts = Parts(outbox, Taps(now_ns))
+        self._parts = Parts(outbox, Taps(clock.now_ns), clock.utc_ns)
         self._routers: dict[str, Router] = {}
         self._watched: dict[str, Part] = {}
 
@@ -162,9 +163,9 @@ class Builder:
     async def state_of(self, unit: WorkUnit, stored: bytes | None) -> State:
         """Where a work unit goes on; None: it has never run. Raises BuildError, StoreError."""
         if stored is None:
-            return unit.initial(self._now_ns())
+            return unit.initial(self._now_ns()).at_clock(self._clock.offset_ns, self._clock.quality.known)
         try:
-            state = snapshot.load(unit, stored)
+            state = snapshot.load(unit, stored).at_clock(self._clock.offset_ns, self._clock.quality.known)
         except snapshot.SnapshotError as error:
             raise BuildError(f"{error}; start the linegate that wrote it, or move the database away") from error
         remembered = [await self._store.job_record(*run.job.key) for run in state.open_runs()]
@@ -206,7 +207,7 @@ class Builder:
                 )
 
     def _committed(self, name: str, outputs: tuple[Output, ...], _state: State) -> None:
-        narrate(name, outputs)
+        narrate(name, outputs, self._clock.utc_ns)
         # One that was removed still commits what waited for it, and is shown no longer.
         if self._parts.monitor is not None and name in self._parts.runners:
             self._parts.monitor.work_unit_changed(self._parts.work_unit_view(name))
@@ -226,7 +227,7 @@ class Builder:
             context = ConnectorContext(
                 name=name,
                 gateway_id=self._settings.gateway.id,
-                now_ns=self._now_ns,
+                now_ns=self._clock.utc_now_ns,
                 secrets=secrets,
                 base_dir=self._settings.base_dir,
             )
@@ -291,10 +292,11 @@ class Builder:
             state_dir=self._settings.gateway.state_dir,
             base_dir=self._settings.base_dir,
             secrets=secrets,
+            utc_offset_ns=lambda: self._clock.offset_ns,
         )
         self._parts.sources[name] = SourceSupervisor(
             name=name,
-            make_driver=partial(_make_driver, driver_type, own, context),
+            make_driver=partial(driver_type.build, own, context),
             rule_signals=router.rule_signals,
             now_ns=self._now_ns,
             deliver=partial(self._deliver, name),
@@ -371,7 +373,8 @@ class Builder:
             gateway_id=self._settings.gateway.id,
             version=__version__,
             now_ns=self._now_ns,
-            clock_offset_ns=self._clock_offset_ns,
+            utc_ns=self._clock.utc_ns,
+            clock=partial(clock_view, self._clock),
         )
 
     def _tls(self) -> ssl.SSLContext | None:
@@ -386,10 +389,6 @@ class Builder:
         except (OSError, ssl.SSLError) as error:
             raise BuildError(f"{self._settings.place('mqtt.tls')}: mqtt.tls: a file cannot be used: {error}") from error
         return context
-
-
-def _make_driver(driver_type: DriverType, settings: Any, context: DriverContext) -> Driver:
-    return driver_type.build(settings, context)
 
 
 def _stale_after_ns(settings: SourceSettings, driver_type: DriverType) -> int:

@@ -10,7 +10,7 @@ from gateway.core.document import utc
 from gateway.core.model import Confirmation, CountEvent, JobChanged, Notice, UnknownInterval
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from gateway.core.model import Output
 
@@ -22,8 +22,8 @@ _ORDINARY: Final = frozenset(
 log = structlog.get_logger(__name__)
 
 
-def narrate(work_unit: str, outputs: Iterable[Output]) -> None:
-    """One line for each output that is worth one."""
+def narrate(work_unit: str, outputs: Iterable[Output], utc_ns: Callable[[int], int]) -> None:
+    """One line for each output that is worth one. ``utc_ns`` says what UTC was at a steady time."""
     for output in outputs:
         match output:
             case Notice(code=code, detail=detail):
@@ -33,8 +33,8 @@ def narrate(work_unit: str, outputs: Iterable[Output]) -> None:
                     "pieces that nobody can know",
                     work_unit=work_unit,
                     signal=output.signal,
-                    since=utc(output.t_from_ns),
-                    until=utc(output.t_to_ns),
+                    since=utc(utc_ns(output.t_from_ns)),
+                    until=utc(utc_ns(output.t_to_ns)),
                     max_pieces=output.max_pieces,
                     code=output.flag,
                 )

@@ -9,6 +9,8 @@ from gateway.status import FeedView, SourceView, TargetView, WorkUnitView
 from gateway.views import work_unit_view
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from buffer.outbox import Outbox
     from drivers.supervisor import SourceSupervisor
     from gateway.connectors.base import Connector
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 class Parts:
     """Everything that runs, each by the name the configuration gives it."""
 
-    def __init__(self, outbox: Outbox, taps: Taps) -> None:
+    def __init__(self, outbox: Outbox, taps: Taps, utc_ns: Callable[[int], int]) -> None:
+        #: What UTC was at a steady time, as far as it is known now.
+        self.utc_ns = utc_ns
         self.outbox = outbox
         self.taps = taps
         self.monitor: Monitor | None = None
@@ -57,9 +61,10 @@ class Parts:
                 continue
             counts = await self.outbox.counts(name)
             if number := counts.waiting + counts.parked:
+                since = None if counts.oldest_created_ns is None else utc(self.utc_ns(counts.oldest_created_ns))
                 texts.append(
                     f"connector {name!r}: {number} confirmation{'s' * (number != 1)} waiting since "
-                    f"{utc(counts.oldest_created_ns)}, and no connector of this name takes confirmations; "
+                    f"{since}, and no connector of this name takes confirmations; "
                     "configure it (again), or give them up with linegate outbox discard"
                 )
         return tuple(texts)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from gateway.core.document import utc
+from gateway.core.duration import NS_PER_S, NS_PER_UNIT
 from gateway.core.foreign_text import clean
 
-NS_PER_S: Final = 1_000_000_000
+NS_PER_MS: Final = NS_PER_UNIT["ms"]
 S_PER_MIN: Final = 60
 S_PER_H: Final = 3600
 CLOCK_OFFSET_SHOWN_MS: Final = 1000
@@ -18,7 +20,7 @@ _ROLES: Final = ("good", "scrap", "rework", "hold", "test")
 
 
 def lines(view: dict[str, Any]) -> list[str]:
-    """The status as a person reads it."""
+    """The status as a person reads it; ``view`` has steady times, for their lengths."""
     now = view["now_ns"]
     text = [f"{view['id']}  linegate {view['version']}  pid {view['pid']}  up {_age(now, view['started_ns'])}", ""]
     text += [machine_header()] + [machine_line(unit, now) for unit in view["work_units"]] + [""]
@@ -29,11 +31,20 @@ def lines(view: dict[str, Any]) -> list[str]:
         error = clean(view["mqtt"]["last_error"]) or "not connected yet"
         link = "up" if view["mqtt"]["connected"] else f"down ({error})"
         text.append(f"{'mqtt':<12} {link}")
-    if abs(view["clock_offset_ms"]) >= CLOCK_OFFSET_SHOWN_MS:
-        text.append(
-            f"{'clock':<12} the system's clock is {view['clock_offset_ms'] / 1000:+.1f} s off the gateway's own"
-        )
+    text += clock_lines(view["clock"], now)
     return text + [f"WARNING {clean(warning, WARNING_CHARS_MAX)}" for warning in view["warnings"]]
+
+
+def clock_lines(clock: dict[str, Any], now_ns: int) -> list[str]:
+    """Whether times are to be believed; nothing where they are."""
+    text = []
+    if not clock["known"]:
+        since = utc(clock["since_ns"] + clock["utc_offset_ms"] * NS_PER_MS)
+        what = "shows an impossible date" if clock["quality"] == "implausible" else "not synchronised"
+        text.append(f"{'clock':<12} {what} since {since} ({_age(now_ns, clock['since_ns'])}): times may be off")
+    if abs(clock["offset_ms"]) >= CLOCK_OFFSET_SHOWN_MS:
+        text.append(f"{'clock':<12} the system's clock is {clock['offset_ms'] / 1000:+.1f} s off the gateway's own")
+    return text
 
 
 def machine_header() -> str:

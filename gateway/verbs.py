@@ -17,7 +17,8 @@ from gateway import __version__
 from gateway.control import RequestError
 from gateway.core.foreign_text import is_clean
 from gateway.core.model import Notice, OperatorEntry, OperatorVerb
-from gateway.status import GatewayView, to_json
+from gateway.status import GatewayView, in_utc, to_json
+from gateway.views import clock_view
 from gateway.writing import SignalWriter, WritingError
 
 if TYPE_CHECKING:
@@ -71,26 +72,29 @@ class Verbs:
             "write": self._write,
         }
 
-    async def _status(self, _request: Mapping[str, Any]) -> Any:
+    async def _status(self, request: Mapping[str, Any]) -> Any:
+        """The status in UTC; with ``steady``, in the times by which lengths are measured."""
+        view = await self._view()
+        return to_json(view if request.get("steady") is True else in_utc(view, self._clock.utc_ns))
+
+    async def _view(self) -> GatewayView:
         parts = self.parts
-        return to_json(
-            GatewayView(
-                id=self._settings.gateway.id,
-                version=__version__,
-                pid=os.getpid(),
-                started_ns=self._started_ns,
-                now_ns=self._clock.now_ns(),
-                epoch=self._store.epoch,
-                state_dir=str(self._settings.gateway.state_dir),
-                config_digest=self._settings.digest,
-                clock_offset_ms=self._clock.wall_offset_ns() // 1_000_000,
-                mqtt=parts.monitor.view() if parts.monitor is not None else None,
-                sources=tuple(parts.source_view(name) for name in parts.sources),
-                targets=tuple(parts.target_view(name) for name in parts.forwarders),
-                feeds=tuple(parts.feed_view(name) for name in parts.feeds),
-                work_units=tuple(parts.work_unit_view(name) for name in parts.runners),
-                warnings=(*self._warnings, *parts.troubles(), *await self._stranded()),
-            )
+        return GatewayView(
+            id=self._settings.gateway.id,
+            version=__version__,
+            pid=os.getpid(),
+            started_ns=self._started_ns,
+            now_ns=self._clock.now_ns(),
+            epoch=self._store.epoch,
+            state_dir=str(self._settings.gateway.state_dir),
+            config_digest=self._settings.digest,
+            clock=clock_view(self._clock),
+            mqtt=parts.monitor.view() if parts.monitor is not None else None,
+            sources=tuple(parts.source_view(name) for name in parts.sources),
+            targets=tuple(parts.target_view(name) for name in parts.forwarders),
+            feeds=tuple(parts.feed_view(name) for name in parts.feeds),
+            work_units=tuple(parts.work_unit_view(name) for name in parts.runners),
+            warnings=(*self._warnings, *parts.troubles(), *await self._stranded()),
         )
 
     async def _stranded(self) -> tuple[str, ...]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from gateway.status import WorkUnitView
+from gateway.core.duration import NS_PER_UNIT
+from gateway.status import ClockView, WorkUnitView
 
 if TYPE_CHECKING:
+    from gateway.clock import SteadyClock
     from gateway.core.model import UnknownInterval
     from gateway.core.orders.job_run import JobRun
     from gateway.core.unit_state import State
+
+NS_PER_MS: Final = NS_PER_UNIT["ms"]
 
 
 def work_unit_view(unit_id: str, state: State) -> WorkUnitView:
@@ -47,6 +51,17 @@ def work_unit_view(unit_id: str, state: State) -> WorkUnitView:
         counted_hold=state.counted.hold,
         counted_test=state.counted.test,
         queue=tuple(_queued(waiting) for waiting in state.open_runs()),
+    )
+
+
+def clock_view(clock: SteadyClock) -> ClockView:
+    """What is known of the time, with steady times."""
+    return ClockView(
+        quality=clock.quality.name.lower(),
+        known=clock.quality.known,
+        since_ns=clock.quality_since_ns,
+        utc_offset_ms=clock.offset_ns // NS_PER_MS,
+        offset_ms=clock.wall_error_ns() // NS_PER_MS,
     )
 
 

@@ -71,35 +71,97 @@ class State(NamedTuple):
     utc_offset_ns: int = 0
     clocks: SourceClocks = SourceClocks()
 
-    # Every input and every piece passes through the next three. Naming all fields in their place is three times as fast
-    # as ``_replace``, which looks each of them up by name; a test holds the two against each other.
+    # Every input and every piece passes through the next three. All fields in their places, without the call of the
+    # class, are four times as fast as ``_replace``, which looks each of them up by name. A test holds the two against
+    # each other.
 
     def moved(self, at_ns: int, outputs: int) -> State:
         """The same state later, with so many more outputs in the journal."""
-        return State(
+        (
+            _,
+            detectors,
+            track,
+            evidence,
+            running,
+            queue,
+            job_tag,
+            counted,
+            nobodys,
+            since_ns,
+            review,
+            unknown,
+            older,
+            piece_ns,
+            seq,
+            past,
+            offset_ns,
+            clocks,
+        ) = self
+        fields = (
             at_ns,
-            self.detectors,
-            self.track,
-            self.evidence,
-            self.running,
-            self.queue,
-            self.job_tag,
-            self.counted,
-            self.unallocated,
-            self.unallocated_since_ns,
-            self.review,
-            self.unknown,
-            self.unknown_older,
-            self.last_piece_ns,
-            self.journal_seq + outputs,
-            self.past,
-            self.utc_offset_ns,
-            self.clocks,
+            detectors,
+            track,
+            evidence,
+            running,
+            queue,
+            job_tag,
+            counted,
+            nobodys,
+            since_ns,
+            review,
+            unknown,
+            older,
+            piece_ns,
+            seq + outputs,
+            past,
+            offset_ns,
+            clocks,
         )
+        return tuple.__new__(State, fields)
 
-    def with_detectors(self, detectors: tuple[DetectorState, ...]) -> State:
+    def seen(self, at_ns: int, detectors: tuple[DetectorState, ...], track: MachineTrack) -> State:
         """What an input changes that counts nothing."""
-        return self.with_count(detectors, self.track, self.counted, self.last_piece_ns, self.running)
+        (
+            _,
+            _,
+            _,
+            evidence,
+            running,
+            queue,
+            job_tag,
+            counted,
+            nobodys,
+            since_ns,
+            review,
+            unknown,
+            older,
+            piece_ns,
+            seq,
+            past,
+            offset_ns,
+            clocks,
+        ) = self
+        fields = (
+            at_ns,
+            detectors,
+            track,
+            evidence,
+            running,
+            queue,
+            job_tag,
+            counted,
+            nobodys,
+            since_ns,
+            review,
+            unknown,
+            older,
+            piece_ns,
+            seq,
+            past,
+            offset_ns,
+            clocks,
+        )
+        return tuple.__new__(State, fields)
 
     def with_count(
         self,
@@ -110,26 +172,47 @@ class State(NamedTuple):
         running: JobRun | None,
     ) -> State:
         """What one count event changes."""
-        return State(
-            self.at_ns,
+        (
+            at_ns,
+            _,
+            _,
+            evidence,
+            _,
+            queue,
+            job_tag,
+            _,
+            nobodys,
+            since_ns,
+            review,
+            unknown,
+            older,
+            _,
+            seq,
+            past,
+            offset_ns,
+            clocks,
+        ) = self
+        fields = (
+            at_ns,
             detectors,
             track,
-            self.evidence,
+            evidence,
             running,
-            self.queue,
-            self.job_tag,
+            queue,
+            job_tag,
             counted,
-            self.unallocated,
-            self.unallocated_since_ns,
-            self.review,
-            self.unknown,
-            self.unknown_older,
+            nobodys,
+            since_ns,
+            review,
+            unknown,
+            older,
             last_piece_ns,
-            self.journal_seq,
-            self.past,
-            self.utc_offset_ns,
-            self.clocks,
+            seq,
+            past,
+            offset_ns,
+            clocks,
         )
+        return tuple.__new__(State, fields)
 
     def open_runs(self) -> Iterator[JobRun]:
         """The running job order first, then the queue."""

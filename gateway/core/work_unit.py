@@ -160,8 +160,7 @@ class WorkUnit:
             out += told
             state = state._replace(track=track)
         elif isinstance(given, ClockTold):
-            clocks = state.clocks._replace(known=given.known)
-            state = state._replace(utc_offset_ns=given.utc_offset_ns, clocks=clocks)
+            state = state.at_clock(given.utc_offset_ns, given.known)
         if _other_job(before.running, state.running):
             state = self._follow(state, instant_ns, at_ns, out)
         elif self.machine.may_differ(before.track, state.track):

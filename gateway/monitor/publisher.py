@@ -17,14 +17,14 @@ from gateway.core.duration import NS_PER_S
 from gateway.monitor import topics
 from gateway.monitor.bridge import Bridge, Will
 from gateway.monitor.pending import Retained, TelemetryQueue
-from gateway.status import MqttView
+from gateway.status import MqttView, in_utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from drivers.base import TelemetryBlock
     from gateway.monitor.settings import MonitorSettings
-    from gateway.status import SourceView, TargetView, WorkUnitView
+    from gateway.status import ClockView, SourceView, TargetView, WorkUnitView
 
 FLUSH_TIMEOUT_S: Final = 2.0
 LOST: Final = "lost"
@@ -43,8 +43,9 @@ class Monitor:
         settings: the broker.
         gateway_id: one level of every topic, and the client id where none is set.
         version: of the gateway.
-        now_ns: the gateway's steady clock, nanoseconds UTC.
-        clock_offset_ns: how far the system's clock is ahead of it, nanoseconds.
+        now_ns: the gateway's steady clock, nanoseconds.
+        utc_ns: what UTC was at a steady time, as far as it is known now.
+        clock: what is known of the time.
         link_changed: told whenever the link to the broker comes up, goes down or fails.
         boot_id: tells one start of the gateway from the next; default: random.
     """
@@ -56,12 +57,14 @@ class Monitor:
         gateway_id: str,
         version: str,
         now_ns: Callable[[], int],
-        clock_offset_ns: Callable[[], int] = lambda: 0,
+        utc_ns: Callable[[int], int],
+        clock: Callable[[], ClockView],
         link_changed: Callable[[MqttView], None] | None = None,
         boot_id: str = "",
     ) -> None:
         self._now_ns = now_ns
-        self._clock_offset_ns = clock_offset_ns
+        self._utc_ns = utc_ns
+        self._clock = clock
         self._started_ns = now_ns()
         self._version = version
         self._boot_id = boot_id or uuid.uuid4().hex
@@ -71,7 +74,10 @@ class Monitor:
         self._telemetry_topics: dict[str, str] = {}
         self._retained = Retained()
         self._queue = TelemetryQueue(settings.queue_messages)
+        self._sources: dict[str, SourceView] = {}
         self._targets: dict[str, TargetView] = {}
+        self._work_units: dict[str, WorkUnitView] = {}
+        self._up_since_ns = self._started_ns
         self._bridge = Bridge(
             settings,
             client_id=settings.client_id or f"linegate-{gateway_id}",
@@ -91,26 +97,46 @@ class Monitor:
 
     def source_changed(self, view: SourceView) -> None:
         """The link to a device changed."""
-        self._put(self._topics.source(view.name), topics.source_document(view))
+        self._sources[view.name] = view
+        self._put(self._topics.source(view.name), topics.source_document(in_utc(view, self._utc_ns)))
 
     def target_changed(self, view: TargetView) -> None:
         """The link to an ERP changed, or the numbers of its postings did."""
         self._targets[view.name] = view
-        self._put(self._topics.target(view.name), topics.target_document(view, self._now_ns()))
+        oldest_ns = view.oldest_waiting_ns
+        oldest_s = 0 if oldest_ns is None else max(0, self._now_ns() - oldest_ns) // NS_PER_S
+        self._put(self._topics.target(view.name), topics.target_document(in_utc(view, self._utc_ns), oldest_s))
 
     def work_unit_changed(self, view: WorkUnitView) -> None:
         """A machine's state, counts or orders changed; what is the same as before is not published again."""
+        self._work_units[view.id] = view
+        view = in_utc(view, self._utc_ns)
         self._put(self._topics.machine(view.id, "state"), topics.machine_state(view))
         self._put(self._topics.machine(view.id, "counts"), topics.machine_counts(view))
         self._put(self._topics.machine(view.id, "order"), topics.machine_order(view))
 
+    def clock_changed(self) -> None:
+        """UTC is known better, or otherwise: what is shown is named anew."""
+        for source in self._sources.values():
+            self.source_changed(source)
+        for target in self._targets.values():
+            self.target_changed(target)
+        for unit in self._work_units.values():
+            self.work_unit_changed(unit)
+        if self._bridge.connected:
+            self._say_online()
+        self._heartbeat_due = not self._closing
+        self._wake.set()
+
     def work_unit_removed(self, name: str) -> None:
         """A machine is no longer configured: the broker forgets what it keeps of it."""
+        self._work_units.pop(name, None)
         for what in topics.MACHINE_DOCUMENTS:
             self._put(self._topics.machine(name, what), topics.NOTHING)
 
     def source_removed(self, name: str) -> None:
         """A source is no longer configured: the broker forgets what it keeps of it."""
+        self._sources.pop(name, None)
         self._put(self._topics.source(name), topics.NOTHING)
 
     def telemetry(self, source: str, blocks: Sequence[TelemetryBlock]) -> None:
@@ -155,7 +181,7 @@ class Monitor:
         if self._closing:
             return
         self._closing = True
-        self._retained.put(self._topics.state, self._offline(reason, self._now_ns()))
+        self._retained.put(self._topics.state, self._offline(reason, self._utc_ns(self._now_ns())))
         self._retained.hurry()
         if self._bridge.connected:
             self._wake.set()
@@ -171,10 +197,8 @@ class Monitor:
     def link_up(self) -> None:
         """The broker answered: it gets everything again, because it may have forgotten."""
         if not self._closing:
-            self._retained.put(
-                self._topics.state,
-                topics.online(since_ns=self._now_ns(), version=self._version, boot_id=self._boot_id),
-            )
+            self._up_since_ns = self._now_ns()
+            self._say_online()
             self._heartbeat_due = True
         self._retained.all_due()
         self._wake.set()
@@ -195,6 +219,11 @@ class Monitor:
 
     # -- inside
 
+    def _say_online(self) -> None:
+        since_ns = self._utc_ns(self._up_since_ns)
+        online = topics.online(since_ns=since_ns, version=self._version, boot_id=self._boot_id)
+        self._put(self._topics.state, online)
+
     def _put(self, topic: str, payload: bytes) -> None:
         if not self._closing and self._retained.put(topic, payload) and self._bridge.connected:
             self._wake.set()
@@ -208,13 +237,15 @@ class Monitor:
         if not bridge.connected:
             return
         now_ns = self._now_ns()
+        utc_offset_ns = self._utc_ns(now_ns) - now_ns
         for topic, payload in self._retained.due(now_ns, bridge.room(1)):
             bridge.publish(topic, payload, qos=1, retain=True)
         if self._heartbeat_due and bridge.publish(self._topics.health, self._health(now_ns), qos=0, retain=False):
             self._heartbeat_due = False
         for _ in range(min(bridge.room(0), len(self._queue))):
             topic, blocks = self._queue.take()
-            if not bridge.publish(topic, topics.telemetry(blocks), qos=0, retain=False):
+            payload = topics.telemetry(blocks, utc_offset_ns)
+            if not bridge.publish(topic, payload, qos=0, retain=False):
                 self._queue.dropped += 1
         next_due_ns = self._retained.next_due_ns()
         if self._closing and next_due_ns is None and not self._queue and bridge.idle:
@@ -242,7 +273,8 @@ class Monitor:
             targets=self._targets.values(),
             rss_bytes=_resident_bytes(),
             dropped=self._queue.dropped,
-            clock_offset_ns=self._clock_offset_ns(),
+            clock=self._clock(),
+            utc_now_ns=self._utc_ns(now_ns),
         )
 
     def _offline(self, reason: str, since_ns: int | None) -> bytes:

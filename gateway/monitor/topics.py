@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from drivers.base import TelemetryBlock
     from gateway.core.model import Scalar
-    from gateway.status import SourceView, TargetView, WorkUnitView
+    from gateway.status import ClockView, SourceView, TargetView, WorkUnitView
 
 PAYLOAD_VERSION: Final = 1
 NS_PER_MS: Final = NS_PER_UNIT["ms"]
@@ -89,11 +89,14 @@ def health(
     targets: Iterable[TargetView],
     rss_bytes: int | None,
     dropped: int,
-    clock_offset_ns: int,
+    clock: ClockView,
+    utc_now_ns: int,
 ) -> bytes:
     """The heartbeat. ``outbox_oldest_s`` is the age of the oldest posting that waits for any target, 0 if none does.
 
-    ``clock_offset_ms`` is how far the system's clock is ahead of the gateway's.
+    ``time_ms`` is UTC as the gateway knows it and ``clock_quality`` who vouches for it; ``clock_offset_ms`` is how far
+    the system's clock is ahead of that. ``utc_offset_ms`` is UTC minus the gateway's steady time. The other times that
+    are handed in are steady.
     """
     waiting = 0
     oldest_ns = now_ns
@@ -104,12 +107,15 @@ def health(
     return _document(
         seq=seq,
         uptime_s=(now_ns - started_ns) // NS_PER_S,
-        time_ms=_ms(now_ns),
+        time_ms=_ms(utc_now_ns),
         outbox_waiting=waiting,
         outbox_oldest_s=(now_ns - oldest_ns) // NS_PER_S,
         rss_bytes=rss_bytes,
         telemetry_dropped=dropped,
-        clock_offset_ms=_ms(clock_offset_ns),
+        clock_quality=clock.quality,
+        clock_known=clock.known,
+        clock_offset_ms=clock.offset_ms,
+        utc_offset_ms=clock.utc_offset_ms,
     )
 
 
@@ -127,14 +133,13 @@ def source_document(view: SourceView) -> bytes:
     )
 
 
-def target_document(view: TargetView, now_ns: int) -> bytes:
+def target_document(view: TargetView, oldest_waiting_s: int) -> bytes:
     """The link to an ERP and its postings."""
-    oldest_ns = view.oldest_waiting_ns
     return _document(
         link=view.link,
         since=_ms(view.since_ns),
         waiting=view.waiting,
-        oldest_waiting_s=0 if oldest_ns is None else max(0, now_ns - oldest_ns) // NS_PER_S,
+        oldest_waiting_s=oldest_waiting_s,
         uncertain=view.uncertain,
         parked=view.parked,
         accepted=view.accepted,
@@ -194,7 +199,7 @@ def machine_order(view: WorkUnitView) -> bytes:
     )
 
 
-def telemetry(blocks: Sequence[TelemetryBlock]) -> bytes:
+def telemetry(blocks: Sequence[TelemetryBlock], utc_offset_ns: int = 0) -> bytes:
     """All blocks of one reading as one message; a name in two blocks has the value of the later one."""
     block = blocks[0]
     values: dict[str, Scalar] = dict(zip(block.names, block.values, strict=True))
@@ -202,7 +207,7 @@ def telemetry(blocks: Sequence[TelemetryBlock]) -> bytes:
     for block in blocks[1:]:
         values.update(zip(block.names, block.values, strict=True))
         time_ns = max(time_ns, block.time_ns)
-    document = {"t": time_ns // NS_PER_MS, "values": values}
+    document = {"t": (time_ns + utc_offset_ns) // NS_PER_MS, "values": values}
     try:
         return orjson.dumps(document)
     except TypeError:

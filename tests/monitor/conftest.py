@@ -17,6 +17,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from gateway.monitor import Monitor, MonitorSettings
+from gateway.status import ClockView
 
 DEADLINE_S = 15.0
 
@@ -150,6 +151,8 @@ async def monitor_on():
             version="0.1.0",
             boot_id="b1",
             now_ns=time.time_ns,
+            utc_ns=lambda steady_ns: steady_ns,
+            clock=lambda: ClockView(quality="trusted", known=True, since_ns=0, utc_offset_ms=0, offset_ms=0),
             link_changed=link_changed,
         )
         running.append((monitor, asyncio.create_task(monitor.run())))

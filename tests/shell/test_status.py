@@ -9,9 +9,11 @@ from gateway.core.rules import CounterRule, WorkUnitRules
 from gateway.core.unit_state import Tally
 from gateway.core.work_unit import WorkUnit
 from gateway.monitor.topics import machine_counts
-from gateway.status import GatewayView, MqttView, SourceView, TargetView, WorkUnitView, to_json
+from gateway.status import ClockView, GatewayView, MqttView, SourceView, TargetView, WorkUnitView, to_json
 from gateway.status_text import machine_line
 from gateway.views import work_unit_view
+
+CLOCK = ClockView(quality="trusted", known=True, since_ns=1, utc_offset_ms=0, offset_ms=0)
 
 
 def test_the_whole_gateway_as_plain_json():
@@ -24,6 +26,7 @@ def test_the_whole_gateway_as_plain_json():
         epoch="e",
         state_dir="state",
         config_digest="sha256:0",
+        clock=CLOCK,
         mqtt=MqttView(connected=False, last_error="down", dropped=3),
         sources=(SourceView(name="asm", state="up", since_ns=1, problems={"x": "gone"}),),
         targets=(TargetView(name="erp", link="up", since_ns=1),),

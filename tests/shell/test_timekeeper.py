@@ -41,7 +41,7 @@ class Bench:
         self.clock = SteadyClock(
             0, lambda: self.wall_ns, lambda: self.monotonic_ns, judge=lambda _wall: self.quality, boot_id="b"
         )
-        self.parts = Parts(Outbox(store), Taps(self.clock.now_ns))
+        self.parts = Parts(Outbox(store), Taps(self.clock.now_ns), self.clock.utc_ns)
         self.runner = self.runner_of(calendar)
         self.parts.runners["M"] = self.runner
         self.keeper = Timekeeper(self.clock, store, self.parts, self.settings(calendar))
