@@ -21,6 +21,7 @@ from gateway.core.model import (
     ClockTold,
     CountEvent,
     DataValue,
+    JobChanged,
     OperatorEntry,
     OrderReceived,
     Status,
@@ -152,7 +153,7 @@ class WorkUnit:
             state = self._on_value(state, given, t_ns, at_ns, out)
             instant_ns = min(t_ns, at_ns)
         elif isinstance(given, OrderReceived):
-            state = self._dispatch.receive(state, given._replace(at_ns=at_ns), out)
+            state = self._dispatch.receive(state, _as_known(given._replace(at_ns=at_ns), out), out)
         elif isinstance(given, (OperatorEntry, SetupEntry, StopReasonEntry, ReclassifyEntry)):
             state = self._persons.said(state, given._replace(at_ns=at_ns), out)
         elif isinstance(given, CalendarPlan):
@@ -332,6 +333,12 @@ class WorkUnit:
         if job is None or not job.std_cycle_ns or not self._pieces_per_cycle:
             return None
         return job.std_cycle_ns * self._pieces_per_cycle
+
+
+def _as_known(given: OrderReceived, fired: list[Output]) -> OrderReceived:
+    """What a timer changed of this very order right before it is known too, though it was not stored yet."""
+    records = [one.record for one in fired if isinstance(one, JobChanged) and one.record.job.key == given.job.key]
+    return given._replace(known=records[-1]) if records else given
 
 
 def _detector(rule: AnyCountingRule, ideal_cycle_ns: int | None) -> Any:
