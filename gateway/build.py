@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from config.crosscheck import signal_uses
 from drivers.base import DriverContext, Reading
 from drivers.supervisor import SourceSupervisor
 from gateway import __version__, logs, plugins
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from buffer.outbox import Outbox
     from buffer.store import Store
     from config.settings import Settings, SourceSettings
-    from drivers.base import DriverType
     from gateway.clock import SteadyClock
     from gateway.core.model import JobOrder, Output
     from gateway.core.unit_state import State
@@ -116,7 +116,9 @@ class Builder:
             machine=name,
             work_center=rules.work_center,
         )
-        return WorkUnit(rules, identity)
+        sources = {signal.partition(".")[0] for _, signal in signal_uses({name: rules})}
+        silence_ns = max(_stale_after_ns(settings.sources[source]) for source in sources)
+        return WorkUnit(rules, identity, loss_found_within=Duration(silence_ns))
 
     def hooks(self, unit: WorkUnit) -> RunnerHooks:
         """What happens around the commits of a work unit under these rules."""
@@ -300,7 +302,7 @@ class Builder:
             rule_signals=router.rule_signals,
             now_ns=self._now_ns,
             deliver=partial(self._deliver, name),
-            stale_after_ns=_stale_after_ns(settings, driver_type),
+            stale_after_ns=_stale_after_ns(settings),
             backoff_max_ns=settings.backoff_max,
             rng=self._rng,
             on_status=self._source_changed,
@@ -391,7 +393,8 @@ class Builder:
         return context
 
 
-def _stale_after_ns(settings: SourceSettings, driver_type: DriverType) -> int:
+def _stale_after_ns(settings: SourceSettings) -> int:
     if settings.stale_after is not None:
         return settings.stale_after
-    return max(STALE_AFTER_CYCLES * driver_type.cycle_ns(settings.driver_settings), STALE_AFTER_MIN_NS)
+    cycle_ns = plugins.drivers()[settings.driver].cycle_ns(settings.driver_settings)
+    return max(STALE_AFTER_CYCLES * cycle_ns, STALE_AFTER_MIN_NS)

@@ -16,6 +16,8 @@ from gateway.core.state.maps import STATE_MAPS
 FORBID_UNKNOWN_KEYS: Final[dict[str, Any]] = {"extra": "forbid"}
 #: A stop is detected after more than one cycle, or each cycle would be one.
 STOP_DETECT_SHARE_MIN: Final = 100  # percent of the ideal cycle
+#: Within this time a lost link is found, where the source does not say otherwise.
+LOSS_FOUND_WITHIN: Final = Duration("10 s")
 SETTLE_EXTRA: Final = Duration("5 s")  # a device's stamp may be this much older than its arrival
 GOOD_IN_A_ROW_MAX: Final = 100
 TOLERANCE_PERCENT_MAX: Final = 100
@@ -231,6 +233,7 @@ class StateTimelineRule:
         reasons: why it stands.
         setup: when it is being set up.
         time_model: which time element each state is.
+        loss_found_within: how long a source may be silent before its link is taken for lost.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -242,11 +245,12 @@ class StateTimelineRule:
     reasons: StopReasonRule = field(default_factory=StopReasonRule)
     setup: SetupRule = field(default_factory=SetupRule)
     time_model: TimeModelRule = field(default_factory=TimeModelRule)
+    loss_found_within: Duration = LOSS_FOUND_WITHIN
 
     @property
     def settle_ns(self) -> int:
         """An interval is final this long after its end: a loss of data and a late alarm still change it until then."""
-        return max(self.data_loss.stale_after or 0, self.reasons.after) + SETTLE_EXTRA
+        return max(self.data_loss.stale_after or 0, self.loss_found_within, self.reasons.after) + SETTLE_EXTRA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,8 +312,10 @@ class StateRule:
         named += [(("setup", key), getattr(self.setup, key)) for key in ("tool_signal", "release_signal")]
         return tuple((keys, name) for keys, name in named if name is not None)
 
-    def timeline(self, ideal_cycle: Duration | None) -> StateTimelineRule:
-        """The same, prepared for a machine with this ideal cycle. Raises ValueError."""
+    def timeline(
+        self, ideal_cycle: Duration | None, loss_found_within: Duration = LOSS_FOUND_WITHIN
+    ) -> StateTimelineRule:
+        """The same, prepared for a machine with this ideal cycle and sources like that. Raises ValueError."""
         gaps = CycleGapRule(slow=self.slow, micro_stop_max=self.micro_stop_max, fallback_above=self.fallback_above)
         if self.stop_detect is not None:
             # Who writes a length means it, also below the usual least one.
@@ -334,4 +340,5 @@ class StateRule:
             reasons=self.reasons,
             setup=self.setup,
             time_model=self.time_model,
+            loss_found_within=loss_found_within,
         )

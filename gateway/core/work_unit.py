@@ -31,6 +31,7 @@ from gateway.core.orders.dispatch import Dispatch
 from gateway.core.persons import Persons
 from gateway.core.rule_signals import is_evidence, named
 from gateway.core.rules_inputs import CounterRule, PulseRule
+from gateway.core.rules_state import LOSS_FOUND_WITHIN
 from gateway.core.source_clock import looked_at
 from gateway.core.state.state_unit import MachineStateUnit
 from gateway.core.unit_state import DetectorState, State
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gateway.core.document import Identity
+    from gateway.core.duration import Duration
     from gateway.core.model import Input, JobOrder, Output
     from gateway.core.orders.job_run import JobRun
     from gateway.core.rules import AnyCountingRule, WorkUnitRules
@@ -53,9 +55,14 @@ _JOB_TURN: Final = 1_000_000
 
 
 class WorkUnit:
-    """The rules of one machine, prepared. Holds no state: every method is a function of its arguments."""
+    """The rules of one machine, prepared. Holds no state: every method is a function of its arguments.
 
-    def __init__(self, rules: WorkUnitRules, identity: Identity) -> None:
+    ``loss_found_within``: how long its sources may be silent before a link is taken for lost.
+    """
+
+    def __init__(
+        self, rules: WorkUnitRules, identity: Identity, *, loss_found_within: Duration = LOSS_FOUND_WITHIN
+    ) -> None:
         self.rules = rules
         self.identity = identity
         ideal = int(rules.ideal_cycle) if rules.ideal_cycle is not None else None
@@ -72,7 +79,7 @@ class WorkUnit:
         self.evidence_signals = tuple(dict.fromkeys(signal for _, kinds in self._told for signal in kinds))
         self._evidence = {signal: index for index, signal in enumerate(self.evidence_signals)}
         watched = tuple(dict.fromkeys(rule.signal for rule in rules.counters))
-        timeline = rules.state.timeline(rules.ideal_cycle)
+        timeline = rules.state.timeline(rules.ideal_cycle, loss_found_within)
         self.machine = MachineStateUnit(timeline, watched, has_calendar=rules.calendar is not None)
         self._state_signals = self.machine.signals
         self._pieces_per_cycle = _pieces_per_cycle(rules.counters)
@@ -275,7 +282,8 @@ class WorkUnit:
             text = shown(value.value, value.status, uptime=uptime)
             kept, detector = detectors[position], self._detectors[position]
             if text is not None and is_told(text, known, uptime=uptime):
-                detectors = _with(detectors, position, detector.told(kept, kind, t_ns))
+                change = (signal, known or "", text)
+                detectors = _with(detectors, position, detector.told(kept, kind, t_ns, change))
         if text is None or text == known:
             return state
         evidence = (*state.evidence[:index], text, *state.evidence[index + 1 :])

@@ -91,7 +91,8 @@ class MachineStateUnit:
         self._told_by = None if explicit is None else explicit.signal
         self._has_mode = explicit is not None and explicit.mode_signal is not None
         self._signals = StateSignals(rule)
-        self._watch = DataWatch(rule.data_loss, watched if explicit is None else (explicit.signal,))
+        heard_by = watched if explicit is None else (explicit.signal,)
+        self._watch = DataWatch(rule.data_loss, heard_by, rule.loss_found_within)
         self._setup = SetupTracker(rule.setup)
         self._timeline = Timeline(rule)
         self._has_calendar = has_calendar
