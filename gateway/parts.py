@@ -82,7 +82,8 @@ class Parts:
 
     def work_unit_view(self, name: str) -> WorkUnitView:
         """A machine at its last committed state."""
-        return work_unit_view(name, self.runners[name].state)
+        runner = self.runners[name]
+        return work_unit_view(name, runner.state, runner.unit.machine.display)
 
     def source_view(self, name: str) -> SourceView:
         """The link to a device."""

@@ -105,6 +105,12 @@ class WorkUnitView:
         id: the work unit, as in the configuration.
         state: machine state (``MachineState``).
         state_since_ns: when it began.
+        reason: what a stop, a setup or the lack of data is put down to; "" where there is nothing to say.
+        reason_source: of a stop's reason: ``alarm``, ``rule``, ``operator``, or "".
+        evidence: what the state is derived from, in words.
+        reduced_speed: it produces, but slowly.
+        shift: name of the shift, None outside of shifts; ``production_day`` is the day that it belongs to.
+        planned: ``PLANNED_STOP`` or ``NOT_SCHEDULED``, as the calendar says; None in working time.
         order: running order, None if none runs; ``operation`` and ``product`` go with it.
         target: its target quantity as text (an exact decimal).
         good: good pieces of the running order; ``scrap``, ``rework``, ``hold`` (waiting for a verdict) and ``test``
@@ -122,6 +128,13 @@ class WorkUnitView:
     id: str
     state: str
     state_since_ns: int
+    reason: str = ""
+    reason_source: str = ""
+    evidence: str = ""
+    reduced_speed: bool = False
+    shift: str | None = None
+    production_day: str | None = None
+    planned: str | None = None
     order: str | None = None
     operation: str | None = None
     product: str | None = None
@@ -160,11 +173,13 @@ class MqttView:
         connected: the broker answered and the link is up.
         last_error: why it is not, or which topic the broker refuses.
         dropped: telemetry messages thrown away since the start, because the queue was full or the link broke.
+        events_dropped: events thrown away since the start, because too many waited for the broker.
     """
 
     connected: bool
     last_error: str = ""
     dropped: int = 0
+    events_dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.duration import NS_PER_S
-from gateway.monitor import topics
+from gateway.monitor import events, topics
 from gateway.monitor.bridge import Bridge, Will
-from gateway.monitor.pending import Retained, TelemetryQueue
+from gateway.monitor.pending import EventQueue, Retained, TelemetryQueue
 from gateway.status import MqttView, in_utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from drivers.base import TelemetryBlock
+    from gateway.machine_events import MachineEvent
     from gateway.monitor.settings import MonitorSettings
     from gateway.status import ClockView, SourceView, TargetView, WorkUnitView
 
@@ -73,6 +74,7 @@ class Monitor:
         self._topics = topics.Topics(settings.topic, gateway_id)
         self._telemetry_topics: dict[str, str] = {}
         self._retained = Retained()
+        self._events = EventQueue()
         self._queue = TelemetryQueue(settings.queue_messages)
         self._sources: dict[str, SourceView] = {}
         self._targets: dict[str, TargetView] = {}
@@ -115,6 +117,15 @@ class Monitor:
         self._put(self._topics.machine(view.id, "counts"), topics.machine_counts(view))
         self._put(self._topics.machine(view.id, "order"), topics.machine_order(view))
 
+    def machine_event(self, event: MachineEvent) -> None:
+        """Something happened at a machine: told once, and kept for the broker up to a bound."""
+        if self._closing:
+            return
+        topic = self._topics.machine(event.work_unit, events.topic_of(event))
+        self._events.put(topic, events.payload_of(event, self._utc_ns))
+        if self._bridge.connected:
+            self._wake.set()
+
     def clock_changed(self) -> None:
         """UTC is known better, or otherwise: what is shown is named anew."""
         for source in self._sources.values():
@@ -153,7 +164,10 @@ class Monitor:
     def view(self) -> MqttView:
         """The state of the link, for every display."""
         return MqttView(
-            connected=self._bridge.connected, last_error=self._bridge.last_error, dropped=self._queue.dropped
+            connected=self._bridge.connected,
+            last_error=self._bridge.last_error,
+            dropped=self._queue.dropped,
+            events_dropped=self._events.dropped,
         )
 
     async def run(self) -> None:
@@ -204,9 +218,10 @@ class Monitor:
         self._wake.set()
         self._tell()
 
-    def link_down(self, unwritten: int) -> None:
-        """The link is gone, and with it what was never written."""
+    def link_down(self, unwritten: int, unacknowledged: Sequence[tuple[str, bytes]]) -> None:
+        """The link is gone, and with it what was never written; events that nobody acknowledged are told again."""
         self._queue.dropped += unwritten
+        self._events.again(unacknowledged)
         self._flushed.set()
 
     def link_failed(self) -> None:
@@ -240,6 +255,9 @@ class Monitor:
         utc_offset_ns = self._utc_ns(now_ns) - now_ns
         for topic, payload in self._retained.due(now_ns, bridge.room(1)):
             bridge.publish(topic, payload, qos=1, retain=True)
+        for _ in range(min(bridge.room(1), len(self._events))):
+            topic, payload = self._events.take()
+            bridge.publish(topic, payload, qos=1, retain=False)
         if self._heartbeat_due and bridge.publish(self._topics.health, self._health(now_ns), qos=0, retain=False):
             self._heartbeat_due = False
         for _ in range(min(bridge.room(0), len(self._queue))):
@@ -248,7 +266,7 @@ class Monitor:
             if not bridge.publish(topic, payload, qos=0, retain=False):
                 self._queue.dropped += 1
         next_due_ns = self._retained.next_due_ns()
-        if self._closing and next_due_ns is None and not self._queue and bridge.idle:
+        if self._closing and next_due_ns is None and not (self._queue or self._events) and bridge.idle:
             self._flushed.set()
         # With a full window it is the next acknowledgement that wakes.
         if next_due_ns is not None and bridge.room(1) > 0:
@@ -273,6 +291,7 @@ class Monitor:
             targets=self._targets.values(),
             rss_bytes=_resident_bytes(),
             dropped=self._queue.dropped,
+            events_dropped=self._events.dropped,
             clock=self._clock(),
             utc_now_ns=self._utc_ns(now_ns),
         )

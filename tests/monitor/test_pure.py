@@ -66,6 +66,7 @@ def test_the_heartbeat_sums_up_the_targets():
             targets=views,
             rss_bytes=5,
             dropped=1,
+            events_dropped=4,
             clock=CLOCK,
             utc_now_ns=900 * S,
         )
@@ -79,6 +80,7 @@ def test_the_heartbeat_sums_up_the_targets():
         "outbox_oldest_s": 90,
         "rss_bytes": 5,
         "telemetry_dropped": 1,
+        "events_dropped": 4,
         "clock_quality": "holdover",
         "clock_known": True,
         "clock_offset_ms": -2000,
@@ -88,7 +90,17 @@ def test_the_heartbeat_sums_up_the_targets():
 
 def test_nothing_waits_and_nobody_knows_the_memory():
     document = orjson.loads(
-        topics.health(seq=1, now_ns=S, started_ns=0, targets=[], rss_bytes=None, dropped=0, clock=CLOCK, utc_now_ns=S)
+        topics.health(
+            seq=1,
+            now_ns=S,
+            started_ns=0,
+            targets=[],
+            rss_bytes=None,
+            dropped=0,
+            events_dropped=0,
+            clock=CLOCK,
+            utc_now_ns=S,
+        )
     )
     assert (document["outbox_waiting"], document["outbox_oldest_s"], document["rss_bytes"]) == (0, 0, None)
 
@@ -109,7 +121,18 @@ def test_documents_of_a_machine():
             {"order": "100241", "operation": "0010", "state": "DISPATCHED", "quantity": Decimal("50.5"), "good": 0},
         ),
     )
-    assert orjson.loads(topics.machine_state(view)) == {"v": 1, "state": "PRODUCING", "since": 3000}
+    assert orjson.loads(topics.machine_state(view)) == {
+        "v": 1,
+        "state": "PRODUCING",
+        "since": 3000,
+        "reason": "",
+        "reason_source": "",
+        "evidence": "",
+        "reduced_speed": False,
+        "shift": None,
+        "production_day": None,
+        "planned": None,
+    }
     counts = orjson.loads(topics.machine_counts(view))
     assert (counts["good"], counts["last_piece"]) == (7, 4000)
     assert (counts["unknown_intervals"], counts["unknown_max_pieces"]) == (2, 7)
