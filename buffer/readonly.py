@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any, Self
 
-from buffer import audit, schema
+from buffer import audit, clock_record, schema
 from buffer.audit import AuditRow
 from buffer.entry import OutboxCounts, OutboxEntry, OutboxState, entry_of
 from buffer.errors import NewerSchemaError, StoreError
@@ -14,6 +14,8 @@ from buffer.outbox import counts_of, counts_query, page_query
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from gateway.core.calendar.honest_time import ClockCorrection
 
 
 class ReadOnlyStore:
@@ -72,6 +74,10 @@ class ReadOnlyStore:
     def audit(self, limit: int) -> list[AuditRow]:
         """What persons did, newest first."""
         return [AuditRow(*row) for row in self._read(*audit.newest_query(limit))]
+
+    def corrections(self) -> tuple[ClockCorrection, ...]:
+        """What was learned of UTC: by it stored times, which are steady, are named (``utc_of``)."""
+        return clock_record.corrections_of(self._read(*clock_record.corrections_query()))
 
     def counts(self, target: str) -> OutboxCounts:
         """How much is where."""
