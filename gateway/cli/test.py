@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.hours import planned
+from gateway.cli.hours import hours_of
 from gateway.cli.run import add_file
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
     outcomes: dict[str, Outcome] = {}
     for name, test in chosen.items():
         try:
-            plan = planned(settings, test.machine, test.start, test.start + verdict.length_ns(test))
-            outcomes[name] = verdict.run(test, settings.work_units[test.machine], plan)
+            hours = hours_of(settings, test.machine)
+            outcomes[name] = verdict.run(test, settings.work_units[test.machine], hours)
         except TooMuchError as error:
             print(f"{settings.place(f'tests.{name}')}: {name}: {error}", file=sys.stderr)
             return 1

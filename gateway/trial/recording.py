@@ -23,6 +23,7 @@ from gateway.core.model import (
     Status,
 )
 from gateway.core.snapshot import decode_job, encode_job
+from gateway.trial.machine import time_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,7 +43,10 @@ class RecordingError(Exception):
 
 
 class Header(NamedTuple):
-    """What was recorded. ``state`` is the encoded state of a machine at the beginning, None for a source."""
+    """What was recorded. ``state`` is the encoded state of a machine at the beginning, None for a source.
+
+    Times are steady; UTC is ``utc_offset_ns`` more, as it was known at the beginning.
+    """
 
     kind: Literal["machine", "source"]
     name: str
@@ -50,6 +54,7 @@ class Header(NamedTuple):
     digest: str
     started_ns: int
     state: dict[str, Any] | None
+    utc_offset_ns: int = 0
 
 
 class Recording(NamedTuple):
@@ -59,6 +64,12 @@ class Recording(NamedTuple):
     inputs: tuple[Input, ...]
     ended_ns: int
     ended: str
+
+    @property
+    def utc_offset_ns(self) -> int:
+        """UTC minus the times of the recording, as it was known at its end."""
+        told = (given.utc_offset_ns for given in reversed(self.inputs) if isinstance(given, ClockTold))
+        return next(told, self.header.utc_offset_ns)
 
 
 def header_line(header: Header) -> str:
@@ -127,11 +138,6 @@ def parsed(lines: Iterable[str], name: str) -> Recording:
     return Recording(header, tuple(inputs), ended_ns, ended)
 
 
-def time_of(given: Input) -> int:
-    """When an input reached the core, ns UTC."""
-    return given.received_time_ns if isinstance(given, DataValue) else given.at_ns
-
-
 def _line(data: Any) -> str:
     # The standard library's JSON has no largest integer, and writes a number so that it is read back exactly.
     return json.dumps(data, separators=(",", ":")) + "\n"
@@ -144,7 +150,8 @@ def _header(data: Any) -> Header:
         raise ValueError(f"version {data['v']}, this program knows {VERSION}")
     if data["kind"] not in {"machine", "source"}:
         raise ValueError(f"kind {data['kind']!r}")
-    return Header(**{field: data[field] for field in Header._fields})
+    known = {field: data[field] for field in Header._fields if field not in Header._field_defaults}
+    return Header(**known, utc_offset_ns=int(data.get("utc_offset_ns", 0)))
 
 
 def _input(data: list[Any]) -> Input:

@@ -20,15 +20,15 @@ from gateway.core.model import (
     UnknownInterval,
 )
 from gateway.core.work_unit import WorkUnit
-from gateway.trial.machine import TriedMachine, identity_of
-from gateway.trial.recording import RecordingError, time_of
+from gateway.trial.machine import TriedMachine, identity_of, time_of
+from gateway.trial.recording import RecordingError
 from gateway.trial.telling import around, told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.core.rules import WorkUnitRules
-    from gateway.trial.machine import Happening
+    from gateway.trial.machine import Happening, Hours
     from gateway.trial.recording import Recording
 
 #: What a difference is looked for in; orders and flags follow from these.
@@ -72,28 +72,26 @@ def machines_in(recording: Recording, work_units: Mapping[str, WorkUnitRules]) -
     return names
 
 
-def replayed(recording: Recording, name: str, rules: WorkUnitRules, plan: CalendarPlan | None = None) -> Result:
-    """What these rules make of it; ``plan`` are the machine's hours. Raises RecordingError, TooMuchError."""
+def replayed(recording: Recording, name: str, rules: WorkUnitRules, hours: Hours | None = None) -> Result:
+    """What these rules make of it; ``hours`` are the machine's own. Raises RecordingError, TooMuchError."""
     header = recording.header
     unit = WorkUnit(rules, identity_of(name, rules))
     if header.state is None:
-        state = unit.initial(header.started_ns)
+        state = unit.initial(header.started_ns)._replace(utc_offset_ns=header.utc_offset_ns or None)
     else:
         try:
             # What each signal said last stands at the beginning of the recording, and is taken as these rules have it.
             state = to_be_told_anew(unit, snapshot.decode(unit, header.state))
         except snapshot.SnapshotError as error:
             raise RecordingError(f"the state at the beginning of the recording cannot be read: {error}") from error
-    machine = TriedMachine(unit, state)
-    if plan is not None:
-        machine.feed(plan._replace(at_ns=state.at_ns))
+    machine = TriedMachine(unit, state, hours)
     recorded = set()
     for given in recording.inputs:
         if isinstance(given, DataValue):
             recorded.add(given.signal)
             if given.signal not in unit.signals:
                 continue
-        if plan is None or not isinstance(given, CalendarPlan):  # these rules have their own hours
+        if not isinstance(given, CalendarPlan):  # these rules have their own hours, or none
             machine.feed(given)
     machine.feed(TimePassed(max(recording.ended_ns, machine.state.at_ns)))
     return Result(

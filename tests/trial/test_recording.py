@@ -7,7 +7,18 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.core.model import DataValue, JobOrder, OperatorEntry, OperatorVerb, OrderReceived, Status, TimePassed
+from gateway.core.model import (
+    CalendarPlan,
+    DataValue,
+    JobOrder,
+    MachineState,
+    OperatorEntry,
+    OperatorVerb,
+    OrderReceived,
+    PlannedTime,
+    Status,
+    TimePassed,
+)
 from gateway.trial.recording import Header, RecordingError, end_line, header_line, line, parsed, row
 
 S = 1_000_000_000
@@ -136,3 +147,16 @@ def test_a_missing_file_is_told(configured, linegate):
     ended = linegate("replay", "nowhere.jsonl", "--config", configured())
     assert ended.code == 1
     assert "nowhere.jsonl: cannot be read" in ended.err
+
+
+def test_hours_that_were_recorded_are_not_those_of_other_rules(configured, linegate, recorded):
+    """Rules without a calendar have no hours, whatever the recording's machine had."""
+    plan = CalendarPlan(T0, (PlannedTime(T0, MachineState.NOT_SCHEDULED, ""),))
+    given = [*values("plc.good", range(9)), *values("plc.scrap", [0] * 9), *values("plc.state", [2] * 9)]
+    file = recorded(given)
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([lines[0], line(row(plan)), *lines[1:]]))
+    ended = linegate("replay", file, "--config", configured(), "--json")
+    durations = json.loads(ended.out)["machines"]["M-1"]["new"]["states_ns"]
+    assert durations.get("NOT_SCHEDULED", 0) == 0
+    assert durations["PRODUCING"] > 0

@@ -181,3 +181,36 @@ tests:
 """
     ended = linegate("test", configured(tests, **rules))
     assert ended.code == 0, ended.out
+
+
+WEEK = """
+calendars:
+  early:
+    shifts:
+      F: { start: "06:00", end: "14:00", days: [mon, tue, wed, thu, fri], breaks: [{ start: "09:00", end: "09:30" }] }
+tests:
+  every day of a fortnight:
+    machine: M-1
+    start: "2026-01-05T04:00:00Z"
+    series:
+      - { signal: plc.good, every: 12 h, values: "0x30" }
+      - { signal: plc.state, every: 12 h, values: "1x30" }
+    expect:
+"""
+
+
+def test_a_calendar_holds_on_every_day_of_a_long_test(configured, linegate):
+    """A fortnight has more stretches than one plan holds."""
+    text = WEEK
+    for day in range(14):
+        working = day % 7 < 5
+        # The test begins at five in Berlin; the shift at six, its break at nine.
+        for hour, state in ((0.5, "NOT_SCHEDULED"), (1.5, "STOPPED"), (4.25, "PLANNED_STOP"), (5, "STOPPED")):
+            expected = state if working else "NOT_SCHEDULED"
+            text += f"      - {{ at: {day * 24 * 60 + int(hour * 60)} min, state: {expected} }}\n"
+    replaced = {
+        "plant: P1": "plant: P1, timezone: Europe/Berlin",
+        "work_center: WC-1": "work_center: WC-1\n    calendar: early",
+    }
+    ended = linegate("test", configured(text, **replaced))
+    assert ended.code == 0, ended.out + ended.err
