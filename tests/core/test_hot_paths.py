@@ -7,11 +7,15 @@ import pytest
 from gateway.core.counting.pulse import PulseState
 from gateway.core.model import CountEvent, Role
 from gateway.core.orders.job_run import JobRun, book
+from gateway.core.state.setup import SetupState
+from gateway.core.state.state_unit import MachineTrack
 from gateway.core.unit_state import State
 
 #: Every field holds its own name, so that a swapped pair shows.
 STATE = State(*State._fields)._replace(journal_seq=100)
 PULSE = PulseState(*PulseState._fields)
+TRACK = MachineTrack(*MachineTrack._fields)
+SETUP = SetupState(*SetupState._fields)
 
 
 def test_state_moved():
@@ -23,8 +27,20 @@ def test_state_with_count():
     assert STATE.with_count("d", "t", "c", "l", "r") == expected
 
 
-def test_state_with_detectors():
-    assert STATE.with_detectors("d") == STATE._replace(detectors="d")
+def test_state_seen():
+    assert STATE.seen(7, "d", "t") == STATE._replace(at_ns=7, detectors="d", track="t")
+
+
+def test_track_watched():
+    assert TRACK.watched("w") == TRACK._replace(watch="w")
+
+
+def test_track_made():
+    assert TRACK.made("s", "t") == TRACK._replace(setup="s", timeline="t")
+
+
+def test_setup_made():
+    assert SETUP.made(7) == SETUP._replace(made_product="product", last_good_ns=7)
 
 
 def test_pulse_opened():

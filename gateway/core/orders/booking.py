@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.job_run import JobRun
     from gateway.core.rules import AnyCountingRule, WorkUnitRules
+    from gateway.core.state.state_unit import MachineTrack
     from gateway.core.unit_state import DetectorState, State
 
 #: Wild values add up beyond what a display or a JSON reader can hold; the journal has each of them.
@@ -49,13 +50,14 @@ class Booking:
     def count(
         self,
         state: State,
+        track: MachineTrack,
         rule: AnyCountingRule,
         event: CountEvent,
         detectors: tuple[DetectorState, ...],
         at_ns: int,
         out: list[Output],
     ) -> State:
-        """What one count changes, together with what its detector became."""
+        """What one count changes, together with what its detector and the machine's state became."""
         # Every piece passes here: one new state for all that it changes.
         if event.flag not in _QUIET_FLAGS:
             out.append(event)
@@ -67,8 +69,8 @@ class Booking:
             state = self._declare_unknown(state, rule, role, event, out)
         cycles = event.delta if event.cycles is None else event.cycles
         if event.delta == 0:
-            return self._empty_cycle(state, cycles, detectors) if cycles else state.with_detectors(detectors)
-        track = state.track
+            run = _idle(state.running, cycles)  # the machine worked and made nothing, or just tells something
+            return state.with_count(detectors, track, state.counted, state.last_piece_ns, run)
         pieces = event.delta * rule.pieces
         counted = state.counted.plus(role, pieces)
         # The usual case: all of it belongs to the running order, and it has room for more.
@@ -99,13 +101,6 @@ class Booking:
         if confirmation.due_by_pieces(self._confirm, run):
             state = self._dispatch.confirm_running(state, at_ns, "pieces", out)
         return state
-
-    def _empty_cycle(self, state: State, cycles: int, detectors: tuple[DetectorState, ...]) -> State:
-        """The machine worked and made nothing."""
-        run = state.running
-        if run is not None:
-            run = run._replace(open_cycles=run.open_cycles + cycles)
-        return state.with_count(detectors, state.track, state.counted, state.last_piece_ns, run)
 
     def _fits(self, run: JobRun, role: Role, pieces: int) -> bool:
         """True where these pieces surely leave the order open."""
@@ -138,8 +133,7 @@ class Booking:
     ) -> State:
         """Pieces belong to the running order up to its target, then to the next one; without one to nobody yet."""
         if not pieces and state.running is not None:
-            idle = state.running._replace(open_cycles=state.running.open_cycles + cycles)
-            return state._replace(running=idle)
+            return state._replace(running=_idle(state.running, cycles))
         while pieces:
             run = state.running
             if run is None or not _makes(run, event):
@@ -195,6 +189,10 @@ class Booking:
         )
         out.append(interval)
         return remember_unknown(state, interval)
+
+
+def _idle(run: JobRun | None, cycles: int) -> JobRun | None:
+    return run if run is None or not cycles else run._replace(open_cycles=run.open_cycles + cycles)
 
 
 def _makes(run: JobRun, event: CountEvent) -> bool:

@@ -69,12 +69,14 @@ class MachineTrack(NamedTuple):
     def watched(self, watch: WatchState) -> MachineTrack:
         """A watched signal had a value."""
         state, since_ns, reason, signals, _, setup, timeline, plan, down_ns, named = self
-        return MachineTrack(state, since_ns, reason, signals, watch, setup, timeline, plan, down_ns, named)
+        fields = (state, since_ns, reason, signals, watch, setup, timeline, plan, down_ns, named)
+        return tuple.__new__(MachineTrack, fields)
 
     def made(self, setup: SetupState, timeline: TimelineState) -> MachineTrack:
         """Something was made."""
         state, since_ns, reason, signals, watch, _, _, plan, down_ns, named = self
-        return MachineTrack(state, since_ns, reason, signals, watch, setup, timeline, plan, down_ns, named)
+        fields = (state, since_ns, reason, signals, watch, setup, timeline, plan, down_ns, named)
+        return tuple.__new__(MachineTrack, fields)
 
 
 class MachineStateUnit:
@@ -315,8 +317,8 @@ class MachineStateUnit:
     def _fire(self, track: MachineTrack, due_ns: int) -> tuple[MachineTrack, _Out]:
         if track.down_ns is not None:
             timeline, down = self._timeline.lost(track.timeline, due_ns, track.down_ns, "GATEWAY_DOWN")
-            track, more = self._silenced(track._replace(timeline=timeline, down_ns=None), due_ns)
-            return track, down + more
+            track, silent = self._silenced(track._replace(timeline=timeline, down_ns=None), due_ns)
+            return track, down + silent
         watch, lost = self._watch.on_time(track.watch, due_ns)
         setup, late = self._setup.on_time(track.setup, due_ns)
         timeline, out = self._timeline.on_time(track.timeline, due_ns)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from gateway.core.state.gaps import CycleGaps
 
 _PRODUCING = MachineState.PRODUCING
+#: Makes a named tuple of all its fields in their places, without the call of its class: every piece passes here.
+_new = tuple.__new__
 
 
 class _Limits(NamedTuple):
@@ -31,6 +33,21 @@ class _Limits(NamedTuple):
     live: Live
     reason: str
     reduced_speed: bool
+
+    def interval(self, from_ns: int, to_ns: int, loss_ns: int, *, slow: bool) -> StateInterval:
+        """Production that nothing goes before."""
+        shift, order, operation, _ = self.owner
+        return StateInterval(
+            _PRODUCING,
+            from_ns,
+            to_ns,
+            self.reason,
+            reduced_speed=slow or self.reduced_speed,
+            shift=shift,
+            order=order,
+            operation=operation,
+            speed_loss_ns=loss_ns,
+        )
 
 
 class Steady:
@@ -74,40 +91,15 @@ class Steady:
         ideal_ns, took_ns = limits.ideal_ns, to_ns - pending_ns
         slow = ideal_ns > 0 and took_ns > limits.slow_ns * cycles
         loss_ns = took_ns - cycles * ideal_ns if slow else 0
-        reduced, last = slow or limits.reduced_speed, row[-1]
-        if _goes_on(last, limits.reason, reduced=reduced):
-            last = StateInterval(
-                _PRODUCING,
-                last.from_ns,
-                to_ns,
-                last.reason,
-                last.reason_source,
-                reduced,
-                speed_loss_ns=last.speed_loss_ns + loss_ns,
-                shift=last.shift,
-                order=last.order,
-                operation=last.operation,
-                stop_from_ns=last.stop_from_ns,
-                alarms=last.alarms,
-            )
-            row = (last,) if len(row) == 1 else (*row[:-1], last)
+        last = _gone_on(row[-1], to_ns, loss_ns, limits.reason, reduced=slow or limits.reduced_speed)
+        if last is None:
+            row = (*row, limits.interval(pending_ns, to_ns, loss_ns, slow=slow))
         else:
-            shift, order, operation, _ = limits.owner
-            found = StateInterval(
-                _PRODUCING,
-                pending_ns,
-                to_ns,
-                limits.reason,
-                reduced_speed=reduced,
-                shift=shift,
-                order=order,
-                operation=operation,
-                speed_loss_ns=loss_ns,
-            )
-            row = (*row, found)
-        gap = Gap(to_ns, True, ideal_ns)
-        after = TimelineState(now_ns, contexts, to_ns, gap, row, final_ns, None, alarms, asked_ns, cut_ns)
-        self._state, self._due = after, self._due_of(row, seen_ns)
+            row = (last,) if len(row) == 1 else (*row[:-1], last)
+        gap = _new(Gap, (to_ns, True, ideal_ns, 0, 0, 0, False))
+        fields = (now_ns, contexts, to_ns, gap, row, final_ns, None, alarms, asked_ns, cut_ns)
+        after = self._state = _new(TimelineState, fields)
+        self._due = seen_ns if len(row) == 1 else self._due_of(row, seen_ns)
         return after
 
     def _found(self, state: TimelineState) -> int | None:
@@ -159,8 +151,10 @@ class Steady:
         )
 
 
-def _goes_on(last: StateInterval, reason: str, *, reduced: bool) -> bool:
-    """Whether nothing but time tells the next production from the last; their owners are the same."""
-    if last.reduced_speed is not reduced or last.reason != reason:
-        return False
-    return not (last.overtime or last.estimated or last.amended)
+def _gone_on(last: StateInterval, to_ns: int, loss_ns: int, reason: str, *, reduced: bool) -> StateInterval | None:
+    """The last production and what follows as one; None where more than time tells them apart. Of the same owner."""
+    state, from_ns, _, why, source, slow, estimated, overtime, amended, planned, *owner, lost_ns, stop_ns, alarms = last
+    if slow is not reduced or why != reason or overtime or estimated or amended:
+        return None
+    told = (state, from_ns, to_ns, why, source, slow, estimated, overtime, amended, planned)
+    return _new(StateInterval, (*told, *owner, lost_ns + loss_ns, stop_ns, alarms))
