@@ -37,8 +37,8 @@ class CounterRule:
         remember_old_track: how long a value from before a reset is remembered, in case it comes back.
         restart_evidence: signals whose change means the PLC restarted (boot counter, start time).
         restart_uptime: signals that only rise while the PLC runs (uptime, seconds since boot): a fall means that it
-            restarted. A 32-bit count of milliseconds starts again after 49.7 days and looks like a restart then; that
-            is harmless, because the counter's next value fits.
+            restarted (one of 1 % at most is an older answer). A 32-bit count of milliseconds starts again after
+            49.7 days and looks like a restart then; that is harmless, because the counter's next value fits.
         reset_evidence: signals whose change means that the counter is set back (a reset bit, a batch number): a value
             below the last one is that reset, and needs no second sample.
         order_reset: the same for the signal that names the job, where the PLC sets the counter back for a new one.

@@ -13,7 +13,8 @@ import random
 
 import pytest
 
-from gateway.core.counting.counter import CounterDetector, CounterState
+from gateway.core.counting.counter import CounterDetector
+from gateway.core.counting.counter_state import CounterState
 from gateway.core.counting.detector import loaded, plain
 from gateway.core.model import Status
 from gateway.core.rate import Rate
