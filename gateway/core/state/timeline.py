@@ -238,8 +238,8 @@ class Timeline:
         decides_ns = self._outlook.decides_ns(state)
         if decides_ns is not None and decides_ns <= due_ns:
             idle = self._gaps.verdict(state.contexts[-1], state.gap).state is None and state.contexts[-1].order is None
-            state = self._judge(state, due_ns, "cut" if idle else "flush")
-            state = state._replace(contexts=state.contexts[-1:], gap=state.gap.anew() if idle else state.gap)
+            state = self._judge(state, self._outlook.judged_to_ns(state, due_ns), "cut" if idle else "flush")
+            state = state._replace(gap=state.gap.anew()) if idle else state
         asks_ns = self._asks_ns(state)
         if asks_ns is not None and asks_ns <= due_ns:
             state = self._ask(state, out)
