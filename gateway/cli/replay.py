@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """0 replayed, different or not; 1 where it cannot be."""
     from gateway.cli.config import load_or_complain
     from gateway.trial.machine import TooMuchError
-    from gateway.trial.recording import RecordingError, parsed
+    from gateway.trial.recording import RecordingError, lines_of, parsed
     from gateway.trial.replay import machines_in
 
     new = load_or_complain(args.config)
@@ -47,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
     if new is None or (args.against is not None and old is None):
         return 1
     try:
-        with args.recording.open(encoding="utf-8", errors="replace") as lines:
-            recording = parsed(lines, str(args.recording))
+        with args.recording.open(encoding="utf-8", errors="replace") as file:
+            recording = parsed(lines_of(file), str(args.recording))
         names = machines_in(recording, new.work_units)
         results = {name: _machine(recording, name, new, old) for name in names}
     except OSError as error:

@@ -75,6 +75,8 @@ def _print(settings: Settings, name: str, outcome: Outcome) -> None:
         print(f"  {place}: {_path(name, failure)}: expected {failure.expected}, found {failure.found}")
         for line in failure.timeline:
             print(f"    {line}")
+    if outcome.failures and outcome.unread:
+        print(f"  the test gives no values of {', '.join(outcome.unread)}, which the rules of its machine read")
 
 
 def _place(settings: Settings, name: str, failure: Failure) -> str:
@@ -94,6 +96,7 @@ def _plain(settings: Settings, name: str, outcome: Outcome) -> dict[str, Any]:
         "machine": settings.tests[name].machine,
         "passed": outcome.passed,
         "checked": outcome.checked,
+        "unread": list(outcome.unread),
         "failures": [
             {
                 "place": _place(settings, name, failure),

@@ -110,7 +110,7 @@ class TriedMachine:
 
     def _plan_until(self, at_ns: int, hours: Hours) -> None:
         while self._planned_ns <= at_ns:
-            self._handle(hours(self._planned_ns, self.state.utc_offset_ns or 0))
+            self._handle(hours(self._planned_ns, self.state.utc_offset_ns))
             self._planned_ns += PLAN_EVERY_NS
 
     def _handle(self, given: Input) -> None:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _MATERIAL: Final = (PiecesProduced, UnknownInterval, StateChanged, Confirmation, Notice)
 
 
+SIGNALS_SHOWN: Final = 20
+
+
 class Result(NamedTuple):
     """What rules make of a recording of one machine: a number for each row, and how long each state lasted, ns."""
 
@@ -60,14 +63,19 @@ def machines_in(recording: Recording, work_units: Mapping[str, WorkUnitRules]) -
         if header.name in work_units:
             return [header.name]
         raise RecordingError(
-            f"the recording is of the work unit {header.name!r}, found in the configuration: {', '.join(work_units)}"
+            f"the recording is of the work unit {header.name!r}, found in the configuration: {', '.join(work_units)}; "
+            "name a configuration that has it"
+        )
+    if not recording.inputs:
+        raise RecordingError(
+            f"the recording of the source {header.name!r} holds no input; record while it delivers values"
         )
     recorded = {given.signal for given in recording.inputs if isinstance(given, DataValue)}
     names = [name for name, rules in work_units.items() if recorded & WorkUnit(rules, identity_of(name, rules)).signals]
     if not names:
         raise RecordingError(
             f"the recording is of the source {header.name!r}, and no work unit of the configuration reads any of its "
-            f"signals: {', '.join(sorted(recorded)[:20]) or 'it has none'}"
+            f"signals: {', '.join(sorted(recorded)[:SIGNALS_SHOWN])}; name a configuration of this line"
         )
     return names
 
@@ -77,7 +85,7 @@ def replayed(recording: Recording, name: str, rules: WorkUnitRules, hours: Hours
     header = recording.header
     unit = WorkUnit(rules, identity_of(name, rules))
     if header.state is None:
-        state = unit.initial(header.started_ns)._replace(utc_offset_ns=header.utc_offset_ns or None)
+        state = unit.initial(header.started_ns)._replace(utc_offset_ns=header.utc_offset_ns)
     else:
         try:
             # What each signal said last stands at the beginning of the recording, and is taken as these rules have it.

@@ -34,10 +34,14 @@ class Failure(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How one test ended. ``checked`` counts what was held against an expectation."""
+    """How one test ended. ``checked`` counts what was held against an expectation.
+
+    ``unread``: signals that the rules read and that the test says nothing of.
+    """
 
     failures: tuple[Failure, ...]
     checked: int
+    unread: tuple[str, ...]
 
     @property
     def passed(self) -> bool:
@@ -72,7 +76,8 @@ def run(test: RuleTest, rules: WorkUnitRules, hours: Hours | None = None) -> Out
     if test.confirmations is not None:
         checked += 1 + len(test.confirmations)
         failures += _confirmations(test.confirmations, machine, start_ns)
-    return Outcome(tuple(failures), checked)
+    given_signals = {series.signal for series in test.series}
+    return Outcome(tuple(failures), checked, tuple(sorted(machine.unit.signals - given_signals)))
 
 
 def inputs_of(test: RuleTest, machine: TriedMachine) -> list[Input]:

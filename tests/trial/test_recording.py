@@ -58,8 +58,9 @@ def test_nobody_is_named():
     assert "Erika" not in line(row(given))
 
 
-def test_a_file_that_was_cut_off_is_good_up_to_there():
-    read = parsed(written(end=False), "f")
+@pytest.mark.parametrize("rest", ["", "[", '["v", 17675', '["end", 12, "do'])
+def test_a_file_that_was_cut_off_is_good_up_to_there(rest):
+    read = parsed([*written(end=False), *filter(None, [rest])], "f")
     assert (len(read.inputs), read.ended_ns) == (len(INPUTS), T0 + 2 * S)
     assert "cut off" in read.ended
 
@@ -68,12 +69,24 @@ def test_a_file_that_was_cut_off_is_good_up_to_there():
     ("lines", "said"),
     [
         ([], "f: is empty"),
-        (["{}"], "f:1: not a line of a recording"),
-        (["[1, 2]"], "f:1: not a line"),
-        (['{"linegate": "recording", "v": 2}'], "version 2, this program knows 1"),
-        ([*written(end=False), '["v", 1'], f"f:{len(INPUTS) + 2}: not a line"),
-        ([*written(end=False), '["x", 1]'], "kind 'x'"),
-        ([*written(end=False), '["v", 1, "a", 1, 9, null]'], "not a line"),
+        (["{}"], "f:1: found '{}', which is no line of a recording (the first line says that it is one)"),
+        (["[1, 2]"], "f:1: found '[1, 2]', which is no line"),
+        (
+            ['{"linegate": "recording", "v": 2}'],
+            "f:1: found a recording of version 2, allowed 1; replay it with the linegate that wrote it",
+        ),
+        (['{"linegate": "recording", "v": 1, "kind": "source"}'], "(name is missing)"),
+        ([header_line(HEADER._replace(started_ns="x"))], "time 'x', a whole number of nanoseconds"),
+        ([header_line(HEADER._replace(name=7))], "name or state is of another kind"),
+        (["[" * 100_000], "it is no JSON"),
+        (["gateway: {}\n"], "f:1: found 'gateway: {}', which is no line of a recording (it is no JSON)"),
+        ([*written(end=False), '["v", 1\n'], f"f:{len(INPUTS) + 2}: found '[\"v\", 1', which is no line"),
+        ([*written(end=False), '["x", 1]\n'], "kind 'x'"),
+        ([*written(end=False), '["v", 1, "a", 1, 9, null]\n'], "no line"),
+        ([*written(end=False), '["v", "1", "a", 1, 0, null]\n'], "time '1'"),
+        ([*written(end=False), '["v", -1, "a", 1, 0, null]\n'], "time -1"),
+        ([*written(end=False), '["v", 1, 17, 1, 0, null]\n'], "of another kind"),
+        ([*written(end=False), '["v", 1, "a", {}, 0, null]\n'], "of another kind"),
         ([*written(), '["v", 1, "a", 1, 0, null]'], "behind the end"),
         (["x"], "f:1"),
     ],
@@ -128,7 +141,12 @@ def test_without_other_rules_it_only_counts(configured, linegate, recorded):
 @pytest.mark.parametrize(
     ("header", "inputs", "said"),
     [
-        (HEADER._replace(kind="machine", name="X-9"), [], "of the work unit 'X-9', found in the configuration: M-1"),
+        (
+            HEADER._replace(kind="machine", name="X-9"),
+            [],
+            "of the work unit 'X-9', found in the configuration: M-1; name a",
+        ),
+        (HEADER, [], "the recording of the source 'plc' holds no input; record while it delivers values"),
         (
             HEADER,
             values("other.signal", [1]),

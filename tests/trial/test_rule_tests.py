@@ -98,6 +98,17 @@ def test_a_failure_shows_what_happened_around_it(configured, linegate):
     assert "plc.good = 0" in behind
 
 
+def test_a_failing_test_says_what_it_gives_no_values_of(configured, linegate):
+    """The state is UNKNOWN without its signal; who writes a first test wonders why."""
+    without = TESTS.replace('      - { signal: plc.state, every: 2 s, values: "2x8" }\n', "")
+    ended = linegate("test", configured(without))
+    assert ended.code == 1
+    assert "state: expected PRODUCING, found UNKNOWN" in ended.out
+    assert "the test gives no values of plc.scrap, plc.state, which the rules of its machine read" in ended.out
+    ended = linegate("test", configured(without), "--json")
+    assert json.loads(ended.out)["tests"][0]["unread"] == ["plc.scrap", "plc.state"]
+
+
 def test_a_missing_confirmation_is_a_failure(configured, linegate):
     less = TESTS.replace('      - { order: "4711", kind: final, good: 2, scrap: 0, rework: 0 }\n', "")
     ended = linegate("test", configured(less))
@@ -137,7 +148,10 @@ def test_none_is_no_success(configured, linegate):
         ("quantity: 6", "quantity: 0", "quantity: found 0, allowed 1 and above"),
         ("good: 2, unal", "god: 2, unal", "unknown key; allowed: at, good"),
         ('every: 2 s, values: "2x8"', 'values: "2x8"', "a value without a time; set every"),
-        ('"2026-03-02T06:00:00+01:00"', '"2026-03-02T06:00:00"', "without its offset from UTC"),
+        ('"2026-03-02T06:00:00+01:00"', '"2026-03-02T06:00:00"', "without its offset from UTC; write it such as"),
+        ('"2026-03-02T06:00:00+01:00"', '"1960-03-02T06:00:00Z"', "start: found 1960-03-02T06:00:00Z, allowed 1970-"),
+        ("at: 9 s", "at: 400 d", "found something 400 d after the start, allowed up to 366 d"),
+        ("signal: plc.state, every", "signal: plc.good, every", "series: found plc.good twice; write each signal's"),
     ],
 )
 def test_refused_before_anything_runs(configured, linegate, old, new, said):
