@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.core.orders.job_run import JobRun
-    from gateway.core.state.state_unit import MachineTrack
+    from gateway.core.state.machine_track import MachineTrack
 
 UNKNOWN_INTERVALS_MAX: Final = 200  # older ones are summed up; each stays in the journal
 

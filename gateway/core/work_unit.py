@@ -29,11 +29,12 @@ from gateway.core.model import (
 from gateway.core.orders.booking import Booking
 from gateway.core.orders.dispatch import Dispatch
 from gateway.core.persons import Persons
-from gateway.core.rule_signals import is_evidence, named
+from gateway.core.rule_signals import named
 from gateway.core.rules_inputs import CounterRule, PulseRule
 from gateway.core.rules_state import LOSS_FOUND_WITHIN
 from gateway.core.source_clock import looked_at
 from gateway.core.state.state_unit import MachineStateUnit
+from gateway.core.turns import EVIDENCE_TURN, JOB_TURN, turns_of
 from gateway.core.unit_state import DetectorState, State
 
 if TYPE_CHECKING:
@@ -44,14 +45,10 @@ if TYPE_CHECKING:
     from gateway.core.model import Input, JobOrder, Output
     from gateway.core.orders.job_run import JobRun
     from gateway.core.rules import AnyCountingRule, WorkUnitRules
-    from gateway.core.state.state_unit import MachineTrack
+    from gateway.core.state.machine_track import MachineTrack
 
 #: Timers that may fire for one input; more means a rule that never comes to rest.
 TIMERS_PER_INPUT_MAX: Final = 10_000
-
-# The turns of the values of one scan.
-_EVIDENCE_TURN: Final = 0
-_JOB_TURN: Final = 1_000_000
 
 
 class WorkUnit:
@@ -88,7 +85,7 @@ class WorkUnit:
         self._booking = Booking(rules, self._dispatch, datings(rules.counters))
         elsewhere = {*self._composed, *self._evidence, rules.orders.job_signal}
         self._just_counted = frozenset(self._counting) - elsewhere
-        self._turns = _turns(rules, [d.signals for d in self._detectors if hasattr(d, "signals")])
+        self._turns = turns_of(rules, [d.signals for d in self._detectors if hasattr(d, "signals")])
         self._skew_ns = int(rules.max_source_skew)
         self._job_signal = rules.orders.job_signal
 
@@ -121,12 +118,12 @@ class WorkUnit:
         keyed: list[tuple[int, int, int, int]] = []
         for place, value in enumerate(values):
             turn = self.turn(value)
-            if turn in (_EVIDENCE_TURN, _JOB_TURN):
+            if turn in (EVIDENCE_TURN, JOB_TURN):
                 keyed.append((turn, 0, 0, place))
                 continue
             t_ns = max(self._event_time(value, value.received_time_ns), latest.get(value.signal, 0))
             latest[value.signal] = t_ns
-            keyed.append((_EVIDENCE_TURN + 1, t_ns, turn, place))
+            keyed.append((EVIDENCE_TURN + 1, t_ns, turn, place))
         return [values[place] for *_, place in sorted(keyed)]
 
     def initial(self, at_ns: int) -> State:
@@ -169,10 +166,7 @@ class WorkUnit:
             state = state._replace(track=track)
         elif isinstance(given, ClockTold):
             state = state.at_clock(given.utc_offset_ns, given.known)
-        if _other_job(before.running, state.running):
-            state = self._follow(state, instant_ns, at_ns, out)
-        elif self.machine.may_differ(before.track, state.track):
-            state = self._changed(state, at_ns, out)
+        state = self._followed(before, state, instant_ns, at_ns, out)
         if out or state.at_ns != at_ns:
             state = state.moved(at_ns, len(out))
         return state, tuple(out)
@@ -197,7 +191,10 @@ class WorkUnit:
             if due_ns is None or due_ns > until_ns:
                 return state
             due_ns = max(due_ns, state.at_ns)
-            state = self._follow(self._on_timer(state, due_ns, out), due_ns, due_ns, out).moved(due_ns, 0)
+            before, state = state, self._on_timer(state, due_ns, out)
+            state = self._followed(before, state, due_ns, due_ns, out)
+            if state.at_ns != due_ns:
+                state = state.moved(due_ns, 0)
             due_ns = self.next_deadline(state)
         raise AssertionError(f"{TIMERS_PER_INPUT_MAX} timers fired for one input: a timer does not move on")
 
@@ -231,14 +228,8 @@ class WorkUnit:
                 return state
             track = state.track
         if signal in self._composed:
-            sample = Sample(signal, t_ns, value.value, value.status, at_ns)
-            for index in self._composed[signal]:
-                kept = state.detectors[index]
-                after, events = self._detectors[index].on_value(kept, sample)
-                if events or after is not kept:
-                    state = self._on_counts(state, track, index, after, events, at_ns, out)
-                    track = state.track
-        if track is not state.track:
+            state = self._on_composed_value(state, track, value, t_ns, at_ns, out)
+        elif track is not state.track:
             state = state.seen(at_ns, state.detectors, track)
         if signal in self._evidence:
             state = self._on_evidence(state, self._evidence[signal], value, t_ns)
@@ -255,6 +246,18 @@ class WorkUnit:
             return self._on_counts(state, track, index, after, () if event is None else (event,), at_ns, out)
         pulses, events = detector.on_value(kept, t_ns, value.value, value.status, at_ns)
         return self._on_counts(state, track, index, pulses, events, at_ns, out)
+
+    def _on_composed_value(
+        self, state: State, track: MachineTrack, value: DataValue, t_ns: int, at_ns: int, out: list[Output]
+    ) -> State:
+        sample = Sample(value.signal, t_ns, value.value, value.status, at_ns)
+        for index in self._composed[value.signal]:
+            kept = state.detectors[index]
+            after, events = self._detectors[index].on_value(kept, sample)
+            if events or after is not kept or track is not state.track:
+                state = self._on_counts(state, track, index, after, events, at_ns, out)
+                track = state.track
+        return state
 
     def _event_time(self, value: DataValue, at_ns: int) -> int:
         source = value.source_time_ns
@@ -321,6 +324,12 @@ class WorkUnit:
 
     # --- machine state ---------------------------------------------------------------------------------------------
 
+    def _followed(self, before: State, state: State, instant_ns: int, at_ns: int, out: list[Output]) -> State:
+        """The machine's state after one input or timer, asked only where something came that it could tell."""
+        if _other_job(before.running, state.running):
+            return self._follow(state, instant_ns, at_ns, out)
+        return self._changed(state, at_ns, out) if self.machine.may_differ(before.track, state.track) else state
+
     def _follow(self, state: State, instant_ns: int, at_ns: int, out: list[Output]) -> State:
         """What the machine's state makes of the order that runs now and did so since ``instant_ns``, and what it is."""
         track, job = state.track, None if state.running is None else state.running.job
@@ -363,21 +372,6 @@ def _pieces_per_cycle(rules: Iterable[AnyCountingRule]) -> int | None:
     """How many pieces one count is, where every rule counts cycles and says the same."""
     found = {rule.pieces if rule.mode not in ("cavity", "units") else 0 for rule in rules}
     return found.pop() if len(found) == 1 else None
-
-
-def _turns(rules: WorkUnitRules, orders: Iterable[tuple[str, ...]]) -> dict[str, int]:
-    """The turn of each signal, from the order in which each rule reads its own."""
-    turns: dict[str, int] = {}
-    chains = list(orders)
-    for _ in chains:  # a signal of several rules pushes back what follows it in each
-        for chain in chains:
-            turn = _EVIDENCE_TURN
-            for signal in chain:
-                turn = turns[signal] = max(turns.get(signal, 0), turn + 1)
-    if rules.orders.job_signal is not None:
-        turns[rules.orders.job_signal] = _JOB_TURN
-    evidence = (signal for rule in rules.counters for keys, signal in named(rule) if is_evidence(keys))
-    return turns | dict.fromkeys(evidence, _EVIDENCE_TURN)
 
 
 def _other_job(before: JobRun | None, after: JobRun | None) -> bool:

@@ -8,7 +8,7 @@ from gateway.core.counting.pulse import PulseState
 from gateway.core.model import CountEvent, Role
 from gateway.core.orders.job_run import JobRun, book
 from gateway.core.state.setup import SetupState
-from gateway.core.state.state_unit import MachineTrack
+from gateway.core.state.machine_track import MachineTrack
 from gateway.core.unit_state import State
 
 #: Every field holds its own name, so that a swapped pair shows.

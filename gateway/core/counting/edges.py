@@ -52,7 +52,8 @@ class Edges:
 
     def unsettled(self, states: tuple[PulseState, ...]) -> int | None:
         """Since when a level may yet turn out to be an edge; None where all are decided."""
-        return min((state.candidate_ns for state in states if state.candidate_ns), default=None)
+        since_ns = [state.candidate_ns for state in states if state.candidate_ns]
+        return min(since_ns) if since_ns else None
 
     def known(self, states: tuple[PulseState, ...]) -> bool:
         """Whether every level is known."""
@@ -60,8 +61,12 @@ class Edges:
 
     def deadline(self, states: tuple[PulseState, ...]) -> int | None:
         """When the next level is believed."""
-        due = [source.deadline(state) for source, state in zip(self._sources, states, strict=True)]
-        return min((at_ns for at_ns in due if at_ns is not None), default=None)
+        due: int | None = None
+        for source, state in zip(self._sources, states, strict=True):
+            at_ns = source.deadline(state)
+            if at_ns is not None and (due is None or at_ns < due):
+                due = at_ns
+        return due
 
     def on_time(self, states: tuple[PulseState, ...], now_ns: int) -> tuple[tuple[PulseState, ...], list[Edge]]:
         """Levels that held are believed."""
@@ -69,8 +74,9 @@ class Edges:
         for name, source, state in zip(self._names, self._sources, states, strict=True):
             kept, events = source.on_time(state, now_ns)
             after.append(kept)
-            found += [Edge(name, event) for event in events]
-        return tuple(after), sorted(found, key=_date)
+            if events:
+                found += [Edge(name, event) for event in events]
+        return tuple(after), found if len(found) <= 1 else sorted(found, key=_date)
 
     def on_value(self, states: tuple[PulseState, ...], sample: Sample) -> tuple[tuple[PulseState, ...], list[Edge]]:
         """One value of any of the rule's signals."""
@@ -81,8 +87,9 @@ class Edges:
             else:
                 kept, events = source.settled(state, sample.t_ns, sample.arrived_ns)
             after.append(kept)
-            found += [Edge(name, event) for event in events]
-        return tuple(after), sorted(found, key=_date)
+            if events:
+                found += [Edge(name, event) for event in events]
+        return tuple(after), found if len(found) <= 1 else sorted(found, key=_date)
 
 
 def _date(edge: Edge) -> int:

@@ -68,11 +68,11 @@ class StartEndDetector:
 
     def deadline(self, state: StartEndState) -> int | None:
         """When a level is believed, or a cycle that waits for its verdict is decided."""
-        due = (
-            self._edges.deadline(state.edges),
-            None if self._verdicts is None else self._verdicts.deadline(state.verdicts),
-        )
-        return min((at_ns for at_ns in due if at_ns is not None), default=None)
+        settled_ns = self._edges.deadline(state.edges)
+        if self._verdicts is None:
+            return settled_ns
+        judged_ns = self._verdicts.deadline(state.verdicts)
+        return judged_ns if settled_ns is None or (judged_ns is not None and judged_ns < settled_ns) else settled_ns
 
     def on_time(self, state: StartEndState, now_ns: int) -> tuple[StartEndState, Events]:
         """Levels that held are believed, cycles whose window is over are counted."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.job_run import JobRun
     from gateway.core.rules import AnyCountingRule, WorkUnitRules
-    from gateway.core.state.state_unit import MachineTrack
+    from gateway.core.state.machine_track import MachineTrack
     from gateway.core.unit_state import DetectorState, State
 
 #: Wild values add up beyond what a display or a JSON reader can hold; the journal has each of them.

@@ -15,7 +15,7 @@ from gateway.core.state.stop_reasons import StopReasons
 if TYPE_CHECKING:
     from gateway.core.model import MachineState
     from gateway.core.rules_state import StateTimelineRule
-    from gateway.core.state.state_unit import MachineTrack
+    from gateway.core.state.machine_track import MachineTrack
 
 
 class Shown(NamedTuple):

@@ -7,7 +7,7 @@ what the machine does now. Reads no clock, counts nothing, dispatches no order.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.counting.detector import loaded as loaded_fields
 from gateway.core.model import MachineState, Notice, PlannedTime, StateChanged
@@ -16,6 +16,7 @@ from gateway.core.state.annotations import StopReasonAssigned, why_it_stood
 from gateway.core.state.data_watch import DataLost, DataWatch, WatchState
 from gateway.core.state.display import StateDisplay
 from gateway.core.state.interval import STOPS
+from gateway.core.state.machine_track import MachineTrack
 from gateway.core.state.setup import SetupEnded, SetupOutput, SetupStarted, SetupState, SetupTracker
 from gateway.core.state.signals import (
     STATE_UNMAPPED,
@@ -43,40 +44,6 @@ MachineOutput = TimelineOutput | SetupOutput | StopReasonAssigned | StateChanged
 _Out = tuple[MachineOutput, ...]
 
 TIMERS_PER_CALL_MAX: Final = 10_000
-
-
-class MachineTrack(NamedTuple):
-    """What must survive a restart.
-
-    ``state`` is what the machine was last said to do, since ``since_ns``, and ``reason`` why. ``plan`` is what the
-    calendar says of the time ahead. ``down_ns``: the gateway was not alive from then on, which is not told yet.
-    ``named``: the reason that a person gave to the stop that goes on.
-    """
-
-    state: MachineState
-    since_ns: int
-    reason: str
-    signals: SignalState
-    watch: WatchState
-    setup: SetupState
-    timeline: TimelineState
-    plan: tuple[PlannedTime, ...] = ()
-    down_ns: int | None = None
-    named: str = ""
-
-    # Every value passes through the first, every piece through the second: three times as fast as ``_replace``.
-
-    def watched(self, watch: WatchState) -> MachineTrack:
-        """A watched signal had a value."""
-        state, since_ns, reason, signals, _, setup, timeline, plan, down_ns, named = self
-        fields = (state, since_ns, reason, signals, watch, setup, timeline, plan, down_ns, named)
-        return tuple.__new__(MachineTrack, fields)
-
-    def made(self, setup: SetupState, timeline: TimelineState) -> MachineTrack:
-        """Something was made."""
-        state, since_ns, reason, signals, watch, _, _, plan, down_ns, named = self
-        fields = (state, since_ns, reason, signals, watch, setup, timeline, plan, down_ns, named)
-        return tuple.__new__(MachineTrack, fields)
 
 
 class MachineStateUnit:
@@ -240,6 +207,8 @@ class MachineStateUnit:
             due = lost
         if track.plan and (due is None or track.plan[0].from_ns < due):
             due = track.plan[0].from_ns
+        if track.setup.since_ns is None:
+            return due
         late = self._setup.deadline(track.setup)
         return late if late is not None and (due is None or late < due) else due
 
