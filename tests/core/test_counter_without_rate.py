@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.counting.counter import STEP_MAX, STEP_SURE, CounterDetector
+from gateway.core.counting.counter import CounterDetector
+from gateway.core.counting.counter_limits import STEP_MAX, STEP_SURE
 from gateway.core.model import Status
 from gateway.core.rules import CounterRule
 

@@ -12,28 +12,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway.core.counting.counter_limits import IDEAL_CYCLE_MARGIN, RATE_TOLERANCE, STEP_MAX, STEP_SURE, CounterLimits
 from gateway.core.counting.counter_state import CounterState, OldTrack, Pending
 from gateway.core.model import CountEvent, Status
-from gateway.core.rate import Rate
 
 if TYPE_CHECKING:
     from gateway.core.model import Scalar
-    from gateway.core.rules_inputs import CounterRule
 
-__all__ = ["CounterDetector", "CounterState", "OldTrack", "Pending"]
+__all__ = ["IDEAL_CYCLE_MARGIN", "RATE_TOLERANCE", "CounterDetector", "CounterState", "OldTrack", "Pending"]
 
 PENDING_TRIES_MAX: Final = 3  # so many values on different tracks, then the newest is the new baseline
-RATE_TOLERANCE: Final = (6, 5)  # a machine may run this factor faster than its maximum rate for a while
-IDEAL_CYCLE_MARGIN: Final = (3, 2)  # default maximum rate: this factor of what the ideal cycle allows
-STEP_MAX: Final = 2**40  # counts between two samples that are believed where no rate limits them
-STEP_SURE: Final = (
-    2**15
-)  # and so many at once; a torn 32-bit value is off by 65,536 at least, so more waits for a second
-ENDLESS: Final = 2**127  # more counts than any register has, more nanoseconds than lie between two samples
-FLOAT_EXACT_MAX: Final = 2**53  # above it a float no longer tells neighbouring integers apart
 
 
-class CounterDetector:
+class CounterDetector(CounterLimits):
     """The rule of one counter, prepared.
 
     Args:
@@ -41,33 +32,9 @@ class CounterDetector:
         ideal_cycle_ns: ideal time of one count, for the default rate limit; None: no limit unless the rule names one.
     """
 
-    def __init__(self, rule: CounterRule, ideal_cycle_ns: int | None) -> None:
-        self._rule = rule
-        rate = rule.max_rate
-        if rate is None and ideal_cycle_ns is not None:
-            rate = Rate(IDEAL_CYCLE_MARGIN[0], IDEAL_CYCLE_MARGIN[1] * ideal_cycle_ns)
-        # Fraction arithmetic, prepared: limit(dt) = counts * dt // per + slack.
-        self._counts = None if rate is None else rate.counts * RATE_TOLERANCE[0]
-        self._per_ns = 1 if rate is None else rate.per_ns * RATE_TOLERANCE[1]
-        self._signal = rule.signal
-        self._modulus = rule.modulus
-        self._end = ENDLESS if rule.modulus is None else rule.modulus
-        # Unseen for so long, the counter may have gone once round: then the same value says nothing either.
-        self._round_ns = ENDLESS
-        if self._modulus is not None and self._counts is not None:
-            self._round_ns = max(-(-(self._modulus - rule.slack) * self._per_ns // self._counts), 0)
-        # What a PLC shows that has not started yet, or has just started.
-        self._nothing = (0, rule.reset_to)
-
     def initial(self) -> CounterState:
         """No baseline yet: the first good sample becomes it."""
         return CounterState()
-
-    def limit(self, dt_ns: int) -> int | None:
-        """The most counts that are plausible in ``dt_ns``; None without a rate limit."""
-        if self._counts is None:
-            return None
-        return self._counts * max(dt_ns, 0) // self._per_ns + self._rule.slack
 
     def on_value(
         self, state: CounterState, t_ns: int, value: Scalar, status: Status
@@ -205,33 +172,46 @@ class CounterDetector:
         continues = pending.value <= value and self._plausible(value - pending.value, t_ns - pending.t_ns)
         cleared = state._replace(pending=None)
         if old_track and step is not None:
-            since = 0 if value in self._nothing else value - self._rule.reset_to
-            if value < base and 0 <= since < step and self._plausible(since, dt_ns):
-                # Over the end of the range, or set back near it: whatever it was, so many were made at least.
-                lost = max(self._max_lost(pending.doubt_ns - state.t_ns), step - since)
-                return self._book(cleared, t_ns, value, since, "COUNTER_AMBIGUOUS", max_lost=lost)
-            if continues and self._counts is not None:
-                lost = self._max_lost(pending.doubt_ns - state.t_ns)
-                return self._step(cleared, t_ns, value, step, "COUNTER_AMBIGUOUS", max_lost=lost)
-            if pending.kind == "restore" and state.old is not None and self._counts is not None:
-                # It may have come back after all, and been set back since.
-                missed = max(self._ahead(state.old, pending.value) - state.old.booked, 0)
-                lost = missed + self._max_lost(t_ns - pending.t_ns)
-                return self._step(cleared, t_ns, value, step, "COUNTER_AMBIGUOUS", max_lost=lost)
-            unlimited = self._counts is None and continues and pending.value > base
-            return self._step(cleared, t_ns, value, step, "OK" if unlimited else "SPIKE_DROPPED")
+            return self._on_old_track(cleared, pending, t_ns, value, step, continues=continues)
         if continues:
             return self._settle(cleared, pending, t_ns, value)
         if pending.tries < PENDING_TRIES_MAX:
             again = Pending(t_ns, value, self._kind(state, t_ns, value), pending.tries + 1, pending.doubt_ns)
             return state._replace(pending=again), self._event(state.t_ns, t_ns, 0, "PENDING")
-        lost = self._max_lost(pending.doubt_ns - state.t_ns)
-        return self._rebase(cleared, t_ns, value, 0, "COUNTER_DISCONTINUITY", max_lost=lost)
+        return self._rebase(cleared, t_ns, value, 0, "COUNTER_DISCONTINUITY", max_lost=self._max_lost(dt_ns))
+
+    def _on_old_track(
+        self, state: CounterState, pending: Pending, t_ns: int, value: int, step: int, *, continues: bool
+    ) -> tuple[CounterState, CountEvent]:
+        """After a doubt a value that fits the track before it: the doubtful one was a spike, if nothing else fits."""
+        base, dt_ns = _baseline(state), t_ns - state.t_ns
+        lost = self._max_lost(pending.t_ns - state.t_ns)
+        rounds = self._max_lost(dt_ns) if dt_ns >= self._round_ns else 0  # unseen, it may have gone round
+        since = 0 if value in self._nothing else value - self._rule.reset_to
+        if value < base and 0 <= since < step and self._plausible(since, dt_ns):
+            # Over the end of the range, or set back near it: whatever it was, so many were made at least.
+            lost = max(lost, step - since, rounds)
+            return self._book(state, t_ns, value, since, "COUNTER_AMBIGUOUS", max_lost=lost)
+        if self._counts is None:
+            flag = "OK" if continues and pending.value > base else "SPIKE_DROPPED"
+            return self._step(state, t_ns, value, step, flag)
+        if continues:
+            more = max(since - step, 0) if pending.kind == "reset" else 0
+            return self._step(state, t_ns, value, step, "COUNTER_AMBIGUOUS", max_lost=max(lost + more, rounds))
+        if pending.kind == "restore" and state.old is not None:
+            # It may have come back after all, and been set back since.
+            missed = max(self._ahead(state.old, pending.value) - state.old.booked, 0)
+            lost = max(missed + self._max_lost(t_ns - pending.t_ns), rounds)
+            return self._step(state, t_ns, value, step, "COUNTER_AMBIGUOUS", max_lost=lost)
+        flag = "COUNTER_AMBIGUOUS" if rounds else "SPIKE_DROPPED"
+        return self._step(state, t_ns, value, step, flag, max_lost=rounds)
 
     def _settle(self, state: CounterState, pending: Pending, t_ns: int, value: int) -> tuple[CounterState, CountEvent]:
         """The pending value is confirmed: what its kind means."""
         base, since = _baseline(state), value - pending.value
-        lost = self._max_lost(pending.doubt_ns - state.t_ns)
+        if pending.value == 0 < self._rule.reset_to <= value:
+            since = value - self._rule.reset_to  # zero was no value that this counter can have
+        lost = self._max_lost(pending.t_ns - state.t_ns)
         match pending.kind:
             case "restore":
                 old = state.old or OldTrack(state.t_ns, base, 0)
@@ -271,7 +251,8 @@ class CounterDetector:
             fits = (
                 old is not None
                 and self._comes_back(old, t_ns, value)
-                and (value - old.value >= old.booked or _baseline(state) in self._nothing)
+                and (value - old.value >= max(old.booked, 0) or _baseline(state) in self._nothing)
+                and old.value >= _baseline(state)
             )
             return "restore" if fits else "jump"
         old = state.old
@@ -285,12 +266,6 @@ class CounterDetector:
         return t_ns - old.t_ns <= self._rule.remember_old_track and self._plausible(
             self._ahead(old, value), t_ns - old.t_ns
         )
-
-    def _ahead(self, old: OldTrack, value: int) -> int:
-        """How far a value is ahead of the old track; negative where it is behind."""
-        ahead = value - old.value
-        rolls = ahead < 0 and self._modulus is not None and self._counts is not None
-        return ahead + (self._modulus or 0) if rolls else ahead
 
     def _step(
         self, state: CounterState, t_ns: int, value: int, step: int, flag: str, *, max_lost: int = 0
@@ -325,28 +300,6 @@ class CounterDetector:
         after, event = self._book(state, t_ns, value, step, flag, max_lost=max_lost)
         owed = 0 if after.old is None else after.old.owed
         return after._replace(old=OldTrack(state.t_ns, _baseline(state), step, owed)), event
-
-    def _rolls_over(self, base: int, value: int, dt_ns: int) -> bool:
-        modulus = self._modulus or 0
-        if self._counts is None:  # without a rate: only near the ends of the range
-            return 4 * base >= 3 * modulus and 4 * value <= modulus
-        return self._plausible(value + modulus - base, dt_ns)
-
-    def _plausible(self, step: int, dt_ns: int) -> bool:
-        limit = self.limit(dt_ns)
-        return 0 <= step <= (STEP_MAX if limit is None else limit)
-
-    def _max_lost(self, dt_ns: int) -> int:
-        """Upper bound of the counts that nobody can know: -1 where no rate gives one."""
-        limit = self.limit(dt_ns)
-        return -1 if limit is None else limit
-
-    def _as_count(self, value: Scalar) -> int | None:
-        if isinstance(value, float) and value.is_integer() and abs(value) < FLOAT_EXACT_MAX:
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            return None
-        return None if self._modulus is not None and value >= self._modulus else value
 
     def _book(
         self,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Pending(NamedTuple):
-    """A value that waits for its confirmation; ``doubt_ns`` is when the doubt began."""
+    """A value that waits for its confirmation; ``doubt_ns`` is when the first of its kind came."""
 
     t_ns: int
     value: int
