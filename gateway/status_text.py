@@ -50,12 +50,13 @@ def clock_lines(clock: dict[str, Any], now_ns: int) -> list[str]:
 def machine_header() -> str:
     """Column names of ``machine_line``."""
     return (
-        f"{'MACHINE':<10} {'STATE':<14} {'ORDER':<16} {'GOOD':>7} {'SCRAP':>6} {'TARGET':>7}  {'LAST PIECE':<11} OPEN"
+        f"{'MACHINE':<10} {'STATE':<14} {'SINCE':<11} {'ORDER':<16} {'GOOD':>7} {'SCRAP':>6} {'TARGET':>7}  "
+        f"{'LAST PIECE':<11} OPEN"
     )
 
 
 def machine_line(unit: dict[str, Any], now_ns: int) -> str:
-    """One machine: state, order, good and scrap against target, last piece, unconfirmed pieces."""
+    """One machine: state, order, good and scrap against target, last piece, what is open; below it why, whose shift."""
     order = clean(f"{unit['order']}/{unit['operation']}") if unit["order"] else "-"
     loose = sum(unit[f"unallocated_{role}"] for role in _ROLES)
     held = f"{unit['hold']} held" if unit["hold"] else ""
@@ -66,10 +67,19 @@ def machine_line(unit: dict[str, Any], now_ns: int) -> str:
         f"{unit['review_pieces']} under review" if unit["review_pieces"] else "",
         f"{len(unit['unknown'])} unknown intervals" if unit["unknown"] else "",
     ]
+    why = unit["reason"] and f"{unit['reason']}{' by ' * bool(unit['reason_source'])}{unit['reason_source']}"
+    more = [
+        f"reason {why}" if why else "",
+        "at reduced speed" if unit["reduced_speed"] else "",
+        f"shift {unit['shift']} of {unit['production_day']}" if unit["shift"] else "",
+        f"planned {unit['planned']}" if unit["planned"] else "",
+    ]
+    below = clean(", ".join(filter(None, more)))
     return (
-        f"{unit['id']:<10} {unit['state']:<14} {order:<16} {unit['good']:>7} {unit['scrap']:>6} "
+        f"{unit['id']:<10} {unit['state']:<14} {_age(now_ns, unit['state_since_ns']):<11} {order:<16} "
+        f"{unit['good']:>7} {unit['scrap']:>6} "
         f"{unit['target'] or '-':>7}  {_age(now_ns, unit['last_piece_ns']):<11} {', '.join(filter(None, notes))}"
-    )
+    ) + (f"\n{'':<10} {below}" if below else "")
 
 
 def source_line(source: dict[str, Any], now_ns: int) -> str:

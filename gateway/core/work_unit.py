@@ -33,6 +33,7 @@ from gateway.core.rule_signals import named
 from gateway.core.rules_inputs import CounterRule, PulseRule
 from gateway.core.rules_state import LOSS_FOUND_WITHIN
 from gateway.core.source_clock import looked_at
+from gateway.core.state.report import plain_rules
 from gateway.core.state.state_unit import MachineStateUnit
 from gateway.core.turns import EVIDENCE_TURN, JOB_TURN, turns_of
 from gateway.core.unit_state import DetectorState, State
@@ -80,6 +81,8 @@ class WorkUnit:
         self.machine = MachineStateUnit(timeline, watched, has_calendar=rules.calendar is not None)
         self._state_signals = self.machine.signals
         self._pieces_per_cycle = _pieces_per_cycle(rules.counters)
+        #: What whoever reads the stored state must know to sum up its times.
+        self.kpi_rules = plain_rules(rules.state, rules.ideal_cycle, self._pieces_per_cycle)
         self._dispatch = Dispatch(rules, identity)
         self._persons = Persons(self._dispatch, self.machine)
         self._booking = Booking(rules, self._dispatch, datings(rules.counters))

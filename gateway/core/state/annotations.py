@@ -55,20 +55,20 @@ Annotation = StopReasonAssigned | StopSplit | StopMerge
 def check(row: tuple[StateInterval, ...], found: Annotation, lock_ns: int | None = None) -> None:
     """Raises AnnotationError where the annotation is outside of a stop, or later than ``lock_ns``."""
     if lock_ns is not None and found.at_ns > lock_ns:
-        raise AnnotationError(f"annotation at {found.at_ns}: found later than the lock, allowed up to {lock_ns}")
+        raise AnnotationError("found later than the lock of annotations, allowed up to it")
     if isinstance(found, StopReasonAssigned):
         to_ns = found.from_ns + 1 if found.to_ns is None else found.to_ns
         if not found.reason or found.from_ns >= to_ns:
             raise AnnotationError("reason: found an empty reason or time, allowed: a reason for some time of a stop")
-        at_ns, touched = found.from_ns, [one for one in row if one.from_ns < to_ns and one.to_ns > found.from_ns]
+        touched = [one for one in row if one.from_ns < to_ns and one.to_ns > found.from_ns]
         covered = bool(touched) and touched[0].from_ns <= found.from_ns and touched[-1].to_ns >= to_ns
     else:
-        at_ns, touched = found.split_ns, [one for one in row if one.from_ns < found.split_ns < one.to_ns]
+        touched = [one for one in row if one.from_ns < found.split_ns < one.to_ns]
         covered = bool(touched)
     if not covered or any(one.state not in STOPS for one in touched):
-        raise AnnotationError(f"annotation at {at_ns}: found outside of a stop, allowed: an instant inside of one")
+        raise AnnotationError("found outside of a stop, allowed: an instant inside of one")
     if len({one.stop_from_ns for one in touched}) > 1:
-        raise AnnotationError(f"annotation at {at_ns}: found over several stops, allowed: within one of them")
+        raise AnnotationError("found over several stops, allowed: within one of them")
 
 
 def annotated(row: tuple[StateInterval, ...], annotations: tuple[Annotation, ...]) -> tuple[StateInterval, ...]:
