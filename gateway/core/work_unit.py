@@ -329,7 +329,8 @@ class WorkUnit:
 
     def _followed(self, before: State, state: State, instant_ns: int, at_ns: int, out: list[Output]) -> State:
         """The machine's state after one input or timer, asked only where something came that it could tell."""
-        if _other_job(before.running, state.running):
+        # After a restart the rules may be others, and with them the ideal cycle of an order that names none.
+        if _other_job(before.running, state.running) or before.track.down_ns is not state.track.down_ns:
             return self._follow(state, instant_ns, at_ns, out)
         return self._changed(state, at_ns, out) if self.machine.may_differ(before.track, state.track) else state
 
