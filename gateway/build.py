@@ -20,7 +20,6 @@ from gateway.core.model import Confirmation, DataValue, Status
 from gateway.core.orders.handover import without_moved
 from gateway.core.work_unit import WorkUnit
 from gateway.forwarder import Forwarder, ForwarderSettings
-from gateway.machine_events import machine_event
 from gateway.narrate import narrate
 from gateway.order_feed import OrderFeed
 from gateway.parts import Parts
@@ -212,22 +211,11 @@ class Builder:
     def _committed(self, name: str, outputs: tuple[Output, ...], _state: State) -> None:
         narrate(name, outputs, self._clock.utc_ns)
         # One that was removed still commits what waited for it, and is shown no longer.
-        if self._parts.monitor is not None and name in self._parts.runners:
-            self._publish(name, outputs)
+        if name in self._parts.runners:
+            self._parts.publish(name, outputs)
         if any(isinstance(output, Confirmation) for output in outputs):
             for forwarder in self._parts.forwarders.values():
                 forwarder.wake()
-
-    def _publish(self, name: str, outputs: tuple[Output, ...]) -> None:
-        monitor = self._parts.monitor
-        if monitor is None:
-            return
-        monitor.work_unit_changed(self._parts.work_unit_view(name))
-        time_model = self._parts.runners[name].unit.machine.time_model
-        for output in outputs:
-            event = machine_event(name, output, time_model)
-            if event is not None:
-                monitor.machine_event(event)
 
     # --- north -----------------------------------------------------------------------------------------------------
 

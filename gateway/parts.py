@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core.document import utc
+from gateway.machine_events import machine_event
 from gateway.status import FeedView, SourceView, TargetView, WorkUnitView
 from gateway.views import work_unit_view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from buffer.outbox import Outbox
     from drivers.supervisor import SourceSupervisor
     from gateway.connectors.base import Connector
+    from gateway.core.model import Output
     from gateway.forwarder import Forwarder
     from gateway.monitor import Monitor
     from gateway.order_feed import OrderFeed
@@ -79,6 +81,17 @@ class Parts:
             self.monitor.source_changed(self.source_view(name))
         for name in self.forwarders:
             self.monitor.target_changed(self.target_view(name))
+
+    def publish(self, name: str, outputs: Iterable[Output]) -> None:
+        """Show the monitor a machine as it is now, and what happened to it."""
+        if self.monitor is None:
+            return
+        self.monitor.work_unit_changed(self.work_unit_view(name))
+        time_model = self.runners[name].unit.machine.time_model
+        for output in outputs:
+            event = machine_event(name, output, time_model)
+            if event is not None:
+                self.monitor.machine_event(event)
 
     def work_unit_view(self, name: str) -> WorkUnitView:
         """A machine at its last committed state."""
