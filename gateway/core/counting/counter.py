@@ -222,7 +222,7 @@ class CounterDetector(CounterLimits):
                 if not self._plausible(anew, t_ns - state.t_ns):
                     return self._book(restored, t_ns, value, max(delta, 0), flag)
                 # So low, it may have been set back as well: the least is booked.
-                if base in self._nothing and anew < delta:
+                if anew < delta:
                     lost, delta, flag = lost + delta - anew, anew, "COUNTER_AMBIGUOUS"
                 return self._book(restored, t_ns, value, max(delta, 0), flag, max_lost=lost)
             case "jump":
@@ -256,7 +256,8 @@ class CounterDetector(CounterLimits):
             )
             return "restore" if fits else "jump"
         old = state.old
-        if old is not None and value - old.value >= old.booked and self._comes_back(old, t_ns, value):
+        jumped = old is not None and old.value not in self._nothing and value - old.value >= old.booked
+        if jumped and old is not None and self._comes_back(old, t_ns, value):
             return "restore"  # it had jumped, and comes back
         since = value - self._rule.reset_to
         return "reset" if since >= 0 and self._plausible(since, t_ns - state.t_ns) else "drop"
