@@ -131,7 +131,7 @@ def _machine(store: ReadOnlyStore, name: str) -> _Machine:
     known = store.work_units()
     if name not in known:
         raise StatesError(
-            f"unknown work unit {name!r}; known: {', '.join(known) or 'none, the gateway has not run yet'}"
+            f"unknown work unit {name!r}; known: {', '.join(known) or 'none yet: no machine has been heard'}"
         )
     try:
         data = json.loads(store.snapshots()[name])

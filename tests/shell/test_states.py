@@ -233,7 +233,7 @@ async def test_a_denominator_of_nothing_is_null_and_a_dash(tmp_path):
 async def test_what_cannot_be_read_says_why(tmp_path):
     async with opened(tmp_path / "linegate.db") as store:
         machine = Machine(store)
-        with ReadOnlyStore(tmp_path / "linegate.db") as looking, pytest.raises(StatesError, match="has not run yet"):
+        with ReadOnlyStore(tmp_path / "linegate.db") as looking, pytest.raises(StatesError, match="known: none yet"):
             read(looking, "M-1")
         play(machine)
         await machine.commit()
