@@ -87,8 +87,10 @@ class Machine:
         self.rig = rig(*counters, **chosen)
         if not short_cuts:
             machine = self.rig.unit.machine
+            may_differ = machine.may_differ
             machine._timeline._steady = NoShortCut()
-            machine.may_differ = lambda *_: True
+            # While signals are lost the reason names those that were silent when that was found; later it differs.
+            machine.may_differ = lambda before, track: not track.watch.lost or may_differ(before, track)
         self.began_ns, self.inputs = self.rig.now_ns, []
         put = self.rig.put
         self.rig.put = lambda given: self.inputs.append(given) or put(given)
