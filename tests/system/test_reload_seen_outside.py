@@ -188,3 +188,45 @@ async def test_hours_change_at_once_and_counts_go_on(plant):
     result = await plant.arrived()
     assert result.balanced, result.to_json()
     assert (result.machines[0].unknown, result.machines[0].review) == (0, 0)
+
+
+#: A piece arrives behind the last look at a machine that is being removed.
+ONE_MORE_PIECE = """
+import sys
+from gateway.runner import Runner, _Item
+real = Runner.drain
+def drain(self):
+    last = self._last.get("asm.good")
+    if last is not None:
+        now_ns = self._now_ns()
+        piece = last._replace(value=last.value + 1, source_time_ns=None, received_time_ns=now_ns)
+        self._queue.put_nowait(_Item((piece,), None))
+    real(self)
+Runner.drain = drain
+from gateway.cli import main
+sys.exit(main(["run", *sys.argv[1:]]))
+"""
+
+
+async def test_a_piece_that_comes_while_its_machine_is_removed_is_kept_and_ends_nothing(seen, until):
+    seen.keep("ASM-01", "PCK-01")
+    await seen.start_machine("ASM-01")
+    await seen.start_machine("PCK-01")
+    await seen.run(launcher=("-c", ONE_MORE_PIECE))
+    before = await seen.status_where(lambda view: {one["state"] for one in view["sources"]} == {"up"}, "sources up")
+    await seen.produce("ASM-01")
+    await seen.status_where(lambda view: unit_of(view, "ASM-01")["unallocated_good"] > 3, "pieces")
+    await seen.halt()
+    goal = sum(row["good"] for row in await seen.truth("ASM-01"))
+    await seen.status_where(lambda view: unit_of(view, "ASM-01")["counted_good"] == goal, "all of them")
+    units = seen.document["work_units"]
+    taken = units.pop("ASM-01")  # its source stays, and delivers to nobody
+    assert await reload(seen) == (0, "work unit ASM-01 removed\n", "")
+    client = seen.subscriber()
+    await until(lambda: f"{BASE}/machine/PCK-01/state" in client.kept, "the machine that stays")
+    await until(lambda: not any("ASM-01" in topic for topic in client.kept), "nothing of the one that is gone")
+    units["ASM-01"] = taken
+    assert await reload(seen) == (0, "work unit ASM-01 added\n", "")
+    after = await seen.status_where(lambda view: len(view["work_units"]) == 2, "both")
+    assert after["pid"] == before["pid"]
+    assert unit_of(after, "ASM-01")["counted_good"] == goal + 1
