@@ -20,7 +20,7 @@ sources:
     host: 127.0.0.1
     scan: 250 ms
     signals:
-      shots: {{ table: holding, address: 0 }}
+      shots: {{ table: holding, address: 0, type: uint32 }}
       bit: {{ table: discrete, address: 0 }}
       fast: {{ table: discrete, address: 1, scan: 20 ms }}
   ua:
