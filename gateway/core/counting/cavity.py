@@ -40,14 +40,16 @@ class CavityState(NamedTuple):
 class Yield(NamedTuple):
     """What one cycle made.
 
-    ``pieces`` by part and role; ``parts`` of the cavities that were open. ``judged``: the pieces were judged in this
-    very cycle. ``trouble``: what was wrong with the information, "" for nothing.
+    ``pieces`` by part and role; ``parts`` of the open cavities that gave something, ``empty``: how many gave nothing by
+    their verdict. ``judged``: the pieces were judged in this very cycle. ``trouble``: what was wrong with the
+    information, "" for nothing.
     """
 
     pieces: Counter[tuple[str | None, Role]]
     parts: tuple[str | None, ...]
     judged: bool
     trouble: str
+    empty: int = 0
 
 
 class CavityDetector:
@@ -160,6 +162,11 @@ class CavityDetector:
             # Of several cycles only the last one's quality is known, of the others only that they were.
             for part in made.parts:
                 pieces[part, Role(self._rule.unseen)] += event.delta - 1
+            # A cavity that gives nothing now gave nothing then, or its pieces are missing: the least is booked.
+            lost = made.empty * (event.delta - 1)
+            if lost and scaled.max_lost >= 0:
+                flag = "VERDICT_UNSEEN" if scaled.flag == "OK" else scaled.flag
+                scaled = scaled._replace(max_lost=scaled.max_lost + lost, flag=flag)
         else:
             pieces = Counter({key: number * event.delta for key, number in pieces.items()})
         state, out = self._tell(state, made.trouble, event.signal, event.t_to_ns)
@@ -197,15 +204,17 @@ class CavityDetector:
             return Yield(Counter((part, role or rule.role) for part in parts), parts, judged, trouble)
         verdicts = values[len(values) - rule.cavities :]
         pieces: Counter[tuple[str | None, Role]] = Counter()
+        filled: list[str | None] = []
         for cavity, part in zip(open_now, parts, strict=True):
             verdict = verdicts[cavity - 1]
             if verdict == NO_PART:
                 continue
+            filled.append(part)
             found = VERDICT_ROLES.get(verdict) if verdict is not None else None
             if found is None:
                 found, trouble = Role(rule.unseen), "VERDICT_UNKNOWN"
             pieces[part, role or found] += 1
-        return Yield(pieces, parts, judged, trouble)
+        return Yield(pieces, tuple(filled), judged, trouble, len(parts) - len(filled))
 
     def _quality(self, values: tuple[int | None, ...]) -> tuple[Role | None, str]:
         """What the whole cycle is, None where each piece is what it is otherwise."""
