@@ -165,9 +165,9 @@ def _looked_at_ns(drivers: Mapping[str, PluginType], source: Any, signal: str) -
     return 0 if looked_at_ns is None else looked_at_ns(source, signal)
 
 
-def _told_every_ns(drivers: Mapping[str, PluginType], source: Any, signal: str) -> int:
-    told_every_ns: Callable[[Any, str], int] | None = getattr(drivers[source.driver], "told_every_ns", None)
-    return 0 if told_every_ns is None else told_every_ns(source, signal)
+def _told_every_ns(drivers: Mapping[str, PluginType], source: Any, signal: str) -> int | None:
+    told_every_ns: Callable[[Any, str], int | None] | None = getattr(drivers[source.driver], "told_every_ns", None)
+    return None if told_every_ns is None else told_every_ns(source, signal)
 
 
 def _value_type(drivers: Mapping[str, PluginType], source: Any, signal: str) -> str | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _EVERY_CYCLE: Final = frozenset({Role.GOOD})
 
 
-def contradictions(document: Any, told_every_ns: Callable[[Any, str], int]) -> Iterator[Complaint]:
+def contradictions(document: Any, told_every_ns: Callable[[Any, str], int | None]) -> Iterator[Complaint]:
     """Limits that cannot be meant."""
     for unit, rules in document.work_units.items():
         path: KeyPath = ("work_units", unit)
@@ -128,7 +128,7 @@ def _setup(path: KeyPath, rules: WorkUnitRules) -> Iterator[Complaint]:
 
 
 def _stale(
-    document: Any, path: KeyPath, rules: WorkUnitRules, told_every_ns: Callable[[Any, str], int]
+    document: Any, path: KeyPath, rules: WorkUnitRules, told_every_ns: Callable[[Any, str], int | None]
 ) -> Iterator[Complaint]:
     """Silence of a signal is no loss where it is told only when it changes."""
     limit = rules.state.data_loss.stale_after
@@ -139,16 +139,20 @@ def _stale(
         source, _, name = signal.partition(".")
         if source not in document.sources:
             continue
-        every = Duration(told_every_ns(document.sources[source], name))
+        every_ns = told_every_ns(document.sources[source], name)
+        if every_ns is None:
+            continue
         at: KeyPath = (*path, "state", "data_loss", "stale_after")
-        if not every:
+        if not every_ns:
             text = (
                 f"found '{limit}', but {signal} is told only when it changes: a machine that stands would be UNKNOWN; "
                 "remove it (a lost link is found by its source), or read the signal in a fixed rhythm"
             )
             yield Complaint(at, about_key=False, text=text)
             return
-        if limit <= every:
-            text = f"found '{limit}', allowed: more than '{every}', the time between two values of {signal}"
+        if limit <= every_ns:
+            text = (
+                f"found '{limit}', allowed: more than '{Duration(every_ns)}', the time between two values of {signal}"
+            )
             yield Complaint(at, about_key=False, text=text)
             return
