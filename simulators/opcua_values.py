@@ -54,6 +54,10 @@ class Values:
         self._latest[key] = value
         await self._show(key)
 
+    def latest(self, key: str) -> Any:
+        """The latest value, whether a fault hides it or not."""
+        return self._latest[key]
+
     async def show(self, keys: Iterable[str] | None = None) -> None:
         """Show the latest values again (of all variables by default): a fault came or went."""
         for key in list(self._space.variables if keys is None else keys):

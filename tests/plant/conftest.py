@@ -73,6 +73,7 @@ MACHINES = MappingProxyType(
         "PCK-01": ("pck-01", CasePacker, "box"),
     }
 )
+STARTED = ua.NodeId(2257)  # ServerStatus.StartTime
 FUNCTIONS = {"holding": READ_HOLDING, "discrete": READ_DISCRETE}
 ROLES = (Role.GOOD, Role.SCRAP, Role.REWORK, Role.HOLD, Role.TEST)
 
@@ -166,14 +167,18 @@ class OpcUaSource(Source):
 
     @property
     def gone(self):
-        return self.plant.machine.station.endpoint.shut
+        """Also for one look after a restart that no look saw: sessions are gone then."""
+        return self.plant.machine.station.endpoint.shut or (self._up and self._started() != self._since)
+
+    def _started(self):
+        return self._server.iserver.aspace.read_attribute_value(STARTED, ua.AttributeIds.Value).Value.Value
 
     def on_link(self):
         names = frozenset(self.settings.parts())
         wanted = frozenset(name for name in names if name in self.rules)
         self._items = items_of(self.settings, self.name, wanted, frozenset())
         self._translator = Translator("virtual", {}, TypeBook(None), self.context.utc_offset_ns)
-        self._seen = {}
+        self._seen, self._since = {}, self._started()
         space = self.plant.machine.station.space
         self._nodes = []
         for item in self._items:
@@ -273,7 +278,7 @@ class Plant:
         self.unit = WorkUnit(rules, identity)
         self.state = self.unit.initial(SIX - MIN)
         self.said, self.orders, self.records = [], orders, {}
-        self.heard, self.over, self.down = [], False, False
+        self.heard, self.did, self.over, self.down = [], [], False, False
         self.samples = self.unsure = 0  # pieces taken as samples; parts whose verdict nobody could read
 
     def work(self, story):
@@ -372,6 +377,8 @@ class Plant:
         if not self.down:
             for value in self.unit.in_order(values):
                 self.put(value)
+            if not values:
+                self.put(TimePassed(clock.wall_ns()))
 
     def put(self, given):
         """One input."""
@@ -392,7 +399,8 @@ class Plant:
 
     def _hear(self, line):
         if line["event"] != "pieces":
-            self.heard.append(line)
+            waits = self.name == "FIL-02" and self.machine.station.values.latest("Status.EquipmentBlocked")
+            self.heard.append({**line, "waits": "BLOCKED" if waits else "STARVED"})
         else:
             self.samples += line.get("samples", 0)
             self.unsure += len(line.get("shown", ("ok",))) != 1
@@ -415,6 +423,30 @@ class Plant:
         for one in self.all(PiecesProduced):
             found[one.role] += one.pieces
         return found
+
+    @property
+    def orphans(self):
+        """Verdicts without a part: each was one that was not seen, and is not counted."""
+        return sum(one.flag == "ORPHAN_RESULT" for one in self.all(CountEvent))
+
+    def check_pieces(self, *, undecided=0):
+        """booked <= truth <= booked + review + max_lost; equal where nothing was flagged.
+
+        ``undecided`` parts may lie in the machine without a verdict: they are held, and in no log yet.
+        """
+        made = self.truth.totals()
+        truth = {Role.GOOD: made["good_total"], Role.SCRAP: made["scrap_total"], Role.TEST: self.samples}
+        booked, unknown = self.booked, self.unknown
+        doubt = sum(unknown.values()) + self.review + self.orphans
+        told = (made, booked, unknown, self.review, self.flags, self.did)
+        for role, pieces in truth.items():
+            assert booked[role] <= pieces <= booked[role] + booked[Role.HOLD] + doubt, (role, told)
+            if not doubt and not booked[Role.HOLD]:
+                assert booked[role] == pieces, (role, told)
+        everything = sum(truth.values())
+        assert sum(booked.values()) - undecided <= everything <= sum(booked.values()) + doubt, told
+        assert booked[Role.REWORK] == 0
+        self.close_books()
 
     @property
     def flags(self):
@@ -512,13 +544,12 @@ PACKML = {4: "IDLE_NO_ORDER", 6: "PRODUCING", 16: "PRODUCING", 17: "IDLE_NO_ORDE
 def true_states(plant):
     """(ns after 06:00, MachineState), sorted."""
     found = []
-    waits = "STARVED"
     for line in plant.heard:
         at_ns, event = line["t_ns"] - SIX, line["event"]
         if plant.name == "FIL-02":
             if event == "state":
                 state = line["state"]
-                found.append((at_ns, PACKML.get(state, waits if state in (5, 13, 14) else "STOPPED")))
+                found.append((at_ns, PACKML.get(state, line["waits"] if state in (5, 13, 14) else "STOPPED")))
         elif event == "start":
             found.append((at_ns, "PRODUCING"))
         elif event == "stop":
