@@ -176,6 +176,7 @@ class SetupRule:
         release_signal: ``source.name`` whose change to true ends the setup (only with ``end: plc_release``).
         setup_from: ``last_good``: it began with the last good piece before; ``trigger``: when it was told.
         pieces_as: what a piece made in a setup is, with the reason STARTUP.
+        planned: how long a setup is meant to take.
         alert_percent: a setup longer than this share of the planned one is reported.
     """
 
@@ -190,6 +191,7 @@ class SetupRule:
     release_signal: str | None = None
     setup_from: Literal["last_good", "trigger"] = "last_good"
     pieces_as: Literal["scrap", "good", "test"] = "scrap"
+    planned: Duration | None = None
     alert_percent: int = 200
 
     def __post_init__(self) -> None:
@@ -198,6 +200,8 @@ class SetupRule:
             raise ValueError(f"good_in_a_row: found {self.good_in_a_row}, allowed 1 to {GOOD_IN_A_ROW_MAX}")
         if not 0 < self.tolerance_percent < TOLERANCE_PERCENT_MAX:
             raise ValueError(f"tolerance_percent: found {self.tolerance_percent}, allowed 1 to 99")
+        if self.planned is not None and self.planned <= 0:
+            raise ValueError("planned: found 0 s, allowed more than that")
         if self.alert_percent < 100:  # noqa: PLR2004 - a setup within its plan is no alert
             raise ValueError(f"alert_percent: found {self.alert_percent}, allowed 100 and above")
         if self.release_signal is not None and self.end != "plc_release":

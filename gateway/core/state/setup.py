@@ -236,7 +236,7 @@ class SetupTracker:
             since_ns=since_ns,
             from_product=before.product,
             from_tool=before.tool,
-            planned_ns=planned_ns,
+            planned_ns=self._rule.planned if planned_ns is None else planned_ns,
             warned=False,
             in_a_row=0,
             trigger=trigger,

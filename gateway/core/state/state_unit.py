@@ -130,7 +130,10 @@ class MachineStateUnit:
         setup, timeline = track.setup, track.timeline
         if event.delta:
             ideal_ns = timeline.contexts[-1].ideal_ns or None
-            setup, told, role, _ = self._setup.piece(setup, event.t_to_ns, role, event.cycle_ns, ideal_ns)
+            took_ns = event.cycle_ns
+            if setup.since_ns is not None and took_ns is None and cycles == 1 and timeline.gap.cycle_ns is not None:
+                took_ns = event.t_to_ns - timeline.gap.cycle_ns  # a counter measures no cycles, but it shows them
+            setup, told, role, _ = self._setup.piece(setup, event.t_to_ns, role, took_ns, ideal_ns)
             if told:
                 # The piece that ends a setup begins production: its end comes after the setup's.
                 track, out = self._on_setup(track._replace(setup=setup), told, event.t_to_ns, now_ns)
