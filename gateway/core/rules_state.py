@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from gateway.core.duration import Duration
 from gateway.core.model import MachineState
+from gateway.core.ratio import decimal_of
 from gateway.core.state.cycle_limit import CycleLimit
 from gateway.core.state.maps import STATE_MAPS
 
@@ -39,6 +40,7 @@ class CycleGapRule:
     """How the time between two cycles is judged.
 
     Attributes:
+        running: a number that says whether the machine works: motor current, pressure, power.
         slow: a cycle longer than this runs at reduced speed (share of the ideal cycle, or a length).
         stop_detect: a gap longer than this holds a stop; a gap of exactly this does not.
         stop_detect_min: the shortest stop_detect, for fast machines.
@@ -105,6 +107,39 @@ class StateSignalRule:
             raise ValueError("modes: found without mode_signal; name the signal that they belong to")
         if self.mode_signal is not None and not self.modes and not isinstance(self.map, str):
             raise ValueError("mode_signal: found with neither modes nor a named map; say what its values mean")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningRule:
+    """A number that says whether the machine works: motor current, pressure, power.
+
+    It decides where the machine has no state of its own, until its first piece, and for slow machines
+    (``fallback_above``); otherwise the time between the pieces does.
+
+    Attributes:
+        signal: ``source.name`` of the number.
+        hi: from this value up the machine works, a decimal number in quotes.
+        lo: from this value down it does not; in between nothing changes.
+        on_delay: hi must hold this long.
+        off_delay: lo must hold this long.
+        max_gap: a loss of the signal up to this long changes nothing.
+        off: what it means that it is off: ``stopped``, or ``nothing``: the time between the pieces decides.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
+
+    signal: str
+    hi: str
+    lo: str
+    on_delay: Duration = Duration("100 ms")
+    off_delay: Duration = Duration("200 ms")
+    max_gap: Duration = Duration("10 s")
+    off: Literal["stopped", "nothing"] = "stopped"
+
+    def __post_init__(self) -> None:
+        """Thresholds against each other."""
+        if decimal_of("hi", self.hi) <= decimal_of("lo", self.lo):
+            raise ValueError(f"hi ({self.hi}) must be above lo ({self.lo}): between them nothing changes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +267,7 @@ class StateTimelineRule:
     Attributes:
         ideal_cycle: ideal time of one cycle where the running order names none.
         explicit: the machine's own word, if it has one.
+        running: a number that says whether it works, if there is one.
         gaps: how the time between cycles is judged.
         data_loss: when the machine is UNKNOWN.
         reasons: why it stands.
@@ -244,6 +280,7 @@ class StateTimelineRule:
 
     ideal_cycle: Duration | None = None
     explicit: StateSignalRule | None = None
+    running: RunningRule | None = None
     gaps: CycleGapRule = field(default_factory=CycleGapRule)
     data_loss: DataLossRule = field(default_factory=DataLossRule)
     reasons: StopReasonRule = field(default_factory=StopReasonRule)
@@ -269,6 +306,7 @@ class StateRule:
         blocked_signal: ``source.name`` of PackML's EquipmentBlocked.
         starved_signal: ``source.name`` of PackML's EquipmentStarved.
         starting_as: what PackML's Starting is.
+        running: a number that says whether the machine works: motor current, pressure, power.
         slow: a cycle longer than this runs at reduced speed (share of the ideal cycle, or a length).
         stop_detect: no cycle for longer than this is a stop; default twice the ideal cycle, at least 5 s.
         micro_stop_max: a stop up to this long is a micro stop.
@@ -288,6 +326,7 @@ class StateRule:
     blocked_signal: str | None = None
     starved_signal: str | None = None
     starting_as: Literal["STOPPED", "PRODUCING"] = "STOPPED"
+    running: RunningRule | None = None
     slow: CycleLimit = SLOW
     stop_detect: CycleLimit | None = None
     micro_stop_max: CycleLimit = MICRO_STOP_MAX
@@ -314,6 +353,7 @@ class StateRule:
         ]
         named += [(("reasons", "alarm_signals", index), name) for index, name in enumerate(self.reasons.alarm_signals)]
         named += [(("setup", key), getattr(self.setup, key)) for key in ("tool_signal", "release_signal")]
+        named += [(("running", "signal"), None if self.running is None else self.running.signal)]
         return tuple((keys, name) for keys, name in named if name is not None)
 
     def timeline(
@@ -339,6 +379,7 @@ class StateRule:
         return StateTimelineRule(
             ideal_cycle=ideal_cycle,
             explicit=explicit,
+            running=self.running,
             gaps=gaps,
             data_loss=self.data_loss,
             reasons=self.reasons,

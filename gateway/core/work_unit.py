@@ -34,6 +34,7 @@ from gateway.core.rules_inputs import CounterRule, PulseRule
 from gateway.core.rules_state import LOSS_FOUND_WITHIN
 from gateway.core.source_clock import looked_at
 from gateway.core.state.report import plain_rules
+from gateway.core.state.running import with_running
 from gateway.core.state.state_unit import MachineStateUnit
 from gateway.core.turns import EVIDENCE_TURN, JOB_TURN, turns_of
 from gateway.core.unit_state import DetectorState, State
@@ -77,7 +78,7 @@ class WorkUnit:
         self.evidence_signals = tuple(dict.fromkeys(signal for _, kinds in self._told for signal in kinds))
         self._evidence = {signal: index for index, signal in enumerate(self.evidence_signals)}
         watched = tuple(dict.fromkeys(rule.signal for rule in rules.counters))
-        timeline = rules.state.timeline(rules.ideal_cycle, loss_found_within)
+        timeline = with_running(rules.state.timeline(rules.ideal_cycle, loss_found_within), rules.counters)
         self.machine = MachineStateUnit(timeline, watched, has_calendar=rules.calendar is not None)
         self._state_signals = self.machine.signals
         self._pieces_per_cycle = _pieces_per_cycle(rules.counters)

@@ -9,22 +9,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.core.counting.detector import loaded as loaded_fields
 from gateway.core.model import MachineState, Notice, PlannedTime, StateChanged
-from gateway.core.state import planned_time, timeline_state
+from gateway.core.state import machine_track, planned_time
 from gateway.core.state.annotations import StopReasonAssigned, why_it_stood
-from gateway.core.state.data_watch import DataLost, DataWatch, WatchState
+from gateway.core.state.data_watch import DataLost, DataWatch
 from gateway.core.state.display import StateDisplay
 from gateway.core.state.interval import STOPS
 from gateway.core.state.machine_track import MachineTrack
-from gateway.core.state.setup import SetupEnded, SetupOutput, SetupStarted, SetupState, SetupTracker
+from gateway.core.state.running import RunningSignal
+from gateway.core.state.setup import SetupEnded, SetupOutput, SetupStarted, SetupTracker
 from gateway.core.state.signals import (
     STATE_UNMAPPED,
     AlarmTold,
     ExplicitTold,
     ModeTold,
     ReleaseTold,
-    SignalState,
     StateSignals,
     ToolTold,
 )
@@ -33,6 +32,7 @@ from gateway.core.state.timeline import Timeline
 from gateway.core.state.timeline_state import ReasonRequired, TimelineOutput, TimelineState
 
 if TYPE_CHECKING:
+    from gateway.core.counting.analog import AnalogState
     from gateway.core.entries import StopReasonEntry
     from gateway.core.model import CalendarPlan, CountEvent, JobOrder, Role, Scalar, Status
     from gateway.core.rules_state import StateTimelineRule
@@ -64,9 +64,10 @@ class MachineStateUnit:
         self._watch = DataWatch(rule.data_loss, heard_by, rule.loss_found_within)
         self._setup = SetupTracker(rule.setup)
         self._timeline = Timeline(rule)
+        self._running = RunningSignal(rule.running)
         self._has_calendar = has_calendar
         self._signal_names = frozenset(self._signals.signals)
-        self._read = self._signal_names | frozenset(self._watch.signals)
+        self._read = self._signal_names | frozenset(self._watch.signals) | set(filter(None, [self._running.signal]))
         self._asked: tuple[TimelineState | None, int | None] = (None, None)
         self.time_model = TimeModel(rule.time_model, rule.reasons)
         self.display = StateDisplay(rule)
@@ -98,6 +99,7 @@ class MachineStateUnit:
             watch=self._watch.restored(track.watch),
             plan=plan,
             down_ns=at_ns,
+            running=self._running.restored(track.running),
         )
 
     # --- evidence ----------------------------------------------------------------------------------------------------
@@ -112,6 +114,9 @@ class MachineStateUnit:
         out: _Out = ()
         if heard:
             track, out = self._heard(track, heard, now_ns)
+        if signal == self._running.signal:
+            track, ran = self._ran(track, self._running.on_value(track.running, value, status, at_ns, now_ns), now_ns)
+            out += ran
         if signal in self._signal_names:
             kept, told = self._signals.on_value(track.signals, signal, value, status)
             if kept is not track.signals:
@@ -210,6 +215,9 @@ class MachineStateUnit:
             due = lost
         if track.plan and (due is None or track.plan[0].from_ns < due):
             due = track.plan[0].from_ns
+        turns = self._running.deadline(track.running)
+        if turns is not None and (due is None or turns < due):
+            due = turns
         if track.setup.since_ns is None:
             return due
         late = self._setup.deadline(track.setup)
@@ -257,32 +265,11 @@ class MachineStateUnit:
 
     def plain(self, track: MachineTrack) -> dict[str, Any]:
         """The memory as JSON data; signals by name, so that other rules find theirs."""
-        return {
-            **track._asdict(),
-            "signals": dict(zip(self._signals.signals, track.signals.values, strict=True)),
-            "watch": track.watch._asdict(),
-            "setup": track.setup._asdict(),
-            "timeline": timeline_state.plain(track.timeline),
-            "plan": [list(entry) for entry in track.plan],
-        }
+        return machine_track.plain(track, self._signals.signals)
 
     def loaded(self, data: dict[str, Any]) -> MachineTrack:
         """The memory from JSON data. Raises AttributeError, KeyError, TypeError or ValueError where it is none."""
-        watch = data["watch"]
-        return MachineTrack(
-            **{
-                **data,
-                "state": MachineState(data["state"]),
-                "signals": SignalState(tuple(data["signals"].get(name) for name in self._signals.signals)),
-                "watch": WatchState(**{**watch, "good_ns": tuple(watch["good_ns"]), "bad": tuple(watch["bad"])}),
-                "setup": loaded_fields(SetupState, data["setup"]),
-                "timeline": timeline_state.loaded(data["timeline"]),
-                "plan": tuple(
-                    PlannedTime(from_ns, None if planned is None else MachineState(planned), shift)
-                    for from_ns, planned, shift in data["plan"]
-                ),
-            }
-        )
+        return machine_track.loaded(data, self._signals.signals)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -298,12 +285,20 @@ class MachineStateUnit:
             out = tuple(one for one in out if not isinstance(one, ReasonRequired))
         track = track._replace(watch=watch, setup=setup, timeline=timeline)
         track, told = self._heard(track, lost, due_ns)
-        more: _Out = (*out, *told, *late)
+        track, ran = self._ran(track, self._running.on_time(track.running, due_ns), due_ns)
+        more: _Out = (*out, *told, *late, *ran)
         if track.plan and track.plan[0].from_ns <= due_ns:
             holds, ahead = track.plan[0], track.plan[1:]
             track, told = self._planned(track._replace(plan=ahead), holds, due_ns)
             more += told
         return track, more
+
+    def _ran(self, track: MachineTrack, kept: AnalogState, now_ns: int) -> tuple[MachineTrack, _Out]:
+        """What the running signal became."""
+        if kept is track.running:
+            return track, ()
+        since_ns = self._running.since(kept)
+        return self.on_running(track._replace(running=kept), since_ns, now_ns, on=self._running.says(kept))
 
     def _silenced(self, track: MachineTrack, now_ns: int) -> tuple[MachineTrack, _Out]:
         """What other rules heard of signals that these do not have is true no longer."""
@@ -311,6 +306,9 @@ class MachineStateUnit:
         if self._told_by is None:
             timeline, out = self._timeline.explicit(track.timeline, now_ns, now_ns, None)
             track = track._replace(timeline=timeline)
+        if self._running.signal is None:
+            track, more = self.on_running(track, now_ns, now_ns, on=None)
+            out += more
         if not self._has_mode:
             timeline, more = self._timeline.mode(track.timeline, now_ns, now_ns, None)
             kept, told = self._setup.mode(track.setup, now_ns, in_setup=False)
