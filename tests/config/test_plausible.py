@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import zoneinfo
+
 import pytest
 
 from config.errors import ConfigErrors
@@ -318,3 +321,28 @@ def test_a_calendar_that_nobody_uses_is_warned_of(loaded):
 )
 def test_what_fits_is_taken(loaded, rule, more):
     assert loaded(rule, more).warnings == ()
+
+
+def test_a_computer_without_time_zones_is_told_so(loaded, monkeypatch):
+    """A minimal image has no zone files; then the package tzdata brings them, and it is one of our dependencies."""
+    loaded()
+    tzpath = zoneinfo.TZPATH
+    zoneinfo.reset_tzpath(to=())
+    zoneinfo.ZoneInfo.clear_cache()
+    try:
+        loaded()
+        for name in [name for name in sys.modules if name.partition(".")[0] == "tzdata"]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, "tzdata", None)
+        zoneinfo.ZoneInfo.clear_cache()
+        with pytest.raises(ConfigErrors) as caught:
+            loaded()
+    finally:
+        monkeypatch.undo()
+        zoneinfo.reset_tzpath(to=tzpath)
+        zoneinfo.ZoneInfo.clear_cache()
+    (error,) = caught.value.errors
+    assert error.path == "gateway.timezone"
+    assert error.text == (
+        "found 'Europe/Berlin': there is no time zone database on this computer; install the package tzdata"
+    )
