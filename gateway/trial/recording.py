@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TextIO
 
+from gateway.core.entries import ReclassifyEntry, SetupEntry, StopReasonEntry
 from gateway.core.model import (
     CalendarPlan,
     ClockTold,
@@ -20,6 +21,7 @@ from gateway.core.model import (
     OperatorVerb,
     OrderReceived,
     PlannedTime,
+    Role,
     Status,
 )
 from gateway.core.snapshot import decode_job, encode_job
@@ -28,6 +30,7 @@ from gateway.trial.machine import time_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from gateway.core.entries import PersonsEntry
     from gateway.core.model import Input
 
 VERSION: Final = 1
@@ -38,6 +41,7 @@ TIME_MAX_NS: Final = 9_000_000_000 * 1_000_000_000  # in the year 2255; behind i
 SHOWN_CHARS: Final = 60
 
 _VALUE, _ORDER, _DECISION, _CLOCK, _PLAN, _END = "v", "o", "d", "c", "p", "end"
+_SETUP, _REASON, _JUDGED = "s", "w", "j"
 
 
 class RecordingError(Exception):
@@ -94,6 +98,8 @@ def row(given: Input) -> list[Any] | None:
             return [_ORDER, at_ns, encode_job(job), record]
         case OperatorEntry(at_ns, verb, order, operation):
             return [_DECISION, at_ns, verb.value, order, operation]
+        case SetupEntry() | StopReasonEntry() | ReclassifyEntry():
+            return _said(given)
         case ClockTold(at_ns, utc_offset_ns, known):
             return [_CLOCK, at_ns, utc_offset_ns, known]
         case CalendarPlan(at_ns, entries):
@@ -101,6 +107,27 @@ def row(given: Input) -> list[Any] | None:
             return [_PLAN, at_ns, planned]
         case _:
             return None  # time passes by itself
+
+
+def _said(given: PersonsEntry) -> list[Any]:
+    match given:
+        case SetupEntry(at_ns, begins):
+            return [_SETUP, at_ns, begins]
+        case StopReasonEntry(at_ns, from_ns, to_ns, reason):
+            return [_REASON, at_ns, from_ns, to_ns, reason]
+        case ReclassifyEntry(at_ns, order, operation, pieces, before, after, reason):
+            return [_JUDGED, at_ns, order, operation, pieces, before.value, after.value, reason]
+
+
+def _heard(data: list[Any]) -> PersonsEntry:
+    if data[0] == _SETUP:
+        _, at_ns, begins = data
+        return SetupEntry(at_ns, begins, "recorded")
+    if data[0] == _REASON:
+        _, at_ns, from_ns, to_ns, reason = data
+        return StopReasonEntry(at_ns, from_ns, to_ns, reason, "recorded")
+    _, at_ns, order, operation, pieces, before, after, reason = data
+    return ReclassifyEntry(at_ns, order, operation, pieces, Role(before), Role(after), reason, "recorded")
 
 
 def line(data: list[Any]) -> str:
@@ -200,6 +227,8 @@ def _input(data: list[Any]) -> Input:
     if kind == _DECISION:
         _, at_ns, verb, order, operation = data
         return OperatorEntry(_time(at_ns), OperatorVerb(verb), order, operation, "recorded")
+    if kind in (_SETUP, _REASON, _JUDGED):
+        return _heard(data)
     if kind == _CLOCK:
         return ClockTold(_time(data[1]), *data[2:])
     if kind == _PLAN:

@@ -7,15 +7,23 @@ import signal
 
 import pytest
 
-from gateway.core.model import MachineState
+from buffer.outbox import Outbox
+from buffer.store import Store
+from gateway.core.document import Identity
+from gateway.core.model import MachineState, Notice
+from gateway.core.rules import CounterRule, WorkUnitRules
 from gateway.core.rules_state import StopReasonRule, TimeModelRule
 from gateway.core.state.interval import StateInterval
 from gateway.core.state.setup import SetupEnded, SetupObservation, SetupOverrun
 from gateway.core.state.time_elements import TimeModel
 from gateway.core.state.timeline_state import ReasonRequired
+from gateway.core.work_unit import WorkUnit
 from gateway.machine_events import machine_event
 from gateway.monitor import bridge, events
 from gateway.monitor.pending import EVENTS_MAX, EventQueue
+from gateway.parts import Parts
+from gateway.runner import Runner, RunnerHooks
+from gateway.taps import Taps
 
 S = 1_000_000_000
 OFFSET_NS = 5 * S
@@ -133,6 +141,28 @@ async def test_no_event_is_lost_when_the_broker_dies(mosquitto, watch, monitor_o
     await until(lambda: len(second.messages[TOPIC]) == 60)
     assert [message["from"] for message, _ in second.messages[TOPIC]] == list(range(60)), "in their order"
     assert monitor.view().events_dropped == 0
+
+
+async def test_what_a_commit_brings_is_published(mosquitto, watch, monitor_on, until, tmp_path):
+    """The way from a work unit's outputs to the broker: the machine as it is now, and each event."""
+    rules = WorkUnitRules(work_center="WC", counters=(CounterRule(mode="counter", signal="plc.good"),))
+    identity = Identity(plant="P", epoch="e", gateway_id="gw", line="", machine="M1", work_center="WC")
+    unit = WorkUnit(rules, identity)
+    broker = mosquitto()
+    watcher = watch(broker.port)
+    await until(lambda: watcher.subscribed)
+    async with await Store.open(tmp_path / "linegate.db", now_ns=lambda: 1, max_bytes=10**7) as store:
+        parts = Parts(Outbox(store), Taps(lambda: 1), lambda at_ns: at_ns)
+        parts.monitor = monitor_on(broker.port)
+        hooks = RunnerHooks(lambda _job: (), lambda _outputs, _state: None, lambda: None, lambda _text: None)
+        parts.runners["M1"] = Runner(
+            unit, unit.initial(S), store, now_ns=lambda: 1, checkpoint_ns=S, idle_wake_ns=S, hooks=hooks
+        )
+        parts.publish("M1", (STOP, ReasonRequired(2 * S, S, MachineState.STOPPED), Notice(1, "X")))
+        await until(lambda: watcher.messages["linegate/gw/machine/M1/attention"] and watcher.messages[TOPIC])
+        assert watcher.last(TOPIC)["reason"] == "JAM"
+        state = watcher.last("linegate/gw/machine/M1/state")
+    assert (state["state"], state["reason"], state["evidence"]) == ("UNKNOWN", "NO_DATA_YET", "no data yet")
 
 
 @pytest.mark.parametrize("waiting", [0, 25])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import random
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from fractions import Fraction
@@ -109,6 +111,12 @@ async def opened(path):
 
 def play(machine):
     """Two shifts of half an hour. In the first: ten minutes without data or pieces, 60 pieces, a stop, 30 pieces."""
+    play_plan(machine)
+    machine.put(OrderReceived(START_NS, job(), None))
+    play_pieces(machine)
+
+
+def play_plan(machine):
     day = "2026-05-28"
     plan = (
         PlannedTime(START_NS, None, f"{day}/F"),
@@ -116,7 +124,9 @@ def play(machine):
         PlannedTime(START_NS + 3600 * S, M.NOT_SCHEDULED, ""),
     )
     machine.put(CalendarPlan(START_NS, plan))
-    machine.put(OrderReceived(START_NS, job(), None))
+
+
+def play_pieces(machine):
     machine.make(0, 0)
     machine.make(0, 0, "plc.bad")
     for piece in range(60):
@@ -164,6 +174,43 @@ async def test_what_is_listed_tiles_and_sums_up(tmp_path):
     assert day.quantities.good == first.quantities.good + second.quantities.good == 180
     (order,) = orders.groups
     assert (order.name, order.quantities.good) == ("4711/0010", 180)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_whatever_happens_the_listing_tiles_and_its_sums_are_its_time(tmp_path, seed):
+    """Random pieces, pauses, orders, losses of data and reasons: no gap, no overlap, nothing twice in the sums."""
+    dice = random.Random(seed)
+    async with opened(tmp_path / "linegate.db") as store:
+        machine, at_s, made = Machine(store), 0, 0
+        play_plan(machine)
+        for number in range(400):
+            at_s += dice.choice((1, 10, 10, 10, 15, 45, 200))
+            match dice.randrange(12):
+                case 0:
+                    machine.put(OrderReceived(START_NS + at_s * S, job(f"47{number}"), None))
+                case 1:
+                    machine.put(DataValue("plc.good", None, Status.BAD, None, START_NS + at_s * S))
+                case 2:
+                    machine.put(StopReasonEntry(START_NS + at_s * S, None, None, f"R{number}", "ann"))
+                case _:
+                    machine.make(at_s, 1, dice.choice(("plc.good", "plc.bad")))
+                    made += 1
+            if not number % 50:
+                machine.state = snapshot.load(machine.unit, snapshot.dump(machine.unit, machine.state))
+                await machine.commit()
+        machine.put(TimePassed(START_NS + (at_s + 1000) * S))
+        await machine.commit()
+        with ReadOnlyStore(tmp_path / "linegate.db") as looking:
+            for by in By:
+                found = read(looking, "M-1", by=by, from_utc_ns=START_NS, to_utc_ns=START_NS + 10**6 * S)
+                row = found.row
+                assert all(one.to_ns == other.from_ns for one, other in itertools.pairwise(row))
+                assert (row[0].from_ns, row[-1].to_ns) == (START_NS, found.now.final_ns)
+                span = sum(group.times.pot_ns + group.times.outside_ns for group in found.groups)
+                assert span == row[-1].to_ns - row[0].from_ns
+                # A group by order holds what an order made in its time; a late piece of a former one is in none.
+                assert sum(group.quantities.produced for group in found.groups) <= made
+    assert len(row) > 30
 
 
 async def test_what_people_said_shows_in_the_view_and_in_the_sums(tmp_path):

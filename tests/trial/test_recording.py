@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from gateway.core.entries import ReclassifyEntry, SetupEntry, StopReasonEntry
 from gateway.core.model import (
     CalendarPlan,
     DataValue,
@@ -16,6 +17,7 @@ from gateway.core.model import (
     OperatorVerb,
     OrderReceived,
     PlannedTime,
+    Role,
     Status,
     TimePassed,
 )
@@ -35,6 +37,10 @@ INPUTS = (
     DataValue("plc.x", True, Status.GOOD, None, T0 + S),
     DataValue("plc.x", 'naïve "text"', Status.GOOD, None, T0 + S),
     OperatorEntry(T0 + 2 * S, OperatorVerb.FINISH, "4711", "0010", "recorded"),
+    SetupEntry(T0 + 2 * S, begins=True, who="recorded"),
+    StopReasonEntry(T0 + 2 * S, T0, None, "JAM", "recorded"),
+    StopReasonEntry(T0 + 2 * S, None, None, "JAM", "recorded"),
+    ReclassifyEntry(T0 + 2 * S, "4711", "", 3, Role.HOLD, Role.GOOD, "bent", "recorded"),
 )
 HEADER = Header("source", "plc", "box-1", "abc", T0, None)
 
@@ -56,6 +62,7 @@ def test_what_is_written_is_read_back_to_the_type():
 def test_nobody_is_named():
     given = OperatorEntry(T0, OperatorVerb.START, "4711", "0010", "Erika Mustermann")
     assert "Erika" not in line(row(given))
+    assert "Erika" not in line(row(StopReasonEntry(T0, None, None, "JAM", "Erika Mustermann")))
 
 
 @pytest.mark.parametrize("rest", ["", "[", '["v", 17675', '["end", 12, "do'])
