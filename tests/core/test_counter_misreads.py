@@ -74,3 +74,13 @@ def test_a_value_that_is_bad_all_the_while_moves_nothing(rig):
     floor.now_ns += S
     floor.value("plc.good", 11)
     assert booked(floor) == 1
+
+
+def test_a_job_that_is_named_while_the_value_goes_on_may_have_set_it_back_meanwhile(rig):
+    floor = rig(CounterRule(mode="counter", signal="plc.good", max_rate=RATE, order_reset="plc.job"))
+    for job, value in [("A", 2), ("B", 3), ("B", 4)]:
+        floor.now_ns += S
+        floor.value("plc.job", job)
+        floor.value("plc.good", value)
+    assert booked(floor) == 2
+    assert [interval.max_pieces for interval in floor.state.unknown] == [4], "what two a second make in one"

@@ -106,6 +106,11 @@ class CounterDetector(CounterLimits):
             after, event = self._on_pending(plain, plain.pending, t_ns, value)
         else:
             after, event = self._on_plain(plain, t_ns, value)
+        caught_up = state.told_ns > state.t_ns and value >= _baseline(state) and after.pending is None
+        if caught_up and self._counts is not None and self._plausible(since, t_ns - state.t_ns):
+            # So low, it may have been set back and be where it was.
+            event = event or self._event(state.t_ns, t_ns, 0, "")
+            event = event._replace(flag="COUNTER_AMBIGUOUS", max_lost=self._max_lost(t_ns - state.t_ns))
         if t_ns - state.told_ns >= self._rule.reset_within:
             return after, event
         return after._replace(evidence="announced", told_ns=state.told_ns), event
@@ -125,16 +130,19 @@ class CounterDetector(CounterLimits):
         kept = value - base
         if restart and kept >= 0 and self._plausible(kept, dt_ns):
             # So low, it may also have started anew and caught up: the least is booked.
-            anew = self._plausible(value - self._rule.reset_to, dt_ns) and since != kept
-            told = lost if anew or doubted else 0
-            flag = "COUNTER_AMBIGUOUS" if anew and since < kept else "RESTART_RETENTIVE"
-            return self._step(state, t_ns, value, min(since, kept) if anew else kept, flag, max_lost=told)
+            anew = self._plausible(value - self._rule.reset_to, dt_ns)
+            least = min(since, kept) if anew else kept
+            flag = "COUNTER_AMBIGUOUS" if least < kept else "RESTART_RETENTIVE"
+            return self._step(state, t_ns, value, least, flag, max_lost=lost if anew or doubted else 0)
         if restart and value > base and self._kind(state, t_ns, value) == "restore":
             return self._settle(state, Pending(t_ns, value, "restore", 0, t_ns), t_ns, value)
-        if since >= 0 and self._plausible(since, dt_ns):
-            after, event = self._rebase(state, t_ns, value, since, "RESET", max_lost=lost)
-            return (after if restart or after.old is None else after._replace(old=after.old._replace(told=True))), event
-        return self._rebase(state, t_ns, value, 0, "COUNTER_DISCONTINUITY", review=max(since, 0), max_lost=lost)
+        review = max(kept if restart else 0, since)  # so much more may have been made than is plausible
+        if since < 0 or not self._plausible(review, dt_ns):
+            return self._rebase(state, t_ns, value, 0, "COUNTER_DISCONTINUITY", review=max(review, 0), max_lost=lost)
+        after, event = self._rebase(state, t_ns, value, since, "RESET", max_lost=lost)
+        if after.old is not None and not restart and state.told_ns > state.t_ns:  # told with this very value
+            after = after._replace(old=after.old._replace(told=True))
+        return after, event
 
     def _on_plain(self, state: CounterState, t_ns: int, value: int) -> tuple[CounterState, CountEvent | None]:
         base, dt_ns, modulus = _baseline(state), t_ns - state.t_ns, self._modulus
@@ -219,7 +227,7 @@ class CounterDetector(CounterLimits):
                 owed = max(-delta, 0)
                 restored = state._replace(old=OldTrack(t_ns, value, 0, owed) if owed else None)
                 anew, flag = value - self._rule.reset_to, "RESTORED"
-                if not self._plausible(anew, t_ns - state.t_ns):
+                if not self._plausible(anew, t_ns - old.t_ns):
                     return self._book(restored, t_ns, value, max(delta, 0), flag)
                 # So low, it may have been set back as well: the least is booked.
                 if anew < delta:

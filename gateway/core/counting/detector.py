@@ -127,7 +127,7 @@ class CounterSource:
         base, value = state.counter.value, sample.value
         if sample.status is not Status.GOOD or base is None or not isinstance(value, (int, float)) or value >= base:
             return state, False
-        return state._replace(counter=state.counter._replace(evidence="reset")), True
+        return state._replace(counter=state.counter._replace(evidence="reset", told_ns=sample.t_ns)), True
 
     def _on_evidence(self, state: CounterSourceState, sample: Sample) -> CounterSourceState:
         """A changed boot counter or start time, a fallen uptime: the counter's next value is after a restart."""
