@@ -9,7 +9,7 @@ from gateway.core.duration import Duration
 from gateway.core.model import MachineState, Status
 from gateway.core.rules import CounterRule, StateRule
 from gateway.core.rules_counting import AnalogRule
-from gateway.core.rules_state import RunningRule
+from gateway.core.rules_running import RunningRule
 from gateway.core.state.cycle_limit import CycleLimit
 from gateway.core.state.interval import StateInterval
 

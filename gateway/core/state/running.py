@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.core.counting.analog import AnalogDetector, AnalogState
 from gateway.core.counting.detector import Sample
 from gateway.core.rules_counting import AnalogRule
-from gateway.core.rules_state import RunningRule
+from gateway.core.rules_running import RunningRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
