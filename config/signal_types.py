@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from config.errors import KeyPath, dotted, listed
 from config.messages import Complaint
 from gateway.core.model import MachineState
-from gateway.core.rule_signals import counter_rules
+from gateway.core.rule_signals import counter_rules, inner_rules
+from gateway.core.rules_inputs import PulseRule
 from gateway.core.state.maps import as_text
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def unreadable(types: Types) -> Iterator[Complaint]:
     for path, rule in _counters(types.document):
         yield from _counter(types, path, rule)
     for unit, rules in types.document.work_units.items():
+        for at, rule in enumerate(rules.counters):
+            for keys, inner in inner_rules(rule):
+                yield from _pulse(types, ("work_units", unit, "counters", at, *keys), inner)
         path = ("work_units", unit, "state")
         if isinstance(rules.state.map, dict):
             yield from _table(types, (*path, "map"), rules.state.signal, rules.state.map)
@@ -107,6 +111,13 @@ def _counter(types: Types, path: KeyPath, rule: CounterRule) -> Iterator[Complai
             f"taken for a reset; allowed: up to {high + 1}"
         )
         yield Complaint(modulus, about_key=False, text=text)
+
+
+def _pulse(types: Types, path: KeyPath, rule: CounterRule | PulseRule) -> Iterator[Complaint]:
+    found = types.of(rule.signal)
+    if isinstance(rule, PulseRule) and (found == "string" or found in _EXACT_TO):
+        text = f"found {rule.signal!r}, which is a {found}; allowed: a bit; a number above a threshold is mode: analog"
+        yield Complaint((*path, "signal"), about_key=False, text=text)
 
 
 def _is_name(path: KeyPath) -> bool:

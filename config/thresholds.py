@@ -41,6 +41,7 @@ def pointless(document: Any) -> Iterator[tuple[KeyPath, str]]:
     for name in document.calendars:
         if name not in used:
             yield ("calendars", name), "no work unit names this calendar"
+    yield from _counted_twice(document)
     for unit, rules in document.work_units.items():
         path: KeyPath = ("work_units", unit)
         yield from _no_micro_stops(path, rules)
@@ -52,6 +53,18 @@ def pointless(document: Any) -> Iterator[tuple[KeyPath, str]]:
                 "speed loss and no effectiveness; name the ideal cycle"
             )
             yield path, text
+
+
+def _counted_twice(document: Any) -> Iterator[tuple[KeyPath, str]]:
+    """A signal that two machines count: what a copied section leaves behind."""
+    first: dict[str, str] = {}
+    for unit, rules in document.work_units.items():
+        for at, rule in enumerate(rules.counters):
+            for keys, inner in inner_rules(rule):
+                other = first.setdefault(inner.signal, unit)
+                if other != unit:
+                    text = f"{inner.signal} is counted by {other} too: each of its pieces is booked twice"
+                    yield ("work_units", unit, "counters", at, *keys, "signal"), text
 
 
 def _gaps(path: KeyPath, rules: WorkUnitRules) -> Iterator[Complaint]:

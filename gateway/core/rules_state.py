@@ -23,6 +23,12 @@ SETTLE_EXTRA: Final = Duration("5 s")  # a device's stamp may be this much older
 GOOD_IN_A_ROW_MAX: Final = 100
 TOLERANCE_PERCENT_MAX: Final = 100
 REASONS_MAX: Final = 2000  # entries of one map
+#: An interval waits this long until it is final, at most: so much may still change it.
+WINDOW_MAX: Final = Duration("10 min")
+STALE_AFTER_MAX: Final = Duration("1 h")
+REQUIRED_AFTER_MAX: Final = Duration("7 d")
+FLEXIBLE_BREAK_MAX: Final = Duration("1 d")
+SETUP_PLANNED_MAX: Final = Duration("30 d")
 SLOW: Final = CycleLimit.parse("120 %")
 STOP_DETECT: Final = CycleLimit.parse("200 %")
 MICRO_STOP_MAX: Final = CycleLimit.parse("5 min")
@@ -125,9 +131,10 @@ class DataLossRule:
     back_fill: bool = True
 
     def __post_init__(self) -> None:
-        """Positive, where given."""
+        """Positive and bounded, where given."""
         if self.stale_after is not None and self.stale_after <= 0:
             raise ValueError("stale_after: found 0 s, allowed more than that")
+        _check_most("stale_after", self.stale_after, STALE_AFTER_MAX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +147,7 @@ class StopReasonRule:
         before: an alarm this long before the stop may be its cause.
         after: and one this long after its beginning.
         states: machine state to the reason it has where no alarm tells more.
+        values: value of the machine's state signal (as text) to the reason of a stop that it tells, before states.
         required_after: a stop without a reason asks for one after this long.
         elements: reason to the ISO 22400 time element that its time belongs to, in place of the usual one.
     """
@@ -151,16 +159,20 @@ class StopReasonRule:
     before: Duration = Duration("5 s")
     after: Duration = Duration("10 s")
     states: dict[MachineState, str] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
     required_after: Duration = Duration("5 min")
     elements: dict[str, Element] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Bounded maps."""
-        for name, table in (("alarms", self.alarms), ("elements", self.elements)):
+        for name, table in (("alarms", self.alarms), ("values", self.values), ("elements", self.elements)):
             if len(table) > REASONS_MAX:
                 raise ValueError(f"{name}: found {len(table)} entries, allowed up to {REASONS_MAX}")
         if min(self.before, self.after, self.required_after) < 0:
             raise ValueError("before, after and required_after: found less than 0 s, allowed 0 s and above")
+        _check_most("before", self.before, WINDOW_MAX)
+        _check_most("after", self.after, WINDOW_MAX)
+        _check_most("required_after", self.required_after, REQUIRED_AFTER_MAX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +216,7 @@ class SetupRule:
             raise ValueError(f"tolerance_percent: found {self.tolerance_percent}, allowed 1 to 99")
         if self.planned is not None and self.planned <= 0:
             raise ValueError("planned: found 0 s, allowed more than that")
+        _check_most("planned", self.planned, SETUP_PLANNED_MAX)
         if self.alert_percent < 100:  # noqa: PLR2004 - a setup within its plan is no alert
             raise ValueError(f"alert_percent: found {self.alert_percent}, allowed 100 and above")
         if self.release_signal is not None and self.end != "plc_release":
@@ -225,6 +238,10 @@ class TimeModelRule:
     micro_stop_as: Literal["delay", "production"] = "delay"
     cleaning_as: Literal["AUST", "ADET", "PDOT"] = "ADET"
     flexible_break: Duration = Duration(0)
+
+    def __post_init__(self) -> None:
+        """Bounded."""
+        _check_most("flexible_break", self.flexible_break, FLEXIBLE_BREAK_MAX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,6 +327,13 @@ class StateRule:
         beside = (self.mode_signal, self.blocked_signal, self.starved_signal)
         if self.signal is None and (any(beside) or self.modes):
             raise ValueError("mode_signal, modes, blocked_signal and starved_signal: found without signal; name it too")
+        if self.blocked_signal is not None and self.blocked_signal == self.starved_signal:
+            raise ValueError(f"starved_signal: found {self.starved_signal}, which is blocked_signal too")
+        if self.reasons.alarms and not self.reasons.alarm_signals:
+            raise ValueError("reasons: found alarms without alarm_signals; name the signals that show their codes")
+        strange = sorted(set(self.reasons.values) - set(self.map)) if isinstance(self.map, dict) else []
+        if strange:
+            raise ValueError(f"reasons: found values for {strange[0]!r}, which is no value in map; allowed: one of map")
         self.timeline(None)
 
     @property
@@ -354,3 +378,9 @@ class StateRule:
             time_model=self.time_model,
             loss_found_within=loss_found_within,
         )
+
+
+def _check_most(key: str, found: Duration | None, most: Duration) -> None:
+    """Raise ValueError for more than is sensible: what waits for it would wait for ever."""
+    if found is not None and found > most:
+        raise ValueError(f"{key}: found {found}, allowed up to {most}")

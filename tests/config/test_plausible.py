@@ -140,6 +140,11 @@ def loaded(tmp_path):
             ),
         ),
         (
+            "{ mode: pulse, signal: plc.real, accept_missed_pulses: true }",
+            "work_units.M1.counters.0.signal",
+            "found 'plc.real', which is a float32; allowed: a bit; a number above a threshold is mode: analog",
+        ),
+        (
             "{ mode: pulse, signal: box.piece, min_cycle: 20 s }",
             "work_units.M1.counters.0.min_cycle",
             (
@@ -284,6 +289,16 @@ def test_silence_of_a_signal_that_tells_only_changes_is_no_loss(loaded, signal):
 def test_what_is_probably_not_meant_is_warned_of(loaded, rule, more, at, text):
     warning = next(one for one in loaded(rule, more).warnings if f": {at}: " in one)
     assert warning.endswith(f"{at}: {text}")
+
+
+def test_a_signal_that_two_machines_count_is_warned_of(loaded):
+    twin = "\n".join(
+        ["  M2:", "    work_center: WC-2", "    ideal_cycle: 10 s", f"    counters: [ {WIDE} ]", "connectors:"]
+    )
+    (warning,) = loaded(instead=[("connectors:", twin)]).warnings
+    assert warning.endswith(
+        "work_units.M2.counters.0.signal: plc.wide is counted by M1 too: each of its pieces is booked twice"
+    )
 
 
 def test_a_missing_ideal_cycle_is_warned_of(loaded):

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.core.model import MachineState, Status
 from gateway.core.rules_state import SetupRule, StateSignalRule, StateTimelineRule, StopReasonRule
-from gateway.core.state.maps import StateMap
+from gateway.core.state.maps import MappedState, StateMap
 from gateway.core.state.signals import (
     STATE_UNMAPPED,
     AlarmTold,
@@ -189,3 +189,16 @@ def test_an_own_table_of_modes_goes_before_the_map():
     state, told = watch.on_value(watch.initial(), "a.m", 7, Status.GOOD)
     assert told == (ModeTold(M.CLEANING),)
     assert watch.on_value(state, "a.m", 8, Status.GOOD)[1] == (ModeTold(None),)
+
+
+@pytest.mark.parametrize(
+    ("named", "value", "state", "reason"),
+    [
+        ({"1": M.STOPPED, "2": M.PRODUCING, "9": M.STOPPED}, 9, M.STOPPED, "PLC_STOP"),
+        ({"1": M.STOPPED, "2": M.PRODUCING, "9": M.STOPPED}, 1, M.STOPPED, ""),
+        ({"9": M.PRODUCING}, 9, M.PRODUCING, ""),
+        ("packml", 9, M.STOPPED, "PLC_STOP"),
+    ],
+)
+def test_a_value_may_tell_the_reason_of_its_stop(named, value, state, reason):
+    assert StateMap(named, reasons={"9": "PLC_STOP"}).state(value) == MappedState(state, reason)

@@ -71,7 +71,9 @@ class StateSignals:
         self._told_anew: frozenset[str | None] = frozenset()
         names: list[str | None] = [*rule.reasons.alarm_signals, rule.setup.tool_signal, rule.setup.release_signal]
         if explicit is not None:
-            self._map = StateMap(explicit.map, starting_as=MachineState(explicit.starting_as))
+            self._map = StateMap(
+                explicit.map, starting_as=MachineState(explicit.starting_as), reasons=rule.reasons.values
+            )
             self._modes = explicit.modes
             names += [explicit.signal, explicit.mode_signal, explicit.blocked_signal, explicit.starved_signal]
             self._told_anew = frozenset(names[-4:])
