@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CHECK_POLLS_MAX: Final = 1000
+IN_PROCESS_MAX: Final = 10_000  # pieces between two sensors of one machine
 PACKML_MODULUS: Final = 2**31  # counters are Int32 and start again at 0
 
 Undetermined = Literal["hold", "scrap", "good", "rework"]
@@ -153,7 +154,8 @@ class AnalogRule:
         off_delay: lo must hold this long; the end is dated where it was first reached.
         min_on: a shorter cycle is not one (inrush current).
         count_on: ``off``: counted at its end; ``on``: at its beginning.
-        max_gap: a loss of the signal up to this long changes nothing; a longer one ends an open cycle uncounted.
+        max_gap: a loss of the signal up to this long changes nothing (a cycle that fits into it is not seen); a longer
+            one ends an open cycle uncounted.
         max_cycle: a longer time between two counted cycles is a stop, not a cycle time.
     """
 
@@ -245,6 +247,8 @@ class RolesRule:
         rework: pieces to be worked on again.
         test: samples that were taken out.
         total_includes_test: the total counts samples too.
+        in_process: pieces that may be between the total's sensor and the others': so many are not called good (or scrap,
+            where good is counted) before more come.
         authority: which two are booked where total, good and scrap are all counted; the third is compared with them.
         check_polls: so many samples of the total are compared with the others.
         tolerance: they may differ by this many pieces; at least what is made between two readings.
@@ -259,6 +263,7 @@ class RolesRule:
     rework: CountingRule | None = None
     test: CountingRule | None = None
     total_includes_test: bool = False
+    in_process: int = 0
     authority: Literal["good_scrap", "total_scrap", "total_good"] = "good_scrap"
     check_polls: int = 20
     tolerance: int = 2
@@ -271,6 +276,10 @@ class RolesRule:
             raise ValueError(f"roles: found {', '.join(self.counters) or 'none'}, allowed at least total or good")
         if not 1 <= self.check_polls <= CHECK_POLLS_MAX:
             raise ValueError(f"check_polls: found {self.check_polls}, allowed 1 to {CHECK_POLLS_MAX}")
+        if not 0 <= self.in_process <= IN_PROCESS_MAX:
+            raise ValueError(f"in_process: found {self.in_process}, allowed 0 to {IN_PROCESS_MAX}")
+        if self.in_process and (self.total is None or set(self.counters) == {"total"}):
+            raise ValueError("in_process: found without total and another counter, allowed only between two of them")
         if self.tolerance < 0:
             raise ValueError(f"tolerance: found {self.tolerance}, allowed 0 and above")
         for name, rule in self.counters.items():
