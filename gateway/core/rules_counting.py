@@ -247,8 +247,8 @@ class RolesRule:
         rework: pieces to be worked on again.
         test: samples that were taken out.
         total_includes_test: the total counts samples too.
-        in_process: pieces that may be between the total's sensor and the others': so many are not called good (or scrap,
-            where good is counted) before more come.
+        in_process: pieces that may be between the total's sensor and the others': so many are not called good yet (nor
+            scrap, where good is counted).
         authority: which two are booked where total, good and scrap are all counted; the third is compared with them.
         check_polls: so many samples of the total are compared with the others.
         tolerance: they may differ by this many pieces; at least what is made between two readings.

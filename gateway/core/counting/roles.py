@@ -136,9 +136,9 @@ class RolesDetector:
             return state, NOTHING if event.flag == "OK" else (told,)
         if name == TOTAL:
             left = event.delta + state.carry
-            told = max(left - self._rule.in_process, 0)
-            event = event._replace(delta=told, cycles=given.delta, role=self._derived)
-            return state._replace(carry=left - told), (event,)
+            due = max(left - self._rule.in_process, 0)
+            event = event._replace(delta=due, cycles=given.delta, role=self._derived)
+            return state._replace(carry=left - due), (event,)
         if name in self._minus:
             state = state._replace(carry=state.carry - event.delta)
             # The cycles are the total's where it is booked.
