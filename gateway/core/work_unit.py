@@ -64,6 +64,7 @@ class WorkUnit:
     ) -> None:
         self.rules = rules
         self.identity = identity
+        self.loss_found_within = loss_found_within
         ideal = int(rules.ideal_cycle) if rules.ideal_cycle is not None else None
         self._detectors = [_detector(rule, ideal) for rule in rules.counters]
         self._timed = [(at, self._detectors[at]) for at, rule in enumerate(rules.counters) if waits_for_time(rule)]
