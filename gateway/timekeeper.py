@@ -14,6 +14,7 @@ import structlog
 
 from buffer import clock_record
 from buffer.errors import StoreError
+from gateway.clock_quality import BUILT_NS
 from gateway.core.calendar.shift_calendar import ShiftCalendar
 from gateway.core.duration import Duration, seconds
 from gateway.core.model import CalendarPlan, ClockTold
@@ -123,9 +124,9 @@ class Timekeeper:
                 log.error("a work unit did not take the time", error=repr(failed))
 
     def _plan(self, name: str, runner: Runner, now_ns: int, offset_ns: int) -> CalendarPlan | None:
-        """The hours ahead of a work unit, None where it knows them."""
+        """The hours ahead of a work unit, None where it knows them, or where the date is certainly wrong."""
         wanted = self._units.get(name)
-        if wanted is None:
+        if wanted is None or now_ns + offset_ns < BUILT_NS:
             return None
         calendar, known = self._calendars[wanted], self._planned.get(name)
         if known is not None and known[:3] == (runner, calendar, offset_ns) and now_ns - known[3] < PLAN_EVERY_NS:
