@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.core.counting.analog import AnalogState
 from gateway.core.counting.pulse import PulseState
 from gateway.core.model import CountEvent, Role
 from gateway.core.orders.job_run import JobRun, book
-from gateway.core.state.setup import SetupState
 from gateway.core.state.machine_track import MachineTrack
+from gateway.core.state.setup import SetupState
 from gateway.core.unit_state import State
 
 #: Every field holds its own name, so that a swapped pair shows.
 STATE = State(*State._fields)._replace(journal_seq=100)
 PULSE = PulseState(*PulseState._fields)
+ANALOG = AnalogState(*AnalogState._fields)
 TRACK = MachineTrack(*MachineTrack._fields)
 SETUP = SetupState(*SetupState._fields)
 
@@ -33,6 +35,15 @@ def test_state_seen():
 
 def test_track_watched():
     assert TRACK.watched("w") == TRACK._replace(watch="w")
+
+
+def test_track_ran():
+    assert TRACK.ran("r") == TRACK._replace(running="r")
+
+
+def test_analog_heard():
+    expected = ANALOG._replace(dark_ns=None, seen_ns="s", arrived_ns="a", cross_ns="c")
+    assert ANALOG.heard("s", "a", "c") == expected
 
 
 def test_track_made():

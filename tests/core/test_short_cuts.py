@@ -29,6 +29,12 @@ class NoShortCut:
     def cycle(self, *_given):
         return None
 
+    def later(self, *_given):
+        return None
+
+    def running(self, *_given, on):
+        return None
+
 
 class Step(NamedTuple):
     """What happens, so many milliseconds after the step before, and its details."""

@@ -72,6 +72,12 @@ class NoShortCut:
     def cycle(self, *_given):
         return None
 
+    def later(self, *_given):
+        return None
+
+    def running(self, *_given, on):
+        return None
+
 
 class Thorough(Timeline):
     """Without the short cut for the usual piece."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.core import confirmation
 from gateway.core.model import PiecesProduced, Role, UnknownInterval
 from gateway.core.orders.attribution import Dating, owner, shares
-from gateway.core.orders.job_run import book, room
+from gateway.core.orders.job_run import book, room, stays_open
 from gateway.core.state.gaps import CycleGaps
 from gateway.core.unit_state import remember_unknown
 
@@ -40,7 +40,8 @@ class Booking:
     """
 
     def __init__(self, rules: WorkUnitRules, dispatch: Dispatch, datings: dict[str, Dating]) -> None:
-        self._orders = rules.orders
+        self._runs_on = rules.orders.at_target != "complete"
+        self._target_counts = rules.orders.target_counts
         self._confirm = rules.confirm
         self._dispatch = dispatch
         self._datings = datings
@@ -80,7 +81,7 @@ class Booking:
             or event.t_from_ns < past.until_ns
             or past.transit
             or event.part is not None
-            or not self._fits(run, role, pieces)
+            or not (self._runs_on or stays_open(run, role, pieces, self._target_counts))
         ):
             state = state.with_count(detectors, track, counted, event.t_to_ns, run)
             return self._attribute(state, event, role, pieces, cycles, at_ns, out)
@@ -102,15 +103,8 @@ class Booking:
             state = self._dispatch.confirm_running(state, at_ns, "pieces", out)
         return state
 
-    def _fits(self, run: JobRun, role: Role, pieces: int) -> bool:
-        """True where these pieces surely leave the order open."""
-        if self._orders.at_target != "complete":
-            return True
-        free = room(run, role, self._orders.target_counts)
-        return free is not None and pieces < free
-
     def _room(self, run: JobRun, role: Role) -> int | None:
-        return room(run, role, self._orders.target_counts) if self._orders.at_target == "complete" else None
+        return None if self._runs_on else room(run, role, self._target_counts)
 
     def _attribute(
         self, state: State, event: CountEvent, role: Role, pieces: int, cycles: int, at_ns: int, out: list[Output]

@@ -36,7 +36,11 @@ class MachineTrack(NamedTuple):
     named: str = ""
     running: AnalogState = AnalogState()
 
-    # Every value passes through the first, every piece through the second: three times as fast as ``_replace``.
+    # Every value passes through the first two, every piece through the third: four times as fast as ``_replace``.
+
+    def ran(self, running: AnalogState) -> MachineTrack:
+        """The running signal had a value."""
+        return tuple.__new__(MachineTrack, (*self[:-1], running))
 
     def watched(self, watch: WatchState) -> MachineTrack:
         """A watched signal had a value."""

@@ -29,7 +29,7 @@ from gateway.core.state.signals import (
 )
 from gateway.core.state.time_elements import TimeModel
 from gateway.core.state.timeline import Timeline
-from gateway.core.state.timeline_state import ReasonRequired, TimelineOutput, TimelineState
+from gateway.core.state.timeline_state import ReasonRequired, TimelineOutput
 
 if TYPE_CHECKING:
     from gateway.core.counting.analog import AnalogState
@@ -68,7 +68,8 @@ class MachineStateUnit:
         self._has_calendar = has_calendar
         self._signal_names = frozenset(self._signals.signals)
         self._read = self._signal_names | frozenset(self._watch.signals) | set(filter(None, [self._running.signal]))
-        self._asked: tuple[TimelineState | None, int | None] = (None, None)
+        self._asked: MachineTrack | None = None
+        self._due_ns: int | None = None
         self.time_model = TimeModel(rule.time_model, rule.reasons)
         self.display = StateDisplay(rule)
 
@@ -170,7 +171,7 @@ class MachineStateUnit:
         if track.timeline.contexts[-1].running is on:
             return track, ()
         timeline, out = self._timeline.running(track.timeline, now_ns, at_ns, on=on)
-        return track._replace(timeline=timeline), out
+        return track.made(track.setup, timeline), out
 
     def on_calendar(self, track: MachineTrack, plan: CalendarPlan, now_ns: int) -> tuple[MachineTrack, _Out]:
         """The plan of the time ahead; it replaces the one before. Raises ValueError for one out of order."""
@@ -203,19 +204,21 @@ class MachineStateUnit:
 
     def deadline(self, track: MachineTrack) -> int | None:
         """When to call ``on_time`` although nothing arrives; None: never."""
+        # What was asked last is asked again: before a timer, in it, and behind one that was another's.
+        if track is not self._asked:
+            self._asked, self._due_ns = track, self._deadline(track)
+        return self._due_ns
+
+    def _deadline(self, track: MachineTrack) -> int | None:
         if track.down_ns is not None:
             return track.down_ns
-        # Most values leave the timeline as it is: what was asked last is asked again.
-        timeline, due = self._asked
-        if timeline is not track.timeline:
-            due = self._timeline.deadline(track.timeline)
-            self._asked = track.timeline, due
+        due = self._timeline.deadline(track.timeline)
         lost = self._watch.deadline(track.watch)
         if lost is not None and (due is None or lost < due):
             due = lost
         if track.plan and (due is None or track.plan[0].from_ns < due):
             due = track.plan[0].from_ns
-        turns = self._running.deadline(track.running)
+        turns = None if self._running.signal is None else self._running.deadline(track.running)
         if turns is not None and (due is None or turns < due):
             due = turns
         if track.setup.since_ns is None:
@@ -283,8 +286,7 @@ class MachineStateUnit:
         timeline, out = self._timeline.on_time(track.timeline, due_ns)
         if track.named:  # nobody asks for what was said
             out = tuple(one for one in out if not isinstance(one, ReasonRequired))
-        track = track._replace(watch=watch, setup=setup, timeline=timeline)
-        track, told = self._heard(track, lost, due_ns)
+        track, told = self._heard(track.watched(watch).made(setup, timeline), lost, due_ns)
         track, ran = self._ran(track, self._running.on_time(track.running, due_ns), due_ns)
         more: _Out = (*out, *told, *late, *ran)
         if track.plan and track.plan[0].from_ns <= due_ns:
@@ -298,7 +300,7 @@ class MachineStateUnit:
         if kept is track.running:
             return track, ()
         since_ns = self._running.since(kept)
-        return self.on_running(track._replace(running=kept), since_ns, now_ns, on=self._running.says(kept))
+        return self.on_running(track.ran(kept), since_ns, now_ns, on=self._running.says(kept))
 
     def _silenced(self, track: MachineTrack, now_ns: int) -> tuple[MachineTrack, _Out]:
         """What other rules heard of signals that these do not have is true no longer."""

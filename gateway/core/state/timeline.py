@@ -44,7 +44,9 @@ class Timeline:
         self._settle = rule.settle_ns
         self._back_fill = rule.data_loss.back_fill
         self._ideal = int(rule.ideal_cycle or 0)
-        self._steady = Steady(self._gaps, rule.settle_ns, ROW_MAX)
+        self._asked: TimelineState | None = None
+        self._due_ns: int | None = None
+        self._steady = Steady(self._gaps, rule.settle_ns, ROW_MAX, CONTEXTS_MAX)
 
     # --- beginnings --------------------------------------------------------------------------------------------------
 
@@ -113,7 +115,8 @@ class Timeline:
 
     def running(self, state: TimelineState, now_ns: int, at_ns: int, *, on: bool | None) -> tuple[TimelineState, _Out]:
         """An analog signal's word (motor current above its threshold); None: it says nothing."""
-        return self._told(state, now_ns, at_ns, {"running": on})
+        turned = self._steady.running(state, now_ns, at_ns, on=on)
+        return (turned, ()) if turned is not None else self._told(state, now_ns, at_ns, {"running": on})
 
     def alarm(self, state: TimelineState, now_ns: int, at_ns: int, code: str) -> tuple[TimelineState, _Out]:
         """An alarm was raised."""
@@ -207,6 +210,12 @@ class Timeline:
         usual_ns = self._steady.due_ns(state)
         if usual_ns is not None:
             return usual_ns
+        # Most values leave it as it is: what was asked last is asked again.
+        if state is not self._asked:
+            self._asked, self._due_ns = state, self._deadline(state)
+        return self._due_ns
+
+    def _deadline(self, state: TimelineState) -> int | None:
         due = [self._outlook.decides_ns(state), self._asks_ns(state), self._outlook.seen_ns(state)]
         if len(state.row) > 1 or (state.row and _is_closed(state)):
             due.append(state.row[0].to_ns + self._settle)
@@ -218,6 +227,9 @@ class Timeline:
 
     def on_time(self, state: TimelineState, now_ns: int) -> tuple[TimelineState, _Out]:
         """Everything due until now, each at its own time."""
+        later = self._steady.later(state, now_ns)
+        if later is not None:
+            return later, ()
         out: list[TimelineOutput] = []
         for _ in range(TIMERS_PER_INPUT_MAX):
             due_ns = self.deadline(state)
