@@ -71,11 +71,13 @@ class RolesDetector:
         booked = set(named)
         if self._checked:
             booked -= {"total", "good", "scrap"} - set(_BOOKED_BY_AUTHORITY[self._rule.authority])
+        if TOTAL not in booked:  # what is counted is booked as it is, with its cycles
+            return None, frozenset(), frozenset(named - booked)
         minus = booked & {"good", "scrap", "rework"}
         if self._rule.total_includes_test:
             minus |= booked & {"test"}
         derived = Role.SCRAP if "good" in booked else Role.GOOD
-        return (derived if TOTAL in booked else None), frozenset(minus), frozenset(named - booked)
+        return derived, frozenset(minus), frozenset(named - booked)
 
     def initial(self) -> RolesState:
         """Nothing known."""
