@@ -6,6 +6,7 @@ import pytest
 
 from gateway.core.counting.analog import AnalogState
 from gateway.core.counting.pulse import PulseState
+from gateway.core.counting.start_end import StartEndState
 from gateway.core.model import CountEvent, Role
 from gateway.core.orders.job_run import JobRun, book
 from gateway.core.state.machine_track import MachineTrack
@@ -16,6 +17,7 @@ from gateway.core.unit_state import State
 STATE = State(*State._fields)._replace(journal_seq=100)
 PULSE = PulseState(*PulseState._fields)
 ANALOG = AnalogState(*AnalogState._fields)
+START_END = StartEndState(*StartEndState._fields)
 TRACK = MachineTrack(*MachineTrack._fields)
 SETUP = SetupState(*SetupState._fields)
 
@@ -46,6 +48,10 @@ def test_analog_heard():
     assert ANALOG.heard("s", "a", "c") == expected
 
 
+def test_start_end_moved():
+    assert START_END.moved("e") == START_END._replace(edges="e")
+
+
 def test_track_made():
     assert TRACK.made("s", "t") == TRACK._replace(setup="s", timeline="t")
 
@@ -61,10 +67,10 @@ def test_pulse_opened():
 
 @pytest.mark.parametrize("early", [False, True])
 def test_pulse_accepted(early):
-    state = PULSE._replace(level=False, prepaid=False, cycle_valid=False)
+    state = PULSE._replace(level=False, prepaid=False, cycle_valid=False, counts=7)
     settled = state._replace(level=True, candidate_ns=0, level_since_ns="candidate_ns", stuck_told=False, early=early)
     assert state.accepted(early=early, counted=False) == settled
-    counted = settled._replace(counted_ns="candidate_ns", cycle_valid=True)
+    counted = settled._replace(counted_ns="candidate_ns", cycle_valid=True, counts=8)
     assert state.accepted(early=early, counted=True) == counted
     prepaid = state._replace(prepaid=True).accepted(early=early, counted=True)
     assert prepaid == counted._replace(cycle_valid=False)

@@ -38,6 +38,7 @@ class Edges:
     def __init__(self, inputs: Mapping[str, PulseRule], ideal_cycle_ns: int | None) -> None:
         self._names = tuple(inputs)
         self._sources = tuple(PulseSource(rule, ideal_cycle_ns) for rule in inputs.values())
+        self._may_stick = any(rule.stuck_after is not None for rule in inputs.values())
         self.signals = tuple(dict.fromkeys(rule.signal for rule in inputs.values()))
 
     def initial(self) -> tuple[PulseState, ...]:
@@ -63,7 +64,7 @@ class Edges:
         """When the next level is believed."""
         due: int | None = None
         for source, state in zip(self._sources, states, strict=True):
-            at_ns = source.deadline(state)
+            at_ns = source.deadline(state) if state.candidate_ns or self._may_stick else None
             if at_ns is not None and (due is None or at_ns < due):
                 due = at_ns
         return due
