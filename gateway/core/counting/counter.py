@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["IDEAL_CYCLE_MARGIN", "RATE_TOLERANCE", "CounterDetector", "CounterState", "OldTrack", "Pending"]
 
 PENDING_TRIES_MAX: Final = 3  # so many values on different tracks, then the newest is the new baseline
+JUMPS_MAX: Final = 3  # so many jumps that were hardly too far, then it is told that the maximum rate may be too low
+HARDLY_TOO_FAR: Final = 3  # times the limit
+SUSPECT_BELOW: Final = 1e-30  # no counter shows such a fraction; a whole number that was decoded as REAL does
 
 
 class CounterDetector(CounterLimits):
@@ -54,7 +57,8 @@ class CounterDetector(CounterLimits):
             return self._on_bad(state, t_ns)
         count = self._as_count(value)
         if count is None:
-            return self._on_bad(state, t_ns, flag="IMPLAUSIBLE_VALUE")
+            suspect = isinstance(value, float) and 0 < abs(value) < SUSPECT_BELOW
+            return self._on_bad(state, t_ns, flag="SUSPECT_DATATYPE" if suspect else "IMPLAUSIBLE_VALUE")
         state = state._replace(quality_bad=False)
         if base is None:
             return state._replace(t_ns=t_ns, value=count, evidence=""), self._event(t_ns, t_ns, 0, "BASELINE")
@@ -234,8 +238,7 @@ class CounterDetector(CounterLimits):
                     lost, delta, flag = lost + delta - anew, anew, "COUNTER_AMBIGUOUS"
                 return self._book(restored, t_ns, value, max(delta, 0), flag, max_lost=lost)
             case "jump":
-                jumped = state._replace(old=OldTrack(state.t_ns, base, 0, 0 if state.old is None else state.old.owed))
-                return self._book(jumped, t_ns, value, since, "COUNTER_JUMP", review=pending.value - base)
+                return self._jump(state, pending, t_ns, value, since)
             case kind:
                 flag, counted = "COUNTER_DISCONTINUITY", since
                 if kind == "reset":
@@ -250,6 +253,19 @@ class CounterDetector(CounterLimits):
                     old = old._replace(booked=old.booked - owed, owed=old.owed + owed)
                     return after._replace(old=old), event
                 return self._rebase(state, t_ns, value, counted, flag, max_lost=lost)
+
+    def _jump(
+        self, state: CounterState, pending: Pending, t_ns: int, value: int, since: int
+    ) -> tuple[CounterState, CountEvent]:
+        """Further than the machine can have come: set aside. If that happens again and again, the rate is wrong."""
+        old, base = state.old or OldTrack(state.t_ns, 0, 0), _baseline(state)
+        apart, flag = pending.value - base, "COUNTER_JUMP"
+        hardly = apart <= HARDLY_TOO_FAR * self._max_lost(pending.t_ns - state.t_ns)
+        jumps = old.jumps + 1 if hardly else old.jumps
+        if jumps > JUMPS_MAX:
+            jumps, flag = 0, "MAX_RATE_TOO_LOW"
+        jumped = state._replace(old=OldTrack(state.t_ns, base, 0, old.owed, jumps=jumps))
+        return self._book(jumped, t_ns, value, since, flag, review=apart)
 
     # --- what the cases are made of --------------------------------------------------------------------------------
 
@@ -327,7 +343,7 @@ class CounterDetector(CounterLimits):
             delta -= paid
             owed = old.owed - paid
             settled = old.owed and not owed
-            old = None if settled else OldTrack(old.t_ns, old.value, old.booked + delta, owed)
+            old = None if settled else OldTrack(old.t_ns, old.value, old.booked + delta, owed, jumps=old.jumps)
         event = CountEvent(self._signal, delta, state.t_ns, t_ns, flag, delta > 1, review, max_lost)
         return CounterState(max(t_ns, state.t_ns), value, None, old, before=state.before), event
 

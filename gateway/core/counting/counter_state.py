@@ -22,7 +22,7 @@ class OldTrack(NamedTuple):
     """The value before a reset, a jump or a roll-over to zero, and what was booked since: deducted should it come back.
 
     ``owed``: so many more were booked than there were; they are deducted from what comes. ``told``: the reset was told,
-    so a small step after it is what it seems.
+    so a small step after it is what it seems. ``jumps``: so many that were hardly too far, one soon after the other.
     """
 
     t_ns: int
@@ -30,6 +30,7 @@ class OldTrack(NamedTuple):
     booked: int
     owed: int = 0
     told: bool = False
+    jumps: int = 0
 
 
 class CounterState(NamedTuple):
