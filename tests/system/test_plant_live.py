@@ -200,6 +200,11 @@ async def test_five_machines_and_a_gateway_that_dies(works, until):
     await saw(works, until, runs, "sources up and orders there")
     for machine in works.machines.values():
         await machine.command("start")
+
+    def all_seen(_view):
+        return all("PRODUCING" in works.seen[unit] for unit in MACHINES)
+
+    await saw(works, until, all_seen, "every machine to be seen producing")
     for _ in range(KILLS):
         before = {unit: sum(await works.totals(unit)) for unit in MACHINES}
 
@@ -224,8 +229,6 @@ async def test_five_machines_and_a_gateway_that_dies(works, until):
         )
 
     await saw(works, until, standing, "every machine's state and reason")
-    for unit, states in works.seen.items():
-        assert "PRODUCING" in states, (unit, states)
     await still(works, until)
     view = await works.status()
     for unit, one in units_of(view).items():
