@@ -172,6 +172,8 @@ def test_work_unit_rules_that_contradict_themselves(fields, message):
         ({"jitter": -1}, "found a negative number"),
         ({"slack": -1}, "found a negative number"),
         ({"modulus": 100, "reset_to": 100}, "below the modulus 100"),
+        ({"direction": "down"}, "direction: found down with both modulus and reset_to or with neither"),
+        ({"direction": "down", "modulus": 100, "reset_to": 9}, "direction: found down with both"),
     ],
 )
 def test_counter_rules_out_of_range(fields, message):

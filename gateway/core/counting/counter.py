@@ -45,7 +45,7 @@ class CounterDetector(CounterLimits):
         """One sample. The event is None where nothing moved and nothing is to be told."""
         base = state.value
         # The hot path first: a good sample, a step within the limit, nothing suspicious pending.
-        if status is Status.GOOD and type(value) is int and base is not None:
+        if status is Status.GOOD and type(value) is int and base is not None and self._up:
             calm = state.pending is None and state.old is None and not state.evidence and not state.quality_bad
             if calm and t_ns - state.t_ns < self._round_ns and value < self._end:
                 if value == base:
@@ -101,7 +101,7 @@ class CounterDetector(CounterLimits):
         """Evidence is there. An announced reset is a fall to a value that fits; until it comes nothing is special."""
         if state.evidence != "announced":
             return self._on_evidence(state, t_ns, value)
-        since = value - self._rule.reset_to
+        since = value - self._reset_to
         if value < _baseline(state) and self._plausible(since, t_ns - state.t_ns):
             return self._on_evidence(state._replace(evidence="reset"), t_ns, value)
         plain = state._replace(evidence="")
@@ -130,11 +130,11 @@ class CounterDetector(CounterLimits):
             doubted = old.booked
             lost = lost + doubted if lost >= 0 else lost
             state = state._replace(old=old._replace(booked=0, owed=old.owed + doubted))
-        since = 0 if self._rule.count_on_reset == "zero" else value - self._rule.reset_to
+        since = 0 if self._rule.count_on_reset == "zero" else value - self._reset_to
         kept = value - base
         if restart and kept >= 0 and self._plausible(kept, dt_ns):
             # So low, it may also have started anew and caught up: the least is booked.
-            anew = self._plausible(value - self._rule.reset_to, dt_ns)
+            anew = self._plausible(value - self._reset_to, dt_ns)
             least = min(since, kept) if anew else kept
             flag = "COUNTER_AMBIGUOUS" if least < kept else "RESTART_RETENTIVE"
             return self._step(state, t_ns, value, least, flag, max_lost=lost if anew or doubted else 0)
@@ -199,7 +199,7 @@ class CounterDetector(CounterLimits):
         base, dt_ns = _baseline(state), t_ns - state.t_ns
         lost = self._max_lost(pending.t_ns - state.t_ns)
         rounds = self._max_lost(dt_ns) if dt_ns >= self._round_ns else 0  # unseen, it may have gone round
-        since = 0 if value in self._nothing else value - self._rule.reset_to
+        since = 0 if value in self._nothing else value - self._reset_to
         if value < base and 0 <= since < step and self._plausible(since, dt_ns):
             # Over the end of the range, or set back near it: whatever it was, so many were made at least.
             lost = max(lost, step - since, rounds)
@@ -221,8 +221,8 @@ class CounterDetector(CounterLimits):
     def _settle(self, state: CounterState, pending: Pending, t_ns: int, value: int) -> tuple[CounterState, CountEvent]:
         """The pending value is confirmed: what its kind means."""
         base, since = _baseline(state), value - pending.value
-        if pending.value == 0 < self._rule.reset_to <= value:
-            since = value - self._rule.reset_to  # zero was no value that this counter can have
+        if pending.value == self._nothing[0] < self._reset_to <= value:
+            since = value - self._reset_to  # zero was no value that this counter can have
         lost = self._max_lost(pending.t_ns - state.t_ns)
         match pending.kind:
             case "restore":
@@ -230,7 +230,7 @@ class CounterDetector(CounterLimits):
                 delta = self._ahead(old, value) - old.booked - old.owed
                 owed = max(-delta, 0)
                 restored = state._replace(old=OldTrack(t_ns, value, 0, owed) if owed else None)
-                anew, flag = value - self._rule.reset_to, "RESTORED"
+                anew, flag = value - self._reset_to, "RESTORED"
                 if not self._plausible(anew, t_ns - old.t_ns):
                     return self._book(restored, t_ns, value, max(delta, 0), flag)
                 # So low, it may have been set back as well: the least is booked.
@@ -243,7 +243,7 @@ class CounterDetector(CounterLimits):
                 flag, counted = "COUNTER_DISCONTINUITY", since
                 if kind == "reset":
                     flag = "RESET"
-                    counted += 0 if self._rule.count_on_reset == "zero" else pending.value - self._rule.reset_to
+                    counted += 0 if self._rule.count_on_reset == "zero" else pending.value - self._reset_to
                 above = base - value
                 if above > 0 and lost >= 0 and self._plausible(above, t_ns - state.t_ns):
                     # So close below, it may be a late answer, or the last value was wrong: then it is owed.
@@ -283,7 +283,7 @@ class CounterDetector(CounterLimits):
         jumped = old is not None and old.value not in self._nothing and value - old.value >= old.booked
         if jumped and old is not None and self._comes_back(old, t_ns, value):
             return "restore"  # it had jumped, and comes back
-        since = value - self._rule.reset_to
+        since = value - self._reset_to
         return "reset" if since >= 0 and self._plausible(since, t_ns - state.t_ns) else "drop"
 
     def _comes_back(self, old: OldTrack, t_ns: int, value: int) -> bool:
@@ -311,8 +311,8 @@ class CounterDetector(CounterLimits):
                 lost = max_lost if max_lost < 0 else max_lost + abs(other - step)
                 gone = state._replace(old=None)
                 return self._book(gone, t_ns, value, min(other, step), "COUNTER_AMBIGUOUS", max_lost=lost)
-        anew = value - self._rule.reset_to
-        if base == 0 <= anew < step:
+        anew = value - self._reset_to
+        if base == self._nothing[0] < self._reset_to and 0 <= anew < step:
             # Zero was no value that this counter can have: it may have started where it starts.
             lost = max_lost if max_lost < 0 else max_lost + step - anew
             return self._book(state, t_ns, value, anew, "COUNTER_AMBIGUOUS", max_lost=lost)

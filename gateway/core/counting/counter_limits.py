@@ -19,6 +19,7 @@ IDEAL_CYCLE_MARGIN: Final = (3, 2)  # default maximum rate: this factor of what 
 STEP_MAX: Final = 2**40  # counts between two samples that are believed where no rate limits them
 STEP_SURE: Final = 2**15  # and so many at once: a torn 32-bit value is off by 65,536 at least
 ENDLESS: Final = 2**127  # more counts than any register has, more nanoseconds than lie between two samples
+COUNTDOWN_FROM: Final = 2**64  # above every value that a register shows
 FLOAT_EXACT_MAX: Final = 2**53  # above it a float no longer tells neighbouring integers apart
 
 
@@ -40,13 +41,16 @@ class CounterLimits:
         self._per_ns = 1 if rate is None else rate.per_ns * RATE_TOLERANCE[1]
         self._signal = rule.signal
         self._modulus = rule.modulus
-        self._end = ENDLESS if rule.modulus is None else rule.modulus
+        self._end = rule.modulus if rule.modulus is not None else ENDLESS if rule.direction == "up" else COUNTDOWN_FROM
         # Unseen for so long, the counter may have gone once round: then the same value says nothing either.
         self._round_ns = ENDLESS
         if self._modulus is not None and self._counts is not None:
             self._round_ns = max(-(-(self._modulus - rule.slack) * self._per_ns // self._counts), 0)
+        # A counter that counts down is judged by what it has come down.
+        self._up = rule.direction == "up"
+        self._reset_to = self._climbed(rule.reset_to)
         # What a PLC shows that has not started yet, or has just started.
-        self._nothing = (0, rule.reset_to)
+        self._nothing = (self._climbed(0), self._reset_to)
 
     def limit(self, dt_ns: int) -> int | None:
         """The most counts that are plausible in ``dt_ns``; None without a rate limit."""
@@ -75,9 +79,14 @@ class CounterLimits:
         limit = self.limit(dt_ns)
         return -1 if limit is None else limit
 
+    def _climbed(self, value: int) -> int:
+        if self._up:
+            return value
+        return COUNTDOWN_FROM - value if self._modulus is None else -value % self._modulus
+
     def _as_count(self, value: Scalar) -> int | None:
         if isinstance(value, float) and value.is_integer() and abs(value) < FLOAT_EXACT_MAX:
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             return None
-        return None if self._modulus is not None and value >= self._modulus else value
+        return None if value >= self._end else self._climbed(value)
