@@ -37,7 +37,7 @@ class Tally(NamedTuple):
     def plus(self, role: Role, pieces: int) -> Tally:
         """One role more."""
         if role is Role.GOOD:
-            return Tally(self.good + pieces, self.scrap, self.rework, self.hold, self.test)
+            return tuple.__new__(Tally, (self[0] + pieces, *self[1:]))
         if role is Role.SCRAP:
             return Tally(self.good, self.scrap + pieces, self.rework, self.hold, self.test)
         return self._replace(**{role.value: getattr(self, role.value) + pieces})

@@ -83,7 +83,8 @@ class DataWatch:
             due_ns = self.deadline(state)
             if due_ns is None or due_ns > at_ns:  # the usual value, field by field because every one passes here
                 good = state.good_ns
-                return WatchState((*good[:index], at_ns, *good[index + 1 :]), state.bad, False), ()
+                good = (at_ns,) if len(good) == 1 else (*good[:index], at_ns, *good[index + 1 :])
+                return tuple.__new__(WatchState, (good, state.bad, False)), ()
         state, early = self.on_time(state, at_ns)
         if status is not Status.GOOD:
             if state.bad[index]:

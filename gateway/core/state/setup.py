@@ -98,21 +98,7 @@ class SetupState(NamedTuple):
     def made(self, at_ns: int) -> SetupState:
         """A good piece of the product that is on the machine."""
         # Field by field, because every piece passes here: three times as fast as ``_replace``.
-        return SetupState(
-            self.product,
-            self.tool,
-            self.product,
-            at_ns,
-            self.since_ns,
-            self.from_product,
-            self.from_tool,
-            self.planned_ns,
-            self.warned,
-            self.in_a_row,
-            self.mode,
-            self.crew,
-            self.trigger,
-        )
+        return tuple.__new__(SetupState, (self.product, self.tool, self.product, at_ns, *self[4:]))
 
 
 class SetupTracker:
