@@ -47,10 +47,12 @@ class CounterDetector(CounterLimits):
         # The hot path first: a good sample, a step within the limit, nothing suspicious pending.
         if status is Status.GOOD and type(value) is int and base is not None and self._up:
             calm = state.pending is None and state.old is None and not state.evidence and not state.quality_bad
-            if calm and t_ns - state.t_ns < self._round_ns and value < self._end:
+            dt_ns = t_ns - state.t_ns
+            if calm and dt_ns < self._round_ns and value < self._end:
                 if value == base:
-                    return CounterState(max(t_ns, state.t_ns), base, before=state.before), None
-                limit = self.limit(t_ns - state.t_ns)
+                    latest_ns = t_ns if dt_ns > 0 else state.t_ns
+                    return CounterState(latest_ns, base, None, None, "", False, 0, state.before), None
+                limit = self.limit(dt_ns)
                 if 0 < value - base <= (STEP_SURE if limit is None else limit):
                     return self._book(state, t_ns, value, value - base, "OK")
         elif status is not Status.GOOD:
@@ -345,7 +347,7 @@ class CounterDetector(CounterLimits):
             settled = old.owed and not owed
             old = None if settled else OldTrack(old.t_ns, old.value, old.booked + delta, owed, jumps=old.jumps)
         event = CountEvent(self._signal, delta, state.t_ns, t_ns, flag, delta > 1, review, max_lost)
-        return CounterState(max(t_ns, state.t_ns), value, None, old, before=state.before), event
+        return CounterState(max(t_ns, state.t_ns), value, None, old, "", False, 0, state.before), event
 
     def _rebase(
         self,
@@ -365,7 +367,7 @@ class CounterDetector(CounterLimits):
         else:  # nothing was seen of the track that ends here: it may have been a misread, too
             old = OldTrack(old.t_ns, old.value, delta, old.owed)
         event = CountEvent(self._signal, delta, state.t_ns, t_ns, flag, delta > 1, review, max_lost)
-        return CounterState(max(t_ns, state.t_ns), value, None, old, before=state.before), event
+        return CounterState(max(t_ns, state.t_ns), value, None, old, "", False, 0, state.before), event
 
     def _event(self, t_from_ns: int, t_to_ns: int, delta: int, flag: str) -> CountEvent:
         return CountEvent(self._signal, delta, t_from_ns, t_to_ns, flag)
