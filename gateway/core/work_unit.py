@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 #: Timers that may fire for one input; more means a rule that never comes to rest.
 TIMERS_PER_INPUT_MAX: Final = 10_000
+#: Of a device's text (a name, a code); the rest is cut off, because it is remembered and stored with every step.
+TEXT_CHARS_MAX: Final = 1_000
 
 
 class WorkUnit:
@@ -156,6 +158,8 @@ class WorkUnit:
             state = self._fire_timers(state, due_ns, at_ns, out)
         instant_ns, before = at_ns, state
         if isinstance(given, DataValue):
+            if isinstance(given.value, str) and len(given.value) > TEXT_CHARS_MAX:
+                given = given._replace(value=given.value[:TEXT_CHARS_MAX])
             t_ns, stamp = self._event_time(given, at_ns), given.source_time_ns
             if stamp is not None and (state.clocks.off or abs(stamp - given.received_time_ns) > self._skew_ns):
                 state = self._look_at_clock(state, given, out)

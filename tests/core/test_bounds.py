@@ -127,3 +127,15 @@ def test_intervals_that_wait_to_be_final_are_bounded(rig):
     told = floor.all(StateInterval)
     assert len(told) + len(floor.state.track.timeline.row) > 2 * ROW_MAX, "the oldest are final early"
     assert all(later.from_ns == earlier.to_ns for earlier, later in pairwise(told))
+
+
+def test_a_device_that_sends_books_is_not_remembered_word_for_word(rig):
+    floor = machine(rig)
+    floor.order("O-1", 10**9)
+    for number in range(200):
+        floor.now_ns += 1000 * MS
+        for name in ("job", "state", "mode", "alarm", "tool", "boots", "ok", "good"):
+            floor.value(f"m.{name}", f"{number} " + "x" * 100_000)
+    assert len(snapshot.dump(floor.unit, floor.state)) < SNAPSHOT_BYTES_MAX
+    floor.value("m.job", "O-1-0010")
+    assert floor.running == "O-1"
