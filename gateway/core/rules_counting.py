@@ -114,14 +114,8 @@ class StartEndRule:
         """What goes together."""
         _check_pieces(self.pieces)
         _check_cycle(self.min_cycle, self.max_cycle)
-        _check_distinct(
-            {
-                "signal": self.signal,
-                "end_signal": self.end_signal,
-                "abort_signal": self.abort_signal,
-                **_result_names(self.results),
-            }
-        )
+        names = {"signal": self.signal, "end_signal": self.end_signal, "abort_signal": self.abort_signal}
+        _check_distinct(names | _result_names(self.results))
         if self.results is not None and self.count_on == "start":
             raise ValueError("count_on: found start with results, allowed end: a verdict comes after the cycle")
         _ = self.inputs
