@@ -1,7 +1,8 @@
 """The rules of the counting modes that look at single parts or machines, exactly as the configuration file writes them.
 
 Plain frozen dataclasses in the style of ``rules.py``; what they do stands in ``counting/``. Composed modes hold the
-rules of their counters inside. Cavities and units of measure stand in ``rules_pieces.py``.
+rules of their counters inside. PackML stands in ``rules_packml.py``, cavities and units of measure in
+``rules_pieces.py``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from gateway.core.duration import Duration
 from gateway.core.model import Role
-from gateway.core.rate import Rate
 from gateway.core.ratio import decimal_of
 from gateway.core.rules_inputs import FORBID_UNKNOWN_KEYS, PIECES_PER_COUNT_MAX, CounterRule, CountingRule, PulseRule
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 CHECK_POLLS_MAX: Final = 1000
 IN_PROCESS_MAX: Final = 10_000  # pieces between two sensors of one machine
-PACKML_MODULUS: Final = 2**31  # counters are Int32 and start again at 0
 
 Undetermined = Literal["hold", "scrap", "good", "rework"]
 
@@ -115,7 +114,7 @@ class StartEndRule:
         _check_pieces(self.pieces)
         _check_cycle(self.min_cycle, self.max_cycle)
         names = {"signal": self.signal, "end_signal": self.end_signal, "abort_signal": self.abort_signal}
-        _check_distinct(names | _result_names(self.results))
+        check_distinct(names | _result_names(self.results))
         if self.results is not None and self.count_on == "start":
             raise ValueError("count_on: found start with results, allowed end: a verdict comes after the cycle")
         _ = self.inputs
@@ -211,7 +210,7 @@ class PartResultRule:
         """What goes together."""
         _check_pieces(self.pieces)
         _check_cycle(self.min_cycle, self.max_cycle)
-        _check_distinct({"signal": self.signal, **_result_names(self.results)})
+        check_distinct({"signal": self.signal, **_result_names(self.results)})
         if self.results.window <= 0:
             raise ValueError("results.window: found 0 s, allowed more than that: a verdict comes after its part")
         _ = self.part
@@ -279,7 +278,7 @@ class RolesRule:
         for name, rule in self.counters.items():
             if rule.role not in (Role.GOOD, name):
                 raise ValueError(f"{name}.role: found {rule.role.value}, allowed {name}, or leave it out")
-        _check_distinct({name: rule.signal for name, rule in self.counters.items()})
+        check_distinct({name: rule.signal for name, rule in self.counters.items()})
 
     @property
     def counters(self) -> dict[str, CounterRule | PulseRule]:
@@ -292,76 +291,6 @@ class RolesRule:
         """The signal that stands for the rule."""
         (*_, last) = self.counters.values()
         return last.signal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackmlRule:
-    """The product counters of a PackML machine: processed, and defective among them or beside them.
-
-    Attributes:
-        mode: ``packml``.
-        processed: ``source.name`` of ProdProcessedCount[0].AccCount (of Count where AccCount is not there).
-        defective: the same member of ProdDefectiveCount[0].
-        counts: ``acc_count`` never starts anew; ``count`` starts anew with each job, which needs state.
-        state: ``source.name`` of StateCurrent; tells a reset of Count from a fault.
-        resetting_state: the state in which the machine resets Count.
-        processed_includes_defective: whether processed counts the defective products too; the standard leaves it open.
-        modulus: the value at which a counter starts again at 0.
-        max_rate: the fastest that is possible; default 1.5 times the work unit's ideal cycle.
-        jitter: as for a counter.
-        confirm_samples: as for a counter.
-        slack: as for a counter.
-        remember_old_track: as for a counter.
-        restart_evidence: as for a counter.
-        restart_uptime: as for a counter.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
-
-    mode: Literal["packml"]
-    processed: str
-    defective: str | None = None
-    counts: Literal["acc_count", "count"] = "acc_count"
-    state: str | None = None
-    resetting_state: int = 15
-    processed_includes_defective: bool = True
-    modulus: int = PACKML_MODULUS
-    max_rate: Rate | None = None
-    jitter: int = 0
-    confirm_samples: Literal[0, 1] = 1
-    slack: int = 2
-    remember_old_track: Duration = Duration("10 min")
-    restart_evidence: tuple[str, ...] = ()
-    restart_uptime: tuple[str, ...] = ()
-    role: ClassVar[Role] = Role.GOOD
-    pieces: ClassVar[int] = 1  # its events count pieces
-
-    def __post_init__(self) -> None:
-        """Count needs the state; the counters keep their own ranges."""
-        if (self.counts == "count") != (self.state is not None):
-            raise ValueError("state is needed with counts: count, and only then: it tells a reset from a fault")
-        _check_distinct({"processed": self.processed, "defective": self.defective, "state": self.state})
-        self.counter(self.processed)
-
-    def counter(self, signal: str) -> CounterRule:
-        """One of its counters as a rule of its own. Raises ValueError where a setting is out of range."""
-        return CounterRule(
-            mode="counter",
-            signal=signal,
-            modulus=self.modulus,
-            max_rate=self.max_rate,
-            jitter=self.jitter,
-            confirm_samples=self.confirm_samples,
-            slack=self.slack,
-            remember_old_track=self.remember_old_track,
-            restart_evidence=self.restart_evidence,
-            restart_uptime=self.restart_uptime,
-        )
-
-    @property
-    def signal(self) -> str:
-        """The signal that stands for the rule."""
-        return self.processed
 
 
 def _check_pieces(pieces: int) -> None:
@@ -385,7 +314,8 @@ def _pulse(
     return PulseRule(mode="pulse", signal=signal, edge=edge, debounce=debounce, min_cycle=shortest)
 
 
-def _check_distinct(names: Mapping[str, str | None]) -> None:
+def check_distinct(names: Mapping[str, str | None]) -> None:
+    """Each key's signal is another one. Raises ValueError."""
     given = [signal for signal in names.values() if signal is not None]
     doubled = sorted({signal for signal in given if given.count(signal) > 1})
     if doubled:

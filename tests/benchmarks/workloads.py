@@ -17,7 +17,8 @@ from gateway.core.model import CalendarPlan, DataValue, JobOrder, MachineState, 
 from gateway.core.rate import Rate
 from gateway.core.ratio import Ratio
 from gateway.core.rules import ConfirmRule, CounterRule, PulseRule, StateRule, WorkUnitRules
-from gateway.core.rules_counting import AnalogRule, PackmlRule, PartResultRule, ResultRule, RolesRule, StartEndRule
+from gateway.core.rules_counting import AnalogRule, PartResultRule, ResultRule, RolesRule, StartEndRule
+from gateway.core.rules_packml import PackmlRule
 from gateway.core.rules_pieces import CavityRule, UnitsRule
 from gateway.core.rules_state import DataLossRule, SetupRule, StopReasonRule
 from gateway.core.work_unit import WorkUnit

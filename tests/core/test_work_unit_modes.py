@@ -16,7 +16,8 @@ from gateway.core.rate import Rate
 from gateway.core.ratio import Ratio
 from gateway.core.rule_signals import named
 from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, PulseRule
-from gateway.core.rules_counting import AnalogRule, PackmlRule, PartResultRule, ResultRule, RolesRule, StartEndRule
+from gateway.core.rules_counting import AnalogRule, PartResultRule, ResultRule, RolesRule, StartEndRule
+from gateway.core.rules_packml import PackmlRule
 from gateway.core.rules_pieces import CavityRule, UnitsRule
 
 S = 1_000_000_000
