@@ -7,12 +7,12 @@ of the past, so it need not be fresh.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.calendar.honest_time import ClockCorrection, ClockRecord, CorrectionReason, TimeQuality
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import aiosqlite
 
@@ -53,7 +53,20 @@ async def save(store: Store, record: ClockRecord, corrections: Sequence[ClockCor
 
 async def corrections(store: Store, limit: int = CORRECTIONS_KEPT) -> tuple[ClockCorrection, ...]:
     """What was learned, of all runs, in the order in which it was: the newest so many. Raises StoreError."""
-    return tuple(_correction(row) for row in await store.read(_NEWEST, (limit,)))
+    return corrections_of(await store.read(*corrections_query(limit)))
+
+
+def corrections_query(limit: int = CORRECTIONS_KEPT) -> tuple[str, tuple[int]]:
+    """What to ask for the newest corrections; the rows are for ``corrections_of``."""
+    return _NEWEST, (limit,)
+
+
+def corrections_of(rows: Iterable[tuple[Any, ...]]) -> tuple[ClockCorrection, ...]:
+    """Rows of the database as corrections."""
+    return tuple(
+        ClockCorrection(at_ns, from_ns, offset_ns, previous_ns, TimeQuality(quality), CorrectionReason(reason))
+        for at_ns, from_ns, offset_ns, previous_ns, quality, reason in rows
+    )
 
 
 async def _save(record: ClockRecord, learned: tuple[ClockCorrection, ...], connection: aiosqlite.Connection) -> None:
@@ -61,9 +74,3 @@ async def _save(record: ClockRecord, learned: tuple[ClockCorrection, ...], conne
     for found in learned:
         values = (*found[:-2], int(found.quality), found.reason.value)
         await connection.execute_fetchall(_CORRECTION, values)
-
-
-def _correction(row: tuple[int, int, int, int, int, str]) -> ClockCorrection:
-    *times, quality, reason = row
-    at_ns, from_ns, offset_ns, previous_ns = times
-    return ClockCorrection(at_ns, from_ns, offset_ns, previous_ns, TimeQuality(quality), CorrectionReason(reason))

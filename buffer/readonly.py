@@ -5,15 +5,19 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any, Self
 
-from buffer import audit, schema
+from buffer import audit, clock_record, jobs, journal, schema
 from buffer.audit import AuditRow
 from buffer.entry import OutboxCounts, OutboxEntry, OutboxState, entry_of
 from buffer.errors import NewerSchemaError, StoreError
 from buffer.outbox import counts_of, counts_query, page_query
+from buffer.step import JournalRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from gateway.core.calendar.honest_time import ClockCorrection
+    from gateway.core.model import JobRecord
 
 
 class ReadOnlyStore:
@@ -72,6 +76,26 @@ class ReadOnlyStore:
     def audit(self, limit: int) -> list[AuditRow]:
         """What persons did, newest first."""
         return [AuditRow(*row) for row in self._read(*audit.newest_query(limit))]
+
+    def corrections(self) -> tuple[ClockCorrection, ...]:
+        """What was learned of UTC: by it stored times, which are steady, are named (``utc_of``)."""
+        return clock_record.corrections_of(self._read(*clock_record.corrections_query()))
+
+    def work_units(self) -> list[str]:
+        """Every work unit that ever ran."""
+        return [str(row[0]) for row in self._read("SELECT id FROM work_unit ORDER BY id", ())]
+
+    def journal_of_kind(self, work_unit: str, kind: str, from_ns: int, limit: int) -> list[JournalRow]:
+        """Rows that were written at this steady time or later, oldest first: ``interval``, ``stop_reason`` ..."""
+        return [JournalRow(*row) for row in self._read(*journal.of_kind_query(work_unit, kind, from_ns, limit))]
+
+    def pieces(self, work_unit: str, from_ns: int, to_ns: int) -> list[bytes]:
+        """What was booked in a stretch of steady time, each as its JSON."""
+        return journal.pieces_between(self._read, journal.PiecesSpan(work_unit, from_ns, to_ns))
+
+    def job_records(self) -> list[JobRecord]:
+        """Every remembered job order."""
+        return [jobs.decode(row[0]) for row in self._read("SELECT record FROM job", ())]
 
     def counts(self, target: str) -> OutboxCounts:
         """How much is where."""

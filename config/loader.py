@@ -26,7 +26,9 @@ from config.sampling import too_slow, unmeasured
 from config.scalars import AmbiguousWord
 from config.secrets import SecretStore
 from config.settings import ConnectorCommon, ConnectorSettings, MqttSettings, Settings, SourceCommon, SourceSettings
+from config.signal_types import Types, doubtful, unreadable
 from config.templates import expanded
+from config.thresholds import contradictions, pointless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,6 +60,8 @@ def load(
         else [
             *crosscheck(document, places.of_value, partial(_cycle_ns, drivers), partial(_signals, drivers)),
             *too_slow(document, partial(_looked_at_ns, drivers)),
+            *unreadable(Types(document, partial(_value_type, drivers))),
+            *contradictions(document, partial(_told_every_ns, drivers)),
             *rule_tests.misfits(document),
         ]
     )
@@ -65,10 +69,13 @@ def load(
     errors.extend(ConfigError(places.of(complaint), dotted(complaint.path), complaint.text) for complaint in failed)
     if errors or document is None:
         raise ConfigErrors(errors)
-    notes += [
-        f"{places.of_value(at)}: {dotted(at)}: {text}"
-        for at, text in (*warnings(document), *unmeasured(document, partial(_looked_at_ns, drivers)))
-    ]
+    noted = (
+        *warnings(document),
+        *unmeasured(document, partial(_looked_at_ns, drivers)),
+        *doubtful(Types(document, partial(_value_type, drivers))),
+        *pointless(document),
+    )
+    notes += [f"{places.of_value(at)}: {dotted(at)}: {text}" for at, text in noted]
     used = {section: below for section, below in data.items() if section != "tests"}
     digest = hashlib.sha256(json.dumps(used, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     base_dir = path.parent
@@ -156,6 +163,16 @@ def _ambiguous_words(data: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
 def _looked_at_ns(drivers: Mapping[str, PluginType], source: Any, signal: str) -> int:
     looked_at_ns: Callable[[Any, str], int] | None = getattr(drivers[source.driver], "looked_at_ns", None)
     return 0 if looked_at_ns is None else looked_at_ns(source, signal)
+
+
+def _told_every_ns(drivers: Mapping[str, PluginType], source: Any, signal: str) -> int | None:
+    told_every_ns: Callable[[Any, str], int | None] | None = getattr(drivers[source.driver], "told_every_ns", None)
+    return None if told_every_ns is None else told_every_ns(source, signal)
+
+
+def _value_type(drivers: Mapping[str, PluginType], source: Any, signal: str) -> str | None:
+    value_type: Callable[[Any, str], str | None] | None = getattr(drivers[source.driver], "value_type", None)
+    return None if value_type is None else value_type(source, signal)
 
 
 def _cycle_ns(drivers: Mapping[str, PluginType], source: Any) -> int:

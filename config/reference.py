@@ -34,6 +34,7 @@ _WORK_UNITS: Final = (
     ("work_units.ID.orders", "OrderRule"),
     ("work_units.ID.confirm", "ConfirmRule"),
     ("work_units.ID.state", "StateRule"),
+    ("work_units.ID.state.running", "RunningRule"),
     ("work_units.ID.state.data_loss", "DataLossRule"),
     ("work_units.ID.state.reasons", "StopReasonRule"),
     ("work_units.ID.state.setup", "SetupRule"),

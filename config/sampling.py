@@ -28,6 +28,7 @@ LOOKS_PER_LEVEL: Final = 2
 def too_slow(document: Any, looked_at_ns: Callable[[Any, str], int]) -> Iterator[Complaint]:
     """Counts that would be missed, or that could not be told apart."""
     for path, rule, look in _pulses(document, looked_at_ns):
+        yield from _too_fast(document, path, rule, look)
         width = rule.pulse_width
         if width is None or rule.accept_missed_pulses or width >= LOOKS_PER_LEVEL * look:
             continue
@@ -45,6 +46,23 @@ def too_slow(document: Any, looked_at_ns: Callable[[Any, str], int]) -> Iterator
             f"allowed: more than {int(2 * steps)}; look more often, or count in a wider register"
         )
         yield Complaint((*path, "modulus"), about_key=False, text=text)
+
+
+def _too_fast(document: Any, path: KeyPath, rule: PulseRule, look: Duration) -> Iterator[Complaint]:
+    """No pulse of a signal that comes this often can last for two looks, and leave two between it and the next."""
+    unit, at = path[1], path[3]
+    ideal = document.work_units[unit].ideal_cycle
+    # In a mode that is made of pulses one pulse need not be one cycle of the machine.
+    if ideal is None or rule.pulse_width is not None or rule.accept_missed_pulses or path[-1] != at:
+        return
+    looks = LOOKS_PER_LEVEL if rule.edge == "both" else 2 * LOOKS_PER_LEVEL
+    if ideal < looks * look:
+        text = (
+            f"found '{look}' between two looks at {rule.signal}, but a cycle takes '{ideal}' and needs {looks}; "
+            f"allowed: up to '{Duration(ideal // looks)}'; look more often, count in the PLC, or write "
+            "accept_missed_pulses: true"
+        )
+        yield Complaint((*path, "signal"), about_key=False, text=text)
 
 
 def unmeasured(document: Any, looked_at_ns: Callable[[Any, str], int]) -> Iterator[tuple[KeyPath, str]]:

@@ -50,7 +50,10 @@ def _known_timezone(name: str) -> str:
     try:
         zoneinfo.ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        near = did_you_mean(name, zoneinfo.available_timezones())
+        known = zoneinfo.available_timezones()
+        if not known:
+            raise ValueError("there is no time zone database on this computer; install the package tzdata") from None
+        near = did_you_mean(name, known)
         raise ValueError(f"allowed: a name of the IANA time zone database, such as Europe/Berlin{near}") from None
     return name
 

@@ -142,6 +142,10 @@ class DriverType:
         cycle_ns: the longest regular silence between two readings (a scan, a publishing interval), nanoseconds.
         looked_at_ns: how often the value of a signal, named without the source, is looked at, nanoseconds; 0: every
             change is seen.
+        told_every_ns: how often the value of a signal is told although it stays the same, nanoseconds; 0: it is told
+            only when it changes; None: the driver does not say.
+        value_type: what the values of a signal are: ``bit``, ``string``, ``uint16``, ``int32``, ``float32`` and so on;
+            None: the settings do not say.
         simulated: True where these settings read a simulation instead of a machine; every status shows it.
         signals: names of all signals that rules may use, ranges and templates included, without the source.
         templates: folder with the device templates (``NAME.yaml``) that ``template: NAME`` may name; None: it has none.
@@ -153,6 +157,8 @@ class DriverType:
     describe: Callable[[Any], Sequence[str]]
     cycle_ns: Callable[[Any], int] = lambda _settings: 0
     looked_at_ns: Callable[[Any, str], int] = lambda _settings, _signal: 0
+    told_every_ns: Callable[[Any, str], int | None] = lambda _settings, _signal: None
+    value_type: Callable[[Any, str], str | None] = lambda _settings, _signal: None
     simulated: Callable[[Any], bool] = lambda _settings: False
     signals: Callable[[Any], Sequence[str]] = lambda settings: tuple(settings.signals)
     templates: Path | None = None

@@ -102,14 +102,18 @@ class App:
             log.warning("postings were being sent when the gateway ended", postings=store.interrupted)
         try:
             judge = ClockJudge(self._settings.gateway.clock)
-            before = await clock_record.load(store)
-            clock = SteadyClock(await store.last_time_ns(), judge=judge, boot_id=boot_id(), before=before)
+            clock = SteadyClock(
+                await store.last_time_ns(),
+                judge=judge,
+                boot_id=boot_id(),
+                before=await clock_record.load(store),
+                history=await clock_record.corrections(store),
+            )
             builder = Builder(
                 self._settings,
                 store,
                 Outbox(store),
-                now_ns=clock.now_ns,
-                clock_offset_ns=clock.wall_offset_ns,
+                clock=clock,
                 progress=self._progress,
                 rng=random.SystemRandom(),
                 warnings=self._warnings,
@@ -151,7 +155,7 @@ class App:
             parts,
             tasks,
             warnings=self._warnings,
-            utc_ns=lambda: clock.now_ns() + clock.offset_ns,
+            utc_ns=clock.utc_now_ns,
         )
         reloader.on_change = partial(_changed, table, verbs_of, timekeeper)
         table["reload"] = reloader.on_request

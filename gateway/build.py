@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from config.crosscheck import signal_uses
 from drivers.base import DriverContext, Reading
 from drivers.supervisor import SourceSupervisor
 from gateway import __version__, logs, plugins
@@ -25,15 +26,16 @@ from gateway.parts import Parts
 from gateway.router import Router
 from gateway.runner import Runner, RunnerHooks
 from gateway.taps import Taps
+from gateway.views import clock_view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from random import Random
 
     from buffer.outbox import Outbox
     from buffer.store import Store
     from config.settings import Settings, SourceSettings
-    from drivers.base import Driver, DriverType
+    from gateway.clock import SteadyClock
     from gateway.core.model import JobOrder, Output
     from gateway.core.unit_state import State
     from gateway.monitor import Monitor
@@ -61,20 +63,19 @@ class Builder:
         store: Store,
         outbox: Outbox,
         *,
-        now_ns: Callable[[], int],
-        clock_offset_ns: Callable[[], int],
+        clock: SteadyClock,
         progress: Progress,
         rng: Random,
         warnings: list[str],
     ) -> None:
         self._settings = settings
         self._store = store
-        self._now_ns = now_ns
-        self._clock_offset_ns = clock_offset_ns
+        self._clock = clock
+        self._now_ns = clock.now_ns
         self._progress = progress
         self._rng = rng
         self._warnings = warnings
-        self._parts = Parts(outbox, Taps(now_ns))
+        self._parts = Parts(outbox, Taps(clock.now_ns), clock.utc_ns)
         self._routers: dict[str, Router] = {}
         self._watched: dict[str, Part] = {}
 
@@ -115,7 +116,9 @@ class Builder:
             machine=name,
             work_center=rules.work_center,
         )
-        return WorkUnit(rules, identity)
+        sources = {signal.partition(".")[0] for _, signal in signal_uses({name: rules})}
+        silence_ns = max(_stale_after_ns(settings.sources[source]) for source in sources)
+        return WorkUnit(rules, identity, loss_found_within=Duration(silence_ns))
 
     def hooks(self, unit: WorkUnit) -> RunnerHooks:
         """What happens around the commits of a work unit under these rules."""
@@ -162,9 +165,9 @@ class Builder:
     async def state_of(self, unit: WorkUnit, stored: bytes | None) -> State:
         """Where a work unit goes on; None: it has never run. Raises BuildError, StoreError."""
         if stored is None:
-            return unit.initial(self._now_ns())
+            return unit.initial(self._now_ns()).at_clock(self._clock.offset_ns, self._clock.quality.known)
         try:
-            state = snapshot.load(unit, stored)
+            state = snapshot.load(unit, stored).at_clock(self._clock.offset_ns, self._clock.quality.known)
         except snapshot.SnapshotError as error:
             raise BuildError(f"{error}; start the linegate that wrote it, or move the database away") from error
         remembered = [await self._store.job_record(*run.job.key) for run in state.open_runs()]
@@ -206,10 +209,10 @@ class Builder:
                 )
 
     def _committed(self, name: str, outputs: tuple[Output, ...], _state: State) -> None:
-        narrate(name, outputs)
+        narrate(name, outputs, self._clock.utc_ns)
         # One that was removed still commits what waited for it, and is shown no longer.
-        if self._parts.monitor is not None and name in self._parts.runners:
-            self._parts.monitor.work_unit_changed(self._parts.work_unit_view(name))
+        if name in self._parts.runners:
+            self._parts.publish(name, outputs)
         if any(isinstance(output, Confirmation) for output in outputs):
             for forwarder in self._parts.forwarders.values():
                 forwarder.wake()
@@ -226,7 +229,7 @@ class Builder:
             context = ConnectorContext(
                 name=name,
                 gateway_id=self._settings.gateway.id,
-                now_ns=self._now_ns,
+                now_ns=self._clock.utc_now_ns,
                 secrets=secrets,
                 base_dir=self._settings.base_dir,
             )
@@ -291,14 +294,15 @@ class Builder:
             state_dir=self._settings.gateway.state_dir,
             base_dir=self._settings.base_dir,
             secrets=secrets,
+            utc_offset_ns=lambda: self._clock.offset_ns,
         )
         self._parts.sources[name] = SourceSupervisor(
             name=name,
-            make_driver=partial(_make_driver, driver_type, own, context),
+            make_driver=partial(driver_type.build, own, context),
             rule_signals=router.rule_signals,
             now_ns=self._now_ns,
             deliver=partial(self._deliver, name),
-            stale_after_ns=_stale_after_ns(settings, driver_type),
+            stale_after_ns=_stale_after_ns(settings),
             backoff_max_ns=settings.backoff_max,
             rng=self._rng,
             on_status=self._source_changed,
@@ -371,7 +375,8 @@ class Builder:
             gateway_id=self._settings.gateway.id,
             version=__version__,
             now_ns=self._now_ns,
-            clock_offset_ns=self._clock_offset_ns,
+            utc_ns=self._clock.utc_ns,
+            clock=partial(clock_view, self._clock),
         )
 
     def _tls(self) -> ssl.SSLContext | None:
@@ -388,11 +393,8 @@ class Builder:
         return context
 
 
-def _make_driver(driver_type: DriverType, settings: Any, context: DriverContext) -> Driver:
-    return driver_type.build(settings, context)
-
-
-def _stale_after_ns(settings: SourceSettings, driver_type: DriverType) -> int:
+def _stale_after_ns(settings: SourceSettings) -> int:
     if settings.stale_after is not None:
         return settings.stale_after
-    return max(STALE_AFTER_CYCLES * driver_type.cycle_ns(settings.driver_settings), STALE_AFTER_MIN_NS)
+    cycle_ns = plugins.drivers()[settings.driver].cycle_ns(settings.driver_settings)
+    return max(STALE_AFTER_CYCLES * cycle_ns, STALE_AFTER_MIN_NS)

@@ -9,7 +9,8 @@ set the clock. Order, lengths and timers must survive both. So there are two axe
   offset when the wall clock becomes better known than before, and follows its steps as long as it is vouched for. Since
   the steady time needs no correction there is nothing to slew: UTC is right with the next stamp, either way.
 
-``wall_offset_ns`` is how far the wall clock is from the steady one: a fact to show, not to follow. Whether the wall
+``utc_ns`` names any steady time, of this run or of one before: what a person or a neighbour sees goes through it.
+``wall_error_ns`` is how far the wall clock is from UTC as it is known: a fact to show, not to follow. Whether the wall
 clock is to be believed is judged by ``clock_quality.py``.
 """
 
@@ -28,7 +29,7 @@ from gateway.core.calendar.honest_time import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 #: Below this the wall clock and the steady one agree: reading noise, and what a time server slews away.
 STEP_MIN_NS: Final = 50_000_000
@@ -59,6 +60,7 @@ class SteadyClock:
         judge: the quality of a wall-clock time that was just read; without one the wall clock is trusted.
         boot_id: the name of this boot, empty if unknown.
         before: what the run before left. In the same boot its time axis goes on, exactly, whatever the wall clock says.
+        history: what earlier runs learned of UTC, in the order in which they did.
 
     Raises ValueError if ``last_time_ns`` is negative.
     """
@@ -67,12 +69,15 @@ class SteadyClock:
         "_anchor_ns",
         "_before",
         "_boot_id",
+        "_booted_ns",
         "_corrections",
+        "_history",
         "_judge",
         "_judged",
         "_known_since_ns",
         "_last_time_ns",
         "_monotonic_ns",
+        "_quality_since_ns",
         "_same_boot",
         "_started_monotonic_ns",
         "_wall_ns",
@@ -87,6 +92,7 @@ class SteadyClock:
         judge: Callable[[int], TimeQuality] | None = None,
         boot_id: str = "",
         before: ClockRecord | None = None,
+        history: Sequence[ClockCorrection] = (),
     ) -> None:
         if last_time_ns < 0:
             raise ValueError(f"last committed time: found {last_time_ns} ns, allowed 0 and above")
@@ -95,6 +101,7 @@ class SteadyClock:
         self._judge = _trusted if judge is None else judge
         self._boot_id = boot_id
         self._before = before
+        self._history = tuple(history)
         self._last_time_ns = last_time_ns
         monotonic, wall = self._read()
         self._started_monotonic_ns = monotonic
@@ -104,22 +111,33 @@ class SteadyClock:
             goes_on_ns = before.steady_ns + monotonic - before.monotonic_ns
             self._anchor_ns = max(goes_on_ns, last_time_ns + 1)
             offset_ns, quality = goes_on_ns + before.offset_ns - self._anchor_ns, before.quality
+            reason, self._booted_ns = CorrectionReason.RESUMED, _booted_ns(self._history, self._anchor_ns)
         else:
             self._anchor_ns = max(wall, last_time_ns + 1)
             # Where nobody vouches for the wall clock, the last committed time is worth more.
             offset_ns, quality = (wall - self._anchor_ns if self._judged.known else 0), self._judged
+            reason, self._booted_ns = CorrectionReason.STARTED, self._anchor_ns
         at = self._anchor_ns
-        started = ClockCorrection(at, at, offset_ns, offset_ns, quality, CorrectionReason.STARTED)
+        started = ClockCorrection(at, at, offset_ns, offset_ns, quality, reason)
         self._corrections: tuple[ClockCorrection, ...] = (started,)
-        self._known_since_ns = at
+        self._known_since_ns = self._quality_since_ns = at
 
     def now_ns(self) -> int:
         """The steady time, nanoseconds; never less than any earlier answer."""
         return self._anchor_ns + self._monotonic_ns() - self._started_monotonic_ns
 
-    def wall_offset_ns(self) -> int:
-        """How far the wall clock is ahead of the steady one (negative: behind), nanoseconds."""
-        return self._wall_ns() - self.now_ns()
+    def wall_error_ns(self) -> int:
+        """How far the wall clock is ahead of UTC as it is known (negative: behind), nanoseconds."""
+        return self._wall_ns() - self.now_ns() - self.offset_ns
+
+    def utc_ns(self, steady_ns: int) -> int:
+        """What UTC was at a steady time of this run or of one before, as far as it is known now, nanoseconds."""
+        own = steady_ns >= self._corrections[0].from_ns
+        return utc_of(self._corrections if own else self._history, steady_ns)
+
+    def utc_now_ns(self) -> int:
+        """What UTC is now, as far as it is known, nanoseconds. It may step: lengths are measured by ``now_ns``."""
+        return self.now_ns() + self.offset_ns
 
     def stamp(self) -> Stamp:
         """This instant, with UTC as it is known now."""
@@ -138,14 +156,26 @@ class SteadyClock:
         return TimeQuality.HOLDOVER if basis.known and self._judged < basis else basis
 
     @property
+    def quality_since_ns(self) -> int:
+        """The steady time since which ``quality`` is what it is; where it never changed, the start of this run."""
+        return self._quality_since_ns
+
+    @property
     def corrections(self) -> tuple[ClockCorrection, ...]:
         """What was learned in this run, in order; ``utc_of`` and ``utc_span`` map its stamps by them."""
         return self._corrections
 
     def check(self) -> ClockCorrection | None:
         """Look at the wall clock: what was learned, None if nothing. Call it every few seconds."""
+        before = self.quality
         monotonic, wall = self._read()
         now_ns = self._anchor_ns + monotonic - self._started_monotonic_ns
+        learned = self._compared(wall, now_ns)
+        if self.quality is not before:
+            self._quality_since_ns = now_ns
+        return learned
+
+    def _compared(self, wall: int, now_ns: int) -> ClockCorrection | None:
         self._judged = self._judge(wall)
         known = self._corrections[-1]
         seen_ns = wall - now_ns
@@ -155,11 +185,12 @@ class SteadyClock:
         if self._judged > known.quality:
             self._known_since_ns = now_ns
             offset_ns = known.offset_ns if agrees else seen_ns
-            return self._learn(known, now_ns, self._anchor_ns, offset_ns, CorrectionReason.LEARNED)
+            # Of every run of this boot: they are on one axis.
+            return self._learn(known, now_ns, self._booted_ns, offset_ns, CorrectionReason.LEARNED)
         if self._judged < known.quality or not self._judged.known or agrees:
             return None
         settling = now_ns - self._known_since_ns < SETTLING_NS
-        from_ns = self._anchor_ns if settling else now_ns
+        from_ns = self._corrections[0].from_ns if settling else now_ns
         return self._learn(known, now_ns, from_ns, seen_ns, CorrectionReason.STEPPED)
 
     def outage(self) -> Outage | None:
@@ -207,6 +238,12 @@ class SteadyClock:
                 break
         assert best is not None
         return best[1], best[2]
+
+
+def _booted_ns(history: Sequence[ClockCorrection], default_ns: int) -> int:
+    """When the first run of this boot began, where the latest run is one of this boot."""
+    started = (found.from_ns for found in reversed(history) if found.reason is CorrectionReason.STARTED)
+    return next(started, default_ns)
 
 
 def _trusted(wall_ns: int) -> TimeQuality:

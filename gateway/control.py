@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from buffer.errors import StoreError
+from gateway.core.foreign_text import is_clean
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -32,6 +33,9 @@ ANSWER_TIMEOUT_S: Final = 30.0
 CONNECTIONS_MAX: Final = 16
 SOCKET_PATH_BYTES_MAX: Final = 107  # of the kernel
 SOCKET_NAME: Final = "control.sock"
+TEXT_CHARS_MAX: Final = 300
+#: SQLite's integers, and with them the numbers of postings, end here.
+NUMBER_MAX: Final = 2**63 - 1
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +50,17 @@ class NotRunningError(ControlError):
 
 class RequestError(Exception):
     """A request that makes no sense; the message is the answer."""
+
+
+def text_of(request: Mapping[str, Any], name: str) -> str:
+    """A text of a request that may reach the journal, the log and other people's terminals. Raises RequestError."""
+    text = request[name]
+    if not isinstance(text, str) or not text.strip() or len(text) > TEXT_CHARS_MAX or not is_clean(text):
+        raise RequestError(
+            f"{name}: found {str(text)[:TEXT_CHARS_MAX]!a}, allowed: a text of 1 to {TEXT_CHARS_MAX} characters in one "
+            "line, without control characters"
+        )
+    return text
 
 
 class ControlServer:

@@ -1,4 +1,4 @@
-"""Tells in the log what a person wants to know of a committed step: orders, confirmations, doubts. Never a count."""
+"""Tells in the log what a person wants to know of a committed step: orders, doubts, what people said. Never a count."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from gateway.core.document import utc
+from gateway.core.entries import PiecesReclassified
 from gateway.core.model import Confirmation, CountEvent, JobChanged, Notice, UnknownInterval
+from gateway.core.state.annotations import StopReasonAssigned
+from gateway.core.state.setup import SetupEnded, SetupOverrun, SetupStarted
+from gateway.core.state.timeline_state import ReasonRequired
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from gateway.core.model import Output
 
@@ -22,8 +26,8 @@ _ORDINARY: Final = frozenset(
 log = structlog.get_logger(__name__)
 
 
-def narrate(work_unit: str, outputs: Iterable[Output]) -> None:
-    """One line for each output that is worth one."""
+def narrate(work_unit: str, outputs: Iterable[Output], utc_ns: Callable[[int], int]) -> None:
+    """One line for each output that is worth one. ``utc_ns`` says what UTC was at a steady time."""
     for output in outputs:
         match output:
             case Notice(code=code, detail=detail):
@@ -33,8 +37,8 @@ def narrate(work_unit: str, outputs: Iterable[Output]) -> None:
                     "pieces that nobody can know",
                     work_unit=work_unit,
                     signal=output.signal,
-                    since=utc(output.t_from_ns),
-                    until=utc(output.t_to_ns),
+                    since=utc(utc_ns(output.t_from_ns)),
+                    until=utc(utc_ns(output.t_to_ns)),
                     max_pieces=output.max_pieces,
                     code=output.flag,
                 )
@@ -56,6 +60,10 @@ def narrate(work_unit: str, outputs: Iterable[Output]) -> None:
                     state=record.state.value,
                     trigger=output.trigger,
                 )
+            case ReasonRequired() | SetupOverrun() | SetupStarted() | SetupEnded():
+                _of_state(work_unit, output, utc_ns)
+            case StopReasonAssigned() | PiecesReclassified():
+                _said(work_unit, output, utc_ns)
             case Confirmation(job=job):
                 log.info(
                     "confirmation",
@@ -70,3 +78,35 @@ def narrate(work_unit: str, outputs: Iterable[Output]) -> None:
                 )
             case _:
                 pass
+
+
+def _of_state(
+    work_unit: str, output: ReasonRequired | SetupOverrun | SetupStarted | SetupEnded, utc_ns: Callable[[int], int]
+) -> None:
+    match output:
+        case ReasonRequired(stop_from_ns=since_ns, state=state):
+            log.warning("reason wanted", work_unit=work_unit, state=state.value, since=utc(utc_ns(since_ns)))
+        case SetupOverrun(since_ns=since_ns):
+            log.warning("setup takes long", work_unit=work_unit, since=utc(utc_ns(since_ns)))
+        case SetupStarted(from_ns=since_ns, trigger=trigger, who=who):
+            log.info("setup began", work_unit=work_unit, since=utc(utc_ns(since_ns)), trigger=trigger, who=who)
+        case SetupEnded(trigger=trigger, who=who):
+            log.info("setup ended", work_unit=work_unit, trigger=trigger, who=who)
+
+
+def _said(work_unit: str, output: StopReasonAssigned | PiecesReclassified, utc_ns: Callable[[int], int]) -> None:
+    if isinstance(output, StopReasonAssigned):
+        stop = utc(utc_ns(output.from_ns))
+        log.info("stop named", work_unit=work_unit, stop=stop, reason=output.reason, who=output.who)
+        return
+    log.info(
+        "pieces judged anew",
+        work_unit=work_unit,
+        order=output.order,
+        operation=output.operation,
+        pieces=output.pieces,
+        was=output.from_role.value,
+        now=output.to_role.value,
+        reason=output.reason,
+        who=output.who,
+    )

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core.document import utc
+from gateway.machine_events import machine_event
 from gateway.status import FeedView, SourceView, TargetView, WorkUnitView
 from gateway.views import work_unit_view
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from buffer.outbox import Outbox
     from drivers.supervisor import SourceSupervisor
     from gateway.connectors.base import Connector
+    from gateway.core.model import Output
     from gateway.forwarder import Forwarder
     from gateway.monitor import Monitor
     from gateway.order_feed import OrderFeed
@@ -22,7 +26,9 @@ if TYPE_CHECKING:
 class Parts:
     """Everything that runs, each by the name the configuration gives it."""
 
-    def __init__(self, outbox: Outbox, taps: Taps) -> None:
+    def __init__(self, outbox: Outbox, taps: Taps, utc_ns: Callable[[int], int]) -> None:
+        #: What UTC was at a steady time, as far as it is known now.
+        self.utc_ns = utc_ns
         self.outbox = outbox
         self.taps = taps
         self.monitor: Monitor | None = None
@@ -57,9 +63,10 @@ class Parts:
                 continue
             counts = await self.outbox.counts(name)
             if number := counts.waiting + counts.parked:
+                since = None if counts.oldest_created_ns is None else utc(self.utc_ns(counts.oldest_created_ns))
                 texts.append(
                     f"connector {name!r}: {number} confirmation{'s' * (number != 1)} waiting since "
-                    f"{utc(counts.oldest_created_ns)}, and no connector of this name takes confirmations; "
+                    f"{since}, and no connector of this name takes confirmations; "
                     "configure it (again), or give them up with linegate outbox discard"
                 )
         return tuple(texts)
@@ -75,9 +82,21 @@ class Parts:
         for name in self.forwarders:
             self.monitor.target_changed(self.target_view(name))
 
+    def publish(self, name: str, outputs: Iterable[Output]) -> None:
+        """Show the monitor a machine as it is now, and what happened to it."""
+        if self.monitor is None:
+            return
+        self.monitor.work_unit_changed(self.work_unit_view(name))
+        time_model = self.runners[name].unit.machine.time_model
+        for output in outputs:
+            event = machine_event(name, output, time_model)
+            if event is not None:
+                self.monitor.machine_event(event)
+
     def work_unit_view(self, name: str) -> WorkUnitView:
         """A machine at its last committed state."""
-        return work_unit_view(name, self.runners[name].state)
+        runner = self.runners[name]
+        return work_unit_view(name, runner.state, runner.unit.machine.display)
 
     def source_view(self, name: str) -> SourceView:
         """The link to a device."""

@@ -53,14 +53,15 @@ class Recorder:
         token = next(self._tokens)
         self._open = {known: other for known, other in self._open.items() if parts.taps.is_open(other)}
         self._open[token] = tap
-        settings = self._settings()
+        settings, now_ns = self._settings(), self._now_ns()
         header = Header(
             "machine" if kind == "machine" else "source",
             name,
             settings.gateway.id,
             settings.digest,
-            self._now_ns(),
+            now_ns,
             state,
+            parts.utc_ns(now_ns) - now_ns,
         )
         return {"token": token, "kind": kind, "header": header_line(header), "rows": first}
 

@@ -56,6 +56,7 @@ class _Plan(NamedTuple):
     settings: Settings
     changes: Changes
     units: Mapping[str, WorkUnit]  # changed and added
+    exchanged: tuple[str, ...]  # work units with other rules, or whose sources may be silent for another time
     added: Mapping[str, State]
     opened: Mapping[str, Mapping[str, str]]  # sources that are opened anew or for the first time, with their secrets
     stopped: tuple[str, ...]  # sources that are opened anew or are removed
@@ -149,12 +150,24 @@ class Reloader:
         if refused:
             raise ReloadError("\n".join(refused))
         units = {name: self._builder.unit(name, new) for name in (*found.units_changed, *found.units_added)}
-        for name in found.units_changed:
+        other_silence = self._of_changed_sources(new, found)
+        exchanged = (*found.units_changed, *other_silence)
+        units |= other_silence
+        for name in exchanged:
             self._carried(name, units[name])  # raises where it cannot be done
         added = {name: await self._builder.stored_state(units[name]) for name in found.units_added}
         restarted = tuple(dict.fromkeys((*found.sources_changed, *self._read_otherwise(new, found, units))))
         secrets = {name: self._builder.secrets_of(name, new) for name in (*restarted, *found.sources_added)}
-        return _Plan(new, found, units, added, secrets, (*restarted, *found.sources_removed))
+        return _Plan(new, found, units, exchanged, added, secrets, (*restarted, *found.sources_removed))
+
+    def _of_changed_sources(self, new: Settings, found: Changes) -> dict[str, WorkUnit]:
+        """Work units under the same rules whose sources are lost after another time."""
+        if not found.sources_changed:
+            return {}
+        same = [name for name in new.work_units if name not in (*found.units_changed, *found.units_added)]
+        units = {name: self._builder.unit(name, new) for name in same}
+        running = {name: self._parts.runners[name].unit for name in same}
+        return {name: one for name, one in units.items() if one.loss_found_within != running[name].loss_found_within}
 
     def _with_open_orders(self, found: Changes) -> list[str]:
         """Removing a work unit with open orders would leave them without a machine and without a final confirmation."""
@@ -193,7 +206,7 @@ class Reloader:
             async with asyncio.timeout(HOLD_TIMEOUT_S):
                 for name in plan.stopped:
                     await self._builder.tell_lost(name)
-                for name in (*found.units_changed, *found.units_removed):
+                for name in (*plan.exchanged, *found.units_removed):
                     holds[name] = await self._parts.runners[name].hold()
                 for hold in holds.values():
                     await hold.reached.wait()
@@ -212,7 +225,7 @@ class Reloader:
     def _exchange(self, plan: _Plan, holds: Mapping[str, Hold]) -> None:
         """The instant: nothing waits in here. Raises SnapshotError, ReloadError before the first change."""
         found = plan.changes
-        carried = {name: self._carried(name, plan.units[name]) for name in found.units_changed}
+        carried = {name: self._carried(name, plan.units[name]) for name in plan.exchanged}
         if refused := self._with_open_orders(found):
             raise ReloadError("\n".join(refused))
         runners = self._parts.runners

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from buffer.store import Store
+    from gateway.core.entries import PersonsEntry
     from gateway.core.model import CalendarPlan, ClockTold, Input, JobOrder, OperatorEntry, Output
     from gateway.core.unit_state import State
     from gateway.core.work_unit import WorkUnit
@@ -103,7 +104,9 @@ class Runner:
         """Hand over one reading's values; waits while the queue is full."""
         await self._queue.put(_Item(values, None))
 
-    async def submit(self, given: OrderReceived | OperatorEntry | ClockTold | CalendarPlan) -> tuple[Output, ...]:
+    async def submit(
+        self, given: OrderReceived | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan
+    ) -> tuple[Output, ...]:
         """Hand over an order, a decision, the clock or the calendar; returns its outputs once they are committed."""
         done: asyncio.Future[tuple[Output, ...]] = asyncio.get_running_loop().create_future()
         await self._queue.put(_Item((given,), done))

@@ -1,14 +1,36 @@
 """What the gateway shows of itself, everywhere the same: MQTT, ``linegate status``, the control socket.
 
-Plain values only, made by the parts that own the facts. Nothing here is computed, stored or sent. Times are integer
-nanoseconds UTC on the steady clock; None or "" where there is nothing to say.
+Plain values only, made by the parts that own the facts. Nothing here is stored or sent. Times are integer nanoseconds;
+None or "" where there is nothing to say. The parts make views with steady times, by which lengths are measured;
+``in_utc`` names the same instants in UTC, for whoever is outside.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Fields that are instants. Every other one that ends in ``_ns`` is a length of time.
+INSTANTS: Final = frozenset(
+    {
+        "from_ns",
+        "last_piece_ns",
+        "last_poll_ns",
+        "last_posted_ns",
+        "last_value_ns",
+        "next_retry_ns",
+        "now_ns",
+        "oldest_waiting_ns",
+        "since_ns",
+        "started_ns",
+        "state_since_ns",
+        "to_ns",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +105,12 @@ class WorkUnitView:
         id: the work unit, as in the configuration.
         state: machine state (``MachineState``).
         state_since_ns: when it began.
+        reason: what a stop, a setup or the lack of data is put down to; "" where there is nothing to say.
+        reason_source: of a stop's reason: ``alarm``, ``rule``, ``operator``, or "".
+        evidence: what the state is derived from, in words.
+        reduced_speed: it produces, but slowly.
+        shift: name of the shift, None outside of shifts; ``production_day`` is the day that it belongs to.
+        planned: ``PLANNED_STOP`` or ``NOT_SCHEDULED``, as the calendar says; None in working time.
         order: running order, None if none runs; ``operation`` and ``product`` go with it.
         target: its target quantity as text (an exact decimal).
         good: good pieces of the running order; ``scrap``, ``rework``, ``hold`` (waiting for a verdict) and ``test``
@@ -100,6 +128,13 @@ class WorkUnitView:
     id: str
     state: str
     state_since_ns: int
+    reason: str = ""
+    reason_source: str = ""
+    evidence: str = ""
+    reduced_speed: bool = False
+    shift: str | None = None
+    production_day: str | None = None
+    planned: str | None = None
     order: str | None = None
     operation: str | None = None
     product: str | None = None
@@ -138,11 +173,13 @@ class MqttView:
         connected: the broker answered and the link is up.
         last_error: why it is not, or which topic the broker refuses.
         dropped: telemetry messages thrown away since the start, because the queue was full or the link broke.
+        events_dropped: events thrown away since the start, because too many waited for the broker.
     """
 
     connected: bool
     last_error: str = ""
     dropped: int = 0
+    events_dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,11 +206,27 @@ class FeedView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayView:
-    """The whole gateway at one moment; ``mqtt`` is None where no broker is configured.
+class ClockView:
+    """What the gateway knows of the time.
 
-    ``clock_offset_ms`` is how far the system's clock is ahead of the gateway's steady one, which never steps.
+    Attributes:
+        quality: who vouches for it (``TimeQuality``, in small letters).
+        known: somebody does, or did.
+        since_ns: since when the quality is what it is.
+        utc_offset_ms: UTC minus the steady time, by which stored times are to be read.
+        offset_ms: how far the system's clock is ahead of UTC as the gateway knows it.
     """
+
+    quality: str
+    known: bool
+    since_ns: int
+    utc_offset_ms: int
+    offset_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayView:
+    """The whole gateway at one moment; ``mqtt`` is None where no broker is configured."""
 
     id: str
     version: str
@@ -183,7 +236,7 @@ class GatewayView:
     epoch: str
     state_dir: str
     config_digest: str
-    clock_offset_ms: int = 0
+    clock: ClockView
     mqtt: MqttView | None = None
     sources: tuple[SourceView, ...] = ()
     targets: tuple[TargetView, ...] = ()
@@ -192,7 +245,28 @@ class GatewayView:
     warnings: tuple[str, ...] = ()
 
 
-def to_json(view: GatewayView | SourceView | TargetView | WorkUnitView | MqttView) -> dict[str, Any]:
+_Part = ClockView | SourceView | TargetView | FeedView | WorkUnitView | MqttView
+View = TypeVar("View", bound=GatewayView | _Part)
+
+
+def in_utc(view: View, utc_ns: Callable[[int], int]) -> View:
+    """The same view with its instants in UTC. ``utc_ns`` says what UTC was at a steady time."""
+    return replace(view, **{one.name: _named(one.name, getattr(view, one.name), utc_ns) for one in fields(view)})
+
+
+def _named(name: str, value: Any, utc_ns: Callable[[int], int]) -> Any:
+    if name in INSTANTS and isinstance(value, int):
+        return utc_ns(value)
+    if isinstance(value, Mapping):
+        return {key: _named(key, item, utc_ns) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_named("", item, utc_ns) for item in value)
+    if isinstance(value, _Part):
+        return in_utc(value, utc_ns)
+    return value
+
+
+def to_json(view: View) -> dict[str, Any]:
     """The view as a JSON document: the same names, a list for every tuple."""
     document: dict[str, Any] = _plain(asdict(view))
     return document

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from gateway.core.document import utc
+from gateway.core.duration import NS_PER_S, NS_PER_UNIT
 from gateway.core.foreign_text import clean
 
-NS_PER_S: Final = 1_000_000_000
+NS_PER_MS: Final = NS_PER_UNIT["ms"]
 S_PER_MIN: Final = 60
 S_PER_H: Final = 3600
 CLOCK_OFFSET_SHOWN_MS: Final = 1000
@@ -18,7 +20,7 @@ _ROLES: Final = ("good", "scrap", "rework", "hold", "test")
 
 
 def lines(view: dict[str, Any]) -> list[str]:
-    """The status as a person reads it."""
+    """The status as a person reads it; ``view`` has steady times, for their lengths."""
     now = view["now_ns"]
     text = [f"{view['id']}  linegate {view['version']}  pid {view['pid']}  up {_age(now, view['started_ns'])}", ""]
     text += [machine_header()] + [machine_line(unit, now) for unit in view["work_units"]] + [""]
@@ -29,22 +31,32 @@ def lines(view: dict[str, Any]) -> list[str]:
         error = clean(view["mqtt"]["last_error"]) or "not connected yet"
         link = "up" if view["mqtt"]["connected"] else f"down ({error})"
         text.append(f"{'mqtt':<12} {link}")
-    if abs(view["clock_offset_ms"]) >= CLOCK_OFFSET_SHOWN_MS:
-        text.append(
-            f"{'clock':<12} the system's clock is {view['clock_offset_ms'] / 1000:+.1f} s off the gateway's own"
-        )
+    text += clock_lines(view["clock"], now)
     return text + [f"WARNING {clean(warning, WARNING_CHARS_MAX)}" for warning in view["warnings"]]
+
+
+def clock_lines(clock: dict[str, Any], now_ns: int) -> list[str]:
+    """Whether times are to be believed; nothing where they are."""
+    text = []
+    if not clock["known"]:
+        since = utc(clock["since_ns"] + clock["utc_offset_ms"] * NS_PER_MS)
+        what = "shows an impossible date" if clock["quality"] == "implausible" else "not synchronised"
+        text.append(f"{'clock':<12} {what} since {since} ({_age(now_ns, clock['since_ns'])}): times may be off")
+    if abs(clock["offset_ms"]) >= CLOCK_OFFSET_SHOWN_MS:
+        text.append(f"{'clock':<12} the system's clock is {clock['offset_ms'] / 1000:+.1f} s off the gateway's own")
+    return text
 
 
 def machine_header() -> str:
     """Column names of ``machine_line``."""
     return (
-        f"{'MACHINE':<10} {'STATE':<14} {'ORDER':<16} {'GOOD':>7} {'SCRAP':>6} {'TARGET':>7}  {'LAST PIECE':<11} OPEN"
+        f"{'MACHINE':<10} {'STATE':<14} {'SINCE':<11} {'ORDER':<16} {'GOOD':>7} {'SCRAP':>6} {'TARGET':>7}  "
+        f"{'LAST PIECE':<11} OPEN"
     )
 
 
 def machine_line(unit: dict[str, Any], now_ns: int) -> str:
-    """One machine: state, order, good and scrap against target, last piece, unconfirmed pieces."""
+    """One machine: state, order, good and scrap against target, last piece, what is open; below it why, whose shift."""
     order = clean(f"{unit['order']}/{unit['operation']}") if unit["order"] else "-"
     loose = sum(unit[f"unallocated_{role}"] for role in _ROLES)
     held = f"{unit['hold']} held" if unit["hold"] else ""
@@ -55,10 +67,19 @@ def machine_line(unit: dict[str, Any], now_ns: int) -> str:
         f"{unit['review_pieces']} under review" if unit["review_pieces"] else "",
         f"{len(unit['unknown'])} unknown intervals" if unit["unknown"] else "",
     ]
+    why = unit["reason"] and f"{unit['reason']}{' by ' * bool(unit['reason_source'])}{unit['reason_source']}"
+    more = [
+        f"reason {why}" if why else "",
+        "at reduced speed" if unit["reduced_speed"] else "",
+        f"shift {unit['shift']} of {unit['production_day']}" if unit["shift"] else "",
+        f"planned {unit['planned']}" if unit["planned"] else "",
+    ]
+    below = clean(", ".join(filter(None, more)))
     return (
-        f"{unit['id']:<10} {unit['state']:<14} {order:<16} {unit['good']:>7} {unit['scrap']:>6} "
+        f"{unit['id']:<10} {unit['state']:<14} {_age(now_ns, unit['state_since_ns']):<11} {order:<16} "
+        f"{unit['good']:>7} {unit['scrap']:>6} "
         f"{unit['target'] or '-':>7}  {_age(now_ns, unit['last_piece_ns']):<11} {', '.join(filter(None, notes))}"
-    )
+    ) + (f"\n{'':<10} {below}" if below else "")
 
 
 def source_line(source: dict[str, Any], now_ns: int) -> str:

@@ -14,6 +14,7 @@ import structlog
 
 from buffer import clock_record
 from buffer.errors import StoreError
+from gateway.clock_quality import BUILT_NS
 from gateway.core.calendar.shift_calendar import ShiftCalendar
 from gateway.core.duration import Duration, seconds
 from gateway.core.model import CalendarPlan, ClockTold
@@ -45,7 +46,7 @@ class Timekeeper:
         self._store = store
         self._parts = parts
         self._unsaved: list[ClockCorrection] = []
-        self._told: dict[str, tuple[Runner, int]] = {}
+        self._told: dict[str, tuple[Runner, int, bool]] = {}
         self._planned: dict[str, tuple[Runner, ShiftCalendar, int, int]] = {}
         self._configured = asyncio.Event()
         self.configure(settings)
@@ -73,7 +74,13 @@ class Timekeeper:
 
     async def look(self) -> None:
         """Look at the clock once, keep what was learned, and tell every work unit what it does not know yet."""
+        before = self._clock.quality
         learned = self._clock.check()
+        quality = self._clock.quality
+        if learned is None and quality.known is not before.known:
+            log.warning("clock", quality=quality.name.lower())
+        if self._parts.monitor is not None and (learned is not None or quality is not before):
+            self._parts.monitor.clock_changed()
         if learned is not None:
             log.warning(
                 "clock corrected",
@@ -100,13 +107,13 @@ class Timekeeper:
 
     async def _tell(self) -> None:
         """What differs from what a work unit was told last. One that waits for its disk does not keep the others."""
-        now_ns, offset_ns = self._clock.now_ns(), self._clock.offset_ns
+        now_ns, offset_ns, known = self._clock.now_ns(), self._clock.offset_ns, self._clock.quality.known
         waiting = []
         for name, runner in self._parts.runners.items():
-            if self._told.get(name) != (runner, offset_ns):
-                self._told[name] = (runner, offset_ns)
-                if runner.state.utc_offset_ns != offset_ns:
-                    waiting.append(runner.submit(ClockTold(now_ns, offset_ns)))
+            if self._told.get(name) != (runner, offset_ns, known):
+                self._told[name] = (runner, offset_ns, known)
+                if (runner.state.utc_offset_ns, runner.state.clocks.known) != (offset_ns, known):
+                    waiting.append(runner.submit(ClockTold(now_ns, offset_ns, known)))
             plan = self._plan(name, runner, now_ns, offset_ns)
             if plan is not None:
                 waiting.append(runner.submit(plan))
@@ -117,9 +124,9 @@ class Timekeeper:
                 log.error("a work unit did not take the time", error=repr(failed))
 
     def _plan(self, name: str, runner: Runner, now_ns: int, offset_ns: int) -> CalendarPlan | None:
-        """The hours ahead of a work unit, None where it knows them."""
+        """The hours ahead of a work unit, None where it knows them, or where the date is certainly wrong."""
         wanted = self._units.get(name)
-        if wanted is None:
+        if wanted is None or now_ns + offset_ns < BUILT_NS:
             return None
         calendar, known = self._calendars[wanted], self._planned.get(name)
         if known is not None and known[:3] == (runner, calendar, offset_ns) and now_ns - known[3] < PLAN_EVERY_NS:

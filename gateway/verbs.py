@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from buffer.entry import OPEN_STATES, OutboxState, Settlement
 from buffer.errors import OutboxError, StoreError
 from gateway import __version__
-from gateway.control import RequestError
-from gateway.core.foreign_text import is_clean
+from gateway.control import NUMBER_MAX, TEXT_CHARS_MAX, RequestError, text_of
 from gateway.core.model import Notice, OperatorEntry, OperatorVerb
-from gateway.status import GatewayView, to_json
+from gateway.floor_verbs import FloorVerbs
+from gateway.status import GatewayView, in_utc, to_json
+from gateway.views import clock_view
 from gateway.writing import SignalWriter, WritingError
 
 if TYPE_CHECKING:
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from gateway.clock import SteadyClock
     from gateway.control import Verb
     from gateway.parts import Parts
-
-TEXT_CHARS_MAX: Final = 300
-#: SQLite's integers, and with them the numbers of postings, end here.
-NUMBER_MAX: Final = 2**63 - 1
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +53,7 @@ class Verbs:
         self._started_ns = started_ns
         self._settings = settings
         self._warnings = warnings
+        self._floor = FloorVerbs(parts, store, clock)
         self._writer = SignalWriter(settings, parts.sources, store, clock.now_ns)
 
     def table(self) -> dict[str, Verb]:
@@ -69,28 +67,32 @@ class Verbs:
             "outbox.retry": self._retry,
             "outbox.discard": self._discard,
             "write": self._write,
+            **self._floor.table(),
         }
 
-    async def _status(self, _request: Mapping[str, Any]) -> Any:
+    async def _status(self, request: Mapping[str, Any]) -> Any:
+        """The status in UTC; with ``steady``, in the times by which lengths are measured."""
+        view = await self._view()
+        return to_json(view if request.get("steady") is True else in_utc(view, self._clock.utc_ns))
+
+    async def _view(self) -> GatewayView:
         parts = self.parts
-        return to_json(
-            GatewayView(
-                id=self._settings.gateway.id,
-                version=__version__,
-                pid=os.getpid(),
-                started_ns=self._started_ns,
-                now_ns=self._clock.now_ns(),
-                epoch=self._store.epoch,
-                state_dir=str(self._settings.gateway.state_dir),
-                config_digest=self._settings.digest,
-                clock_offset_ms=self._clock.wall_offset_ns() // 1_000_000,
-                mqtt=parts.monitor.view() if parts.monitor is not None else None,
-                sources=tuple(parts.source_view(name) for name in parts.sources),
-                targets=tuple(parts.target_view(name) for name in parts.forwarders),
-                feeds=tuple(parts.feed_view(name) for name in parts.feeds),
-                work_units=tuple(parts.work_unit_view(name) for name in parts.runners),
-                warnings=(*self._warnings, *parts.troubles(), *await self._stranded()),
-            )
+        return GatewayView(
+            id=self._settings.gateway.id,
+            version=__version__,
+            pid=os.getpid(),
+            started_ns=self._started_ns,
+            now_ns=self._clock.now_ns(),
+            epoch=self._store.epoch,
+            state_dir=str(self._settings.gateway.state_dir),
+            config_digest=self._settings.digest,
+            clock=clock_view(self._clock),
+            mqtt=parts.monitor.view() if parts.monitor is not None else None,
+            sources=tuple(parts.source_view(name) for name in parts.sources),
+            targets=tuple(parts.target_view(name) for name in parts.forwarders),
+            feeds=tuple(parts.feed_view(name) for name in parts.feeds),
+            work_units=tuple(parts.work_unit_view(name) for name in parts.runners),
+            warnings=(*self._warnings, *parts.troubles(), *await self._stranded()),
         )
 
     async def _stranded(self) -> tuple[str, ...]:
@@ -100,13 +102,13 @@ class Verbs:
             return (f"the buffer: {error}",)
 
     async def _order(self, request: Mapping[str, Any]) -> Any:
-        machine = _text(request, "machine")
+        machine = text_of(request, "machine")
         runner = self.parts.runners.get(machine)
         if runner is None:
             raise RequestError(f"unknown machine {machine!r}; allowed: {', '.join(self.parts.runners)}")
-        verb = OperatorVerb(_text(request, "verb").removeprefix("order."))
-        order, who = _text(request, "order"), _text(request, "who")
-        operation = _text(request, "operation") if request.get("operation") else ""
+        verb = OperatorVerb(text_of(request, "verb").removeprefix("order."))
+        order, who = text_of(request, "order"), text_of(request, "who")
+        operation = text_of(request, "operation") if request.get("operation") else ""
         outputs = await runner.submit(OperatorEntry(self._clock.now_ns(), verb, order, operation, who))
         for output in outputs:
             if isinstance(output, Notice) and output.code == "REFUSED":
@@ -114,8 +116,8 @@ class Verbs:
         return f"{machine}: {verb} {order} done"
 
     async def _write(self, request: Mapping[str, Any]) -> Any:
-        signal, who = _text(request, "signal"), _text(request, "who")
-        reason = _text(request, "reason") if request.get("reason") else ""
+        signal, who = text_of(request, "signal"), text_of(request, "who")
+        reason = text_of(request, "reason") if request.get("reason") else ""
         value = request["value"]
         if not isinstance(value, str) or len(value) > TEXT_CHARS_MAX:
             raise RequestError(
@@ -140,7 +142,7 @@ class Verbs:
             raise RequestError(str(error)) from error
 
     async def _discard(self, request: Mapping[str, Any]) -> Any:
-        which, who, reason = _which(request), _text(request, "who"), _text(request, "reason")
+        which, who, reason = _which(request), text_of(request, "who"), text_of(request, "reason")
         now_ns = self._clock.now_ns()
         try:
             await self._park_stranded(which, now_ns)
@@ -173,20 +175,10 @@ class Verbs:
         return [_posting(entry) for entry in entries]
 
 
-def _text(request: Mapping[str, Any], name: str) -> str:
-    text = request[name]
-    if not isinstance(text, str) or not text.strip() or len(text) > TEXT_CHARS_MAX or not is_clean(text):
-        raise RequestError(
-            f"{name}: found {str(text)[:TEXT_CHARS_MAX]!a}, allowed: a text of 1 to {TEXT_CHARS_MAX} characters in one "
-            "line, without control characters"
-        )
-    return text
-
-
 def _which(request: Mapping[str, Any]) -> int | str:
     number = request["which"]
     if not isinstance(number, int):
-        return _text(request, "which")
+        return text_of(request, "which")
     if not 1 <= number <= NUMBER_MAX:
         raise RequestError(f"number of a posting: found {str(number)[:40]}, allowed 1 to {NUMBER_MAX}")
     return number

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from gateway.status import WorkUnitView
+from gateway.core.duration import NS_PER_UNIT
+from gateway.machine_events import shift_and_day
+from gateway.status import ClockView, WorkUnitView
 
 if TYPE_CHECKING:
+    from gateway.clock import SteadyClock
     from gateway.core.model import UnknownInterval
     from gateway.core.orders.job_run import JobRun
+    from gateway.core.state.display import StateDisplay
     from gateway.core.unit_state import State
 
+NS_PER_MS: Final = NS_PER_UNIT["ms"]
 
-def work_unit_view(unit_id: str, state: State) -> WorkUnitView:
-    """The view of one machine at its last committed state."""
+
+def work_unit_view(unit_id: str, state: State, display: StateDisplay) -> WorkUnitView:
+    """The view of one machine at its last committed state; ``display`` holds its rules of states."""
     run = state.running
+    shown = display.shown(state.track)
+    shift, day = shift_and_day(shown.shift)
     return WorkUnitView(
         id=unit_id,
         state=state.track.state.value,
         state_since_ns=state.track.since_ns,
+        reason=shown.reason,
+        reason_source=shown.reason_source,
+        evidence=state.track.reason,
+        reduced_speed=shown.reduced_speed,
+        shift=shift,
+        production_day=day,
+        planned=None if shown.planned is None else shown.planned.value,
         order=run.job.order if run else None,
         operation=run.job.operation if run else None,
         product=run.job.product if run else None,
@@ -47,6 +62,17 @@ def work_unit_view(unit_id: str, state: State) -> WorkUnitView:
         counted_hold=state.counted.hold,
         counted_test=state.counted.test,
         queue=tuple(_queued(waiting) for waiting in state.open_runs()),
+    )
+
+
+def clock_view(clock: SteadyClock) -> ClockView:
+    """What is known of the time, with steady times."""
+    return ClockView(
+        quality=clock.quality.name.lower(),
+        known=clock.quality.known,
+        since_ns=clock.quality_since_ns,
+        utc_offset_ms=clock.offset_ns // NS_PER_MS,
+        offset_ms=clock.wall_error_ns() // NS_PER_MS,
     )
 
 

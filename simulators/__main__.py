@@ -11,11 +11,14 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from simulators.control import Control, SimulatorError
 from simulators.printed import document
 from simulators.scenario import Scenario
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 #: Name on the command line -> module with ``add_arguments(parser)``, ``async run(options, control)`` and, for
 #: ``--print-config``, ``config_text(options, facts) -> str`` and ``USUAL_PORT`` (see ``printed.py``).
@@ -41,10 +44,7 @@ def main(arguments: list[str]) -> int:
         return 2 if found or not arguments else 0
     name, *rest = arguments
     try:
-        module = importlib.import_module(SIMULATORS[name])
-        parser = _parser(name)
-        module.add_arguments(parser)
-        options = parser.parse_args(rest)
+        module, options = chosen(name, rest)
         if options.print_config:
             print(document(name, module, options, rest), end="")
             return 0
@@ -55,6 +55,14 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 0
     return 0
+
+
+def chosen(name: str, arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
+    """The module of a simulator, and its options. Wrong arguments end the process with status 2."""
+    module = importlib.import_module(SIMULATORS[name])
+    parser = _parser(name)
+    module.add_arguments(parser)
+    return module, parser.parse_args(arguments)
 
 
 async def _run(run: object, name: str, options: argparse.Namespace) -> None:
@@ -84,6 +92,10 @@ def _parser(name: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--stop-after", type=int, metavar="N", help=of_machines("the machine stops after N pieces"))
     parser.add_argument("--steady", action="store_true", help=of_machines("the machine never stops by itself"))
+    parser.add_argument(
+        "--even", action="store_true", help=of_machines("no chance at all: steady, ideal cycles, scrap at intervals")
+    )
+    parser.add_argument("--scrap-share", type=_share, metavar="X", help=of_machines("share of scrapped cycles"))
     parser.add_argument("--scenario", type=Path, metavar="FILE", help="commands and when to give them, as YAML")
     parser.add_argument("--print-config", action="store_true", help="print the gateway's matching YAML and end")
     parser.add_argument("--no-stdin", dest="read_stdin", action="store_false", help="run without reading commands")
@@ -94,6 +106,16 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65_535:  # noqa: PLR2004 - the largest TCP port
         raise argparse.ArgumentTypeError(f"{text!r} is no port; allowed: 0 to 65535")
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share; allowed: 0 to 1")
+    return share
 
 
 def _speed(text: str) -> float:

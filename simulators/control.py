@@ -11,10 +11,11 @@ import json
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from simulators import clock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -247,12 +248,14 @@ class Truth:
     """What really happened at one machine, as JSON lines: each line is flushed before anything else happens.
 
     ``good_total`` and ``scrap_total`` are the pieces made since the simulator started: no fault resets or wraps them.
+    ``heard`` hears each line, too, if it is set.
     """
 
     def __init__(self, machine: str, path: Path | None) -> None:
         self.machine = machine
         self.good_total = 0
         self.scrap_total = 0
+        self.heard: Callable[[Mapping[str, Any]], None] | None = None
         self._file: TextIO | None = None
         if path is not None:
             try:
@@ -280,9 +283,13 @@ class Truth:
             self._file.close()
 
     def _write(self, event: str, facts: Mapping[str, object], t_ns: int | None) -> None:
+        if self._file is None and self.heard is None:
+            return
+        stamp = clock.wall_ns() if t_ns is None else t_ns
+        line = {"t_ns": stamp, "machine": self.machine, "event": event, **facts, **self.totals()}
+        if self.heard is not None:
+            self.heard(line)
         if self._file is None:
             return
-        stamp = time.time_ns() if t_ns is None else t_ns
-        line = {"t_ns": stamp, "machine": self.machine, "event": event, **facts, **self.totals()}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()

@@ -11,15 +11,15 @@ import asyncio
 import json
 import random
 import socket
-import time
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from simulators import clock
 from simulators.control import CommandError, SimulatorError, Truth
 from simulators.faults import Faults
-from simulators.machine import NS_PER_S, Cycle, Machine, MachineSpec, Stop
-from simulators.pace import Pace
+from simulators.machine import NS_PER_S, Cycle, MachineSpec, Stop
+from simulators.pace import Pace, machine_of
 
 if TYPE_CHECKING:
     import argparse
@@ -143,20 +143,20 @@ class CasePacker:
         self.faults = Faults()
         self._latest_ns = 0
         self._random = random.Random(f"bounce/{options.seed}")
-        machine = Machine(PCK_01.steady() if options.steady else PCK_01, seed=options.seed)
+        machine = machine_of(PCK_01, options)
         self.pace = Pace(machine, self.truth, speed=options.speed, stop_after=options.stop_after, apply=self._apply)
 
     async def run_wire(self) -> None:
         """Keep the connection, let go of sensors in time, give signs of life. For ever."""
         last_ns = 0
         while True:
-            now_ns = time.monotonic_ns()
+            now_ns = clock.monotonic_ns()
             self._let_go(now_ns)
             if self.faults.on("cut"):
                 self.wire.close()
             elif not self.wire.connected:
                 await self.wire.connect({"hello": "pck-01", **self._life()})
-                last_ns = time.monotonic_ns()
+                last_ns = clock.monotonic_ns()
             elif now_ns - last_ns >= LIFE_NS and not self._edge_under_way(now_ns):
                 self.wire.send([self._life()])
                 last_ns = now_ns
@@ -207,7 +207,7 @@ class CasePacker:
                 self._releases.append(self._change(pin, 1, event.at_ns - self._bounce_ns + double_ns))
                 self._releases.append(self._change(pin, 0, release_ns + double_ns))
                 facts["double"] = True
-        wall_ns = time.time_ns() - (time.monotonic_ns() - first_ns)
+        wall_ns = clock.wall_ns() - (clock.monotonic_ns() - first_ns)
         self.truth.pieces(event.good, event.scrap, t_ns=wall_ns, pin=pin, sent=sent, **facts)
 
     def _lamps(self, at_ns: int, *, running: int, fault: int) -> None:
@@ -245,7 +245,7 @@ class CasePacker:
 
     def _life(self) -> dict[str, Any]:
         levels = {str(pin): level for pin, level in self._levels.items()}
-        self._latest_ns = max(self._latest_ns, time.monotonic_ns())
+        self._latest_ns = max(self._latest_ns, clock.monotonic_ns())
         return {"t_ns": self._latest_ns, "levels": levels}
 
     def _cut(self, seconds: float) -> None:
@@ -255,12 +255,12 @@ class CasePacker:
 
     def _stick(self, seconds: float) -> None:
         self._unstick()
-        self._stuck_until_ns = time.monotonic_ns() + int(seconds * NS_PER_S)
+        self._stuck_until_ns = clock.monotonic_ns() + int(seconds * NS_PER_S)
         self.faults.for_seconds("stuck", seconds)
         self.truth.event("stuck", seconds=seconds)
 
     def _unstick(self) -> None:
-        now_ns = time.monotonic_ns()
+        now_ns = clock.monotonic_ns()
         held = (self._stuck_until_ns,)
         for release in [one for one in self._releases if one.times_ns == held and one.times_ns[0] > now_ns]:
             self._releases.remove(release)

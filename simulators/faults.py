@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
+
+from simulators import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ class Faults:
 
     def for_seconds(self, name: str, seconds: float, value: Any = True) -> None:  # noqa: FBT002 - most faults are on or off
         """Switch on for a time; a later call replaces an earlier one."""
-        self._timed[name] = (time.monotonic() + seconds, value)
+        self._timed[name] = (clock.monotonic_s() + seconds, value)
 
     def for_count(self, name: str, count: int, value: Any = True) -> None:  # noqa: FBT002 - as above
         """Switch on for so many times; a later call replaces an earlier one."""
@@ -45,7 +46,7 @@ class Faults:
         if name not in self._timed:
             return None
         until_s, value = self._timed[name]
-        if time.monotonic() < until_s:
+        if clock.monotonic_s() < until_s:
             return value
         del self._timed[name]
         return None
@@ -73,7 +74,9 @@ class Faults:
 
     def show(self) -> dict[str, float]:
         """What is on: the seconds or the times that are left."""
-        timed = {name: round(self._timed[name][0] - time.monotonic(), 3) for name in list(self._timed) if self.on(name)}
+        timed = {
+            name: round(self._timed[name][0] - clock.monotonic_s(), 3) for name in list(self._timed) if self.on(name)
+        }
         return {**timed, **{name: left for name, (left, _) in self._counted.items() if left > 0}}
 
     def _command(self, choice: str) -> dict[str, object]:

@@ -63,6 +63,11 @@ class Listener:
         self._restoring: asyncio.Task[None] | None = None
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
+    @property
+    def shut(self) -> bool:
+        """True while connections are refused."""
+        return self._server is None
+
     async def open(self) -> None:
         """Listen. Raises SimulatorError if the port is busy."""
         sock = self._reserved or bound_socket(self._host, self.port)

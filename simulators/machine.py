@@ -30,10 +30,15 @@ class MachineSpec:
     fault_share: float = 0.0
     fault_ns: tuple[int, int] = (60 * NS_PER_S, 120 * NS_PER_S)
     alarms: tuple[int, ...] = (101, 102, 205)
+    even: bool = False
 
     def steady(self) -> MachineSpec:
         """The same machine without any stop of its own."""
         return replace(self, micro_stop_share=0.0, fault_share=0.0)
+
+    def without_chance(self) -> MachineSpec:
+        """Steady, every cycle as long as the ideal one, and scrap in regular intervals."""
+        return replace(self.steady(), even=True)
 
 
 class Cycle(NamedTuple):
@@ -81,6 +86,7 @@ class Machine:
         self._coming: deque[Event] = deque()
         self._standing: Stop | None = None
         self._halted_ns: int | None = None
+        self._cycles = 0
         self._plan(0)
 
     @property
@@ -132,6 +138,10 @@ class Machine:
         cycle_ns = int(spec.ideal_cycle_ns * rng.triangular(CYCLE_SPREAD[0], CYCLE_SPREAD[2], CYCLE_SPREAD[1]))
         is_scrap = rng.random() < spec.scrap_share
         trouble, length, alarm = rng.random(), rng.random(), rng.choice(spec.alarms)
+        self._cycles += 1
+        if spec.even:
+            cycle_ns = spec.ideal_cycle_ns
+            is_scrap = spec.scrap_share > 0 and self._cycles % round(1 / spec.scrap_share) == 0
         start_ns = from_ns
         if trouble < spec.fault_share:
             start_ns += _between(spec.fault_ns, length)

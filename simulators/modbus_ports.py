@@ -107,6 +107,11 @@ class StreamPort:
         self.drop_connections = self._listener.drop_connections
         self.close = self._listener.close
 
+    @property
+    def shut(self) -> bool:
+        """True while connections are refused."""
+        return self._listener.shut
+
     def facts(self) -> dict[str, Any]:
         """Where it listens."""
         return {"port": self._listener.port, "host": self._host}

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simulators import modbus_ports
 from simulators.control import Truth
-from simulators.machine import NS_PER_S, Cycle, Machine, MachineSpec, Stop
+from simulators.machine import NS_PER_S, Cycle, MachineSpec, Stop
 from simulators.modbus_faults import ModbusFaults
 from simulators.modbus_station import Station, complete_link, source_keys
-from simulators.pace import Pace
+from simulators.pace import Pace, machine_of
 from simulators.registers import AUTO_RUN, BLOCKED, FAULT, OFF, SETUP, STARVED, STOPPED, Registers
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class AssemblyMachine:
             on_job=lambda text: self.truth.event("job", job=text, by="write"),
         )
         self.station = Station(options, self.registers, self.faults)
-        machine = Machine(ASM_01.steady() if options.steady else ASM_01, seed=options.seed)
+        machine = machine_of(ASM_01, options)
         self.pace = Pace(machine, self.truth, speed=options.speed, stop_after=options.stop_after, apply=self._apply)
 
     def declare(self, control: Control) -> None:

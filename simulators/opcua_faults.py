@@ -6,13 +6,13 @@ Says when a fault begins and ends; what it does stands with the wire, the endpoi
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
 
+from simulators import clock
 from simulators.control import CommandError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Timed:
         if name in self._running:
             self._running[name][1].cancel()
         task = asyncio.create_task(self._end_later(name, seconds))
-        self._running[name] = (time.monotonic() + seconds, task, end)
+        self._running[name] = (clock.monotonic_s() + seconds, task, end)
 
     async def off(self) -> None:
         """End all."""
@@ -57,7 +57,7 @@ class Timed:
 
     def show(self) -> dict[str, float]:
         """What is on, and the seconds that are left."""
-        now_s = time.monotonic()
+        now_s = clock.monotonic_s()
         return {name: round(max(0.0, until_s - now_s), 3) for name, (until_s, _, _) in self._running.items()}
 
     async def _end_later(self, name: str, seconds: float) -> None:
@@ -155,7 +155,7 @@ class Faults:
         if text == "ok":
             self._values.clock_offset_s = 0.0
         else:
-            self._values.clock_offset_s = _moment(text).timestamp() - time.time()
+            self._values.clock_offset_s = _moment(text).timestamp() - clock.wall_ns() / 1e9
         await self._values.tick()
         return {"clock": self._values.now().isoformat()}
 

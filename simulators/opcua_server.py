@@ -65,6 +65,8 @@ JOB_IN_PRODUCTION, JOB_INTERRUPTED = 6, 7
 AUTOMATIC: Final = 1
 NO_PRODUCTION, PRODUCTION = 1, 4
 NO_PART, GOOD_PART, BAD_PART = 0, 1, 2
+#: Of a whole cycle.
+GOOD_CYCLE, TEST_SAMPLE = 0, 2
 
 #: Words of commands for the enumerations above, by number.
 MODES: Final = "other|automatic|semi-automatic|manual|setup|sleep"
@@ -99,6 +101,7 @@ VARIABLES: Final = (
         key="CavityCycleQuality", folder=("ActiveJobValues",), kind=ua.VariantType.Int32, first=[NO_PART] * CAVITIES,
         data_type=CAVITY_QUALITY,
     ),
+    Variable(key="CycleQuality", folder=("ActiveJobValues",), kind=ua.VariantType.Int32, first=GOOD_CYCLE),
     Variable(key="JobName", folder=("ActiveJob",), kind=ua.VariantType.String, first=""),
     _state("MachineMode", "MachineStatus", MACHINE_MODE, AUTOMATIC),
     _state("ProductionStatus", "ProductionControl", PRODUCTION_STATUS, PRODUCTION),
@@ -204,6 +207,7 @@ class MouldingMachine:
             await self._values.put(JOB_COUNTERS[name], self._job[name])
         await self._values.put("LastCycleTime", event.cycle_ns / self.station.pace.speed / NS_PER_MS)
         await self._values.put("CavityCycleQuality", cavities)
+        await self._values.put("CycleQuality", TEST_SAMPLE if sample else GOOD_CYCLE)
         self._shots = (self._shots + 1) & COUNTER_MAX
         await self._values.put("MachineCycleCounter", self._shots)
         counted, facts = ((0, 0), {"samples": good + bad}) if sample else ((good, bad), {})

@@ -10,13 +10,12 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from simulators.control import CommandError, Truth
-from simulators.machine import Machine
 from simulators.opcua_endpoint import Endpoint
 from simulators.opcua_faults import Faults
 from simulators.opcua_security import Access
 from simulators.opcua_space import Space
 from simulators.opcua_values import Values
-from simulators.pace import Pace
+from simulators.pace import Pace, machine_of
 
 if TYPE_CHECKING:
     import argparse
@@ -56,7 +55,7 @@ class Station:
         self.access = Access(options, name=spec.name, application_uri=f"urn:simulators:{slug}")
         self.truth = Truth(spec.name, options.truth)
         self.endpoint = Endpoint(options.host, options.port, f"/{slug}", self.access.users())
-        machine = Machine(spec.steady() if options.steady else spec, seed=options.seed)
+        machine = machine_of(spec, options)
         self._apply = apply
         self._cycles = 0
         self.pace = Pace(machine, self.truth, speed=options.speed, stop_after=options.stop_after, apply=self._take)

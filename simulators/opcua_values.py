@@ -6,17 +6,20 @@ Knows no machine; who may see the values is the endpoint's business.
 from __future__ import annotations
 
 import dataclasses
-import time
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncua import ua
 from asyncua.ua.object_ids import ObjectIds
+
+from simulators import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from simulators.opcua_space import Space
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Values:
@@ -39,16 +42,21 @@ class Values:
 
     def now(self) -> datetime:
         """The machine's own clock."""
-        return datetime.fromtimestamp(time.time() + self.clock_offset_s, tz=UTC)
+        return EPOCH + timedelta(microseconds=clock.wall_ns() // 1_000, seconds=self.clock_offset_s)
 
     def stamp(self) -> ua.DateTime:
         """The same as a source time stamp."""
-        return ua.DateTime.fromtimestamp(time.time() + self.clock_offset_s, tz=UTC)
+        now = self.now()
+        return ua.DateTime.combine(now.date(), now.timetz())
 
     async def put(self, key: str, value: Any) -> None:
         """A new value."""
         self._latest[key] = value
         await self._show(key)
+
+    def latest(self, key: str) -> Any:
+        """The latest value, whether a fault hides it or not."""
+        return self._latest[key]
 
     async def show(self, keys: Iterable[str] | None = None) -> None:
         """Show the latest values again (of all variables by default): a fault came or went."""
@@ -91,7 +99,8 @@ class Values:
         status_node = server.iserver.server_status_node
         status = dataclasses.replace(await status_node.read_value(), StartTime=now, CurrentTime=now)
         await status_node.write_value(status)
-        await server.get_node(ua.NodeId(ua.Int32(ObjectIds.Server_ServerStatus_StartTime))).write_value(now)
+        started = ua.DataValue(ua.Variant(now, ua.VariantType.DateTime), SourceTimestamp=self.stamp())
+        await server.write_attribute_value(ua.NodeId(ua.Int32(ObjectIds.Server_ServerStatus_StartTime)), started)
         return now
 
     async def _show(self, key: str) -> None:

@@ -6,16 +6,27 @@ Decides nothing about pieces (``machine.py``) and nothing about how a device sho
 from __future__ import annotations
 
 import asyncio
-import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from simulators.machine import Cycle
+from simulators import clock
+from simulators.machine import Cycle, Machine
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Awaitable, Callable
 
     from simulators.control import Control, Truth
-    from simulators.machine import Event, Machine
+    from simulators.machine import Event, MachineSpec
+
+
+def machine_of(spec: MachineSpec, options: argparse.Namespace) -> Machine:
+    """The machine as the options want it."""
+    if options.scrap_share is not None:
+        spec = replace(spec, scrap_share=options.scrap_share)
+    if options.even:
+        spec = spec.without_chance()
+    return Machine(spec.steady() if options.steady else spec, seed=options.seed)
 
 
 class Pace:
@@ -39,13 +50,13 @@ class Pace:
         self._truth = truth
         self._stop_after = stop_after
         self._apply = apply
-        self._origin_ns = time.monotonic_ns()
+        self._origin_ns = clock.monotonic_ns()
         self._changed = asyncio.Event()
         self._applying = asyncio.Lock()
 
     def machine_now_ns(self) -> int:
         """The machine's own time."""
-        return int((time.monotonic_ns() - self._origin_ns) * self.speed)
+        return int((clock.monotonic_ns() - self._origin_ns) * self.speed)
 
     def monotonic_ns(self, machine_ns: int) -> int:
         """The CLOCK_MONOTONIC time at which the machine's time is so late."""
@@ -63,7 +74,7 @@ class Pace:
 
     async def run(self) -> None:
         """Go on until cancelled; the machine's time begins now."""
-        self._origin_ns = time.monotonic_ns()
+        self._origin_ns = clock.monotonic_ns()
         while True:
             next_ns = self.machine.next_ns
             if next_ns is not None and next_ns <= self.machine_now_ns():

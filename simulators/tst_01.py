@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simulators import modbus_ports
 from simulators.control import Truth
-from simulators.machine import Cycle, Machine, MachineSpec, Stop
+from simulators.machine import Cycle, MachineSpec, Stop
 from simulators.modbus_faults import ModbusFaults
 from simulators.modbus_station import Station, complete_link, source_keys
 from simulators.nests import CHANNEL_NAMES, NESTS, InputModule
-from simulators.pace import Pace
+from simulators.pace import Pace, machine_of
 
 if TYPE_CHECKING:
     import argparse
@@ -45,7 +45,7 @@ class LeakTester:
     def __init__(self, options: argparse.Namespace) -> None:
         self.truth = Truth(TST_01.name, options.truth)
         self.faults = ModbusFaults(options.seed)
-        machine = Machine(TST_01.steady() if options.steady else TST_01, seed=options.seed)
+        machine = machine_of(TST_01, options)
         self.pace = Pace(machine, self.truth, speed=options.speed, stop_after=options.stop_after, apply=self._apply)
         self.module = InputModule(
             self.faults, seed=options.seed, now_ns=self.pace.machine_now_ns, on_clear=self._on_clear

@@ -45,5 +45,7 @@ PLUGIN: Final = DriverType(
     build=_build,
     describe=_describe,
     cycle_ns=lambda _settings: NS_PER_S,  # levels are refreshed every second, changed or not
+    told_every_ns=lambda settings, name: 0 if settings.signals[name].report == "change" else NS_PER_S,
+    value_type=lambda _settings, _name: "bit",
     simulated=_simulated,
 )

@@ -64,6 +64,16 @@ def _looked_at_ns(settings: ModbusSettings, name: str) -> int:
     return int(settings.scan) if item is None else int(settings.scan_of(item))
 
 
+def _told_every_ns(settings: ModbusSettings, name: str) -> int:
+    item = settings.signals.get(name)
+    return 0 if item is None or item.report == "change" else int(settings.scan_of(item))
+
+
+def _value_type(settings: ModbusSettings, name: str) -> str | None:
+    item = settings.signals.get(name)
+    return None if item is None else item.value_type_in(settings.place_of(item).table)
+
+
 PLUGIN: Final = DriverType(
     name="modbus",
     settings=ModbusSettings,
@@ -71,5 +81,7 @@ PLUGIN: Final = DriverType(
     describe=_describe,
     cycle_ns=_cycle_ns,
     looked_at_ns=_looked_at_ns,
+    told_every_ns=_told_every_ns,
+    value_type=_value_type,
     templates=Path(__file__).with_name("templates"),
 )

@@ -53,6 +53,14 @@ def _looked_at_ns(settings: OpcUaSettings, name: str) -> int:
     return int(settings.publish if sampling is None else sampling)
 
 
+def _told_every_ns(settings: OpcUaSettings, name: str) -> int:
+    signal = settings.signals.get(name)
+    if signal is None:  # a part of one: as the source
+        return int(settings.scan) if settings.mode == "read" else 0
+    told = (signal.mode or settings.mode) == "read" and signal.report == "always"
+    return int(signal.scan or settings.scan) if told else 0
+
+
 def _signals(settings: OpcUaSettings) -> tuple[str, ...]:
     return tuple(settings.parts())
 
@@ -64,6 +72,7 @@ PLUGIN: Final = DriverType(
     describe=_describe,
     cycle_ns=_cycle_ns,
     looked_at_ns=_looked_at_ns,
+    told_every_ns=_told_every_ns,
     signals=_signals,
     templates=Path(__file__).with_name("templates"),
 )

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.cli import state_dir
+from gateway.core.calendar.honest_time import utc_of
 from gateway.core.document import utc
 from gateway.core.foreign_text import clean
 
@@ -48,7 +49,9 @@ def run(args: argparse.Namespace) -> int:
         return 1
     try:
         with ReadOnlyStore(where / DATABASE_NAME) as store:
-            rows = store.audit(args.n)[::-1]
+            # Stored times are steady: what was learned of UTC since names them.
+            known = store.corrections()
+            rows = [row._replace(at_ns=utc_of(known, row.at_ns)) for row in reversed(store.audit(args.n))]
     except StoreError as error:
         print(clean(f"linegate: {error}", SHOWN_CHARS_MAX), file=sys.stderr)
         return 1

@@ -1,9 +1,9 @@
-"""``linegate order``: list, start, interrupt and finish job orders of the running gateway."""
+"""``linegate order``: list, start, interrupt, finish job orders of the running gateway; judge their pieces."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.cli import person, state_dir
 from gateway.core.foreign_text import clean
@@ -20,7 +20,7 @@ VERBS = {
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``order`` with its verbs."""
-    parser = commands.add_parser("order", help="list, start, interrupt or finish orders")
+    parser = commands.add_parser("order", help="list, start, interrupt or finish orders, judge their pieces")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb, text in VERBS.items():
         one = verbs.add_parser(verb, help=text)
@@ -29,28 +29,58 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         one.add_argument("operation", nargs="?", default="", help="needed where the order has several here")
         state_dir.add_arguments(one)
         one.set_defaults(run=decide, verb=verb)
+    _add_reclassify(verbs)
     show = verbs.add_parser("list", help="open orders of every machine")
     show.add_argument("--json", action="store_true", help="print for programs")
     state_dir.add_arguments(show)
     show.set_defaults(run=list_orders)
 
 
+def _add_reclassify(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    one = verbs.add_parser(
+        "reclassify",
+        help="say what pieces are that were booked as something else, or were held",
+        description="Pieces of an open order that are not confirmed yet become what you say: good ones that are scrap, "
+        "held ones that are good. No piece is made or lost. Written down with your name.",
+    )
+    one.add_argument("machine", help="work unit, as in the configuration (ASM-01)")
+    one.add_argument("order", help="order number")
+    one.add_argument("pieces", type=int, help="how many")
+    one.add_argument("--from", dest="from_", required=True, choices=("good", "scrap", "rework", "hold"), help="were")
+    one.add_argument("--to", required=True, choices=("good", "scrap", "rework"), help="are")
+    one.add_argument("--operation", default="", help="needed where the order has several here")
+    one.add_argument("--reason", default="", metavar="TEXT", help="why")
+    state_dir.add_arguments(one)
+    one.set_defaults(run=reclassify)
+
+
+def reclassify(args: argparse.Namespace) -> int:
+    """One disposition; 0 done, 1 refused, with the reason, 3 where no gateway runs."""
+    roles = {"from": args.from_, "to": args.to}
+    return _told(
+        args,
+        "order.reclassify",
+        order=args.order,
+        operation=args.operation,
+        pieces=args.pieces,
+        reason=args.reason,
+        **roles,
+    )
+
+
 def decide(args: argparse.Namespace) -> int:
     """One decision; 0 done, 1 refused, with the reason, 3 where no gateway runs."""
+    return _told(args, f"order.{args.verb}", order=args.order, operation=args.operation)
+
+
+def _told(args: argparse.Namespace, verb: str, **arguments: Any) -> int:
     from gateway.control import ControlError, call
 
     where = state_dir.find(args)
     if where is None:
         return 1
     try:
-        answer = call(
-            where,
-            f"order.{args.verb}",
-            machine=args.machine,
-            order=args.order,
-            operation=args.operation,
-            who=person.name(),
-        )
+        answer = call(where, verb, machine=args.machine, who=person.name(), **arguments)
     except ControlError as error:
         return state_dir.complain(error)
     print(clean(answer))

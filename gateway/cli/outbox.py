@@ -7,13 +7,16 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.cli import person, state_dir
+from gateway.core.calendar.honest_time import utc_of
 from gateway.core.document import utc
 from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from buffer.entry import OutboxEntry
+    from gateway.core.calendar.honest_time import ClockCorrection
 
 STATES: Final = ("ready", "sending", "accepted", "posted", "uncertain", "retry_wait", "parked", "superseded")
 LIMIT_DEFAULT: Final = 50
@@ -153,11 +156,26 @@ def _read(args: argparse.Namespace, *, exactly: int | None = None, **filters: An
         filters["state"] = OutboxState(filters["state"])
     try:
         with ReadOnlyStore(where / DATABASE_NAME) as store:
-            found = list(store.outbox(**filters))
+            known = store.corrections()
+            found = [_in_utc(entry, known) for entry in store.outbox(**filters)]
     except StoreError as error:
         print(clean(f"linegate: {error}", SHOWN_CHARS_MAX), file=sys.stderr)
         return None
     return found if exactly is None else [entry for entry in found if entry.id == exactly]
+
+
+def _in_utc(entry: OutboxEntry, known: Sequence[ClockCorrection]) -> OutboxEntry:
+    """Stored times are steady: what was learned of UTC since names them."""
+
+    def named(steady_ns: int | None) -> int | None:
+        return None if steady_ns is None else utc_of(known, steady_ns)
+
+    return entry._replace(
+        created_ns=utc_of(known, entry.created_ns),
+        due_ns=utc_of(known, entry.due_ns),
+        last_sent_ns=named(entry.last_sent_ns),
+        settled_ns=named(entry.settled_ns),
+    )
 
 
 def _summary(entry: OutboxEntry) -> dict[str, Any]:

@@ -7,14 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.cli.hours import planned
+from gateway.cli.hours import hours_of
 from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
     import argparse
 
     from config.settings import Settings
-    from gateway.core.model import CalendarPlan
     from gateway.trial.recording import Recording
     from gateway.trial.replay import Difference, Result
 
@@ -40,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """0 replayed, different or not; 1 where it cannot be."""
     from gateway.cli.config import load_or_complain
     from gateway.trial.machine import TooMuchError
-    from gateway.trial.recording import RecordingError, parsed
+    from gateway.trial.recording import RecordingError, lines_of, parsed
     from gateway.trial.replay import machines_in
 
     new = load_or_complain(args.config)
@@ -48,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
     if new is None or (args.against is not None and old is None):
         return 1
     try:
-        with args.recording.open(encoding="utf-8", errors="replace") as lines:
-            recording = parsed(lines, str(args.recording))
+        with args.recording.open(encoding="utf-8", errors="replace") as file:
+            recording = parsed(lines_of(file), str(args.recording))
         names = machines_in(recording, new.work_units)
         results = {name: _machine(recording, name, new, old) for name in names}
     except OSError as error:
@@ -68,23 +67,17 @@ def run(args: argparse.Namespace) -> int:
 def _machine(recording: Recording, name: str, new: Settings, old: Settings | None) -> dict[str, Any]:
     from gateway.trial.replay import began_ns, first_difference, replayed
 
-    after = replayed(recording, name, new.work_units[name], _hours(recording, name, new))
+    after = replayed(recording, name, new.work_units[name], hours_of(new, name))
     result: dict[str, Any] = {"new": _plain(after)}
     if old is not None and name not in old.work_units:
         result["note"] = f"{old.file} has no work unit {name}"
     elif old is not None:
-        before = replayed(recording, name, old.work_units[name], _hours(recording, name, old))
+        before = replayed(recording, name, old.work_units[name], hours_of(old, name))
         result["old"] = _plain(before)
         found = first_difference(before.ended, after.ended, began_ns(recording))
         result["same"] = found is None and result["old"] == result["new"]
-        result["first_difference"] = None if found is None else _difference(found, began_ns(recording))
+        result["first_difference"] = None if found is None else _difference(found, recording)
     return result
-
-
-def _hours(recording: Recording, name: str, settings: Settings) -> CalendarPlan | None:
-    state = recording.header.state or {}
-    offset_ns = state.get("utc_offset_ns")
-    return planned(settings, name, recording.header.started_ns, recording.ended_ns, int(offset_ns or 0))
 
 
 def _plain(result: Result) -> dict[str, Any]:
@@ -92,13 +85,14 @@ def _plain(result: Result) -> dict[str, Any]:
     return {"numbers": dict(result.numbers), "states_ns": durations, "unread": list(result.unread)}
 
 
-def _difference(found: Difference, start_ns: int) -> dict[str, Any]:
+def _difference(found: Difference, recording: Recording) -> dict[str, Any]:
     from gateway.core.document import utc
+    from gateway.trial.replay import began_ns
 
     return {
-        "at": utc(found.at_ns),
+        "at": utc(found.at_ns + recording.utc_offset_ns),
         "at_ns": found.at_ns,
-        "after_ns": found.at_ns - start_ns,
+        "after_ns": found.at_ns - began_ns(recording),
         "old": found.before,
         "new": found.after,
         "timeline": list(found.timeline),
@@ -108,19 +102,16 @@ def _difference(found: Difference, start_ns: int) -> dict[str, Any]:
 def _about(recording: Recording) -> dict[str, Any]:
     header = recording.header
     about = {key: value for key, value in header._asdict().items() if key != "state"}
+    about["utc_offset_ns"] = recording.utc_offset_ns
     return {**about, "inputs": len(recording.inputs), "ended_ns": recording.ended_ns, "ended": recording.ended}
 
 
 def _print(recording: Recording, results: dict[str, dict[str, Any]]) -> None:
     from gateway.core.document import utc
 
-    header = recording.header
-    print(
-        clean(
-            f"{header.kind} {header.name}, {utc(header.started_ns)} to {utc(recording.ended_ns)}, "
-            f"{len(recording.inputs)} inputs, {recording.ended}"
-        )
-    )
+    header, offset_ns = recording.header, recording.utc_offset_ns
+    began, ended = utc(header.started_ns + offset_ns), utc(recording.ended_ns + offset_ns)
+    print(clean(f"{header.kind} {header.name}, {began} to {ended}, {len(recording.inputs)} inputs, {recording.ended}"))
     for name, result in results.items():
         print()
         print(name)

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     if where is None:
         return 1
     try:
-        view = call(where, "status")
+        view = call(where, "status", steady=not args.json)
     except ControlError as error:
         return state_dir.complain(error)
     print(json.dumps(view) if args.json else "\n".join(lines(view)))

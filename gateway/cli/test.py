@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.hours import planned
+from gateway.cli.hours import hours_of
 from gateway.cli.run import add_file
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
     outcomes: dict[str, Outcome] = {}
     for name, test in chosen.items():
         try:
-            plan = planned(settings, test.machine, test.start, test.start + verdict.length_ns(test))
-            outcomes[name] = verdict.run(test, settings.work_units[test.machine], plan)
+            hours = hours_of(settings, test.machine)
+            outcomes[name] = verdict.run(test, settings.work_units[test.machine], hours)
         except TooMuchError as error:
             print(f"{settings.place(f'tests.{name}')}: {name}: {error}", file=sys.stderr)
             return 1
@@ -75,6 +75,8 @@ def _print(settings: Settings, name: str, outcome: Outcome) -> None:
         print(f"  {place}: {_path(name, failure)}: expected {failure.expected}, found {failure.found}")
         for line in failure.timeline:
             print(f"    {line}")
+    if outcome.failures and outcome.unread:
+        print(f"  the test gives no values of {', '.join(outcome.unread)}, which the rules of its machine read")
 
 
 def _place(settings: Settings, name: str, failure: Failure) -> str:
@@ -94,6 +96,7 @@ def _plain(settings: Settings, name: str, outcome: Outcome) -> dict[str, Any]:
         "machine": settings.tests[name].machine,
         "passed": outcome.passed,
         "checked": outcome.checked,
+        "unread": list(outcome.unread),
         "failures": [
             {
                 "place": _place(settings, name, failure),

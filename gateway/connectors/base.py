@@ -135,7 +135,7 @@ class ConnectorContext:
     Attributes:
         name: the connector's name in the configuration.
         gateway_id: goes into messages that need a sender.
-        now_ns: the gateway's steady clock, integer nanoseconds UTC.
+        now_ns: what UTC is, as far as the gateway knows, integer nanoseconds. It may step: measure no length by it.
         secrets: resolved secrets by settings path (``token``), as text; never log them.
         base_dir: the folder that relative paths of the settings are relative to.
     """

@@ -77,6 +77,7 @@ def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
     """The document as a mapping, in its fixed order."""
     job, offset_ns = confirmation.job, confirmation.utc_offset_ns
     last_ns = confirmation.last_event_ns
+    day, _, shift = confirmation.shift.partition("/")
     return {
         "schema_version": SCHEMA_VERSION,
         "confirmation_id": confirmation.message_id,
@@ -122,8 +123,8 @@ def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
         "lots": [],
         "serials": [],
         "operators": [],
-        "shift": None,
-        "production_day": None,
+        "shift": shift or None,
+        "production_day": day or None,
         "tool": None,
         "cycles": confirmation.cycles,
         "estimated": {

@@ -46,7 +46,7 @@ class Instant(int):
         if isinstance(value, (cls, str)):
             return cls(value)
         if isinstance(value, dt.datetime):  # YAML reads a time without quotes as one
-            return cls(_ns_of(value, value.isoformat()))
+            return cls(_ns_of(value))
         raise ValueError(f"a point in time needs its date, time and offset, such as {' or '.join(map(repr, EXAMPLES))}")
 
 
@@ -54,11 +54,11 @@ def _parse(text: str) -> int:
     try:
         moment = dt.datetime.fromisoformat(text.strip())
     except ValueError as error:
-        raise ValueError(f"found {text!r}, allowed date, time and offset, such as {EXAMPLES[0]!r}") from error
-    return _ns_of(moment, text)
+        raise ValueError(f"a point in time needs its date, time and offset, such as {EXAMPLES[0]!r}") from error
+    return _ns_of(moment)
 
 
-def _ns_of(moment: dt.datetime, found: str) -> int:
+def _ns_of(moment: dt.datetime) -> int:
     if moment.tzinfo is None:
-        raise ValueError(f"found {found!r} without its offset from UTC, allowed such as {EXAMPLES[0]!r}")
+        raise ValueError(f"a point in time without its offset from UTC; write it such as {EXAMPLES[0]!r}")
     return (moment - _EPOCH) // dt.timedelta(microseconds=1) * _NS_PER_US

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.core.entries import PiecesReclassified
 from gateway.core.model import (
     Confirmation,
     CountEvent,
@@ -14,6 +15,7 @@ from gateway.core.model import (
     UnknownInterval,
 )
 from gateway.core.snapshot import encode_job
+from gateway.core.state.annotations import StopReasonAssigned
 from gateway.core.state.interval import StateInterval
 from gateway.core.state.setup import SetupEnded, SetupObservation, SetupOverrun, SetupStarted, TransitionTime
 from gateway.core.state.timeline_state import ReasonRequired
@@ -36,6 +38,8 @@ KINDS: Final = {
     SetupObservation: "setup",
     TransitionTime: "transition",
     SetupOverrun: "setup_overrun",
+    StopReasonAssigned: "stop_reason",
+    PiecesReclassified: "reclassified",
 }
 
 

@@ -13,6 +13,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
+    from gateway.core.entries import PersonsEntry, PiecesReclassified
+    from gateway.core.state.annotations import StopReasonAssigned
     from gateway.core.state.interval import StateInterval
     from gateway.core.state.setup import SetupOutput
     from gateway.core.state.timeline_state import ReasonRequired
@@ -33,8 +35,9 @@ Scalar = bool | int | float | str | None
 class DataValue(NamedTuple):
     """One sampled value of one signal (OPC UA DataValue).
 
-    ``signal`` is ``source.name``. ``source_time_ns`` is the device's or kernel's stamp, None where it has none.
-    ``value`` is None where ``status`` is BAD.
+    ``signal`` is ``source.name``. ``source_time_ns`` is the device's or kernel's stamp, None where it has none. Both
+    times are steady: a driver takes ``DriverContext.utc_offset_ns`` off a stamp in UTC. ``value`` is None where
+    ``status`` is BAD.
     """
 
     signal: str
@@ -211,10 +214,14 @@ class OperatorEntry(NamedTuple):
 
 
 class ClockTold(NamedTuple):
-    """What UTC is: the steady time plus ``utc_offset_ns``, from now on and for what is stamped already."""
+    """What UTC is: the steady time plus ``utc_offset_ns``, from now on and for what is stamped already.
+
+    ``known``: somebody vouches for that (``TimeQuality.known``).
+    """
 
     at_ns: int
     utc_offset_ns: int
+    known: bool = True
 
 
 class PlannedTime(NamedTuple):
@@ -235,7 +242,7 @@ class CalendarPlan(NamedTuple):
     entries: tuple[PlannedTime, ...]
 
 
-Input = DataValue | TimePassed | OrderReceived | OperatorEntry | ClockTold | CalendarPlan
+Input: TypeAlias = "DataValue | TimePassed | OrderReceived | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan"
 
 
 class CountEvent(NamedTuple):
@@ -336,7 +343,8 @@ class Confirmation(NamedTuple):
 
     ``key`` is ``{plant}/{epoch}/{order}/{operation}/{seq}``, ``message_id`` its UUIDv5; both never change. Quantities
     are deltas; ``total_*`` are cumulated. ``hold`` waits for a verdict, ``test`` are samples that were taken out. Times
-    are steady; UTC is ``utc_offset_ns`` more. ``digest`` is the SHA-256 of the canonical content, chained by
+    are steady; UTC is ``utc_offset_ns`` more. ``shift`` is production day and shift in which the period ended, empty
+    outside of shifts. ``digest`` is the SHA-256 of the canonical content, chained by
     ``previous_digest``.
     """
 
@@ -366,9 +374,10 @@ class Confirmation(NamedTuple):
     total_hold: int = 0
     total_test: int = 0
     utc_offset_ns: int = 0
+    shift: str = ""
 
 
 Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
-    " | JobChanged | Notice | Confirmation"
+    " | StopReasonAssigned | PiecesReclassified | JobChanged | Notice | Confirmation"
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.core.rules_counting import PackmlRule
 from gateway.core.rules_inputs import CounterRule, PulseRule
+from gateway.core.rules_packml import PackmlRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

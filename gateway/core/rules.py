@@ -2,7 +2,7 @@
 
 Plain frozen dataclasses: the loader validates the YAML against these very classes, so there is no mapping in between.
 Checks across fields stand in ``__post_init__`` and raise ValueError in the words of the file. The rules of each
-counting mode stand in ``rules_inputs.py``, ``rules_counting.py`` and ``rules_pieces.py``.
+counting mode stand in ``rules_inputs.py``, ``rules_counting.py``, ``rules_packml.py`` and ``rules_pieces.py``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from gateway.core.duration import Duration
 from gateway.core.model import Role
 from gateway.core.rule_signals import is_counted, is_evidence, named
-from gateway.core.rules_counting import AnalogRule, PackmlRule, PartResultRule, RolesRule, StartEndRule
+from gateway.core.rules_counting import AnalogRule, PartResultRule, RolesRule, StartEndRule
 from gateway.core.rules_inputs import (
     FORBID_UNKNOWN_KEYS,
     MODULUS_MAX,
@@ -22,6 +22,7 @@ from gateway.core.rules_inputs import (
     CountingRule,
     PulseRule,
 )
+from gateway.core.rules_packml import PackmlRule
 from gateway.core.rules_pieces import CavityRule, UnitsRule
 from gateway.core.rules_state import StateRule
 from gateway.core.tagged import TaggedBy

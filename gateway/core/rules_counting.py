@@ -1,7 +1,8 @@
 """The rules of the counting modes that look at single parts or machines, exactly as the configuration file writes them.
 
 Plain frozen dataclasses in the style of ``rules.py``; what they do stands in ``counting/``. Composed modes hold the
-rules of their counters inside. Cavities and units of measure stand in ``rules_pieces.py``.
+rules of their counters inside. PackML stands in ``rules_packml.py``, cavities and units of measure in
+``rules_pieces.py``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from gateway.core.duration import Duration
 from gateway.core.model import Role
-from gateway.core.rate import Rate
 from gateway.core.ratio import decimal_of
 from gateway.core.rules_inputs import FORBID_UNKNOWN_KEYS, PIECES_PER_COUNT_MAX, CounterRule, CountingRule, PulseRule
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CHECK_POLLS_MAX: Final = 1000
-PACKML_MODULUS: Final = 2**31  # counters are Int32 and start again at 0
+IN_PROCESS_MAX: Final = 10_000  # pieces between two sensors of one machine
 
 Undetermined = Literal["hold", "scrap", "good", "rework"]
 
@@ -113,14 +113,8 @@ class StartEndRule:
         """What goes together."""
         _check_pieces(self.pieces)
         _check_cycle(self.min_cycle, self.max_cycle)
-        _check_distinct(
-            {
-                "signal": self.signal,
-                "end_signal": self.end_signal,
-                "abort_signal": self.abort_signal,
-                **_result_names(self.results),
-            }
-        )
+        names = {"signal": self.signal, "end_signal": self.end_signal, "abort_signal": self.abort_signal}
+        check_distinct(names | _result_names(self.results))
         if self.results is not None and self.count_on == "start":
             raise ValueError("count_on: found start with results, allowed end: a verdict comes after the cycle")
         _ = self.inputs
@@ -153,7 +147,8 @@ class AnalogRule:
         off_delay: lo must hold this long; the end is dated where it was first reached.
         min_on: a shorter cycle is not one (inrush current).
         count_on: ``off``: counted at its end; ``on``: at its beginning.
-        max_gap: a loss of the signal up to this long changes nothing; a longer one ends an open cycle uncounted.
+        max_gap: a loss of the signal up to this long changes nothing (a cycle that fits into it is not seen); a longer
+            one ends an open cycle uncounted.
         max_cycle: a longer time between two counted cycles is a stop, not a cycle time.
     """
 
@@ -215,7 +210,7 @@ class PartResultRule:
         """What goes together."""
         _check_pieces(self.pieces)
         _check_cycle(self.min_cycle, self.max_cycle)
-        _check_distinct({"signal": self.signal, **_result_names(self.results)})
+        check_distinct({"signal": self.signal, **_result_names(self.results)})
         if self.results.window <= 0:
             raise ValueError("results.window: found 0 s, allowed more than that: a verdict comes after its part")
         _ = self.part
@@ -245,6 +240,8 @@ class RolesRule:
         rework: pieces to be worked on again.
         test: samples that were taken out.
         total_includes_test: the total counts samples too.
+        in_process: pieces that may be between the total's sensor and the others': so many are not called good yet (nor
+            scrap, where good is counted).
         authority: which two are booked where total, good and scrap are all counted; the third is compared with them.
         check_polls: so many samples of the total are compared with the others.
         tolerance: they may differ by this many pieces; at least what is made between two readings.
@@ -259,6 +256,7 @@ class RolesRule:
     rework: CountingRule | None = None
     test: CountingRule | None = None
     total_includes_test: bool = False
+    in_process: int = 0
     authority: Literal["good_scrap", "total_scrap", "total_good"] = "good_scrap"
     check_polls: int = 20
     tolerance: int = 2
@@ -271,12 +269,16 @@ class RolesRule:
             raise ValueError(f"roles: found {', '.join(self.counters) or 'none'}, allowed at least total or good")
         if not 1 <= self.check_polls <= CHECK_POLLS_MAX:
             raise ValueError(f"check_polls: found {self.check_polls}, allowed 1 to {CHECK_POLLS_MAX}")
+        if not 0 <= self.in_process <= IN_PROCESS_MAX:
+            raise ValueError(f"in_process: found {self.in_process}, allowed 0 to {IN_PROCESS_MAX}")
+        if self.in_process and (self.total is None or set(self.counters) == {"total"}):
+            raise ValueError("in_process: found without total and another counter, allowed only between two of them")
         if self.tolerance < 0:
             raise ValueError(f"tolerance: found {self.tolerance}, allowed 0 and above")
         for name, rule in self.counters.items():
             if rule.role not in (Role.GOOD, name):
                 raise ValueError(f"{name}.role: found {rule.role.value}, allowed {name}, or leave it out")
-        _check_distinct({name: rule.signal for name, rule in self.counters.items()})
+        check_distinct({name: rule.signal for name, rule in self.counters.items()})
 
     @property
     def counters(self) -> dict[str, CounterRule | PulseRule]:
@@ -289,76 +291,6 @@ class RolesRule:
         """The signal that stands for the rule."""
         (*_, last) = self.counters.values()
         return last.signal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackmlRule:
-    """The product counters of a PackML machine: processed, and defective among them or beside them.
-
-    Attributes:
-        mode: ``packml``.
-        processed: ``source.name`` of ProdProcessedCount[0].AccCount (of Count where AccCount is not there).
-        defective: the same member of ProdDefectiveCount[0].
-        counts: ``acc_count`` never starts anew; ``count`` starts anew with each job, which needs state.
-        state: ``source.name`` of StateCurrent; tells a reset of Count from a fault.
-        resetting_state: the state in which the machine resets Count.
-        processed_includes_defective: whether processed counts the defective products too; the standard leaves it open.
-        modulus: the value at which a counter starts again at 0.
-        max_rate: the fastest that is possible; default 1.5 times the work unit's ideal cycle.
-        jitter: as for a counter.
-        confirm_samples: as for a counter.
-        slack: as for a counter.
-        remember_old_track: as for a counter.
-        restart_evidence: as for a counter.
-        restart_uptime: as for a counter.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
-
-    mode: Literal["packml"]
-    processed: str
-    defective: str | None = None
-    counts: Literal["acc_count", "count"] = "acc_count"
-    state: str | None = None
-    resetting_state: int = 15
-    processed_includes_defective: bool = True
-    modulus: int = PACKML_MODULUS
-    max_rate: Rate | None = None
-    jitter: int = 0
-    confirm_samples: Literal[0, 1] = 1
-    slack: int = 2
-    remember_old_track: Duration = Duration("10 min")
-    restart_evidence: tuple[str, ...] = ()
-    restart_uptime: tuple[str, ...] = ()
-    role: ClassVar[Role] = Role.GOOD
-    pieces: ClassVar[int] = 1  # its events count pieces
-
-    def __post_init__(self) -> None:
-        """Count needs the state; the counters keep their own ranges."""
-        if (self.counts == "count") != (self.state is not None):
-            raise ValueError("state is needed with counts: count, and only then: it tells a reset from a fault")
-        _check_distinct({"processed": self.processed, "defective": self.defective, "state": self.state})
-        self.counter(self.processed)
-
-    def counter(self, signal: str) -> CounterRule:
-        """One of its counters as a rule of its own. Raises ValueError where a setting is out of range."""
-        return CounterRule(
-            mode="counter",
-            signal=signal,
-            modulus=self.modulus,
-            max_rate=self.max_rate,
-            jitter=self.jitter,
-            confirm_samples=self.confirm_samples,
-            slack=self.slack,
-            remember_old_track=self.remember_old_track,
-            restart_evidence=self.restart_evidence,
-            restart_uptime=self.restart_uptime,
-        )
-
-    @property
-    def signal(self) -> str:
-        """The signal that stands for the rule."""
-        return self.processed
 
 
 def _check_pieces(pieces: int) -> None:
@@ -382,7 +314,8 @@ def _pulse(
     return PulseRule(mode="pulse", signal=signal, edge=edge, debounce=debounce, min_cycle=shortest)
 
 
-def _check_distinct(names: Mapping[str, str | None]) -> None:
+def check_distinct(names: Mapping[str, str | None]) -> None:
+    """Each key's signal is another one. Raises ValueError."""
     given = [signal for signal in names.values() if signal is not None]
     doubled = sorted({signal for signal in given if given.count(signal) > 1})
     if doubled:

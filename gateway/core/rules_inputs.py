@@ -29,6 +29,8 @@ class CounterRule:
         pieces: pieces per count (cavities of a mould, pieces in a carton).
         modulus: the value at which it starts again at 0 (16-bit: 65536); none: it never rolls over.
         max_rate: the fastest that is possible, such as "40 /min"; default 1.5 times the work unit's ideal cycle.
+        direction: ``down``: it counts down, from reset_to to 0 (pieces that are left) or, with a modulus, round and
+            round. Where each order is set to another number, name the largest, with ``count_on_reset: zero``.
         reset_to: the value after a reset.
         jitter: an older value up to this many counts behind is a late answer, not a reset.
         confirm_samples: 1: a suspicious value waits for the next sample; 0: decide at once (slow machines).
@@ -37,8 +39,8 @@ class CounterRule:
         remember_old_track: how long a value from before a reset is remembered, in case it comes back.
         restart_evidence: signals whose change means the PLC restarted (boot counter, start time).
         restart_uptime: signals that only rise while the PLC runs (uptime, seconds since boot): a fall means that it
-            restarted. A 32-bit count of milliseconds starts again after 49.7 days and looks like a restart then; that
-            is harmless, because the counter's next value fits.
+            restarted (one of 1 % at most is an older answer). A 32-bit count of milliseconds starts again after
+            49.7 days and looks like a restart then; that is harmless, because the counter's next value fits.
         reset_evidence: signals whose change means that the counter is set back (a reset bit, a batch number): a value
             below the last one is that reset, and needs no second sample.
         order_reset: the same for the signal that names the job, where the PLC sets the counter back for a new one.
@@ -53,6 +55,7 @@ class CounterRule:
     pieces: int = 1
     modulus: int | None = None
     max_rate: Rate | None = None
+    direction: Literal["up", "down"] = "up"
     reset_to: int = 0
     jitter: int = 0
     confirm_samples: Literal[0, 1] = 1
@@ -71,6 +74,10 @@ class CounterRule:
             raise ValueError(f"pieces: found {self.pieces}, allowed 1 to {PIECES_PER_COUNT_MAX}")
         if self.modulus is not None and not 2 <= self.modulus <= MODULUS_MAX:  # noqa: PLR2004 - a counter has two values at least
             raise ValueError(f"modulus: found {self.modulus}, allowed 2 to {MODULUS_MAX}")
+        if self.direction == "down" and (self.modulus is None) == (self.reset_to == 0):
+            raise ValueError(
+                "direction: found down with both modulus and reset_to or with neither, allowed one of them"
+            )
         if min(self.reset_to, self.jitter, self.slack) < 0:
             raise ValueError("reset_to, jitter and slack: found a negative number, allowed 0 and above")
         if self.modulus is not None and max(self.reset_to, self.jitter) >= self.modulus:

@@ -10,16 +10,25 @@ from typing import Any, ClassVar, Final, Literal
 
 from gateway.core.duration import Duration
 from gateway.core.model import MachineState
+from gateway.core.rules_running import RunningRule
 from gateway.core.state.cycle_limit import CycleLimit
 from gateway.core.state.maps import STATE_MAPS
 
 FORBID_UNKNOWN_KEYS: Final[dict[str, Any]] = {"extra": "forbid"}
 #: A stop is detected after more than one cycle, or each cycle would be one.
 STOP_DETECT_SHARE_MIN: Final = 100  # percent of the ideal cycle
+#: Within this time a lost link is found, where the source does not say otherwise.
+LOSS_FOUND_WITHIN: Final = Duration("10 s")
 SETTLE_EXTRA: Final = Duration("5 s")  # a device's stamp may be this much older than its arrival
 GOOD_IN_A_ROW_MAX: Final = 100
 TOLERANCE_PERCENT_MAX: Final = 100
 REASONS_MAX: Final = 2000  # entries of one map
+#: An interval waits this long until it is final, at most: so much may still change it.
+WINDOW_MAX: Final = Duration("10 min")
+STALE_AFTER_MAX: Final = Duration("1 h")
+REQUIRED_AFTER_MAX: Final = Duration("7 d")
+FLEXIBLE_BREAK_MAX: Final = Duration("1 d")
+SETUP_PLANNED_MAX: Final = Duration("30 d")
 SLOW: Final = CycleLimit.parse("120 %")
 STOP_DETECT: Final = CycleLimit.parse("200 %")
 MICRO_STOP_MAX: Final = CycleLimit.parse("5 min")
@@ -37,6 +46,7 @@ class CycleGapRule:
     """How the time between two cycles is judged.
 
     Attributes:
+        running: a number that says whether the machine works: motor current, pressure, power.
         slow: a cycle longer than this runs at reduced speed (share of the ideal cycle, or a length).
         stop_detect: a gap longer than this holds a stop; a gap of exactly this does not.
         stop_detect_min: the shortest stop_detect, for fast machines.
@@ -121,9 +131,10 @@ class DataLossRule:
     back_fill: bool = True
 
     def __post_init__(self) -> None:
-        """Positive, where given."""
+        """Positive and bounded, where given."""
         if self.stale_after is not None and self.stale_after <= 0:
             raise ValueError("stale_after: found 0 s, allowed more than that")
+        _check_most("stale_after", self.stale_after, STALE_AFTER_MAX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +147,7 @@ class StopReasonRule:
         before: an alarm this long before the stop may be its cause.
         after: and one this long after its beginning.
         states: machine state to the reason it has where no alarm tells more.
+        values: value of the machine's state signal (as text) to the reason of a stop that it tells, before states.
         required_after: a stop without a reason asks for one after this long.
         elements: reason to the ISO 22400 time element that its time belongs to, in place of the usual one.
     """
@@ -147,16 +159,20 @@ class StopReasonRule:
     before: Duration = Duration("5 s")
     after: Duration = Duration("10 s")
     states: dict[MachineState, str] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
     required_after: Duration = Duration("5 min")
     elements: dict[str, Element] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Bounded maps."""
-        for name, table in (("alarms", self.alarms), ("elements", self.elements)):
+        for name, table in (("alarms", self.alarms), ("values", self.values), ("elements", self.elements)):
             if len(table) > REASONS_MAX:
                 raise ValueError(f"{name}: found {len(table)} entries, allowed up to {REASONS_MAX}")
         if min(self.before, self.after, self.required_after) < 0:
             raise ValueError("before, after and required_after: found less than 0 s, allowed 0 s and above")
+        _check_most("before", self.before, WINDOW_MAX)
+        _check_most("after", self.after, WINDOW_MAX)
+        _check_most("required_after", self.required_after, REQUIRED_AFTER_MAX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +190,7 @@ class SetupRule:
         release_signal: ``source.name`` whose change to true ends the setup (only with ``end: plc_release``).
         setup_from: ``last_good``: it began with the last good piece before; ``trigger``: when it was told.
         pieces_as: what a piece made in a setup is, with the reason STARTUP.
+        planned: how long a setup is meant to take.
         alert_percent: a setup longer than this share of the planned one is reported.
     """
 
@@ -188,6 +205,7 @@ class SetupRule:
     release_signal: str | None = None
     setup_from: Literal["last_good", "trigger"] = "last_good"
     pieces_as: Literal["scrap", "good", "test"] = "scrap"
+    planned: Duration | None = None
     alert_percent: int = 200
 
     def __post_init__(self) -> None:
@@ -196,6 +214,9 @@ class SetupRule:
             raise ValueError(f"good_in_a_row: found {self.good_in_a_row}, allowed 1 to {GOOD_IN_A_ROW_MAX}")
         if not 0 < self.tolerance_percent < TOLERANCE_PERCENT_MAX:
             raise ValueError(f"tolerance_percent: found {self.tolerance_percent}, allowed 1 to 99")
+        if self.planned is not None and self.planned <= 0:
+            raise ValueError("planned: found 0 s, allowed more than that")
+        _check_most("planned", self.planned, SETUP_PLANNED_MAX)
         if self.alert_percent < 100:  # noqa: PLR2004 - a setup within its plan is no alert
             raise ValueError(f"alert_percent: found {self.alert_percent}, allowed 100 and above")
         if self.release_signal is not None and self.end != "plc_release":
@@ -218,6 +239,10 @@ class TimeModelRule:
     cleaning_as: Literal["AUST", "ADET", "PDOT"] = "ADET"
     flexible_break: Duration = Duration(0)
 
+    def __post_init__(self) -> None:
+        """Bounded."""
+        _check_most("flexible_break", self.flexible_break, FLEXIBLE_BREAK_MAX)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateTimelineRule:
@@ -226,27 +251,31 @@ class StateTimelineRule:
     Attributes:
         ideal_cycle: ideal time of one cycle where the running order names none.
         explicit: the machine's own word, if it has one.
+        running: a number that says whether it works, if there is one.
         gaps: how the time between cycles is judged.
         data_loss: when the machine is UNKNOWN.
         reasons: why it stands.
         setup: when it is being set up.
         time_model: which time element each state is.
+        loss_found_within: how long a source may be silent before its link is taken for lost.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
 
     ideal_cycle: Duration | None = None
     explicit: StateSignalRule | None = None
+    running: RunningRule | None = None
     gaps: CycleGapRule = field(default_factory=CycleGapRule)
     data_loss: DataLossRule = field(default_factory=DataLossRule)
     reasons: StopReasonRule = field(default_factory=StopReasonRule)
     setup: SetupRule = field(default_factory=SetupRule)
     time_model: TimeModelRule = field(default_factory=TimeModelRule)
+    loss_found_within: Duration = LOSS_FOUND_WITHIN
 
     @property
     def settle_ns(self) -> int:
         """An interval is final this long after its end: a loss of data and a late alarm still change it until then."""
-        return max(self.data_loss.stale_after or 0, self.reasons.after) + SETTLE_EXTRA
+        return max(self.data_loss.stale_after or 0, self.loss_found_within, self.reasons.after) + SETTLE_EXTRA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +290,7 @@ class StateRule:
         blocked_signal: ``source.name`` of PackML's EquipmentBlocked.
         starved_signal: ``source.name`` of PackML's EquipmentStarved.
         starting_as: what PackML's Starting is.
+        running: a number that says whether the machine works: motor current, pressure, power.
         slow: a cycle longer than this runs at reduced speed (share of the ideal cycle, or a length).
         stop_detect: no cycle for longer than this is a stop; default twice the ideal cycle, at least 5 s.
         micro_stop_max: a stop up to this long is a micro stop.
@@ -280,6 +310,7 @@ class StateRule:
     blocked_signal: str | None = None
     starved_signal: str | None = None
     starting_as: Literal["STOPPED", "PRODUCING"] = "STOPPED"
+    running: RunningRule | None = None
     slow: CycleLimit = SLOW
     stop_detect: CycleLimit | None = None
     micro_stop_max: CycleLimit = MICRO_STOP_MAX
@@ -296,6 +327,13 @@ class StateRule:
         beside = (self.mode_signal, self.blocked_signal, self.starved_signal)
         if self.signal is None and (any(beside) or self.modes):
             raise ValueError("mode_signal, modes, blocked_signal and starved_signal: found without signal; name it too")
+        if self.blocked_signal is not None and self.blocked_signal == self.starved_signal:
+            raise ValueError(f"starved_signal: found {self.starved_signal}, which is blocked_signal too")
+        if self.reasons.alarms and not self.reasons.alarm_signals:
+            raise ValueError("reasons: found alarms without alarm_signals; name the signals that show their codes")
+        strange = sorted(set(self.reasons.values) - set(self.map)) if isinstance(self.map, dict) else []
+        if strange:
+            raise ValueError(f"reasons: found values for {strange[0]!r}, which is no value in map; allowed: one of map")
         self.timeline(None)
 
     @property
@@ -306,10 +344,13 @@ class StateRule:
         ]
         named += [(("reasons", "alarm_signals", index), name) for index, name in enumerate(self.reasons.alarm_signals)]
         named += [(("setup", key), getattr(self.setup, key)) for key in ("tool_signal", "release_signal")]
+        named += [(("running", "signal"), None if self.running is None else self.running.signal)]
         return tuple((keys, name) for keys, name in named if name is not None)
 
-    def timeline(self, ideal_cycle: Duration | None) -> StateTimelineRule:
-        """The same, prepared for a machine with this ideal cycle. Raises ValueError."""
+    def timeline(
+        self, ideal_cycle: Duration | None, loss_found_within: Duration = LOSS_FOUND_WITHIN
+    ) -> StateTimelineRule:
+        """The same, prepared for a machine with this ideal cycle and sources like that. Raises ValueError."""
         gaps = CycleGapRule(slow=self.slow, micro_stop_max=self.micro_stop_max, fallback_above=self.fallback_above)
         if self.stop_detect is not None:
             # Who writes a length means it, also below the usual least one.
@@ -329,9 +370,17 @@ class StateRule:
         return StateTimelineRule(
             ideal_cycle=ideal_cycle,
             explicit=explicit,
+            running=self.running,
             gaps=gaps,
             data_loss=self.data_loss,
             reasons=self.reasons,
             setup=self.setup,
             time_model=self.time_model,
+            loss_found_within=loss_found_within,
         )
+
+
+def _check_most(key: str, found: Duration | None, most: Duration) -> None:
+    """Raise ValueError for more than is sensible: what waits for it would wait for ever."""
+    if found is not None and found > most:
+        raise ValueError(f"{key}: found {found}, allowed up to {most}")

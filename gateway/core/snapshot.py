@@ -78,6 +78,7 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
         "journal_seq": state.journal_seq,
         "past": plain(state.past),
         "utc_offset_ns": state.utc_offset_ns,
+        "kpi_rules": unit.kpi_rules,
         "clocks": plain(state.clocks),
     }
 

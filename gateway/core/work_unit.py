@@ -14,45 +14,59 @@ from gateway.core.counting.counter import CounterDetector, CounterState
 from gateway.core.counting.detector import Sample
 from gateway.core.counting.evidence import is_told, kinds_of, shown
 from gateway.core.counting.modes import datings, prepared, waits_for_time
-from gateway.core.counting.pulse import PulseDetector, PulseState
+from gateway.core.counting.pulse import PulseDetector
+from gateway.core.entries import ReclassifyEntry, SetupEntry, StopReasonEntry
 from gateway.core.model import (
     CalendarPlan,
     ClockTold,
     CountEvent,
     DataValue,
+    JobChanged,
     OperatorEntry,
-    OperatorVerb,
     OrderReceived,
     Status,
 )
 from gateway.core.orders.booking import Booking
 from gateway.core.orders.dispatch import Dispatch
-from gateway.core.rule_signals import is_evidence, named
+from gateway.core.persons import Persons
+from gateway.core.rule_signals import named
 from gateway.core.rules_inputs import CounterRule, PulseRule
+from gateway.core.rules_state import LOSS_FOUND_WITHIN
+from gateway.core.source_clock import looked_at
+from gateway.core.state.report import plain_rules
+from gateway.core.state.running import with_running
 from gateway.core.state.state_unit import MachineStateUnit
+from gateway.core.turns import EVIDENCE_TURN, JOB_TURN, turns_of
 from gateway.core.unit_state import DetectorState, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gateway.core.document import Identity
+    from gateway.core.duration import Duration
     from gateway.core.model import Input, JobOrder, Output
+    from gateway.core.orders.job_run import JobRun
     from gateway.core.rules import AnyCountingRule, WorkUnitRules
+    from gateway.core.state.machine_track import MachineTrack
 
 #: Timers that may fire for one input; more means a rule that never comes to rest.
 TIMERS_PER_INPUT_MAX: Final = 10_000
-
-# The turns of the values of one scan.
-_EVIDENCE_TURN: Final = 0
-_JOB_TURN: Final = 1_000_000
+#: Of a device's text (a name, a code); the rest is cut off, because it is remembered and stored with every step.
+TEXT_CHARS_MAX: Final = 1_000
 
 
 class WorkUnit:
-    """The rules of one machine, prepared. Holds no state: every method is a function of its arguments."""
+    """The rules of one machine, prepared. Holds no state: every method is a function of its arguments.
 
-    def __init__(self, rules: WorkUnitRules, identity: Identity) -> None:
+    ``loss_found_within``: how long its sources may be silent before a link is taken for lost.
+    """
+
+    def __init__(
+        self, rules: WorkUnitRules, identity: Identity, *, loss_found_within: Duration = LOSS_FOUND_WITHIN
+    ) -> None:
         self.rules = rules
         self.identity = identity
+        self.loss_found_within = loss_found_within
         ideal = int(rules.ideal_cycle) if rules.ideal_cycle is not None else None
         self._detectors = [_detector(rule, ideal) for rule in rules.counters]
         self._timed = [(at, self._detectors[at]) for at, rule in enumerate(rules.counters) if waits_for_time(rule)]
@@ -67,16 +81,20 @@ class WorkUnit:
         self.evidence_signals = tuple(dict.fromkeys(signal for _, kinds in self._told for signal in kinds))
         self._evidence = {signal: index for index, signal in enumerate(self.evidence_signals)}
         watched = tuple(dict.fromkeys(rule.signal for rule in rules.counters))
-        timeline = rules.state.timeline(rules.ideal_cycle)
+        timeline = with_running(rules.state.timeline(rules.ideal_cycle, loss_found_within), rules.counters)
         self.machine = MachineStateUnit(timeline, watched, has_calendar=rules.calendar is not None)
         self._state_signals = self.machine.signals
         self._pieces_per_cycle = _pieces_per_cycle(rules.counters)
+        #: What whoever reads the stored state must know to sum up its times.
+        self.kpi_rules = plain_rules(rules.state, rules.ideal_cycle, self._pieces_per_cycle)
         self._dispatch = Dispatch(rules, identity)
+        self._persons = Persons(self._dispatch, self.machine)
         self._booking = Booking(rules, self._dispatch, datings(rules.counters))
         elsewhere = {*self._composed, *self._evidence, rules.orders.job_signal}
         self._just_counted = frozenset(self._counting) - elsewhere
-        self._turns = _turns(rules, [d.signals for d in self._detectors if hasattr(d, "signals")])
+        self._turns = turns_of(rules, [d.signals for d in self._detectors if hasattr(d, "signals")])
         self._skew_ns = int(rules.max_source_skew)
+        self._job_signal = rules.orders.job_signal
 
     @property
     def signals(self) -> frozenset[str]:
@@ -107,12 +125,12 @@ class WorkUnit:
         keyed: list[tuple[int, int, int, int]] = []
         for place, value in enumerate(values):
             turn = self.turn(value)
-            if turn in (_EVIDENCE_TURN, _JOB_TURN):
+            if turn in (EVIDENCE_TURN, JOB_TURN):
                 keyed.append((turn, 0, 0, place))
                 continue
             t_ns = max(self._event_time(value, value.received_time_ns), latest.get(value.signal, 0))
             latest[value.signal] = t_ns
-            keyed.append((_EVIDENCE_TURN + 1, t_ns, turn, place))
+            keyed.append((EVIDENCE_TURN + 1, t_ns, turn, place))
         return [values[place] for *_, place in sorted(keyed)]
 
     def initial(self, at_ns: int) -> State:
@@ -140,21 +158,27 @@ class WorkUnit:
             state = self._fire_timers(state, due_ns, at_ns, out)
         instant_ns, before = at_ns, state
         if isinstance(given, DataValue):
-            state = self._on_value(state, given, at_ns, out)
-            instant_ns = min(self._event_time(given, at_ns), at_ns)
+            if isinstance(given.value, str) and len(given.value) > TEXT_CHARS_MAX:
+                given = given._replace(value=given.value[:TEXT_CHARS_MAX])
+            t_ns, stamp = self._event_time(given, at_ns), given.source_time_ns
+            if stamp is not None and (state.clocks.off or abs(stamp - given.received_time_ns) > self._skew_ns):
+                state = self._look_at_clock(state, given, out)
+            state = self._on_value(state, given, t_ns, at_ns, out)
+            instant_ns = min(t_ns, at_ns)
         elif isinstance(given, OrderReceived):
-            state = self._dispatch.receive(state, given._replace(at_ns=at_ns), out)
-        elif isinstance(given, OperatorEntry):
-            state = self._on_person(state, given._replace(at_ns=at_ns), out)
+            state = self._dispatch.receive(state, _as_known(given._replace(at_ns=at_ns), out), out)
+        elif isinstance(given, (OperatorEntry, SetupEntry, StopReasonEntry, ReclassifyEntry)):
+            state = self._persons.said(state, given._replace(at_ns=at_ns), out)
         elif isinstance(given, CalendarPlan):
             track, told = self.machine.on_calendar(state.track, given, at_ns)
             out += told
             state = state._replace(track=track)
         elif isinstance(given, ClockTold):
-            state = state._replace(utc_offset_ns=given.utc_offset_ns)
-        if state.running is not before.running or self.machine.may_differ(before.track, state.track):
-            state = self._follow(state, instant_ns, at_ns, out)
-        return state.moved(at_ns, len(out)), tuple(out)
+            state = state.at_clock(given.utc_offset_ns, given.known)
+        state = self._followed(before, state, instant_ns, at_ns, out)
+        if out or state.at_ns != at_ns:
+            state = state.moved(at_ns, len(out))
+        return state, tuple(out)
 
     def next_deadline(self, state: State) -> int | None:
         """When to hand over a ``TimePassed`` although nothing arrives; None: never."""
@@ -176,7 +200,10 @@ class WorkUnit:
             if due_ns is None or due_ns > until_ns:
                 return state
             due_ns = max(due_ns, state.at_ns)
-            state = self._follow(self._on_timer(state, due_ns, out), due_ns, due_ns, out).moved(due_ns, 0)
+            before, state = state, self._on_timer(state, due_ns, out)
+            state = self._followed(before, state, due_ns, due_ns, out)
+            if state.at_ns != due_ns:
+                state = state.moved(due_ns, 0)
             due_ns = self.next_deadline(state)
         raise AssertionError(f"{TIMERS_PER_INPUT_MAX} timers fired for one input: a timer does not move on")
 
@@ -189,7 +216,7 @@ class WorkUnit:
             kept = state.detectors[index]
             after, events = detector.on_time(kept, now_ns)
             if after is not kept:
-                state = self._on_counts(state, index, after, events, now_ns, out)
+                state = self._on_counts(state, state.track, index, after, events, now_ns, out)
         run = state.running
         if run is not None:
             timer = confirmation.deadline(self.rules.confirm, run)
@@ -197,45 +224,48 @@ class WorkUnit:
                 state = self._dispatch.confirm_running(state, now_ns, "timer", out)
         return state
 
-    def _on_value(self, state: State, value: DataValue, at_ns: int, out: list[Output]) -> State:
-        signal = value.signal
+    def _on_value(self, state: State, value: DataValue, t_ns: int, at_ns: int, out: list[Output]) -> State:
+        signal, track = value.signal, state.track
         if signal in self._state_signals:
-            t_ns = self._event_time(value, at_ns)
-            track, told = self.machine.on_value(state.track, signal, value.value, value.status, t_ns, at_ns)
-            out += told
-            state = state.with_count(state.detectors, track, state.counted, state.last_piece_ns, state.running)
+            track, told = self.machine.on_value(track, signal, value.value, value.status, t_ns, at_ns)
+            if told:
+                out += told
         index = self._counting.get(signal)
         if index is not None:
-            state = self._on_counting_value(state, index, value, at_ns, out)
+            state = self._on_counting_value(state, track, index, value, t_ns, at_ns, out)
             if signal in self._just_counted:  # the usual case
                 return state
+            track = state.track
         if signal in self._composed:
-            state = self._on_composed_value(state, value, at_ns, out)
+            state = self._on_composed_value(state, track, value, t_ns, at_ns, out)
+        elif track is not state.track:
+            state = state.seen(at_ns, state.detectors, track)
         if signal in self._evidence:
-            state = self._on_evidence(state, self._evidence[signal], value, at_ns)
-        if signal == self.rules.orders.job_signal and value.status is Status.GOOD:
-            since_ns = self._event_time(value, at_ns)
-            state = self._dispatch.job_tag(state, str(value.value), at_ns, out, since_ns=since_ns)
+            state = self._on_evidence(state, self._evidence[signal], value, t_ns)
+        if signal == self._job_signal and value.status is Status.GOOD:
+            state = self._dispatch.job_tag(state, str(value.value), at_ns, out, since_ns=t_ns)
         return state
 
-    def _on_counting_value(self, state: State, index: int, value: DataValue, at_ns: int, out: list[Output]) -> State:
+    def _on_counting_value(
+        self, state: State, track: MachineTrack, index: int, value: DataValue, t_ns: int, at_ns: int, out: list[Output]
+    ) -> State:
         detector, kept = self._detectors[index], state.detectors[index]
-        t_ns = self._event_time(value, at_ns)
-        if isinstance(detector, CounterDetector) and isinstance(kept, CounterState):
+        if isinstance(kept, CounterState):
             after, event = detector.on_value(kept, t_ns, value.value, value.status)
-            return self._on_counts(state, index, after, () if event is None else (event,), at_ns, out)
-        if isinstance(detector, PulseDetector) and isinstance(kept, PulseState):
-            pulses, events = detector.on_value(kept, t_ns, value.value, value.status, at_ns)
-            return self._on_counts(state, index, pulses, events, at_ns, out)
-        return state
+            return self._on_counts(state, track, index, after, () if event is None else (event,), at_ns, out)
+        pulses, events = detector.on_value(kept, t_ns, value.value, value.status, at_ns)
+        return self._on_counts(state, track, index, pulses, events, at_ns, out)
 
-    def _on_composed_value(self, state: State, value: DataValue, at_ns: int, out: list[Output]) -> State:
-        sample = Sample(value.signal, self._event_time(value, at_ns), value.value, value.status, at_ns)
+    def _on_composed_value(
+        self, state: State, track: MachineTrack, value: DataValue, t_ns: int, at_ns: int, out: list[Output]
+    ) -> State:
+        sample = Sample(value.signal, t_ns, value.value, value.status, at_ns)
         for index in self._composed[value.signal]:
             kept = state.detectors[index]
             after, events = self._detectors[index].on_value(kept, sample)
-            if events or after is not kept:
-                state = self._on_counts(state, index, after, events, at_ns, out)
+            if events or after is not kept or track is not state.track:
+                state = self._on_counts(state, track, index, after, events, at_ns, out)
+                track = state.track
         return state
 
     def _event_time(self, value: DataValue, at_ns: int) -> int:
@@ -244,10 +274,17 @@ class WorkUnit:
             return at_ns
         return source
 
-    def _on_evidence(self, state: State, index: int, value: DataValue, at_ns: int) -> State:
+    def _look_at_clock(self, state: State, value: DataValue, out: list[Output]) -> State:
+        """A stamp that is too far off, or of a signal that had such stamps."""
+        clocks, notice = looked_at(state.clocks, value, self._skew_ns, state.utc_offset_ns)
+        if notice is not None:
+            out.append(notice)
+        return state if clocks is state.clocks else state._replace(clocks=clocks)
+
+    def _on_evidence(self, state: State, index: int, value: DataValue, t_ns: int) -> State:
         """A changed boot counter or start time, a fallen uptime, a changed job: what it says about the counters."""
         signal = self.evidence_signals[index]
-        known, t_ns = state.evidence[index], self._event_time(value, at_ns)
+        known = state.evidence[index]
         detectors, text = state.detectors, None
         for position, kinds in self._told:
             kind = kinds.get(signal)
@@ -257,7 +294,8 @@ class WorkUnit:
             text = shown(value.value, value.status, uptime=uptime)
             kept, detector = detectors[position], self._detectors[position]
             if text is not None and is_told(text, known, uptime=uptime):
-                detectors = _with(detectors, position, detector.told(kept, kind, t_ns))
+                change = (signal, known or "", text)
+                detectors = _with(detectors, position, detector.told(kept, kind, t_ns, change))
         if text is None or text == known:
             return state
         evidence = (*state.evidence[:index], text, *state.evidence[index + 1 :])
@@ -268,40 +306,39 @@ class WorkUnit:
     def _on_counts(
         self,
         state: State,
+        track: MachineTrack,
         index: int,
         after: DetectorState,
         events: tuple[CountEvent, ...],
         at_ns: int,
         out: list[Output],
     ) -> State:
-        """What one detector became, and what it counted."""
+        """What one detector became, and what it counted; ``track`` is what the machine's state became meanwhile."""
         detectors = _with(state.detectors, index, after)
         if not events:
-            return state.with_detectors(detectors)
+            return state.seen(at_ns, detectors, track)
         rule = self.rules.counters[index]
         for event in events:
             counted = event
             if event.delta or event.cycles:
                 role = event.role or rule.role
-                track, told, made_as = self.machine.on_count(state.track, event, role, at_ns)
-                out += told
-                state = state.with_count(state.detectors, track, state.counted, state.last_piece_ns, state.running)
+                track, told, made_as = self.machine.on_count(track, event, role, at_ns)
+                if told:
+                    out += told
                 if made_as is not role:
                     counted = event._replace(role=made_as)
-            state = self._booking.count(state, rule, counted, detectors, at_ns, out)
+            state = self._booking.count(state, track, rule, counted, detectors, at_ns, out)
+            track = state.track
         return state
 
     # --- machine state ---------------------------------------------------------------------------------------------
 
-    def _on_person(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:
-        """A decision about an order; who starts the one that is being set up says that the setup is done."""
-        run, sets_up = state.running, state.track.setup.since_ns is not None
-        starts = entry.verb is OperatorVerb.START and run is not None and run.job.order == entry.order
-        if sets_up and starts and run is not None and entry.operation in ("", run.job.operation):
-            track, told = self.machine.operator_setup(state.track, entry.at_ns, begins=False)
-            out += told
-            return state._replace(track=track)
-        return self._dispatch.operator(state, entry, out)
+    def _followed(self, before: State, state: State, instant_ns: int, at_ns: int, out: list[Output]) -> State:
+        """The machine's state after one input or timer, asked only where something came that it could tell."""
+        # After a restart the rules may be others, and with them the ideal cycle of an order that names none.
+        if _other_job(before.running, state.running) or before.track.down_ns is not state.track.down_ns:
+            return self._follow(state, instant_ns, at_ns, out)
+        return self._changed(state, at_ns, out) if self.machine.may_differ(before.track, state.track) else state
 
     def _follow(self, state: State, instant_ns: int, at_ns: int, out: list[Output]) -> State:
         """What the machine's state makes of the order that runs now and did so since ``instant_ns``, and what it is."""
@@ -310,8 +347,12 @@ class WorkUnit:
         if not self.machine.runs(track, job, ideal_ns):
             track, told = self.machine.on_job(track, job, ideal_ns, instant_ns, at_ns)
             out += told
-        track, changed = self.machine.changed(track, at_ns)
-        out += changed
+        return self._changed(state if track is state.track else state._replace(track=track), at_ns, out)
+
+    def _changed(self, state: State, at_ns: int, out: list[Output]) -> State:
+        track, changed = self.machine.changed(state.track, at_ns)
+        if changed:
+            out += changed
         return state if track is state.track else state._replace(track=track)
 
     def _ideal_ns(self, job: JobOrder | None) -> int | None:
@@ -319,6 +360,12 @@ class WorkUnit:
         if job is None or not job.std_cycle_ns or not self._pieces_per_cycle:
             return None
         return job.std_cycle_ns * self._pieces_per_cycle
+
+
+def _as_known(given: OrderReceived, fired: list[Output]) -> OrderReceived:
+    """What a timer changed of this very order right before it is known too, though it was not stored yet."""
+    records = [one.record for one in fired if isinstance(one, JobChanged) and one.record.job.key == given.job.key]
+    return given._replace(known=records[-1]) if records else given
 
 
 def _detector(rule: AnyCountingRule, ideal_cycle_ns: int | None) -> Any:
@@ -337,19 +384,10 @@ def _pieces_per_cycle(rules: Iterable[AnyCountingRule]) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _turns(rules: WorkUnitRules, orders: Iterable[tuple[str, ...]]) -> dict[str, int]:
-    """The turn of each signal, from the order in which each rule reads its own."""
-    turns: dict[str, int] = {}
-    chains = list(orders)
-    for _ in chains:  # a signal of several rules pushes back what follows it in each
-        for chain in chains:
-            turn = _EVIDENCE_TURN
-            for signal in chain:
-                turn = turns[signal] = max(turns.get(signal, 0), turn + 1)
-    if rules.orders.job_signal is not None:
-        turns[rules.orders.job_signal] = _JOB_TURN
-    evidence = (signal for rule in rules.counters for keys, signal in named(rule) if is_evidence(keys))
-    return turns | dict.fromkeys(evidence, _EVIDENCE_TURN)
+def _other_job(before: JobRun | None, after: JobRun | None) -> bool:
+    if before is after:
+        return False
+    return before is None or after is None or before.job is not after.job
 
 
 def _with(detectors: tuple[DetectorState, ...], index: int, after: DetectorState) -> tuple[DetectorState, ...]:

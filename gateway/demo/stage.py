@@ -98,7 +98,7 @@ class Stage:
     async def status(self) -> dict[str, Any] | None:
         """The gateway's status; None while it is down."""
         try:
-            view: dict[str, Any] = await asyncio.to_thread(call, self.state_dir, "status")
+            view: dict[str, Any] = await asyncio.to_thread(call, self.state_dir, "status", steady=True)
         except ControlError:
             return None
         return view

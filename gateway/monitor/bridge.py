@@ -21,7 +21,7 @@ from gateway.core.duration import NS_PER_S
 from gateway.monitor.protocol import ProtocolChoice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from paho.mqtt.reasoncodes import ReasonCode
 
@@ -55,8 +55,11 @@ class Listener(Protocol):
     def link_up(self) -> None:
         """The broker answered; whatever it should know must be published again."""
 
-    def link_down(self, unwritten: int) -> None:
-        """The link is gone, with so many QoS 0 messages that were never written."""
+    def link_down(self, unwritten: int, unacknowledged: Sequence[tuple[str, bytes]]) -> None:
+        """The link is gone, with so many QoS 0 messages that were never written.
+
+        ``unacknowledged``: QoS 1 messages that are not retained, and may or may not have arrived, in their order.
+        """
 
     def link_failed(self) -> None:
         """A connection ended, or could not be made; ``last_error`` says why."""
@@ -103,6 +106,7 @@ class _Attempt:
         self.refused: ReasonCode | None = None
         self.down: ReasonCode | None = None
         self.unacknowledged: dict[int, str] = {}
+        self.told_once: dict[int, tuple[str, bytes]] = {}
         self.unwritten: set[int] = set()
         self.answer_timer: asyncio.TimerHandle | None = None
 
@@ -162,6 +166,8 @@ class Bridge:
             return False
         if qos:
             attempt.unacknowledged[info.mid] = topic
+            if not retain:
+                attempt.told_once[info.mid] = (topic, payload)
         else:
             attempt.unwritten.add(info.mid)
         return True
@@ -237,7 +243,7 @@ class Bridge:
                 # Joining the thread may take as long as a connect does: aside.
                 threading.Thread(target=_abandon, args=(client,), name="mqtt-abandon", daemon=True).start()
             if attempt.up:
-                self._listener.link_down(len(attempt.unwritten))
+                self._listener.link_down(len(attempt.unwritten), tuple(attempt.told_once.values()))
         again_at_once = self._judge(attempt, error)
         self._listener.link_failed()
         return attempt.up, again_at_once
@@ -338,6 +344,7 @@ class Bridge:
         if attempt is not self._attempt:
             return
         attempt.unwritten.discard(mid)
+        attempt.told_once.pop(mid, None)
         topic = attempt.unacknowledged.pop(mid, None)
         if topic is not None:
             if failure:

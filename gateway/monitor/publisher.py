@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.duration import NS_PER_S
-from gateway.monitor import topics
+from gateway.monitor import events, topics
 from gateway.monitor.bridge import Bridge, Will
-from gateway.monitor.pending import Retained, TelemetryQueue
-from gateway.status import MqttView
+from gateway.monitor.pending import EventQueue, Retained, TelemetryQueue
+from gateway.status import MqttView, in_utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from drivers.base import TelemetryBlock
+    from gateway.machine_events import MachineEvent
     from gateway.monitor.settings import MonitorSettings
-    from gateway.status import SourceView, TargetView, WorkUnitView
+    from gateway.status import ClockView, SourceView, TargetView, WorkUnitView
 
 FLUSH_TIMEOUT_S: Final = 2.0
 LOST: Final = "lost"
@@ -43,8 +44,9 @@ class Monitor:
         settings: the broker.
         gateway_id: one level of every topic, and the client id where none is set.
         version: of the gateway.
-        now_ns: the gateway's steady clock, nanoseconds UTC.
-        clock_offset_ns: how far the system's clock is ahead of it, nanoseconds.
+        now_ns: the gateway's steady clock, nanoseconds.
+        utc_ns: what UTC was at a steady time, as far as it is known now.
+        clock: what is known of the time.
         link_changed: told whenever the link to the broker comes up, goes down or fails.
         boot_id: tells one start of the gateway from the next; default: random.
     """
@@ -56,12 +58,14 @@ class Monitor:
         gateway_id: str,
         version: str,
         now_ns: Callable[[], int],
-        clock_offset_ns: Callable[[], int] = lambda: 0,
+        utc_ns: Callable[[int], int],
+        clock: Callable[[], ClockView],
         link_changed: Callable[[MqttView], None] | None = None,
         boot_id: str = "",
     ) -> None:
         self._now_ns = now_ns
-        self._clock_offset_ns = clock_offset_ns
+        self._utc_ns = utc_ns
+        self._clock = clock
         self._started_ns = now_ns()
         self._version = version
         self._boot_id = boot_id or uuid.uuid4().hex
@@ -70,8 +74,12 @@ class Monitor:
         self._topics = topics.Topics(settings.topic, gateway_id)
         self._telemetry_topics: dict[str, str] = {}
         self._retained = Retained()
+        self._events = EventQueue()
         self._queue = TelemetryQueue(settings.queue_messages)
+        self._sources: dict[str, SourceView] = {}
         self._targets: dict[str, TargetView] = {}
+        self._work_units: dict[str, WorkUnitView] = {}
+        self._up_since_ns = self._started_ns
         self._bridge = Bridge(
             settings,
             client_id=settings.client_id or f"linegate-{gateway_id}",
@@ -91,26 +99,55 @@ class Monitor:
 
     def source_changed(self, view: SourceView) -> None:
         """The link to a device changed."""
-        self._put(self._topics.source(view.name), topics.source_document(view))
+        self._sources[view.name] = view
+        self._put(self._topics.source(view.name), topics.source_document(in_utc(view, self._utc_ns)))
 
     def target_changed(self, view: TargetView) -> None:
         """The link to an ERP changed, or the numbers of its postings did."""
         self._targets[view.name] = view
-        self._put(self._topics.target(view.name), topics.target_document(view, self._now_ns()))
+        oldest_ns = view.oldest_waiting_ns
+        oldest_s = 0 if oldest_ns is None else max(0, self._now_ns() - oldest_ns) // NS_PER_S
+        self._put(self._topics.target(view.name), topics.target_document(in_utc(view, self._utc_ns), oldest_s))
 
     def work_unit_changed(self, view: WorkUnitView) -> None:
         """A machine's state, counts or orders changed; what is the same as before is not published again."""
+        self._work_units[view.id] = view
+        view = in_utc(view, self._utc_ns)
         self._put(self._topics.machine(view.id, "state"), topics.machine_state(view))
         self._put(self._topics.machine(view.id, "counts"), topics.machine_counts(view))
         self._put(self._topics.machine(view.id, "order"), topics.machine_order(view))
 
+    def machine_event(self, event: MachineEvent) -> None:
+        """Something happened at a machine: told once, and kept for the broker up to a bound."""
+        if self._closing:
+            return
+        topic = self._topics.machine(event.work_unit, events.topic_of(event))
+        self._events.put(topic, events.payload_of(event, self._utc_ns))
+        if self._bridge.connected:
+            self._wake.set()
+
+    def clock_changed(self) -> None:
+        """UTC is known better, or otherwise: what is shown is named anew."""
+        for source in self._sources.values():
+            self.source_changed(source)
+        for target in self._targets.values():
+            self.target_changed(target)
+        for unit in self._work_units.values():
+            self.work_unit_changed(unit)
+        if self._bridge.connected:
+            self._say_online()
+        self._heartbeat_due = not self._closing
+        self._wake.set()
+
     def work_unit_removed(self, name: str) -> None:
         """A machine is no longer configured: the broker forgets what it keeps of it."""
+        self._work_units.pop(name, None)
         for what in topics.MACHINE_DOCUMENTS:
             self._put(self._topics.machine(name, what), topics.NOTHING)
 
     def source_removed(self, name: str) -> None:
         """A source is no longer configured: the broker forgets what it keeps of it."""
+        self._sources.pop(name, None)
         self._put(self._topics.source(name), topics.NOTHING)
 
     def telemetry(self, source: str, blocks: Sequence[TelemetryBlock]) -> None:
@@ -127,7 +164,10 @@ class Monitor:
     def view(self) -> MqttView:
         """The state of the link, for every display."""
         return MqttView(
-            connected=self._bridge.connected, last_error=self._bridge.last_error, dropped=self._queue.dropped
+            connected=self._bridge.connected,
+            last_error=self._bridge.last_error,
+            dropped=self._queue.dropped,
+            events_dropped=self._events.dropped,
         )
 
     async def run(self) -> None:
@@ -155,7 +195,7 @@ class Monitor:
         if self._closing:
             return
         self._closing = True
-        self._retained.put(self._topics.state, self._offline(reason, self._now_ns()))
+        self._retained.put(self._topics.state, self._offline(reason, self._utc_ns(self._now_ns())))
         self._retained.hurry()
         if self._bridge.connected:
             self._wake.set()
@@ -171,18 +211,17 @@ class Monitor:
     def link_up(self) -> None:
         """The broker answered: it gets everything again, because it may have forgotten."""
         if not self._closing:
-            self._retained.put(
-                self._topics.state,
-                topics.online(since_ns=self._now_ns(), version=self._version, boot_id=self._boot_id),
-            )
+            self._up_since_ns = self._now_ns()
+            self._say_online()
             self._heartbeat_due = True
         self._retained.all_due()
         self._wake.set()
         self._tell()
 
-    def link_down(self, unwritten: int) -> None:
-        """The link is gone, and with it what was never written."""
+    def link_down(self, unwritten: int, unacknowledged: Sequence[tuple[str, bytes]]) -> None:
+        """The link is gone, and with it what was never written; events that nobody acknowledged are told again."""
         self._queue.dropped += unwritten
+        self._events.again(unacknowledged)
         self._flushed.set()
 
     def link_failed(self) -> None:
@@ -194,6 +233,11 @@ class Monitor:
         self._wake.set()
 
     # -- inside
+
+    def _say_online(self) -> None:
+        since_ns = self._utc_ns(self._up_since_ns)
+        online = topics.online(since_ns=since_ns, version=self._version, boot_id=self._boot_id)
+        self._put(self._topics.state, online)
 
     def _put(self, topic: str, payload: bytes) -> None:
         if not self._closing and self._retained.put(topic, payload) and self._bridge.connected:
@@ -208,16 +252,21 @@ class Monitor:
         if not bridge.connected:
             return
         now_ns = self._now_ns()
+        utc_offset_ns = self._utc_ns(now_ns) - now_ns
         for topic, payload in self._retained.due(now_ns, bridge.room(1)):
             bridge.publish(topic, payload, qos=1, retain=True)
+        for _ in range(min(bridge.room(1), len(self._events))):
+            topic, payload = self._events.take()
+            bridge.publish(topic, payload, qos=1, retain=False)
         if self._heartbeat_due and bridge.publish(self._topics.health, self._health(now_ns), qos=0, retain=False):
             self._heartbeat_due = False
         for _ in range(min(bridge.room(0), len(self._queue))):
             topic, blocks = self._queue.take()
-            if not bridge.publish(topic, topics.telemetry(blocks), qos=0, retain=False):
+            payload = topics.telemetry(blocks, utc_offset_ns)
+            if not bridge.publish(topic, payload, qos=0, retain=False):
                 self._queue.dropped += 1
         next_due_ns = self._retained.next_due_ns()
-        if self._closing and next_due_ns is None and not self._queue and bridge.idle:
+        if self._closing and next_due_ns is None and not (self._queue or self._events) and bridge.idle:
             self._flushed.set()
         # With a full window it is the next acknowledgement that wakes.
         if next_due_ns is not None and bridge.room(1) > 0:
@@ -242,7 +291,9 @@ class Monitor:
             targets=self._targets.values(),
             rss_bytes=_resident_bytes(),
             dropped=self._queue.dropped,
-            clock_offset_ns=self._clock_offset_ns(),
+            events_dropped=self._events.dropped,
+            clock=self._clock(),
+            utc_now_ns=self._utc_ns(now_ns),
         )
 
     def _offline(self, reason: str, since_ns: int | None) -> bytes:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from drivers.base import TelemetryBlock
     from gateway.core.model import Scalar
-    from gateway.status import SourceView, TargetView, WorkUnitView
+    from gateway.status import ClockView, SourceView, TargetView, WorkUnitView
 
 PAYLOAD_VERSION: Final = 1
 NS_PER_MS: Final = NS_PER_UNIT["ms"]
@@ -73,12 +73,12 @@ class Topics:
 
 def online(*, since_ns: int, version: str, boot_id: str) -> bytes:
     """The gateway is connected since then."""
-    return _document(online=True, since=_ms(since_ns), version=version, boot_id=boot_id)
+    return document(online=True, since=_ms(since_ns), version=version, boot_id=boot_id)
 
 
 def offline(*, reason: str, since_ns: int | None, version: str, boot_id: str) -> bytes:
     """The gateway is gone: ``stop`` by its own word, ``lost`` by the broker's (nobody knows since when)."""
-    return _document(online=False, reason=reason, since=_ms(since_ns), version=version, boot_id=boot_id)
+    return document(online=False, reason=reason, since=_ms(since_ns), version=version, boot_id=boot_id)
 
 
 def health(
@@ -89,11 +89,15 @@ def health(
     targets: Iterable[TargetView],
     rss_bytes: int | None,
     dropped: int,
-    clock_offset_ns: int,
+    events_dropped: int,
+    clock: ClockView,
+    utc_now_ns: int,
 ) -> bytes:
     """The heartbeat. ``outbox_oldest_s`` is the age of the oldest posting that waits for any target, 0 if none does.
 
-    ``clock_offset_ms`` is how far the system's clock is ahead of the gateway's.
+    ``time_ms`` is UTC as the gateway knows it and ``clock_quality`` who vouches for it; ``clock_offset_ms`` is how far
+    the system's clock is ahead of that. ``utc_offset_ms`` is UTC minus the gateway's steady time. The other times that
+    are handed in are steady.
     """
     waiting = 0
     oldest_ns = now_ns
@@ -101,21 +105,25 @@ def health(
         waiting += target.waiting
         if target.oldest_waiting_ns is not None:
             oldest_ns = min(oldest_ns, target.oldest_waiting_ns)
-    return _document(
+    return document(
         seq=seq,
         uptime_s=(now_ns - started_ns) // NS_PER_S,
-        time_ms=_ms(now_ns),
+        time_ms=_ms(utc_now_ns),
         outbox_waiting=waiting,
         outbox_oldest_s=(now_ns - oldest_ns) // NS_PER_S,
         rss_bytes=rss_bytes,
         telemetry_dropped=dropped,
-        clock_offset_ms=_ms(clock_offset_ns),
+        events_dropped=events_dropped,
+        clock_quality=clock.quality,
+        clock_known=clock.known,
+        clock_offset_ms=clock.offset_ms,
+        utc_offset_ms=clock.utc_offset_ms,
     )
 
 
 def source_document(view: SourceView) -> bytes:
     """The link to a device. Without the time of its last value: that would change with every value."""
-    return _document(
+    return document(
         state=view.state,
         since=_ms(view.since_ns),
         simulated=view.simulated,
@@ -127,14 +135,13 @@ def source_document(view: SourceView) -> bytes:
     )
 
 
-def target_document(view: TargetView, now_ns: int) -> bytes:
+def target_document(view: TargetView, oldest_waiting_s: int) -> bytes:
     """The link to an ERP and its postings."""
-    oldest_ns = view.oldest_waiting_ns
-    return _document(
+    return document(
         link=view.link,
         since=_ms(view.since_ns),
         waiting=view.waiting,
-        oldest_waiting_s=0 if oldest_ns is None else max(0, now_ns - oldest_ns) // NS_PER_S,
+        oldest_waiting_s=oldest_waiting_s,
         uncertain=view.uncertain,
         parked=view.parked,
         accepted=view.accepted,
@@ -146,14 +153,24 @@ def target_document(view: TargetView, now_ns: int) -> bytes:
 
 
 def machine_state(view: WorkUnitView) -> bytes:
-    """What the machine is doing, and since when."""
-    return _document(state=view.state, since=_ms(view.state_since_ns))
+    """What the machine is doing, since when and why, and whose shift it is."""
+    return document(
+        state=view.state,
+        since=_ms(view.state_since_ns),
+        reason=view.reason,
+        reason_source=view.reason_source,
+        evidence=view.evidence,
+        reduced_speed=view.reduced_speed,
+        shift=view.shift,
+        production_day=view.production_day,
+        planned=view.planned,
+    )
 
 
 def machine_counts(view: WorkUnitView) -> bytes:
     """Pieces of the running order, pieces in no order, and what nobody can know."""
     bounds = [interval.get("max_pieces") for interval in view.unknown]
-    return _document(
+    return document(
         order=view.order,
         operation=view.operation,
         good=view.good,
@@ -185,7 +202,7 @@ def machine_counts(view: WorkUnitView) -> bytes:
 
 def machine_order(view: WorkUnitView) -> bytes:
     """The running order and the open ones, without their counts: it changes only when an order does."""
-    return _document(
+    return document(
         order=view.order,
         operation=view.operation,
         product=view.product,
@@ -194,7 +211,7 @@ def machine_order(view: WorkUnitView) -> bytes:
     )
 
 
-def telemetry(blocks: Sequence[TelemetryBlock]) -> bytes:
+def telemetry(blocks: Sequence[TelemetryBlock], utc_offset_ns: int = 0) -> bytes:
     """All blocks of one reading as one message; a name in two blocks has the value of the later one."""
     block = blocks[0]
     values: dict[str, Scalar] = dict(zip(block.names, block.values, strict=True))
@@ -202,7 +219,7 @@ def telemetry(blocks: Sequence[TelemetryBlock]) -> bytes:
     for block in blocks[1:]:
         values.update(zip(block.names, block.values, strict=True))
         time_ns = max(time_ns, block.time_ns)
-    document = {"t": time_ns // NS_PER_MS, "values": values}
+    document = {"t": (time_ns + utc_offset_ns) // NS_PER_MS, "values": values}
     try:
         return orjson.dumps(document)
     except TypeError:
@@ -213,12 +230,13 @@ def telemetry(blocks: Sequence[TelemetryBlock]) -> bytes:
         return json.dumps(document, separators=(",", ":")).encode()
 
 
-def _document(**fields: Any) -> bytes:
-    document = {"v": PAYLOAD_VERSION, **fields}
+def document(**fields: Any) -> bytes:
+    """One payload: what is named, behind its version."""
+    whole = {"v": PAYLOAD_VERSION, **fields}
     try:
-        return orjson.dumps(document, default=str)
+        return orjson.dumps(whole, default=str)
     except TypeError:
-        return json.dumps(document, default=str, separators=(",", ":")).encode()
+        return json.dumps(whole, default=str, separators=(",", ":")).encode()
 
 
 def _ms(time_ns: int | None) -> int | None:

@@ -17,6 +17,10 @@ from gateway.trial.series import parsed
 SERIES_MAX: Final = 64
 EXPECTATIONS_MAX: Final = 1000
 SAMPLES_OF_A_TEST_MAX: Final = 500_000
+LENGTH_MAX: Final = Duration("366 d")  # of a test
+#: Between these a test begins: there is a calendar for all of it.
+FIRST_START: Final = Instant("1970-01-02T00:00:00Z")
+LAST_START: Final = Instant("2200-01-01T00:00:00Z")
 #: A Monday; where a test names no moment, none matters.
 START: Final = Instant("2026-01-05T06:00:00Z")
 #: What ``order`` of an expectation says where no order is to run.
@@ -199,6 +203,19 @@ class RuleTest:
             raise ValueError(f"expect: found {len(self.expect)}, allowed up to {EXPECTATIONS_MAX}")
         if not self.expect and self.confirmations is None:
             raise ValueError("names nothing that is expected; give expect or confirmations")
-        total = sum(len(parsed(one.values, every_ns=one.every, first_ns=one.at)) for one in self.series)
+        if not FIRST_START <= self.start <= LAST_START:
+            raise ValueError(f"start: found {self.start}, allowed {FIRST_START} to {LAST_START}")
+        names = [one.signal for one in self.series]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"series: found {', '.join(doubled)} twice; write each signal's values as one series")
+        self._bounded()
+
+    def _bounded(self) -> None:
+        samples = [parsed(one.values, every_ns=one.every, first_ns=one.at) for one in self.series]
+        times = [int(one.at) for group in (self.expect, self.orders, self.decisions) for one in group]
+        length_ns = max([*times, *(series[-1].after_ns for series in samples)])
+        if length_ns > LENGTH_MAX:
+            raise ValueError(f"found something {Duration(length_ns)} after the start, allowed up to {LENGTH_MAX}")
+        total = sum(map(len, samples))
         if total > SAMPLES_OF_A_TEST_MAX:
             raise ValueError(f"series: found {total} values, allowed {SAMPLES_OF_A_TEST_MAX} in one test")

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.core.document import Identity
+from gateway.core.duration import Duration
 from gateway.core.model import (
+    ClockTold,
     Confirmation,
     CountEvent,
     DataValue,
@@ -21,12 +23,18 @@ from gateway.core.state.interval import StateInterval
 from gateway.core.work_unit import WorkUnit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from gateway.core.model import Input, Output
+    from gateway.core.model import CalendarPlan, Input, Output
     from gateway.core.rules import WorkUnitRules
     from gateway.core.unit_state import State
 
+    #: The hours ahead of a machine from a steady instant on; the second number is UTC minus steady time, ns.
+    Hours = Callable[[int, int], CalendarPlan]
+
+#: A plan reaches this far ahead, and another one follows so soon.
+PLAN_AHEAD_NS: Final = Duration("48 h")
+PLAN_EVERY_NS: Final = Duration("24 h")
 #: More outputs than this of one run are a mistake of the rules, not a result.
 OUTPUTS_MAX: Final = 5_000_000
 
@@ -71,10 +79,13 @@ class TriedMachine:
     Args:
         unit: the rules, prepared.
         state: where it begins.
+        hours: its calendar, None where it has none.
     """
 
-    def __init__(self, unit: WorkUnit, state: State) -> None:
+    def __init__(self, unit: WorkUnit, state: State, hours: Hours | None = None) -> None:
         self.unit = unit
+        self._hours = hours
+        self._planned_ns = state.at_ns  # when the next plan is due
         self.state = state
         self.happened: list[Happening] = []
         self.confirmations: list[Confirmation] = []
@@ -84,17 +95,28 @@ class TriedMachine:
         self._intervals: list[StateInterval] = []
 
     @classmethod
-    def fresh(cls, machine: str, rules: WorkUnitRules, at_ns: int) -> TriedMachine:
+    def fresh(cls, machine: str, rules: WorkUnitRules, at_ns: int, hours: Hours | None = None) -> TriedMachine:
         """A machine that has never seen anything."""
         unit = WorkUnit(rules, identity_of(machine, rules))
-        return cls(unit, unit.initial(at_ns))
+        return cls(unit, unit.initial(at_ns), hours)
 
     def feed(self, given: Input) -> None:
-        """One input. Raises TooMuchError."""
+        """One input, behind the hours that are due until then. Raises TooMuchError, ValueError beyond the calendar."""
+        if self._hours is not None:
+            self._plan_until(time_of(given), self._hours)
+        self._handle(given)
+        if self._hours is not None and isinstance(given, ClockTold):  # the same hours are other instants now
+            self._handle(self._hours(self.state.at_ns, given.utc_offset_ns))
+
+    def _plan_until(self, at_ns: int, hours: Hours) -> None:
+        while self._planned_ns <= at_ns:
+            self._handle(hours(self._planned_ns, self.state.utc_offset_ns))
+            self._planned_ns += PLAN_EVERY_NS
+
+    def _handle(self, given: Input) -> None:
         self.state, outputs = self.unit.handle(self.state, given)
         if not isinstance(given, TimePassed):
-            at_ns = given.received_time_ns if isinstance(given, DataValue) else given.at_ns
-            self.happened.append(Happening(at_ns, given))
+            self.happened.append(Happening(time_of(given), given))
         for output in outputs:
             self._take(output)
         if len(self.happened) > OUTPUTS_MAX:
@@ -174,4 +196,9 @@ class TriedMachine:
 
 def by_time(inputs: Iterable[Input]) -> list[Input]:
     """Inputs in the order of their arrival; those of one moment stay as they are given."""
-    return sorted(inputs, key=lambda one: one.received_time_ns if isinstance(one, DataValue) else one.at_ns)
+    return sorted(inputs, key=time_of)
+
+
+def time_of(given: Input) -> int:
+    """When an input reached the core, ns."""
+    return given.received_time_ns if isinstance(given, DataValue) else given.at_ns

@@ -7,8 +7,9 @@ Opens no file.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TextIO
 
+from gateway.core.entries import ReclassifyEntry, SetupEntry, StopReasonEntry
 from gateway.core.model import (
     CalendarPlan,
     ClockTold,
@@ -20,21 +21,27 @@ from gateway.core.model import (
     OperatorVerb,
     OrderReceived,
     PlannedTime,
+    Role,
     Status,
 )
 from gateway.core.snapshot import decode_job, encode_job
+from gateway.trial.machine import time_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
+    from gateway.core.entries import PersonsEntry
     from gateway.core.model import Input
 
 VERSION: Final = 1
 MAGIC: Final = "recording"
 INPUTS_MAX: Final = 5_000_000
 LINE_CHARS_MAX: Final = 16 * 1024 * 1024  # the first line holds a whole state
+TIME_MAX_NS: Final = 9_000_000_000 * 1_000_000_000  # in the year 2255; behind it there is no calendar
+SHOWN_CHARS: Final = 60
 
 _VALUE, _ORDER, _DECISION, _CLOCK, _PLAN, _END = "v", "o", "d", "c", "p", "end"
+_SETUP, _REASON, _JUDGED = "s", "w", "j"
 
 
 class RecordingError(Exception):
@@ -42,7 +49,10 @@ class RecordingError(Exception):
 
 
 class Header(NamedTuple):
-    """What was recorded. ``state`` is the encoded state of a machine at the beginning, None for a source."""
+    """What was recorded. ``state`` is the encoded state of a machine at the beginning, None for a source.
+
+    Times are steady; UTC is ``utc_offset_ns`` more, as it was known at the beginning.
+    """
 
     kind: Literal["machine", "source"]
     name: str
@@ -50,6 +60,7 @@ class Header(NamedTuple):
     digest: str
     started_ns: int
     state: dict[str, Any] | None
+    utc_offset_ns: int = 0
 
 
 class Recording(NamedTuple):
@@ -59,6 +70,12 @@ class Recording(NamedTuple):
     inputs: tuple[Input, ...]
     ended_ns: int
     ended: str
+
+    @property
+    def utc_offset_ns(self) -> int:
+        """UTC minus the times of the recording, as it was known at its end."""
+        told = (given.utc_offset_ns for given in reversed(self.inputs) if isinstance(given, ClockTold))
+        return next(told, self.header.utc_offset_ns)
 
 
 def header_line(header: Header) -> str:
@@ -81,6 +98,8 @@ def row(given: Input) -> list[Any] | None:
             return [_ORDER, at_ns, encode_job(job), record]
         case OperatorEntry(at_ns, verb, order, operation):
             return [_DECISION, at_ns, verb.value, order, operation]
+        case SetupEntry() | StopReasonEntry() | ReclassifyEntry():
+            return _said(given)
         case ClockTold(at_ns, utc_offset_ns, known):
             return [_CLOCK, at_ns, utc_offset_ns, known]
         case CalendarPlan(at_ns, entries):
@@ -90,9 +109,35 @@ def row(given: Input) -> list[Any] | None:
             return None  # time passes by itself
 
 
+def _said(given: PersonsEntry) -> list[Any]:
+    match given:
+        case SetupEntry(at_ns, begins):
+            return [_SETUP, at_ns, begins]
+        case StopReasonEntry(at_ns, from_ns, to_ns, reason):
+            return [_REASON, at_ns, from_ns, to_ns, reason]
+        case ReclassifyEntry(at_ns, order, operation, pieces, before, after, reason):
+            return [_JUDGED, at_ns, order, operation, pieces, before.value, after.value, reason]
+
+
+def _heard(data: list[Any]) -> PersonsEntry:
+    if data[0] == _SETUP:
+        _, at_ns, begins = data
+        return SetupEntry(at_ns, begins, "recorded")
+    if data[0] == _REASON:
+        _, at_ns, from_ns, to_ns, reason = data
+        return StopReasonEntry(at_ns, from_ns, to_ns, reason, "recorded")
+    _, at_ns, order, operation, pieces, before, after, reason = data
+    return ReclassifyEntry(at_ns, order, operation, pieces, Role(before), Role(after), reason, "recorded")
+
+
 def line(data: list[Any]) -> str:
     """A row as a line."""
     return _line(data)
+
+
+def lines_of(file: TextIO) -> Iterator[str]:
+    """The lines of an open file; one that is too long comes in pieces, which are no lines of a recording."""
+    return iter(lambda: file.readline(LINE_CHARS_MAX), "")
 
 
 def parsed(lines: Iterable[str], name: str) -> Recording:
@@ -101,19 +146,23 @@ def parsed(lines: Iterable[str], name: str) -> Recording:
     inputs: list[Input] = []
     ended_ns, ended = 0, ""
     for number, text in enumerate(lines, 1):
+        where = f"{name}:{number}"
         if ended:
-            raise RecordingError(f"{name}:{number}: found a line behind the end; record it again")
+            raise RecordingError(f"{where}: found a line behind the end; record it again")
+        if header is not None and not text.endswith("\n"):
+            break  # cut off in the middle of a line
         try:
             data = json.loads(text)
             if header is None:
-                header = _header(data)
+                header = _header(data, where)
             elif data[0] == _END:
-                ended_ns, ended = int(data[1]), str(data[2])
+                ended_ns, ended = _time(data[1]), str(data[2])
             else:
                 inputs.append(_input(data))
-        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise RecordingError(
-                f"{name}:{number}: not a line of a recording ({error!r}); allowed: a file that linegate record wrote"
+                f"{where}: found {text[:SHOWN_CHARS].rstrip()!a}, which is no line of a recording ({_why(error)}); "
+                "allowed: a file that linegate record wrote, unchanged"
             ) from error
         if len(inputs) > INPUTS_MAX:
             raise RecordingError(
@@ -121,15 +170,10 @@ def parsed(lines: Iterable[str], name: str) -> Recording:
             )
     if header is None:
         raise RecordingError(f"{name}: is empty; allowed: a file that linegate record wrote")
-    if not ended:  # cut off: what came until then is whole
+    if not ended:  # what came until then is whole
         ended_ns = max((time_of(given) for given in inputs), default=header.started_ns)
         ended = "the file has no end: the recording was cut off"
     return Recording(header, tuple(inputs), ended_ns, ended)
-
-
-def time_of(given: Input) -> int:
-    """When an input reached the core, ns UTC."""
-    return given.received_time_ns if isinstance(given, DataValue) else given.at_ns
 
 
 def _line(data: Any) -> str:
@@ -137,32 +181,59 @@ def _line(data: Any) -> str:
     return json.dumps(data, separators=(",", ":")) + "\n"
 
 
-def _header(data: Any) -> Header:
+def _why(error: BaseException) -> str:
+    if isinstance(error, json.JSONDecodeError | RecursionError):
+        return "it is no JSON"
+    if isinstance(error, KeyError):
+        return f"{error.args[0]} is missing"
+    return str(error) or type(error).__name__
+
+
+def _header(data: Any, where: str) -> Header:
     if not isinstance(data, dict) or data.get("linegate") != MAGIC:
-        raise ValueError("no recording of linegate")
+        raise ValueError("the first line says that it is one")
     if data["v"] != VERSION:
-        raise ValueError(f"version {data['v']}, this program knows {VERSION}")
+        raise RecordingError(
+            f"{where}: found a recording of version {data['v']}, allowed {VERSION}; replay it with the linegate that "
+            "wrote it, or record anew"
+        )
     if data["kind"] not in {"machine", "source"}:
         raise ValueError(f"kind {data['kind']!r}")
-    return Header(**{field: data[field] for field in Header._fields})
+    if not isinstance(data["name"], str) or not isinstance(data["state"], dict | None):
+        raise ValueError("name or state is of another kind")  # noqa: TRY004 - as for every other wrong value
+    known = {field: data[field] for field in Header._fields if field not in Header._field_defaults}
+    offset_ns = int(data.get("utc_offset_ns", 0))
+    return Header(**{**known, "started_ns": _time(data["started_ns"])}, utc_offset_ns=offset_ns)
+
+
+def _time(found: Any) -> int:
+    if type(found) is not int or not 0 <= found <= TIME_MAX_NS:
+        raise ValueError(f"time {found!r}, a whole number of nanoseconds is meant")
+    return found
 
 
 def _input(data: list[Any]) -> Input:
     kind = data[0]
     if kind == _VALUE:
         _, received_ns, signal, value, status, source_ns = data
-        return DataValue(signal, value, Status(status), source_ns, received_ns)
+        if not isinstance(signal, str) or not isinstance(value, int | float | str | None):
+            raise ValueError("the signal or its value is of another kind")
+        return DataValue(
+            signal, value, Status(status), None if source_ns is None else int(source_ns), _time(received_ns)
+        )
     if kind == _ORDER:
         _, at_ns, job, known = data
-        return OrderReceived(at_ns, decode_job(job), None if known is None else _record(known))
+        return OrderReceived(_time(at_ns), decode_job(job), None if known is None else _record(known))
     if kind == _DECISION:
         _, at_ns, verb, order, operation = data
-        return OperatorEntry(at_ns, OperatorVerb(verb), order, operation, "recorded")
+        return OperatorEntry(_time(at_ns), OperatorVerb(verb), order, operation, "recorded")
+    if kind in (_SETUP, _REASON, _JUDGED):
+        return _heard(data)
     if kind == _CLOCK:
-        return ClockTold(*data[1:])
+        return ClockTold(_time(data[1]), *data[2:])
     if kind == _PLAN:
         _, at_ns, entries = data
-        return CalendarPlan(at_ns, tuple(_planned(*one) for one in entries))
+        return CalendarPlan(_time(at_ns), tuple(_planned(*one) for one in entries))
     raise ValueError(f"kind {kind!r}")
 
 

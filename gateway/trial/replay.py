@@ -20,19 +20,22 @@ from gateway.core.model import (
     UnknownInterval,
 )
 from gateway.core.work_unit import WorkUnit
-from gateway.trial.machine import TriedMachine, identity_of
-from gateway.trial.recording import RecordingError, time_of
+from gateway.trial.machine import TriedMachine, identity_of, time_of
+from gateway.trial.recording import RecordingError
 from gateway.trial.telling import around, told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.core.rules import WorkUnitRules
-    from gateway.trial.machine import Happening
+    from gateway.trial.machine import Happening, Hours
     from gateway.trial.recording import Recording
 
 #: What a difference is looked for in; orders and flags follow from these.
 _MATERIAL: Final = (PiecesProduced, UnknownInterval, StateChanged, Confirmation, Notice)
+
+
+SIGNALS_SHOWN: Final = 20
 
 
 class Result(NamedTuple):
@@ -60,40 +63,43 @@ def machines_in(recording: Recording, work_units: Mapping[str, WorkUnitRules]) -
         if header.name in work_units:
             return [header.name]
         raise RecordingError(
-            f"the recording is of the work unit {header.name!r}, found in the configuration: {', '.join(work_units)}"
+            f"the recording is of the work unit {header.name!r}, found in the configuration: {', '.join(work_units)}; "
+            "name a configuration that has it"
+        )
+    if not recording.inputs:
+        raise RecordingError(
+            f"the recording of the source {header.name!r} holds no input; record while it delivers values"
         )
     recorded = {given.signal for given in recording.inputs if isinstance(given, DataValue)}
     names = [name for name, rules in work_units.items() if recorded & WorkUnit(rules, identity_of(name, rules)).signals]
     if not names:
         raise RecordingError(
             f"the recording is of the source {header.name!r}, and no work unit of the configuration reads any of its "
-            f"signals: {', '.join(sorted(recorded)[:20]) or 'it has none'}"
+            f"signals: {', '.join(sorted(recorded)[:SIGNALS_SHOWN])}; name a configuration of this line"
         )
     return names
 
 
-def replayed(recording: Recording, name: str, rules: WorkUnitRules, plan: CalendarPlan | None = None) -> Result:
-    """What these rules make of it; ``plan`` are the machine's hours. Raises RecordingError, TooMuchError."""
+def replayed(recording: Recording, name: str, rules: WorkUnitRules, hours: Hours | None = None) -> Result:
+    """What these rules make of it; ``hours`` are the machine's own. Raises RecordingError, TooMuchError."""
     header = recording.header
     unit = WorkUnit(rules, identity_of(name, rules))
     if header.state is None:
-        state = unit.initial(header.started_ns)
+        state = unit.initial(header.started_ns)._replace(utc_offset_ns=header.utc_offset_ns)
     else:
         try:
             # What each signal said last stands at the beginning of the recording, and is taken as these rules have it.
             state = to_be_told_anew(unit, snapshot.decode(unit, header.state))
         except snapshot.SnapshotError as error:
             raise RecordingError(f"the state at the beginning of the recording cannot be read: {error}") from error
-    machine = TriedMachine(unit, state)
-    if plan is not None:
-        machine.feed(plan._replace(at_ns=state.at_ns))
+    machine = TriedMachine(unit, state, hours)
     recorded = set()
     for given in recording.inputs:
         if isinstance(given, DataValue):
             recorded.add(given.signal)
             if given.signal not in unit.signals:
                 continue
-        if plan is None or not isinstance(given, CalendarPlan):  # these rules have their own hours
+        if not isinstance(given, CalendarPlan):  # these rules have their own hours, or none
             machine.feed(given)
     machine.feed(TimePassed(max(recording.ended_ns, machine.state.at_ns)))
     return Result(

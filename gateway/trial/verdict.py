@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.model import DataValue, JobOrder, OperatorEntry, OrderReceived, TimePassed
 from gateway.trial.cases import EXPECTED, NO_ORDER
-from gateway.trial.machine import TriedMachine, by_time
+from gateway.trial.machine import TriedMachine, by_time, time_of
 from gateway.trial.series import parsed
 from gateway.trial.telling import around
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gateway.core.model import CalendarPlan, Confirmation, Input
+    from gateway.core.model import Confirmation, Input
     from gateway.core.rules import WorkUnitRules
     from gateway.trial.cases import Expectation, ExpectedConfirmation, RuleTest
-    from gateway.trial.machine import Found
+    from gateway.trial.machine import Found, Hours
 
 #: Keys and list positions below the test, such as ("expect", 0, "good").
 Keys = tuple[str | int, ...]
@@ -34,10 +34,14 @@ class Failure(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How one test ended. ``checked`` counts what was held against an expectation."""
+    """How one test ended. ``checked`` counts what was held against an expectation.
+
+    ``unread``: signals that the rules read and that the test says nothing of.
+    """
 
     failures: tuple[Failure, ...]
     checked: int
+    unread: tuple[str, ...]
 
     @property
     def passed(self) -> bool:
@@ -45,17 +49,15 @@ class Outcome(NamedTuple):
         return not self.failures
 
 
-def run(test: RuleTest, rules: WorkUnitRules, plan: CalendarPlan | None = None) -> Outcome:
-    """Run one test on the rules of its machine; ``plan`` are the machine's hours. Raises TooMuchError."""
+def run(test: RuleTest, rules: WorkUnitRules, hours: Hours | None = None) -> Outcome:
+    """Run one test on the rules of its machine; ``hours`` are the machine's own. Raises TooMuchError."""
     start_ns = int(test.start)
-    machine = TriedMachine.fresh(test.machine, rules, start_ns)
-    if plan is not None:
-        machine.feed(plan._replace(at_ns=start_ns))
+    machine = TriedMachine.fresh(test.machine, rules, start_ns, hours)
     looked: dict[int, tuple[Found, frozenset[str]]] = {}
     inputs = inputs_of(test, machine)
     position = 0
     for after_ns in sorted({int(one.at) for one in test.expect}):
-        while position < len(inputs) and _time_of(inputs[position]) <= start_ns + after_ns:
+        while position < len(inputs) and time_of(inputs[position]) <= start_ns + after_ns:
             machine.feed(inputs[position])
             position += 1
         machine.feed(TimePassed(start_ns + after_ns))
@@ -74,16 +76,8 @@ def run(test: RuleTest, rules: WorkUnitRules, plan: CalendarPlan | None = None) 
     if test.confirmations is not None:
         checked += 1 + len(test.confirmations)
         failures += _confirmations(test.confirmations, machine, start_ns)
-    return Outcome(tuple(failures), checked)
-
-
-def length_ns(test: RuleTest) -> int:
-    """From the start to the last thing that happens or is expected."""
-    times = [int(one.at) for one in test.expect]
-    times += [int(one.at) for one in test.orders]
-    times += [int(one.at) for one in test.decisions]
-    times += [parsed(one.values, every_ns=one.every, first_ns=one.at)[-1].after_ns for one in test.series]
-    return max(times)
+    given_signals = {series.signal for series in test.series}
+    return Outcome(tuple(failures), checked, tuple(sorted(machine.unit.signals - given_signals)))
 
 
 def inputs_of(test: RuleTest, machine: TriedMachine) -> list[Input]:
@@ -106,10 +100,6 @@ def inputs_of(test: RuleTest, machine: TriedMachine) -> list[Input]:
     for _, same in groupby(values, key=lambda value: value.received_time_ns):
         given += machine.unit.in_order(list(same))
     return by_time(given)
-
-
-def _time_of(given: Input) -> int:
-    return given.received_time_ns if isinstance(given, DataValue) else given.at_ns
 
 
 def _job(order: str, operation: str, quantity: int, product: str, machine: TriedMachine) -> JobOrder:

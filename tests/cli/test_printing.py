@@ -11,7 +11,7 @@ from buffer.entry import OutboxState, Settlement
 from buffer.outbox import Outbox
 from buffer.step import JournalRow, NewPosting, Step
 from buffer.store import Store
-from gateway.status import FeedView, GatewayView, MqttView, SourceView, TargetView, WorkUnitView, to_json
+from gateway.status import ClockView, FeedView, GatewayView, MqttView, SourceView, TargetView, WorkUnitView, to_json
 from gateway.status_text import lines
 
 S = 1_000_000_000
@@ -56,6 +56,7 @@ def test_the_status():
     unit = WorkUnitView(id="M-1", state="PRODUCING", state_since_ns=S, order=evil, operation=evil, target="1")
     view = GatewayView(
         id="gw", version="0", pid=1, started_ns=S, now_ns=2 * S, epoch="e", state_dir="s", config_digest="d",
+        clock=ClockView(quality="trusted", known=True, since_ns=1, utc_offset_ms=0, offset_ms=0),
         mqtt=MqttView(connected=False, last_error=evil),
         sources=(
             SourceView(

@@ -19,7 +19,7 @@ DRIVERS = {plugin.name: plugin for plugin in (digital_io.PLUGIN, modbus.PLUGIN, 
 CONNECTORS = {plugin.name: plugin for plugin in (file.PLUGIN, rest.PLUGIN)}
 
 
-@pytest.mark.parametrize("path", ["examples/demo.yaml", "starter.yaml"])
+@pytest.mark.parametrize("path", ["examples/demo.yaml", "examples/plant.yaml", "starter.yaml"])
 def test_it_passes(path):
     settings = load(FOLDER / path, drivers=DRIVERS, connectors=CONNECTORS, env={})
     assert settings.warnings == ()

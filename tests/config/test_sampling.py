@@ -20,7 +20,7 @@ sources:
     host: 127.0.0.1
     scan: 250 ms
     signals:
-      shots: {{ table: holding, address: 0 }}
+      shots: {{ table: holding, address: 0, type: uint32 }}
       bit: {{ table: discrete, address: 0 }}
       fast: {{ table: discrete, address: 1, scan: 20 ms }}
   ua:
@@ -111,7 +111,20 @@ def test_what_is_seen_is_taken(loaded, rule):
     assert loaded(rule).warnings == ()
 
 
-@pytest.mark.parametrize(("signal", "every"), [("plc.bit", "250 ms"), ("ua.fast", "20 ms"), ("ua.bit", "1 s")])
+@pytest.mark.parametrize(("signal", "every"), [("plc.bit", "250 ms"), ("ua.fast", "20 ms")])
 def test_pulses_of_unknown_length_are_warned_of(loaded, signal, every):
     (warning,) = loaded(f"{{ mode: pulse, signal: {signal} }}").warnings
     assert f"work_units.M1.counters.0: the signal is looked at every {every}: shorter levels are missed" in warning
+
+
+@pytest.mark.parametrize(("edge", "needs", "most"), [("rising", 4, "250 ms"), ("both", 2, "500 ms")])
+def test_a_machine_that_is_faster_than_the_looks_is_refused(loaded, edge, needs, most):
+    """Each level must be seen twice: however long they are, a short cycle has no room for that."""
+    with pytest.raises(ConfigErrors) as caught:
+        loaded(f"{{ mode: pulse, signal: ua.read, edge: {edge} }}")
+    (error,) = caught.value.errors
+    assert str(error).endswith(
+        f"work_units.M1.counters.0.signal: found '2 s' between two looks at ua.read, but a cycle takes '1 s' and needs "
+        f"{needs}; allowed: up to '{most}'; look more often, count in the PLC, or write accept_missed_pulses: true"
+    )
+    assert loaded(f"{{ mode: pulse, signal: ua.read, edge: {edge}, accept_missed_pulses: true }}").warnings == ()

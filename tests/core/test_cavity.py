@@ -55,9 +55,10 @@ def test_every_cavity_of_every_cycle_is_one_piece_or_none(cycles):
         state, events = put(detector, state, second, **dict(zip("abcd", verdicts, strict=True)), q=quality, shot=shots)
         pieces = [event for event in events if event.delta]
         assert sum(event.cycles for event in events) == step
-        # The last cycle has a verdict on each cavity, of those before nobody knows.
+        # The last cycle has a verdict on each cavity; of those before nobody knows, but for empty ones.
         last = 4 - verdicts.count(0)
-        assert sum(event.delta for event in pieces) == (last + 4 * (step - 1) if step else 0)
+        assert sum(event.delta for event in pieces) == last * step
+        assert sum(event.max_lost for event in events) == verdicts.count(0) * max(0, step - 1)
         good = sum(event.delta for event in pieces if event.role is Role.GOOD)
         assert good == (verdicts.count(1) if step and quality == 0 else 0)
 

@@ -13,7 +13,8 @@ import random
 
 import pytest
 
-from gateway.core.counting.counter import CounterDetector, CounterState
+from gateway.core.counting.counter import CounterDetector
+from gateway.core.counting.counter_state import CounterState
 from gateway.core.counting.detector import loaded, plain
 from gateway.core.model import Status
 from gateway.core.rate import Rate
@@ -26,7 +27,7 @@ WIDTHS = ((2**8, 5 * S), (2**16, S // 2), (2**32, S // 2))
 HISTORIES = 2_000
 SOAK_HISTORIES = 30_000
 SETTLE_S = 10  # a doubt is settled within this time
-TOLD_TOO_LOW_PER_10_000 = 30
+TOLD_TOO_LOW_PER_10_000 = 20
 
 
 class History:
@@ -98,11 +99,15 @@ def told_too_low(histories):
     """Histories in which a loss was told too low; raises AssertionError where something was counted too much."""
     low = 0
     for seed in range(histories):
-        history = History(seed, *WIDTHS[seed % len(WIDTHS)])
+        history, used = History(seed, *WIDTHS[seed % len(WIDTHS)]), set()
         for step in history.plan():
             history.step(*step)
+            used.add(step[0])
         assert history.booked <= history.truth, f"history {seed}: over-counted"
-        low += history.truth > history.booked + history.review + history.lost
+        if history.truth > history.booked + history.review + history.lost:
+            # E06, and nothing else: an old or a zero answer while the counter was set back or began anew.
+            assert used & {"zero", "zeros", "late"}, f"history {seed}: an untold loss after {sorted(used)}"
+            low += 1
     return low
 
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.core.counting.analog import AnalogState
 from gateway.core.counting.pulse import PulseState
+from gateway.core.counting.start_end import StartEndState
 from gateway.core.model import CountEvent, Role
 from gateway.core.orders.job_run import JobRun, book
+from gateway.core.state.machine_track import MachineTrack
+from gateway.core.state.setup import SetupState
 from gateway.core.unit_state import State
 
 #: Every field holds its own name, so that a swapped pair shows.
 STATE = State(*State._fields)._replace(journal_seq=100)
 PULSE = PulseState(*PulseState._fields)
+ANALOG = AnalogState(*AnalogState._fields)
+START_END = StartEndState(*StartEndState._fields)
+TRACK = MachineTrack(*MachineTrack._fields)
+SETUP = SetupState(*SetupState._fields)
 
 
 def test_state_moved():
@@ -23,8 +31,33 @@ def test_state_with_count():
     assert STATE.with_count("d", "t", "c", "l", "r") == expected
 
 
-def test_state_with_detectors():
-    assert STATE.with_detectors("d") == STATE._replace(detectors="d")
+def test_state_seen():
+    assert STATE.seen(7, "d", "t") == STATE._replace(at_ns=7, detectors="d", track="t")
+
+
+def test_track_watched():
+    assert TRACK.watched("w") == TRACK._replace(watch="w")
+
+
+def test_track_ran():
+    assert TRACK.ran("r") == TRACK._replace(running="r")
+
+
+def test_analog_heard():
+    expected = ANALOG._replace(dark_ns=None, seen_ns="s", arrived_ns="a", cross_ns="c")
+    assert ANALOG.heard("s", "a", "c") == expected
+
+
+def test_start_end_moved():
+    assert START_END.moved("e") == START_END._replace(edges="e")
+
+
+def test_track_made():
+    assert TRACK.made("s", "t") == TRACK._replace(setup="s", timeline="t")
+
+
+def test_setup_made():
+    assert SETUP.made(7) == SETUP._replace(made_product="product", last_good_ns=7)
 
 
 def test_pulse_opened():
@@ -34,10 +67,10 @@ def test_pulse_opened():
 
 @pytest.mark.parametrize("early", [False, True])
 def test_pulse_accepted(early):
-    state = PULSE._replace(level=False, prepaid=False, cycle_valid=False)
+    state = PULSE._replace(level=False, prepaid=False, cycle_valid=False, counts=7)
     settled = state._replace(level=True, candidate_ns=0, level_since_ns="candidate_ns", stuck_told=False, early=early)
     assert state.accepted(early=early, counted=False) == settled
-    counted = settled._replace(counted_ns="candidate_ns", cycle_valid=True)
+    counted = settled._replace(counted_ns="candidate_ns", cycle_valid=True, counts=8)
     assert state.accepted(early=early, counted=True) == counted
     prepaid = state._replace(prepaid=True).accepted(early=early, counted=True)
     assert prepaid == counted._replace(cycle_valid=False)

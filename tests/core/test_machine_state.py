@@ -5,14 +5,17 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.duration import Duration
-from gateway.core.model import MachineState, StateChanged, Status
+from gateway.core.model import CalendarPlan, MachineState, PlannedTime, StateChanged, Status
 from gateway.core.rules import CounterRule, OrderRule, StateRule
 from gateway.core.state.cycle_limit import CycleLimit
+from gateway.core.state.interval import StateInterval
+from gateway.core.work_unit import WorkUnit
 
 TEN = {"ideal_cycle": Duration("10 s"), "orders": OrderRule(at_target="continue")}  # stop_detect 20 s, micro stop 310 s
 GOOD = CounterRule(mode="counter", signal="plc.good")
 SCRAP = CounterRule(mode="counter", signal="plc.scrap")
-START_NS = 1_780_000_000_000_000_000
+S = 1_000_000_000
+START_NS = 1_780_000_000 * S
 
 
 def history(floor):
@@ -172,3 +175,28 @@ def test_a_lost_state_signal_is_unknown_whatever_the_counters_say(rig):
 def test_signal_and_map_belong_together(rule):
     with pytest.raises(ValueError, match="belong together"):
         StateRule(**rule)
+
+
+def test_a_silence_over_the_end_of_a_shift_is_unknown_on_both_sides(rig):
+    """However slow the source: what may turn out to be unheard is not final before that is known."""
+    floor = rig(ideal_cycle=Duration("10 s"), calendar="two shifts")
+    rules, identity = floor.unit.rules, floor.unit.identity
+    floor.unit = WorkUnit(rules, identity, loss_found_within=Duration("90 s"))
+    floor.state = floor.unit.initial(floor.now_ns)
+    floor.put(
+        CalendarPlan(
+            floor.now_ns, (PlannedTime(floor.now_ns, None, "d/F"), PlannedTime(floor.now_ns + 60 * S, None, "d/S"))
+        )
+    )
+    floor.order()
+    floor.make(0)
+    for second in (10, 20):
+        floor.at(f"{second} s").make(1)
+    last_ns = floor.now_ns
+    for second in range(30, 110, 10):
+        floor.at(f"{second} s").wait()
+    floor.at("110 s").value("plc.good", None, Status.BAD)
+    floor.at("300 s").wait()
+    row = [*floor.all(StateInterval), *floor.state.track.timeline.row]
+    assert [one.state for one in row if one.to_ns > last_ns] == []
+    assert floor.state.track.timeline.pending_ns == last_ns, "nothing is said of the time since then"

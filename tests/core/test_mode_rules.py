@@ -42,6 +42,8 @@ REFUSED = [
     (f"{{mode: roles, total: {N}, scrap: {N}}}", "scrap, total: found m.n more than once"),
     ("{mode: roles, total: {mode: counter, signal: m.n, role: scrap}}", "total.role: found scrap, allowed total"),
     (f"{{mode: roles, total: {N}, check_polls: 0}}", "check_polls: found 0, allowed 1 to 1000"),
+    (f"{{mode: roles, total: {N}, scrap: {N}, in_process: -1}}", "in_process: found -1, allowed 0 to 10000"),
+    (f"{{mode: roles, total: {N}, in_process: 2}}", "in_process: found without total and another counter"),
     (f"{{mode: roles, total: {N}, tolerance: -1}}", "tolerance: found -1, allowed 0 and above"),
     ("{mode: packml, processed: m.p, counts: count}", "state is needed with counts: count, and only then"),
     ("{mode: packml, processed: m.p, state: m.s}", "state is needed with counts: count, and only then"),

@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.core.model import Confirmation, JobChanged, JobOrderState, JobRecord, PiecesProduced, Role
+from gateway.core.model import Confirmation, JobChanged, JobOrderState, JobRecord, OrderReceived, PiecesProduced, Role
 from gateway.core.orders import dispatch
-from gateway.core.rules import CounterRule, OrderRule
+from gateway.core.rules import CounterRule, OrderRule, PulseRule
 
 SEQUENCE = {"orders": OrderRule()}
 COMMAND = {"orders": OrderRule(choose="command")}
@@ -319,6 +319,19 @@ def test_an_order_that_comes_back_goes_on_with_its_numbers(rig, job):
     floor.make(6)
     (final,) = floor.all(Confirmation)
     assert (final.seq, final.good, final.total_good, final.previous_digest) == (8, 6, 10, "abc")
+
+
+def test_a_timer_that_ends_an_order_right_before_its_new_image_is_known_to_it(rig, job):
+    """The image's number of the last confirmation was looked up before: taking it would give that number out twice."""
+    floor = rig(PulseRule(mode="pulse", signal="box.n"), **SEQUENCE)
+    floor.value("box.n", 0)
+    floor.receive(job("A", 1))
+    looked_up = floor.records["A", "0010"]
+    floor.at("1 s").value("box.n", 1)  # believed once it held for 5 ms
+    floor.at("2 s").put(OrderReceived(floor.now_ns, job("A", 10, revision=2), looked_up))
+    assert floor.confirmed == [("A", 1, 1, "final", "target reached")]
+    floor.close_books()
+    assert (floor.records["A", "0010"].seq, floor.records["A", "0010"].good) == (1, 1)
 
 
 def test_an_order_that_comes_back_full_ends_with_the_next_piece_of_any_role(rig, job):

@@ -10,7 +10,8 @@ from gateway.core.counting.packml import PackmlDetector
 from gateway.core.counting.roles import RolesDetector
 from gateway.core.model import Role, Status
 from gateway.core.rules import CounterRule
-from gateway.core.rules_counting import PackmlRule, RolesRule
+from gateway.core.rules_counting import RolesRule
+from gateway.core.rules_packml import PackmlRule
 
 S = 1_000_000_000
 START_NS = 1_780_000_000_000_000_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +51,13 @@ def test_a_bad_quality_is_a_loss_at_once():
     state, out = play(watch, (1, "a", GOOD), (5, "a", GOOD), (7, "a", UNCERTAIN), (8, "a", BAD))
     assert out == [DataBack(1 * S), DataLost(7 * S, 5 * S, ("a",))]
     assert play(watch, (900, "a", GOOD), (90_000, "", GOOD), state=state)[1] == [DataBack(900 * S)]
+
+
+@pytest.mark.parametrize(("found_within_s", "since_s"), [(10, 890), (90, 810), (1000, 1)])
+def test_a_loss_is_dated_back_as_far_as_its_source_may_have_been_silent(found_within_s, since_s):
+    """A signal that is told only when it changes was good for hours; a polled one is as old as its last sample."""
+    watch = DataWatch(DataLossRule(), ("a",), found_within_s * S)
+    assert play(watch, (1, "a", GOOD), (900, "a", BAD))[1][-1] == DataLost(900 * S, since_s * S, ("a",))
 
 
 def test_a_late_value_finds_the_loss_first():

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.core.model import MachineState, Status
 from gateway.core.rules_state import SetupRule, StateSignalRule, StateTimelineRule, StopReasonRule
-from gateway.core.state.maps import StateMap
+from gateway.core.state.maps import MappedState, StateMap
 from gateway.core.state.signals import (
     STATE_UNMAPPED,
     AlarmTold,
@@ -165,6 +165,7 @@ def test_what_signals_tell():
         said += told
     assert said == [
         ExplicitTold(M.PRODUCING, "", reduced_speed=False),
+        ModeTold(None),
         ModeTold(M.SETUP),
         ExplicitTold(M.STOPPED, "SUSPENDED", reduced_speed=False),
         ExplicitTold(M.BLOCKED, "", reduced_speed=False),
@@ -175,7 +176,10 @@ def test_what_signals_tell():
         ExplicitTold(M.UNKNOWN, STATE_UNMAPPED, reduced_speed=False, unmapped="99"),
     ]
     assert watch.on_value(state, "f.state", 6, Status.BAD) == (state, ())
-    assert watch.restored(state) == state
+    # What the machine says of itself is told anew; its alarm, tool and release are not.
+    own = {"f.state", "f.mode", "f.blocked", "f.starved"}
+    kept = zip(watch.signals, state.values, strict=True)
+    assert watch.restored(state).values == tuple(None if name in own else value for name, value in kept)
     assert watch.restored(state._replace(values=())) == watch.initial()
 
 
@@ -185,3 +189,16 @@ def test_an_own_table_of_modes_goes_before_the_map():
     state, told = watch.on_value(watch.initial(), "a.m", 7, Status.GOOD)
     assert told == (ModeTold(M.CLEANING),)
     assert watch.on_value(state, "a.m", 8, Status.GOOD)[1] == (ModeTold(None),)
+
+
+@pytest.mark.parametrize(
+    ("named", "value", "state", "reason"),
+    [
+        ({"1": M.STOPPED, "2": M.PRODUCING, "9": M.STOPPED}, 9, M.STOPPED, "PLC_STOP"),
+        ({"1": M.STOPPED, "2": M.PRODUCING, "9": M.STOPPED}, 1, M.STOPPED, ""),
+        ({"9": M.PRODUCING}, 9, M.PRODUCING, ""),
+        ("packml", 9, M.STOPPED, "PLC_STOP"),
+    ],
+)
+def test_a_value_may_tell_the_reason_of_its_stop(named, value, state, reason):
+    assert StateMap(named, reasons={"9": "PLC_STOP"}).state(value) == MappedState(state, reason)

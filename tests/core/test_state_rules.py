@@ -167,6 +167,19 @@ def test_every_signal_of_the_state_with_its_keys():
         ({"signal": "a.b", "map": "packmill"}, "allowed: packml"),
         ({"stop_detect": "110 %"}, "stop_detect: found 110 %, allowed 120 %"),
         ({"micro_stop_max": "0 s"}, "micro_stop_max: found 0"),
+        ({"reasons": {"alarms": {"1": "JAM"}}}, "found alarms without alarm_signals"),
+        ({"reasons": {"after": "11 min"}}, "after: found 11 min, allowed up to 10 min"),
+        ({"reasons": {"before": "1 h"}}, "before: found 1 h, allowed up to 10 min"),
+        ({"reasons": {"required_after": "8 d"}}, "required_after: found 8 d, allowed up to 7 d"),
+        ({"data_loss": {"stale_after": "2 h"}}, "stale_after: found 2 h, allowed up to 1 h"),
+        ({"time_model": {"flexible_break": "2 d"}}, "flexible_break: found 2 d, allowed up to 1 d"),
+        ({"setup": {"planned": "0 s"}}, "planned: found 0 s"),
+        ({"setup": {"planned": "31 d"}}, "planned: found 31 d, allowed up to 30 d"),
+        (
+            {"signal": "a.b", "map": "packml", "blocked_signal": "a.c", "starved_signal": "a.c"},
+            "starved_signal: found a.c, which is blocked_signal too",
+        ),
+        ({"signal": "a.b", "map": {"1": "STOPPED"}, "reasons": {"values": {"2": "X"}}}, "found values for '2'"),
     ],
 )
 def test_what_a_work_units_state_refuses(wrong, said):

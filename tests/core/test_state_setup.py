@@ -66,7 +66,7 @@ def test_another_product_until_its_first_good_piece():
     assert rig.piece(400 * S) == (GOOD, ""), "the piece that ends it is production"
     assert rig.said[1:] == [
         SetupEnded(400 * S, "first_good"),
-        SetupObservation(400 * S, "P1", "P2", "T1", "T2", 300 * S),
+        SetupObservation(400 * S, "P1", "P2", "T1", "T2", 300 * S, trigger="product"),
         TransitionTime(400 * S, "P1", "P2", 300 * S),
     ]
     assert not rig.active
@@ -103,7 +103,7 @@ def test_another_tool():
     assert rig.tool(120 * S, "T9") == (SetupStarted(120 * S, 100 * S, "tool"),)
     assert rig.job(130 * S, "P2", "T9") == (), "one setup at a time"
     rig.piece(200 * S)
-    assert rig.said[2] == SetupObservation(200 * S, "P1", "P2", "T1", "T9", 100 * S)
+    assert rig.said[2] == SetupObservation(200 * S, "P1", "P2", "T1", "T9", 100 * S, trigger="tool")
 
 
 def test_the_first_tool_that_is_seen_is_no_change():

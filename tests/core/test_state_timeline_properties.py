@@ -72,6 +72,12 @@ class NoShortCut:
     def cycle(self, *_given):
         return None
 
+    def later(self, *_given):
+        return None
+
+    def running(self, *_given, on):
+        return None
+
 
 class Thorough(Timeline):
     """Without the short cut for the usual piece."""
@@ -93,6 +99,8 @@ def play(
         out += [*early, *more]
         assert len(state.row) <= ROW_MAX
         assert len(state.contexts) <= CONTEXTS_MAX + 1
+        begins = [context.from_ns for context in state.contexts]
+        assert begins == sorted(set(begins)), "evidence is in the order of its time"
         watch(timeline, state)
     state, more = timeline.on_time(state, now_ns + 3600 * S)
     return timeline, state, [*out, *more]
@@ -198,6 +206,43 @@ def test_a_reason_is_asked_for_once_a_stop(steps):
     _timeline, _state, out = play(steps)
     asked = [one.stop_from_ns for one in out if isinstance(one, ReasonRequired)]
     assert len(asked) == len(set(asked))
+
+
+#: Seconds since the word before, what the machine says then, and how many half seconds later that arrives.
+SAYS = st.lists(st.tuples(st.integers(1, 30), st.sampled_from(EXPLICIT), st.integers(0, 10)), min_size=1, max_size=12)
+
+
+@given(SAYS, st.lists(st.integers(1, 400), max_size=20))
+@settings(max_examples=200)
+def test_a_word_that_arrives_late_is_as_good_as_one_in_time(says, cycles):
+    """Where the machine itself says what it does, the pieces between cannot make it another thing."""
+
+    def told(late):
+        timeline, state, out = Timeline(RULE), begun(Timeline(RULE)), []
+        state, _ = timeline.explicit(state, START_NS, START_NS, M.PRODUCING)
+        inputs, at_ns, arrived_ns = [], START_NS, START_NS
+        for after_s, word, late_by in says:
+            at_ns += after_s * S
+            arrived_ns = max(arrived_ns, at_ns + late_by * S // 2 * late)  # one signal's values keep their order
+            inputs.append((arrived_ns, at_ns, word))
+        inputs += [(START_NS + second * S, START_NS + second * S, None) for second in cycles]
+        for now_ns, since_ns, word in sorted(inputs, key=lambda one: one[0]):
+            if word is None:
+                state, more = timeline.cycle(state, now_ns, now_ns, now_ns)
+            else:
+                state, more = timeline.explicit(state, now_ns, since_ns, word, word.value)
+            out += more
+        end_ns = START_NS + 1000 * S
+        state, more = timeline.cycle(state, end_ns, end_ns, end_ns)
+        row = [*final([*out, *more]), *state.row]
+        assert [one.from_ns for one in row] == [START_NS, *(one.to_ns for one in row[:-1])]
+        return [(second, state_at(row, START_NS + second * S // 2)) for second in range(2000)]
+
+    assert told(late=True) == told(late=False)
+
+
+def state_at(row, at_ns):
+    return next(one.state for one in row if one.from_ns <= at_ns < one.to_ns)
 
 
 @pytest.mark.parametrize("word", ["explicit", "gap"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from decimal import Decimal
 from itertools import pairwise
@@ -29,7 +30,7 @@ from gateway.core.rules_state import DataLossRule, SetupRule, StateSignalRule, S
 from gateway.core.state import planned_time
 from gateway.core.state.interval import StateInterval
 from gateway.core.state.planned_time import plan_of
-from gateway.core.state.setup import SetupEnded, SetupStarted
+from gateway.core.state.setup import SetupEnded, SetupOverrun, SetupStarted
 from gateway.core.state.state_unit import MachineStateUnit
 from gateway.timezone import zone
 
@@ -201,6 +202,26 @@ def test_another_product_starts_a_setup_that_reaches_back_to_the_last_good_piece
     floor.at(100).count().at(110).count()
     assert ("SETUP", 20, 100) in _joined(floor.row())
     assert floor.states()[-1] == ("PRODUCING", 100)
+
+
+def test_a_counter_shows_when_the_setup_is_done_too():
+    """Each single count ends a cycle; several at once tell nothing of one."""
+    rule = dataclasses.replace(COUNTS, setup=SetupRule(end="n_good_in_tolerance", good_in_a_row=3))
+    floor = Floor(rule).heard().runs(job("A"))
+    floor.at(10).count().at(20).count().at(50).runs(job("B", "P2"))
+    floor.at(100).count().at(110).count().at(121).count(2).at(131).count().at(142).count().at(150).count(3)
+    assert floor.all(SetupEnded) == []
+    floor.at(160).count().at(171).count().at(180).count()
+    (ended,) = floor.all(SetupEnded)
+    assert (ended.at_ns - START_NS, ended.trigger) == (180 * S, "n_good_in_tolerance")
+
+
+def test_a_setup_that_lasts_twice_as_long_as_planned_is_told_once():
+    rule = dataclasses.replace(COUNTS, setup=SetupRule(planned=Duration("5 min")))
+    floor = Floor(rule).heard().runs(job("A"))
+    floor.at(10).count().at(20).runs(job("B", "P2")).at(2000).wait()
+    (late,) = floor.all(SetupOverrun)
+    assert (late.at_ns, late.planned_ns, late.since_ns) == (START_NS + 610 * S + 1, 300 * S, START_NS + 10 * S)
 
 
 def test_an_alarm_is_the_reason_of_the_stop():

@@ -16,7 +16,8 @@ from gateway.core.rate import Rate
 from gateway.core.ratio import Ratio
 from gateway.core.rule_signals import named
 from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, PulseRule
-from gateway.core.rules_counting import AnalogRule, PackmlRule, PartResultRule, ResultRule, RolesRule, StartEndRule
+from gateway.core.rules_counting import AnalogRule, PartResultRule, ResultRule, RolesRule, StartEndRule
+from gateway.core.rules_packml import PackmlRule
 from gateway.core.rules_pieces import CavityRule, UnitsRule
 
 S = 1_000_000_000
@@ -206,3 +207,20 @@ def test_a_restart_of_the_program_keeps_the_books_in_every_mode(rig, mode, steps
     floor.now_ns += 3600 * S
     floor.wait()
     floor.close_books()
+
+
+@pytest.mark.parametrize("authority", ["good_scrap", "total_scrap", "total_good"])
+def test_where_total_good_and_scrap_are_counted_every_piece_is_one_cycle(rig, authority):
+    rule = RolesRule(
+        mode="roles", total=counter("m.n"), good=counter("m.good"), scrap=counter("m.scrap"), authority=authority
+    )
+    floor = rig(rule, ideal_cycle=Duration("1 s"))
+    floor.order("A")
+    for number in range(21):
+        floor.at(f"{number} s")
+        for signal, shown in (("m.scrap", number // 5), ("m.good", number - number // 5), ("m.n", number)):
+            floor.value(signal, shown)
+    assert (floor.state.counted.good, floor.state.counted.scrap) == (16, 4)
+    assert floor.state.running.open_cycles == 20
+    assert floor.state.track.state == "PRODUCING"
+    assert floor.state.detectors[0].carry == 0

@@ -172,6 +172,8 @@ def test_work_unit_rules_that_contradict_themselves(fields, message):
         ({"jitter": -1}, "found a negative number"),
         ({"slack": -1}, "found a negative number"),
         ({"modulus": 100, "reset_to": 100}, "below the modulus 100"),
+        ({"direction": "down"}, "direction: found down with both modulus and reset_to or with neither"),
+        ({"direction": "down", "modulus": 100, "reset_to": 9}, "direction: found down with both"),
     ],
 )
 def test_counter_rules_out_of_range(fields, message):
@@ -205,7 +207,10 @@ def test_a_fallen_uptime_is_a_restart_and_a_risen_one_is_none(rig):
     for uptime in (5, 6, 6, 7.5, 2**60, 2**60 + 1):
         floor.value("plc.seconds", uptime)
     assert floor.state.detectors[0].evidence == ""
-    floor.at("10 s").value("plc.seconds", 2**60)
+    for uptime in (2**60, 2**60 * 99 // 100 + 1, 2**60):
+        floor.value("plc.seconds", uptime)
+        assert floor.state.detectors[0].evidence == "", "so little less is an older answer"
+    floor.at("10 s").value("plc.seconds", 2**60 * 99 // 100)
     assert floor.state.detectors[0].evidence == "restart", "a difference of one beyond what a float can tell"
     assert floor.state.detectors[1].evidence == "", "a counter that does not name the uptime goes on"
     floor.value("plc.good", 3)
@@ -221,7 +226,7 @@ def test_what_is_no_uptime_proves_nothing(rig, odd):
     floor.value("plc.seconds", odd)
     floor.value("plc.seconds", None, Status.BAD)
     assert (floor.state.evidence, floor.state.detectors[0].evidence) == (("500",), "")
-    floor.value("plc.seconds", 499)
+    floor.value("plc.seconds", 490)
     assert floor.state.detectors[0].evidence == "restart"
 
 

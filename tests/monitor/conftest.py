@@ -17,6 +17,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from gateway.monitor import Monitor, MonitorSettings
+from gateway.status import ClockView
 
 DEADLINE_S = 15.0
 
@@ -144,13 +145,16 @@ async def monitor_on():
 
     def start(port, **settings):
         link_changed = settings.pop("link_changed", None)
+        known = ClockView(quality="trusted", known=True, since_ns=0, utc_offset_ms=0, offset_ms=0)
+        times = {"now_ns": time.time_ns, "utc_ns": lambda steady_ns: steady_ns, "clock": lambda: known}
+        times = {name: settings.pop(name, default) for name, default in times.items()}
         monitor = Monitor(
             MonitorSettings(host="127.0.0.1", port=port, **settings),
             gateway_id="gw",
             version="0.1.0",
             boot_id="b1",
-            now_ns=time.time_ns,
             link_changed=link_changed,
+            **times,
         )
         running.append((monitor, asyncio.create_task(monitor.run())))
         monitor.task = running[-1][1]

@@ -18,9 +18,11 @@ S = 1_000_000_000
 CHILD = """
 import asyncio, sys, time
 from gateway.monitor import Monitor, MonitorSettings
+from gateway.status import ClockView
 async def main():
+    clock = ClockView(quality="trusted", known=True, since_ns=0, utc_offset_ms=0, offset_ms=0)
     monitor = Monitor(MonitorSettings(host="127.0.0.1", port=int(sys.argv[1])), gateway_id="gw", version="0.1.0",
-                      now_ns=time.time_ns)
+                      now_ns=time.time_ns, utc_ns=lambda t: t, clock=lambda: clock)
     await monitor.run()
 asyncio.run(main())
 """

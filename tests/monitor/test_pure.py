@@ -9,9 +9,10 @@ from drivers.base import TelemetryBlock
 from gateway.monitor import MonitorSettings, topics
 from gateway.monitor.pending import QUEUED_VALUES_MAX, RETAINED_INTERVAL_NS, Retained, TelemetryQueue
 from gateway.monitor.protocol import SILENT_ENDS_MAX, ProtocolChoice
-from gateway.status import SourceView, TargetView, WorkUnitView
+from gateway.status import ClockView, SourceView, TargetView, WorkUnitView
 
 S = 1_000_000_000
+CLOCK = ClockView(quality="holdover", known=True, since_ns=0, utc_offset_ms=800_000, offset_ms=-2000)
 
 
 def test_the_tree_of_topics():
@@ -59,25 +60,47 @@ def test_the_heartbeat_sums_up_the_targets():
     ]
     document = orjson.loads(
         topics.health(
-            seq=2, now_ns=100 * S, started_ns=70 * S, targets=views, rss_bytes=5, dropped=1, clock_offset_ns=-2 * S
+            seq=2,
+            now_ns=100 * S,
+            started_ns=70 * S,
+            targets=views,
+            rss_bytes=5,
+            dropped=1,
+            events_dropped=4,
+            clock=CLOCK,
+            utc_now_ns=900 * S,
         )
     )
     assert document == {
         "v": 1,
         "seq": 2,
         "uptime_s": 30,
-        "time_ms": 100_000,
+        "time_ms": 900_000,
         "outbox_waiting": 7,
         "outbox_oldest_s": 90,
         "rss_bytes": 5,
         "telemetry_dropped": 1,
+        "events_dropped": 4,
+        "clock_quality": "holdover",
+        "clock_known": True,
         "clock_offset_ms": -2000,
+        "utc_offset_ms": 800_000,
     }
 
 
 def test_nothing_waits_and_nobody_knows_the_memory():
     document = orjson.loads(
-        topics.health(seq=1, now_ns=S, started_ns=0, targets=[], rss_bytes=None, dropped=0, clock_offset_ns=0)
+        topics.health(
+            seq=1,
+            now_ns=S,
+            started_ns=0,
+            targets=[],
+            rss_bytes=None,
+            dropped=0,
+            events_dropped=0,
+            clock=CLOCK,
+            utc_now_ns=S,
+        )
     )
     assert (document["outbox_waiting"], document["outbox_oldest_s"], document["rss_bytes"]) == (0, 0, None)
 
@@ -98,7 +121,18 @@ def test_documents_of_a_machine():
             {"order": "100241", "operation": "0010", "state": "DISPATCHED", "quantity": Decimal("50.5"), "good": 0},
         ),
     )
-    assert orjson.loads(topics.machine_state(view)) == {"v": 1, "state": "PRODUCING", "since": 3000}
+    assert orjson.loads(topics.machine_state(view)) == {
+        "v": 1,
+        "state": "PRODUCING",
+        "since": 3000,
+        "reason": "",
+        "reason_source": "",
+        "evidence": "",
+        "reduced_speed": False,
+        "shift": None,
+        "production_day": None,
+        "planned": None,
+    }
     counts = orjson.loads(topics.machine_counts(view))
     assert (counts["good"], counts["last_piece"]) == (7, 4000)
     assert (counts["unknown_intervals"], counts["unknown_max_pieces"]) == (2, 7)
@@ -126,7 +160,7 @@ def test_documents_of_the_links():
         "notices": {"clock": "is wrong"},
     }
     target = TargetView(name="erp", link="down", since_ns=S, waiting=2, oldest_waiting_ns=S, parked=1, posted=9)
-    document = orjson.loads(topics.target_document(target, 61 * S))
+    document = orjson.loads(topics.target_document(target, 60))
     assert (document["oldest_waiting_s"], document["parked"], document["posted"]) == (60, 1, 9)
 
 

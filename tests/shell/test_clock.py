@@ -43,7 +43,7 @@ def test_a_step_of_the_wall_clock_is_shown_and_not_followed(step):
     hands.wall += step
     hands.monotonic += S
     assert clock.now_ns() == 1001 * S
-    assert clock.wall_offset_ns() == step - S
+    assert clock.wall_error_ns() == step - S
 
 
 def test_never_below_the_last_committed_time_across_restarts():
@@ -52,7 +52,8 @@ def test_never_below_the_last_committed_time_across_restarts():
     hands.wall -= 500 * S  # no battery, no time server yet
     clock = hands.clock(last)
     assert clock.now_ns() == last + 1
-    assert clock.wall_offset_ns() == -500 * S - 1
+    assert clock.utc_now_ns() == 500 * S, "it is trusted"
+    assert clock.wall_error_ns() == 0
 
 
 def test_a_negative_time_is_refused():
@@ -64,7 +65,7 @@ def test_the_real_clocks_go_forward():
     clock = SteadyClock(0)
     times = [clock.now_ns() for _ in range(100)]
     assert times == sorted(times)
-    assert abs(clock.wall_offset_ns()) < S
+    assert abs(clock.wall_error_ns()) < S
 
 
 def test_the_manual_clock_moves_only_forward():
@@ -90,6 +91,7 @@ class Box(Hands):
         self.boot = "boot-1"
         self.last = 0
         self.kept = None
+        self.learned = []
 
     def start(self):
         return SteadyClock(
@@ -99,6 +101,7 @@ class Box(Hands):
             judge=lambda _wall: self.quality,
             boot_id=self.boot,
             before=self.kept,
+            history=self.learned,
         )
 
     def pass_time(self, duration_ns):
@@ -108,6 +111,7 @@ class Box(Hands):
     def stop(self, clock):
         """The gateway ends; the box goes on."""
         self.last, self.kept = clock.now_ns(), clock.record()
+        self.learned += clock.corrections
 
     def power_cut(self, away_ns, wall=None):
         """Everything stands still but the world; the wall clock comes back as it comes back."""
@@ -166,7 +170,7 @@ def test_a_clock_that_somebody_sets_by_hand_is_not_followed(years):
     box.wall, box.quality = box.wall + years * YEAR, Quality.UNSYNCHRONISED
     assert clock.check() is None
     assert clock.stamp() == Stamp(NOW + 3600 * S, NOW + 3600 * S, Quality.HOLDOVER)
-    assert clock.wall_offset_ns() == years * YEAR, "it is shown"
+    assert clock.wall_error_ns() == years * YEAR, "it is shown"
     box.wall, box.quality = box.wall - years * YEAR, Quality.SYNCHRONISED
     assert clock.check() is None
     assert clock.quality is Quality.SYNCHRONISED
@@ -285,6 +289,70 @@ def test_clock_changes_in_the_plant_s_zone_are_nothing_to_this_clock(monkeypatch
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_what_earlier_runs_stamped_is_named_by_what_they_knew():
+    box = Box(5 * S, Quality.IMPLAUSIBLE)
+    clock = box.start()
+    box.pass_time(60 * S)
+    box.wall, box.quality = NOW, Quality.SYNCHRONISED
+    clock.check()
+    first_ns = clock.now_ns()
+    box.stop(clock)
+    box.power_cut(600 * S)
+    box.quality = Quality.TRUSTED
+    clock = box.start()
+    assert clock.utc_ns(first_ns) == NOW
+    assert clock.utc_ns(5 * S) == NOW - 60 * S
+    assert clock.utc_ns(4 * S) == 4 * S, "before the clock's first record nothing is known"
+    assert clock.utc_ns(clock.now_ns()) == clock.utc_now_ns() == NOW + 600 * S
+
+
+def test_what_is_learned_puts_right_every_run_of_the_same_boot():
+    box = Box(5 * S, Quality.IMPLAUSIBLE)
+    for _ in range(3):
+        clock = box.start()
+        box.pass_time(60 * S)
+        box.stop(clock)
+        box.pass_time(10 * S)
+    clock = box.start()
+    assert [found.reason for found in box.learned] == ["started", "resumed", "resumed"]
+    box.wall, box.quality = NOW, Quality.SYNCHRONISED
+    learned = clock.check()
+    assert (learned.reason, learned.from_ns) == (CorrectionReason.LEARNED, 5 * S)
+    assert clock.utc_ns(5 * S) == NOW - 210 * S
+    box.wall += 7 * S  # it settles
+    assert clock.check().from_ns == 5 * S
+    assert clock.utc_ns(5 * S) == NOW - 203 * S
+
+
+def test_a_step_between_two_runs_of_one_boot_leaves_the_first_one_alone():
+    box = Box(NOW, Quality.TRUSTED)
+    clock = box.start()
+    box.pass_time(60 * S)
+    box.stop(clock)
+    box.pass_time(10 * S)
+    box.wall += YEAR
+    clock = box.start()
+    assert clock.check().from_ns == NOW + 70 * S
+    assert clock.utc_ns(NOW + 60 * S) == NOW + 60 * S
+    assert clock.utc_ns(NOW + 70 * S) == NOW + 70 * S + YEAR
+
+
+def test_since_when_the_quality_is_what_it_is():
+    box = Box(NOW, Quality.UNSYNCHRONISED)
+    clock = box.start()
+    assert clock.quality_since_ns == NOW
+    box.pass_time(10 * S)
+    clock.check()
+    assert clock.quality_since_ns == NOW
+    box.quality = Quality.SYNCHRONISED
+    clock.check()
+    assert clock.quality_since_ns == NOW + 10 * S
+    box.pass_time(10 * S)
+    box.quality = Quality.UNSYNCHRONISED
+    clock.check()
+    assert (clock.quality, clock.quality_since_ns) == (Quality.HOLDOVER, NOW + 20 * S)
 
 
 def test_a_restart_in_the_same_boot_goes_on_exactly_whatever_the_wall_clock_says():

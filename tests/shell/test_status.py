@@ -9,9 +9,11 @@ from gateway.core.rules import CounterRule, WorkUnitRules
 from gateway.core.unit_state import Tally
 from gateway.core.work_unit import WorkUnit
 from gateway.monitor.topics import machine_counts
-from gateway.status import GatewayView, MqttView, SourceView, TargetView, WorkUnitView, to_json
+from gateway.status import ClockView, GatewayView, MqttView, SourceView, TargetView, WorkUnitView, to_json
 from gateway.status_text import machine_line
 from gateway.views import work_unit_view
+
+CLOCK = ClockView(quality="trusted", known=True, since_ns=1, utc_offset_ms=0, offset_ms=0)
 
 
 def test_the_whole_gateway_as_plain_json():
@@ -24,6 +26,7 @@ def test_the_whole_gateway_as_plain_json():
         epoch="e",
         state_dir="state",
         config_digest="sha256:0",
+        clock=CLOCK,
         mqtt=MqttView(connected=False, last_error="down", dropped=3),
         sources=(SourceView(name="asm", state="up", since_ns=1, problems={"x": "gone"}),),
         targets=(TargetView(name="erp", link="up", since_ns=1),),
@@ -32,14 +35,14 @@ def test_the_whole_gateway_as_plain_json():
     )
     document = to_json(view)
     assert json.loads(json.dumps(document)) == document
-    assert document["mqtt"] == {"connected": False, "last_error": "down", "dropped": 3}
+    assert document["mqtt"] == {"connected": False, "last_error": "down", "dropped": 3, "events_dropped": 0}
     assert document["sources"][0]["problems"] == {"x": "gone"}
     assert document["work_units"][0]["queue"] == [{"order": "1", "tags": ["a"]}]
     assert document["warnings"] == ["simulated"]
 
 
 def test_without_a_broker():
-    assert to_json(MqttView(connected=True)) == {"connected": True, "last_error": "", "dropped": 0}
+    assert to_json(MqttView(connected=True)) == {"connected": True, "last_error": "", "dropped": 0, "events_dropped": 0}
 
 
 def test_rework_is_shown_wherever_good_and_scrap_are():
@@ -54,16 +57,13 @@ def test_rework_is_shown_wherever_good_and_scrap_are():
         uom="PC", quantity=Decimal(5), sequence_no=1, std_cycle_ns=None, planned_start_ns=None, planned_end_ns=None,
         cancelled=False, source="erp",
     )  # fmt: skip
-    state = (
-        WorkUnit(rules, identity)
-        .initial(1)
-        ._replace(
-            running=JobRun(job, good=1, scrap=2, rework=3, open_good=4, open_scrap=5, open_rework=6),
-            counted=Tally(7, 8, 9),
-            unallocated=Tally(10, 11, 12),
-        )
+    unit = WorkUnit(rules, identity)
+    state = unit.initial(1)._replace(
+        running=JobRun(job, good=1, scrap=2, rework=3, open_good=4, open_scrap=5, open_rework=6),
+        counted=Tally(7, 8, 9),
+        unallocated=Tally(10, 11, 12),
     )
-    view = work_unit_view("M1", state)
+    view = work_unit_view("M1", state, unit.machine.display)
     assert (view.good, view.scrap, view.rework) == (1, 2, 3)
     assert (view.unconfirmed_good, view.unconfirmed_scrap, view.unconfirmed_rework) == (4, 5, 6)
     assert (view.counted_good, view.counted_scrap, view.counted_rework) == (7, 8, 9)

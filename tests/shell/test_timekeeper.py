@@ -34,14 +34,20 @@ LATE = CalendarRule(shifts={"S": ShiftRule(start=14 * 60, end=22 * 60)})
 class Bench:
     """One gateway's clock, store and a work unit; the wall clock is set by hand."""
 
-    def __init__(self, store: Store, calendar: str | None = "early") -> None:
-        self.monotonic_ns, self.wall_ns = 10 * S, SIX + HOUR
-        self.quality = TimeQuality.TRUSTED
+    def __init__(
+        self,
+        store: Store,
+        calendar: str | None = "early",
+        wall_ns: int = SIX + HOUR,
+        quality: TimeQuality = TimeQuality.TRUSTED,
+    ) -> None:
+        self.monotonic_ns, self.wall_ns = 10 * S, wall_ns
+        self.quality = quality
         self.store = store
         self.clock = SteadyClock(
             0, lambda: self.wall_ns, lambda: self.monotonic_ns, judge=lambda _wall: self.quality, boot_id="b"
         )
-        self.parts = Parts(Outbox(store), Taps(self.clock.now_ns))
+        self.parts = Parts(Outbox(store), Taps(self.clock.now_ns), self.clock.utc_ns)
         self.runner = self.runner_of(calendar)
         self.parts.runners["M"] = self.runner
         self.keeper = Timekeeper(self.clock, store, self.parts, self.settings(calendar))
@@ -147,6 +153,36 @@ async def test_other_settings_are_taken_with_the_next_look(bench):
     await bench.keeper.look()
     assert bench.context.planned is MachineState.NOT_SCHEDULED
     assert bench.plan[0] == (None, SIX + 8 * HOUR)
+
+
+async def test_no_hours_are_planned_for_a_date_that_is_certainly_wrong(store):
+    bench = Bench(store, wall_ns=60 * S, quality=TimeQuality.IMPLAUSIBLE)
+    task = asyncio.create_task(bench.runner.run())
+    await bench.keeper.look()
+    assert bench.plan == []
+    assert bench.context.planned is None, "nobody knows; it is not taken for a holiday of 1970"
+    bench.wall_ns, bench.quality = SIX + HOUR, TimeQuality.SYNCHRONISED
+    await bench.keeper.look()
+    assert bench.context.planned is None
+    assert bench.plan[0] == (MachineState.NOT_SCHEDULED, SIX + 8 * HOUR - bench.clock.offset_ns)
+    task.cancel()
+
+
+async def test_a_machine_hears_whether_somebody_vouches_for_the_time(bench):
+    await bench.keeper.look()
+    assert bench.runner.state.clocks.known
+    bench.quality = TimeQuality.UNSYNCHRONISED
+    await bench.keeper.look()
+    assert bench.runner.state.clocks.known, "it was known, and is carried on"
+    bench.clock = SteadyClock(
+        bench.clock.now_ns(), lambda: bench.wall_ns, lambda: bench.monotonic_ns, judge=lambda _wall: bench.quality
+    )
+    keeper = Timekeeper(bench.clock, bench.store, bench.parts, bench.settings(None))
+    await keeper.look()
+    assert not bench.runner.state.clocks.known
+    bench.quality = TimeQuality.SYNCHRONISED
+    await keeper.look()
+    assert bench.runner.state.clocks.known
 
 
 async def test_without_a_calendar_it_always_works(store):

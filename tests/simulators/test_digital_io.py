@@ -173,7 +173,9 @@ def test_a_stuck_sensor_hides_cartons_until_it_lets_go(pck, gateway, eventually)
 
 
 async def test_a_late_simulator_writes_its_edges_in_order_all_the_same(gateway):
-    options = Namespace(socket=gateway.path, seed=1, speed=SPEED, truth=None, steady=True, stop_after=None)
+    options = Namespace(
+        socket=gateway.path, seed=1, speed=SPEED, truth=None, steady=True, stop_after=None, even=False, scrap_share=None
+    )
     packer = CasePacker(options)
     await packer.wire.connect({"hello": "pck-01"})
     gateway.accept()

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from simulators.machine import Cycle, Machine, MachineSpec, Start, Stop
@@ -33,6 +35,13 @@ def test_events_are_in_order_and_every_stop_of_its_own_ends_with_a_start():
     around = [e for e in events if not isinstance(e, Cycle)]
     assert {e.reason for e in around if isinstance(e, Stop)} == {"micro", "fault"}
     assert all(isinstance(e, Stop if at % 2 == 0 else Start) for at, e in enumerate(around))
+
+
+def test_a_machine_without_chance_can_be_reckoned_by_hand():
+    spec = replace(ASM_01, scrap_share=0.02).without_chance()
+    events = run(Machine(spec, seed=3), 100 * spec.ideal_cycle_ns)
+    assert [event.at_ns for event in events] == [number * spec.ideal_cycle_ns for number in range(1, 101)]
+    assert [number for number, event in enumerate(events, 1) if event.scrap] == [50, 100]
 
 
 def test_a_steady_machine_never_stops_and_makes_the_same_pieces():

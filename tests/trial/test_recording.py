@@ -7,7 +7,20 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.core.model import DataValue, JobOrder, OperatorEntry, OperatorVerb, OrderReceived, Status, TimePassed
+from gateway.core.entries import ReclassifyEntry, SetupEntry, StopReasonEntry
+from gateway.core.model import (
+    CalendarPlan,
+    DataValue,
+    JobOrder,
+    MachineState,
+    OperatorEntry,
+    OperatorVerb,
+    OrderReceived,
+    PlannedTime,
+    Role,
+    Status,
+    TimePassed,
+)
 from gateway.trial.recording import Header, RecordingError, end_line, header_line, line, parsed, row
 
 S = 1_000_000_000
@@ -24,6 +37,10 @@ INPUTS = (
     DataValue("plc.x", True, Status.GOOD, None, T0 + S),
     DataValue("plc.x", 'naïve "text"', Status.GOOD, None, T0 + S),
     OperatorEntry(T0 + 2 * S, OperatorVerb.FINISH, "4711", "0010", "recorded"),
+    SetupEntry(T0 + 2 * S, begins=True, who="recorded"),
+    StopReasonEntry(T0 + 2 * S, T0, None, "JAM", "recorded"),
+    StopReasonEntry(T0 + 2 * S, None, None, "JAM", "recorded"),
+    ReclassifyEntry(T0 + 2 * S, "4711", "", 3, Role.HOLD, Role.GOOD, "bent", "recorded"),
 )
 HEADER = Header("source", "plc", "box-1", "abc", T0, None)
 
@@ -45,10 +62,12 @@ def test_what_is_written_is_read_back_to_the_type():
 def test_nobody_is_named():
     given = OperatorEntry(T0, OperatorVerb.START, "4711", "0010", "Erika Mustermann")
     assert "Erika" not in line(row(given))
+    assert "Erika" not in line(row(StopReasonEntry(T0, None, None, "JAM", "Erika Mustermann")))
 
 
-def test_a_file_that_was_cut_off_is_good_up_to_there():
-    read = parsed(written(end=False), "f")
+@pytest.mark.parametrize("rest", ["", "[", '["v", 17675', '["end", 12, "do'])
+def test_a_file_that_was_cut_off_is_good_up_to_there(rest):
+    read = parsed([*written(end=False), *filter(None, [rest])], "f")
     assert (len(read.inputs), read.ended_ns) == (len(INPUTS), T0 + 2 * S)
     assert "cut off" in read.ended
 
@@ -57,12 +76,24 @@ def test_a_file_that_was_cut_off_is_good_up_to_there():
     ("lines", "said"),
     [
         ([], "f: is empty"),
-        (["{}"], "f:1: not a line of a recording"),
-        (["[1, 2]"], "f:1: not a line"),
-        (['{"linegate": "recording", "v": 2}'], "version 2, this program knows 1"),
-        ([*written(end=False), '["v", 1'], f"f:{len(INPUTS) + 2}: not a line"),
-        ([*written(end=False), '["x", 1]'], "kind 'x'"),
-        ([*written(end=False), '["v", 1, "a", 1, 9, null]'], "not a line"),
+        (["{}"], "f:1: found '{}', which is no line of a recording (the first line says that it is one)"),
+        (["[1, 2]"], "f:1: found '[1, 2]', which is no line"),
+        (
+            ['{"linegate": "recording", "v": 2}'],
+            "f:1: found a recording of version 2, allowed 1; replay it with the linegate that wrote it",
+        ),
+        (['{"linegate": "recording", "v": 1, "kind": "source"}'], "(name is missing)"),
+        ([header_line(HEADER._replace(started_ns="x"))], "time 'x', a whole number of nanoseconds"),
+        ([header_line(HEADER._replace(name=7))], "name or state is of another kind"),
+        (["[" * 100_000], "it is no JSON"),
+        (["gateway: {}\n"], "f:1: found 'gateway: {}', which is no line of a recording (it is no JSON)"),
+        ([*written(end=False), '["v", 1\n'], f"f:{len(INPUTS) + 2}: found '[\"v\", 1', which is no line"),
+        ([*written(end=False), '["x", 1]\n'], "kind 'x'"),
+        ([*written(end=False), '["v", 1, "a", 1, 9, null]\n'], "no line"),
+        ([*written(end=False), '["v", "1", "a", 1, 0, null]\n'], "time '1'"),
+        ([*written(end=False), '["v", -1, "a", 1, 0, null]\n'], "time -1"),
+        ([*written(end=False), '["v", 1, 17, 1, 0, null]\n'], "of another kind"),
+        ([*written(end=False), '["v", 1, "a", {}, 0, null]\n'], "of another kind"),
         ([*written(), '["v", 1, "a", 1, 0, null]'], "behind the end"),
         (["x"], "f:1"),
     ],
@@ -117,7 +148,12 @@ def test_without_other_rules_it_only_counts(configured, linegate, recorded):
 @pytest.mark.parametrize(
     ("header", "inputs", "said"),
     [
-        (HEADER._replace(kind="machine", name="X-9"), [], "of the work unit 'X-9', found in the configuration: M-1"),
+        (
+            HEADER._replace(kind="machine", name="X-9"),
+            [],
+            "of the work unit 'X-9', found in the configuration: M-1; name a",
+        ),
+        (HEADER, [], "the recording of the source 'plc' holds no input; record while it delivers values"),
         (
             HEADER,
             values("other.signal", [1]),
@@ -136,3 +172,16 @@ def test_a_missing_file_is_told(configured, linegate):
     ended = linegate("replay", "nowhere.jsonl", "--config", configured())
     assert ended.code == 1
     assert "nowhere.jsonl: cannot be read" in ended.err
+
+
+def test_hours_that_were_recorded_are_not_those_of_other_rules(configured, linegate, recorded):
+    """Rules without a calendar have no hours, whatever the recording's machine had."""
+    plan = CalendarPlan(T0, (PlannedTime(T0, MachineState.NOT_SCHEDULED, ""),))
+    given = [*values("plc.good", range(9)), *values("plc.scrap", [0] * 9), *values("plc.state", [2] * 9)]
+    file = recorded(given)
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([lines[0], line(row(plan)), *lines[1:]]))
+    ended = linegate("replay", file, "--config", configured(), "--json")
+    durations = json.loads(ended.out)["machines"]["M-1"]["new"]["states_ns"]
+    assert durations.get("NOT_SCHEDULED", 0) == 0
+    assert durations["PRODUCING"] > 0

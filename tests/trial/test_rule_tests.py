@@ -98,6 +98,17 @@ def test_a_failure_shows_what_happened_around_it(configured, linegate):
     assert "plc.good = 0" in behind
 
 
+def test_a_failing_test_says_what_it_gives_no_values_of(configured, linegate):
+    """The state is UNKNOWN without its signal; who writes a first test wonders why."""
+    without = TESTS.replace('      - { signal: plc.state, every: 2 s, values: "2x8" }\n', "")
+    ended = linegate("test", configured(without))
+    assert ended.code == 1
+    assert "state: expected PRODUCING, found UNKNOWN" in ended.out
+    assert "the test gives no values of plc.scrap, plc.state, which the rules of its machine read" in ended.out
+    ended = linegate("test", configured(without), "--json")
+    assert json.loads(ended.out)["tests"][0]["unread"] == ["plc.scrap", "plc.state"]
+
+
 def test_a_missing_confirmation_is_a_failure(configured, linegate):
     less = TESTS.replace('      - { order: "4711", kind: final, good: 2, scrap: 0, rework: 0 }\n', "")
     ended = linegate("test", configured(less))
@@ -137,7 +148,10 @@ def test_none_is_no_success(configured, linegate):
         ("quantity: 6", "quantity: 0", "quantity: found 0, allowed 1 and above"),
         ("good: 2, unal", "god: 2, unal", "unknown key; allowed: at, good"),
         ('every: 2 s, values: "2x8"', 'values: "2x8"', "a value without a time; set every"),
-        ('"2026-03-02T06:00:00+01:00"', '"2026-03-02T06:00:00"', "without its offset from UTC"),
+        ('"2026-03-02T06:00:00+01:00"', '"2026-03-02T06:00:00"', "without its offset from UTC; write it such as"),
+        ('"2026-03-02T06:00:00+01:00"', '"1960-03-02T06:00:00Z"', "start: found 1960-03-02T06:00:00Z, allowed 1970-"),
+        ("at: 9 s", "at: 400 d", "found something 400 d after the start, allowed up to 366 d"),
+        ("signal: plc.state, every", "signal: plc.good, every", "series: found plc.good twice; write each signal's"),
     ],
 )
 def test_refused_before_anything_runs(configured, linegate, old, new, said):
@@ -181,3 +195,36 @@ tests:
 """
     ended = linegate("test", configured(tests, **rules))
     assert ended.code == 0, ended.out
+
+
+WEEK = """
+calendars:
+  early:
+    shifts:
+      F: { start: "06:00", end: "14:00", days: [mon, tue, wed, thu, fri], breaks: [{ start: "09:00", end: "09:30" }] }
+tests:
+  every day of a fortnight:
+    machine: M-1
+    start: "2026-01-05T04:00:00Z"
+    series:
+      - { signal: plc.good, every: 12 h, values: "0x30" }
+      - { signal: plc.state, every: 12 h, values: "1x30" }
+    expect:
+"""
+
+
+def test_a_calendar_holds_on_every_day_of_a_long_test(configured, linegate):
+    """A fortnight has more stretches than one plan holds."""
+    text = WEEK
+    for day in range(14):
+        working = day % 7 < 5
+        # The test begins at five in Berlin; the shift at six, its break at nine.
+        for hour, state in ((0.5, "NOT_SCHEDULED"), (1.5, "STOPPED"), (4.25, "PLANNED_STOP"), (5, "STOPPED")):
+            expected = state if working else "NOT_SCHEDULED"
+            text += f"      - {{ at: {day * 24 * 60 + int(hour * 60)} min, state: {expected} }}\n"
+    replaced = {
+        "plant: P1": "plant: P1, timezone: Europe/Berlin",
+        "work_center: WC-1": "work_center: WC-1\n    calendar: early",
+    }
+    ended = linegate("test", configured(text, **replaced))
+    assert ended.code == 0, ended.out + ended.err

@@ -36,6 +36,7 @@ class CorrectionReason(enum.StrEnum):
     """Why the offset is as it is from now on."""
 
     STARTED = "started"
+    RESUMED = "resumed"  # another run of the same boot: its axis goes on
     LEARNED = "learned"  # the quality rose: now it is known what time it was all along
     STEPPED = "stepped"  # a clock that is vouched for was set
 

@@ -45,6 +45,13 @@ class AnalogState(NamedTuple):
     aborted: int = 0
     rejected_short: int = 0
 
+    def heard(self, seen_ns: int, arrived_ns: int, cross_ns: int | None) -> AnalogState:
+        """A good value."""
+        # Fields by their places, because every value passes here: four times as fast as ``_replace``.
+        on, on_ns, _, turned_ns, was_on_ns, early, prepaid, counted_ns, valid, _, _, _, aborted, short = self
+        fields = (on, on_ns, cross_ns, turned_ns, was_on_ns, early, prepaid, counted_ns, valid)
+        return tuple.__new__(AnalogState, (*fields, None, seen_ns, arrived_ns, aborted, short))
+
 
 class AnalogDetector:
     """The rule of one analog signal, prepared.
@@ -113,14 +120,13 @@ class AnalogDetector:
             state, events = self._turn(state, early=False)
         elif state.early:
             state = self._look_back(state, t_ns, level=level)
-        state = self._seen(state, sample)
         if level is None or level is state.on:
-            return state._replace(cross_ns=None), events
-        if state.cross_ns is None:
-            state = state._replace(cross_ns=t_ns)
-            if not self._delay(state):
-                state, more = self._turn(state, early=False)
-                events += more
+            return state.heard(max(t_ns, state.seen_ns), sample.arrived_ns, None), events
+        crosses = state.cross_ns is None
+        state = state.heard(max(t_ns, state.seen_ns), sample.arrived_ns, t_ns if crosses else state.cross_ns)
+        if crosses and not self._delay(state):
+            state, more = self._turn(state, early=False)
+            events += more
         return state, events
 
     def _back(self, state: AnalogState, dark_ns: int, t_ns: int, *, level: bool | None) -> tuple[AnalogState, Events]:
@@ -215,8 +221,7 @@ class AnalogDetector:
         return undone
 
     def _seen(self, state: AnalogState, sample: Sample) -> AnalogState:
-        seen_ns = max(sample.t_ns, state.seen_ns)
-        return state._replace(dark_ns=None, seen_ns=seen_ns, arrived_ns=sample.arrived_ns)
+        return state.heard(max(sample.t_ns, state.seen_ns), sample.arrived_ns, state.cross_ns)
 
     def _delay(self, state: AnalogState) -> int:
         return self._off_delay if state.on else self._on_delay

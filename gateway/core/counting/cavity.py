@@ -30,24 +30,30 @@ QUALITY_MAX: Final = 3
 
 
 class CavityState(NamedTuple):
-    """The cycles, what the signals beside them last showed (None: not known), and the trouble that was last told."""
+    """The cycles, what the signals beside them last showed (None: not known), and the trouble that was last told.
+
+    ``number``: the cavities that were said to make a piece when a cycle was last seen.
+    """
 
     source: CounterSourceState | PulseState | None = None
     values: tuple[int | None, ...] = ()
     told: str = ""
+    number: int | None = None
 
 
 class Yield(NamedTuple):
     """What one cycle made.
 
-    ``pieces`` by part and role; ``parts`` of the cavities that were open. ``judged``: the pieces were judged in this
-    very cycle. ``trouble``: what was wrong with the information, "" for nothing.
+    ``pieces`` by part and role; ``parts`` of the open cavities that gave something, ``empty``: how many gave nothing by
+    their verdict. ``judged``: the pieces were judged in this very cycle. ``trouble``: what was wrong with the
+    information, "" for nothing.
     """
 
     pieces: Counter[tuple[str | None, Role]]
     parts: tuple[str | None, ...]
     judged: bool
     trouble: str
+    empty: int = 0
 
 
 class CavityDetector:
@@ -80,7 +86,7 @@ class CavityDetector:
         values: list[int | None] = [None] * len(self._beside)
         if self._rule.active_signal is not None and len(state.values) == len(values):
             values[0] = state.values[0]
-        return CavityState(source_restored(self._source, state.source), tuple(values), state.told)
+        return CavityState(source_restored(self._source, state.source), tuple(values), state.told, state.number)
 
     def deadline(self, state: CavityState) -> int | None:
         """When a level is believed."""
@@ -160,8 +166,15 @@ class CavityDetector:
             # Of several cycles only the last one's quality is known, of the others only that they were.
             for part in made.parts:
                 pieces[part, Role(self._rule.unseen)] += event.delta - 1
+            # A cavity that gives nothing now gave nothing then, or its pieces are missing: the least is booked.
+            lost = made.empty * (event.delta - 1)
+            if lost and scaled.max_lost >= 0:
+                flag = "VERDICT_UNSEEN" if scaled.flag == "OK" else scaled.flag
+                scaled = scaled._replace(max_lost=scaled.max_lost + lost, flag=flag)
         else:
             pieces = Counter({key: number * event.delta for key, number in pieces.items()})
+        if self._rule.active_signal is not None:
+            state, scaled = self._unseen_number(state, event, scaled, pieces)
         state, out = self._tell(state, made.trouble, event.signal, event.t_to_ns)
         for (part, role), number in sorted(pieces.items(), key=_in_order):
             if number:
@@ -170,6 +183,21 @@ class CavityDetector:
                 scaled = scaled._replace(cycles=0, review=0, max_lost=0, cycle_ns=None)
         # A cycle that made nothing is a cycle all the same.
         return state, (*out, scaled) if scaled.cycles else out
+
+    def _unseen_number(
+        self, state: CavityState, event: CountEvent, scaled: CountEvent, pieces: Counter[tuple[str | None, Role]]
+    ) -> tuple[CavityState, CountEvent]:
+        """Of several cycles the number is known of the last one only: where it changed, the least is booked."""
+        before, number = state.number, state.values[0]
+        state = state._replace(number=number)
+        if before is None or number is None or before == number or event.delta == 1:
+            return state, scaled
+        apart = abs(number - before) * (event.delta - 1)
+        if number > before:
+            unseen = (None, Role(self._rule.unseen))
+            pieces[unseen if unseen in pieces else max(pieces, key=pieces.__getitem__)] -= apart
+        flag = "CAVITIES_UNSEEN" if scaled.flag == "OK" else scaled.flag
+        return state, scaled._replace(flag=flag, max_lost=scaled.max_lost + apart if scaled.max_lost >= 0 else -1)
 
     def _tell(self, state: CavityState, trouble: str, signal: str, t_ns: int) -> tuple[CavityState, Events]:
         """Trouble is told when it begins, not with every cycle."""
@@ -197,15 +225,17 @@ class CavityDetector:
             return Yield(Counter((part, role or rule.role) for part in parts), parts, judged, trouble)
         verdicts = values[len(values) - rule.cavities :]
         pieces: Counter[tuple[str | None, Role]] = Counter()
+        filled: list[str | None] = []
         for cavity, part in zip(open_now, parts, strict=True):
             verdict = verdicts[cavity - 1]
             if verdict == NO_PART:
                 continue
+            filled.append(part)
             found = VERDICT_ROLES.get(verdict) if verdict is not None else None
             if found is None:
                 found, trouble = Role(rule.unseen), "VERDICT_UNKNOWN"
             pieces[part, role or found] += 1
-        return Yield(pieces, parts, judged, trouble)
+        return Yield(pieces, tuple(filled), judged, trouble, len(parts) - len(filled))
 
     def _quality(self, values: tuple[int | None, ...]) -> tuple[Role | None, str]:
         """What the whole cycle is, None where each piece is what it is otherwise."""

@@ -10,63 +10,24 @@ roll-over; the *old track* is the value before the last reset, remembered for a 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from gateway.core.counting.counter_limits import IDEAL_CYCLE_MARGIN, RATE_TOLERANCE, STEP_MAX, STEP_SURE, CounterLimits
+from gateway.core.counting.counter_state import CounterState, OldTrack, Pending
 from gateway.core.model import CountEvent, Status
-from gateway.core.rate import Rate
 
 if TYPE_CHECKING:
     from gateway.core.model import Scalar
-    from gateway.core.rules_inputs import CounterRule
+
+__all__ = ["IDEAL_CYCLE_MARGIN", "RATE_TOLERANCE", "CounterDetector", "CounterState", "OldTrack", "Pending"]
 
 PENDING_TRIES_MAX: Final = 3  # so many values on different tracks, then the newest is the new baseline
-RATE_TOLERANCE: Final = (6, 5)  # a machine may run this factor faster than its maximum rate for a while
-IDEAL_CYCLE_MARGIN: Final = (3, 2)  # default maximum rate: this factor of what the ideal cycle allows
-STEP_MAX: Final = 2**40  # counts between two samples that are believed where no rate limits them
-FLOAT_EXACT_MAX: Final = 2**53  # above it a float no longer tells neighbouring integers apart
+JUMPS_MAX: Final = 3  # so many jumps that were hardly too far, then it is told that the maximum rate may be too low
+HARDLY_TOO_FAR: Final = 3  # times the limit
+SUSPECT_BELOW: Final = 1e-30  # no counter shows such a fraction; a whole number that was decoded as REAL does
 
 
-class Pending(NamedTuple):
-    """A value that waits for its confirmation; ``doubt_ns`` is when the doubt began."""
-
-    t_ns: int
-    value: int
-    kind: str
-    tries: int
-    doubt_ns: int
-
-
-class OldTrack(NamedTuple):
-    """The value before a reset or a roll-over to zero, and what was booked since: deducted should it come back.
-
-    ``owed``: so many more were booked than there were; they are deducted from what comes. ``told``: the reset was told,
-    so a small step after it is what it seems.
-    """
-
-    t_ns: int
-    value: int
-    booked: int
-    owed: int = 0
-    told: bool = False
-
-
-class CounterState(NamedTuple):
-    """What a counter must remember across restarts.
-
-    ``evidence``: ``restart`` was told, or ``reset``: the next value follows it. ``announced``: a reset was told at
-    ``told_ns`` and may still come.
-    """
-
-    t_ns: int = 0
-    value: int | None = None
-    pending: Pending | None = None
-    old: OldTrack | None = None
-    evidence: str = ""
-    quality_bad: bool = False
-    told_ns: int = 0
-
-
-class CounterDetector:
+class CounterDetector(CounterLimits):
     """The rule of one counter, prepared.
 
     Args:
@@ -74,26 +35,9 @@ class CounterDetector:
         ideal_cycle_ns: ideal time of one count, for the default rate limit; None: no limit unless the rule names one.
     """
 
-    def __init__(self, rule: CounterRule, ideal_cycle_ns: int | None) -> None:
-        self._rule = rule
-        rate = rule.max_rate
-        if rate is None and ideal_cycle_ns is not None:
-            rate = Rate(IDEAL_CYCLE_MARGIN[0], IDEAL_CYCLE_MARGIN[1] * ideal_cycle_ns)
-        # Fraction arithmetic, prepared: limit(dt) = counts * dt // per + slack.
-        self._counts = None if rate is None else rate.counts * RATE_TOLERANCE[0]
-        self._per_ns = 1 if rate is None else rate.per_ns * RATE_TOLERANCE[1]
-        self._signal = rule.signal
-        self._modulus = rule.modulus
-
     def initial(self) -> CounterState:
         """No baseline yet: the first good sample becomes it."""
         return CounterState()
-
-    def limit(self, dt_ns: int) -> int | None:
-        """The most counts that are plausible in ``dt_ns``; None without a rate limit."""
-        if self._counts is None:
-            return None
-        return self._counts * max(dt_ns, 0) // self._per_ns + self._rule.slack
 
     def on_value(
         self, state: CounterState, t_ns: int, value: Scalar, status: Status
@@ -101,21 +45,22 @@ class CounterDetector:
         """One sample. The event is None where nothing moved and nothing is to be told."""
         base = state.value
         # The hot path first: a good sample, a step within the limit, nothing suspicious pending.
-        if status is Status.GOOD and type(value) is int and base is not None:
-            if state.pending is None and state.old is None and not state.evidence and not state.quality_bad:
+        if status is Status.GOOD and type(value) is int and base is not None and self._up:
+            calm = state.pending is None and state.old is None and not state.evidence and not state.quality_bad
+            dt_ns = t_ns - state.t_ns
+            if calm and dt_ns < self._round_ns and value < self._end:
                 if value == base:
-                    return CounterState(max(t_ns, state.t_ns), base), None
-                step = value - base
-                limit = self.limit(t_ns - state.t_ns)
-                modulus = self._modulus
-                plain = modulus is None or (value < modulus and (limit is None or limit < modulus))
-                if 0 < step <= (STEP_MAX if limit is None else limit) and plain:
-                    return self._book(state, t_ns, value, step, "OK")
+                    latest_ns = t_ns if dt_ns > 0 else state.t_ns
+                    return CounterState(latest_ns, base, None, None, "", False, 0, state.before), None
+                limit = self.limit(dt_ns)
+                if 0 < value - base <= (STEP_SURE if limit is None else limit):
+                    return self._book(state, t_ns, value, value - base, "OK")
         elif status is not Status.GOOD:
             return self._on_bad(state, t_ns)
         count = self._as_count(value)
         if count is None:
-            return self._on_bad(state, t_ns, flag="IMPLAUSIBLE_VALUE")
+            suspect = isinstance(value, float) and 0 < abs(value) < SUSPECT_BELOW
+            return self._on_bad(state, t_ns, flag="SUSPECT_DATATYPE" if suspect else "IMPLAUSIBLE_VALUE")
         state = state._replace(quality_bad=False)
         if base is None:
             return state._replace(t_ns=t_ns, value=count, evidence=""), self._event(t_ns, t_ns, 0, "BASELINE")
@@ -125,10 +70,22 @@ class CounterDetector:
             return self._on_pending(state, state.pending, t_ns, count)
         return self._on_plain(state, t_ns, count)
 
-    def told(self, state: CounterState, kind: str, t_ns: int) -> CounterState:
-        """Evidence: the PLC restarted, or the counter is set back (``reset``) now or soon."""
+    def told(
+        self, state: CounterState, kind: str, t_ns: int, change: tuple[str, str, str] | None = None
+    ) -> CounterState:
+        """Evidence: the PLC restarted, or the counter is set back (``reset``) now or soon.
+
+        ``change`` is the signal that tells it, what it showed before and what it shows now.
+        """
         if kind != "reset":
             return state._replace(evidence="restart")
+        if change is not None:
+            signal, known, text = change
+            old = state.old
+            if old is not None and state.before == f"{signal}={text}":
+                # As if nothing had been: what it showed in between may have been a misread, and the reset with it.
+                state = state._replace(old=old._replace(told=False))
+            state = state._replace(before=f"{signal}={known}")
         # A restart says more: the value may also have been kept.
         return state if state.evidence == "restart" else state._replace(evidence="announced", told_ns=t_ns)
 
@@ -146,7 +103,7 @@ class CounterDetector:
         """Evidence is there. An announced reset is a fall to a value that fits; until it comes nothing is special."""
         if state.evidence != "announced":
             return self._on_evidence(state, t_ns, value)
-        since = value - self._rule.reset_to
+        since = value - self._reset_to
         if value < _baseline(state) and self._plausible(since, t_ns - state.t_ns):
             return self._on_evidence(state._replace(evidence="reset"), t_ns, value)
         plain = state._replace(evidence="")
@@ -155,6 +112,11 @@ class CounterDetector:
             after, event = self._on_pending(plain, plain.pending, t_ns, value)
         else:
             after, event = self._on_plain(plain, t_ns, value)
+        caught_up = state.told_ns > state.t_ns and value >= _baseline(state) and after.pending is None
+        if caught_up and self._counts is not None and self._plausible(since, t_ns - state.t_ns):
+            # So low, it may have been set back and be where it was.
+            event = event or self._event(state.t_ns, t_ns, 0, "")
+            event = event._replace(flag="COUNTER_AMBIGUOUS", max_lost=self._max_lost(t_ns - state.t_ns))
         if t_ns - state.told_ns >= self._rule.reset_within:
             return after, event
         return after._replace(evidence="announced", told_ns=state.told_ns), event
@@ -165,42 +127,48 @@ class CounterDetector:
         restart = state.evidence == "restart"
         state = state._replace(pending=None, evidence="")
         old, doubted = state.old, 0
-        if restart and old is not None and base == self._rule.reset_to and value <= old.value:
+        if restart and old is not None and base in self._nothing and value <= old.value:
             # It stood at zero since it rolled over: with a restart now, that may have been a zero read.
             doubted = old.booked
             lost = lost + doubted if lost >= 0 else lost
             state = state._replace(old=old._replace(booked=0, owed=old.owed + doubted))
-        if restart and value >= base and self._plausible(value - base, dt_ns):
+        since = 0 if self._rule.count_on_reset == "zero" else value - self._reset_to
+        kept = value - base
+        if restart and kept >= 0 and self._plausible(kept, dt_ns):
             # So low, it may also have started anew and caught up: the least is booked.
-            lower = self._plausible(value - self._rule.reset_to, dt_ns) and base > self._rule.reset_to
-            told = lost if lower or doubted else 0
-            return self._step(state, t_ns, value, value - base, "RESTART_RETENTIVE", max_lost=told)
+            anew = self._plausible(value - self._reset_to, dt_ns)
+            least = min(since, kept) if anew else kept
+            flag = "COUNTER_AMBIGUOUS" if least < kept else "RESTART_RETENTIVE"
+            return self._step(state, t_ns, value, least, flag, max_lost=lost if anew or doubted else 0)
         if restart and value > base and self._kind(state, t_ns, value) == "restore":
             return self._settle(state, Pending(t_ns, value, "restore", 0, t_ns), t_ns, value)
-        since = 0 if self._rule.count_on_reset == "zero" else value - self._rule.reset_to
-        if since >= 0 and self._plausible(since, dt_ns):
-            after, event = self._rebase(state, t_ns, value, since, "RESET", max_lost=lost)
-            return (after if restart or after.old is None else after._replace(old=after.old._replace(told=True))), event
-        return self._rebase(state, t_ns, value, 0, "COUNTER_DISCONTINUITY", review=max(since, 0), max_lost=lost)
+        review = max(kept if restart else 0, since)  # so much more may have been made than is plausible
+        if since < 0 or not self._plausible(review, dt_ns):
+            return self._rebase(state, t_ns, value, 0, "COUNTER_DISCONTINUITY", review=max(review, 0), max_lost=lost)
+        after, event = self._rebase(state, t_ns, value, since, "RESET", max_lost=lost)
+        if after.old is not None and not restart and state.told_ns > state.t_ns:  # told with this very value
+            after = after._replace(old=after.old._replace(told=True))
+        return after, event
 
     def _on_plain(self, state: CounterState, t_ns: int, value: int) -> tuple[CounterState, CountEvent | None]:
         base, dt_ns, modulus = _baseline(state), t_ns - state.t_ns, self._modulus
+        if modulus is not None and dt_ns >= self._round_ns:
+            # It may have wrapped more than once: the least is booked, the rest is bounded.
+            delta, lost = (value - base) % modulus, self._max_lost(dt_ns)
+            wrap = self._rolled if value in self._nothing and value < base else self._book
+            return wrap(state, t_ns, value, delta, "COUNTER_AMBIGUOUS", max_lost=lost)
         if value == base:
             return state._replace(t_ns=max(t_ns, state.t_ns)), None
         limit = self.limit(dt_ns)
-        if modulus is not None and limit is not None and limit >= modulus:
-            # It may have wrapped more than once: the least is booked, the rest is bounded.
-            delta = (value - base) % modulus
-            return self._book(state, t_ns, value, delta, "COUNTER_AMBIGUOUS", max_lost=self._max_lost(dt_ns))
         if value > base:
-            if value - base <= (STEP_MAX if limit is None else limit):
+            at_once = STEP_MAX if self._rule.confirm_samples == 0 else STEP_SURE
+            if value - base <= (at_once if limit is None else limit):
                 return self._step(state, t_ns, value, value - base, "OK")
         elif base - value <= self._rule.jitter:
             return state, self._event(state.t_ns, t_ns, 0, "COUNTER_JITTER")
         elif modulus is not None and self._rolls_over(base, value, dt_ns):
-            if value == self._rule.reset_to:
-                return self._rolled(state, t_ns, value, value + modulus - base)
-            return self._book(state, t_ns, value, value + modulus - base, "ROLLOVER")
+            wrap = self._rolled if value in self._nothing else self._book
+            return wrap(state, t_ns, value, value + modulus - base, "ROLLOVER")
         pending = Pending(t_ns, value, self._kind(state, t_ns, value), 0, t_ns)
         if self._rule.confirm_samples == 0:
             return self._settle(state, pending, t_ns, value)
@@ -218,50 +186,88 @@ class CounterDetector:
         continues = pending.value <= value and self._plausible(value - pending.value, t_ns - pending.t_ns)
         cleared = state._replace(pending=None)
         if old_track and step is not None:
-            since = value - self._rule.reset_to
-            if value < base and 0 <= since < step and self._plausible(since, dt_ns):
-                # Over the end of the range, or set back near it: whatever it was, so many were made at least.
-                lost = max(self._max_lost(pending.doubt_ns - state.t_ns), step - since)
-                return self._book(cleared, t_ns, value, since, "COUNTER_AMBIGUOUS", max_lost=lost)
-            if continues and self._counts is not None:
-                lost = self._max_lost(pending.doubt_ns - state.t_ns)
-                return self._step(cleared, t_ns, value, step, "COUNTER_AMBIGUOUS", max_lost=lost)
-            if pending.kind == "restore" and state.old is not None and self._counts is not None:
-                # It may have come back after all, and been set back since.
-                missed = max(self._ahead(state.old, pending.value) - state.old.booked, 0)
-                lost = missed + self._max_lost(t_ns - pending.t_ns)
-                return self._step(cleared, t_ns, value, step, "COUNTER_AMBIGUOUS", max_lost=lost)
-            return self._step(cleared, t_ns, value, step, "SPIKE_DROPPED")
+            return self._on_old_track(cleared, pending, t_ns, value, step, continues=continues)
         if continues:
             return self._settle(cleared, pending, t_ns, value)
         if pending.tries < PENDING_TRIES_MAX:
             again = Pending(t_ns, value, self._kind(state, t_ns, value), pending.tries + 1, pending.doubt_ns)
             return state._replace(pending=again), self._event(state.t_ns, t_ns, 0, "PENDING")
-        lost = self._max_lost(pending.doubt_ns - state.t_ns)
-        return self._rebase(cleared, t_ns, value, 0, "COUNTER_DISCONTINUITY", max_lost=lost)
+        return self._rebase(cleared, t_ns, value, 0, "COUNTER_DISCONTINUITY", max_lost=self._max_lost(dt_ns))
+
+    def _on_old_track(
+        self, state: CounterState, pending: Pending, t_ns: int, value: int, step: int, *, continues: bool
+    ) -> tuple[CounterState, CountEvent]:
+        """After a doubt a value that fits the track before it: the doubtful one was a spike, if nothing else fits."""
+        base, dt_ns = _baseline(state), t_ns - state.t_ns
+        lost = self._max_lost(pending.t_ns - state.t_ns)
+        rounds = self._max_lost(dt_ns) if dt_ns >= self._round_ns else 0  # unseen, it may have gone round
+        since = 0 if value in self._nothing else value - self._reset_to
+        if value < base and 0 <= since < step and self._plausible(since, dt_ns):
+            # Over the end of the range, or set back near it: whatever it was, so many were made at least.
+            lost = max(lost, step - since, rounds)
+            return self._book(state, t_ns, value, since, "COUNTER_AMBIGUOUS", max_lost=lost)
+        if self._counts is None:
+            flag = "OK" if continues and pending.value > base else "SPIKE_DROPPED"
+            return self._step(state, t_ns, value, step, flag)
+        if continues:
+            more = max(since - step, 0) if pending.kind == "reset" else 0
+            return self._step(state, t_ns, value, step, "COUNTER_AMBIGUOUS", max_lost=max(lost + more, rounds))
+        if pending.kind == "restore" and state.old is not None:
+            # It may have come back after all, and been set back since.
+            missed = max(self._ahead(state.old, pending.value) - state.old.booked, 0)
+            lost = max(missed + self._max_lost(t_ns - pending.t_ns), rounds)
+            return self._step(state, t_ns, value, step, "COUNTER_AMBIGUOUS", max_lost=lost)
+        flag = "COUNTER_AMBIGUOUS" if rounds else "SPIKE_DROPPED"
+        return self._step(state, t_ns, value, step, flag, max_lost=rounds)
 
     def _settle(self, state: CounterState, pending: Pending, t_ns: int, value: int) -> tuple[CounterState, CountEvent]:
         """The pending value is confirmed: what its kind means."""
         base, since = _baseline(state), value - pending.value
-        lost = self._max_lost(pending.doubt_ns - state.t_ns)
+        if pending.value == self._nothing[0] < self._reset_to <= value:
+            since = value - self._reset_to  # zero was no value that this counter can have
+        lost = self._max_lost(pending.t_ns - state.t_ns)
         match pending.kind:
             case "restore":
                 old = state.old or OldTrack(state.t_ns, base, 0)
                 delta = self._ahead(old, value) - old.booked - old.owed
                 owed = max(-delta, 0)
                 restored = state._replace(old=OldTrack(t_ns, value, 0, owed) if owed else None)
-                return self._book(restored, t_ns, value, max(delta, 0), "RESTORED")
+                anew, flag = value - self._reset_to, "RESTORED"
+                if not self._plausible(anew, t_ns - old.t_ns):
+                    return self._book(restored, t_ns, value, max(delta, 0), flag)
+                # So low, it may have been set back as well: the least is booked.
+                if anew < delta:
+                    lost, delta, flag = lost + delta - anew, anew, "COUNTER_AMBIGUOUS"
+                return self._book(restored, t_ns, value, max(delta, 0), flag, max_lost=lost)
             case "jump":
-                jumped = state._replace(old=None)
-                return self._book(jumped, t_ns, value, since, "COUNTER_JUMP", review=pending.value - base)
-            case "reset":
-                counted = 0 if self._rule.count_on_reset == "zero" else pending.value - self._rule.reset_to
-                if base > value and self._plausible(base - value, t_ns - state.t_ns) and lost >= 0:
-                    # So close below, it may be a late answer between two wrong ones.
-                    return self._rebase(state, t_ns, value, 0, "RESET", max_lost=lost + counted + since)
-                return self._rebase(state, t_ns, value, counted + since, "RESET", max_lost=lost)
-            case _:
-                return self._rebase(state, t_ns, value, since, "COUNTER_DISCONTINUITY", max_lost=lost)
+                return self._jump(state, pending, t_ns, value, since)
+            case kind:
+                flag, counted = "COUNTER_DISCONTINUITY", since
+                if kind == "reset":
+                    flag = "RESET"
+                    counted += 0 if self._rule.count_on_reset == "zero" else pending.value - self._reset_to
+                above = base - value
+                if above > 0 and lost >= 0 and self._plausible(above, t_ns - state.t_ns):
+                    # So close below, it may be a late answer, or the last value was wrong: then it is owed.
+                    owed = 0 if value in self._nothing else above
+                    after, event = self._rebase(state, t_ns, value, 0, flag, max_lost=lost + counted + owed)
+                    old = after.old or OldTrack(state.t_ns, base, 0)
+                    old = old._replace(booked=old.booked - owed, owed=old.owed + owed)
+                    return after._replace(old=old), event
+                return self._rebase(state, t_ns, value, counted, flag, max_lost=lost)
+
+    def _jump(
+        self, state: CounterState, pending: Pending, t_ns: int, value: int, since: int
+    ) -> tuple[CounterState, CountEvent]:
+        """Further than the machine can have come: set aside. If that happens again and again, the rate is wrong."""
+        old, base = state.old or OldTrack(state.t_ns, 0, 0), _baseline(state)
+        apart, flag = pending.value - base, "COUNTER_JUMP"
+        hardly = apart <= HARDLY_TOO_FAR * self._max_lost(pending.t_ns - state.t_ns)
+        jumps = old.jumps + 1 if hardly else old.jumps
+        if jumps > JUMPS_MAX:
+            jumps, flag = 0, "MAX_RATE_TOO_LOW"
+        jumped = state._replace(old=OldTrack(state.t_ns, base, 0, old.owed, jumps=jumps))
+        return self._book(jumped, t_ns, value, since, flag, review=apart)
 
     # --- what the cases are made of --------------------------------------------------------------------------------
 
@@ -271,72 +277,56 @@ class CounterDetector:
             fits = (
                 old is not None
                 and self._comes_back(old, t_ns, value)
-                and (value - old.value >= old.booked or _baseline(state) == self._rule.reset_to)
+                and (value - old.value >= max(old.booked, 0) or _baseline(state) in self._nothing)
+                and old.value >= _baseline(state)
             )
             return "restore" if fits else "jump"
-        since = value - self._rule.reset_to
+        old = state.old
+        jumped = old is not None and old.value not in self._nothing and value - old.value >= old.booked
+        if jumped and old is not None and self._comes_back(old, t_ns, value):
+            return "restore"  # it had jumped, and comes back
+        since = value - self._reset_to
         return "reset" if since >= 0 and self._plausible(since, t_ns - state.t_ns) else "drop"
 
     def _comes_back(self, old: OldTrack, t_ns: int, value: int) -> bool:
         """Whether this value may go on where the old track ended."""
-        remembered = t_ns - old.t_ns <= self._rule.remember_old_track
-        return remembered and self._plausible(self._ahead(old, value), t_ns - old.t_ns)
-
-    def _ahead(self, old: OldTrack, value: int) -> int:
-        """How far a value is ahead of the old track; negative where it is behind."""
-        ahead = value - old.value
-        rolls = ahead < 0 and self._modulus is not None and self._counts is not None
-        return ahead + (self._modulus or 0) if rolls else ahead
+        return t_ns - old.t_ns <= self._rule.remember_old_track and self._plausible(
+            self._ahead(old, value), t_ns - old.t_ns
+        )
 
     def _step(
         self, state: CounterState, t_ns: int, value: int, step: int, flag: str, *, max_lost: int = 0
     ) -> tuple[CounterState, CountEvent]:
         """A step that fits. Where the old track come back explains it with fewer counts, these are booked."""
-        old = state.old
-        if old is not None and not self._comes_back(old, t_ns, value):
+        old, base = state.old, _baseline(state)
+        if old is None:
+            return self._book(state, t_ns, value, step, flag, max_lost=max_lost)
+        stood = base in self._nothing  # nothing was seen of the new track yet
+        ahead = self._ahead(old, value)
+        forgotten = t_ns - old.t_ns > self._rule.remember_old_track and not stood
+        if forgotten or not self._plausible(ahead, t_ns - old.t_ns):
             # What is owed is not forgotten.
-            expired = t_ns - old.t_ns > self._rule.remember_old_track and not old.owed
-            state = state._replace(old=None) if expired else state
-        elif (
-            old is not None
-            and not old.owed
-            and not old.told
-            and (not old.booked or _baseline(state) == self._rule.reset_to)
-        ):
-            other = self._ahead(old, value) - old.booked
-            if 0 <= other < step or (other > step and _baseline(state) == self._rule.reset_to):
+            state = state if old.owed or not forgotten else state._replace(old=None)
+        elif not old.owed and not old.told and (not old.booked or stood):
+            other = ahead - old.booked
+            if 0 <= other < step or (other > step and stood):
                 lost = max_lost if max_lost < 0 else max_lost + abs(other - step)
                 gone = state._replace(old=None)
                 return self._book(gone, t_ns, value, min(other, step), "COUNTER_AMBIGUOUS", max_lost=lost)
+        anew = value - self._reset_to
+        if base == self._nothing[0] < self._reset_to and 0 <= anew < step:
+            # Zero was no value that this counter can have: it may have started where it starts.
+            lost = max_lost if max_lost < 0 else max_lost + step - anew
+            return self._book(state, t_ns, value, anew, "COUNTER_AMBIGUOUS", max_lost=lost)
         return self._book(state, t_ns, value, step, flag, max_lost=max_lost)
 
-    def _rolled(self, state: CounterState, t_ns: int, value: int, step: int) -> tuple[CounterState, CountEvent]:
+    def _rolled(
+        self, state: CounterState, t_ns: int, value: int, step: int, flag: str, *, max_lost: int = 0
+    ) -> tuple[CounterState, CountEvent]:
         """A roll-over to zero, remembered: PLCs in STOP read zero, so it may be no value at all."""
-        after, event = self._book(state, t_ns, value, step, "ROLLOVER")
+        after, event = self._book(state, t_ns, value, step, flag, max_lost=max_lost)
         owed = 0 if after.old is None else after.old.owed
         return after._replace(old=OldTrack(state.t_ns, _baseline(state), step, owed)), event
-
-    def _rolls_over(self, base: int, value: int, dt_ns: int) -> bool:
-        modulus = self._modulus or 0
-        if self._counts is None:  # without a rate: only near the ends of the range
-            return 4 * base >= 3 * modulus and 4 * value <= modulus
-        return self._plausible(value + modulus - base, dt_ns)
-
-    def _plausible(self, step: int, dt_ns: int) -> bool:
-        limit = self.limit(dt_ns)
-        return 0 <= step <= (STEP_MAX if limit is None else limit)
-
-    def _max_lost(self, dt_ns: int) -> int:
-        """Upper bound of the counts that nobody can know: -1 where no rate gives one."""
-        limit = self.limit(dt_ns)
-        return -1 if limit is None else limit
-
-    def _as_count(self, value: Scalar) -> int | None:
-        if isinstance(value, float) and value.is_integer() and abs(value) < FLOAT_EXACT_MAX:
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            return None
-        return None if self._modulus is not None and value >= self._modulus else value
 
     def _book(
         self,
@@ -355,9 +345,9 @@ class CounterDetector:
             delta -= paid
             owed = old.owed - paid
             settled = old.owed and not owed
-            old = None if settled else OldTrack(old.t_ns, old.value, old.booked + delta, owed)
+            old = None if settled else OldTrack(old.t_ns, old.value, old.booked + delta, owed, jumps=old.jumps)
         event = CountEvent(self._signal, delta, state.t_ns, t_ns, flag, delta > 1, review, max_lost)
-        return CounterState(max(t_ns, state.t_ns), value, None, old), event
+        return CounterState(max(t_ns, state.t_ns), value, None, old, "", False, 0, state.before), event
 
     def _rebase(
         self,
@@ -371,9 +361,13 @@ class CounterDetector:
         max_lost: int = 0,
     ) -> tuple[CounterState, CountEvent]:
         """A new track begins; the old one is remembered with what was booked since."""
-        old = OldTrack(state.t_ns, _baseline(state), delta, 0 if state.old is None else state.old.owed)
+        old, base = state.old, _baseline(state)
+        if old is None or old.booked or old.value <= base:
+            old = OldTrack(state.t_ns, base, delta, 0 if old is None else old.owed)
+        else:  # nothing was seen of the track that ends here: it may have been a misread, too
+            old = OldTrack(old.t_ns, old.value, delta, old.owed)
         event = CountEvent(self._signal, delta, state.t_ns, t_ns, flag, delta > 1, review, max_lost)
-        return CounterState(max(t_ns, state.t_ns), value, None, old), event
+        return CounterState(max(t_ns, state.t_ns), value, None, old, "", False, 0, state.before), event
 
     def _event(self, t_from_ns: int, t_to_ns: int, delta: int, flag: str) -> CountEvent:
         return CountEvent(self._signal, delta, t_from_ns, t_to_ns, flag)

@@ -13,7 +13,8 @@ from functools import lru_cache
 from types import UnionType
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from gateway.core.counting.counter import CounterDetector, CounterState
+from gateway.core.counting.counter import CounterDetector
+from gateway.core.counting.counter_state import CounterState
 from gateway.core.counting.evidence import is_told, kinds_of, shown
 from gateway.core.counting.pulse import IDEAL_CYCLE_MARGIN, SLACK_PULSES, PulseDetector, PulseState
 from gateway.core.model import CountEvent, Scalar, Status
@@ -126,7 +127,7 @@ class CounterSource:
         base, value = state.counter.value, sample.value
         if sample.status is not Status.GOOD or base is None or not isinstance(value, (int, float)) or value >= base:
             return state, False
-        return state._replace(counter=state.counter._replace(evidence="reset")), True
+        return state._replace(counter=state.counter._replace(evidence="reset", told_ns=sample.t_ns)), True
 
     def _on_evidence(self, state: CounterSourceState, sample: Sample) -> CounterSourceState:
         """A changed boot counter or start time, a fallen uptime: the counter's next value is after a restart."""
@@ -140,7 +141,8 @@ class CounterSource:
         told = (*state.told[:index], text, *state.told[index + 1 :])
         if not is_told(text, known, uptime=uptime):
             return CounterSourceState(state.counter, told)
-        return CounterSourceState(self._detector.told(state.counter, kind, sample.t_ns), told)
+        change = (sample.signal, known or "", text)
+        return CounterSourceState(self._detector.told(state.counter, kind, sample.t_ns, change), told)
 
 
 class PulseSource:

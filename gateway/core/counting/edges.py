@@ -38,6 +38,7 @@ class Edges:
     def __init__(self, inputs: Mapping[str, PulseRule], ideal_cycle_ns: int | None) -> None:
         self._names = tuple(inputs)
         self._sources = tuple(PulseSource(rule, ideal_cycle_ns) for rule in inputs.values())
+        self._may_stick = any(rule.stuck_after is not None for rule in inputs.values())
         self.signals = tuple(dict.fromkeys(rule.signal for rule in inputs.values()))
 
     def initial(self) -> tuple[PulseState, ...]:
@@ -52,7 +53,8 @@ class Edges:
 
     def unsettled(self, states: tuple[PulseState, ...]) -> int | None:
         """Since when a level may yet turn out to be an edge; None where all are decided."""
-        return min((state.candidate_ns for state in states if state.candidate_ns), default=None)
+        since_ns = [state.candidate_ns for state in states if state.candidate_ns]
+        return min(since_ns) if since_ns else None
 
     def known(self, states: tuple[PulseState, ...]) -> bool:
         """Whether every level is known."""
@@ -60,8 +62,12 @@ class Edges:
 
     def deadline(self, states: tuple[PulseState, ...]) -> int | None:
         """When the next level is believed."""
-        due = [source.deadline(state) for source, state in zip(self._sources, states, strict=True)]
-        return min((at_ns for at_ns in due if at_ns is not None), default=None)
+        due: int | None = None
+        for source, state in zip(self._sources, states, strict=True):
+            at_ns = source.deadline(state) if state.candidate_ns or self._may_stick else None
+            if at_ns is not None and (due is None or at_ns < due):
+                due = at_ns
+        return due
 
     def on_time(self, states: tuple[PulseState, ...], now_ns: int) -> tuple[tuple[PulseState, ...], list[Edge]]:
         """Levels that held are believed."""
@@ -69,8 +75,9 @@ class Edges:
         for name, source, state in zip(self._names, self._sources, states, strict=True):
             kept, events = source.on_time(state, now_ns)
             after.append(kept)
-            found += [Edge(name, event) for event in events]
-        return tuple(after), sorted(found, key=_date)
+            if events:
+                found += [Edge(name, event) for event in events]
+        return tuple(after), found if len(found) <= 1 else sorted(found, key=_date)
 
     def on_value(self, states: tuple[PulseState, ...], sample: Sample) -> tuple[tuple[PulseState, ...], list[Edge]]:
         """One value of any of the rule's signals."""
@@ -81,8 +88,9 @@ class Edges:
             else:
                 kept, events = source.settled(state, sample.t_ns, sample.arrived_ns)
             after.append(kept)
-            found += [Edge(name, event) for event in events]
-        return tuple(after), sorted(found, key=_date)
+            if events:
+                found += [Edge(name, event) for event in events]
+        return tuple(after), found if len(found) <= 1 else sorted(found, key=_date)
 
 
 def _date(edge: Edge) -> int:

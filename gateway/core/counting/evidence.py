@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from gateway.core.model import Status
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from gateway.core.rules_inputs import CounterRule
 
 Kind = Literal["restart", "uptime", "reset"]
+
+UPTIME_LATE_PERCENT: Final = 1  # an uptime so little below the last one is an older answer, not a restart
 
 
 def kinds_of(rule: CounterRule) -> dict[str, Kind]:
@@ -36,7 +38,7 @@ def shown(value: Scalar, status: Status, *, uptime: bool) -> str | None:
 
 
 def is_told(text: str, known: str | None, *, uptime: bool) -> bool:
-    """Whether this is news: an uptime that fell, or anything else that changed."""
+    """Whether this is news: an uptime that fell by more than a late answer would, or anything else that changed."""
     if known is None or text == known:
         return False
     return _fell(text, known) if uptime else True
@@ -44,7 +46,7 @@ def is_told(text: str, known: str | None, *, uptime: bool) -> bool:
 
 def _fell(text: str, known: str) -> bool:
     try:
-        return Decimal(text) < Decimal(known)
+        return Decimal(text) * 100 < Decimal(known) * (100 - UPTIME_LATE_PERCENT)
     except InvalidOperation:  # remembered from a configuration in which this signal was something else
         return False
 

@@ -15,8 +15,9 @@ from gateway.core.counting.start_end import StartEndDetector, StartEndState
 from gateway.core.counting.units import UnitsDetector, UnitsState
 from gateway.core.orders.attribution import Dating
 from gateway.core.rule_signals import inner_rules, is_counted, named
-from gateway.core.rules_counting import AnalogRule, PackmlRule, PartResultRule, StartEndRule
+from gateway.core.rules_counting import AnalogRule, PartResultRule, StartEndRule
 from gateway.core.rules_inputs import CounterRule, PulseRule
+from gateway.core.rules_packml import PackmlRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

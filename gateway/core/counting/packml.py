@@ -15,7 +15,7 @@ from gateway.core.rules_counting import RolesRule
 
 if TYPE_CHECKING:
     from gateway.core.counting.detector import Events, Sample
-    from gateway.core.rules_counting import PackmlRule
+    from gateway.core.rules_packml import PackmlRule
 
 
 class PackmlState(NamedTuple):

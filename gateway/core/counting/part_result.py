@@ -50,8 +50,8 @@ class PartResultDetector:
 
     def deadline(self, state: PartResultState) -> int | None:
         """When a level is believed or the oldest part is decided."""
-        due = (self._edges.deadline(state.part), self._verdicts.deadline(state.verdicts))
-        return min((at_ns for at_ns in due if at_ns is not None), default=None)
+        settled_ns, judged_ns = self._edges.deadline(state.part), self._verdicts.deadline(state.verdicts)
+        return judged_ns if settled_ns is None or (judged_ns is not None and judged_ns < settled_ns) else settled_ns
 
     def on_time(self, state: PartResultState, now_ns: int) -> tuple[PartResultState, Events]:
         """Levels that held are believed, parts whose time is over are counted."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 SETTLE_GRACE_NS: Final = 20_000_000
 IDEAL_CYCLE_MARGIN: Final = (3, 2)  # without a minimum cycle time, so many times the ideal rate is possible
 SLACK_PULSES: Final = 2
+CHATTER_WINDOW_NS: Final = 3_600_000_000_000  # a sensor that chatters is told once in this time
+CHATTER_PERCENT: Final = 5  # of what it counts in that time, rejected as too short
+CHATTER_MIN: Final = 5  # rejected edges; fewer say nothing
 
 
 class PulseState(NamedTuple):
@@ -27,7 +30,8 @@ class PulseState(NamedTuple):
     ``level`` None: not known (start, link lost). ``seen_ns``: up to here nothing was missed. ``candidate_ns``: since
     when the opposite level is seen, 0 for none; ``arrived_ns`` is when the gateway heard of it. ``early``: the level
     was believed by the timer, without a later edge. ``prepaid``: an edge was counted early and did not hold; the next
-    one is it.
+    one is it. ``counts`` and ``rejected_short``: all that were ever counted and rejected; ``watch_counts`` and
+    ``watch_rejected`` what they were at ``watch_ns``, since when chatter is looked for; ``watch_told``: it was found.
     """
 
     level: bool | None = None
@@ -42,6 +46,11 @@ class PulseState(NamedTuple):
     stuck_told: bool = False
     glitches: int = 0
     rejected_short: int = 0
+    counts: int = 0
+    watch_ns: int = 0
+    watch_counts: int = 0
+    watch_rejected: int = 0
+    watch_told: bool = False
 
     # Every edge passes through the next two: fields named in their place are three times as fast as ``_replace``.
 
@@ -60,6 +69,11 @@ class PulseState(NamedTuple):
             self.stuck_told,
             self.glitches,
             self.rejected_short,
+            self.counts,
+            self.watch_ns,
+            self.watch_counts,
+            self.watch_rejected,
+            self.watch_told,
         )
 
     def accepted(self, *, early: bool, counted: bool) -> PulseState:
@@ -77,6 +91,11 @@ class PulseState(NamedTuple):
             False,
             self.glitches,
             self.rejected_short,
+            self.counts + 1 if counted else self.counts,
+            self.watch_ns,
+            self.watch_counts,
+            self.watch_rejected,
+            self.watch_told,
         )
 
 
@@ -172,13 +191,25 @@ class PulseDetector:
         since = edge_ns - state.counted_ns
         if state.counted_ns and since < self._min_cycle:
             # Measured from the last *counted* edge: a rocking part must not postpone the next real one for ever.
-            rejected = state.accepted(early=early, counted=False)
-            return rejected._replace(rejected_short=state.rejected_short + 1), ()
+            return self._rejected(state.accepted(early=early, counted=False), edge_ns)
         longest = self._rule.max_cycle
         single = state.counted_ns and state.cycle_valid and (longest is None or since <= longest)
         cycle_ns = since if single else None
         event = CountEvent(self._rule.signal, 1, state.counted_ns or edge_ns, edge_ns, "OK", cycle_ns=cycle_ns)
         return state.accepted(early=early, counted=True), (event,)
+
+    def _rejected(self, state: PulseState, edge_ns: int) -> tuple[PulseState, tuple[CountEvent, ...]]:
+        """An edge too soon after the last one. Where they are many, the sensor chatters."""
+        if not state.watch_ns or edge_ns - state.watch_ns > CHATTER_WINDOW_NS:
+            state = state._replace(
+                watch_ns=edge_ns, watch_counts=state.counts, watch_rejected=state.rejected_short, watch_told=False
+            )
+        state = state._replace(rejected_short=state.rejected_short + 1)
+        short, counts = state.rejected_short - state.watch_rejected, state.counts - state.watch_counts
+        if state.watch_told or short < CHATTER_MIN or 100 * short <= CHATTER_PERCENT * counts:
+            return state, ()
+        event = CountEvent(self._rule.signal, 0, state.watch_ns, edge_ns, "SENSOR_CHATTER")
+        return state._replace(watch_told=True), (event,)
 
     def _first_level(self, state: PulseState, t_ns: int, *, raw: bool) -> tuple[PulseState, tuple[CountEvent, ...]]:
         found = state._replace(

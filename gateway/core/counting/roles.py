@@ -28,7 +28,8 @@ _BOOKED_BY_AUTHORITY: Final = {
 class RolesState(NamedTuple):
     """The counters in the order of the rule, and what they differ by.
 
-    ``carry``: pieces, never positive, that were told under another role before the total showed them. ``polls``: what
+    ``carry``: pieces that were told under another role before the total showed them (negative), or that are still
+    between the total's sensor and the others' (positive, at most ``in_process``). ``polls``: what
     total, good and scrap differed by between each of the last samples of the total; ``open``: since the last one.
     ``mismatch``: the difference was told.
     """
@@ -70,11 +71,13 @@ class RolesDetector:
         booked = set(named)
         if self._checked:
             booked -= {"total", "good", "scrap"} - set(_BOOKED_BY_AUTHORITY[self._rule.authority])
+        if TOTAL not in booked:  # what is counted is booked as it is, with its cycles
+            return None, frozenset(), frozenset(named - booked)
         minus = booked & {"good", "scrap", "rework"}
         if self._rule.total_includes_test:
             minus |= booked & {"test"}
         derived = Role.SCRAP if "good" in booked else Role.GOOD
-        return (derived if TOTAL in booked else None), frozenset(minus), frozenset(named - booked)
+        return derived, frozenset(minus), frozenset(named - booked)
 
     def initial(self) -> RolesState:
         """Nothing known."""
@@ -135,8 +138,9 @@ class RolesDetector:
             return state, NOTHING if event.flag == "OK" else (told,)
         if name == TOTAL:
             left = event.delta + state.carry
-            event = event._replace(delta=max(left, 0), cycles=given.delta, role=self._derived)
-            return state._replace(carry=min(left, 0)), (event,)
+            due = max(left - self._rule.in_process, 0)
+            event = event._replace(delta=due, cycles=given.delta, role=self._derived)
+            return state._replace(carry=left - due), (event,)
         if name in self._minus:
             state = state._replace(carry=state.carry - event.delta)
             # The cycles are the total's where it is booked.

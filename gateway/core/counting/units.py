@@ -7,6 +7,7 @@ twice; tare and single weighings are not its business.
 from __future__ import annotations
 
 from fractions import Fraction
+from math import gcd
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.core.counting.detector import CounterSourceState, source_of, source_restored
@@ -84,17 +85,17 @@ class UnitsDetector:
 
     def _convert(self, state: UnitsState, event: CountEvent) -> tuple[UnitsState, CountEvent]:
         """Every count is told, with the whole steps that it completes: mostly none, where a step takes many."""
-        whole, rest = 0, Fraction(state.carry, state.carry_of)
+        # Whole numbers, because every count passes here: a ``Fraction`` takes ten times as long.
+        steps, of = self._steps.numerator, self._steps.denominator * state.carry_of
+        whole, rest = divmod(state.carry * self._steps.denominator + event.delta * steps * state.carry_of, of)
         since_ns = state.since_ns or event.t_from_ns
-        if event.delta:
-            whole, rest = divmod(rest + event.delta * self._steps, 1)
         # What is set aside or may be lost is an upper bound: it is rounded up.
         lost = event.max_lost if event.max_lost <= 0 else -(-event.max_lost * self._steps // 1)
         converted = event._replace(
             delta=whole,
             t_from_ns=since_ns if whole else event.t_from_ns,
             estimated=event.estimated or whole > 1,
-            review=-(-event.review * self._steps // 1),
+            review=-(-event.review * self._steps // 1) if event.review else 0,
             max_lost=lost,
             role=self._role,
             cycles=event.delta,
@@ -105,4 +106,5 @@ class UnitsDetector:
             since_ns = 0
         elif whole:
             since_ns = event.t_to_ns
-        return UnitsState(state.source, rest.numerator, rest.denominator, since_ns), converted
+        common = gcd(rest, of)
+        return UnitsState(state.source, rest // common, of // common, since_ns), converted

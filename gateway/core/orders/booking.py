@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.core import confirmation
 from gateway.core.model import PiecesProduced, Role, UnknownInterval
 from gateway.core.orders.attribution import Dating, owner, shares
-from gateway.core.orders.job_run import book, room
+from gateway.core.orders.job_run import book, room, stays_open
 from gateway.core.state.gaps import CycleGaps
 from gateway.core.unit_state import remember_unknown
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.job_run import JobRun
     from gateway.core.rules import AnyCountingRule, WorkUnitRules
+    from gateway.core.state.machine_track import MachineTrack
     from gateway.core.unit_state import DetectorState, State
 
 #: Wild values add up beyond what a display or a JSON reader can hold; the journal has each of them.
@@ -39,7 +40,8 @@ class Booking:
     """
 
     def __init__(self, rules: WorkUnitRules, dispatch: Dispatch, datings: dict[str, Dating]) -> None:
-        self._orders = rules.orders
+        self._runs_on = rules.orders.at_target != "complete"
+        self._target_counts = rules.orders.target_counts
         self._confirm = rules.confirm
         self._dispatch = dispatch
         self._datings = datings
@@ -49,13 +51,14 @@ class Booking:
     def count(
         self,
         state: State,
+        track: MachineTrack,
         rule: AnyCountingRule,
         event: CountEvent,
         detectors: tuple[DetectorState, ...],
         at_ns: int,
         out: list[Output],
     ) -> State:
-        """What one count changes, together with what its detector became."""
+        """What one count changes, together with what its detector and the machine's state became."""
         # Every piece passes here: one new state for all that it changes.
         if event.flag not in _QUIET_FLAGS:
             out.append(event)
@@ -67,8 +70,8 @@ class Booking:
             state = self._declare_unknown(state, rule, role, event, out)
         cycles = event.delta if event.cycles is None else event.cycles
         if event.delta == 0:
-            return self._empty_cycle(state, cycles, detectors) if cycles else state.with_detectors(detectors)
-        track = state.track
+            run = _idle(state.running, cycles)  # the machine worked and made nothing, or just tells something
+            return state.with_count(detectors, track, state.counted, state.last_piece_ns, run)
         pieces = event.delta * rule.pieces
         counted = state.counted.plus(role, pieces)
         # The usual case: all of it belongs to the running order, and it has room for more.
@@ -78,44 +81,21 @@ class Booking:
             or event.t_from_ns < past.until_ns
             or past.transit
             or event.part is not None
-            or not self._fits(run, role, pieces)
+            or not (self._runs_on or stays_open(run, role, pieces, self._target_counts))
         ):
             state = state.with_count(detectors, track, counted, event.t_to_ns, run)
             return self._attribute(state, event, role, pieces, cycles, at_ns, out)
-        out.append(
-            PiecesProduced(
-                at_ns,
-                event.signal,
-                role,
-                pieces,
-                run.job.order,
-                run.job.operation,
-                event.t_from_ns,
-                event.estimated,
-            )
-        )
+        job, said = run.job, (at_ns, event.signal, role, pieces)
+        fields = (*said, job.order, job.operation, event.t_from_ns, event.estimated, None)
+        out.append(tuple.__new__(PiecesProduced, fields))
         run = book(run, role, pieces, event, cycles=cycles)
         state = state.with_count(detectors, track, counted, event.t_to_ns, run)
         if confirmation.due_by_pieces(self._confirm, run):
             state = self._dispatch.confirm_running(state, at_ns, "pieces", out)
         return state
 
-    def _empty_cycle(self, state: State, cycles: int, detectors: tuple[DetectorState, ...]) -> State:
-        """The machine worked and made nothing."""
-        run = state.running
-        if run is not None:
-            run = run._replace(open_cycles=run.open_cycles + cycles)
-        return state.with_count(detectors, state.track, state.counted, state.last_piece_ns, run)
-
-    def _fits(self, run: JobRun, role: Role, pieces: int) -> bool:
-        """True where these pieces surely leave the order open."""
-        if self._orders.at_target != "complete":
-            return True
-        free = room(run, role, self._orders.target_counts)
-        return free is not None and pieces < free
-
     def _room(self, run: JobRun, role: Role) -> int | None:
-        return room(run, role, self._orders.target_counts) if self._orders.at_target == "complete" else None
+        return None if self._runs_on else room(run, role, self._target_counts)
 
     def _attribute(
         self, state: State, event: CountEvent, role: Role, pieces: int, cycles: int, at_ns: int, out: list[Output]
@@ -138,8 +118,7 @@ class Booking:
     ) -> State:
         """Pieces belong to the running order up to its target, then to the next one; without one to nobody yet."""
         if not pieces and state.running is not None:
-            idle = state.running._replace(open_cycles=state.running.open_cycles + cycles)
-            return state._replace(running=idle)
+            return state._replace(running=_idle(state.running, cycles))
         while pieces:
             run = state.running
             if run is None or not _makes(run, event):
@@ -195,6 +174,10 @@ class Booking:
         )
         out.append(interval)
         return remember_unknown(state, interval)
+
+
+def _idle(run: JobRun | None, cycles: int) -> JobRun | None:
+    return run if run is None or not cycles else run._replace(open_cycles=run.open_cycles + cycles)
 
 
 def _makes(run: JobRun, event: CountEvent) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.confirmation import confirm
+from gateway.core.confirmation import confirm, shift_of
 from gateway.core.model import (
     ConfirmationKind,
     JobChanged,
@@ -20,7 +20,7 @@ from gateway.core.orders.job_run import JobRun, from_record, is_full
 
 if TYPE_CHECKING:
     from gateway.core.document import Identity
-    from gateway.core.model import JobRecord, OperatorEntry, OrderReceived, Output
+    from gateway.core.model import Confirmation, JobRecord, OperatorEntry, OrderReceived, Output
     from gateway.core.rules import WorkUnitRules
     from gateway.core.unit_state import State
 
@@ -64,7 +64,7 @@ class Dispatch:
 
     def operator(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:
         """A person's decision. What cannot be done becomes a REFUSED notice that says why."""
-        run = self._named(state, entry)
+        run = named(state, entry.order, entry.operation)
         if isinstance(run, str):
             out.append(Notice(entry.at_ns, "REFUSED", (("reason", run),)))
             return state
@@ -134,9 +134,7 @@ class Dispatch:
         run = state.running
         if run is None or not run.anything_open:
             return state
-        closed, confirmation = confirm(
-            self._identity, run, at_ns, ConfirmationKind.PARTIAL, trigger, state.utc_offset_ns
-        )
+        closed, confirmation = self._confirm(state, run, at_ns, ConfirmationKind.PARTIAL, trigger)
         out.extend((confirmation, JobChanged(at_ns, closed.record(), closed.state, trigger)))
         return state._replace(running=closed)
 
@@ -146,13 +144,25 @@ class Dispatch:
         if rules.at_target == "complete" and is_full(run, rules.target_counts):
             return self._end(state, run, at_ns, "target reached", out)
         if not more and run.anything_open:
-            run, confirmation = confirm(
-                self._identity, run, at_ns, ConfirmationKind.PARTIAL, "late pieces", state.utc_offset_ns
-            )
+            run, confirmation = self._confirm(state, run, at_ns, ConfirmationKind.PARTIAL, "late pieces")
             out.extend((confirmation, JobChanged(at_ns, run.record(), run.state, "late pieces")))
         return _enqueue(_without(state, run), run)
 
     # --- parts -----------------------------------------------------------------------------------------------------
+
+    def _confirm(
+        self, state: State, run: JobRun, at_ns: int, kind: ConfirmationKind, trigger: str
+    ) -> tuple[JobRun, Confirmation]:
+        return confirm(
+            self._identity,
+            run,
+            at_ns,
+            kind,
+            trigger,
+            state.utc_offset_ns,
+            clock_known=state.clocks.known,
+            shift=shift_of(state.track.timeline, at_ns),
+        )
 
     def _why_not(self, known: JobRecord, job: JobOrder) -> str | None:
         """Why a job order that is remembered but not held here cannot be taken; "" without a word, None: it can.
@@ -240,7 +250,7 @@ class Dispatch:
         return state._replace(past=state.past.after(state.running.job.key, until_ns, self._delay_pieces))
 
     def _end(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> State:
-        closed, confirmation = confirm(self._identity, run, at_ns, ConfirmationKind.FINAL, trigger, state.utc_offset_ns)
+        closed, confirmation = self._confirm(state, run, at_ns, ConfirmationKind.FINAL, trigger)
         ended = closed._replace(state=JobOrderState.COMPLETED)
         out.extend((confirmation, JobChanged(at_ns, ended.record(), run.state, trigger)))
         return _without(state, run)
@@ -250,9 +260,7 @@ class Dispatch:
         if state.running is held:
             state = self._ceased(state, at_ns)
         if held.anything_open:
-            held, confirmation = confirm(
-                self._identity, held, at_ns, ConfirmationKind.PARTIAL, "cancelled by the ERP", state.utc_offset_ns
-            )
+            held, confirmation = self._confirm(state, held, at_ns, ConfirmationKind.PARTIAL, "cancelled by the ERP")
             out.append(confirmation)
         cancelled = held._replace(state=JobOrderState.CANCELLED, job=job)
         out.append(JobChanged(at_ns, cancelled.record(), held.state, "cancelled by the ERP"))
@@ -269,20 +277,18 @@ class Dispatch:
             return self.complete_if_full(state._replace(running=revised), at_ns, out)
         return _enqueue(_without(state, held), revised)
 
-    def _named(self, state: State, entry: OperatorEntry) -> JobRun | str:
-        found = [
-            run
-            for run in state.open_runs()
-            if run.job.order == entry.order and entry.operation in ("", run.job.operation)
-        ]
-        if len(found) == 1:
-            return found[0]
-        name = f"{entry.order}/{entry.operation}" if entry.operation else entry.order
-        if found:
-            operations = ", ".join(run.job.operation for run in found)
-            return f"order {name} has several operations here: {operations}; name one"
-        here = ", ".join("/".join(run.job.key) for run in state.open_runs()) or "none"
-        return f"order {name} is not open at this work unit; open orders: {here}"
+
+def named(state: State, order: str, operation: str) -> JobRun | str:
+    """The open job order that a person means, or why it is none; ``operation`` may be empty where there is only one."""
+    found = [run for run in state.open_runs() if run.job.order == order and operation in ("", run.job.operation)]
+    if len(found) == 1:
+        return found[0]
+    name = f"{order}/{operation}" if operation else order
+    if found:
+        operations = ", ".join(run.job.operation for run in found)
+        return f"order {name} has several operations here: {operations}; name one"
+    here = ", ".join("/".join(run.job.key) for run in state.open_runs()) or "none"
+    return f"order {name} is not open at this work unit; open orders: {here}"
 
 
 def _enqueue(state: State, run: JobRun) -> State:

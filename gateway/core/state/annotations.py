@@ -6,9 +6,14 @@ A view is made of intervals and annotations, in the order in which they were giv
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.core.model import Notice
 from gateway.core.state.interval import STOPS, StateInterval
+
+if TYPE_CHECKING:
+    from gateway.core.entries import StopReasonEntry
+    from gateway.core.state.timeline_state import TimelineState
 
 
 class AnnotationError(ValueError):
@@ -16,11 +21,14 @@ class AnnotationError(ValueError):
 
 
 class StopReasonAssigned(NamedTuple):
-    """The reason of ``[from_ns, to_ns)``, which lies within one standstill; ``who`` gave it at ``at_ns``."""
+    """The reason of ``[from_ns, to_ns)``, which lies within one standstill; ``who`` gave it at ``at_ns``.
+
+    ``to_ns`` None: of the whole standstill in which ``from_ns`` lies, also where it goes on.
+    """
 
     at_ns: int
     from_ns: int
-    to_ns: int
+    to_ns: int | None
     reason: str
     who: str
 
@@ -47,19 +55,20 @@ Annotation = StopReasonAssigned | StopSplit | StopMerge
 def check(row: tuple[StateInterval, ...], found: Annotation, lock_ns: int | None = None) -> None:
     """Raises AnnotationError where the annotation is outside of a stop, or later than ``lock_ns``."""
     if lock_ns is not None and found.at_ns > lock_ns:
-        raise AnnotationError(f"annotation at {found.at_ns}: found later than the lock, allowed up to {lock_ns}")
+        raise AnnotationError("found later than the lock of annotations, allowed up to it")
     if isinstance(found, StopReasonAssigned):
-        if not found.reason or found.from_ns >= found.to_ns:
+        to_ns = found.from_ns + 1 if found.to_ns is None else found.to_ns
+        if not found.reason or found.from_ns >= to_ns:
             raise AnnotationError("reason: found an empty reason or time, allowed: a reason for some time of a stop")
-        at_ns, touched = found.from_ns, [one for one in row if one.from_ns < found.to_ns and one.to_ns > found.from_ns]
-        covered = bool(touched) and touched[0].from_ns <= found.from_ns and touched[-1].to_ns >= found.to_ns
+        touched = [one for one in row if one.from_ns < to_ns and one.to_ns > found.from_ns]
+        covered = bool(touched) and touched[0].from_ns <= found.from_ns and touched[-1].to_ns >= to_ns
     else:
-        at_ns, touched = found.split_ns, [one for one in row if one.from_ns < found.split_ns < one.to_ns]
+        touched = [one for one in row if one.from_ns < found.split_ns < one.to_ns]
         covered = bool(touched)
     if not covered or any(one.state not in STOPS for one in touched):
-        raise AnnotationError(f"annotation at {at_ns}: found outside of a stop, allowed: an instant inside of one")
+        raise AnnotationError("found outside of a stop, allowed: an instant inside of one")
     if len({one.stop_from_ns for one in touched}) > 1:
-        raise AnnotationError(f"annotation at {at_ns}: found over several stops, allowed: within one of them")
+        raise AnnotationError("found over several stops, allowed: within one of them")
 
 
 def annotated(row: tuple[StateInterval, ...], annotations: tuple[Annotation, ...]) -> tuple[StateInterval, ...]:
@@ -70,19 +79,51 @@ def annotated(row: tuple[StateInterval, ...], annotations: tuple[Annotation, ...
             cuts.add(found.split_ns)
         elif isinstance(found, StopMerge):
             cuts.discard(found.split_ns)
-    reasons = [found for found in annotations if isinstance(found, StopReasonAssigned)]
+    reasons = [_bounded(row, found) for found in annotations if isinstance(found, StopReasonAssigned)]
     view: list[StateInterval] = []
     for interval in row:
         if interval.state not in STOPS:
             view.append(interval)
             continue
-        bounds = {at_ns for found in reasons for at_ns in (found.from_ns, found.to_ns)} | cuts
+        bounds = {at_ns for _, *ends in reasons for at_ns in ends} | cuts
         inside = sorted(at_ns for at_ns in bounds if interval.from_ns < at_ns < interval.to_ns)
         edges = [interval.from_ns, *inside, interval.to_ns]
         for begin, end in pairwise(edges):
             part = interval._replace(from_ns=begin, to_ns=end)
-            for found in reasons:
-                if found.from_ns <= begin and end <= found.to_ns:
-                    part = part._replace(reason=found.reason, reason_source="operator")
+            for reason, from_ns, to_ns in reasons:
+                if from_ns <= begin and end <= to_ns:
+                    part = part._replace(reason=reason, reason_source="operator")
             view.append(part)
     return tuple(view)
+
+
+def _bounded(row: tuple[StateInterval, ...], found: StopReasonAssigned) -> tuple[str, int, int]:
+    """The reason, and the time that it is about: the whole standstill as it turned out, where no end was named."""
+    if found.to_ns is not None:
+        return found.reason, found.from_ns, found.to_ns
+    for inside in row:
+        if inside.from_ns <= found.from_ns < inside.to_ns and inside.state in STOPS:
+            whole = [one for one in row if one.stop_from_ns is not None and one.stop_from_ns == inside.stop_from_ns]
+            return found.reason, (whole or [inside])[0].from_ns, (whole or [inside])[-1].to_ns
+    return found.reason, found.from_ns, found.from_ns
+
+
+def why_it_stood(entry: StopReasonEntry, timeline: TimelineState, *, stands: bool) -> StopReasonAssigned | Notice:
+    """The annotation that a person's word makes, or why it makes none; ``stands``: a stop goes on now.
+
+    Of what is final the caller has made sure that it was one standstill.
+    """
+    at_ns = entry.at_ns if entry.from_ns is None else entry.from_ns
+    told = StopReasonAssigned(entry.at_ns, at_ns, entry.to_ns, entry.reason, entry.who)
+    if at_ns < timeline.final_ns:
+        return told
+    judged = next((one for one in timeline.row if one.from_ns <= at_ns < one.to_ns), None)
+    if entry.to_ns is not None:
+        why = "what happened then is not final yet; name the whole stop, or wait a minute"
+    elif judged is not None:
+        why = "" if judged.state in STOPS else "it did not stand then"
+    else:
+        why = "" if stands else "no stop goes on"
+        # When it began is settled later; now is surely within.
+        told = told._replace(from_ns=entry.at_ns)
+    return Notice(entry.at_ns, "REFUSED", (("reason", why),)) if why else told

@@ -5,22 +5,20 @@ Knows qualities and arrivals only. What an outage means for the machine's state 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.model import Status
+from gateway.core.rules_state import LOSS_FOUND_WITHIN
 
 if TYPE_CHECKING:
     from gateway.core.rules_state import DataLossRule
 
 
-#: A signal that is told only when it changes may have been good for hours, and a lost link is found after this long.
-LOOK_BACK_NS: Final = 10_000_000_000
-
-
 class DataLost(NamedTuple):
     """Not heard since ``last_good_ns``, found at ``at_ns``; ``signals`` are the silent or bad ones.
 
-    Without ``stale_after`` a signal may be told only when it changes: then ``last_good_ns`` is at most 10 s ago.
+    Without ``stale_after`` a signal may be told only when it changes, and have been good for hours: then
+    ``last_good_ns`` is as long ago as it takes to find a lost link, at most.
     """
 
     at_ns: int
@@ -51,9 +49,11 @@ class DataWatch:
     Args:
         rule: the settings.
         signals: signals without which the state is unknown.
+        found_within_ns: a lost link is found after this long.
     """
 
-    def __init__(self, rule: DataLossRule, signals: tuple[str, ...]) -> None:
+    def __init__(self, rule: DataLossRule, signals: tuple[str, ...], found_within_ns: int = LOSS_FOUND_WITHIN) -> None:
+        self._found_within = found_within_ns
         self._stale_after = None if rule.stale_after is None else int(rule.stale_after)
         self._signals = signals
         self._place = {signal: index for index, signal in enumerate(signals)}
@@ -79,10 +79,12 @@ class DataWatch:
         index = self._place.get(signal)
         if index is None:
             return state, ()
-        if status is Status.GOOD and not state.lost and self._stale_after is None and not state.bad[index]:
-            # The usual value: named field by field, because every one passes here.
-            good = state.good_ns
-            return WatchState((*good[:index], at_ns, *good[index + 1 :]), state.bad, False), ()
+        if status is Status.GOOD and not state.lost and not state.bad[index]:
+            due_ns = self.deadline(state)
+            if due_ns is None or due_ns > at_ns:  # the usual value, field by field because every one passes here
+                good = state.good_ns
+                good = (at_ns,) if len(good) == 1 else (*good[:index], at_ns, *good[index + 1 :])
+                return tuple.__new__(WatchState, (good, state.bad, False)), ()
         state, early = self.on_time(state, at_ns)
         if status is not Status.GOOD:
             if state.bad[index]:
@@ -100,7 +102,8 @@ class DataWatch:
         """When silence becomes a loss; None: never."""
         if state.lost or self._stale_after is None:
             return None
-        return min((good_ns + self._stale_after for good_ns in state.good_ns if good_ns is not None), default=None)
+        seen_ns = [good_ns for good_ns in state.good_ns if good_ns is not None]
+        return min(seen_ns) + self._stale_after if seen_ns else None
 
     def on_time(self, state: WatchState, now_ns: int) -> tuple[WatchState, tuple[DataLost | DataBack, ...]]:
         """Tells of a loss by silence, at its own time."""
@@ -114,7 +117,7 @@ class DataWatch:
         # The first signal that fell silent: from then on the picture is not whole.
         since_ns = min((state.good_ns[self._place[signal]] or at_ns for signal in silent), default=at_ns)
         if self._stale_after is None:
-            since_ns = max(since_ns, at_ns - LOOK_BACK_NS)
+            since_ns = max(since_ns, at_ns - self._found_within)
         return state._replace(lost=True), (DataLost(at_ns, since_ns, silent),)
 
     def silent(self, state: WatchState, at_ns: int) -> tuple[str, ...]:

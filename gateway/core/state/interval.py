@@ -13,6 +13,13 @@ from gateway.core.model import MachineState
 STOPS: Final = frozenset(
     {MachineState.STOPPED, MachineState.MICRO_STOP, MachineState.BLOCKED, MachineState.STARVED, MachineState.OFF}
 )
+#: What is judged where the machine itself says nothing, and what its own word may say.
+BY_ITSELF: Final = STOPS | {MachineState.PRODUCING, MachineState.IDLE_NO_ORDER}
+#: What a mode may say besides.
+MODES: Final = frozenset(
+    {MachineState.SETUP, MachineState.MAINTENANCE, MachineState.CLEANING, MachineState.PLANNED_STOP}
+)
+LATE: Final = "late"
 ALARMS_SHOWN_MAX: Final = 8  # codes kept beside a stop's reason
 
 
@@ -22,8 +29,8 @@ class StateInterval(NamedTuple):
     ``reason_source`` is ``alarm``, ``rule``, ``operator`` or empty. ``reduced_speed``: slow cycles, ``speed_loss_ns``
     being what they took beyond the ideal. ``estimated``: from a counter's difference, no single cycle is known.
     ``overtime``: produced in planned time, which ``planned`` names. ``amended`` says why it may differ from what could
-    be seen live: ``detection_lag``, ``data_lost``, ``back_fill``, ``setup``. ``stop_from_ns`` is when the whole
-    standstill began of which this is a part.
+    be seen live: ``detection_lag``, ``back_fill``, ``late`` (what said so arrived late), ``setup``. ``stop_from_ns`` is
+    when the whole standstill began of which this is a part.
     """
 
     state: MachineState
@@ -61,7 +68,7 @@ def joins(first: StateInterval, second: StateInterval) -> bool:
         and first.planned is second.planned
         and first.overtime == second.overtime
         and first.estimated == second.estimated
-        and first.amended == second.amended
+        and (first.amended == second.amended or (first.amended == LATE and not second.amended))
         and (first.reason == second.reason or (first.reason_source == "alarm" and first.state in STOPS))
     )
 
@@ -103,6 +110,32 @@ def cut(interval: StateInterval, at_ns: int) -> tuple[StateInterval | None, Stat
     if at_ns >= interval.to_ns:
         return interval, None
     return interval._replace(to_ns=at_ns), interval._replace(from_ns=at_ns, speed_loss_ns=0)
+
+
+def overruled(
+    row: tuple[StateInterval, ...], from_ns: int, becomes: StateInterval, over: frozenset[MachineState]
+) -> tuple[StateInterval, ...]:
+    """The row as stronger evidence has it that holds from an instant on and arrived late.
+
+    It overrules these states in working time; ``becomes`` says what they are then: its state, reason and speed.
+    """
+    found: list[StateInterval] = []
+    for judged in row:
+        kept, later = cut(judged, from_ns)
+        found += [part for part in (kept,) if part is not None]
+        if later is None:
+            continue
+        if later.state in over and later.planned is None and not later.estimated:
+            later = becomes._replace(
+                from_ns=later.from_ns,
+                to_ns=later.to_ns,
+                amended=LATE,
+                shift=later.shift,
+                order=later.order,
+                operation=later.operation,
+            )
+        found.append(later)
+    return in_a_row(tuple(found))
 
 
 def setup_from(row: tuple[StateInterval, ...], from_ns: int, reason: str) -> tuple[StateInterval, ...]:

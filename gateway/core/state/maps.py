@@ -26,6 +26,7 @@ class MappedState(NamedTuple):
     reduced_speed: bool = False
 
 
+_WORKS: Final = frozenset({_S.PRODUCING, _S.IDLE_NO_ORDER})  # states that have no reason to give
 _PRODUCING: Final = MappedState(_S.PRODUCING)
 _SLOW: Final = MappedState(_S.PRODUCING, reduced_speed=True)
 _STOPPED: Final = MappedState(_S.STOPPED)
@@ -112,13 +113,19 @@ class StateMap:
     Args:
         named: ``packml``, ``machinery``, ``weihenstephan``, or a table of value (as text) to state.
         starting_as: what PackML's Starting (3) is: PRODUCING or STOPPED.
+        reasons: value (as text) to the reason that it tells, in place of the map's own.
 
     Raises ValueError for a name that is none of these.
     """
 
     def __init__(
-        self, named: str | Mapping[str, MachineState], *, starting_as: MachineState = MachineState.STOPPED
+        self,
+        named: str | Mapping[str, MachineState],
+        *,
+        starting_as: MachineState = MachineState.STOPPED,
+        reasons: Mapping[str, str] | None = None,
     ) -> None:
+        self._reasons = reasons or {}
         self._bits: tuple[tuple[int, MappedState], ...] = ()
         self._modes: Mapping[int, MachineState | None] = {}
         self._name = named if isinstance(named, str) else ""
@@ -143,6 +150,13 @@ class StateMap:
         and EquipmentStarved, which tell the two sides of Suspended apart.
         """
         text = as_text(value)
+        found = self._meant(text, program, blocked=blocked, starved=starved)
+        reason = self._reasons.get(text)
+        if found is None or reason is None or found.state in _WORKS:
+            return found
+        return found._replace(reason=reason)
+
+    def _meant(self, text: str, program: Scalar, *, blocked: bool, starved: bool) -> MappedState | None:
         found = self._table.get(text)
         if found is None and self._bits and text.isdecimal():
             found = self._of_bits(int(text))

@@ -88,7 +88,18 @@ class Outlook:
             return None
         begin_ns = max(context.from_ns, state.pending_ns)
         earlier = self._gaps.spans(state.contexts, state.pending_ns, begin_ns, gap)
-        return begin_ns + limit + 1 - self._gaps.expected_ns(earlier, gap)
+        due_ns = begin_ns + limit + 1 - self._gaps.expected_ns(earlier, gap)
+        return due_ns if gap.by_cycle else due_ns + ideal
+
+    def judged_to_ns(self, state: TimelineState, due_ns: int) -> int:
+        """How far an open gap is judged when it is decided: a piece that may still come takes its ideal cycle."""
+        context = state.contexts[-1]
+        found = self._gaps.verdict(context, state.gap)
+        at_the_end = found.layer is Layer.CALENDAR or (
+            found.state is None and (context.order is None or not state.gap.by_cycle)
+        )
+        kept_ns = self._gaps.ideal_ns(state.contexts, state.gap) if at_the_end else 0
+        return max(due_ns - kept_ns, min(context.from_ns, due_ns), state.pending_ns)
 
 
 def kind(found: Verdict) -> Layer:

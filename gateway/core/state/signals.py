@@ -68,12 +68,17 @@ class StateSignals:
         self._explicit = explicit
         self._map = None
         self._modes: dict[str, MachineState] = {}
+        self._told_anew: frozenset[str | None] = frozenset()
         names: list[str | None] = [*rule.reasons.alarm_signals, rule.setup.tool_signal, rule.setup.release_signal]
         if explicit is not None:
-            self._map = StateMap(explicit.map, starting_as=MachineState(explicit.starting_as))
+            self._map = StateMap(
+                explicit.map, starting_as=MachineState(explicit.starting_as), reasons=rule.reasons.values
+            )
             self._modes = explicit.modes
             names += [explicit.signal, explicit.mode_signal, explicit.blocked_signal, explicit.starved_signal]
+            self._told_anew = frozenset(names[-4:])
         self.signals: tuple[str, ...] = tuple(dict.fromkeys(name for name in names if name is not None))
+        self._place = {signal: index for index, signal in enumerate(self.signals)}
         self._alarms = frozenset(rule.reasons.alarm_signals)
         self._tool, self._release = rule.setup.tool_signal, rule.setup.release_signal
 
@@ -82,16 +87,22 @@ class StateSignals:
         return SignalState((None,) * len(self.signals))
 
     def restored(self, state: SignalState) -> SignalState:
-        """After a restart the same alarm is not raised again, and the same tool is no change."""
-        return state if len(state.values) == len(self.signals) else self.initial()
+        """After a restart the same alarm is not raised again, and the same tool is no change.
+
+        The machine's own state is told anew, even if its signal shows the same: the rules may give it another meaning.
+        """
+        if len(state.values) != len(self.signals):
+            return self.initial()
+        kept = zip(self.signals, state.values, strict=True)
+        return SignalState(tuple(None if name in self._told_anew else value for name, value in kept))
 
     def on_value(
         self, state: SignalState, signal: str, value: Scalar, status: Status
     ) -> tuple[SignalState, tuple[Told, ...]]:
         """A value arrived; what it tells, empty where it is the same as before."""
-        if status is not Status.GOOD or signal not in self.signals:
+        index = self._place.get(signal)
+        if status is not Status.GOOD or index is None:
             return state, ()
-        index = self.signals.index(signal)
         before, text = state.values[index], as_text(value)
         if before == text:
             return state, ()
@@ -110,7 +121,7 @@ class StateSignals:
     def _of_explicit(self, before: SignalState, after: SignalState) -> list[Told]:
         told: list[Told] = []
         mode = self._mode(after)
-        if mode is not self._mode(before):
+        if mode is not self._mode(before) or self._mode_seen(before) is not self._mode_seen(after):
             told.append(ModeTold(mode))
         now = self._state(after)
         if now is not None and now != self._state(before):
@@ -123,6 +134,9 @@ class StateSignals:
         if text is None or self._map is None:
             return None
         return self._modes[text] if text in self._modes else self._map.mode(text)
+
+    def _mode_seen(self, state: SignalState) -> bool:
+        return self._explicit is not None and self._value(state, self._explicit.mode_signal) is not None
 
     def _state(self, state: SignalState) -> ExplicitTold | None:
         explicit = self._explicit
@@ -140,4 +154,4 @@ class StateSignals:
         return ExplicitTold(found.state, found.reason, found.reduced_speed)
 
     def _value(self, state: SignalState, signal: str | None) -> str | None:
-        return None if signal is None else state.values[self.signals.index(signal)]
+        return None if signal is None else state.values[self._place[signal]]

@@ -7,56 +7,43 @@ what the machine does now. Reads no clock, counts nothing, dispatches no order.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from gateway.core.counting.detector import loaded as loaded_fields
 from gateway.core.model import MachineState, Notice, PlannedTime, StateChanged
-from gateway.core.state import planned_time, timeline_state
-from gateway.core.state.data_watch import DataLost, DataWatch, WatchState
-from gateway.core.state.setup import SetupEnded, SetupOutput, SetupStarted, SetupState, SetupTracker
+from gateway.core.state import machine_track, planned_time
+from gateway.core.state.annotations import StopReasonAssigned, why_it_stood
+from gateway.core.state.data_watch import DataLost, DataWatch
+from gateway.core.state.display import StateDisplay
+from gateway.core.state.interval import STOPS
+from gateway.core.state.machine_track import MachineTrack
+from gateway.core.state.running import RunningSignal
+from gateway.core.state.setup import SetupEnded, SetupOutput, SetupStarted, SetupTracker
 from gateway.core.state.signals import (
     STATE_UNMAPPED,
     AlarmTold,
     ExplicitTold,
     ModeTold,
     ReleaseTold,
-    SignalState,
     StateSignals,
     ToolTold,
 )
 from gateway.core.state.time_elements import TimeModel
 from gateway.core.state.timeline import Timeline
-from gateway.core.state.timeline_state import TimelineOutput, TimelineState
+from gateway.core.state.timeline_state import ReasonRequired, TimelineOutput
 
 if TYPE_CHECKING:
+    from gateway.core.counting.analog import AnalogState
+    from gateway.core.entries import StopReasonEntry
     from gateway.core.model import CalendarPlan, CountEvent, JobOrder, Role, Scalar, Status
     from gateway.core.rules_state import StateTimelineRule
     from gateway.core.state.data_watch import DataBack
     from gateway.core.state.signals import Told
 
 #: What a machine's state tells.
-MachineOutput = TimelineOutput | SetupOutput | StateChanged | Notice
+MachineOutput = TimelineOutput | SetupOutput | StopReasonAssigned | StateChanged | Notice
 _Out = tuple[MachineOutput, ...]
 
 TIMERS_PER_CALL_MAX: Final = 10_000
-
-
-class MachineTrack(NamedTuple):
-    """What must survive a restart.
-
-    ``state`` is what the machine was last said to do, since ``since_ns``, and ``reason`` why. ``plan`` is what the
-    calendar says of the time ahead. ``down_ns``: the gateway was not alive from then on, which is not told yet.
-    """
-
-    state: MachineState
-    since_ns: int
-    reason: str
-    signals: SignalState
-    watch: WatchState
-    setup: SetupState
-    timeline: TimelineState
-    plan: tuple[PlannedTime, ...] = ()
-    down_ns: int | None = None
 
 
 class MachineStateUnit:
@@ -71,15 +58,20 @@ class MachineStateUnit:
     def __init__(self, rule: StateTimelineRule, watched: tuple[str, ...], *, has_calendar: bool = False) -> None:
         explicit = rule.explicit
         self._told_by = None if explicit is None else explicit.signal
+        self._has_mode = explicit is not None and explicit.mode_signal is not None
         self._signals = StateSignals(rule)
-        self._watch = DataWatch(rule.data_loss, watched if explicit is None else (explicit.signal,))
+        heard_by = watched if explicit is None else (explicit.signal,)
+        self._watch = DataWatch(rule.data_loss, heard_by, rule.loss_found_within)
         self._setup = SetupTracker(rule.setup)
         self._timeline = Timeline(rule)
+        self._running = RunningSignal(rule.running)
         self._has_calendar = has_calendar
         self._signal_names = frozenset(self._signals.signals)
-        self._read = self._signal_names | frozenset(self._watch.signals)
-        self._asked: tuple[TimelineState | None, int | None] = (None, None)
+        self._read = self._signal_names | frozenset(self._watch.signals) | set(filter(None, [self._running.signal]))
+        self._asked: MachineTrack | None = None
+        self._due_ns: int | None = None
         self.time_model = TimeModel(rule.time_model, rule.reasons)
+        self.display = StateDisplay(rule)
 
     @property
     def signals(self) -> frozenset[str]:
@@ -108,6 +100,7 @@ class MachineStateUnit:
             watch=self._watch.restored(track.watch),
             plan=plan,
             down_ns=at_ns,
+            running=self._running.restored(track.running),
         )
 
     # --- evidence ----------------------------------------------------------------------------------------------------
@@ -118,21 +111,13 @@ class MachineStateUnit:
         """A value of one of ``signals``, true from ``at_ns`` on, that arrived at ``now_ns``."""
         watch, heard = self._watch.on_value(track.watch, signal, status, now_ns)
         if watch is not track.watch:
-            # Field by field, because every value passes here.
-            track = MachineTrack(
-                track.state,
-                track.since_ns,
-                track.reason,
-                track.signals,
-                watch,
-                track.setup,
-                track.timeline,
-                track.plan,
-                track.down_ns,
-            )
+            track = track.watched(watch)
         out: _Out = ()
         if heard:
             track, out = self._heard(track, heard, now_ns)
+        if signal == self._running.signal:
+            track, ran = self._ran(track, self._running.on_value(track.running, value, status, at_ns, now_ns), now_ns)
+            out += ran
         if signal in self._signal_names:
             kept, told = self._signals.on_value(track.signals, signal, value, status)
             if kept is not track.signals:
@@ -148,15 +133,21 @@ class MachineStateUnit:
         """Something was made; also what it is, because a setup makes other pieces than production does."""
         cycles = event.delta if event.cycles is None else event.cycles
         out: _Out = ()
+        setup, timeline = track.setup, track.timeline
         if event.delta:
-            ideal_ns = track.timeline.contexts[-1].ideal_ns or None
-            kept, told, role, _ = self._setup.piece(track.setup, event.t_to_ns, role, event.cycle_ns, ideal_ns)
-            # The piece that ends a setup begins production: its end comes after the setup's.
-            track, out = self._on_setup(track._replace(setup=kept), told, event.t_to_ns, now_ns)
+            ideal_ns = timeline.contexts[-1].ideal_ns or None
+            took_ns = event.cycle_ns
+            if setup.since_ns is not None and took_ns is None and cycles == 1 and timeline.gap.cycle_ns is not None:
+                took_ns = event.t_to_ns - timeline.gap.cycle_ns  # a counter measures no cycles, but it shows them
+            setup, told, role, _ = self._setup.piece(setup, event.t_to_ns, role, took_ns, ideal_ns)
+            if told:
+                # The piece that ends a setup begins production: its end comes after the setup's.
+                track, out = self._on_setup(track._replace(setup=setup), told, event.t_to_ns, now_ns)
+                timeline = track.timeline
         if cycles:
-            timeline, more = self._timeline.cycle(track.timeline, now_ns, event.t_from_ns, event.t_to_ns, cycles)
-            track, out = track._replace(timeline=timeline), out + more
-        return track, out, role
+            timeline, more = self._timeline.cycle(timeline, now_ns, event.t_from_ns, event.t_to_ns, cycles)
+            out += more
+        return track.made(setup, timeline), out, role
 
     def on_job(
         self, track: MachineTrack, job: JobOrder | None, ideal_ns: int | None, at_ns: int, now_ns: int
@@ -173,14 +164,14 @@ class MachineStateUnit:
         """Whether this is the order that ``on_job`` was told last."""
         context = track.timeline.contexts[-1]
         key = (None, None) if job is None else job.key
-        return (context.order, context.operation) == key and (ideal_ns is None or ideal_ns == context.ideal_ns)
+        return (context.order, context.operation, context.ideal_ns) == (*key, self._timeline.ideal_ns(ideal_ns))
 
     def on_running(self, track: MachineTrack, at_ns: int, now_ns: int, *, on: bool | None) -> tuple[MachineTrack, _Out]:
         """An analog signal says that the machine works, that it does not, or nothing (None)."""
         if track.timeline.contexts[-1].running is on:
             return track, ()
         timeline, out = self._timeline.running(track.timeline, now_ns, at_ns, on=on)
-        return track._replace(timeline=timeline), out
+        return track.made(track.setup, timeline), out
 
     def on_calendar(self, track: MachineTrack, plan: CalendarPlan, now_ns: int) -> tuple[MachineTrack, _Out]:
         """The plan of the time ahead; it replaces the one before. Raises ValueError for one out of order."""
@@ -192,28 +183,46 @@ class MachineStateUnit:
         ahead = tuple(entry for entry in plan.entries if entry.from_ns > now_ns)
         return self._planned(track._replace(plan=ahead), holds, now_ns)
 
-    def operator_setup(self, track: MachineTrack, at_ns: int, *, begins: bool) -> tuple[MachineTrack, _Out]:
+    def operator_setup(
+        self, track: MachineTrack, at_ns: int, *, begins: bool, who: str = ""
+    ) -> tuple[MachineTrack, _Out]:
         """A person begins a setup, or says that it is done."""
         verb = self._setup.operator_start if begins else self._setup.operator_confirm
         kept, told = verb(track.setup, at_ns)
-        return self._on_setup(track._replace(setup=kept), told, at_ns, at_ns)
+        signed = tuple(one._replace(who=who) if isinstance(one, (SetupStarted, SetupEnded)) else one for one in told)
+        return self._on_setup(track._replace(setup=kept), signed, at_ns, at_ns)
+
+    @staticmethod
+    def name_stop(track: MachineTrack, entry: StopReasonEntry) -> tuple[MachineTrack, _Out]:
+        """A person says why it stood; of what is final the caller made sure that it was a standstill."""
+        told = why_it_stood(entry, track.timeline, stands=track.state in STOPS)
+        if isinstance(told, StopReasonAssigned) and told.to_ns is None and told.from_ns == entry.at_ns:
+            track = track._replace(named=entry.reason)
+        return track, (told,)
 
     # --- time --------------------------------------------------------------------------------------------------------
 
     def deadline(self, track: MachineTrack) -> int | None:
         """When to call ``on_time`` although nothing arrives; None: never."""
+        # What was asked last is asked again: before a timer, in it, and behind one that was another's.
+        if track is not self._asked:
+            self._asked, self._due_ns = track, self._deadline(track)
+        return self._due_ns
+
+    def _deadline(self, track: MachineTrack) -> int | None:
         if track.down_ns is not None:
             return track.down_ns
-        # Most values leave the timeline as it is: what was asked last is asked again.
-        timeline, due = self._asked
-        if timeline is not track.timeline:
-            due = self._timeline.deadline(track.timeline)
-            self._asked = track.timeline, due
+        due = self._timeline.deadline(track.timeline)
         lost = self._watch.deadline(track.watch)
         if lost is not None and (due is None or lost < due):
             due = lost
         if track.plan and (due is None or track.plan[0].from_ns < due):
             due = track.plan[0].from_ns
+        turns = None if self._running.signal is None else self._running.deadline(track.running)
+        if turns is not None and (due is None or turns < due):
+            due = turns
+        if track.setup.since_ns is None:
+            return due
         late = self._setup.deadline(track.setup)
         return late if late is not None and (due is None or late < due) else due
 
@@ -252,56 +261,62 @@ class MachineStateUnit:
         if live.state is track.state:
             return (track if reason == track.reason else track._replace(reason=reason)), ()
         change = StateChanged(at_ns, live.state, track.state, reason)
-        return track._replace(state=live.state, since_ns=at_ns, reason=reason), (change,)
+        named = track.named if live.state in STOPS else ""
+        return track._replace(state=live.state, since_ns=at_ns, reason=reason, named=named), (change,)
 
     # --- as data -----------------------------------------------------------------------------------------------------
 
     def plain(self, track: MachineTrack) -> dict[str, Any]:
         """The memory as JSON data; signals by name, so that other rules find theirs."""
-        return {
-            **track._asdict(),
-            "signals": dict(zip(self._signals.signals, track.signals.values, strict=True)),
-            "watch": track.watch._asdict(),
-            "setup": track.setup._asdict(),
-            "timeline": timeline_state.plain(track.timeline),
-            "plan": [list(entry) for entry in track.plan],
-        }
+        return machine_track.plain(track, self._signals.signals)
 
     def loaded(self, data: dict[str, Any]) -> MachineTrack:
         """The memory from JSON data. Raises AttributeError, KeyError, TypeError or ValueError where it is none."""
-        watch = data["watch"]
-        return MachineTrack(
-            **{
-                **data,
-                "state": MachineState(data["state"]),
-                "signals": SignalState(tuple(data["signals"].get(name) for name in self._signals.signals)),
-                "watch": WatchState(**{**watch, "good_ns": tuple(watch["good_ns"]), "bad": tuple(watch["bad"])}),
-                "setup": loaded_fields(SetupState, data["setup"]),
-                "timeline": timeline_state.loaded(data["timeline"]),
-                "plan": tuple(
-                    PlannedTime(from_ns, None if planned is None else MachineState(planned), shift)
-                    for from_ns, planned, shift in data["plan"]
-                ),
-            }
-        )
+        return machine_track.loaded(data, self._signals.signals)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _fire(self, track: MachineTrack, due_ns: int) -> tuple[MachineTrack, _Out]:
         if track.down_ns is not None:
             timeline, down = self._timeline.lost(track.timeline, due_ns, track.down_ns, "GATEWAY_DOWN")
-            return track._replace(timeline=timeline, down_ns=None), down
+            track, silent = self._silenced(track._replace(timeline=timeline, down_ns=None), due_ns)
+            return track, down + silent
         watch, lost = self._watch.on_time(track.watch, due_ns)
         setup, late = self._setup.on_time(track.setup, due_ns)
         timeline, out = self._timeline.on_time(track.timeline, due_ns)
-        track = track._replace(watch=watch, setup=setup, timeline=timeline)
-        track, told = self._heard(track, lost, due_ns)
-        more: _Out = (*out, *told, *late)
+        if track.named:  # nobody asks for what was said
+            out = tuple(one for one in out if not isinstance(one, ReasonRequired))
+        track, told = self._heard(track.watched(watch).made(setup, timeline), lost, due_ns)
+        track, ran = self._ran(track, self._running.on_time(track.running, due_ns), due_ns)
+        more: _Out = (*out, *told, *late, *ran)
         if track.plan and track.plan[0].from_ns <= due_ns:
             holds, ahead = track.plan[0], track.plan[1:]
             track, told = self._planned(track._replace(plan=ahead), holds, due_ns)
             more += told
         return track, more
+
+    def _ran(self, track: MachineTrack, kept: AnalogState, now_ns: int) -> tuple[MachineTrack, _Out]:
+        """What the running signal became."""
+        if kept is track.running:
+            return track, ()
+        since_ns = self._running.since(kept)
+        return self.on_running(track.ran(kept), since_ns, now_ns, on=self._running.says(kept))
+
+    def _silenced(self, track: MachineTrack, now_ns: int) -> tuple[MachineTrack, _Out]:
+        """What other rules heard of signals that these do not have is true no longer."""
+        out: _Out = ()
+        if self._told_by is None:
+            timeline, out = self._timeline.explicit(track.timeline, now_ns, now_ns, None)
+            track = track._replace(timeline=timeline)
+        if self._running.signal is None:
+            track, more = self.on_running(track, now_ns, now_ns, on=None)
+            out += more
+        if not self._has_mode:
+            timeline, more = self._timeline.mode(track.timeline, now_ns, now_ns, None)
+            kept, told = self._setup.mode(track.setup, now_ns, in_setup=False)
+            track, ended = self._on_setup(track._replace(timeline=timeline, setup=kept), told, now_ns, now_ns)
+            out += more + ended
+        return track, out
 
     def _planned(self, track: MachineTrack, holds: PlannedTime, now_ns: int) -> tuple[MachineTrack, _Out]:
         from_ns = min(holds.from_ns, now_ns)

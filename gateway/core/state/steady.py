@@ -9,28 +9,45 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.model import MachineState
+from gateway.core.state.evidence import Context, Layer, since
 from gateway.core.state.gaps import Gap
 from gateway.core.state.interval import StateInterval
 from gateway.core.state.timeline_state import Live, TimelineState
 
 if TYPE_CHECKING:
-    from gateway.core.state.evidence import Context
     from gateway.core.state.gaps import CycleGaps
 
 _PRODUCING = MachineState.PRODUCING
+#: Makes a named tuple of all its fields in their places, without the call of its class: every piece passes here.
+_new = tuple.__new__
 
 
 class _Limits(NamedTuple):
-    """What one context says for all of its cycles."""
+    """What the evidence says for all of its cycles."""
 
     ideal_ns: int
     stop_ns: int
     slow_ns: int
-    from_ns: int
     owner: tuple[str, str | None, str | None, MachineState | None]
     live: Live
     reason: str
     reduced_speed: bool
+    deaf: bool  # to a running signal
+
+    def interval(self, from_ns: int, to_ns: int, loss_ns: int, *, slow: bool) -> StateInterval:
+        """Production that nothing goes before."""
+        shift, order, operation, _ = self.owner
+        return StateInterval(
+            _PRODUCING,
+            from_ns,
+            to_ns,
+            self.reason,
+            reduced_speed=slow or self.reduced_speed,
+            shift=shift,
+            order=order,
+            operation=operation,
+            speed_loss_ns=loss_ns,
+        )
 
 
 class Steady:
@@ -40,14 +57,17 @@ class Steady:
         gaps: the limits.
         settle_ns: an interval is final this long after its end.
         row_max: intervals that may wait to be final.
+        contexts_max: changes of evidence within one gap.
     """
 
-    def __init__(self, gaps: CycleGaps, settle_ns: int, row_max: int) -> None:
+    def __init__(self, gaps: CycleGaps, settle_ns: int, row_max: int, contexts_max: int) -> None:
         self._gaps = gaps
         self._settle = settle_ns
         self._row_max = row_max
+        self._contexts_max = contexts_max
         # Of the last question only: the evidence and its limits, the state and when it is due.
         self._contexts: tuple[Context, ...] = ()
+        self._core: tuple[object, ...] = ()
         self._limits: _Limits | None = None
         self._state: TimelineState | None = None
         self._due: int | None = None
@@ -74,48 +94,48 @@ class Steady:
         ideal_ns, took_ns = limits.ideal_ns, to_ns - pending_ns
         slow = ideal_ns > 0 and took_ns > limits.slow_ns * cycles
         loss_ns = took_ns - cycles * ideal_ns if slow else 0
-        reduced, last = slow or limits.reduced_speed, row[-1]
-        if _goes_on(last, limits.reason, reduced=reduced):
-            last = StateInterval(
-                _PRODUCING,
-                last.from_ns,
-                to_ns,
-                last.reason,
-                last.reason_source,
-                reduced,
-                speed_loss_ns=last.speed_loss_ns + loss_ns,
-                shift=last.shift,
-                order=last.order,
-                operation=last.operation,
-                stop_from_ns=last.stop_from_ns,
-                alarms=last.alarms,
-            )
-            row = (last,) if len(row) == 1 else (*row[:-1], last)
+        last = _gone_on(row[-1], to_ns, loss_ns, limits.reason, reduced=slow or limits.reduced_speed)
+        if last is None:
+            row = (*row, limits.interval(pending_ns, to_ns, loss_ns, slow=slow))
         else:
-            shift, order, operation, _ = limits.owner
-            found = StateInterval(
-                _PRODUCING,
-                pending_ns,
-                to_ns,
-                limits.reason,
-                reduced_speed=reduced,
-                shift=shift,
-                order=order,
-                operation=operation,
-                speed_loss_ns=loss_ns,
-            )
-            row = (*row, found)
-        gap = Gap(to_ns, True, ideal_ns)
-        after = TimelineState(now_ns, contexts, to_ns, gap, row, final_ns, None, alarms, asked_ns, cut_ns)
-        self._state, self._due = after, self._due_of(row, seen_ns)
+            row = (last,) if len(row) == 1 else (*row[:-1], last)
+        if len(contexts) > 1:
+            contexts = self._contexts = since(contexts, to_ns)
+        gap = _new(Gap, (to_ns, True, ideal_ns, 0, 0, 0, False))
+        fields = (now_ns, contexts, to_ns, gap, row, final_ns, None, alarms, asked_ns, cut_ns)
+        after = self._state = _new(TimelineState, fields)
+        self._due = seen_ns if len(row) == 1 else self._due_of(row, seen_ns)
         return after
+
+    def later(self, state: TimelineState, now_ns: int) -> TimelineState | None:
+        """The same with nothing due until now; None where this is not the usual case."""
+        due_ns = self.due_ns(state)
+        if due_ns is None or not state.now_ns <= now_ns < due_ns:
+            return None
+        self._state = _new(TimelineState, (now_ns, *state[1:]))
+        return self._state
+
+    def running(self, state: TimelineState, now_ns: int, at_ns: int, *, on: bool | None) -> TimelineState | None:
+        """A running signal where the cycles decide; None where this is not the usual case."""
+        due_ns, limits, contexts, pending_ns = self.due_ns(state), self._limits, state.contexts, state.pending_ns
+        if due_ns is None or limits is None or not limits.deaf or not state.now_ns <= now_ns < due_ns:
+            return None
+        at_ns, last = min(max(at_ns, pending_ns), now_ns), contexts[-1]
+        if at_ns < last.from_ns or len(contexts) >= self._contexts_max:
+            return None
+        turned = _new(Context, (at_ns, *last[1:8], on, *last[9:]))
+        contexts = (*contexts[:-1], turned) if at_ns == last.from_ns else (*contexts, turned)
+        self._contexts = since(contexts, pending_ns)
+        self._state = _new(TimelineState, (now_ns, self._contexts, *state[2:]))
+        return self._state
 
     def _found(self, state: TimelineState) -> int | None:
         contexts, pending_ns, row = state.contexts, state.pending_ns, state.row
         if contexts is not self._contexts:
-            self._contexts, self._limits = contexts, self._limits_of(contexts)
+            self._contexts = contexts
+            self._look_at(contexts)
         limits = self._limits
-        if limits is None or state.unknown_to_ns is not None or not row or limits.from_ns > pending_ns:
+        if limits is None or state.unknown_to_ns is not None or not row or contexts[0].from_ns > pending_ns:
             return None
         if state.gap != (pending_ns, True, limits.ideal_ns, 0, 0, 0, False):
             return None
@@ -135,32 +155,46 @@ class Steady:
             return seen_ns
         return min(seen_ns, row[0].to_ns + self._settle) if len(row) <= self._row_max else None
 
-    def _limits_of(self, contexts: tuple[Context, ...]) -> _Limits | None:
-        if len(contexts) != 1:
-            return None
-        (context,) = contexts
+    def _look_at(self, contexts: tuple[Context, ...]) -> None:
+        """The limits where nothing but a running signal that decides nothing tells the contexts apart."""
+        core = _but_running(contexts[0])
+        if any(_but_running(context) != core for context in contexts[1:]):
+            self._core, self._limits = (), None
+            return
+        if core != self._core:
+            self._core, self._limits = core, self._limits_of(contexts[0]._replace(running=None))
+        heard = self._limits is not None and not self._limits.deaf
+        if heard and any(context.running is not None for context in contexts):
+            self._core, self._limits = (), None
+
+    def _limits_of(self, context: Context) -> _Limits | None:
         ideal_ns, explicit = context.ideal_ns, context.explicit
         if not context.known or context.order is None or context.setup:
             return None
         if context.planned is not None or context.mode is not None or explicit not in (None, _PRODUCING):
             return None
-        if explicit is None and self._gaps.verdict(context, Gap(0)).state is not None:
-            return None  # an analog running signal decides
         reason, reduced = (context.explicit_reason, context.reduced_speed) if explicit else ("", False)
         return _Limits(
             ideal_ns,
             self._gaps.stop_detect_ns(ideal_ns),
             self._gaps.slow_ns(ideal_ns),
-            context.from_ns,
             (context.shift, context.order, context.operation, None),
             Live(_PRODUCING, reason, reduced) if explicit else Live(_PRODUCING, "cycles"),
             reason,
             reduced,
+            self._gaps.verdict(context._replace(running=True), Gap(0)).layer is not Layer.ANALOG,
         )
 
 
-def _goes_on(last: StateInterval, reason: str, *, reduced: bool) -> bool:
-    """Whether nothing but time tells the next production from the last; their owners are the same."""
-    if last.reduced_speed is not reduced or last.reason != reason:
-        return False
-    return not (last.overtime or last.estimated or last.amended)
+def _but_running(context: Context) -> tuple[object, ...]:
+    _from_ns, known, planned, shift, mode, setup, explicit, reduced, _running, *others = context
+    return (known, planned, shift, mode, setup, explicit, reduced, *others)
+
+
+def _gone_on(last: StateInterval, to_ns: int, loss_ns: int, reason: str, *, reduced: bool) -> StateInterval | None:
+    """The last production and what follows as one; None where more than time tells them apart. Of the same owner."""
+    state, from_ns, _, why, source, slow, estimated, overtime, amended, planned, *owner, lost_ns, stop_ns, alarms = last
+    if slow is not reduced or why != reason or overtime or estimated or amended:
+        return None
+    told = (state, from_ns, to_ns, why, source, slow, estimated, overtime, amended, planned)
+    return _new(StateInterval, (*told, *owner, lost_ns + loss_ns, stop_ns, alarms))

@@ -14,7 +14,7 @@ from gateway.core.state import interval as intervals
 from gateway.core.state.back_fill import back_filled
 from gateway.core.state.evidence import Context, before, changed_from, in_force, since
 from gateway.core.state.gaps import CycleGaps, Gap
-from gateway.core.state.interval import STOPS
+from gateway.core.state.interval import BY_ITSELF, MODES, STOPS, StateInterval
 from gateway.core.state.outlook import Outlook, kind
 from gateway.core.state.steady import Steady
 from gateway.core.state.stop_reasons import ALARMS_KEPT_MAX, UNSPECIFIED, Alarm, StopReasons
@@ -23,7 +23,6 @@ from gateway.core.state.timeline_state import Live, ReasonRequired, TimelineOutp
 if TYPE_CHECKING:
     from gateway.core.rules_state import StateTimelineRule
     from gateway.core.state.gaps import Closing
-    from gateway.core.state.interval import StateInterval
 
 CONTEXTS_MAX: Final = 64  # changes of evidence within one undecided gap; more than that: it is judged as it stands
 ROW_MAX: Final = 256  # intervals that wait to be final
@@ -45,7 +44,9 @@ class Timeline:
         self._settle = rule.settle_ns
         self._back_fill = rule.data_loss.back_fill
         self._ideal = int(rule.ideal_cycle or 0)
-        self._steady = Steady(self._gaps, rule.settle_ns, ROW_MAX)
+        self._asked: TimelineState | None = None
+        self._due_ns: int | None = None
+        self._steady = Steady(self._gaps, rule.settle_ns, ROW_MAX, CONTEXTS_MAX)
 
     # --- beginnings --------------------------------------------------------------------------------------------------
 
@@ -78,14 +79,21 @@ class Timeline:
         ideal_ns: int | None,
     ) -> tuple[TimelineState, _Out]:
         """The running order, None for none, and its ideal cycle, None where it has none of its own."""
-        fields = {"order": order, "operation": operation, "ideal_ns": self._ideal if ideal_ns is None else ideal_ns}
+        fields = {"order": order, "operation": operation, "ideal_ns": self.ideal_ns(ideal_ns)}
         return self._told(state, now_ns, at_ns, fields)
+
+    def ideal_ns(self, of_the_order_ns: int | None) -> int:
+        """The ideal cycle with such an order, 0 where nobody knows one."""
+        return self._ideal if of_the_order_ns is None else of_the_order_ns
 
     def mode(
         self, state: TimelineState, now_ns: int, at_ns: int, mode: MachineState | None, reason: str = ""
     ) -> tuple[TimelineState, _Out]:
         """SETUP, MAINTENANCE, CLEANING ... as the machine says; None: it says nothing."""
-        return self._told(state, now_ns, at_ns, {"mode": mode, "mode_reason": reason if mode else ""})
+        fields = {"mode": mode, "mode_reason": reason if mode else ""}
+        if mode is None:
+            return self._told(state, now_ns, at_ns, fields)
+        return self._says(state, now_ns, at_ns, fields, StateInterval(mode, at_ns, at_ns, reason), MODES | BY_ITSELF)
 
     def explicit(
         self,
@@ -99,11 +107,16 @@ class Timeline:
     ) -> tuple[TimelineState, _Out]:
         """The machine's own state; None: it says none, and the cycles decide."""
         fields = {"explicit": found, "explicit_reason": reason if found else "", "reduced_speed": reduced_speed}
-        return self._told(state, now_ns, at_ns, fields)
+        if found is None:
+            return self._told(state, now_ns, at_ns, fields)
+        slow = reduced_speed and found is MachineState.PRODUCING
+        becomes = StateInterval(found, at_ns, at_ns, reason, reduced_speed=slow)
+        return self._says(state, now_ns, at_ns, fields, becomes, BY_ITSELF)
 
     def running(self, state: TimelineState, now_ns: int, at_ns: int, *, on: bool | None) -> tuple[TimelineState, _Out]:
         """An analog signal's word (motor current above its threshold); None: it says nothing."""
-        return self._told(state, now_ns, at_ns, {"running": on})
+        turned = self._steady.running(state, now_ns, at_ns, on=on)
+        return (turned, ()) if turned is not None else self._told(state, now_ns, at_ns, {"running": on})
 
     def alarm(self, state: TimelineState, now_ns: int, at_ns: int, code: str) -> tuple[TimelineState, _Out]:
         """An alarm was raised."""
@@ -197,6 +210,12 @@ class Timeline:
         usual_ns = self._steady.due_ns(state)
         if usual_ns is not None:
             return usual_ns
+        # Most values leave it as it is: what was asked last is asked again.
+        if state is not self._asked:
+            self._asked, self._due_ns = state, self._deadline(state)
+        return self._due_ns
+
+    def _deadline(self, state: TimelineState) -> int | None:
         due = [self._outlook.decides_ns(state), self._asks_ns(state), self._outlook.seen_ns(state)]
         if len(state.row) > 1 or (state.row and _is_closed(state)):
             due.append(state.row[0].to_ns + self._settle)
@@ -208,6 +227,9 @@ class Timeline:
 
     def on_time(self, state: TimelineState, now_ns: int) -> tuple[TimelineState, _Out]:
         """Everything due until now, each at its own time."""
+        later = self._steady.later(state, now_ns)
+        if later is not None:
+            return later, ()
         out: list[TimelineOutput] = []
         for _ in range(TIMERS_PER_INPUT_MAX):
             due_ns = self.deadline(state)
@@ -228,8 +250,8 @@ class Timeline:
         decides_ns = self._outlook.decides_ns(state)
         if decides_ns is not None and decides_ns <= due_ns:
             idle = self._gaps.verdict(state.contexts[-1], state.gap).state is None and state.contexts[-1].order is None
-            state = self._judge(state, due_ns, "cut" if idle else "flush")
-            state = state._replace(contexts=state.contexts[-1:], gap=state.gap.anew() if idle else state.gap)
+            state = self._judge(state, self._outlook.judged_to_ns(state, due_ns), "cut" if idle else "flush")
+            state = state._replace(gap=state.gap.anew()) if idle else state
         asks_ns = self._asks_ns(state)
         if asks_ns is not None and asks_ns <= due_ns:
             state = self._ask(state, out)
@@ -264,6 +286,31 @@ class Timeline:
                 state = self._judge(state, at_ns, "flush")
         return state._replace(contexts=since(contexts, state.pending_ns)), out
 
+    def _says(
+        self,
+        state: TimelineState,
+        now_ns: int,
+        at_ns: int,
+        fields: dict[str, Any],
+        becomes: StateInterval,
+        over: frozenset[MachineState],
+    ) -> tuple[TimelineState, _Out]:
+        """The machine's own word. One that arrives late is true of the time since, as far as nothing is final."""
+        state, out = self.on_time(state, now_ns)
+        back_ns = state.unknown_to_ns
+        if back_ns is not None and at_ns < back_ns:  # its own history of the time in which nobody heard it
+            known_ns = max(at_ns, state.pending_ns)
+            contexts = changed_from(state.contexts, known_ns, {"known": True, "unknown_reason": ""})
+            state = state._replace(contexts=contexts, unknown_to_ns=known_ns)
+        elif max(at_ns, state.final_ns) < state.pending_ns:
+            late_ns, ideal = max(at_ns, state.final_ns), state.contexts[0].ideal_ns
+            row = intervals.overruled(state.row, late_ns, becomes, over)
+            row = tuple(self._shortened(one, ideal) if one.to_ns == late_ns else one for one in row)
+            state, more = self._told(state._replace(row=row), now_ns, at_ns, fields)
+            return state._replace(cut_ns=None), out + more
+        state, more = self._told(state, now_ns, at_ns, fields)
+        return state, out + more
+
     def _judge(self, state: TimelineState, to_ns: int, closing: Closing, cycles: int = 0) -> TimelineState:
         if state.unknown_to_ns is not None and to_ns >= state.unknown_to_ns:
             state = self._judge_unknown(state)
@@ -280,13 +327,14 @@ class Timeline:
         row: list[StateInterval] = []
         contexts: list[Context] = []
         for judged in state.row:
-            earlier, later = intervals.cut(judged, at_ns)
-            if earlier is not None:
-                row.append(self._shortened(earlier, ideal) if later is not None else earlier)
+            kept, later = intervals.cut(judged, at_ns)
+            if kept is not None:
+                row.append(self._shortened(kept, ideal) if later is not None else kept)
             if later is not None:
                 found = Context(later.from_ns, planned=later.planned, shift=later.shift, ideal_ns=ideal)
                 contexts.append(found._replace(order=later.order, operation=later.operation))
-        return state._replace(row=tuple(row), contexts=(*contexts, *state.contexts), pending_ns=at_ns)
+        earlier = (context for context in contexts if context.from_ns < state.contexts[0].from_ns)
+        return state._replace(row=tuple(row), contexts=(*earlier, *state.contexts), pending_ns=at_ns)
 
     def _shortened(self, stop: StateInterval, ideal_ns: int) -> StateInterval:
         """A stop that was one only because of time that is taken back is a micro stop."""

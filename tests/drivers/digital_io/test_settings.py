@@ -113,7 +113,7 @@ work_units:
   PCK:
     work_center: WC
     counters: [{{ mode: pulse, signal: box.carton }}]
-    state: {{ signal: box.door, map: {{ "True": STOPPED, "False": PRODUCING }} }}
+    state: {{ signal: box.door, map: {{ "1": STOPPED, "0": PRODUCING }} }}
 connectors:
   erp: {{ connector: file, folder: exchange }}
 """

@@ -1,0 +1,62 @@
+"""What a person tells a work unit besides decisions about orders, and what is written down of pieces judged anew.
+
+Plain data. A person's word changes reasons, setups and what a piece is; it never changes what a machine did or made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from gateway.core.model import Role
+
+
+class SetupEntry(NamedTuple):
+    """A person begins a setup, or says that it is done."""
+
+    at_ns: int
+    begins: bool
+    who: str
+
+
+class StopReasonEntry(NamedTuple):
+    """A person says why the machine stood.
+
+    ``from_ns`` None: the stop that goes on now. ``to_ns`` None: the whole standstill in which ``from_ns`` lies, else so
+    much of it. Of time whose intervals are final the caller has made sure that it is one standstill.
+    """
+
+    at_ns: int
+    from_ns: int | None
+    to_ns: int | None
+    reason: str
+    who: str
+
+
+class ReclassifyEntry(NamedTuple):
+    """A person says what pieces of an order are that were booked as something else; ``operation`` may be empty."""
+
+    at_ns: int
+    order: str
+    operation: str
+    pieces: int
+    from_role: Role
+    to_role: Role
+    reason: str
+    who: str
+
+
+class PiecesReclassified(NamedTuple):
+    """Pieces of a job order are something else from here on: none was made, and none is gone."""
+
+    at_ns: int
+    order: str
+    operation: str
+    pieces: int
+    from_role: Role
+    to_role: Role
+    reason: str
+    who: str
+
+
+PersonsEntry = SetupEntry | StopReasonEntry | ReclassifyEntry

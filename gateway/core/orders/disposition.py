@@ -1,0 +1,66 @@
+"""Pieces that a person judges anew: good ones that are scrap, held ones that are good. No piece is made or lost.
+
+Bounded by what is not confirmed yet: a confirmation that is out never changes. Changes the numbers of the order, what
+was counted by role, and ends an order that is full by it; counts nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.core.entries import PiecesReclassified
+from gateway.core.model import Notice, Role
+from gateway.core.orders.dispatch import named
+
+if TYPE_CHECKING:
+    from gateway.core.entries import ReclassifyEntry
+    from gateway.core.model import Output
+    from gateway.core.orders.dispatch import Dispatch
+    from gateway.core.orders.job_run import JobRun
+    from gateway.core.unit_state import State, Tally
+
+#: What pieces can be judged to be, and what they can have been: samples stay samples.
+JUDGED_AS: Final = (Role.GOOD, Role.SCRAP, Role.REWORK)
+JUDGED_FROM: Final = (*JUDGED_AS, Role.HOLD)
+
+
+def reclassified(dispatch: Dispatch, state: State, entry: ReclassifyEntry, out: list[Output]) -> State:
+    """The state with these pieces as what they are said to be; what cannot be done is a REFUSED notice."""
+    run = named(state, entry.order, entry.operation)
+    refusal = run if isinstance(run, str) else _why_not(run, entry)
+    if isinstance(run, str) or refusal:
+        out.append(Notice(entry.at_ns, "REFUSED", (("reason", str(refusal)),)))
+        return state
+    before, after, pieces = entry.from_role, entry.to_role, entry.pieces
+    out.append(PiecesReclassified(entry.at_ns, *run.job.key, pieces, before, after, entry.reason, entry.who))
+    moved = _moved(run, before, -pieces)
+    moved = _moved(moved, after, pieces)
+    counted: Tally = state.counted.plus(before, -pieces).plus(after, pieces)
+    state = state._replace(counted=counted)
+    if state.running is not None and state.running.job.key == run.job.key:
+        return dispatch.complete_if_full(state._replace(running=moved), entry.at_ns, out)
+    return dispatch.late(state, moved, entry.at_ns, out, more=True)
+
+
+def _why_not(run: JobRun, entry: ReclassifyEntry) -> str:
+    before, after = entry.from_role, entry.to_role
+    if before not in JUDGED_FROM or after not in JUDGED_AS or before is after:
+        return (
+            f"found {before} to {after}, allowed from one of {', '.join(JUDGED_FROM)} to another one of "
+            f"{', '.join(JUDGED_AS)}"
+        )
+    if entry.pieces < 1:
+        return f"found {entry.pieces} pieces, allowed 1 and more"
+    open_pieces: int = getattr(run, f"open_{before}")
+    if entry.pieces <= open_pieces:
+        return ""
+    confirmed = getattr(run, str(before)) - open_pieces
+    text = f"found {entry.pieces} pieces, allowed up to {open_pieces}: so many {before} ones are not confirmed yet"
+    if confirmed:
+        text += f"; {confirmed} are confirmed, and a confirmation that is out is corrected in the ERP"
+    return text
+
+
+def _moved(run: JobRun, role: Role, pieces: int) -> JobRun:
+    name, still_open = str(role), f"open_{role}"
+    return run._replace(**{name: getattr(run, name) + pieces, still_open: getattr(run, still_open) + pieces})

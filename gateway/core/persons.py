@@ -1,0 +1,56 @@
+"""What a person tells a work unit, handed to whom it concerns: orders, pieces, a setup, the reason of a stop.
+
+What cannot be done becomes a REFUSED notice that says why. Decides nothing itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.core.entries import PersonsEntry, ReclassifyEntry, SetupEntry
+from gateway.core.model import Notice, OperatorEntry, OperatorVerb
+from gateway.core.orders.disposition import reclassified
+
+if TYPE_CHECKING:
+    from gateway.core.model import Output
+    from gateway.core.orders.dispatch import Dispatch
+    from gateway.core.state.state_unit import MachineStateUnit
+    from gateway.core.unit_state import State
+
+
+class Persons:
+    """The parts of one work unit that listen to people."""
+
+    def __init__(self, dispatch: Dispatch, machine: MachineStateUnit) -> None:
+        self._dispatch = dispatch
+        self._machine = machine
+
+    def said(self, state: State, entry: OperatorEntry | PersonsEntry, out: list[Output]) -> State:
+        """The state after a person's word."""
+        if isinstance(entry, OperatorEntry):
+            return self._order(state, entry, out)
+        if isinstance(entry, ReclassifyEntry):
+            return reclassified(self._dispatch, state, entry, out)
+        if isinstance(entry, SetupEntry):
+            sets_up = state.track.setup.since_ns is not None
+            if sets_up == entry.begins:
+                why = "a setup goes on already" if sets_up else "no setup goes on; begin one first"
+                out.append(Notice(entry.at_ns, "REFUSED", (("reason", why),)))
+                return state
+            return self._setup(state, entry.at_ns, entry.who, out, begins=entry.begins)
+        track, told = self._machine.name_stop(state.track, entry)
+        out += told
+        return state._replace(track=track)
+
+    def _order(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:
+        """A decision about an order; who starts the one that is being set up says that the setup is done."""
+        run, sets_up = state.running, state.track.setup.since_ns is not None
+        starts = entry.verb is OperatorVerb.START and run is not None and run.job.order == entry.order
+        if sets_up and starts and run is not None and entry.operation in ("", run.job.operation):
+            return self._setup(state, entry.at_ns, entry.who, out, begins=False)
+        return self._dispatch.operator(state, entry, out)
+
+    def _setup(self, state: State, at_ns: int, who: str, out: list[Output], *, begins: bool) -> State:
+        track, told = self._machine.operator_setup(state.track, at_ns, begins=begins, who=who)
+        out += told
+        return state._replace(track=track)

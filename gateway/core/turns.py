@@ -1,0 +1,30 @@
+"""In which turn the values of one scan are handed over, by their signals. Sorts nothing itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.core.rule_signals import is_evidence, named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.core.rules import WorkUnitRules
+
+EVIDENCE_TURN: Final = 0
+JOB_TURN: Final = 1_000_000
+
+
+def turns_of(rules: WorkUnitRules, orders: Iterable[tuple[str, ...]]) -> dict[str, int]:
+    """The turn of each signal, from the order in which each rule reads its own."""
+    turns: dict[str, int] = {}
+    chains = list(orders)
+    for _ in chains:  # a signal of several rules pushes back what follows it in each
+        for chain in chains:
+            turn = EVIDENCE_TURN
+            for signal in chain:
+                turn = turns[signal] = max(turns.get(signal, 0), turn + 1)
+    if rules.orders.job_signal is not None:
+        turns[rules.orders.job_signal] = JOB_TURN
+    evidence = (signal for rule in rules.counters for keys, signal in named(rule) if is_evidence(keys))
+    return turns | dict.fromkeys(evidence, EVIDENCE_TURN)
