@@ -146,8 +146,8 @@ def checked(content: EntryContent) -> EntryContent:
     return content._replace(
         old=_value(content.old),
         new=_value(content.new),
-        detail=clean(content.detail),
-        reason_text=clean(content.reason_text).strip(),
+        detail=clean(content.detail, CHARS_MAX["detail"]),
+        reason_text=clean(content.reason_text, CHARS_MAX["reason_text"]).strip(),
     )
 
 
