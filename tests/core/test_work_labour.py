@@ -201,6 +201,22 @@ def test_a_machine_that_tells_nothing_holds_up_only_those_that_share_its_people(
     assert [found.settled_ns for found in labour.machines] == [160, 160, 160]
 
 
+def test_what_is_told_stays_told_when_a_slower_machine_joins():
+    one = work.RunStretch("M1", "4711", "0010", 0, 100, setup=False, crew_milli=0)
+    labour = work.watching(work.Labour(), ("M1", "M2", "M3"), 0)
+    for person, machine in (("A", "M1"), ("A", "M2"), ("B", "M1")):
+        labour = work.logged_in(labour, person, machine, 0)
+    labour = work.took(work.took(labour, "M1", 100, one), "M2", 60, None)
+    labour, first = work.settled(labour, LabourRule())
+    assert (sum(found.labour.fraction for found in first), labour.stretches[0].from_ns) == (120, 60)
+    # B goes to M3, of which nothing was told yet: the three are told together from now on.
+    labour = work.logged_in(labour, "B", "M3", 100)
+    for name in ("M2", "M3"):
+        labour = work.took(labour, name, 100, None)
+    labour, second = work.settled(labour, LabourRule())
+    assert sum(found.labour.fraction for found in second) == 80
+
+
 def test_what_waits_is_bounded():
     labour = work.watching(work.Labour(), [f"M{n}" for n in range(20)], 0)
     for n in range(work.MACHINES_PER_PERSON_MAX):
