@@ -6,9 +6,11 @@ of the schema refuse that to any program.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
+from buffer import schema
 from buffer.errors import StoreError
 from gateway.core.audit.chain import ANCHORS_MAX, Anchor, Head, genesis, head_of, linked, verify
 from gateway.core.audit.entry import CHARS_MAX, AuditEntry, Change, EntryContent
@@ -17,6 +19,7 @@ from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     import aiosqlite
 
@@ -91,6 +94,20 @@ class ChainReader:
         self._connection = connection
         # Bytes that are no UTF-8 must be found at their entry, not end the walk.
         connection.text_factory = lambda found: found.decode("utf-8", "surrogateescape")
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, path: Path) -> Iterator[Self]:
+        """A reader of this database for as long as the context lasts. Raises StoreError."""
+        if not path.is_file():
+            raise StoreError(f"{path}: there is no database; the gateway makes it at its first start")
+        try:
+            connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: cannot be opened: {error}; are you allowed to read it?") from error
+        with contextlib.closing(connection):
+            connection.execute(f"PRAGMA busy_timeout={schema.BUSY_TIMEOUT_MS}")
+            yield cls(connection)
 
     @property
     def chain(self) -> str:

@@ -1,0 +1,122 @@
+"""``linegate audit verify`` and ``export`` on a database with a trail."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import csv
+import io
+import json
+import sqlite3
+from functools import partial
+from importlib import resources
+
+import pytest
+
+from buffer.audit_chain import append
+from buffer.store import Store
+from gateway.cli import audit_trail
+from gateway.core.audit.chain import anchor_of, anchor_text, genesis, verify
+from gateway.core.audit.entry import EntryContent
+from gateway.core.audit.export import entry_of_line
+
+CONTENT = EntryContent(
+    1, 2, 4, 0, "UTC", "ann", "operator", "token", "", "start", "event", "operation", new="=1+1", order="4711"
+)
+
+
+@pytest.fixture
+def trail(tmp_path):
+    """A database with three entries; the name of its chain and its end."""
+
+    async def made():
+        store = await Store.open(tmp_path / "linegate.db", now_ns=lambda: 1, max_bytes=1 << 26)
+        appended = await store.write(partial(append, [CONTENT._replace(entity_id=str(n)) for n in (1, 2, 3)]))
+        await store.close()
+        return store.epoch, appended.head
+
+    async def opened():
+        await (await Store.open(tmp_path / "linegate.db", now_ns=lambda: 1, max_bytes=1 << 26)).close()
+
+    asyncio.run(opened())
+    (found,) = [one for one in (resources.files("buffer") / "migrations").iterdir() if "_audit_chain.sql" in one.name]
+    if found.name.endswith(".pending"):
+        change(tmp_path, found.read_text(encoding="utf-8"))
+    return asyncio.run(made())
+
+
+def change(folder, script):
+    with contextlib.closing(sqlite3.connect(folder / "linegate.db")) as connection:
+        connection.executescript(script)
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    def called(*words):
+        parser = argparse.ArgumentParser()
+        audit_trail.add_verbs(parser.add_subparsers(required=True))
+        args = parser.parse_args([*words, "--state-dir", str(tmp_path)])
+        code = args.run(args)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return called
+
+
+def test_a_whole_trail(run, trail, tmp_path):
+    epoch, head = trail
+    code, out, err = run("verify")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"whole: 3 entries, the last has the hash {head.hash}\nanchored up to 0; of the 3 behind it")
+    anchors = tmp_path / "anchors.txt"
+    anchors.write_text(f"\n{anchor_text(anchor_of(epoch, head))}\n")
+    found = json.loads(run("verify", "--anchors", str(anchors), "--json")[1])
+    assert found == {"whole": True, "entries": 3, "hash": head.hash, "anchored": 3}
+
+
+def test_a_broken_one(run, trail, tmp_path):
+    epoch, head = trail
+    anchors = tmp_path / "anchors.txt"
+    anchors.write_text(anchor_text(anchor_of(epoch, head)))
+    change(tmp_path, "DROP TRIGGER audit_entry_is_kept; DELETE FROM audit_entry WHERE seq = 3;")
+    assert run("verify")[0] == 0, "without an anchor nobody can tell"
+    code, out, _ = run("verify", "--anchors", str(anchors))
+    assert code == audit_trail.EXIT_BROKEN
+    assert out == ("broken at 3: the chain ends with 2, but entry 3 was published: those after 2 were cut off\n")
+    change(tmp_path, "DROP TRIGGER audit_entry_is_immutable; UPDATE audit_entry SET user = 'bob' WHERE seq = 2;")
+    code, out, _ = run("verify", "--json")
+    assert (code, json.loads(out)["entry"], json.loads(out)["fault"]) == (audit_trail.EXIT_BROKEN, 2, "changed")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("linegate-audit/1/other/1/" + "a" * 64, "anchor: found one of the chain other"),
+        ("\nnonsense", "anchors.txt:2: anchor: found 'nonsense'"),
+        (None, "No such file"),
+    ],
+)
+def test_anchors_that_cannot_be_used(run, trail, tmp_path, text, said):
+    anchors = tmp_path / "anchors.txt"
+    if text is not None:
+        anchors.write_text(text)
+    code, out, err = run("verify", "--anchors", str(anchors))
+    assert (code, out) == (1, "")
+    assert said in err
+
+
+def test_the_trail_for_others(run, trail):
+    epoch, head = trail
+    code, out, _ = run("export")
+    assert code == 0
+    assert verify(genesis(epoch), map(entry_of_line, out.splitlines())).head == head
+    _, out, _ = run("export", "--format", "csv")
+    first, *rows = csv.DictReader(io.StringIO(out, newline=""))
+    assert (first["seq"], first["new"], first["order"]) == ("1", "'=1+1", "4711")
+    assert rows[-1]["hash"] == head.hash
+
+
+def test_where_there_is_nothing_to_read(run, tmp_path):
+    assert run("verify")[2].startswith(f"linegate: {tmp_path}/linegate.db: there is no database")
+    assert run("export")[0] == 1
