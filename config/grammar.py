@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 from pydantic import Field, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
+from config.api_settings import ApiSettings
 from config.bytesize import ByteSize
 from config.settings import (
     CALENDARS_MAX,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import core_schema
 
-OPTIONAL_SECTIONS: Final = ("calendars", "mqtt", "buffer", "log", "tests")
+OPTIONAL_SECTIONS: Final = ("calendars", "mqtt", "api", "buffer", "log", "tests")
 SECTIONS: Final = ("gateway", "sources", "work_units", "connectors", *OPTIONAL_SECTIONS)
 
 _ATTRIBUTE = re.compile(r"(\w+): (.*)")
@@ -53,6 +54,7 @@ _SECTION_TEXTS: Final = {
     "connectors": "Where orders come from and confirmations go to.",
     "calendars": "When machines are meant to work; a work unit names its own.",
     "mqtt": "The broker; without this section nothing is published.",
+    "api": "The local HTTP API; without this section nothing listens.",
     "buffer": "How much is kept on disk, and how long.",
     "log": "What the gateway says about itself.",
     "tests": "What must come of the rules; run by linegate test, ignored by the gateway.",
@@ -92,6 +94,7 @@ def document_type(drivers: Mapping[str, PluginType], connectors: Mapping[str, Pl
                 dataclasses.field(default_factory=dict),
             ),
             ("mqtt", MqttSettings | None, None),
+            ("api", ApiSettings | None, None),
             ("buffer", BufferSettings, BufferSettings()),
             ("log", LogSettings, LogSettings()),
             (

@@ -86,6 +86,7 @@ def load(
         connectors={name: _connector(target, connectors) for name, target in document.connectors.items()},
         calendars=document.calendars,
         mqtt=_mqtt(document.mqtt, document.gateway.id),
+        api=document.api,
         buffer=document.buffer,
         log=document.log,
         tests=document.tests,

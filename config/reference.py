@@ -48,6 +48,8 @@ _REST: Final = (
     ("mqtt", "MqttSettings"),
     ("mqtt.tls", "TlsSettings"),
     ("any secret (mqtt.password ...)", "SecretRef"),
+    ("api", "ApiSettings"),
+    ("api.tls", "ApiTlsSettings"),
     ("buffer", "BufferSettings"),
     ("log", "LogSettings"),
     ("tests.NAME", "RuleTest"),

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from config.api_settings import ApiSettings
 from config.bytesize import ByteSize
 from config.errors import KeyPath, Place, did_you_mean
 from config.limits import Between
@@ -285,6 +286,7 @@ class Settings:
         connectors: by name.
         calendars: shift calendars, by the name that work units use.
         mqtt: None where nothing is published.
+        api: None where no HTTP API listens.
         buffer: limits of the database.
         log: what is logged.
         tests: tests of the rules, by name; the gateway itself ignores them.
@@ -302,6 +304,7 @@ class Settings:
     connectors: Mapping[str, ConnectorSettings]
     calendars: Mapping[str, CalendarRule]
     mqtt: MqttSettings | None
+    api: ApiSettings | None
     buffer: BufferSettings
     log: LogSettings
     tests: Mapping[str, RuleTest]

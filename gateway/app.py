@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from config.settings import Settings
+    from gateway.api.compose import Api
     from gateway.connectors.base import Connector
     from gateway.parts import Parts
 
@@ -140,6 +141,7 @@ class App:
         table = verbs_of(self._settings).table()
         control = ControlServer(self._state_dir / SOCKET_NAME, table)
         await control.start()
+        api = _api(self._settings, parts, clock, table)
         await self._open_connectors(parts.connectors)
         parts.announce()
         timekeeper = Timekeeper(clock, store, parts, self._settings)
@@ -166,6 +168,8 @@ class App:
             # Ready as soon as every part runs: a PLC or an ERP that is away is a state, not a failed start.
             await asyncio.sleep(0)
             self._notifier.ready(f"{len(parts.runners)} machines, {len(parts.sources)} sources")
+            if api is not None:
+                api.start(tasks)
             tasks.start("outer watchdog", feed_watchdog(self._notifier, self._progress))
             tasks.start("outer hang-up", self._reload_on_hangup(reloader))
             await self._until_stopped(tasks)
@@ -174,6 +178,8 @@ class App:
             self._notifier.stopping()
             log.info("stopping")
             await tasks.stop(["outer hang-up"])
+            if api is not None:
+                await api.close(tasks)
             await reloader.close()
             await tasks.stop([*tasks.names("orders"), *tasks.names("source")])
             for runner in parts.runners.values():
@@ -258,6 +264,19 @@ def _verbs(
     parts: Parts, store: Store, clock: SteadyClock, started_ns: int, warnings: list[str], settings: Settings
 ) -> Verbs:
     return Verbs(parts, store, clock, started_ns=started_ns, settings=settings, warnings=warnings)
+
+
+def _api(settings: Settings, parts: Parts, clock: SteadyClock, table: Mapping[str, Any]) -> Api | None:
+    """Without the section, its libraries are not even loaded. Raises StartError."""
+    if settings.api is None:
+        return None
+    from gateway.api.compose import api_of
+    from gateway.api.server import ApiError
+
+    try:
+        return api_of(settings, settings.api, parts, clock, table)
+    except ApiError as error:
+        raise StartError(str(error)) from error
 
 
 def _changed(table: dict[str, Any], verbs_of: Callable[[Settings], Verbs], keeper: Timekeeper, new: Settings) -> None:

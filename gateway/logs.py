@@ -51,6 +51,7 @@ LIBRARY_LEVELS: Final = {
     "paho": logging.WARNING,
     "pymodbus": logging.CRITICAL,
     "transitions": logging.WARNING,
+    "uvicorn": logging.WARNING,
 }
 
 #: Each with its URL-quoted form.

@@ -46,6 +46,10 @@ class Parts:
         else:
             self._troubles.pop(name, None)
 
+    def troubled(self) -> frozenset[str]:
+        """Names of the parts that cannot go on now."""
+        return frozenset(self._troubles)
+
     def troubles(self) -> tuple[str, ...]:
         """What keeps parts from going on now, and orders that were refused."""
         now = tuple(f"{name}: {text}" for name, text in self._troubles.items())

@@ -1,0 +1,121 @@
+"""Makes the API of one run from its settings, and starts and ends it. Decides nothing about requests."""
+
+from __future__ import annotations
+
+import ssl
+from collections import ChainMap
+from typing import TYPE_CHECKING, Final, cast
+
+import structlog
+
+from gateway import __version__
+from gateway.access.access_file import AccessFile
+from gateway.api.body import BodyLimits
+from gateway.api.gate import Gate
+from gateway.api.identity import FAILURES_PER_MINUTE, Identity
+from gateway.api.rate import RateLimit
+from gateway.api.reads import Reads
+from gateway.api.replays import Replays
+from gateway.api.routes import ROUTES
+from gateway.api.server import IDLE_CONNECTIONS_MAX, ApiError, ApiServer, Listening
+from gateway.api.service import Answering, Service
+from gateway.lock import DATABASE_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from config.api_settings import ApiSettings
+    from config.settings import Settings
+    from gateway.clock import SteadyClock
+    from gateway.control import Verb
+    from gateway.parts import Parts
+    from gateway.tasks import Tasks
+
+TASK: Final = "outer api"
+#: A little more than the server itself allows for requests under way.
+CLOSE_S: Final = 3.0
+
+log = structlog.get_logger(__name__)
+
+
+class Api:
+    """The API of one run."""
+
+    def __init__(self, server: ApiServer, reads: Reads, where: str) -> None:
+        self._server = server
+        self._reads = reads
+        self._where = where
+
+    def start(self, tasks: Tasks) -> None:
+        """Serve as a task of the gateway."""
+        tasks.start(TASK, self._server.run())
+        log.info("api listens", address=self._where)
+
+    async def close(self, tasks: Tasks) -> None:
+        """Take no request any more; those under way may end."""
+        await self._server.close()
+        await tasks.finish([TASK], CLOSE_S)
+        self._reads.close()
+
+
+def api_of(settings: Settings, api: ApiSettings, parts: Parts, clock: SteadyClock, table: Mapping[str, Verb]) -> Api:
+    """The API with its port taken. ``table``: the gateway's verbs, looked into with each request.
+
+    Raises ApiError: a certificate that cannot be used, a port that is taken.
+    """
+    reads = Reads(parts, clock, settings.gateway.state_dir / DATABASE_NAME)
+    verbs = ChainMap(reads.table(), cast("dict[str, Verb]", table))
+    server = ApiServer(_app(settings, api, clock, verbs), _listening(settings, api))
+    server.start()
+    host, port = server.address
+    shown = f"[{host}]" if ":" in host else host
+    return Api(server, reads, f"{'http' if api.tls is None else 'https'}://{shown}:{port}")
+
+
+def _app(settings: Settings, api: ApiSettings, clock: SteadyClock, verbs: Mapping[str, Verb]) -> Gate:
+    identity = Identity(
+        AccessFile(settings.gateway.state_dir),
+        clock.utc_now_ns,
+        requests=RateLimit(api.requests_per_minute, clock.now_ns),
+        failures=RateLimit(FAILURES_PER_MINUTE, clock.now_ns),
+    )
+    service = Service(
+        ROUTES,
+        verbs,
+        identity=identity,
+        replays=Replays(api.idempotency_keep, clock.now_ns),
+        limits=Answering(BodyLimits(int(api.max_body), api.request_timeout), api.request_timeout),
+        version=__version__,
+    )
+    return Gate(
+        service,
+        hosts=(api.listen, *api.hosts),
+        concurrent_max=api.concurrent_requests,
+        head_bytes_max=int(api.max_header),
+    )
+
+
+def _listening(settings: Settings, api: ApiSettings) -> Listening:
+    return Listening(
+        host=api.listen,
+        port=api.port,
+        tls=_tls(settings, api),
+        header_bytes_max=int(api.max_header),
+        head_timeout_ns=api.request_timeout,
+        connections_max=api.concurrent_requests + IDLE_CONNECTIONS_MAX,
+    )
+
+
+def _tls(settings: Settings, api: ApiSettings) -> ssl.SSLContext | None:
+    if api.tls is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    base = settings.base_dir
+    try:
+        # A passphrase would be asked for at a terminal that a daemon has not.
+        context.load_cert_chain(base / api.tls.cert_file, base / api.tls.key_file, password=lambda: b"")
+    except (OSError, ssl.SSLError) as error:
+        place = settings.place("api.tls")
+        raise ApiError(f"{place}: api.tls: certificate or key cannot be used: {error}; check both files") from error
+    return context

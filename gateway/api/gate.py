@@ -1,0 +1,138 @@
+"""What every request passes first: is there room, does it call the gateway by its own name, does it come from its page.
+
+A page in somebody's browser may be made to ask this address under a name of its own (DNS rebinding): such a request is
+refused before anything of it is looked at. There is no CORS: no page of another site may ask.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from gateway.api.problem import ProblemError, refuse, shown
+from gateway.api.reply import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from gateway.api.reply import Reply
+
+LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+BUSY_RETRY_S: Final = 1
+#: No answer is kept by anybody between, and none is taken for something else than it says.
+SAFE_HEADERS: Final = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+
+log = structlog.get_logger(__name__)
+
+
+class Gate:
+    """In front of the service. ``hosts``: names by which the gateway may be called."""
+
+    def __init__(self, inner: ASGIApp, *, hosts: Iterable[str], concurrent_max: int, head_bytes_max: int) -> None:
+        self._inner = inner
+        self._hosts = LOOPBACK_NAMES | {host.lower() for host in hosts}
+        self._concurrent_max = concurrent_max
+        self._head_bytes_max = head_bytes_max
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        assert scope["type"] == "http", "neither lifespan nor websockets are switched on"
+        body = _Body(receive, scope["headers"])
+        guarded = _guarded(send, body)
+        if self._under_way >= self._concurrent_max:
+            text = f"requests under way: found {self._under_way}, allowed: {self._concurrent_max}"
+            problem = refuse("BUSY", text, todo="come again in a moment", retry_after_s=BUSY_RETRY_S).problem
+            await send_reply(refusal(problem), guarded)
+            return
+        self._under_way += 1
+        try:
+            self._check(scope)
+            await self._inner(scope, body.receive, guarded)
+        except ProblemError as error:
+            client = (scope.get("client") or ("",))[0]
+            log.warning("api request refused", code=error.problem.code, client=client)
+            await send_reply(refusal(error.problem), guarded)
+        finally:
+            self._under_way -= 1
+
+    def _check(self, scope: Scope) -> None:
+        # The server limits only what comes in pieces.
+        headers = sum(len(name) + len(value) for name, value in scope["headers"])
+        if (found := headers + len(scope["raw_path"]) + len(scope["query_string"])) > self._head_bytes_max:
+            text = f"request line and headers: found {found} bytes, allowed: {self._head_bytes_max} (api.max_header)"
+            raise refuse("HEADER_TOO_LARGE", text)
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        host = hosts[0] if len(hosts) == 1 else ""
+        own = (scope.get("server") or ("",))[0]
+        if (name := host_name(host)) not in self._hosts and not _is_address(name, own):
+            text = f"Host: found {shown(host)}, allowed: {', '.join(sorted(self._hosts))}"
+            raise refuse("WRONG_HOST", text, todo="call it by one of these names, or add yours to api.hosts")
+        for key, value in scope["headers"]:
+            if key == b"origin" and value.decode("latin-1").lower() != f"{scope['scheme']}://{host}".lower():
+                text = f"Origin: found {shown(value.decode('latin-1'))}, allowed: none, or the gateway's own"
+                raise refuse("FOREIGN_ORIGIN", text)
+
+
+class _Body:
+    """Knows whether the body was read to its end: the rest of one that was not is not waited for."""
+
+    def __init__(self, receive: Receive, headers: list[tuple[bytes, bytes]]) -> None:
+        self._receive = receive
+        lengths = [value for name, value in headers if name == b"content-length"]
+        chunked = any(name == b"transfer-encoding" for name, _value in headers)
+        self.unread = chunked or any(length.strip(b"0") for length in lengths)
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if not message.get("more_body", False):
+            self.unread = False
+        return message
+
+
+def _guarded(send: Send, body: _Body) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [*message.get("headers", ()), *SAFE_HEADERS]
+            if body.unread:
+                headers.append((b"connection", b"close"))
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return sending
+
+
+async def send_reply(reply: Reply, send: Send) -> None:
+    """Send an answer."""
+    headers = [
+        (b"content-type", reply.media_type.encode()),
+        (b"content-length", str(len(reply.body)).encode()),
+        *((name.lower().encode(), value.encode()) for name, value in reply.headers),
+    ]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without its port; "" where it is none."""
+    if host.startswith("["):
+        name, _, port = host[1:].partition("]")
+        return name.lower() if not port or (port[0] == ":" and port[1:].isdecimal()) else ""
+    name, colon, port = host.partition(":")
+    return name.lower().removesuffix(".") if not colon or port.isdecimal() else ""
+
+
+def _is_address(name: str, own: str) -> bool:
+    """Whether the name is the very address at which the request came in: no page can be named so."""
+    try:
+        return ipaddress.ip_address(name) == ipaddress.ip_address(own)
+    except ValueError:
+        return False

@@ -1,0 +1,103 @@
+"""Who asks, and whether he may: the token of a request, the user it belongs to, his role, the permission.
+
+The token itself leaves this module for nowhere: it is in no message and no log line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from gateway.access.tokens import TokenRefused
+from gateway.access.users import AccessError
+from gateway.api.problem import refuse
+from gateway.core.access.permissions import refusal as not_permitted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    from gateway.access.access_file import AccessFile
+    from gateway.access.tokens import Bearer
+    from gateway.api.rate import RateLimit
+    from gateway.api.routes import Route
+    from gateway.core.access.permissions import NotPermitted
+
+#: Requests a minute without a token that is accepted, from one address; more are answered without looking.
+FAILURES_PER_MINUTE: Final = 60
+NS_PER_S: Final = 1_000_000_000
+_CHALLENGE: Final = (("WWW-Authenticate", 'Bearer realm="linegate"'),)
+
+log = structlog.get_logger(__name__)
+
+
+class Identity:
+    """Knows the users of one state directory; a change of theirs holds from the next request on."""
+
+    def __init__(
+        self, users: AccessFile, utc_now_ns: Callable[[], int], requests: RateLimit, failures: RateLimit
+    ) -> None:
+        self._users = users
+        self._utc_now_ns = utc_now_ns
+        self._requests = requests
+        self._failures = failures
+
+    def bearer(self, headers: Sequence[tuple[bytes, bytes]], client: str) -> Bearer:
+        """Who asks. Raises ProblemError: nobody whom the gateway knows, or too often."""
+        given = [value for name, value in headers if name == b"authorization"]
+        scheme, _, token = (given[0] if len(given) == 1 else b"").partition(b" ")
+        if scheme.lower() != b"bearer":
+            raise self._refused("MISSING", "no bearer token was given, or more than one", "", client)
+        try:
+            _directory, index = self._users.current()
+        except AccessError as error:
+            log.error("api users unreadable", reason=str(error))  # noqa: TRY400 - the reason is the message
+            text = "the users cannot be read; see the gateway's log"
+            raise refuse("STORE", text, todo="ask whoever looks after the gateway") from error
+        found = index.identify(token.strip().decode("latin-1"), self._utc_now_ns())
+        if isinstance(found, TokenRefused):
+            raise self._refused(found.code, found.text, found.token_id, client)
+        self.spend(found.token_id)
+        return found
+
+    def spend(self, key: str) -> None:
+        """Count one request. Raises ProblemError."""
+        if wait_ns := self._requests.wait_ns(key):
+            wait_s = wait_ns // NS_PER_S + 1
+            text = "more requests a minute than api.requests_per_minute allows"
+            raise refuse("TOO_MANY_REQUESTS", text, todo=f"come again in {wait_s} s", retry_after_s=wait_s)
+
+    def _refused(self, code: str, text: str, token_id: str, client: str) -> Exception:
+        if wait_ns := self._failures.wait_ns(client):
+            wait_s = wait_ns // NS_PER_S + 1
+            many = f"more than {FAILURES_PER_MINUTE} requests a minute without a token that is accepted"
+            return refuse("TOO_MANY_REQUESTS", many, todo=f"come again in {wait_s} s", retry_after_s=wait_s)
+        # ``credential``: the id of the token, which opens nothing.
+        log.warning("api request refused", code=f"NOT_AUTHENTICATED {code}", credential=token_id, client=client)
+        todo = "send the header Authorization: Bearer with a token that linegate user token has shown"
+        return refuse("NOT_AUTHENTICATED", text, todo=todo, headers=_CHALLENGE)
+
+
+def permit(route: Route, bearer: Bearer, body: Mapping[str, Any] | None) -> None:
+    """Raises ProblemError where the role may not do that; without a body, where it could do nothing of the route."""
+    if body is None:
+        found = [not_permitted(bearer.role, action) for action in route.actions]
+        refused = None if None in found else found[0]
+    else:
+        refused = not_permitted(bearer.role, route.action(body))
+    if refused is not None:
+        raise _not_permitted(route, bearer, refused)
+
+
+def _not_permitted(route: Route, bearer: Bearer, refused: NotPermitted) -> Exception:
+    log.warning(
+        "api request refused",
+        code="NOT_PERMITTED",
+        part=f"{bearer.user} {route.verb}",
+        role=bearer.role.value,
+        credential=bearer.token_id,
+    )
+    allowed = ", ".join(role.value for role in refused.allowed)
+    fields = ({"field": "role", "found": bearer.role.value, "allowed": allowed},)
+    return refuse("NOT_PERMITTED", refused.text, fields=fields, todo=f"ask one who is {allowed.replace(', ', ' or ')}")

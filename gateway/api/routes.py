@@ -1,0 +1,226 @@
+"""The table of the API: each verb with its method, path, permission, request and answer. One row is one verb.
+
+Nothing else knows a path: the server, the OpenAPI document and the tests are made from these rows. A new verb is a new
+row here and a verb of the same name in the gateway's table. Runs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from gateway.api.fields import NAME_PATTERN, Choice, Field, Matching, Text, Time, Whole
+from gateway.control import NUMBER_MAX
+from gateway.core.access.permissions import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+POSTINGS_MAX: Final = 1000
+OUTBOX_STATES: Final = ("ready", "sending", "accepted", "posted", "uncertain", "retry_wait", "parked", "superseded")
+ORDER_STATES_CHARS_MAX: Final = 32
+
+
+class Route(NamedTuple):
+    """One row.
+
+    ``actions`` are those of which the role must have one; where it depends on the body, ``action_of`` says which.
+    No action: anybody may ask, without a token. ``answer``: the name of its schema in ``answers.py``.
+    """
+
+    verb: str
+    method: str
+    path: str
+    actions: tuple[Action, ...]
+    answer: str
+    summary: str
+    params: tuple[Field, ...] = ()
+    query: tuple[Field, ...] = ()
+    body: tuple[Field, ...] = ()
+    action_of: Callable[[Mapping[str, Any]], Action] | None = None
+    may_be_missing: bool = False  # what the path or the query names
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes something."""
+        return self.method != "GET"
+
+    def action(self, body: Mapping[str, Any]) -> Action:
+        """What the caller wants to do."""
+        return self.actions[0] if self.action_of is None else self.action_of(body)
+
+
+_NAME: Final = Matching(NAME_PATTERN, "1 to 64 letters, digits, - and _")
+_MACHINE: Final = Field("machine", _NAME, "work unit, as in the configuration")
+_ORDER: Final = Field("order", Text(), "order number")
+_OPERATION: Final = Field("operation", Text(), "needed where the order has several at this machine", required=False)
+_DECISION: Final = (_MACHINE, _ORDER, _OPERATION)
+
+
+def _may(field: Field) -> Field:
+    return field._replace(required=False)
+
+
+def _judgement(body: Mapping[str, Any]) -> Action:
+    """Held pieces are released; good ones are declared as something else; what is bad is corrected."""
+    if body["from"] == "hold":
+        return Action.RELEASE
+    return {"scrap": Action.SCRAP, "rework": Action.REWORK}.get(body["to"], Action.CORRECT)
+
+
+_OPEN: Final = (
+    Route("health", "GET", "/health", (), "health", "Whether the process answers; needs no token"),
+    Route("ready", "GET", "/ready", (), "ready", "Whether the gateway counts and commits; needs no token"),
+)
+_READING: Final = (
+    Route("me", "GET", "/v1/me", (Action.SEE,), "me", "Whose token it is, and what may be done with it"),
+    Route("status", "GET", "/v1/status", (Action.SEE,), "status", "The whole gateway at this moment"),
+    Route("work_units", "GET", "/v1/work-units", (Action.SEE,), "work_units", "All machines: state, order, pieces"),
+    Route(
+        "work_unit",
+        "GET",
+        "/v1/work-units/{machine}",
+        (Action.SEE,),
+        "work_unit",
+        "One machine: state, order, pieces",
+        params=(_MACHINE,),
+        may_be_missing=True,
+    ),
+    Route(
+        "orders",
+        "GET",
+        "/v1/orders",
+        (Action.SEE,),
+        "orders",
+        "Open orders, machine by machine, in their sequence",
+        query=(
+            _may(_MACHINE),
+            Field(
+                "state", Text(ORDER_STATES_CHARS_MAX), "only orders in this state, such as DISPATCHED", required=False
+            ),
+        ),
+        may_be_missing=True,
+    ),
+    Route(
+        "states",
+        "GET",
+        "/v1/states",
+        (Action.SEE,),
+        "states",
+        "What a machine did: final intervals, sums and indicators; without a choice of time the last 24 hours",
+        query=(
+            _MACHINE,
+            Field("from", Time(), "from then on", required=False),
+            Field("to", Time(), "up to then", required=False),
+            Field("shift", Text(), "one shift, such as 2026-03-27/F", required=False),
+            Field("day", Text(), "one production day, such as 2026-03-27", required=False),
+            Field("order", Text(), "one order, all of its operations here", required=False),
+            Field("by", Choice(("shift", "day", "order")), "what is summed up", required=False),
+            Field("sums", Choice(("true", "false")), "true: no intervals", required=False),
+        ),
+        may_be_missing=True,
+    ),
+    Route(
+        "outbox",
+        "GET",
+        "/v1/outbox",
+        (Action.SEE,),
+        "outbox",
+        "Confirmations on their way to the ERP, newest first",
+        query=(
+            Field("state", Choice(OUTBOX_STATES), "only these", required=False),
+            _may(_ORDER),
+            Field("key", Text(), "only the one with this idempotency key", required=False),
+            Field("before", Whole(1, NUMBER_MAX), "only numbers below: the next page", required=False),
+            Field("limit", Whole(1, POSTINGS_MAX), "at most so many; 50 if nothing is said", required=False),
+        ),
+    ),
+    Route(
+        "posting",
+        "GET",
+        "/v1/outbox/{number}",
+        (Action.SEE,),
+        "posting",
+        "One confirmation whole: what it says, the message as it was sent, how it ended",
+        params=(Field("number", Whole(1, NUMBER_MAX), "number of the posting"),),
+        may_be_missing=True,
+    ),
+)
+_DECIDING: Final = (
+    Route(
+        "order.start",
+        "POST",
+        "/v1/orders/start",
+        (Action.START,),
+        "done",
+        "Start or resume an order; the running one is interrupted",
+        body=_DECISION,
+    ),
+    Route(
+        "order.interrupt",
+        "POST",
+        "/v1/orders/interrupt",
+        (Action.INTERRUPT,),
+        "done",
+        "Interrupt the running order",
+        body=_DECISION,
+    ),
+    Route(
+        "order.finish",
+        "POST",
+        "/v1/orders/finish",
+        (Action.FINISH,),
+        "done",
+        "End an order and confirm it finally",
+        body=_DECISION,
+    ),
+    Route(
+        "order.reclassify",
+        "POST",
+        "/v1/orders/reclassify",
+        (Action.SCRAP, Action.REWORK, Action.RELEASE, Action.CORRECT),
+        "done",
+        "Say what pieces are that were booked as something else, or were held; no piece is made or lost",
+        body=(
+            *_DECISION,
+            Field("pieces", Whole(1, NUMBER_MAX), "how many"),
+            Field("from", Choice(("good", "scrap", "rework", "hold")), "what they were booked as"),
+            Field("to", Choice(("good", "scrap", "rework")), "what they are"),
+            Field("reason", Text(), "why; it is written down"),
+        ),
+        action_of=_judgement,
+    ),
+    Route(
+        "reason",
+        "POST",
+        "/v1/stops/reason",
+        (Action.NAME_STOP,),
+        "done",
+        "Say why a machine stands, or stood: the stop that goes on, the one at an instant, or a part of one",
+        body=(
+            _MACHINE,
+            Field("reason", Text(), "such as NO_MATERIAL"),
+            Field("from", Time(), "an instant of the stop; with to: only from then on", required=False),
+            Field("to", Time(), "only up to then; needs from", required=False),
+        ),
+    ),
+    Route(
+        "setup.begin",
+        "POST",
+        "/v1/setups/begin",
+        (Action.SETUP_AGAIN,),
+        "done",
+        "From now on the time is setup",
+        body=(_MACHINE,),
+    ),
+    Route(
+        "setup.end",
+        "POST",
+        "/v1/setups/end",
+        (Action.FINISH_SETUP,),
+        "done",
+        "The setup is done",
+        body=(_MACHINE,),
+    ),
+)
+
+ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *_DECIDING)
