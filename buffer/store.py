@@ -19,6 +19,7 @@ import aiosqlite
 from buffer import jobs, journal, schema
 from buffer.errors import StoreError
 from buffer.writer import Writer
+from gateway.core.orders.job_image import with_known_image
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from buffer.step import JournalRow, Step
     from gateway.core.model import JobRecord
+    from gateway.core.orders.order_image import OrderImage
 
 FILE_MODE: Final = 0o600
 EPOCH_BYTES: Final = 8
@@ -42,6 +44,9 @@ _JOB: Final = """
     INSERT INTO job (order_id, operation, record) VALUES (?, ?, ?)
     ON CONFLICT (order_id, operation) DO UPDATE SET record = excluded.record
 """
+_IMAGE: Final = "INSERT OR IGNORE INTO order_image (digest, document) VALUES (?, ?)"
+#: Digests of images that are known to be stored; one that was forgotten is offered again, and ignored.
+IMAGES_KNOWN_MAX: Final = 4096
 _SNAPSHOT: Final = """
     INSERT INTO work_unit (id, snapshot) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET snapshot = excluded.snapshot
 """
@@ -95,6 +100,7 @@ class Store:
         self._parts = parts
         self._writer = Writer(parts.writing, path)
         self._closed: asyncio.Task[None] | None = None
+        self._images_kept: set[str] = set()
 
     @classmethod
     async def open(cls, path: Path, *, now_ns: Callable[[], int], max_bytes: int) -> Self:
@@ -154,11 +160,20 @@ class Store:
         """
         try:
             records = tuple(_job_row(record) for record in step.jobs)
+            images = self._new_images(step.jobs)
         except TypeError as error:  # orjson: half a character, or a number beyond 64 bits
             raise StoreError(
                 f"{self._path}: a job record cannot be written ({error}); this is a fault in linegate, please report it"
             ) from error
-        await self._writer.submit(partial(_apply, step, records))
+        await self._writer.submit(partial(_apply, step, records, images))
+        if len(self._images_kept) + len(images) > IMAGES_KNOWN_MAX:
+            self._images_kept.clear()
+        self._images_kept.update(digest for digest, _ in images)
+
+    def _new_images(self, records: Iterable[JobRecord]) -> tuple[tuple[str, bytes], ...]:
+        found = {record.job.image_digest: record.job.image for record in records if record.job.image is not None}
+        new = ((digest, image) for digest, image in found.items() if digest not in self._images_kept)
+        return tuple((digest, jobs.encode_image(image)) for digest, image in new)
 
     async def write(self, work: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T:
         """Do the work inside a transaction of the writer; returns its result when it is durable. Raises StoreError."""
@@ -177,13 +192,18 @@ class Store:
         return dict(await self.read("SELECT id, snapshot FROM work_unit", ()))
 
     async def job_record(self, order: str, operation: str) -> JobRecord | None:
-        """What is remembered of a job order, None if it was never seen. Raises StoreError."""
+        """What is remembered of a job order with its image, None if it was never seen. Raises StoreError."""
         rows = await self.read("SELECT record FROM job WHERE order_id = ? AND operation = ?", (order, operation))
-        return self._decoded(rows[0][0]) if rows else None
+        return (await self._with_images([rows[0][0]]))[0] if rows else None
+
+    async def records_of(self, order: str) -> list[JobRecord]:
+        """What is remembered of each operation of an order, with the image. Raises StoreError."""
+        rows = await self.read("SELECT record FROM job WHERE order_id = ? ORDER BY operation", (order,))
+        return await self._with_images([row[0] for row in rows])
 
     async def job_records(self) -> list[JobRecord]:
-        """Every remembered job order. Raises StoreError."""
-        return [self._decoded(row[0]) for row in await self.read("SELECT record FROM job", ())]
+        """Every remembered job order, without images. Raises StoreError."""
+        return [self._decoded(row[0], jobs.decode) for row in await self.read("SELECT record FROM job", ())]
 
     async def cursor(self, connector: str) -> str:
         """The cursor of the last committed page of orders, "" at first."""
@@ -233,9 +253,17 @@ class Store:
             jobs=counts[3],
         )
 
-    def _decoded(self, stored: bytes) -> JobRecord:
+    async def _with_images(self, stored: Iterable[bytes]) -> list[JobRecord]:
+        records = [self._decoded(one, jobs.decode) for one in stored]
+        images: dict[str, OrderImage] = {}
+        for digest in {record.job.image_digest for record in records} - {""}:
+            rows = await self.read("SELECT document FROM order_image WHERE digest = ?", (digest,))
+            images |= {digest: self._decoded(rows[0][0], jobs.decode_image)} if rows else {}
+        return [record._replace(job=with_known_image(record.job, images)) for record in records]
+
+    def _decoded(self, stored: bytes, decode: Callable[[bytes], T]) -> T:
         try:
-            return jobs.decode(stored)
+            return decode(stored)
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"{self._path}: a job record cannot be read ({error!r}); it was written by another linegate: report it"
@@ -297,7 +325,12 @@ async def _claim(connection: aiosqlite.Connection, path: Path) -> tuple[str, int
     return str(rows[0][0]), interrupted
 
 
-async def _apply(step: Step, records: Iterable[tuple[str, str, bytes]], connection: aiosqlite.Connection) -> None:
+async def _apply(
+    step: Step,
+    records: Iterable[tuple[str, str, bytes]],
+    images: Sequence[tuple[str, bytes]],
+    connection: aiosqlite.Connection,
+) -> None:
     unit = step.work_unit
     if step.rows:
         await connection.executemany(_JOURNAL, [(unit, *row) for row in step.rows])
@@ -305,6 +338,8 @@ async def _apply(step: Step, records: Iterable[tuple[str, str, bytes]], connecti
         await connection.executemany(
             _POSTING, [(*posting[:-1], posting.created_ns, posting.created_ns) for posting in step.postings]
         )
+    if images:
+        await connection.executemany(_IMAGE, images)
     if records:
         await connection.executemany(_JOB, records)
     await connection.execute_fetchall(_SNAPSHOT, (unit, step.snapshot))

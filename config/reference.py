@@ -32,6 +32,7 @@ _WORK_UNITS: Final = (
     ("closed[] of mode: cavity", "ClosedCavity"),
     ("work_units.ID.counters[] with mode: units", "UnitsRule"),
     ("work_units.ID.orders", "OrderRule"),
+    ("work_units.ID.orders.guards", "GuardRule"),
     ("work_units.ID.confirm", "ConfirmRule"),
     ("work_units.ID.state", "StateRule"),
     ("work_units.ID.state.running", "RunningRule"),

@@ -18,6 +18,8 @@ from gateway.connectors.base import RefusedOrder
 from gateway.core.duration import NS_PER_S, Duration
 from gateway.core.foreign_text import clean, is_clean
 from gateway.core.model import JobOrder, Notice, OrderReceived
+from gateway.core.orders.job_image import image_of
+from gateway.core.orders.order_image import digest_of
 
 if TYPE_CHECKING:
     import random
@@ -224,6 +226,8 @@ def _texts(order: ProductionOrder) -> Iterator[str]:
 def job_orders(order: ProductionOrder, source: str) -> Iterator[JobOrder]:
     """The operations of an order, each as the job order of one work unit."""
     echo = tuple(sorted(order.echo.items()))
+    image = image_of(order, source)
+    digest = digest_of(image)
     for operation in order.operations:
         yield JobOrder(
             order=order.order,
@@ -242,6 +246,8 @@ def job_orders(order: ProductionOrder, source: str) -> Iterator[JobOrder]:
             cancelled=order.cancelled,
             source=source,
             echo=echo,
+            image_digest=digest,
+            image=image,
         )
 
 

@@ -17,14 +17,22 @@ from buffer.step import JournalRow, NewPosting, Step
 from gateway.core import journal, snapshot
 from gateway.core.document import encode, fields
 from gateway.core.duration import seconds
-from gateway.core.model import Confirmation, DataValue, JobChanged, OrderReceived, TimePassed
+from gateway.core.model import (
+    Confirmation,
+    DataValue,
+    JobChanged,
+    OperatorEntry,
+    OperatorVerb,
+    OrderReceived,
+    TimePassed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from buffer.store import Store
     from gateway.core.entries import PersonsEntry
-    from gateway.core.model import CalendarPlan, ClockTold, Input, JobOrder, OperatorEntry, Output
+    from gateway.core.model import CalendarPlan, ClockTold, Input, JobOrder, Output
     from gateway.core.unit_state import State
     from gateway.core.work_unit import WorkUnit
 
@@ -167,7 +175,7 @@ class Runner:
         size = sum(len(item.inputs) for item in items)
         while size < STEP_INPUTS_MAX and not self._queue.empty():
             item = self._queue.get_nowait()
-            opens = item.hold is not None or any(isinstance(given, OrderReceived) for given in item.inputs)
+            opens = item.hold is not None or any(asks(given) for given in item.inputs)
             if items and opens:
                 # What is remembered of an order must be read behind everything before it: it opens a step.
                 self._next = item
@@ -236,9 +244,8 @@ class Runner:
         inputs: Sequence[Input] = item.inputs
         try:
             for given in item.inputs:
-                if isinstance(given, OrderReceived):
-                    known = await self._store.job_record(given.job.order, given.job.operation)
-                    inputs = (given._replace(known=known),)  # an order comes alone
+                if asks(given):
+                    inputs = (await self._informed(given),)  # it comes alone
                     state, more = self.unit.handle(state, inputs[0])
                 else:
                     state, more = self.unit.handle(state, given)
@@ -253,6 +260,19 @@ class Runner:
             return before, error
         self._hooks.heard(inputs)
         return state, made
+
+    async def _informed(self, given: Input) -> Input:
+        """An input with what is remembered of its order."""
+        if isinstance(given, OrderReceived):
+            records = await self._store.records_of(given.job.order)
+            known = next((one for one in records if one.job.key == given.job.key), None)
+            return given._replace(known=known, others=tuple(one for one in records if one is not known))
+        assert isinstance(given, OperatorEntry), "nothing else asks"
+        records = [
+            one for one in await self._store.records_of(given.order) if given.operation in ("", one.job.operation)
+        ]
+        here = [one for one in records if one.job.work_center == self.unit.identity.work_center]
+        return given._replace(known=here[0] if len(here) == 1 else None)
 
     async def _commit(self, state: State, outputs: tuple[Output, ...], first_seq: int) -> None:
         """Until it is durable: a failing disk is waited for, because nothing may go on without it."""
@@ -296,6 +316,12 @@ class Runner:
             postings=tuple(postings),
             jobs=tuple(jobs.values()),
         )
+
+
+def asks(given: Input) -> bool:
+    """Whether an input needs what is remembered of an order, which must be read behind everything before it."""
+    reopens = isinstance(given, OperatorEntry) and given.verb is OperatorVerb.REOPEN
+    return reopens or isinstance(given, OrderReceived)
 
 
 def _json(data: Any) -> bytes:

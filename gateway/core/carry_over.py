@@ -9,6 +9,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.core import snapshot
+from gateway.core.orders.handover import with_images
 
 if TYPE_CHECKING:
     from gateway.core.rules import WorkUnitRules
@@ -34,7 +35,8 @@ def carried_over(old: WorkUnit, state: State, new: WorkUnit) -> Carried:
     A counter or pulse with the same signal keeps its position and level, whatever else of its rule changed; any other
     rule does if it is the same in every word. What is kept misses nothing.
     """
-    loaded = snapshot.load(new, snapshot.dump(old, state))
+    images = {run.job.image_digest: run.job.image for run in state.open_runs() if run.job.image is not None}
+    loaded = with_images(snapshot.load(new, snapshot.dump(old, state)), images)
     known = {(rule.mode, rule.signal): at for at, rule in enumerate(old.rules.counters)}
     detectors: list[DetectorState] = []
     anew = False

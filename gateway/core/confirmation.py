@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.core.document import digest_of, key_of, message_id_of
 from gateway.core.model import Confirmation, ConfirmationKind, JobOrderState
+from gateway.core.orders.lifecycle import RUNNING
 from gateway.core.state.evidence import before
 
 if TYPE_CHECKING:
@@ -23,12 +24,14 @@ CLOCK_NOT_SYNCHRONISED: Final = "CLOCK_NOT_SYNCHRONISED"
 
 def due_by_pieces(rule: ConfirmRule, run: JobRun) -> bool:
     """The piece that fills the hundred confirms all that is open; the hundred is not cut out of it."""
-    return rule.every_pieces is not None and run.open_pieces >= rule.every_pieces
+    # What is made on hold waits for a verdict, and once it is confirmed nobody can judge it here any more.
+    held = run.state is JobOrderState.ON_HOLD
+    return rule.every_pieces is not None and run.open_pieces >= rule.every_pieces and not held
 
 
 def deadline(rule: ConfirmRule, run: JobRun) -> int | None:
     """When the timer confirms; nothing open, nothing due."""
-    if rule.every is None or not run.anything_open or run.state is not JobOrderState.IN_PROGRESS:
+    if rule.every is None or not run.anything_open or run.state not in RUNNING:
         return None
     return run.confirmed_ns + rule.every
 

@@ -14,6 +14,7 @@ from gateway.core.model import (
     StateChanged,
     UnknownInterval,
 )
+from gateway.core.orders.order_changes import OrderAck
 from gateway.core.snapshot import encode_job
 from gateway.core.state.annotations import StopReasonAssigned
 from gateway.core.state.interval import StateInterval
@@ -40,6 +41,7 @@ KINDS: Final = {
     SetupOverrun: "setup_overrun",
     StopReasonAssigned: "stop_reason",
     PiecesReclassified: "reclassified",
+    OrderAck: "order_ack",
 }
 
 
@@ -65,6 +67,8 @@ def row(output: Output) -> tuple[str, dict[str, Any]]:
                 "test": output.test,
                 "digest": output.digest,
             }
+        case OrderAck(produced=produced):
+            data = output._asdict() | {"produced": {operation: str(made) for operation, made in produced}}
         case Notice(detail=detail):
             data = output._asdict() | {"detail": dict(detail)}
         case _:

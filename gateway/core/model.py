@@ -12,8 +12,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from gateway.core.orders.order_image import OrderImage
+
 if TYPE_CHECKING:
     from gateway.core.entries import PersonsEntry, PiecesReclassified
+    from gateway.core.orders.lifecycle import ActorRole
+    from gateway.core.orders.order_changes import OrderAck
     from gateway.core.state.annotations import StopReasonAssigned
     from gateway.core.state.interval import StateInterval
     from gateway.core.state.setup import SetupOutput
@@ -89,14 +93,12 @@ class MachineState(enum.StrEnum):
 
 
 class Role(enum.StrEnum):
-    """What a counted piece is."""
+    """What a counted piece is. HOLD waits for a person's verdict, TEST was taken out as a sample: neither is good."""
 
     GOOD = "good"
     SCRAP = "scrap"
     REWORK = "rework"
-    #: It was made and waits for a person's verdict: neither good nor scrap yet.
     HOLD = "hold"
-    #: It was taken out as a sample: neither good nor scrap.
     TEST = "test"
 
 
@@ -119,7 +121,8 @@ class Operation:
 class ProductionOrder:
     """An order as the ERP released it: an immutable image of one revision.
 
-    ``echo`` is carried opaquely and returned with every confirmation (sales order, cost center ...).
+    ``echo`` is carried opaquely and returned with every confirmation (sales order, cost center ...). ``image`` is all
+    that the document says, None where a connector reads no more than these fields.
     """
 
     order: str
@@ -135,12 +138,14 @@ class ProductionOrder:
     planned_end_ns: int | None = None
     cancelled: bool = False
     echo: Mapping[str, str] = field(default_factory=dict)
+    image: OrderImage | None = None
 
 
 class JobOrder(NamedTuple):
     """An operation dispatched to one work unit (ISA-95 job order).
 
-    ``source`` names the connector it came from: its confirmations go back there.
+    ``source`` names the connector it came from: its confirmations go back there. ``image`` is the whole order as it was
+    released, stored once under ``image_digest`` ("": there is none).
     """
 
     order: str
@@ -159,6 +164,8 @@ class JobOrder(NamedTuple):
     cancelled: bool
     source: str
     echo: tuple[tuple[str, str], ...] = ()
+    image_digest: str = ""
+    image: OrderImage | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -169,7 +176,7 @@ class JobOrder(NamedTuple):
 class JobRecord(NamedTuple):
     """What the gateway must remember of a job order for ever: its last number, totals and state.
 
-    ``seq`` is the number of its last confirmation (0: none yet); ``last_hash`` chains the confirmations.
+    ``seq``: its last confirmation (0: none yet); ``last_hash`` chains them. ``held_from``: before ON_HOLD, else None.
     """
 
     job: JobOrder
@@ -181,18 +188,21 @@ class JobRecord(NamedTuple):
     last_hash: str
     hold: int = 0
     test: int = 0
+    held_from: JobOrderState | None = None
+    hold_reason: str = ""
 
 
 class OrderReceived(NamedTuple):
     """An ERP's image of a job order, with what the gateway already remembers of it (None: never seen).
 
     ``known`` is read when the input is handled, behind everything that was committed before; an older one would give
-    out confirmation numbers twice.
+    out confirmation numbers twice. ``others`` are the records of the other operations of this order, wherever they are.
     """
 
     at_ns: int
     job: JobOrder
     known: JobRecord | None = None
+    others: tuple[JobRecord, ...] = ()
 
 
 class OperatorVerb(enum.StrEnum):
@@ -201,16 +211,27 @@ class OperatorVerb(enum.StrEnum):
     START = "start"
     INTERRUPT = "interrupt"
     FINISH = "finish"
+    HOLD = "hold"
+    RELEASE = "release"
+    REOPEN = "reopen"
+    CANCEL = "cancel"
+    COMPLETE_SETUP = "complete-setup"
 
 
 class OperatorEntry(NamedTuple):
-    """A person's decision about a job order. ``operation`` may be empty where the order has only one here."""
+    """A person's decision about a job order. ``operation`` may be empty where the order has only one here.
+
+    ``role`` None: as a supervisor. ``known``: as that of ``OrderReceived``; only ``reopen`` needs it.
+    """
 
     at_ns: int
     verb: OperatorVerb
     order: str
     operation: str
     who: str
+    reason: str = ""
+    role: ActorRole | None = None
+    known: JobRecord | None = None
 
 
 class ClockTold(NamedTuple):
@@ -251,11 +272,9 @@ class CountEvent(NamedTuple):
     ``delta`` in counts; ``flag`` says how it was decided (OK, ROLLOVER, RESET ...); ``review`` counts are set aside for
     a person; ``max_lost`` bounds what nobody can know in ``[t_from_ns, t_to_ns]``, -1 where no rate gives a bound.
     ``estimated``: more than one count fell between two samples, so single cycle times are unknown. ``cycle_ns`` is the
-    time of one single cycle, where it was measured.
-
-    ``role`` None is the rule's own. ``part`` names the product of a family tool that makes several. ``cycles`` are the
-    counts of the machine behind ``delta`` where they differ (a mould makes eight pieces in one; a carton takes 24
-    pulses); None where one count is one cycle.
+    time of one single cycle, where it was measured. ``role`` None is the rule's own. ``part`` names the product of a
+    family tool that makes several. ``cycles`` are the counts of the machine behind ``delta`` where they differ (a mould
+    makes eight pieces in one; a carton takes 24 pulses); None where one count is one cycle.
     """
 
     signal: str
@@ -342,10 +361,8 @@ class Confirmation(NamedTuple):
     """The claim on the ERP: what was made for a job order since its last confirmation (ISA-95 job response).
 
     ``key`` is ``{plant}/{epoch}/{order}/{operation}/{seq}``, ``message_id`` its UUIDv5; both never change. Quantities
-    are deltas; ``total_*`` are cumulated. ``hold`` waits for a verdict, ``test`` are samples that were taken out. Times
-    are steady; UTC is ``utc_offset_ns`` more. ``shift`` is production day and shift in which the period ended, empty
-    outside of shifts. ``digest`` is the SHA-256 of the canonical content, chained by
-    ``previous_digest``.
+    are deltas; ``total_*`` are cumulated. Times are steady; UTC is ``utc_offset_ns`` more. ``shift`` is production day
+    and shift in which the period ended, "" outside. ``digest`` is the SHA-256 of the content, with ``previous_digest``.
     """
 
     key: str
@@ -379,5 +396,5 @@ class Confirmation(NamedTuple):
 
 Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
-    " | StopReasonAssigned | PiecesReclassified | JobChanged | Notice | Confirmation"
+    " | StopReasonAssigned | PiecesReclassified | JobChanged | Notice | Confirmation | OrderAck"
 )

@@ -13,7 +13,9 @@ from gateway.core.orders.disposition import reclassified
 
 if TYPE_CHECKING:
     from gateway.core.model import Output
+    from gateway.core.orders.decisions import Decisions
     from gateway.core.orders.dispatch import Dispatch
+    from gateway.core.orders.job_run import JobRun
     from gateway.core.state.state_unit import MachineStateUnit
     from gateway.core.unit_state import State
 
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
 class Persons:
     """The parts of one work unit that listen to people."""
 
-    def __init__(self, dispatch: Dispatch, machine: MachineStateUnit) -> None:
+    def __init__(self, dispatch: Dispatch, decisions: Decisions, machine: MachineStateUnit) -> None:
         self._dispatch = dispatch
+        self._decisions = decisions
         self._machine = machine
 
     def said(self, state: State, entry: OperatorEntry | PersonsEntry, out: list[Output]) -> State:
@@ -45,12 +48,18 @@ class Persons:
     def _order(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:
         """A decision about an order; who starts the one that is being set up says that the setup is done."""
         run, sets_up = state.running, state.track.setup.since_ns is not None
-        starts = entry.verb is OperatorVerb.START and run is not None and run.job.order == entry.order
-        if sets_up and starts and run is not None and entry.operation in ("", run.job.operation):
-            return self._setup(state, entry.at_ns, entry.who, out, begins=False)
-        return self._dispatch.operator(state, entry, out)
+        said_so = entry.verb in (OperatorVerb.START, OperatorVerb.COMPLETE_SETUP)
+        if sets_up and said_so and run is not None and _is_meant(run, entry):
+            if self._decisions.may_complete_setup(state, entry, run):
+                return self._setup(state, entry.at_ns, entry.who, out, begins=False)
+            entry = entry._replace(verb=OperatorVerb.COMPLETE_SETUP)  # which tells what is in the way
+        return self._decisions.decide(state, entry, out)
 
     def _setup(self, state: State, at_ns: int, who: str, out: list[Output], *, begins: bool) -> State:
         track, told = self._machine.operator_setup(state.track, at_ns, begins=begins, who=who)
         out += told
         return state._replace(track=track)
+
+
+def _is_meant(run: JobRun, entry: OperatorEntry) -> bool:
+    return run.job.order == entry.order and entry.operation in ("", run.job.operation)

@@ -22,6 +22,7 @@ from gateway.core.rules_inputs import (
     CountingRule,
     PulseRule,
 )
+from gateway.core.rules_orders import OrderBookRule
 from gateway.core.rules_packml import PackmlRule
 from gateway.core.rules_pieces import CavityRule, UnitsRule
 from gateway.core.rules_state import StateRule
@@ -61,7 +62,7 @@ AnyCountingRule = Annotated[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OrderRule:
+class OrderRule(OrderBookRule):
     """How the running job order of a machine is chosen, and when it is complete.
 
     Attributes:
@@ -74,6 +75,15 @@ class OrderRule:
         target_counts: ``good_plus_scrap`` (default) or ``good`` (SAP counts yield).
         transport_delay_pieces: pieces between the machine and the sensor that counts them: after a change of order so
             many still belong to the one before. Where an order ends at its target the number decides, not the place.
+        guards: what each guard does that an order must pass before it starts.
+        auto_advance: with ``choose: sequence``, ``auto``: the next order starts by itself when the one before is
+            complete; ``propose``: a person is asked; ``off``: neither.
+        when_running: what the start of an order does to the one that runs: ``interrupt`` or ``complete`` it, or
+            ``refuse`` to start.
+        max_parallel_orders: only 1 so far.
+        cancel_in_progress: what a cancellation by the ERP does to an order that was started: ``stop_and_confirm`` what
+            was made and cancel it, or ``reject``.
+        distribution: how the pieces of a merged order are shared by its originals; nothing merges orders yet.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -87,6 +97,9 @@ class OrderRule:
 
     def __post_init__(self) -> None:
         """The signal goes with the choice."""
+        OrderBookRule.__post_init__(self)
+        if self.max_parallel_orders > 1:
+            raise ValueError(f"max_parallel_orders: found {self.max_parallel_orders}, allowed 1: one order at a time")
         if (self.choose == "job_signal") != (self.job_signal is not None):
             raise ValueError("job_signal is needed with choose: job_signal, and only then")
         if "{order}" not in self.job_format:

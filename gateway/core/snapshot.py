@@ -17,6 +17,7 @@ from gateway.core.counting.pulse import PulseState
 from gateway.core.model import JobOrder, JobOrderState, Role, UnknownInterval
 from gateway.core.orders.attribution import PastOrders
 from gateway.core.orders.job_run import JobRun
+from gateway.core.orders.queue_entries import rank_of
 from gateway.core.source_clock import SourceClocks
 from gateway.core.unit_state import State, Tally
 
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     from gateway.core.unit_state import DetectorState
     from gateway.core.work_unit import WorkUnit
 
-VERSION: Final = 3
+VERSION: Final = 4
 #: What can be loaded. 1 knew counters and pulses, three roles and no former orders; up to 2 there was no history of
-#: states: what is not there starts at nothing.
-VERSIONS: Final = (1, 2, VERSION)
+#: states, up to 3 neither holds nor images of orders: what is not there starts at nothing.
+VERSIONS: Final = (1, 2, 3, VERSION)
+_WITH_STATES: Final = 3
 
 
 class SnapshotError(Exception):
@@ -80,6 +82,7 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
         "utc_offset_ns": state.utc_offset_ns,
         "kpi_rules": unit.kpi_rules,
         "clocks": plain(state.clocks),
+        "next_told": state.next_told,
     }
 
 
@@ -95,7 +98,7 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             for rule, initial in zip(unit.rules.counters, fresh.detectors, strict=True)
         )
         track = fresh.track
-        if version == VERSION:
+        if version >= _WITH_STATES:
             track = unit.machine.loaded(data["track"])
         state = State(
             at_ns=data["at_ns"],
@@ -103,7 +106,7 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             track=track,
             evidence=tuple(data["evidence"].get(name) for name in unit.evidence_signals),
             running=None if data["running"] is None else decode_run(data["running"]),
-            queue=tuple(decode_run(run) for run in data["queue"]),
+            queue=tuple(sorted((decode_run(run) for run in data["queue"]), key=rank_of)),
             job_tag=data["job_tag"],
             counted=Tally(*data["counted"]),
             unallocated=Tally(*data["unallocated"]),
@@ -116,8 +119,9 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             last_piece_ns=data["last_piece_ns"],
             journal_seq=data["journal_seq"],
             past=loaded(PastOrders, {} if version == 1 else data["past"]),
-            utc_offset_ns=0 if version != VERSION else data["utc_offset_ns"],
-            clocks=loaded(SourceClocks, {} if version != VERSION else data["clocks"]),
+            utc_offset_ns=0 if version < _WITH_STATES else data["utc_offset_ns"],
+            clocks=loaded(SourceClocks, {} if version < _WITH_STATES else data["clocks"]),
+            next_told=data["next_told"] if version == VERSION else "",
         )
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise SnapshotError(f"the stored state of {unit.identity.machine} cannot be read: {error!r}") from error
@@ -132,12 +136,15 @@ def encode_run(run: JobRun) -> dict[str, Any]:
 def decode_run(data: dict[str, Any]) -> JobRun:
     """A job order with its numbers from JSON data."""
     run = JobRun(**{**data, "job": decode_job(data["job"])})
-    return run._replace(state=JobOrderState(run.state), open_flags=tuple(run.open_flags))
+    held_from = None if run.held_from is None else JobOrderState(run.held_from)
+    return run._replace(state=JobOrderState(run.state), open_flags=tuple(run.open_flags), held_from=held_from)
 
 
 def encode_job(job: JobOrder) -> dict[str, Any]:
-    """A job order as JSON data; its quantity as a decimal string."""
-    return {**job._asdict(), "quantity": str(job.quantity), "echo": dict(job.echo)}
+    """A job order as JSON data; its quantity as a decimal string, its image by its digest."""
+    data = {**job._asdict(), "quantity": str(job.quantity), "echo": dict(job.echo)}
+    del data["image"]
+    return data
 
 
 def decode_job(data: dict[str, Any]) -> JobOrder:

@@ -49,7 +49,8 @@ class State(NamedTuple):
     ``counted`` is every piece ever booked, ``unallocated`` those without an order, ``review`` pieces set aside for a
     person. ``journal_seq`` is the number of the last output. ``running`` is never also in ``queue``. ``past`` is
     which orders ran before, for what was made in their time and is counted later. ``utc_offset_ns``: UTC minus
-    steady time. ``clocks``: whether that is known, and which devices' clocks are off.
+    steady time. ``clocks``: whether that is known, and which devices' clocks are off. ``next_told`` is what was said
+    last of the order that is next: it is said once.
     """
 
     at_ns: int
@@ -70,6 +71,7 @@ class State(NamedTuple):
     past: PastOrders = PastOrders()
     utc_offset_ns: int = 0
     clocks: SourceClocks = SourceClocks()
+    next_told: str = ""
 
     # Every input and every piece passes through the next three. Fields by their places, without the call of the class,
     # are four times as fast as ``_replace``, which looks each of them up by name; a test holds the two against each

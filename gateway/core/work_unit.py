@@ -27,7 +27,9 @@ from gateway.core.model import (
     Status,
 )
 from gateway.core.orders.booking import Booking
+from gateway.core.orders.decisions import Decisions
 from gateway.core.orders.dispatch import Dispatch
+from gateway.core.orders.intake import Intake
 from gateway.core.persons import Persons
 from gateway.core.rule_signals import named
 from gateway.core.rules_inputs import CounterRule, PulseRule
@@ -87,8 +89,9 @@ class WorkUnit:
         self._pieces_per_cycle = _pieces_per_cycle(rules.counters)
         #: What whoever reads the stored state must know to sum up its times.
         self.kpi_rules = plain_rules(rules.state, rules.ideal_cycle, self._pieces_per_cycle)
-        self._dispatch = Dispatch(rules, identity)
-        self._persons = Persons(self._dispatch, self.machine)
+        self._dispatch = Dispatch(rules, identity, self.machine)
+        self._intake = Intake(self._dispatch)
+        self._persons = Persons(self._dispatch, Decisions(self._dispatch, self._intake), self.machine)
         self._booking = Booking(rules, self._dispatch, datings(rules.counters))
         elsewhere = {*self._composed, *self._evidence, rules.orders.job_signal}
         self._just_counted = frozenset(self._counting) - elsewhere
@@ -166,7 +169,7 @@ class WorkUnit:
             state = self._on_value(state, given, t_ns, at_ns, out)
             instant_ns = min(t_ns, at_ns)
         elif isinstance(given, OrderReceived):
-            state = self._dispatch.receive(state, _as_known(given._replace(at_ns=at_ns), out), out)
+            state = self._intake.receive(state, _as_known(given._replace(at_ns=at_ns), out), out)
         elif isinstance(given, (OperatorEntry, SetupEntry, StopReasonEntry, ReclassifyEntry)):
             state = self._persons.said(state, given._replace(at_ns=at_ns), out)
         elif isinstance(given, CalendarPlan):
@@ -337,8 +340,10 @@ class WorkUnit:
         """The machine's state after one input or timer, asked only where something came that it could tell."""
         # After a restart the rules may be others, and with them the ideal cycle of an order that names none.
         if _other_job(before.running, state.running) or before.track.down_ns is not state.track.down_ns:
-            return self._follow(state, instant_ns, at_ns, out)
-        return self._changed(state, at_ns, out) if self.machine.may_differ(before.track, state.track) else state
+            state = self._follow(state, instant_ns, at_ns, out)
+        elif self.machine.may_differ(before.track, state.track):
+            state = self._changed(state, at_ns, out)
+        return state if state.running is None else self._dispatch.setup_follows(state, at_ns, out)
 
     def _follow(self, state: State, instant_ns: int, at_ns: int, out: list[Output]) -> State:
         """What the machine's state makes of the order that runs now and did so since ``instant_ns``, and what it is."""
@@ -385,9 +390,7 @@ def _pieces_per_cycle(rules: Iterable[AnyCountingRule]) -> int | None:
 
 
 def _other_job(before: JobRun | None, after: JobRun | None) -> bool:
-    if before is after:
-        return False
-    return before is None or after is None or before.job is not after.job
+    return before is not after and (before is None or after is None or before.job is not after.job)
 
 
 def _with(detectors: tuple[DetectorState, ...], index: int, after: DetectorState) -> tuple[DetectorState, ...]:

@@ -117,9 +117,10 @@ class Rig:
         """An order is released."""
         return self.receive(job_order(order, quantity, **over))
 
-    def says(self, verb: str, order: str, operation: str = "") -> list[Any]:
+    def says(self, verb: str, order: str, operation: str = "", **more: Any) -> list[Any]:
         """A person decides."""
-        return self.put(OperatorEntry(self.now_ns, OperatorVerb(verb), order, operation, "ann"))
+        known = self.records.get((order, operation or "0010"))
+        return self.put(OperatorEntry(self.now_ns, OperatorVerb(verb), order, operation, "ann", known=known, **more))
 
     def all(self, kind: type) -> list[Any]:
         """Everything of one kind that was said, in order."""

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.core.model import Confirmation, JobChanged, JobOrderState, JobRecord, OrderReceived, PiecesProduced, Role
 from gateway.core.orders import dispatch
+from gateway.core.orders.order_changes import AckKind
 from gateway.core.rules import CounterRule, OrderRule, PulseRule
 
 SEQUENCE = {"orders": OrderRule()}
@@ -203,9 +204,11 @@ def test_finish_ends_a_running_or_interrupted_order_for_ever(rig):
     floor.order("A", 10)
     assert floor.queued == []
     floor.order("A", 20, revision=2)
-    assert floor.notices == [
-        ("ORDER_CHANGE_REJECTED", {"order": "A", "operation": "0010", "reason": "it is COMPLETED here"})
-    ]
+    ((code, detail),) = floor.notices
+    assert (code, detail["order"]) == ("ORDER_CHANGE_REJECTED", "A")
+    assert (
+        "found 20, allowed: 10 (operation complete); reopen the operation, or release a new order" in detail["reason"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -250,7 +253,8 @@ def test_cancelled_before_it_started(rig):
     floor.order("A", 10)
     assert floor.queued == [], "the same revision does not bring it back"
     floor.order("A", 10, revision=2)
-    assert floor.queued == ["A"]
+    assert floor.queued == [], "nor does another one: cancelled is an end"
+    assert "ORDER_ENDED" in floor.notices[-1][1]["reason"]
 
 
 def test_cancelled_while_running_confirms_what_was_made(rig):
@@ -275,8 +279,10 @@ def test_a_cancelled_order_that_was_never_seen_is_no_news(rig):
 def test_an_old_or_equal_revision_changes_nothing(rig):
     floor = rig(**SEQUENCE)
     floor.order("A", 10, revision=3)
-    assert floor.order("A", 99, revision=2) == []
-    assert floor.order("A", 99, revision=3) == []
+    (late,), (other,) = floor.order("A", 99, revision=2), floor.order("A", 99, revision=3)
+    assert (late.kind, late.held_revision, other.kind) == (AckKind.STALE, 3, AckKind.STALE)
+    (again,) = floor.order("A", 10, revision=3)
+    assert again.kind is AckKind.DUPLICATE
     assert floor.state.running.job.quantity == 10
 
 
@@ -308,12 +314,14 @@ def test_a_started_order_keeps_its_product_and_unit(rig, change):
     assert floor.state.running.job.revision == 1
     ((code, detail),) = floor.notices
     assert (code, detail["order"], detail["operation"]) == ("ORDER_CHANGE_REJECTED", "A", "0010")
-    assert detail["reason"] == "CLOSE_AND_CREATE_NEW: product or unit"
+    ((field, other),) = change.items()
+    assert detail["reason"].startswith(f"CLOSE_AND_CREATE_NEW: {field}: found {other}, allowed: ")
+    assert detail["reason"].endswith("; close this order and release a new one")
 
 
 def test_an_order_that_comes_back_goes_on_with_its_numbers(rig, job):
     floor = rig(**SEQUENCE)
-    known = JobRecord(job("A", 10), JobOrderState.CANCELLED, 7, 4, 0, 0, "abc")
+    known = JobRecord(job("A", 10), JobOrderState.RELEASED, 7, 4, 0, 0, "abc")
     floor.records["A", "0010"] = known
     floor.order("A", 10, revision=2)
     floor.make(6)
@@ -338,7 +346,7 @@ def test_an_order_that_comes_back_full_ends_with_the_next_piece_of_any_role(rig,
     """A good piece belongs to the next order; rework is work on this one."""
     for signal, expected in (("plc.good", [("B", 1)]), ("plc.rework", [("A", 1)])):
         floor = rig(GOOD, REWORK, orders=OrderRule())
-        floor.records["A", "0010"] = JobRecord(job("A", 10), JobOrderState.CANCELLED, 1, 10, 0, 0, "abc")
+        floor.records["A", "0010"] = JobRecord(job("A", 10), JobOrderState.RELEASED, 1, 10, 0, 0, "abc")
         floor.order("A", 10, revision=2)
         floor.order("B", 10)
         floor.make(1, signal)

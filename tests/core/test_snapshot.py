@@ -37,6 +37,7 @@ def floor(rig):
     made.value("plc.job", "B-0010")
     made.value("plc.job", "A-0010")
     made.value("box.n", False)
+    made.state = made.state._replace(next_told="ORDER_WAITS A/0010: it is on hold")
     return made
 
 
@@ -79,7 +80,7 @@ def test_the_state_is_unknown_until_the_first_value(floor):
 def test_a_state_without_history_begins_one(floor):
     """As the version before this one stored it."""
     old = stored(floor) | {"v": 2, "track": {"state": "PRODUCING", "since_ns": 5, "lost": []}}
-    for name in ("utc_offset_ns", "clocks"):
+    for name in ("utc_offset_ns", "clocks", "next_told"):
         old.pop(name)
     state = snapshot.decode(floor.unit, old)
     assert state.counted == floor.state.counted
@@ -104,15 +105,15 @@ def test_new_evidence_starts_unknown(floor, rig):
     assert snapshot.decode(changed.unit, stored(floor)).evidence == (None, "2026-05-28")
 
 
-@pytest.mark.parametrize("version", [0, 4, "1", None])
+@pytest.mark.parametrize("version", [0, 5, "1", None])
 def test_another_version_is_refused(floor, version):
-    with pytest.raises(SnapshotError, match=r"state version .* of M-01; this program knows 3"):
+    with pytest.raises(SnapshotError, match=r"state version .* of M-01; this program knows 4"):
         snapshot.decode(floor.unit, stored(floor) | {"v": version})
 
 
 @pytest.mark.parametrize("whole", [None, [], "x", 5, {}])
 def test_something_else_is_refused(floor, whole):
-    with pytest.raises(SnapshotError, match="this program knows 3"):
+    with pytest.raises(SnapshotError, match="this program knows 4"):
         snapshot.decode(floor.unit, whole)
 
 

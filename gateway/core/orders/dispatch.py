@@ -1,95 +1,54 @@
-"""Which job order runs: orders arrive, start by sequence, by the PLC's job tag or by a person, and end.
+"""Which job order runs: started by sequence, by the PLC's job tag or by a person, set up, interrupted, held and ended.
 
-Changes the state's ``running`` and ``queue`` and makes the confirmations that go with an end. Counts nothing.
+Changes the state's ``running`` and ``queue`` and makes the confirmations that go with an end. Counts nothing. What an
+ERP says of an order is read by ``intake.py``, what a person says by ``decisions.py``.
 """
 
 from __future__ import annotations
 
+import bisect
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.confirmation import confirm, shift_of
-from gateway.core.model import (
-    ConfirmationKind,
-    JobChanged,
-    JobOrder,
-    JobOrderState,
-    Notice,
-    OperatorVerb,
-)
-from gateway.core.orders.job_run import JobRun, from_record, is_full
+from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, Notice
+from gateway.core.orders import queue as queues
+from gateway.core.orders.guards import START_GUARDS, check
+from gateway.core.orders.job_run import JobRun, is_full
+from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
+from gateway.core.orders.order_steps import Cause, Verdict, may
+from gateway.core.orders.queue_entries import entry_of, rank_of, start_facts
 
 if TYPE_CHECKING:
     from gateway.core.document import Identity
-    from gateway.core.model import Confirmation, JobRecord, OperatorEntry, OrderReceived, Output
+    from gateway.core.model import Confirmation, JobOrder, Output
     from gateway.core.rules import WorkUnitRules
+    from gateway.core.state.state_unit import MachineStateUnit
     from gateway.core.unit_state import State
 
 JOB_QUEUE_MAX: Final = 2000  # open job orders at one work unit
 
-_ENDED: Final = frozenset({JobOrderState.COMPLETED, JobOrderState.CLOSED})
+_S: Final = JobOrderState
+_BY_SEQUENCE: Final = Cause(Trigger.AUTO_ADVANCE, ActorRole.SERVICE, "next in sequence")
+_AT_TARGET: Final = Cause(Trigger.TARGET_REACHED, ActorRole.SERVICE, "target reached")
+_SETUP_ENDED: Final = Cause(Trigger.SETUP_END, ActorRole.SERVICE, "setup ended")
+_SETUP_BEGAN: Final = Cause(Trigger.MACHINE_SIGNAL, ActorRole.SERVICE, "setup began")
+_BY_TAG: Final = Cause(Trigger.JOB_TAG, ActorRole.SERVICE, "job signal")
+#: Why nothing starts by itself, as far as a person should hear of it.
+_WORTH_TELLING: Final = frozenset(
+    {queues.WaitReason.HOLD, queues.WaitReason.TOOL, queues.WaitReason.LOT, queues.WaitReason.GUARD}
+)
 
 
 class Dispatch:
     """The order rules of one work unit, prepared. Every method returns the new state and appends to ``out``."""
 
-    def __init__(self, rules: WorkUnitRules, identity: Identity) -> None:
-        self._orders = rules.orders
-        self._identity = identity
+    def __init__(self, rules: WorkUnitRules, identity: Identity, machine: MachineStateUnit) -> None:
+        self.rule = rules.orders
+        self.identity = identity
+        self._machine = machine
         self._delay_pieces = rules.orders.transport_delay_pieces
 
-    # --- what arrives ----------------------------------------------------------------------------------------------
-
-    def receive(self, state: State, received: OrderReceived, out: list[Output]) -> State:
-        """An ERP's image of a job order: new, changed, withdrawn, or one we know already."""
-        job, at_ns = received.job, received.at_ns
-        held = next((run for run in state.open_runs() if run.job.key == job.key), None)
-        if held is not None:
-            return self._change(state, held, job, at_ns, out)
-        known = received.known
-        if job.cancelled or job.work_center != self._identity.work_center:
-            return state
-        if known is not None:
-            refusal = self._why_not(known, job)
-            if refusal is not None:
-                if refusal:
-                    out.append(_notice(at_ns, "ORDER_CHANGE_REJECTED", job, reason=refusal))
-                return state
-        if len(state.queue) >= JOB_QUEUE_MAX:
-            out.append(_notice(at_ns, "JOB_QUEUE_FULL", job, limit=str(JOB_QUEUE_MAX)))
-            return state
-        run = JobRun(job) if known is None else from_record(known, job)
-        out.append(JobChanged(at_ns, run.record(), known.state if known else None, "released by the ERP"))
-        state = _enqueue(state, run)
-        return self.advance(state, at_ns, out)
-
-    def operator(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:
-        """A person's decision. What cannot be done becomes a REFUSED notice that says why."""
-        run = named(state, entry.order, entry.operation)
-        if isinstance(run, str):
-            out.append(Notice(entry.at_ns, "REFUSED", (("reason", run),)))
-            return state
-        running = state.running is not None and state.running.job.key == run.job.key
-        trigger = f"{entry.verb} by {entry.who}"
-        match entry.verb:
-            case OperatorVerb.START if running:
-                out.append(_notice(entry.at_ns, "REFUSED", run.job, reason="it is running already"))
-                return state
-            case OperatorVerb.START:
-                return self.start(state, run, entry.at_ns, trigger, out)
-            case OperatorVerb.INTERRUPT if running:
-                state = self._interrupt(state, entry.at_ns, trigger, out, by_person=True)
-                return self.advance(state, entry.at_ns, out)
-            case OperatorVerb.INTERRUPT:
-                out.append(_notice(entry.at_ns, "REFUSED", run.job, reason=f"it is not running but {run.state}"))
-                return state
-            case OperatorVerb.FINISH if run.state is JobOrderState.DISPATCHED:
-                out.append(_notice(entry.at_ns, "REFUSED", run.job, reason="it has not been started"))
-                return state
-            case OperatorVerb.FINISH:
-                if running:
-                    state = self._ceased(state, entry.at_ns)
-                state = self._end(state, run, entry.at_ns, trigger, out)
-                return self.advance(state, entry.at_ns, out)
+    # --- what starts -----------------------------------------------------------------------------------------------
 
     def job_tag(self, state: State, text: str, at_ns: int, out: list[Output], *, since_ns: int) -> State:
         """The PLC names the running job, and did so from ``since_ns`` on."""
@@ -98,63 +57,159 @@ class Dispatch:
             return state
         return self._follow_tag(state._replace(job_tag=name), at_ns, out, changed=True, since_ns=since_ns)
 
-    # --- what follows ----------------------------------------------------------------------------------------------
-
     def advance(self, state: State, at_ns: int, out: list[Output]) -> State:
-        """Start the next order by itself, where the rule says so."""
-        if self._orders.choose == "job_signal" and state.running is None:
-            return self._follow_tag(state, at_ns, out, changed=False, since_ns=at_ns)
-        if state.running is not None or self._orders.choose != "sequence":
+        """Start the next order by itself, or propose it, where the rule says so."""
+        rule = self.rule
+        if state.running is not None:
             return state
-        for run in state.queue:
-            if not run.waits_for_person:
-                return self.start(state, run, at_ns, "next in sequence", out)
+        if rule.choose == "job_signal":
+            return self._follow_tag(state, at_ns, out, changed=False, since_ns=at_ns)
+        if rule.choose != "sequence" or rule.auto_advance == "off":
+            return state
+        first = next((run for run in state.queue if not run.waits_for_person), None)
+        if first is None:
+            return state
+        sets_up = self._machine.sets_up(state.track, first.job)
+        facts = start_facts(state, first, self._machine, setup_planned=sets_up)
+        refusals = check(START_GUARDS, facts, rule)
+        told = self._machine.tool_told(state.track)
+        tool = (state.track.setup.tool or None) if told is None else told
+        waiting = queues.AdvanceFacts(None, tool, refusals)
+        next_one = queues.next_order([entry_of(first, setup_planned=sets_up)], waiting, rule.auto_advance)
+        match next_one:
+            case queues.Start():
+                return self.start(state, first, at_ns, _BY_SEQUENCE, out)
+            case queues.Propose(warnings=warnings):
+                text = "start it, or another one" + "".join(f"; {one}" for one in warnings)
+                return _told(state, at_ns, "ORDER_PROPOSED", first.job, text, out)
+            case queues.Wait(reason=reason, text=text) if reason in _WORTH_TELLING:
+                return _told(state, at_ns, "ORDER_WAITS", first.job, text, out)
         return state
 
-    def start(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> State:
-        """Start a queued job order; the running one is interrupted."""
+    def may_start(self, state: State, run: JobRun, cause: Cause) -> Verdict:
+        """Whether a waiting job order may start now."""
+        sets_up = self._machine.sets_up(state.track, run.job)
+        facts = start_facts(state, run, self._machine, setup_planned=sets_up)
+        if facts.holds:  # out of a hold leads its release, never a start
+            return Verdict("; ".join(str(one) for one in check(START_GUARDS[:1], facts, self.rule)) or "it is on hold")
+        return may(run, _S.SETUP if sets_up else _S.IN_PROGRESS, cause, self.rule, facts)
+
+    def may_end_setup(self, state: State, run: JobRun, cause: Cause) -> Verdict:
+        """Whether the setup of the running order may end."""
+        facts = start_facts(state, run, self._machine, setup_planned=False)
+        return may(run, _S.IN_PROGRESS, cause, self.rule, facts) if run.state is _S.SETUP else Verdict()
+
+    def start(self, state: State, run: JobRun, at_ns: int, cause: Cause, out: list[Output]) -> State:
+        """Start a waiting job order, whatever its guards say; what runs makes way as the rule says."""
         if state.running is not None:
-            state = self._interrupt(state, at_ns, trigger, out, by_person=False)
+            ends = self.rule.when_running == "complete" and state.running.state is _S.IN_PROGRESS
+            state = self.ended(state, state.running, at_ns, cause, out) if ends else self.away(state, at_ns, cause, out)
+        sets_up = self._machine.sets_up(state.track, run.job)
         started = run._replace(
-            state=JobOrderState.IN_PROGRESS, open_from_ns=at_ns, confirmed_ns=at_ns, waits_for_person=False
+            state=_S.SETUP if sets_up else _S.IN_PROGRESS,
+            open_from_ns=at_ns,
+            confirmed_ns=at_ns,
+            waits_for_person=False,
         )
-        out.append(JobChanged(at_ns, started.record(), run.state, trigger))
-        return _without(state, run)._replace(running=started)
+        out.append(JobChanged(at_ns, started.record(), run.state, cause.text))
+        return without(state, run)._replace(running=started, next_told="")
+
+    def setup_follows(self, state: State, at_ns: int, out: list[Output]) -> State:
+        """The running order is in setup as long as the machine is."""
+        run, sets_up = state.running, state.track.setup.since_ns is not None
+        if run is None or run.state not in RUNNING or (run.state is _S.SETUP) == sets_up:
+            return state
+        return state._replace(running=self._to(run, at_ns, _SETUP_BEGAN if sets_up else _SETUP_ENDED, out))
+
+    def _to(self, run: JobRun, at_ns: int, cause: Cause, out: list[Output]) -> JobRun:
+        """Into a setup, or out of it."""
+        after = run._replace(state=_S.SETUP if cause is _SETUP_BEGAN else _S.IN_PROGRESS)
+        out.append(JobChanged(at_ns, after.record(), run.state, cause.text))
+        return after
+
+    # --- what ends -------------------------------------------------------------------------------------------------
 
     def complete_if_full(self, state: State, at_ns: int, out: list[Output]) -> State:
         """End the running order at its target."""
         run = state.running
-        if run is None or self._orders.at_target != "complete" or not is_full(run, self._orders.target_counts):
+        if run is None or self.rule.at_target != "complete" or not is_full(run, self.rule.target_counts):
             return state
-        state = self._end(state, run, at_ns, "target reached", out)
+        if run.state is _S.SETUP:  # what a setup makes may fill an order; it was run for that
+            run = self._to(run, at_ns, _SETUP_ENDED, out)
+        state = self._end(state._replace(running=run), run, at_ns, _AT_TARGET.text, out)
         return self.advance(state, at_ns, out)
+
+    def ended(self, state: State, run: JobRun, at_ns: int, cause: Cause, out: list[Output]) -> State:
+        """End an order that was started, now."""
+        if state.running is run:
+            state = self.ceased(state, at_ns)
+        return self._end(state, run, at_ns, cause.text, out)
 
     def confirm_running(self, state: State, at_ns: int, trigger: str, out: list[Output]) -> State:
         """A partial confirmation of the running order, if there is anything to confirm."""
         run = state.running
         if run is None or not run.anything_open:
             return state
-        closed, confirmation = self._confirm(state, run, at_ns, ConfirmationKind.PARTIAL, trigger)
+        return state._replace(running=self.confirmed(state, run, at_ns, trigger, out))
+
+    def confirmed(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> JobRun:
+        """A partial confirmation of an order that has something to confirm."""
+        closed, confirmation = self.confirm(state, run, at_ns, ConfirmationKind.PARTIAL, trigger)
         out.extend((confirmation, JobChanged(at_ns, closed.record(), closed.state, trigger)))
-        return state._replace(running=closed)
+        return closed
 
     def late(self, state: State, run: JobRun, at_ns: int, out: list[Output], *, more: bool) -> State:
         """Pieces were booked to a waiting order in whose time they were made: confirm them, unless more will come."""
-        rules = self._orders
-        if rules.at_target == "complete" and is_full(run, rules.target_counts):
-            return self._end(state, run, at_ns, "target reached", out)
+        rule = self.rule
+        if run.state is _S.INTERRUPTED and rule.at_target == "complete" and is_full(run, rule.target_counts):
+            return self._end(state, run, at_ns, _AT_TARGET.text, out)
         if not more and run.anything_open:
-            run, confirmation = self._confirm(state, run, at_ns, ConfirmationKind.PARTIAL, "late pieces")
-            out.extend((confirmation, JobChanged(at_ns, run.record(), run.state, "late pieces")))
-        return _enqueue(_without(state, run), run)
+            run = self.confirmed(state, run, at_ns, "late pieces", out)
+        return enqueue(without(state, run), run)
+
+    def interrupt(
+        self,
+        state: State,
+        at_ns: int,
+        text: str,
+        out: list[Output],
+        *,
+        by_person: bool,
+        since_ns: int | None = None,
+    ) -> State:
+        """The running order stops; a person's word keeps it from starting again by itself."""
+        state = self.confirm_running(state, at_ns, "interruption", out)
+        run = state.running
+        assert run is not None, "only a running order is interrupted"
+        state = self.ceased(state, at_ns if since_ns is None else since_ns)
+        stopped = run._replace(state=_S.INTERRUPTED, waits_for_person=by_person)
+        out.append(JobChanged(at_ns, stopped.record(), run.state, text))
+        return enqueue(state._replace(running=None), stopped)
+
+    def away(self, state: State, at_ns: int, cause: Cause, out: list[Output], *, since_ns: int | None = None) -> State:
+        """What runs makes way; an order on hold stays on hold, and returns as an interrupted one."""
+        run = state.running
+        assert run is not None, "something makes way"
+        if run.state is not _S.ON_HOLD:
+            return self.interrupt(state, at_ns, cause.text, out, by_person=False, since_ns=since_ns)
+        state = self.ceased(state, at_ns if since_ns is None else since_ns)
+        aside = run._replace(held_from=_S.INTERRUPTED)
+        out.append(JobChanged(at_ns, aside.record(), run.state, cause.text))
+        return enqueue(state._replace(running=None), aside)
+
+    def ceased(self, state: State, until_ns: int) -> State:
+        """The running order ran until then, for whatever is counted later."""
+        assert state.running is not None, "only a running order ceases to run"
+        return state._replace(past=state.past.after(state.running.job.key, until_ns, self._delay_pieces))
 
     # --- parts -----------------------------------------------------------------------------------------------------
 
-    def _confirm(
+    def confirm(
         self, state: State, run: JobRun, at_ns: int, kind: ConfirmationKind, trigger: str
     ) -> tuple[JobRun, Confirmation]:
+        """The next confirmation of an order."""
         return confirm(
-            self._identity,
+            self.identity,
             run,
             at_ns,
             kind,
@@ -164,46 +219,11 @@ class Dispatch:
             shift=shift_of(state.track.timeline, at_ns),
         )
 
-    def _why_not(self, known: JobRecord, job: JobOrder) -> str | None:
-        """Why a job order that is remembered but not held here cannot be taken; "" without a word, None: it can.
-
-        One operation is never held by two work units: both would give out the same confirmation numbers.
-        """
-        if known.state in _ENDED:
-            return f"it is {known.state} here" if job.revision > known.job.revision else ""
-        if known.state is JobOrderState.CANCELLED:
-            return None if job.revision > known.job.revision else ""
-        if known.job.source != job.source:
-            return f"it came from {known.job.source} and is {known.state}"
-        if known.state is not JobOrderState.RELEASED and known.job.work_center != job.work_center:
-            return f"work center {known.job.work_center} holds it, {known.state}; interrupt it there first"
-        return None if job.revision >= known.job.revision else ""
-
-    def _change(self, state: State, held: JobRun, job: JobOrder, at_ns: int, out: list[Output]) -> State:
-        """A further image of a job order that is held here; a page may come twice, so older ones change nothing."""
-        if job.source != held.job.source:
-            reason = f"it came from {held.job.source} and is {held.state}"
-            out.append(_notice(at_ns, "ORDER_CHANGE_REJECTED", job, reason=reason))
-            return state
-        if job.cancelled:
-            if job.revision < held.job.revision:
-                return state
-            return self._cancel(state, held, job, at_ns, out)
-        if job.revision <= held.job.revision:
-            return state
-        if job.work_center != self._identity.work_center:
-            return self._give_up(state, held, job, at_ns, out)
-        return self._revise(state, held, job, at_ns, out)
-
-    def _give_up(self, state: State, held: JobRun, job: JobOrder, at_ns: int, out: list[Output]) -> State:
-        """The ERP moved the operation to another work center: what runs here is not torn away."""
-        if held.state is JobOrderState.IN_PROGRESS:
-            reason = f"it runs at {self._identity.work_center}; interrupt it there before it moves to {job.work_center}"
-            out.append(_notice(at_ns, "ORDER_CHANGE_REJECTED", job, reason=reason))
-            return state
-        moved = held._replace(job=job, state=JobOrderState.RELEASED)
-        out.append(JobChanged(at_ns, moved.record(), held.state, f"moved to work center {job.work_center}"))
-        return _without(state, held)
+    def _end(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> State:
+        closed, confirmation = self.confirm(state, run, at_ns, ConfirmationKind.FINAL, trigger)
+        done = closed._replace(state=_S.COMPLETED)
+        out.extend((confirmation, JobChanged(at_ns, done.record(), run.state, trigger)))
+        return without(state, run)
 
     def _follow_tag(self, state: State, at_ns: int, out: list[Output], *, changed: bool, since_ns: int) -> State:
         tag = state.job_tag
@@ -212,70 +232,23 @@ class Dispatch:
         if state.running is not None:
             if self._tag_of(state.running.job) == tag:
                 return state
-            state = self._interrupt(state, at_ns, f"job signal says {tag!r}", out, by_person=False, since_ns=since_ns)
+            cause = _BY_TAG._replace(text=f"job signal says {tag!r}")
+            state = self.away(state, at_ns, cause, out, since_ns=since_ns)
         for run in state.queue:
             if self._tag_of(run.job) == tag:
                 # What a person interrupted starts again when the PLC names it anew, not because it still does.
                 if run.waits_for_person and not changed:
                     return state
-                return self.start(state, run, at_ns, "job signal", out)
+                refusal = self.may_start(state, run, _BY_TAG).refusal
+                if refusal:
+                    return _told(state, at_ns, "ORDER_WAITS", run.job, refusal, out)
+                return self.start(state, run, at_ns, _BY_TAG, out)
         if tag:
             out.append(Notice(at_ns, "UNKNOWN_JOB", (("job_signal", tag),)))
         return state
 
     def _tag_of(self, job: JobOrder) -> str:
-        return self._orders.job_format.replace("{order}", job.order).replace("{operation}", job.operation)
-
-    def _interrupt(
-        self,
-        state: State,
-        at_ns: int,
-        trigger: str,
-        out: list[Output],
-        *,
-        by_person: bool,
-        since_ns: int | None = None,
-    ) -> State:
-        state = self.confirm_running(state, at_ns, "interruption", out)
-        run = state.running
-        assert run is not None, "only a running order is interrupted"
-        state = self._ceased(state, at_ns if since_ns is None else since_ns)
-        held = run._replace(state=JobOrderState.INTERRUPTED, waits_for_person=by_person)
-        out.append(JobChanged(at_ns, held.record(), run.state, trigger))
-        return _enqueue(state._replace(running=None), held)
-
-    def _ceased(self, state: State, until_ns: int) -> State:
-        """The running order ran until then, for whatever is counted later."""
-        assert state.running is not None, "only a running order ceases to run"
-        return state._replace(past=state.past.after(state.running.job.key, until_ns, self._delay_pieces))
-
-    def _end(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> State:
-        closed, confirmation = self._confirm(state, run, at_ns, ConfirmationKind.FINAL, trigger)
-        ended = closed._replace(state=JobOrderState.COMPLETED)
-        out.extend((confirmation, JobChanged(at_ns, ended.record(), run.state, trigger)))
-        return _without(state, run)
-
-    def _cancel(self, state: State, held: JobRun, job: JobOrder, at_ns: int, out: list[Output]) -> State:
-        # What was made is a fact and is confirmed; what is made from now on has no order.
-        if state.running is held:
-            state = self._ceased(state, at_ns)
-        if held.anything_open:
-            held, confirmation = self._confirm(state, held, at_ns, ConfirmationKind.PARTIAL, "cancelled by the ERP")
-            out.append(confirmation)
-        cancelled = held._replace(state=JobOrderState.CANCELLED, job=job)
-        out.append(JobChanged(at_ns, cancelled.record(), held.state, "cancelled by the ERP"))
-        return self.advance(_without(state, held), at_ns, out)
-
-    def _revise(self, state: State, held: JobRun, job: JobOrder, at_ns: int, out: list[Output]) -> State:
-        started = held.state is not JobOrderState.DISPATCHED
-        if started and (job.product, job.uom) != (held.job.product, held.job.uom):
-            out.append(_notice(at_ns, "ORDER_CHANGE_REJECTED", job, reason="CLOSE_AND_CREATE_NEW: product or unit"))
-            return state
-        revised = held._replace(job=job)
-        out.append(JobChanged(at_ns, revised.record(), held.state, f"revision {job.revision}"))
-        if state.running is not None and state.running.job.key == job.key:
-            return self.complete_if_full(state._replace(running=revised), at_ns, out)
-        return _enqueue(_without(state, held), revised)
+        return self.rule.job_format.replace("{order}", job.order).replace("{operation}", job.operation)
 
 
 def named(state: State, order: str, operation: str) -> JobRun | str:
@@ -291,20 +264,36 @@ def named(state: State, order: str, operation: str) -> JobRun | str:
     return f"order {name} is not open at this work unit; open orders: {here}"
 
 
-def _enqueue(state: State, run: JobRun) -> State:
-    return state._replace(queue=tuple(sorted((*state.queue, run), key=_rank)))
+def enqueue(state: State, run: JobRun) -> State:
+    """The state with one more waiting job order, at its place."""
+    waiting = list(state.queue)
+    bisect.insort(waiting, run, key=rank_of)
+    return state._replace(queue=tuple(waiting))
 
 
-def _rank(run: JobRun) -> tuple[int, int, str, str]:
-    job = run.job
-    return (job.sequence_no, job.planned_start_ns or 0, job.order, job.operation)
-
-
-def _without(state: State, run: JobRun) -> State:
+def without(state: State, run: JobRun) -> State:
+    """The state without a job order."""
     if state.running is not None and state.running.job.key == run.job.key:
         return state._replace(running=None)
     return state._replace(queue=tuple(other for other in state.queue if other.job.key != run.job.key))
 
 
-def _notice(at_ns: int, code: str, job: JobOrder, **detail: str) -> Notice:
+def with_run(state: State, run: JobRun) -> State:
+    """The state with a job order as it is now, at its place."""
+    if state.running is not None and state.running.job.key == run.job.key:
+        return state._replace(running=run)
+    return enqueue(without(state, run), run)
+
+
+def notice(at_ns: int, code: str, job: JobOrder, **detail: str) -> Notice:
+    """Something a person should see of a job order."""
     return Notice(at_ns, code, (("order", job.order), ("operation", job.operation), *detail.items()))
+
+
+def _told(state: State, at_ns: int, code: str, job: JobOrder, text: str, out: list[Output]) -> State:
+    """Said once, not each time that somebody asks."""
+    said = f"{code} {'/'.join(job.key)}: {text}"
+    if state.next_told == said:
+        return state
+    out.append(notice(at_ns, code, job, reason=text))
+    return state._replace(next_told=said)

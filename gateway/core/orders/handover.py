@@ -1,6 +1,6 @@
-"""After a restart: gives up job orders that another work unit has gone on with meanwhile.
+"""After a restart: gives orders their images back, gives up those that another work unit has gone on with meanwhile.
 
-That happens when a machine is renamed or removed in the configuration and comes back later with an old state: its
+The latter happens when a machine is renamed or removed in the configuration and comes back later with an old state: its
 numbers would be given out a second time. Confirms and starts nothing.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core.model import JobOrderState
+from gateway.core.orders.job_image import with_known_image
 from gateway.core.unit_state import ROLES
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.core.model import JobRecord
     from gateway.core.orders.job_run import JobRun
+    from gateway.core.orders.order_image import OrderImage
     from gateway.core.unit_state import State
 
 _OVER = frozenset({JobOrderState.COMPLETED, JobOrderState.CLOSED, JobOrderState.CANCELLED, JobOrderState.RELEASED})
@@ -24,8 +26,10 @@ _OVER = frozenset({JobOrderState.COMPLETED, JobOrderState.CLOSED, JobOrderState.
 def without_moved(state: State, records: Mapping[tuple[str, str], JobRecord]) -> tuple[State, tuple[JobRun, ...]]:
     """The state without the job orders that went on elsewhere, and these; their open pieces become unallocated.
 
+    Those that stay get the images of their orders back, which a stored state only names.
     ``records`` is what is remembered of each open job order, by order and operation.
     """
+    state = with_images(state, {one.job.image_digest: one.job.image for one in records.values() if one.job.image})
     moved = tuple(run for run in state.open_runs() if _went_on(run, records.get(run.job.key)))
     if not moved:
         return state, ()
@@ -40,6 +44,15 @@ def without_moved(state: State, records: Mapping[tuple[str, str], JobRecord]) ->
     if since is None and any(unallocated):
         since = state.at_ns
     return state._replace(running=running, queue=queue, unallocated=unallocated, unallocated_since_ns=since), moved
+
+
+def with_images(state: State, images: Mapping[str, OrderImage]) -> State:
+    """The state with the images of its orders, by digest: a stored state only names them."""
+    running, queue = state.running, state.queue
+    return state._replace(
+        running=None if running is None else running._replace(job=with_known_image(running.job, images)),
+        queue=tuple(run._replace(job=with_known_image(run.job, images)) for run in queue),
+    )
 
 
 def _open(run: JobRun) -> tuple[int, ...]:

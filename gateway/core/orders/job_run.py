@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.core.model import JobOrder, JobOrderState, JobRecord, Role
+from gateway.core.orders.order_image import OrderKind
 
 if TYPE_CHECKING:
     from gateway.core.model import CountEvent
@@ -20,7 +21,9 @@ class JobRun(NamedTuple):
     """One open job order. ``open_*`` is made but not confirmed; the others are totals.
 
     ``waits_for_person``: interrupted by a person, so it does not start again by itself. ``confirmed_ns`` is when the
-    last confirmation was made (or the run began): the confirmation timer counts from there.
+    last confirmation was made (or the run began): the confirmation timer counts from there. ``held_from`` and
+    ``hold_reason`` belong to ON_HOLD. ``reopened``: a person opened it again behind its end, so it does not complete by
+    itself.
     """
 
     job: JobOrder
@@ -44,6 +47,15 @@ class JobRun(NamedTuple):
     test: int = 0
     open_hold: int = 0
     open_test: int = 0
+    held_from: JobOrderState | None = None
+    hold_reason: str = ""
+    reopened: bool = False
+
+    @property
+    def runs_on(self) -> bool:
+        """Whether it goes on behind its quantity, whatever the rule says: a campaign, or an order opened again."""
+        image = self.job.image
+        return self.reopened or (image is not None and image.order_kind is OrderKind.CAMPAIGN)
 
     @property
     def open_pieces(self) -> int:
@@ -57,9 +69,8 @@ class JobRun(NamedTuple):
 
     def record(self) -> JobRecord:
         """What must be remembered for ever."""
-        return JobRecord(
-            self.job, self.state, self.seq, self.good, self.scrap, self.rework, self.last_hash, self.hold, self.test
-        )
+        numbers = (self.seq, self.good, self.scrap, self.rework, self.last_hash, self.hold, self.test)
+        return JobRecord(self.job, self.state, *numbers, self.held_from, self.hold_reason)
 
 
 def from_record(record: JobRecord, job: JobOrder) -> JobRun:
@@ -79,7 +90,8 @@ def from_record(record: JobRecord, job: JobOrder) -> JobRun:
 def room(run: JobRun, role: Role, target_counts: str) -> int | None:
     """How many more pieces of this role the order takes before it is complete; None: as many as come."""
     counts = role is Role.GOOD or (role is Role.SCRAP and target_counts == "good_plus_scrap")
-    if not counts:
+    # What is made on hold waits for a verdict, so it ends nothing.
+    if not counts or run.runs_on or run.state is JobOrderState.ON_HOLD:
         return None
     made = run.good + (run.scrap if target_counts == "good_plus_scrap" else 0)
     # A quantity of 10.5 is reached by the 11th piece.
@@ -141,4 +153,5 @@ def book(run: JobRun, role: Role, pieces: int, event: CountEvent, *, cycles: int
         run.test + test,
         run.open_hold + hold,
         run.open_test + test,
+        *run[21:],
     )

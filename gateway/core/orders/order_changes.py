@@ -81,6 +81,7 @@ class ChangeRefusal(NamedTuple):
 class AckKind(enum.StrEnum):
     """What the ERP is told."""
 
+    ORDER_ACCEPTED = "ORDER_ACCEPTED"
     ORDER_CHANGE_ACCEPTED = "ORDER_CHANGE_ACCEPTED"
     ORDER_CHANGE_REJECTED = "ORDER_CHANGE_REJECTED"
     CANCEL_ACCEPTED = "CANCEL_ACCEPTED"

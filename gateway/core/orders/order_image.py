@@ -168,6 +168,11 @@ def snapshot_hash(image: OrderImage) -> str:
     return hashlib.sha256(_text(content).encode()).hexdigest()
 
 
+def digest_of(image: OrderImage) -> str:
+    """SHA-256 (hex) of everything that the image says: the name under which it is kept."""
+    return hashlib.sha256(_text(_plain(image._asdict())).encode()).hexdigest()
+
+
 def encode(image: OrderImage) -> dict[str, Any]:
     """The image as JSON data: decimals as text, times in nanoseconds."""
     document: dict[str, Any] = json.loads(_text(_plain(image._asdict())))

@@ -131,6 +131,12 @@ class SetupTracker:
             return self._start(state, before, at_ns, "tool", planned_ns)
         return state, ()
 
+    def begins(self, state: SetupState, product: str, tool: str) -> bool:
+        """Whether an order of this product and tool would begin a setup."""
+        other_product = bool(state.product) and state.product != product and self._rule.on_product_change
+        other_tool = bool(tool) and bool(state.tool) and state.tool != tool and self._rule.on_tool_change
+        return other_product or other_tool
+
     def tool(self, state: SetupState, at_ns: int, tool: str) -> tuple[SetupState, _Out]:
         """Another tool is on the machine, as its tag says; the first one that is seen is no change."""
         before = state

@@ -96,6 +96,10 @@ class StateSignals:
         kept = zip(self.signals, state.values, strict=True)
         return SignalState(tuple(None if name in self._told_anew else value for name, value in kept))
 
+    def tool_told(self, state: SignalState) -> str | None:
+        """The tool that its signal names, "" where it says nothing; None where there is no such signal."""
+        return None if self._tool is None else state.values[self._place[self._tool]] or ""
+
     def on_value(
         self, state: SignalState, signal: str, value: Scalar, status: Status
     ) -> tuple[SignalState, tuple[Told, ...]]:

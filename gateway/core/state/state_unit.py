@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.model import MachineState, Notice, PlannedTime, StateChanged
+from gateway.core.orders.job_image import planned_setup_ns, tool_of
 from gateway.core.state import machine_track, planned_time
 from gateway.core.state.annotations import StopReasonAssigned, why_it_stood
 from gateway.core.state.data_watch import DataLost, DataWatch
@@ -156,7 +157,8 @@ class MachineStateUnit:
         order, operation = (None, None) if job is None else job.key
         timeline, out = self._timeline.job(track.timeline, now_ns, at_ns, order, operation, ideal_ns)
         product = None if job is None else job.product
-        kept, told = self._setup.job(track.setup, at_ns, product, "")
+        named = ("", None) if job is None else (tool_of(job), planned_setup_ns(job))
+        kept, told = self._setup.job(track.setup, at_ns, product, *named)
         track, more = self._on_setup(track._replace(timeline=timeline, setup=kept), told, at_ns, now_ns)
         return track, out + more
 
@@ -165,6 +167,14 @@ class MachineStateUnit:
         context = track.timeline.contexts[-1]
         key = (None, None) if job is None else job.key
         return (context.order, context.operation, context.ideal_ns) == (*key, self._timeline.ideal_ns(ideal_ns))
+
+    def sets_up(self, track: MachineTrack, job: JobOrder) -> bool:
+        """Whether the machine is being set up, or would be for this order."""
+        return track.setup.since_ns is not None or self._setup.begins(track.setup, job.product, tool_of(job))
+
+    def tool_told(self, track: MachineTrack) -> str | None:
+        """The tool that the signal names, "" where it says nothing; None where there is no such signal."""
+        return self._signals.tool_told(track.signals)
 
     def on_running(self, track: MachineTrack, at_ns: int, now_ns: int, *, on: bool | None) -> tuple[MachineTrack, _Out]:
         """An analog signal says that the machine works, that it does not, or nothing (None)."""

@@ -1,0 +1,215 @@
+"""What an ERP says of a job order: new, changed, moved, held, withdrawn, or one that is known already.
+
+Each image is answered by an acknowledgement among the outputs. What may change stands in ``order_changes.py``; what
+starts or ends is done by ``dispatch.py``. Sends nothing.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from gateway.core.model import JobChanged, JobOrderState
+from gateway.core.orders import dispatch as dispatching
+from gateway.core.orders.change_table import ChangeEffect, Phase
+from gateway.core.orders.dispatch import enqueue, notice, with_run, without
+from gateway.core.orders.job_image import comparable
+from gateway.core.orders.job_run import JobRun, from_record
+from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
+from gateway.core.orders.order_changes import (
+    AckKind,
+    ChangeAccepted,
+    ChangeRefused,
+    OrderAck,
+    RunFacts,
+    decide,
+)
+from gateway.core.orders.order_steps import Cause
+
+if TYPE_CHECKING:
+    from gateway.core.model import JobOrder, JobRecord, OrderReceived, Output
+    from gateway.core.orders.dispatch import Dispatch
+    from gateway.core.orders.order_changes import ChangeDecision
+    from gateway.core.unit_state import State
+
+_S: Final = JobOrderState
+_ENDED: Final = frozenset({_S.COMPLETED, _S.CLOSED})
+_GONE: Final = frozenset({_S.CANCELLED, _S.SPLIT, _S.MERGED})
+_CANCELLED: Final = "cancelled by the ERP"
+
+
+class Intake:
+    """The ERP's word at one work unit."""
+
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._dispatch = dispatch
+        self._work_center = dispatch.identity.work_center
+        self._rule = dispatch.rule
+
+    def receive(self, state: State, received: OrderReceived, out: list[Output]) -> State:
+        """An ERP's image of a job order."""
+        job, known = received.job, received.known
+        run = next((one for one in state.open_runs() if one.job.key == job.key), None)
+        if run is not None:
+            return self._changed(state, run, received, out)
+        if job.work_center != self._work_center or (known is None and job.cancelled):
+            return state
+        if known is None:
+            return self._taken(state, JobRun(job), received, out)
+        return self._remembered(state, known, received, out)
+
+    # --- new here --------------------------------------------------------------------------------------------------
+
+    def _taken(self, state: State, run: JobRun, received: OrderReceived, out: list[Output]) -> State:
+        job, at_ns, known = received.job, received.at_ns, received.known
+        most = dispatching.JOB_QUEUE_MAX
+        if len(state.queue) >= most:
+            out.append(notice(at_ns, "JOB_QUEUE_FULL", job, limit=str(most)))
+            return state
+        out.append(JobChanged(at_ns, run.record(), known.state if known else None, "released by the ERP"))
+        out.append(OrderAck(AckKind.ORDER_ACCEPTED, job.order, job.revision, job.revision))
+        state = enqueue(state, run)
+        if job.image is not None and job.image.hold:
+            state = self.held(state, run, at_ns, "hold by the ERP", job.image.hold, out)
+        return self._dispatch.advance(state, at_ns, out)
+
+    def _remembered(self, state: State, known: JobRecord, received: OrderReceived, out: list[Output]) -> State:
+        """An order that is not open here but was, here or elsewhere.
+
+        One operation is never held by two work units: both would give out the same confirmation numbers.
+        """
+        job, at_ns = received.job, received.at_ns
+        decision = self._judged(state, known.job, received, gone=known.state in _GONE)
+        if isinstance(decision, ChangeRefused):
+            return _rejected(state, at_ns, job, decision.ack, out)
+        if known.state in _ENDED or known.state in _GONE:
+            if isinstance(decision, ChangeAccepted):
+                after = known._replace(job=job)
+                out.append(JobChanged(at_ns, after, known.state, f"revision {job.revision}"))
+            out.append(decision.ack)
+            return state
+        if known.state is not _S.RELEASED and known.job.work_center != job.work_center:
+            holder = f"work center {known.job.work_center} holds it, {known.state}; interrupt it there first"
+            kind, held = AckKind.ORDER_CHANGE_REJECTED, known.job.revision
+            return _rejected(state, at_ns, job, OrderAck(kind, job.order, job.revision, held, (holder,)), out)
+        if job.cancelled and isinstance(decision, ChangeAccepted):  # it waits for a work unit, and gets none any more
+            out.append(JobChanged(at_ns, known._replace(job=job, state=_S.CANCELLED), known.state, _CANCELLED))
+        if job.cancelled or job.revision < known.job.revision:
+            out.append(decision.ack)
+            return state
+        return self._taken(state, from_record(known, job), received, out)
+
+    # --- open here -------------------------------------------------------------------------------------------------
+
+    def _changed(self, state: State, run: JobRun, received: OrderReceived, out: list[Output]) -> State:
+        """A further image of a job order that is open here."""
+        job, at_ns = received.job, received.at_ns
+        decision = self._judged(state, run.job, received)
+        if isinstance(decision, ChangeRefused):
+            return _rejected(state, at_ns, job, decision.ack, out)
+        out.append(decision.ack)
+        if not isinstance(decision, ChangeAccepted):
+            return state
+        if job.cancelled:
+            return self.cancelled(state, run, job, at_ns, _CANCELLED, out)
+        if job.work_center != self._work_center:
+            return self._moved(state, run, job, at_ns, out)
+        effects = {due.effect for due in decision.effects if due.operation in ("", job.operation)}
+        return self._revised(state, run, job, at_ns, effects, out)
+
+    def _revised(
+        self, state: State, run: JobRun, job: JobOrder, at_ns: int, effects: set[ChangeEffect], out: list[Output]
+    ) -> State:
+        before = run.job.image
+        revised = run._replace(job=job)
+        out.append(JobChanged(at_ns, revised.record(), run.state, f"revision {job.revision}"))
+        state = with_run(state, revised)
+        if ChangeEffect.OVER_DELIVERY in effects:
+            made = str(run.good + run.scrap)
+            out.append(notice(at_ns, "OVER_DELIVERY", job, made=made, quantity=str(job.quantity)))
+        if ChangeEffect.RELEASE_HOLD in effects and before is not None and revised.hold_reason == before.hold:
+            return self.released(state, revised, at_ns, "hold released by the ERP", out)
+        if ChangeEffect.SET_HOLD in effects and revised.state is not _S.ON_HOLD and job.image is not None:
+            return self.held(state, revised, at_ns, "hold by the ERP", job.image.hold, out)
+        if ChangeEffect.COMPLETE in effects and revised.state in (_S.IN_PROGRESS, _S.INTERRUPTED):
+            cause = Cause(Trigger.ERP_MESSAGE, ActorRole.PLANNER, f"revision {job.revision}")
+            state = self._dispatch.ended(state, revised, at_ns, cause, out)
+            return self._dispatch.advance(state, at_ns, out)
+        if state.running is not None and state.running.job.key == job.key:
+            return self._dispatch.complete_if_full(state, at_ns, out)
+        return state
+
+    def _moved(self, state: State, run: JobRun, job: JobOrder, at_ns: int, out: list[Output]) -> State:
+        """The ERP gave the operation to another work center. It begins there as a released one, with its numbers."""
+        if run.anything_open:
+            run = self._dispatch.confirmed(state, run, at_ns, "moved", out)
+        if state.running is not None and state.running.job.key == job.key:
+            state = self._dispatch.ceased(state, at_ns)
+        moved = run._replace(job=job, state=_S.RELEASED, held_from=None, hold_reason="")
+        out.append(JobChanged(at_ns, moved.record(), run.state, f"moved to work center {job.work_center}"))
+        return self._dispatch.advance(without(state, run), at_ns, out)
+
+    def cancelled(self, state: State, run: JobRun, job: JobOrder, at_ns: int, text: str, out: list[Output]) -> State:
+        """What was made is a fact and is confirmed; what is made from now on has no order."""
+        if state.running is run:
+            state = self._dispatch.ceased(state, at_ns)
+        if run.anything_open:
+            run = self._dispatch.confirmed(state, run, at_ns, text, out)
+        gone = run._replace(state=_S.CANCELLED, job=job, held_from=None, hold_reason="")
+        out.append(JobChanged(at_ns, gone.record(), run.state, text))
+        return self._dispatch.advance(without(state, run), at_ns, out)
+
+    # --- holds -----------------------------------------------------------------------------------------------------
+
+    def held(self, state: State, run: JobRun, at_ns: int, text: str, reason: str, out: list[Output]) -> State:
+        """A hold. A running order stays on the machine, which nobody stops: what it makes waits for a verdict."""
+        if run.state in RUNNING and run.anything_open:
+            run = self._dispatch.confirmed(state, run, at_ns, "hold", out)
+        on_hold = run._replace(state=_S.ON_HOLD, held_from=run.state, hold_reason=reason)
+        out.append(JobChanged(at_ns, on_hold.record(), run.state, text))
+        return with_run(state, on_hold)
+
+    def released(self, state: State, run: JobRun, at_ns: int, text: str, out: list[Output]) -> State:
+        """The end of a hold: it is where it was before."""
+        assert run.held_from is not None, "an order on hold remembers where it was"
+        back = run._replace(state=run.held_from, held_from=None, hold_reason="")
+        out.append(JobChanged(at_ns, back.record(), run.state, text))
+        state = with_run(state, back)
+        if state.running is not None:
+            return self._dispatch.complete_if_full(state, at_ns, out)
+        return self._dispatch.advance(state, at_ns, out)
+
+    # --- facts -----------------------------------------------------------------------------------------------------
+
+    def _judged(self, state: State, old: JobOrder, received: OrderReceived, *, gone: bool = False) -> ChangeDecision:
+        before, after = comparable(old, received.job)
+        if gone:
+            before = before._replace(cancelled=True)
+        facts = {one.job.operation: self._facts(one) for one in received.others}
+        if received.known is not None:
+            facts[received.job.operation] = self._facts(received.known)
+        order = received.job.order
+        facts |= {run.job.operation: self._facts(run.record()) for run in state.open_runs() if run.job.order == order}
+        return decide(before, facts, after, self._rule.cancel_in_progress)
+
+    def _facts(self, record: JobRecord) -> RunFacts:
+        produced = record.good + (record.scrap if self._rule.target_counts == "good_plus_scrap" else 0)
+        at = record.held_from if record.state is _S.ON_HOLD else record.state
+        if at is _S.IN_PROGRESS or at in _ENDED or record.good or record.scrap or record.rework:
+            phase = Phase.AFTER_FIRST_PIECE
+        else:
+            phase = Phase.SETUP if at in (_S.SETUP, _S.INTERRUPTED) else Phase.BEFORE_START
+        return RunFacts(
+            phase=phase,
+            produced=Decimal(produced),
+            running=at in RUNNING,
+            work_center=record.job.work_center,
+            on_hold=record.state is _S.ON_HOLD,
+            ended=record.state in _ENDED,
+        )
+
+
+def _rejected(state: State, at_ns: int, job: JobOrder, ack: OrderAck, out: list[Output]) -> State:
+    out.append(ack)
+    out.append(notice(at_ns, "ORDER_CHANGE_REJECTED", job, reason="; ".join(ack.reasons)))
+    return state

@@ -1,0 +1,73 @@
+"""Job orders as the queue and the guards see them: their places, and the facts about a start that are known today.
+
+Asks and decides nothing. What nobody tells yet (people's skills, mounted lots, documents that were read) is no fact,
+and what is no fact is no objection.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.core.model import JobOrderState
+from gateway.core.orders.guards import GuardFacts
+from gateway.core.orders.job_image import tool_of
+from gateway.core.orders.queue import QUEUE_MAX, QueueEntry, ahead, rank
+
+if TYPE_CHECKING:
+    from gateway.core.orders.job_run import JobRun
+    from gateway.core.state.state_unit import MachineStateUnit
+    from gateway.core.unit_state import State
+
+
+def rank_of(run: JobRun) -> tuple[int, int, int, int, int, int, str, str]:
+    """The place of a job order in its queue."""
+    return rank(_entry(run))
+
+
+def entry_of(run: JobRun, *, setup_planned: bool) -> QueueEntry:
+    """A job order of the queue, with what decides whether it starts by itself."""
+    return _entry(run)._replace(tool=tool_of(run.job), setup_planned=setup_planned)
+
+
+def holds_of(run: JobRun) -> tuple[str, ...]:
+    """The active holds."""
+    return (run.hold_reason or "without a reason",) if run.state is JobOrderState.ON_HOLD else ()
+
+
+def start_facts(state: State, run: JobRun, machine: MachineStateUnit, *, setup_planned: bool) -> GuardFacts:
+    """What is known of the start of a job order."""
+    others = () if state.running is None or state.running.job.key == run.job.key else (state.running.job.order,)
+    image = run.job.image
+    before = None if image is None else image.predecessor(run.job.operation)
+    predecessor = None if before is None else _open_operation(state, run.job.order, before.operation)
+    queue = tuple(_entry(other) for other in state.queue[:QUEUE_MAX])
+    return GuardFacts(
+        holds=holds_of(run),
+        predecessor="" if before is None else before.operation,
+        predecessor_state=None if predecessor is None else predecessor.state,
+        overlap=before is not None and before.control.overlap,
+        tool_wanted=tool_of(run.job),
+        tool_found=machine.tool_told(state.track),
+        changeover=setup_planned,
+        running=others,
+        ahead=ahead(queue, run.job.key),
+    )
+
+
+def _entry(run: JobRun) -> QueueEntry:
+    job = run.job
+    return QueueEntry(
+        job.order,
+        job.operation,
+        run.state,
+        job.sequence_no,
+        0 if job.image is None else job.image.priority,
+        job.planned_start_ns,
+        waits_for_person=run.waits_for_person,
+        holds=holds_of(run),
+    )
+
+
+def _open_operation(state: State, order: str, operation: str) -> JobRun | None:
+    """Another operation of the order, if it is open here; where it is elsewhere nobody can tell yet."""
+    return next((run for run in state.open_runs() if run.job.key == (order, operation)), None)
