@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.core import confirmation
-from gateway.core.model import PiecesProduced, Role, UnknownInterval
+from gateway.core.model import JobOrderState, PiecesProduced, Role, UnknownInterval
 from gateway.core.orders.attribution import Dating, owner, shares
 from gateway.core.orders.job_run import book, room, stays_open
 from gateway.core.state.gaps import CycleGaps
@@ -66,6 +66,8 @@ class Booking:
             review = min(state.review + event.review * rule.pieces, REVIEW_PIECES_MAX)
             state = state._replace(review=review)
         role = event.role or rule.role
+        if role is Role.GOOD and state.running is not None and state.running.state is JobOrderState.ON_HOLD:
+            role = Role.HOLD  # nobody stops the machine: what it makes on hold waits for a verdict
         if event.max_lost or event.flag == "PULSES_POSSIBLY_LOST":
             state = self._declare_unknown(state, rule, role, event, out)
         cycles = event.delta if event.cycles is None else event.cycles
