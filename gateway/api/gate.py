@@ -6,6 +6,8 @@ refused before anything of it is looked at. There is no CORS: no page of another
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ipaddress
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 BUSY_RETRY_S: Final = 1
+#: Of the body of a request that was refused before it was read.
+DRAIN_BYTES_MAX: Final = 64 * 1024
+DRAIN_S: Final = 1.0
 #: No answer is kept by anybody between, and none is taken for something else than it says.
 SAFE_HEADERS: Final = (
     (b"cache-control", b"no-store"),
@@ -87,9 +92,20 @@ class _Body:
 
     def __init__(self, receive: Receive, headers: list[tuple[bytes, bytes]]) -> None:
         self._receive = receive
-        lengths = [value for name, value in headers if name == b"content-length"]
+        self._length = max((int(value) for name, value in headers if name == b"content-length"), default=0)
         chunked = any(name == b"transfer-encoding" for name, _value in headers)
-        self.unread = chunked or any(length.strip(b"0") for length in lengths)
+        self.unread = chunked or self._length > 0
+
+    async def drain(self) -> None:
+        """Take the rest of a short body away: a connection closed upon it would take the answer with it."""
+        if self._length > DRAIN_BYTES_MAX:
+            return
+        taken = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while self.unread and taken <= DRAIN_BYTES_MAX:
+                    message = await self.receive()
+                    taken += len(message.get("body", b""))
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -102,6 +118,7 @@ def _guarded(send: Send, body: _Body) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = [*message.get("headers", ()), *SAFE_HEADERS]
+            await body.drain()
             if body.unread:
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}

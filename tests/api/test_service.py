@@ -118,7 +118,9 @@ async def test_a_wrong_field_is_named_with_what_is_allowed(bench, path, field, a
         ({"order": "47\u202e11"}, "order"),
         ({"machine": "../M-1"}, "machine"),
         ({"pieces": 0}, "pieces"),
-        ({"pieces": 1.0}, "pieces"),
+        ({"pieces": 1.5}, "pieces"),
+        ({"pieces": 1e19}, "pieces"),
+        ({"pieces": 1e300}, "pieces"),
         ({"pieces": True}, "pieces"),
         ({"pieces": "1"}, "pieces"),
         ({"pieces": 2**63}, "pieces"),
@@ -135,6 +137,19 @@ async def test_every_field_of_a_body_is_checked(bench, change, field):
     assert [error["field"] for error in answer.json["errors"]] == [field]
     assert bench.told == []
     assert (await bench.ask("POST", "/v1/orders/reclassify", good, token=token)).status == 200
+
+
+async def test_a_whole_number_with_a_point_is_taken_exactly(bench):
+    text = b'{"machine": "M-1", "order": "1", "pieces": %b, "from": "good", "to": "scrap", "reason": "dent"}'
+    token = bench.token()
+    for number, (pieces, taken) in enumerate(((b"7.0", 7), (b"9007199254740993.0", 2**53 + 1), (b"7e2", 700))):
+        answer = await bench.ask("POST", "/v1/orders/reclassify", text % pieces, token=token, key=str(number))
+        assert answer.status == 200, answer.body
+        assert bench.told[-1]["pieces"] == taken
+        assert type(bench.told[-1]["pieces"]) is int
+    for pieces in (b"1e999999999", b"-1e-999999999", b"0.0", b"7." + b"0" * 900 + b"1"):
+        assert (await bench.ask("POST", "/v1/orders/reclassify", text % pieces, token=token)).status == 422
+    assert len(bench.told) == 3
 
 
 async def test_a_missing_field_is_named(bench):

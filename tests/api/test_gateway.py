@@ -1,0 +1,405 @@
+"""A real gateway process that is asked over HTTP: its answers keep its own document, its decisions are carried out."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import http.client
+import ipaddress
+import itertools
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+
+import jsonschema_rs
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+WAIT_S = 20.0
+CONFIG = """
+gateway: { id: box-1, plant: P1, timezone: Europe/Berlin, state_dir: STATE_DIR }
+sources:
+  pins:
+    driver: digital_io
+    pins: simulated
+    signals: { piece: { pin: 17 } }
+  press:
+    driver: modbus
+    host: 127.0.0.1
+    port: PRESS
+    scan: 100 ms
+    signals: { good: { table: holding, address: 0 }, state: { table: holding, address: 4 } }
+work_units:
+  M-2:
+    work_center: WC-2
+    ideal_cycle: 2.4 s
+    counters: [{ mode: counter, signal: press.good, modulus: 65536, max_rate: "40 /min" }]
+    state: { signal: press.state, map: { "0": OFF, "1": STOPPED, "2": PRODUCING, "3": STOPPED, "4": SETUP } }
+  M-1:
+    work_center: WC-1
+    ideal_cycle: 2 s
+    counters: [{ mode: pulse, signal: pins.piece }]
+    orders: { choose: command }
+connectors:
+  share: { connector: file, folder: share, poll_orders: 100 ms }
+api: API
+"""
+ORDERS = "order;operation;work_center;product;quantity\n4711;0010;WC-1;P;10\n4712;0010;WC-1;P;10\n4713;0010;WC-1;P;10\n"
+#: What the document cannot say: which of these queries go together.
+SCHEMATHESIS = """
+[[operations]]
+include-name = "GET /v1/states"
+[operations.checks.positive_data_acceptance]
+expected-statuses = [200, 404, 422]
+"""
+KEYS = (f"key-{number}" for number in itertools.count())
+
+
+class Gateway:
+    """One running gateway with its folder."""
+
+    def __init__(self, folder, api="{ port: PORT, requests_per_minute: 60000 }", *, tls=None, press=1):
+        self.folder = folder
+        self.state_dir = folder / "state"
+        self.port = free_port()
+        self.tls = tls
+        for name in ("orders", "confirmations"):
+            (folder / "share" / name).mkdir(parents=True, exist_ok=True)
+        config = folder / "linegate.yaml"
+        api = api.replace("PORT", str(self.port))
+        config.write_text(configured(self.state_dir, api, press))
+        self.log = (folder / "log").open("wb")
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "gateway", "run", str(config)],
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=environment(),
+        )  # fmt: skip
+        self.until(self.listens, "the API to listen")
+
+    def cli(self, *arguments):
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "gateway", *arguments, "-d", str(self.state_dir)],
+            capture_output=True, text=True, check=True, timeout=30, env=environment(),
+        ).stdout  # fmt: skip
+
+    def token(self, name="anna", role="operator"):
+        self.cli("user", "add", name, "--full-name", "Anna Z", "--role", role)
+        return self.cli("user", "token", name, "--role", role).strip()
+
+    def ask(self, method, path, body=None, token=None, key=None):
+        """Status and document."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        if body is not None:
+            headers |= {"Content-Type": "application/json", "Idempotency-Key": key or next(KEYS)}
+        if self.tls is None:
+            link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        else:
+            link = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=self.tls)
+        with contextlib.closing(link):
+            link.request(method, path, None if body is None else json.dumps(body), headers)
+            answer = link.getresponse()
+            return answer.status, json.loads(answer.read())
+
+    def listens(self):
+        with contextlib.suppress(OSError):
+            return self.ask("GET", "/health")[0] == 200
+        return False
+
+    def until(self, condition, what):
+        deadline = time.monotonic() + WAIT_S
+        while not condition():
+            assert self.process.poll() is None, self.text()
+            assert time.monotonic() < deadline, f"waited in vain for {what}: {self.text()}"
+            time.sleep(0.05)
+
+    def text(self):
+        return (self.folder / "log").read_text()
+
+    def take_orders(self):
+        (self.folder / "share" / "orders" / "orders.csv").write_text(ORDERS)
+        self.until((self.folder / "share" / "orders" / "done" / "orders.csv").exists, "the orders to be taken")
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            return self.process.wait(15)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self.log.close()
+
+
+def configured(state_dir, api, press=1):
+    return CONFIG.replace("STATE_DIR", str(state_dir)).replace("API", api).replace("PRESS", str(press))
+
+
+def environment():
+    return {name: text for name, text in os.environ.items() if not name.startswith(("LINEGATE_", "NOTIFY_"))}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory):
+    machine = subprocess.Popen(
+        [sys.executable, "-P", "-m", "simulators", "asm-01", "--port", "0", "--steady"], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        press = json.loads(machine.stdout.readline())["port"]
+        running = Gateway(tmp_path_factory.mktemp("gateway"), press=press)
+        try:
+            running.take_orders()
+            yield running
+        finally:
+            assert running.close() == 0, running.text()
+    finally:
+        machine.kill()
+        machine.communicate()
+
+
+@pytest.fixture(scope="module")
+def token(gateway):
+    return gateway.token("anna", "operator")
+
+
+@pytest.fixture(scope="module")
+def holds(gateway):
+    """Whether an answer is what the gateway's document says."""
+    document = gateway.ask("GET", "/openapi.json")[1]
+
+    def check(path, method, status, answer):
+        responses = document["paths"][path][method.lower()]["responses"]
+        (content,) = responses[str(status)]["content"].values()
+        schema = {**content["schema"], "components": document["components"]}
+        jsonschema_rs.validate(schema, answer)
+
+    return check
+
+
+def test_orders_are_listed_and_started_by_whom_the_token_names(gateway, token, holds):
+    status, listed = gateway.ask("GET", "/v1/orders?machine=M-1", token=token)
+    holds("/v1/orders", "GET", status, listed)
+    assert {job["order"]: job["state"] for job in listed["orders"]}["4711"] == "DISPATCHED"
+    begun = {"machine": "M-1", "order": "4711"}
+    status, answer = gateway.ask("POST", "/v1/orders/start", begun, token, "one")
+    holds("/v1/orders/start", "POST", status, answer)
+    assert status == 200, answer
+    assert gateway.ask("POST", "/v1/orders/start", begun, token, "one") == (status, answer)
+    status, refused = gateway.ask("POST", "/v1/orders/start", begun, token, "two")
+    holds("/v1/orders/start", "POST", status, refused)
+    assert (status, refused["code"]) == (409, "REFUSED")
+    assert "it is running already" in refused["detail"]
+    status, unit = gateway.ask("GET", "/v1/work-units/M-1", token=token)
+    holds("/v1/work-units/{machine}", "GET", status, unit)
+    assert unit["order"] == "4711"
+    assert gateway.ask("POST", "/v1/setups/begin", {"machine": "M-1"}, token)[0] == 200
+    assert gateway.ask("POST", "/v1/setups/end", {"machine": "M-1"}, token)[0] == 200
+    assert gateway.ask("POST", "/v1/orders/interrupt", begun, token)[0] == 200
+    assert gateway.ask("POST", "/v1/orders/start", {**begun, "order": "4712"}, token)[0] == 200
+    assert gateway.ask("POST", "/v1/orders/finish", {**begun, "order": "4712"}, token)[0] == 200
+
+    def posted():
+        return gateway.ask("GET", "/v1/outbox?order=4712&state=posted", token=token)[1]["postings"]
+
+    gateway.until(posted, "the confirmation")
+    status, found = gateway.ask("GET", "/v1/outbox?order=4712", token=token)
+    holds("/v1/outbox", "GET", status, found)
+    number = found["postings"][0]["number"]
+    status, posting = gateway.ask("GET", f"/v1/outbox/{number}", token=token)
+    holds("/v1/outbox/{number}", "GET", status, posting)
+    assert posting["confirmation"]["order_id"] == "4712"
+    assert posting["message"]["content_type"] == "text/csv"
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/v1/me", "/v1/status", "/v1/work-units", "/v1/orders"])
+def test_an_answer_keeps_the_document(gateway, token, holds, path):
+    status, answer = gateway.ask("GET", path, token=token)
+    assert status == 200, answer
+    holds(path, "GET", status, answer)
+
+
+def test_states_are_those_of_the_command_line(gateway, token, holds):
+    def producing():
+        return gateway.ask("GET", "/v1/work-units/M-2", token=token)[1]["state"] == "PRODUCING"
+
+    gateway.until(producing, "the press to be heard")
+    for what in ("begin", "end"):
+        assert gateway.ask("POST", f"/v1/setups/{what}", {"machine": "M-2"}, token)[0] == 200
+
+    def known():
+        return gateway.ask("GET", "/v1/states?machine=M-2", token=token)[0] == 200
+
+    gateway.until(known, "a final state")
+    status, answer = gateway.ask("GET", "/v1/states?machine=M-2&by=day", token=token)
+    holds("/v1/states", "GET", status, answer)
+    said = json.loads(gateway.cli("states", "M-2", "--by", "day", "--json"))
+    assert (answer["work_unit"], answer["by"]) == (said["work_unit"], said["by"])
+    assert answer["intervals"] == said["intervals"][: len(answer["intervals"])]
+    status, sums = gateway.ask("GET", "/v1/states?machine=M-2&sums=true", token=token)
+    assert "intervals" not in sums
+    holds("/v1/states", "GET", status, sums)
+    for path, code in (
+        ("/v1/states?machine=M-1&order=9999", "NOT_FOUND"),
+        ("/v1/states?machine=M-9", "NOT_FOUND"),
+        ("/v1/states?machine=M-1&order=1&day=2026-01-01", "BAD_FIELD"),
+    ):
+        status, refused = gateway.ask("GET", path, token=token)
+        assert refused["code"] == code
+        holds("/v1/states", "GET", status, refused)
+
+
+def test_nothing_changes_after_a_refusal(gateway, token):
+    def now():
+        return gateway.ask("GET", "/v1/orders", token=token)[1], gateway.ask("GET", "/v1/outbox", token=token)[1]
+
+    before = now()
+    start = {"machine": "M-1", "order": "4713"}
+    assert gateway.ask("POST", "/v1/orders/start", start)[0] == 401
+    assert gateway.ask("POST", "/v1/orders/start", start, gateway.token("petra", "planner"))[0] == 403
+    assert gateway.ask("POST", "/v1/orders/start", {**start, "force": True}, token)[0] == 422
+    assert gateway.ask("POST", "/v1/orders/start", {**start, "reason": "x" * 70_000}, token)[0] == 413
+    assert now() == before
+
+
+def test_neither_tokens_nor_their_secrets_are_in_log_or_state(gateway, token):
+    assert gateway.ask("GET", "/v1/status", token=token[:-1] + ("0" if token[-1] != "0" else "1"))[0] == 401
+    gateway.until(lambda: "api request refused" in gateway.text(), "the refusal in the log")
+    files = [path.read_bytes() for path in gateway.state_dir.iterdir() if path.is_file()]
+    for text in (gateway.text().encode(), *files):
+        assert token.split("_")[2].encode() not in text
+    assert token.split("_")[1] in gateway.text()
+
+
+@pytest.mark.parametrize(
+    ("phases", "examples"),
+    [("fuzzing", "5"), pytest.param("coverage,fuzzing", "200", marks=[pytest.mark.soak, pytest.mark.timeout(1200)])],
+    ids=["short", "long"],
+)
+def test_schemathesis_finds_no_way_to_break_it(gateway, tmp_path, phases, examples):
+    """Every operation with many bodies, queries and headers, within the document and beside it."""
+    token = gateway.token(f"sonja-{examples}", "supervisor")
+    (tmp_path / "schemathesis.toml").write_text(SCHEMATHESIS)
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{gateway.port}/openapi.json",
+            "--header", f"Authorization: Bearer {token}", "--max-examples", examples, "--seed", "1", "--no-color",
+            "--phases", phases, "--request-timeout", "10", "--generation-database", "none",
+        ],
+        capture_output=True, text=True, check=False, timeout=1100, cwd=tmp_path, env=environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert gateway.ask("GET", "/ready")[0] == 200
+    assert "api request failed" not in gateway.text()
+
+
+def test_over_tls_and_a_clean_stop_with_open_connections(tmp_path):
+    context = certificate(tmp_path)
+    api = "{ listen: 0.0.0.0, port: PORT, tls: { cert_file: api.pem, key_file: api.key } }"
+    running = Gateway(tmp_path, api, tls=context)
+    try:
+        assert running.ask("GET", "/health")[0] == 200
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", running.port, timeout=5)) as plain:
+            plain.request("GET", "/health")
+            with pytest.raises((OSError, http.client.HTTPException)):
+                plain.getresponse()
+        idle = socket.create_connection(("127.0.0.1", running.port))
+        kept = http.client.HTTPSConnection("127.0.0.1", running.port, timeout=5, context=context)
+        kept.request("GET", "/health")
+        kept.getresponse().read()
+    finally:
+        began = time.monotonic()
+        assert running.close() == 0, running.text()
+    assert time.monotonic() - began < 10
+    kept.close()
+    idle.close()
+
+
+def certificate(folder):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "box-1")])
+    now = dt.datetime.now(dt.UTC)  # noqa: TID251 - a certificate is held against the system's clock
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(now - dt.timedelta(hours=1)).not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    (folder / "api.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "api.key").write_bytes(key.private_bytes(*plain))
+    return ssl.create_default_context(cafile=str(folder / "api.pem"))
+
+
+def test_a_port_that_is_taken_and_a_wrong_certificate_end_the_start(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        said = start_in_vain(tmp_path, f"{{ port: {port} }}")
+        assert f"api: cannot listen at 127.0.0.1, port {port}: Address already in use" in said
+    (tmp_path / "x.pem").write_text("no certificate")
+    said = start_in_vain(tmp_path, f"{{ port: {port}, tls: {{ cert_file: x.pem, key_file: x.pem }} }}")
+    assert "api.tls: certificate or key cannot be used" in said
+
+
+def start_in_vain(folder, api):
+    config = folder / "linegate.yaml"
+    (folder / "share" / "orders").mkdir(parents=True, exist_ok=True)
+    config.write_text(configured(folder / "state", api))
+    ended = subprocess.run(
+        [sys.executable, "-P", "-m", "gateway", "run", str(config)],
+        capture_output=True, text=True, check=False, timeout=30, env=environment(),
+    )  # fmt: skip
+    assert ended.returncode == 1, ended.stderr
+    assert "Traceback" not in ended.stderr
+    return ended.stderr
+
+
+def test_without_the_section_its_libraries_are_not_loaded(tmp_path):
+    """They take memory that a small box has not."""
+    config = tmp_path / "linegate.yaml"
+    (tmp_path / "share" / "orders").mkdir(parents=True)
+    (tmp_path / "share" / "confirmations").mkdir()
+    config.write_text(configured(tmp_path / "state", "null"))
+    program = (
+        "import sys, os, signal, threading, time\n"
+        "from gateway.cli import main\n"
+        "threading.Timer(2, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()\n"
+        f"code = main(['run', {str(config)!r}])\n"
+        "print(code, sorted({'uvicorn', 'starlette', 'gateway.api'} & set(sys.modules)))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False, timeout=30,
+        env=environment(),
+    )  # fmt: skip
+    assert ended.stdout.strip() == "0 []", ended.stderr
+
+
+def test_a_reload_keeps_the_api_and_refuses_another_port(gateway, token):
+    before = gateway.text()
+    config = gateway.folder / "linegate.yaml"
+    good = config.read_text()
+    try:
+        config.write_text(good.replace(str(gateway.port), str(free_port())))
+        gateway.process.send_signal(signal.SIGHUP)
+        gateway.until(lambda: "configuration not reloaded" in gateway.text()[len(before) :], "the refusal")
+        assert "api.port" in gateway.text()[len(before) :]
+    finally:
+        config.write_text(good)
+    gateway.process.send_signal(signal.SIGHUP)
+    gateway.until(lambda: "configuration reloaded" in gateway.text()[len(before) :], "the reload")
+    assert gateway.ask("GET", "/v1/status", token=token)[0] == 200

@@ -1,0 +1,144 @@
+"""The table, the document and the server say the same: every route is documented, every documented one is there."""
+
+from __future__ import annotations
+
+import re
+
+import jsonschema_rs
+import pytest
+
+from gateway.access import tokens
+from gateway.api.openapi import codes_of, openapi
+from gateway.api.problem import CODES
+from gateway.api.routes import OUTBOX_STATES, ROUTES
+from gateway.core.access.permissions import NEEDS_REASON, PERMISSIONS
+from gateway.core.orders.lifecycle import ActorRole
+
+WRITING = [route for route in ROUTES if route.writes]
+WITH_TOKEN = [route for route in ROUTES if route.actions]
+NOT_READING = ("PUT", "PATCH", "DELETE", "OPTIONS")
+VALUES = {
+    "machine": "M-1", "order": "4711", "operation": "0010", "pieces": 1, "from": "good", "to": "scrap", "number": 1,
+    "reason": "NO_MATERIAL",
+}  # fmt: skip
+
+
+def name(route):
+    return route.verb
+
+
+def body_of(route):
+    times = {"from": "2026-03-27T06:00:00Z", "to": "2026-03-27T06:10:00Z"} if route.verb == "reason" else {}
+    return {field.name: {**VALUES, **times}[field.name] for field in route.body}
+
+
+def path_of(route):
+    return re.sub(r"\{(\w+)\}", lambda match: str(VALUES[match[1]]), route.path)
+
+
+def query_of(route):
+    return "?machine=M-1" if any(field.name == "machine" and field.required for field in route.query) else ""
+
+
+def test_the_document_is_one_of_openapi_and_its_schemas_are_schemas():
+    document = openapi(ROUTES, "1.2.3")
+    assert document["openapi"] == "3.1.0"
+    assert document["info"]["version"] == "1.2.3"
+    for schema in document["components"]["schemas"].values():
+        jsonschema_rs.meta.validate(schema)
+    text = str(document)
+    for wanted in re.findall(r"#/components/schemas/(\w+)", text):
+        assert wanted in document["components"]["schemas"]
+
+
+async def test_every_route_is_documented_and_every_documented_one_is_there(bench):
+    document = (await bench.ask("GET", "/openapi.json")).json
+    listed = {(path, method.upper()) for path, item in document["paths"].items() for method in item}
+    assert listed == {(route.path, route.method) for route in ROUTES}
+    token = bench.token("anna", "supervisor")
+    for number, route in enumerate(ROUTES):
+        answer = await bench.ask(
+            route.method, path_of(route) + query_of(route), body_of(route) if route.writes else None, token=token,
+            key=str(number),
+        )  # fmt: skip
+        assert answer.status == 200, (route.verb, answer.body)
+        assert bench.told[-1]["verb"] == route.verb
+
+
+def test_paths_and_verbs_are_each_there_once():
+    assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
+    assert len({route.verb for route in ROUTES}) == len(ROUTES)
+    shapes = [re.sub(r"\{\w+\}", "{}", route.path) for route in ROUTES]
+    assert len(set(shapes)) == len(shapes)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=name)
+def test_a_row_is_whole(route):
+    document = openapi([route], "1")
+    operation = document["paths"][route.path][route.method.lower()]
+    assert route.answer in document["components"]["schemas"]
+    assert [field.name for field in route.params] == re.findall(r"\{(\w+)\}", route.path)
+    assert (route.action_of is not None) == (len(route.actions) > 1)
+    assert ("requestBody" in operation) == route.writes
+    for code in codes_of(route):
+        assert str(CODES[code][0]) in operation["responses"]
+    if not route.writes:
+        assert route.method == "GET"
+        return
+    # What is never done without a reason has a field for it, and is not done without.
+    if any(action.value in NEEDS_REASON for action in route.actions):
+        assert [field.required for field in route.body if field.name == "reason"] == [True]
+
+
+def test_only_health_and_readiness_are_open():
+    assert {route.path for route in ROUTES if not route.actions} == {"/health", "/ready"}
+
+
+def test_the_words_are_those_of_the_outbox():
+    from buffer.entry import OutboxState
+
+    assert tuple(state.value for state in OutboxState) == OUTBOX_STATES
+
+
+@pytest.mark.parametrize("route", WITH_TOKEN, ids=name)
+async def test_each_route_lets_in_whom_the_table_of_permissions_allows(bench, route):
+    body = body_of(route) if route.writes else None
+    allowed = PERMISSIONS[route.action(body or {})].roles
+    for role in ActorRole:
+        bench.told.clear()
+        path = path_of(route) + query_of(route)
+        answer = await bench.ask(route.method, path, body, token=bench.token("anna", role.value), key=role.value)
+        assert (answer.status == 200) is (role in allowed), (role, answer)
+        assert len(bench.told) == (role in allowed)
+        _forget_tokens(bench)
+
+
+def _forget_tokens(bench):
+    """A user has few tokens at a time."""
+    (held,) = [user for user in bench.file.load().users if user.name == "anna"]
+    for token in held.tokens:
+        bench.file.change(lambda one, of=token: tokens.revoke_token(one, of.id, by="t", at_ns=bench.now_ns, reason="t")
+                          if of.revoked_ns is None else one)  # fmt: skip
+
+
+@pytest.mark.parametrize("route", WITH_TOKEN, ids=name)
+async def test_no_route_answers_without_a_token(bench, route):
+    answer = await bench.ask(route.method, path_of(route) + query_of(route), body_of(route) if route.writes else None)
+    assert answer.status == 401
+    assert bench.told == []
+
+
+@pytest.mark.parametrize("route", WRITING, ids=name)
+async def test_every_decision_is_taken_once_and_takes_no_unknown_field(bench, route):
+    token = bench.token("anna", "supervisor")
+    first = await bench.ask("POST", route.path, body_of(route), token=token, key="a")
+    again = await bench.ask("POST", route.path, body_of(route), token=token, key="a")
+    assert (first.status, again.status, again.body) == (200, 200, first.body)
+    odd = await bench.ask("POST", route.path, {**body_of(route), "force": True}, token=token, key="b")
+    assert (odd.status, odd.json["errors"][0]["field"]) == (422, "'force'")
+    other = await bench.ask("POST", route.path, {**body_of(route), "machine": "M-2"}, token=token, key="a")
+    assert (other.status, other.json["code"]) == (409, "IDEMPOTENCY_KEY_REUSED")
+    assert len(bench.told) == 1
+    for method in NOT_READING:
+        assert (await bench.ask(method, route.path, token=token)).status == 405
+    assert len(bench.told) == 1
