@@ -16,6 +16,7 @@ from buffer.errors import OutboxError, StoreError
 from gateway import __version__
 from gateway.control import NUMBER_MAX, TEXT_CHARS_MAX, RequestError, text_of
 from gateway.core.model import Notice, OperatorEntry, OperatorVerb
+from gateway.core.orders.lifecycle import ActorRole
 from gateway.floor_verbs import FloorVerbs
 from gateway.status import GatewayView, in_utc, to_json
 from gateway.views import clock_view
@@ -60,9 +61,7 @@ class Verbs:
         """Every verb by name."""
         return {
             "status": self._status,
-            "order.start": self._order,
-            "order.interrupt": self._order,
-            "order.finish": self._order,
+            **{f"order.{verb}": self._order for verb in OperatorVerb},
             "outbox.open": self._open_postings,
             "outbox.retry": self._retry,
             "outbox.discard": self._discard,
@@ -109,7 +108,12 @@ class Verbs:
         verb = OperatorVerb(text_of(request, "verb").removeprefix("order."))
         order, who = text_of(request, "order"), text_of(request, "who")
         operation = text_of(request, "operation") if request.get("operation") else ""
-        outputs = await runner.submit(OperatorEntry(self._clock.now_ns(), verb, order, operation, who))
+        reason = text_of(request, "reason") if request.get("reason") else ""
+        # Who may speak at this socket may do what a supervisor may, and withdraw an order for the planner.
+        role = ActorRole.PLANNER if verb is OperatorVerb.CANCEL else ActorRole.SUPERVISOR
+        outputs = await runner.submit(
+            OperatorEntry(self._clock.now_ns(), verb, order, operation, who, reason=reason, role=role)
+        )
         for output in outputs:
             if isinstance(output, Notice) and output.code == "REFUSED":
                 raise RequestError(f"{machine}: cannot {verb} {order}: {dict(output.detail)['reason']}")

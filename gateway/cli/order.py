@@ -1,4 +1,4 @@
-"""``linegate order``: list, start, interrupt, finish job orders of the running gateway; judge their pieces."""
+"""``linegate order``: list, start, interrupt, finish, hold, release, reopen, cancel job orders; judge their pieces."""
 
 from __future__ import annotations
 
@@ -15,18 +15,24 @@ VERBS = {
     "start": "start an order on a machine (the running one is interrupted)",
     "interrupt": "interrupt the running order",
     "finish": "end an order and confirm it finally",
+    "hold": "set an order on hold: it does not start, and what it makes waits for a verdict",
+    "release": "end a hold: the order is where it was before",
+    "reopen": "open an order again that is complete; its final confirmation is to be reversed in the ERP",
+    "cancel": "withdraw an order for the ERP; what was made is confirmed",
+    "complete-setup": "say that the setup of the running order is done",
 }
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``order`` with its verbs."""
-    parser = commands.add_parser("order", help="list, start, interrupt or finish orders, judge their pieces")
+    parser = commands.add_parser("order", help="list, start, interrupt, finish, hold or reopen orders, judge pieces")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb, text in VERBS.items():
         one = verbs.add_parser(verb, help=text)
         one.add_argument("machine", help="work unit, as in the configuration (ASM-01)")
         one.add_argument("order", help="order number")
         one.add_argument("operation", nargs="?", default="", help="needed where the order has several here")
+        one.add_argument("--reason", default="", metavar="TEXT", help="why; it is written down with your name")
         state_dir.add_arguments(one)
         one.set_defaults(run=decide, verb=verb)
     _add_reclassify(verbs)
@@ -70,7 +76,7 @@ def reclassify(args: argparse.Namespace) -> int:
 
 def decide(args: argparse.Namespace) -> int:
     """One decision; 0 done, 1 refused, with the reason, 3 where no gateway runs."""
-    return _told(args, f"order.{args.verb}", order=args.order, operation=args.operation)
+    return _told(args, f"order.{args.verb}", order=args.order, operation=args.operation, reason=args.reason)
 
 
 def _told(args: argparse.Namespace, verb: str, **arguments: Any) -> int:

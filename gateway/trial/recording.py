@@ -24,6 +24,9 @@ from gateway.core.model import (
     Role,
     Status,
 )
+from gateway.core.orders.lifecycle import ActorRole
+from gateway.core.orders.order_image import decode as decode_image
+from gateway.core.orders.order_image import encode as encode_image
 from gateway.core.snapshot import decode_job, encode_job
 from gateway.trial.machine import time_of
 
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gateway.core.entries import PersonsEntry
-    from gateway.core.model import Input
+    from gateway.core.model import Input, JobOrder
 
 VERSION: Final = 1
 MAGIC: Final = "recording"
@@ -93,11 +96,12 @@ def row(given: Input) -> list[Any] | None:
     match given:
         case DataValue(signal, value, status, source_ns, received_ns):
             return [_VALUE, received_ns, signal, value, int(status), source_ns]
-        case OrderReceived(at_ns, job, known):
-            record = None if known is None else {**known._asdict(), "job": encode_job(known.job)}
-            return [_ORDER, at_ns, encode_job(job), record]
+        case OrderReceived(at_ns, job, known, others):
+            return [_ORDER, at_ns, _whole(job), _plain_record(known), [_plain_record(one) for one in others]]
         case OperatorEntry(at_ns, verb, order, operation):
-            return [_DECISION, at_ns, verb.value, order, operation]
+            plain = [_DECISION, at_ns, verb.value, order, operation]
+            more = [given.reason, given.role, _plain_record(given.known)]
+            return plain if more == ["", None, None] else plain + more
         case SetupEntry() | StopReasonEntry() | ReclassifyEntry():
             return _said(given)
         case ClockTold(at_ns, utc_offset_ns, known):
@@ -222,11 +226,15 @@ def _input(data: list[Any]) -> Input:
             signal, value, Status(status), None if source_ns is None else int(source_ns), _time(received_ns)
         )
     if kind == _ORDER:
-        _, at_ns, job, known = data
-        return OrderReceived(_time(at_ns), decode_job(job), None if known is None else _record(known))
+        _, at_ns, job, known, *others = data
+        records = tuple(_record(one) for one in (others[0] if others else ()))
+        return OrderReceived(_time(at_ns), _job(job), None if known is None else _record(known), records)
     if kind == _DECISION:
-        _, at_ns, verb, order, operation = data
-        return OperatorEntry(_time(at_ns), OperatorVerb(verb), order, operation, "recorded")
+        _, at_ns, verb, order, operation, *more = data
+        reason, role, known = more or ("", None, None)
+        entry = OperatorEntry(_time(at_ns), OperatorVerb(verb), order, operation, "recorded", str(reason))
+        record = None if known is None else _record(known)
+        return entry._replace(role=None if role is None else ActorRole(role), known=record)
     if kind in (_SETUP, _REASON, _JUDGED):
         return _heard(data)
     if kind == _CLOCK:
@@ -242,4 +250,24 @@ def _planned(from_ns: int, planned: str | None, shift: str) -> PlannedTime:
 
 
 def _record(data: dict[str, Any]) -> JobRecord:
-    return JobRecord(**{**data, "job": decode_job(data["job"]), "state": JobOrderState(data["state"])})
+    held_from = data.get("held_from")
+    states = {
+        "state": JobOrderState(data["state"]),
+        "held_from": None if held_from is None else JobOrderState(held_from),
+    }
+    return JobRecord(**{**data, **states, "job": _job(data["job"])})
+
+
+def _plain_record(record: JobRecord | None) -> dict[str, Any] | None:
+    return None if record is None else {**record._asdict(), "job": _whole(record.job)}
+
+
+def _whole(job: JobOrder) -> dict[str, Any]:
+    """A job order with its image: a recording is read where no database is."""
+    return encode_job(job) | ({} if job.image is None else {"image": encode_image(job.image)})
+
+
+def _job(data: dict[str, Any]) -> JobOrder:
+    image = data.get("image")
+    job = decode_job({name: value for name, value in data.items() if name != "image"})
+    return job if image is None else job._replace(image=decode_image(image))

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.connectors.order_fields import SHOWN_MAX_CHARS, OrderFields
+from gateway.connectors.order_images import with_image
 from gateway.core.foreign_text import clean
 from gateway.core.model import Operation, ProductionOrder
 
@@ -40,9 +41,36 @@ OPTIONAL: Final = (
     "sales_order",
     "customer",
     "cost_center",
+    "kind",
+    "under_tolerance_pct",
+    "over_tolerance_pct",
+    "batch",
+    "quality_plan",
+    "hold",
+    "change_number",
+    "effective_at",
+    "std_setup_min",
+    "base_qty",
+    "cavities",
+    "std_scrap_pct",
+    "crew",
+    "tool",
+    "recipe",
+    "required_skill",
 )
+#: Columns that say more of the order, and of one operation.
+OF_ORDER: Final[tuple[str, ...]] = OPTIONAL[-16:-8]
+OF_OPERATION: Final[tuple[str, ...]] = OPTIONAL[-8:]
 ECHOED: Final = ("type", "sales_order", "customer", "cost_center")
-_NUMBERS: Final = ("quantity", "std_cycle_s")
+_NUMBERS: Final = (
+    "quantity",
+    "std_cycle_s",
+    "under_tolerance_pct",
+    "over_tolerance_pct",
+    "std_setup_min",
+    "base_qty",
+    "std_scrap_pct",
+)
 
 
 class _Line(NamedTuple):
@@ -120,6 +148,8 @@ def _check_header(header: Sequence[str], settings: FileSettings, reasons: list[s
 
 def _order(lines: Sequence[_Line], settings: FileSettings, reasons: list[str]) -> ProductionOrder:
     orders: list[ProductionOrder] = []
+    details: list[dict[str, str]] = []
+    before = len(reasons)
     for line in lines:
         cells = dict(line.cells)
         if settings.decimal_separator == ",":
@@ -134,9 +164,23 @@ def _order(lines: Sequence[_Line], settings: FileSettings, reasons: list[str]) -
         if any(operation.operation == other.operations[0].operation for other in orders):
             fields.refuse("operation", operation.operation, "each operation of an order once")
         orders.append(order)
+        details.append({name: cell.strip() for name, cell in cells.items() if cell.strip()})
     # What the last operation makes is what the order makes.
     operations = tuple(order.operations[0] for order in orders)
-    return replace(orders[0], operations=operations, quantity=operations[-1].quantity)
+    whole = replace(orders[0], operations=operations, quantity=operations[-1].quantity)
+    return whole if len(reasons) > before else _with_image(whole, lines[0].number, details, reasons)
+
+
+def _with_image(
+    order: ProductionOrder, number: int, details: Sequence[dict[str, str]], reasons: list[str]
+) -> ProductionOrder:
+    """The order with all that its columns say; those of the order stand in its first line."""
+    of_order = {name: details[0][name] for name in (*OF_ORDER, "type") if name in details[0]}
+    of_operations = [{name: one[name] for name in OF_OPERATION if name in one} for one in details]
+    found: list[str] = []
+    whole = with_image(order, of_order, {}, of_operations, found)
+    reasons.extend(f"line {number} and on, {reason}" for reason in found)
+    return whole
 
 
 def _line_order(fields: OrderFields) -> ProductionOrder:

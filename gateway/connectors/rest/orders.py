@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from gateway.connectors.base import ConnectorError, OrderPage, RefusedOrder
 from gateway.connectors.order_fields import ID_MAX_CHARS, OrderFields
+from gateway.connectors.order_images import with_image
 from gateway.core.foreign_text import clean, is_clean
 from gateway.core.model import Operation, ProductionOrder
 
@@ -63,7 +64,7 @@ def _order(image: Any, reasons: list[str]) -> ProductionOrder | None:
         product_image = {"id": "?"}
     product = OrderFields(product_image, "product.", reasons)
     quantity = fields.quantity("qty")
-    return ProductionOrder(
+    order = ProductionOrder(
         order=fields.identifier("order_id"),
         revision=fields.integer("revision", default=0),
         product=product.identifier("id"),
@@ -78,6 +79,7 @@ def _order(image: Any, reasons: list[str]) -> ProductionOrder | None:
         cancelled=fields.flag("cancelled"),
         echo={name: text for name in ECHOED if (text := fields.text(name))},
     )
+    return order if reasons else with_image(order, image, product_image, image["operations"], reasons)
 
 
 def _operations(images: Any, order_quantity: Decimal, order: OrderFields, reasons: list[str]) -> tuple[Operation, ...]:
