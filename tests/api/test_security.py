@@ -385,6 +385,17 @@ async def test_a_name_that_is_not_its_own_is_refused(bench, host, allowed):
         assert answer.status in {400, 421}
 
 
+async def test_an_answer_does_not_wait_for_acknowledgements(bench):
+    """With Nagle's algorithm each answer on a kept connection takes 40 ms."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
+    await bench.until(lambda: bench.server._server.server_state.connections)
+    (connection,) = bench.server._server.server_state.connections
+    taken = connection.transport.get_extra_info("socket")
+    assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+    writer.close()
+    assert await reader.read() == b""
+
+
 async def test_no_answer_is_kept_between_or_taken_for_another_kind(bench):
     for answer in (await bench.ask("GET", "/health"), await bench.ask("GET", "/nothing")):
         assert answer.headers["cache-control"] == "no-store"

@@ -1,0 +1,257 @@
+"""The HTTP API while the gateway counts: how long each call takes. 50 open orders, 8 machines, 200 signals.
+
+``python -P tests/benchmarks/bench_api.py [--seconds S] [--quick] [--json]``. One client with one connection asks, call
+after call without a pause, machine after machine in the name of another person; four more ask for all machines twice a
+second. The daemon reads 8 Modbus devices of 25 signals every 100 ms; all of them change, one of each is counted and
+confirmed piece by piece. No speed is asserted. Needs Linux; the broker of the other benchmarks is started and not used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import itertools
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from rig import HOST, Rig, RigError, free_port, until
+
+MACHINES, SIGNALS, ORDERS = 8, 25, 50
+AIM_MS = 50.0
+WARM_UP_S = 6.4  # the daemon goes through its memory once, 5 s after its start
+OTHER_SCREENS, SCREEN_PAUSE_S = 4, 0.5
+SOURCE = """\
+  plc{number}:
+    driver: modbus
+    host: {host}
+    port: {port}
+    scan: 100 ms
+    signals:
+{signals}
+"""
+WORK_UNIT = """\
+  M-{number}:
+    work_center: WC-{number}
+    ideal_cycle: 2.4 s
+    counters: [{{ mode: counter, signal: plc{number}.s24, modulus: 65536, max_rate: 40 /min }}]
+    state: {{ stop_detect: 10 s }}
+    orders: {{ choose: command }}
+    confirm: {{ every_pieces: 1 }}
+"""
+READS = (
+    "/health", "/ready", "/v1/me", "/v1/status", "/v1/work-units", "/v1/work-units/M-1", "/v1/orders",
+    "/v1/orders?machine=M-1", "/v1/outbox", "/v1/outbox?state=posted", "/v1/outbox/1",
+    "/v1/states?machine=M-1&sums=true", "/openapi.json",
+)  # fmt: skip
+_KEYS = (f"bench-{number}" for number in itertools.count())
+
+
+class Screen:
+    """One connection with its token."""
+
+    def __init__(self, port: int, token: str) -> None:
+        self._link = http.client.HTTPConnection(HOST, port, timeout=30)
+        self._token = token
+
+    def ask(self, method: str, path: str, body: dict | None = None) -> tuple[int, dict, float]:
+        """Status, answer, and milliseconds from the first byte sent to the last one received."""
+        headers = {"Authorization": f"Bearer {self._token}"}
+        if body is not None:
+            headers |= {"Content-Type": "application/json", "Idempotency-Key": next(_KEYS)}
+        began_ns = time.perf_counter_ns()
+        self._link.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = self._link.getresponse()
+        data = answer.read()
+        took_ms = (time.perf_counter_ns() - began_ns) / 1e6
+        return answer.status, json.loads(data), took_ms
+
+    def close(self) -> None:
+        self._link.close()
+
+
+def configuration(home: Path, port: int, ports: list[int]) -> Path:
+    """The daemon's file, with its folders and orders."""
+    for name in ("orders", "confirmations"):
+        (home / "erp" / name).mkdir(parents=True)
+    rows = [f"{70_000 + n};0010;WC-{n % MACHINES + 1};P;1000000" for n in range(ORDERS)]
+    (home / "erp" / "orders" / "orders.csv").write_text(
+        "\n".join(["order;operation;work_center;product;quantity", *rows, ""])
+    )
+    addresses = [*range(SIGNALS - 1), 49]
+    signals = "\n".join(
+        f"      s{index}: {{ table: holding, address: {address} }}" for index, address in enumerate(addresses)
+    )
+    numbered = list(enumerate(ports, 1))
+    config = home / "linegate.yaml"
+    config.write_text(
+        f"gateway: {{ id: bench, plant: BENCH, timezone: UTC, state_dir: '{home / 'state'}' }}\nsources:\n"
+        + "".join(SOURCE.format(number=number, host=HOST, port=one, signals=signals) for number, one in numbered)
+        + "work_units:\n"
+        + "".join(WORK_UNIT.format(number=number) for number, _ in numbered)
+        + f"connectors:\n  erp: {{ connector: file, folder: '{home / 'erp'}', poll_orders: 200 ms }}\n"
+        + f"api: {{ port: {port}, requests_per_minute: 60000, idempotency_keep: 10 s }}\n"
+    )
+    return config
+
+
+def token_of(config: Path, name: str, role: str) -> str:
+    """A user with a token."""
+    base = [sys.executable, "-P", "-m", "gateway", "user"]
+    for arguments in (("add", name, "--full-name", "Bench", "--role", role), ("token", name, "--role", role)):
+        done = subprocess.run(
+            [*base, *arguments, "-c", str(config)], capture_output=True, text=True, check=True, timeout=30
+        )
+    return done.stdout.strip()
+
+
+def decisions(number: int) -> list[tuple[str, dict]]:
+    """What a person decides at one machine, round after round: each can be done where the one before was."""
+    machine, order = f"M-{number}", str(70_000 + number - 1)
+    return [
+        ("/v1/orders/start", {"machine": machine, "order": order}),
+        ("/v1/setups/begin", {"machine": machine}),
+        ("/v1/setups/end", {"machine": machine}),
+        ("/v1/stops/reason", {"machine": machine, "reason": "NO_MATERIAL"}),
+        ("/v1/orders/interrupt", {"machine": machine, "order": order}),
+    ]
+
+
+def measure(port: int, tokens: list[str], seconds: float) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """Milliseconds of each call, and how many were answered with another status than 200."""
+    took: dict[str, list[float]] = {}
+    odd: dict[str, int] = {}
+    with contextlib.ExitStack() as stack:
+        screens = [stack.enter_context(contextlib.closing(Screen(port, token))) for token in tokens]
+        until_s = time.monotonic() + seconds
+        for number in itertools.cycle(range(1, MACHINES + 1)):
+            screen = screens[number - 1]
+            calls = [*(("GET", path, None) for path in READS), *(("POST", *one) for one in decisions(number))]
+            for method, path, body in calls:
+                status, _answer, took_ms = screen.ask(method, path, body)
+                name = f"{method} {path}"
+                took.setdefault(name, []).append(took_ms)
+                if status != http.client.OK:
+                    odd[f"{name} {status}"] = odd.get(f"{name} {status}", 0) + 1
+            if time.monotonic() > until_s:
+                return took, odd
+    raise AssertionError
+
+
+def other_screens(port: int, token: str, ended: threading.Event) -> list[threading.Thread]:
+    """Connections that ask for all machines now and then."""
+
+    def run() -> None:
+        with contextlib.closing(Screen(port, token)) as screen:
+            while not ended.wait(SCREEN_PAUSE_S):
+                screen.ask("GET", "/v1/work-units")
+
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(OTHER_SCREENS)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def quantile(values: list[float], part: float) -> float:
+    """The smallest value that at least this part of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(-(-int(len(ordered) * part * 1000) // 1000) - 1, 0)]
+
+
+def run(seconds: float, warm_up_s: float) -> dict:
+    """The whole measurement. Raises RigError."""
+    with Rig() as rig:
+        ports = []
+        for _ in range(MACHINES):
+            said, _more = rig.device(str(Path(__file__).parent / "device_modbus.py"), "registers", "1")
+            ports.append(said["ports"][0])
+        port = free_port()
+        config = configuration(rig.folder / "api", port, ports)
+        daemon = rig.start("daemon", "-m", "gateway", "run", str(config))
+        until(lambda: _open_orders(port, config) == ORDERS, "the orders are taken", daemon.check)
+        tokens = [token_of(config, f"person-{number}", "supervisor") for number in range(1, MACHINES + 1)]
+        token = token_of(config, "other-screens", "service")
+        time.sleep(warm_up_s)
+        ended = threading.Event()
+        threads = other_screens(port, token, ended)
+        counted, cpu_s, began_s = _counted(port, token), daemon.cpu_s(), time.monotonic()
+        took, odd = measure(port, tokens, seconds)
+        length_s, used_s = time.monotonic() - began_s, daemon.cpu_s() - cpu_s
+        pieces = _counted(port, token) - counted
+        ended.set()
+        for thread in threads:
+            thread.join()
+        memory = daemon.memory()
+        daemon.check()
+    calls = {
+        name: {
+            "calls": len(one), "p50": round(quantile(one, 0.5), 2), "p99": round(quantile(one, 0.99), 2),
+            "max": round(max(one), 2),
+        }
+        for name, one in took.items()
+    }  # fmt: skip
+    return {
+        "seconds": round(length_s, 1), "pieces": pieces, "cpu_percent": round(100 * used_s / length_s, 1),
+        "rss_mb": round(memory.rss, 1), "calls": calls, "other_statuses": odd,
+    }  # fmt: skip
+
+
+_TOKENS: dict[Path, str] = {}
+
+
+def _open_orders(port: int, config: Path) -> int:
+    with contextlib.suppress(OSError):
+        if config not in _TOKENS:
+            with contextlib.closing(Screen(port, "")) as screen:
+                screen.ask("GET", "/health")
+            _TOKENS[config] = token_of(config, "first", "operator")
+        with contextlib.closing(Screen(port, _TOKENS[config])) as screen:
+            return len(screen.ask("GET", "/v1/orders")[1]["orders"])
+    return 0
+
+
+def _counted(port: int, token: str) -> int:
+    with contextlib.closing(Screen(port, token)) as screen:
+        return sum(unit["counted_good"] for unit in screen.ask("GET", "/v1/work-units")[1]["work_units"])
+
+
+def table(found: dict) -> str:
+    """For a person."""
+    lines = [
+        f"HTTP API: {ORDERS} open orders, {MACHINES} machines, {MACHINES * SIGNALS} signals every 100 ms, counting",
+        f"{found['seconds']} s, {found['pieces']} pieces, CPU {found['cpu_percent']} %, RSS {found['rss_mb']} MB",
+        f"{'ms':<42} {'calls':>6} {'p50':>8} {'p99':>8} {'max':>8}",
+    ]
+    for name, one in found["calls"].items():
+        late = "  above the aim" if one["p99"] > AIM_MS else ""
+        lines.append(f"{name:<42} {one['calls']:>6} {one['p50']:>8} {one['p99']:>8} {one['max']:>8}{late}")
+    lines += [f"answered otherwise: {name}: {number}" for name, number in found["other_statuses"].items()]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=30.0, help="length of the measurement (30)")
+    parser.add_argument("--quick", action="store_true", help="one second: shows that it works, and no more")
+    parser.add_argument("--json", action="store_true", help="print for programs")
+    # The runner gives all scripts the same options.
+    parser.add_argument("--rounds", type=int, default=1, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    try:
+        found = run(1.0, 0.0) if args.quick else run(args.seconds, WARM_UP_S)
+    except RigError as error:
+        print(f"bench_api: {error}", file=sys.stderr)  # noqa: T201 - a script
+        return 1
+    print(json.dumps(found) if args.json else table(found))  # noqa: T201 - a script
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
