@@ -376,9 +376,13 @@ def test_without_the_section_its_libraries_are_not_loaded(tmp_path):
     (tmp_path / "share" / "confirmations").mkdir()
     config.write_text(configured(tmp_path / "state", "null"))
     program = (
-        "import sys, os, signal, threading, time\n"
+        "import sys, os, pathlib, signal, threading, time\n"
         "from gateway.cli import main\n"
-        "threading.Timer(2, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()\n"
+        "def end():\n"
+        f"    while not pathlib.Path({str(tmp_path / 'state' / 'control.sock')!r}).exists():\n"
+        "        time.sleep(0.05)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "threading.Thread(target=end, daemon=True).start()\n"
         f"code = main(['run', {str(config)!r}])\n"
         "print(code, sorted({'uvicorn', 'starlette', 'gateway.api'} & set(sys.modules)))"
     )

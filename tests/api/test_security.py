@@ -128,6 +128,12 @@ async def test_a_wrong_role_is_refused_with_the_right_ones(bench, role, path, bo
     assert (await bench.ask("POST", path, body, token=bench.token("anna", "supervisor"))).status == 200
 
 
+async def test_who_may_do_nothing_here_is_refused_before_anything_of_his_is_read(bench):
+    for body in (b"no json", b'{"unknown": 1}'):
+        answer = await bench.ask("POST", "/v1/orders/start", body, token=bench.token("anna", "planner"))
+        assert (answer.status, answer.json["code"]) == (403, "NOT_PERMITTED")
+
+
 async def test_a_refused_role_does_not_use_up_the_key(bench):
     await bench.start_order(token=bench.token("anna", "planner"))
     assert (await bench.start_order(token=bench.token("anna", "operator"))).status == 200
@@ -387,13 +393,11 @@ async def test_a_name_that_is_not_its_own_is_refused(bench, host, allowed):
 
 async def test_an_answer_does_not_wait_for_acknowledgements(bench):
     """With Nagle's algorithm each answer on a kept connection takes 40 ms."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
-    await bench.until(lambda: bench.server._server.server_state.connections)
-    (connection,) = bench.server._server.server_state.connections
-    taken = connection.transport.get_extra_info("socket")
-    assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
-    writer.close()
-    assert await reader.read() == b""
+    with socket.create_connection(("127.0.0.1", bench.port)):
+        await bench.until(lambda: bench.server._server.server_state.connections)
+        (connection,) = bench.server._server.server_state.connections
+        taken = connection.transport.get_extra_info("socket")
+        assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 async def test_no_answer_is_kept_between_or_taken_for_another_kind(bench):
