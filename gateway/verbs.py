@@ -111,6 +111,8 @@ class Verbs:
         reason = text_of(request, "reason") if request.get("reason") else ""
         # Who may speak at this socket may do what a supervisor may, and withdraw an order for the planner.
         role = ActorRole.PLANNER if verb is OperatorVerb.CANCEL else ActorRole.SUPERVISOR
+        if "role" in request:  # the API has asked for a token, and says in which role he acts
+            role = ActorRole(request["role"])
         outputs = await runner.submit(
             OperatorEntry(self._clock.now_ns(), verb, order, operation, who, reason=reason, role=role)
         )

@@ -53,6 +53,7 @@ _NAME: Final = Matching(NAME_PATTERN, "1 to 64 letters, digits, - and _")
 _MACHINE: Final = Field("machine", _NAME, "work unit, as in the configuration")
 _ORDER: Final = Field("order", Text(), "order number")
 _OPERATION: Final = Field("operation", Text(), "needed where the order has several at this machine", required=False)
+_WHY: Final = Field("reason", Text(), "why; it is written down")
 _DECISION: Final = (_MACHINE, _ORDER, _OPERATION)
 
 
@@ -174,6 +175,42 @@ _DECIDING: Final = (
         body=_DECISION,
     ),
     Route(
+        "order.complete-setup",
+        "POST",
+        "/v1/orders/complete-setup",
+        (Action.FINISH_SETUP,),
+        "done",
+        "The setup of the running order is done",
+        body=_DECISION,
+    ),
+    Route(
+        "order.hold",
+        "POST",
+        "/v1/orders/hold",
+        (Action.HOLD,),
+        "done",
+        "Set an order on hold: it does not start, and what it makes waits for a verdict",
+        body=(*_DECISION, _WHY),
+    ),
+    Route(
+        "order.release",
+        "POST",
+        "/v1/orders/release",
+        (Action.RELEASE,),
+        "done",
+        "End a hold: the order is where it was before",
+        body=(*_DECISION, _WHY),
+    ),
+    Route(
+        "order.reopen",
+        "POST",
+        "/v1/orders/reopen",
+        (Action.REOPEN,),
+        "done",
+        "Open an order again that is complete; its final confirmation is to be reversed in the ERP",
+        body=(*_DECISION, _WHY),
+    ),
+    Route(
         "order.reclassify",
         "POST",
         "/v1/orders/reclassify",
@@ -185,7 +222,7 @@ _DECIDING: Final = (
             Field("pieces", Whole(1, NUMBER_MAX), "how many"),
             Field("from", Choice(("good", "scrap", "rework", "hold")), "what they were booked as"),
             Field("to", Choice(("good", "scrap", "rework")), "what they are"),
-            Field("reason", Text(), "why; it is written down"),
+            _WHY,
         ),
         action_of=_judgement,
     ),

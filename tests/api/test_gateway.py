@@ -261,6 +261,23 @@ def test_states_are_those_of_the_command_line(gateway, token, holds):
         holds("/v1/states", "GET", status, refused)
 
 
+def test_a_hold_is_set_and_ended_by_one_who_may(gateway, token):
+    judge = gateway.token("quinn", "quality")
+    held = {"machine": "M-1", "order": "4713", "reason": "burrs"}
+    assert gateway.ask("POST", "/v1/orders/hold", held, token)[0] == 403
+    status, answer = gateway.ask("POST", "/v1/orders/hold", held, judge)
+    assert status == 200, answer
+
+    def state():
+        listed = gateway.ask("GET", "/v1/orders?machine=M-1", token=token)[1]["orders"]
+        return {job["order"]: job["state"] for job in listed}["4713"]
+
+    assert state() == "ON_HOLD"
+    assert gateway.ask("POST", "/v1/orders/start", {"machine": "M-1", "order": "4713"}, token)[0] == 409
+    status, answer = gateway.ask("POST", "/v1/orders/release", held, judge)
+    assert (status, state()) == (200, "DISPATCHED"), answer
+
+
 def test_nothing_changes_after_a_refusal(gateway, token):
     def now():
         return gateway.ask("GET", "/v1/orders", token=token)[1], gateway.ask("GET", "/v1/outbox", token=token)[1]
