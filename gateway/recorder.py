@@ -79,7 +79,7 @@ class Recorder:
             # They say how the signals stand when the recording begins.
             at_ns = runner.state.at_ns
             last = [row(value._replace(source_time_ns=None, received_time_ns=at_ns)) for value in runner.last_values()]
-            return self._tap(kind, name), snapshot.encode(runner.unit, runner.state), last
+            return self._tap(kind, name), snapshot.encode_whole(runner.unit, runner.state), last
         except TimeoutError as error:
             raise RequestError(f"{name} did not stand still within {HOLD_TIMEOUT_S:g} s; try again") from error
         finally:

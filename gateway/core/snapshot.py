@@ -16,7 +16,10 @@ from gateway.core.counting.modes import state_of
 from gateway.core.counting.pulse import PulseState
 from gateway.core.model import JobOrder, JobOrderState, Role, UnknownInterval
 from gateway.core.orders.attribution import PastOrders
+from gateway.core.orders.handover import with_images
 from gateway.core.orders.job_run import JobRun
+from gateway.core.orders.order_image import decode as decode_image
+from gateway.core.orders.order_image import encode as encode_image
 from gateway.core.orders.queue_entries import rank_of
 from gateway.core.source_clock import SourceClocks
 from gateway.core.unit_state import State, Tally
@@ -54,8 +57,14 @@ def load(unit: WorkUnit, stored: bytes) -> State:
     return decode(unit, data)
 
 
+def encode_whole(unit: WorkUnit, state: State) -> dict[str, Any]:
+    """The state as JSON data with the images of its orders, for whoever reads it where no database is."""
+    images = {run.job.image_digest: run.job.image for run in state.open_runs() if run.job.image is not None}
+    return encode(unit, state) | {"images": {digest: encode_image(image) for digest, image in images.items()}}
+
+
 def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
-    """The state as JSON data."""
+    """The state as JSON data; images of orders by their digest."""
     rules = unit.rules.counters
     evidence_names = tuple(unit.evidence_signals)
     return {
@@ -123,6 +132,7 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             clocks=loaded(SourceClocks, {} if version < _WITH_STATES else data["clocks"]),
             next_told=data["next_told"] if version == VERSION else "",
         )
+        state = with_images(state, {digest: decode_image(one) for digest, one in data.get("images", {}).items()})
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise SnapshotError(f"the stored state of {unit.identity.machine} cannot be read: {error!r}") from error
     return unit.restored(state)

@@ -12,6 +12,8 @@ from gateway.core.model import (
     CalendarPlan,
     DataValue,
     JobOrder,
+    JobOrderState,
+    JobRecord,
     MachineState,
     OperatorEntry,
     OperatorVerb,
@@ -21,6 +23,9 @@ from gateway.core.model import (
     Status,
     TimePassed,
 )
+from gateway.core.orders.job_image import with_image
+from gateway.core.orders.lifecycle import ActorRole
+from gateway.core.orders.order_image import ImageOperation, OrderImage
 from gateway.trial.recording import Header, RecordingError, end_line, header_line, line, parsed, row
 
 S = 1_000_000_000
@@ -29,6 +34,9 @@ T0 = 1_767_592_800 * S
 JOB = JobOrder(
     "4711", "0010", "0", 1, "WC-1", "P", "", "PC", Decimal("10.5"), 0, None, None, None, False, "erp", (("a", "b"),)
 )  # fmt: skip
+IMAGE = OrderImage("erp", "4711", 1, "P", "PC", Decimal("10.5"), (ImageOperation("0010", "WC-1", Decimal("10.5")),))
+WITH_IMAGE = with_image(JOB, IMAGE)
+RECORD = JobRecord(JOB, JobOrderState.ON_HOLD, 3, 7, 1, 0, "ab", 2, 0, JobOrderState.IN_PROGRESS, "crack")
 INPUTS = (
     OrderReceived(T0, JOB),
     DataValue("plc.good", 2**63 + 1, Status.GOOD, T0 - 1, T0),
@@ -37,6 +45,8 @@ INPUTS = (
     DataValue("plc.x", True, Status.GOOD, None, T0 + S),
     DataValue("plc.x", 'naïve "text"', Status.GOOD, None, T0 + S),
     OperatorEntry(T0 + 2 * S, OperatorVerb.FINISH, "4711", "0010", "recorded"),
+    OrderReceived(T0 + 2 * S, WITH_IMAGE, RECORD, (RECORD._replace(job=WITH_IMAGE),)),
+    OperatorEntry(T0 + 2 * S, OperatorVerb.REOPEN, "4711", "", "recorded", "more", ActorRole.SUPERVISOR, RECORD),
     SetupEntry(T0 + 2 * S, begins=True, who="recorded"),
     StopReasonEntry(T0 + 2 * S, T0, None, "JAM", "recorded"),
     StopReasonEntry(T0 + 2 * S, None, None, "JAM", "recorded"),
