@@ -78,6 +78,23 @@ def test_an_order_command_that_cannot_be_done_says_why(ask, arguments, said):
     assert said in err
 
 
+def test_an_order_on_hold_until_it_is_released(ask):
+    order = ("M-1", "4712", "0020")
+    assert ask("order", "hold", *order, "--reason", "lot recalled").code == 0
+    code, _out, err = ask("order", "start", *order)
+    assert code == 1
+    assert "G1 no active hold: found hold lot recalled, wanted no active hold; quality or a supervisor releases" in err
+    assert "ON_HOLD" in ask("order", "list").out
+    assert ask("order", "release", *order).code == 0
+    for verb, said in (
+        ("release", "it is not on hold"),
+        ("reopen", "it is open, DISPATCHED"),
+        ("complete-setup", "setup"),
+    ):
+        code, _out, err = ask("order", verb, *order)
+        assert (code, said in err) == (1, True)
+
+
 def test_an_order_from_start_to_its_confirmation(ask, daemon):
     assert ask("order", "start", "M-1", "4711").code == 0
     code, _out, err = ask("order", "start", "M-1", "4711")
