@@ -110,6 +110,11 @@ class TwoTransactionsRunner(MortalRunner):
             await self._store.commit(step._replace(rows=(), jobs=()))
 
 
+def _made(quantities):
+    """Good pieces, and those that were made on hold and wait for a verdict."""
+    return int(quantities["good"]) + int(quantities["hold"])
+
+
 class Line(RuleBasedStateMachine):
     """A machine with a free-running counter, the gateway, an ERP."""
 
@@ -225,14 +230,12 @@ class Line(RuleBasedStateMachine):
             return 0
         state = self.runner.state
         booked_keys = {one["idempotency_key"] for one in self.erp.booked}
-        booked = sum(int(one["qty"]["good"]) for one in self.erp.booked)
-        waiting = sum(
-            int(json.loads(entry.payload)["qty"]["good"]) for entry in self.waiting() if entry.key not in booked_keys
-        )
-        running = state.running.open_good if state.running else 0
+        booked = sum(_made(one["qty"]) for one in self.erp.booked)
+        waiting = sum(_made(json.loads(one.payload)["qty"]) for one in self.waiting() if one.key not in booked_keys)
         assert state.review == 0
         assert state.unknown == ()
-        return booked + waiting + running + sum(run.open_good for run in state.queue) + state.unallocated.good
+        still_open = sum(run.open_good + run.open_hold for run in state.open_runs())
+        return booked + waiting + still_open + state.unallocated.good + state.unallocated.hold
 
     def waiting(self):
         async def ask():
