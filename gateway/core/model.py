@@ -255,7 +255,8 @@ class CountEvent(NamedTuple):
 
     ``role`` None is the rule's own. ``part`` names the product of a family tool that makes several. ``cycles`` are the
     counts of the machine behind ``delta`` where they differ (a mould makes eight pieces in one; a carton takes 24
-    pulses); None where one count is one cycle.
+    pulses); None where one count is one cycle. ``activity`` are the cycles that the machine's state hears of by this
+    event, where they are others: of a part that waits for its verdict it hears at once, of the verdict nothing more.
     """
 
     signal: str
@@ -270,6 +271,7 @@ class CountEvent(NamedTuple):
     role: Role | None = None
     part: str | None = None
     cycles: int | None = None
+    activity: int | None = None
 
 
 class PiecesProduced(NamedTuple):

@@ -320,7 +320,7 @@ class WorkUnit:
         rule = self.rules.counters[index]
         for event in events:
             counted = event
-            if event.delta or event.cycles:
+            if event.delta or event.cycles or event.activity:
                 role = event.role or rule.role
                 track, told, made_as = self.machine.on_count(track, event, role, at_ns)
                 if told:

@@ -29,7 +29,7 @@ class OpenPart(NamedTuple):
     """A part that waits.
 
     ``verdict`` "" for none yet; it came at ``verdict_ns`` and settles from ``told_ns`` on. ``heard``: the results were
-    known all the time since the part came, so that their silence means something.
+    known all the time since the part came, so that their silence means something. ``shown``: that it came was told.
     """
 
     t_from_ns: int
@@ -41,6 +41,7 @@ class OpenPart(NamedTuple):
     verdict_ns: int = 0
     told_ns: int = 0
     heard: bool = True
+    shown: bool = False
 
 
 class EarlyResult(NamedTuple):
@@ -135,7 +136,7 @@ class Verdicts:
         return state, events
 
     def opened(self, state: VerdictState, part: OpenPart) -> tuple[VerdictState, Events]:
-        """A part came."""
+        """A part came: that the machine works is told now, what the part is when it is decided."""
         events: Events = NOTHING
         if len(state.open) >= OPEN_PARTS_MAX:
             state, event = self._close_oldest(state)
@@ -144,11 +145,14 @@ class Verdicts:
         if kinds:
             verdict = kinds.pop() if len(kinds) == 1 else CONFLICT
             part = part._replace(verdict=verdict, verdict_ns=part.t_ns, told_ns=part.arrived_ns)
-        state = state._replace(open=(*state.open, part._replace(heard=None not in state.values)))
-        if self._window_ns == 0:
-            state, event = self._close_oldest(state)
-            events += (event,)
-        return state, events
+        waits = self._window_ns > 0
+        part = part._replace(heard=None not in state.values, shown=waits)
+        state = state._replace(open=(*state.open, part))
+        if waits:
+            seen = CountEvent(self._signal, 0, part.t_from_ns, part.t_ns, "OK", cycles=0, activity=1)
+            return state, (*events, seen)
+        state, event = self._close_oldest(state)
+        return state, (*events, event)
 
     def _judge_early(self, state: VerdictState, before_ns: int | None) -> tuple[VerdictState, Events]:
         """Results that waited for an edge, those dated before ``before_ns``; all of them for None."""
@@ -211,6 +215,8 @@ class Verdicts:
         event = CountEvent(
             self._signal, 1, part.t_from_ns, part.t_ns, flag, part.flag != "OK", cycle_ns=part.cycle_ns, role=role
         )
+        if part.shown:
+            event = event._replace(activity=0)
         return state._replace(open=state.open[1:]), event
 
 
