@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core import confirmation
 from gateway.core.counting.counter import CounterDetector, CounterState
-from gateway.core.counting.detector import Sample
+from gateway.core.counting.detector import LOOKED_AT_EVERY_UNKNOWN, Sample
 from gateway.core.counting.evidence import is_told, kinds_of, shown
 from gateway.core.counting.modes import datings, prepared, waits_for_time
 from gateway.core.counting.pulse import PulseDetector
@@ -40,7 +40,7 @@ from gateway.core.turns import EVIDENCE_TURN, JOB_TURN, turns_of
 from gateway.core.unit_state import DetectorState, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gateway.core.document import Identity
     from gateway.core.duration import Duration
@@ -58,17 +58,24 @@ TEXT_CHARS_MAX: Final = 1_000
 class WorkUnit:
     """The rules of one machine, prepared. Holds no state: every method is a function of its arguments.
 
-    ``loss_found_within``: how long its sources may be silent before a link is taken for lost.
+    ``loss_found_within``: how long its sources may be silent before a link is taken for lost. ``looked_at_every``: how
+    often its signals are looked at, see ``detector.LOOKED_AT_EVERY_UNKNOWN``.
     """
 
     def __init__(
-        self, rules: WorkUnitRules, identity: Identity, *, loss_found_within: Duration = LOSS_FOUND_WITHIN
+        self,
+        rules: WorkUnitRules,
+        identity: Identity,
+        *,
+        loss_found_within: Duration = LOSS_FOUND_WITHIN,
+        looked_at_every: Mapping[str, int] = LOOKED_AT_EVERY_UNKNOWN,
     ) -> None:
         self.rules = rules
+        self.looked_at_every = looked_at_every
         self.identity = identity
         self.loss_found_within = loss_found_within
         ideal = int(rules.ideal_cycle) if rules.ideal_cycle is not None else None
-        self._detectors = [_detector(rule, ideal) for rule in rules.counters]
+        self._detectors = [_detector(rule, ideal, looked_at_every) for rule in rules.counters]
         self._timed = [(at, self._detectors[at]) for at, rule in enumerate(rules.counters) if waits_for_time(rule)]
         plain = [(at, rule) for at, rule in enumerate(rules.counters) if isinstance(rule, (CounterRule, PulseRule))]
         self._counting = {rule.signal: index for index, rule in plain}
@@ -368,14 +375,14 @@ def _as_known(given: OrderReceived, fired: list[Output]) -> OrderReceived:
     return given._replace(known=records[-1]) if records else given
 
 
-def _detector(rule: AnyCountingRule, ideal_cycle_ns: int | None) -> Any:
+def _detector(rule: AnyCountingRule, ideal_cycle_ns: int | None, looked_at_every: Mapping[str, int]) -> Any:
     """A rule's detector, typed loosely because its state goes with it."""
     # The two that see most values are asked directly, without a ``Sample`` for each value.
     if isinstance(rule, CounterRule):
         return CounterDetector(rule, ideal_cycle_ns)
     if isinstance(rule, PulseRule):
-        return PulseDetector(rule, ideal_cycle_ns)
-    return prepared(rule, ideal_cycle_ns)
+        return PulseDetector(rule, ideal_cycle_ns, looked_at_every.get(rule.signal, 0))
+    return prepared(rule, ideal_cycle_ns, looked_at_every)
 
 
 def _pieces_per_cycle(rules: Iterable[AnyCountingRule]) -> int | None:

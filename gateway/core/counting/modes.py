@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.counting.analog import AnalogDetector, AnalogState
 from gateway.core.counting.cavity import CavityDetector, CavityState
-from gateway.core.counting.detector import CounterSource, CounterSourceState, Detector, PulseSource
+from gateway.core.counting.detector import (
+    LOOKED_AT_EVERY_UNKNOWN,
+    CounterSource,
+    CounterSourceState,
+    Detector,
+    PulseSource,
+)
 from gateway.core.counting.packml import PackmlDetector, PackmlState
 from gateway.core.counting.part_result import PartResultDetector, PartResultState
 from gateway.core.counting.pulse import PulseState
@@ -20,10 +26,12 @@ from gateway.core.rules_inputs import CounterRule, PulseRule
 from gateway.core.rules_packml import PackmlRule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from gateway.core.rules import AnyCountingRule
 
+#: Modes that read pulses, which may come and go between two looks.
+_OF_PULSES: Final = ("pulse", "start_end", "part_result", "roles", "cavity", "units")
 #: Detector and state of each mode.
 MODES: Final[dict[str, tuple[Any, type[Any]]]] = {
     "counter": (CounterSource, CounterSourceState),
@@ -38,10 +46,16 @@ MODES: Final[dict[str, tuple[Any, type[Any]]]] = {
 }
 
 
-def prepared(rule: AnyCountingRule, ideal_cycle_ns: int | None) -> Detector[Any]:
-    """The detector of a rule; ``ideal_cycle_ns`` is the work unit's ideal time of one count."""
+def prepared(
+    rule: AnyCountingRule, ideal_cycle_ns: int | None, looked_at_every: Mapping[str, int] = LOOKED_AT_EVERY_UNKNOWN
+) -> Detector[Any]:
+    """The detector of a rule.
+
+    ``ideal_cycle_ns`` is the work unit's ideal time of one count, ``looked_at_every`` how often signals are looked at.
+    """
     make, _ = MODES[rule.mode]
-    detector: Detector[Any] = make(rule, ideal_cycle_ns)
+    looks = (looked_at_every,) if rule.mode in _OF_PULSES else ()
+    detector: Detector[Any] = make(rule, ideal_cycle_ns, *looks)
     return detector
 
 

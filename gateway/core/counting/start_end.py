@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.counting.detector import NOTHING
+from gateway.core.counting.detector import LOOKED_AT_EVERY_UNKNOWN, NOTHING
 from gateway.core.counting.edges import Edges
-from gateway.core.counting.pulse import PulseState  # noqa: TC001 - detector.loaded reads the types of the fields
+from gateway.core.counting.pulse import LOST, PulseState
 from gateway.core.counting.verdicts import OpenPart, Verdicts, VerdictState
 from gateway.core.model import CountEvent
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.core.counting.detector import Events, Sample
     from gateway.core.counting.edges import Edge
     from gateway.core.rules_counting import StartEndRule
@@ -49,15 +51,25 @@ class StartEndDetector:
     Args:
         rule: the settings.
         ideal_cycle_ns: ideal time of a cycle; bounds what may have been lost where no minimum is set.
+        looked_at_every: how often signals are looked at, see ``detector.LOOKED_AT_EVERY_UNKNOWN``.
     """
 
-    def __init__(self, rule: StartEndRule, ideal_cycle_ns: int | None) -> None:
+    def __init__(
+        self,
+        rule: StartEndRule,
+        ideal_cycle_ns: int | None,
+        looked_at_every: Mapping[str, int] = LOOKED_AT_EVERY_UNKNOWN,
+    ) -> None:
         self._rule = rule
         self._count_start = rule.count_on == "start"
         inputs = rule.inputs
-        self._edges = Edges(inputs, ideal_cycle_ns)
+        self._edges = Edges(inputs, ideal_cycle_ns, looked_at_every)
         self._counting = inputs[rule.count_on].signal
-        self._verdicts = None if rule.results is None else Verdicts(rule.results, self._counting, latch=True)
+        self._verdicts = (
+            None
+            if rule.results is None
+            else Verdicts(rule.results, self._counting, latch=True, looked_at_every=looked_at_every)
+        )
         # Of one scan: results first, they are latched at the end; then in the order of the inputs.
         self.signals = (*(() if self._verdicts is None else self._verdicts.signals), *self._edges.signals)
 
@@ -108,6 +120,8 @@ class StartEndDetector:
                 verdicts, events = self._verdicts.passed(state.verdicts, event.t_to_ns)
                 state, out = state._replace(verdicts=verdicts), out + events
             if not event.delta:
+                if event.flag == LOST and state.whole:
+                    state = state._replace(whole=False)
                 # Only what is missed of the edges that count is pieces.
                 out += (event,) if name == self._rule.count_on else ()
                 continue
