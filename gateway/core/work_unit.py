@@ -102,6 +102,7 @@ class WorkUnit:
         self._turns = turns_of(rules, [d.signals for d in self._detectors if hasattr(d, "signals")])
         self._skew_ns = int(rules.max_source_skew)
         self._job_signal = rules.orders.job_signal
+        self._confirm_every = rules.confirm.every
 
     @property
     def signals(self) -> frozenset[str]:
@@ -190,11 +191,11 @@ class WorkUnit:
     def next_deadline(self, state: State) -> int | None:
         """When to hand over a ``TimePassed`` although nothing arrives; None: never."""
         due = self.machine.deadline(state.track)
-        run = state.running
-        if run is not None:
+        run, every = state.running, self._confirm_every
+        # Far away mostly; asked only where it could be the next.
+        if run is not None and every is not None and (due is None or run.confirmed_ns + every < due):
             timer = confirmation.deadline(self.rules.confirm, run)
-            if timer is not None and (due is None or timer < due):
-                due = timer
+            due = due if timer is None else timer
         for index, detector in self._timed:
             timer = detector.deadline(state.detectors[index])
             if timer is not None and (due is None or timer < due):
@@ -224,8 +225,8 @@ class WorkUnit:
             after, events = detector.on_time(kept, now_ns)
             if after is not kept:
                 state = self._on_counts(state, state.track, index, after, events, now_ns, out)
-        run = state.running
-        if run is not None:
+        run, every = state.running, self._confirm_every
+        if run is not None and every is not None and run.confirmed_ns + every <= now_ns:
             timer = confirmation.deadline(self.rules.confirm, run)
             if timer is not None and timer <= now_ns:
                 state = self._dispatch.confirm_running(state, now_ns, "timer", out)
