@@ -2,7 +2,7 @@
 
 Plain frozen dataclasses in the style of ``rules.py``; what they do stands in ``counting/``. Composed modes hold the
 rules of their counters inside. PackML stands in ``rules_packml.py``, cavities and units of measure in
-``rules_pieces.py``.
+``rules_pieces.py``, single weighings in ``rules_weighing.py``.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class StartEndRule:
 
     def __post_init__(self) -> None:
         """What goes together."""
-        _check_pieces(self.pieces)
+        check_pieces(self.pieces)
         _check_cycle(self.min_cycle, self.max_cycle)
         names = {"signal": self.signal, "end_signal": self.end_signal, "abort_signal": self.abort_signal}
         check_distinct(names | _result_names(self.results))
@@ -169,7 +169,7 @@ class AnalogRule:
 
     def __post_init__(self) -> None:
         """Thresholds against each other."""
-        _check_pieces(self.pieces)
+        check_pieces(self.pieces)
         if decimal_of("hi", self.hi) <= decimal_of("lo", self.lo):
             raise ValueError(f"hi ({self.hi}) must be above lo ({self.lo}): between them nothing changes")
         if self.count_on == "on" and self.min_on > self.on_delay:
@@ -208,7 +208,7 @@ class PartResultRule:
 
     def __post_init__(self) -> None:
         """What goes together."""
-        _check_pieces(self.pieces)
+        check_pieces(self.pieces)
         _check_cycle(self.min_cycle, self.max_cycle)
         check_distinct({"signal": self.signal, **_result_names(self.results)})
         if self.results.window <= 0:
@@ -293,7 +293,8 @@ class RolesRule:
         return last.signal
 
 
-def _check_pieces(pieces: int) -> None:
+def check_pieces(pieces: int) -> None:
+    """Pieces per count are within their range. Raises ValueError."""
     if not 1 <= pieces <= PIECES_PER_COUNT_MAX:
         raise ValueError(f"pieces: found {pieces}, allowed 1 to {PIECES_PER_COUNT_MAX}")
 

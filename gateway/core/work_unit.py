@@ -13,7 +13,7 @@ from gateway.core import confirmation
 from gateway.core.counting.counter import CounterDetector, CounterState
 from gateway.core.counting.detector import LOOKED_AT_EVERY_UNKNOWN, Sample
 from gateway.core.counting.evidence import is_told, kinds_of, shown
-from gateway.core.counting.modes import datings, prepared, waits_for_time
+from gateway.core.counting.modes import datings, pieces_per_cycle, prepared, waits_for_time
 from gateway.core.counting.pulse import PulseDetector
 from gateway.core.entries import ReclassifyEntry, SetupEntry, StopReasonEntry
 from gateway.core.model import (
@@ -40,7 +40,7 @@ from gateway.core.turns import EVIDENCE_TURN, JOB_TURN, turns_of
 from gateway.core.unit_state import DetectorState, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.core.document import Identity
     from gateway.core.duration import Duration
@@ -91,7 +91,7 @@ class WorkUnit:
         timeline = with_running(rules.state.timeline(rules.ideal_cycle, loss_found_within), rules.counters)
         self.machine = MachineStateUnit(timeline, watched, has_calendar=rules.calendar is not None)
         self._state_signals = self.machine.signals
-        self._pieces_per_cycle = _pieces_per_cycle(rules.counters)
+        self._pieces_per_cycle = pieces_per_cycle(rules.counters)
         #: What whoever reads the stored state must know to sum up its times.
         self.kpi_rules = plain_rules(rules.state, rules.ideal_cycle, self._pieces_per_cycle)
         self._dispatch = Dispatch(rules, identity)
@@ -384,12 +384,6 @@ def _detector(rule: AnyCountingRule, ideal_cycle_ns: int | None, looked_at_every
     if isinstance(rule, PulseRule):
         return PulseDetector(rule, ideal_cycle_ns, looked_at_every.get(rule.signal, 0))
     return prepared(rule, ideal_cycle_ns, looked_at_every)
-
-
-def _pieces_per_cycle(rules: Iterable[AnyCountingRule]) -> int | None:
-    """How many pieces one count is, where every rule counts cycles and says the same."""
-    found = {rule.pieces if rule.mode not in ("cavity", "units") else 0 for rule in rules}
-    return found.pop() if len(found) == 1 else None
 
 
 def _other_job(before: JobRun | None, after: JobRun | None) -> bool:

@@ -19,11 +19,13 @@ from gateway.core.counting.pulse import PulseState
 from gateway.core.counting.roles import RolesDetector, RolesState
 from gateway.core.counting.start_end import StartEndDetector, StartEndState
 from gateway.core.counting.units import UnitsDetector, UnitsState
+from gateway.core.counting.weighing import WeighingDetector, WeighingState
 from gateway.core.orders.attribution import Dating
 from gateway.core.rule_signals import inner_rules, is_counted, named
 from gateway.core.rules_counting import AnalogRule, PartResultRule, StartEndRule
 from gateway.core.rules_inputs import CounterRule, PulseRule
 from gateway.core.rules_packml import PackmlRule
+from gateway.core.rules_weighing import WeighingRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,6 +45,7 @@ MODES: Final[dict[str, tuple[Any, type[Any]]]] = {
     "packml": (PackmlDetector, PackmlState),
     "cavity": (CavityDetector, CavityState),
     "units": (UnitsDetector, UnitsState),
+    "weighing": (WeighingDetector, WeighingState),
 }
 
 
@@ -67,7 +70,7 @@ def state_of(rule: AnyCountingRule) -> type[Any]:
 
 def waits_for_time(rule: AnyCountingRule) -> bool:
     """Whether its detector ever has a deadline: a counter waits for nothing but its next sample."""
-    if isinstance(rule, (StartEndRule, AnalogRule, PartResultRule)):
+    if isinstance(rule, (StartEndRule, AnalogRule, PartResultRule, WeighingRule)):
         return True
     return any(isinstance(inner, PulseRule) for _, inner in inner_rules(rule))
 
@@ -78,10 +81,21 @@ def datings(rules: Iterable[AnyCountingRule]) -> dict[str, Dating]:
     for rule in rules:
         if isinstance(rule, PackmlRule):
             found |= {signal: Dating.READINGS for signal in (rule.processed, rule.defective) if signal is not None}
-        elif isinstance(rule, (StartEndRule, AnalogRule)):
+        elif isinstance(rule, (StartEndRule, AnalogRule, WeighingRule)):
             found |= {signal: Dating.START for keys, signal in named(rule) if is_counted(keys)}
         elif isinstance(rule, PartResultRule):
             found[rule.signal] = Dating.PREVIOUS_END
         for _, inner in inner_rules(rule):
             found[inner.signal] = Dating.READINGS if isinstance(inner, CounterRule) else Dating.PREVIOUS_END
     return found
+
+
+def pieces_per_cycle(rules: Iterable[AnyCountingRule]) -> int | None:
+    """How many pieces one count is, where every rule counts cycles and says the same."""
+    found = {rule.pieces if _counts_cycles(rule) else 0 for rule in rules}
+    return found.pop() if len(found) == 1 else None
+
+
+def _counts_cycles(rule: AnyCountingRule) -> bool:
+    by_weight = isinstance(rule, WeighingRule) and rule.unit_weight is not None
+    return not by_weight and rule.mode not in ("cavity", "units")

@@ -1,7 +1,7 @@
 """Counting mode ``units``: cartons, kilograms or metres from counts, with an exact ratio and no drift.
 
 What is not a whole step yet is carried as a fraction. Converts nothing between units of measure and rounds nothing
-twice; tare and single weighings are not its business.
+twice; single weighings and tare are ``weighing.py``.
 """
 
 from __future__ import annotations
