@@ -52,6 +52,8 @@ def test_analog_heard():
 
 def test_start_end_moved():
     assert START_END.moved("e") == START_END._replace(edges="e")
+    assert START_END.opened(7) == START_END._replace(open_ns=7, whole=True, stopped=False)
+    assert START_END.closed(7) == START_END._replace(open_ns=None, end_ns=7)
 
 
 def test_track_made():
@@ -63,8 +65,12 @@ def test_setup_made():
 
 
 def test_pulse_opened():
-    expected = PULSE._replace(candidate_ns="t", arrived_ns="a", seen_ns="s")
-    assert PULSE.opened("t", "a", "s") == expected
+    expected = PULSE._replace(candidate_ns="t", arrived_ns="a", seen_ns="s", looked_ns="l")
+    assert PULSE.opened("t", "a", "s", "l") == expected
+
+
+def test_pulse_same():
+    assert PULSE.same("s", "l") == PULSE._replace(seen_ns="s", looked_ns="l")
 
 
 @pytest.mark.parametrize("early", [False, True])
@@ -76,6 +82,8 @@ def test_pulse_accepted(early):
     assert state.accepted(early=early, counted=True) == counted
     prepaid = state._replace(prepaid=True).accepted(early=early, counted=True)
     assert prepaid == counted._replace(cycle_valid=False)
+    behind_a_gap = state._replace(candidate_ns=5, gap_to_ns=5).accepted(early=early, counted=True)
+    assert not behind_a_gap.cycle_valid
 
 
 @pytest.mark.parametrize("shown", [100, 101, 103])

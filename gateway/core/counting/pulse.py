@@ -60,83 +60,27 @@ class PulseState(NamedTuple):
     gap_from_ns: int = 0
     gap_to_ns: int = 0
 
-    # Every value passes through one of the next three: fields named in their place are three times as fast as
-    # ``_replace``.
+    # Every value passes through one of the next three: fields by their places, without the call of the class, are four
+    # times as fast as ``_replace``.
 
     def same(self, seen_ns: int, looked_ns: int) -> PulseState:
         """Nothing has changed but the time."""
-        return PulseState(
-            self.level,
-            self.candidate_ns,
-            self.arrived_ns,
-            self.early,
-            self.prepaid,
-            self.counted_ns,
-            seen_ns,
-            self.level_since_ns,
-            self.cycle_valid,
-            self.stuck_told,
-            self.glitches,
-            self.rejected_short,
-            self.counts,
-            self.watch_ns,
-            self.watch_counts,
-            self.watch_rejected,
-            self.watch_told,
-            looked_ns,
-            self.gap_from_ns,
-            self.gap_to_ns,
-        )
+        return tuple.__new__(PulseState, (*self[:6], seen_ns, *self[7:17], looked_ns, *self[18:]))
 
     def opened(self, t_ns: int, arrived_ns: int, seen_ns: int, looked_ns: int) -> PulseState:
         """The opposite level was seen: it may become the level."""
-        return PulseState(
-            self.level,
-            t_ns,
-            arrived_ns,
-            self.early,
-            self.prepaid,
-            self.counted_ns,
-            seen_ns,
-            self.level_since_ns,
-            self.cycle_valid,
-            self.stuck_told,
-            self.glitches,
-            self.rejected_short,
-            self.counts,
-            self.watch_ns,
-            self.watch_counts,
-            self.watch_rejected,
-            self.watch_told,
-            looked_ns,
-            self.gap_from_ns,
-            self.gap_to_ns,
-        )
+        candidate = (self.level, t_ns, arrived_ns, *self[3:6], seen_ns)
+        return tuple.__new__(PulseState, (*candidate, *self[7:17], looked_ns, *self[18:]))
 
     def accepted(self, *, early: bool, counted: bool) -> PulseState:
         """The opposite level held: it is the level since its beginning; ``counted`` where that edge counts."""
-        return PulseState(
-            not self.level,
-            0,
-            self.arrived_ns,
-            early,
-            self.prepaid and not counted,
-            self.candidate_ns if counted else self.counted_ns,
-            self.seen_ns,
-            self.candidate_ns,
-            self.cycle_valid if not counted or self.prepaid else self.candidate_ns != self.gap_to_ns,
-            False,
-            self.glitches,
-            self.rejected_short,
-            self.counts + 1 if counted else self.counts,
-            self.watch_ns,
-            self.watch_counts,
-            self.watch_rejected,
-            self.watch_told,
-            self.looked_ns,
-            self.gap_from_ns,
-            self.gap_to_ns,
-        )
+        since_ns, prepaid, counted_ns = self.candidate_ns, self.prepaid, self.counted_ns
+        valid, counts = self.cycle_valid, self.counts
+        if counted:
+            valid = valid if prepaid else since_ns != self.gap_to_ns
+            prepaid, counted_ns, counts = False, since_ns, counts + 1
+        level = (not self.level, 0, self.arrived_ns, early, prepaid, counted_ns, self.seen_ns, since_ns, valid, False)
+        return tuple.__new__(PulseState, (*level, *self[10:12], counts, *self[13:]))
 
 
 class PulseDetector:
@@ -154,12 +98,13 @@ class PulseDetector:
         self._debounce = int(rule.debounce)
         self._min_cycle = int(rule.min_cycle)
         self._ideal = ideal_cycle_ns
-        # Within a gap that is no longer than its shortest level nothing can come and go.
-        self._unseen = max(LOOKS_PER_LEVEL * looked_at_every_ns, rule.pulse_width or 0) if looked_at_every_ns else 0
-        # A changed level is one edge for certain; one more needs two whole levels in between. Where a level must be
-        # seen several times to be believed, a part of it is not enough.
-        twice = 2 if self._debounce < looked_at_every_ns else 1
-        self._unseen_beside_edge = twice * self._unseen
+        # Within a gap that is no longer than its shortest level nothing can come and go; and a changed level is one
+        # edge for certain, beside which two whole levels are needed for one more. But where a level must be seen
+        # several times to be believed, what is left of it after a gap must still last that long.
+        several = self._debounce >= looked_at_every_ns
+        shortest = (rule.pulse_width or 0) - (self._debounce if several else 0)
+        self._unseen = max(LOOKS_PER_LEVEL * looked_at_every_ns, shortest) if looked_at_every_ns else 0
+        self._unseen_beside_edge = self._unseen if several else 2 * self._unseen
         self._wanted = {"rising": (True,), "falling": (False,), "both": (True, False)}[rule.edge]
 
     def initial(self) -> PulseState:

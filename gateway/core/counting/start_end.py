@@ -44,6 +44,14 @@ class StartEndState(NamedTuple):
         # By place, because every value passes here: four times as fast as ``_replace``.
         return tuple.__new__(StartEndState, (edges, *self[1:]))
 
+    def opened(self, t_ns: int) -> StartEndState:
+        """A cycle began."""
+        return tuple.__new__(StartEndState, (self.edges, t_ns, True, False, *self[4:]))
+
+    def closed(self, t_ns: int) -> StartEndState:
+        """A cycle ended."""
+        return tuple.__new__(StartEndState, (self.edges, None, *self[2:4], t_ns, *self[5:]))
+
 
 class StartEndDetector:
     """The rule of one start and end, prepared.
@@ -62,6 +70,7 @@ class StartEndDetector:
     ) -> None:
         self._rule = rule
         self._count_start = rule.count_on == "start"
+        self._steps = {"start": self._start, "end": self._end, "abort": self._abort}
         inputs = rule.inputs
         self._edges = Edges(inputs, ideal_cycle_ns, looked_at_every)
         self._counting = inputs[rule.count_on].signal
@@ -125,8 +134,7 @@ class StartEndDetector:
                 # Only what is missed of the edges that count is pieces.
                 out += (event,) if name == self._rule.count_on else ()
                 continue
-            step = {"start": self._start, "end": self._end, "abort": self._abort}[name]
-            state, events = step(state, event.t_to_ns, arrived_ns)
+            state, events = self._steps[name](state, event.t_to_ns, arrived_ns)
             out += events
         return state, out
 
@@ -134,7 +142,7 @@ class StartEndDetector:
         events = NOTHING
         if state.open_ns is not None:
             state, events = self._never_ended(state, state.open_ns, t_ns, arrived_ns)
-        state = state._replace(open_ns=t_ns, whole=True, stopped=False)
+        state = state.opened(t_ns)
         if self._count_start:
             events += (CountEvent(self._counting, 1, t_ns, t_ns, "OK"),)
         return state, events
@@ -160,7 +168,7 @@ class StartEndDetector:
         last_ns, open_ns = state.end_ns, state.open_ns
         if state.stopped:
             return state._replace(stopped=False, end_ns=t_ns), NOTHING
-        state = state._replace(open_ns=None, end_ns=t_ns)
+        state = state.closed(t_ns)
         if open_ns is None:
             orphan = OpenPart(last_ns or t_ns, t_ns, arrived_ns, None, "ORPHAN_END")
             return self._count(state._replace(orphan_end=state.orphan_end + 1), orphan)
