@@ -90,6 +90,8 @@ class StartEndRule:
         min_cycle: what counts sooner after the last one is rejected.
         max_cycle: a longer cycle counts and has no cycle time.
         results: verdict of each cycle, as it stands at its end or comes within the window after it.
+        pulse_width: the shortest time that each of its signals is high, and low, as for a pulse.
+        accept_missed_pulses: go on although that is shorter than two looks, as for a pulse.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -108,6 +110,8 @@ class StartEndRule:
     min_cycle: Duration = Duration(0)
     max_cycle: Duration | None = None
     results: ResultRule | None = None
+    pulse_width: Duration | None = None
+    accept_missed_pulses: bool = False
 
     def __post_init__(self) -> None:
         """What goes together."""
@@ -125,11 +129,22 @@ class StartEndRule:
         end_edge: Literal["rising", "falling"] = self.end_edge
         if self.end_signal is None:
             end_edge = "falling" if self.start_edge == "rising" else "rising"
-        end = _pulse(self.end_signal or self.signal, end_edge, self.debounce, self.min_cycle, self.count_on == "end")
-        start = _pulse(self.signal, self.start_edge, self.debounce, self.min_cycle, self.count_on == "start")
+        end = self._edge(self.end_signal or self.signal, end_edge, counts=self.count_on == "end")
+        start = self._edge(self.signal, self.start_edge, counts=self.count_on == "start")
         if self.abort_signal is None:
             return {"end": end, "start": start}
-        return {"abort": _pulse(self.abort_signal, "rising", self.debounce), "end": end, "start": start}
+        return {"abort": self._edge(self.abort_signal, "rising"), "end": end, "start": start}
+
+    def _edge(self, signal: str, edge: Literal["rising", "falling"], *, counts: bool = False) -> PulseRule:
+        return PulseRule(
+            mode="pulse",
+            signal=signal,
+            edge=edge,
+            debounce=self.debounce,
+            min_cycle=self.min_cycle if counts else Duration(0),  # only what counts has a shortest cycle
+            pulse_width=self.pulse_width,
+            accept_missed_pulses=self.accept_missed_pulses,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +207,8 @@ class PartResultRule:
         min_cycle: an edge sooner after the last part is rejected.
         max_cycle: a longer time between two parts is a stop, not a cycle time.
         results: where the verdict comes from.
+        pulse_width: the shortest time that the part sensor is high, and low, as for a pulse.
+        accept_missed_pulses: go on although that is shorter than two looks, as for a pulse.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -204,6 +221,8 @@ class PartResultRule:
     min_cycle: Duration = Duration(0)
     max_cycle: Duration | None = None
     results: ResultRule
+    pulse_width: Duration | None = None
+    accept_missed_pulses: bool = False
     role: ClassVar[Role] = Role.HOLD  # a part whose verdict is not known
 
     def __post_init__(self) -> None:
@@ -225,6 +244,8 @@ class PartResultRule:
             debounce=self.debounce,
             min_cycle=self.min_cycle,
             max_cycle=self.max_cycle,
+            pulse_width=self.pulse_width,
+            accept_missed_pulses=self.accept_missed_pulses,
         )
 
 
@@ -302,17 +323,6 @@ def check_pieces(pieces: int) -> None:
 def _check_cycle(min_cycle: Duration, max_cycle: Duration | None) -> None:
     if max_cycle is not None and max_cycle <= min_cycle:
         raise ValueError(f"max_cycle ({max_cycle}) must be longer than the shortest cycle ({min_cycle})")
-
-
-def _pulse(
-    signal: str,
-    edge: Literal["rising", "falling"],
-    debounce: Duration,
-    min_cycle: Duration = Duration(0),
-    counts: bool = False,  # noqa: FBT001, FBT002 - only what counts has a shortest cycle
-) -> PulseRule:
-    shortest = min_cycle if counts else Duration(0)
-    return PulseRule(mode="pulse", signal=signal, edge=edge, debounce=debounce, min_cycle=shortest)
 
 
 def check_distinct(names: Mapping[str, str | None]) -> None:
