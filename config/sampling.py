@@ -7,10 +7,11 @@ between two, or a step back cannot be told from a step ahead.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from config.messages import Complaint
 from gateway.core.counting.counter import IDEAL_CYCLE_MARGIN, RATE_TOLERANCE
+from gateway.core.counting.pulse import LOOKS_PER_LEVEL
 from gateway.core.duration import Duration
 from gateway.core.rate import Rate
 from gateway.core.rule_signals import counter_rules, inner_rules
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from config.errors import KeyPath
     from gateway.core.rules import AnyCountingRule, CounterRule, WorkUnitRules
-
-LOOKS_PER_LEVEL: Final = 2
 
 
 class _Polled(NamedTuple):
