@@ -7,14 +7,15 @@ in whatever batches the inputs arrive.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gateway.core import confirmation
 from gateway.core.counting.counter import CounterDetector, CounterState
 from gateway.core.counting.detector import LOOKED_AT_EVERY_UNKNOWN, Sample
 from gateway.core.counting.evidence import is_told, kinds_of, shown
-from gateway.core.counting.modes import datings, pieces_per_cycle, prepared, waits_for_time
+from gateway.core.counting.modes import datings, detector_of, pieces_per_cycle, waits_for_time
 from gateway.core.counting.pulse import PulseDetector
+from gateway.core.counting.stuck import StuckSignals
 from gateway.core.entries import ReclassifyEntry, SetupEntry, StopReasonEntry
 from gateway.core.model import (
     CalendarPlan,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from gateway.core.duration import Duration
     from gateway.core.model import Input, JobOrder, Output
     from gateway.core.orders.job_run import JobRun
-    from gateway.core.rules import AnyCountingRule, WorkUnitRules
+    from gateway.core.rules import WorkUnitRules
     from gateway.core.state.machine_track import MachineTrack
 
 #: Timers that may fire for one input; more means a rule that never comes to rest.
@@ -75,7 +76,7 @@ class WorkUnit:
         self.identity = identity
         self.loss_found_within = loss_found_within
         ideal = int(rules.ideal_cycle) if rules.ideal_cycle is not None else None
-        self._detectors = [_detector(rule, ideal, looked_at_every) for rule in rules.counters]
+        self._detectors = [detector_of(rule, ideal, looked_at_every) for rule in rules.counters]
         self._timed = [(at, self._detectors[at]) for at, rule in enumerate(rules.counters) if waits_for_time(rule)]
         plain = [(at, rule) for at, rule in enumerate(rules.counters) if isinstance(rule, (CounterRule, PulseRule))]
         self._counting = {rule.signal: index for index, rule in plain}
@@ -102,6 +103,7 @@ class WorkUnit:
         self._turns = turns_of(rules, [d.signals for d in self._detectors if hasattr(d, "signals")])
         self._skew_ns = int(rules.max_source_skew)
         self._job_signal = rules.orders.job_signal
+        self._stuck = StuckSignals(rules)
         self._confirm_every = rules.confirm.every
 
     @property
@@ -223,6 +225,8 @@ class WorkUnit:
         for index, detector in self._timed:
             kept = state.detectors[index]
             after, events = detector.on_time(kept, now_ns)
+            if events and self._stuck.watched:
+                after, events = self._stuck.judged(index, after, events, state.track)
             if after is not kept:
                 state = self._on_counts(state, state.track, index, after, events, now_ns, out)
         run, every = state.running, self._confirm_every
@@ -358,6 +362,8 @@ class WorkUnit:
         return self._changed(state if track is state.track else state._replace(track=track), at_ns, out)
 
     def _changed(self, state: State, at_ns: int, out: list[Output]) -> State:
+        if self._stuck.watched:
+            state = self._stuck.resumed(state)
         track, changed = self.machine.changed(state.track, at_ns)
         if changed:
             out += changed
@@ -374,16 +380,6 @@ def _as_known(given: OrderReceived, fired: list[Output]) -> OrderReceived:
     """What a timer changed of this very order right before it is known too, though it was not stored yet."""
     records = [one.record for one in fired if isinstance(one, JobChanged) and one.record.job.key == given.job.key]
     return given._replace(known=records[-1]) if records else given
-
-
-def _detector(rule: AnyCountingRule, ideal_cycle_ns: int | None, looked_at_every: Mapping[str, int]) -> Any:
-    """A rule's detector, typed loosely because its state goes with it."""
-    # The two that see most values are asked directly, without a ``Sample`` for each value.
-    if isinstance(rule, CounterRule):
-        return CounterDetector(rule, ideal_cycle_ns)
-    if isinstance(rule, PulseRule):
-        return PulseDetector(rule, ideal_cycle_ns, looked_at_every.get(rule.signal, 0))
-    return prepared(rule, ideal_cycle_ns, looked_at_every)
 
 
 def _other_job(before: JobRun | None, after: JobRun | None) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.counting.analog import AnalogDetector, AnalogState
 from gateway.core.counting.cavity import CavityDetector, CavityState
+from gateway.core.counting.counter import CounterDetector
 from gateway.core.counting.detector import (
     LOOKED_AT_EVERY_UNKNOWN,
     CounterSource,
@@ -15,7 +16,7 @@ from gateway.core.counting.detector import (
 )
 from gateway.core.counting.packml import PackmlDetector, PackmlState
 from gateway.core.counting.part_result import PartResultDetector, PartResultState
-from gateway.core.counting.pulse import PulseState
+from gateway.core.counting.pulse import PulseDetector, PulseState
 from gateway.core.counting.roles import RolesDetector, RolesState
 from gateway.core.counting.start_end import StartEndDetector, StartEndState
 from gateway.core.counting.units import UnitsDetector, UnitsState
@@ -60,6 +61,16 @@ def prepared(
     looks = (looked_at_every,) if rule.mode in _OF_PULSES else ()
     detector: Detector[Any] = make(rule, ideal_cycle_ns, *looks)
     return detector
+
+
+def detector_of(rule: AnyCountingRule, ideal_cycle_ns: int | None, looked_at_every: Mapping[str, int]) -> Any:
+    """A rule's detector as a work unit asks it, typed loosely because its state goes with it."""
+    # The two that see most values are asked directly, without a ``Sample`` for each value.
+    if isinstance(rule, CounterRule):
+        return CounterDetector(rule, ideal_cycle_ns)
+    if isinstance(rule, PulseRule):
+        return PulseDetector(rule, ideal_cycle_ns, looked_at_every.get(rule.signal, 0))
+    return prepared(rule, ideal_cycle_ns, looked_at_every)
 
 
 def state_of(rule: AnyCountingRule) -> type[Any]:

@@ -21,6 +21,7 @@ IDEAL_CYCLE_MARGIN: Final = (3, 2)  # without a minimum cycle time, so many time
 SLACK_PULSES: Final = 2
 CHATTER_WINDOW_NS: Final = 3_600_000_000_000  # a sensor that chatters is told once in this time
 CHATTER_PERCENT: Final = 5  # of what it counts in that time, rejected as too short
+STUCK_WAITS: Final = -1  # a level is not told to be stuck until the machine runs again
 CHATTER_MIN: Final = 5  # rejected edges; fewer say nothing
 LOOKS_PER_LEVEL: Final = 2  # of a polled signal: where nobody said how short its levels are, they last so many looks
 LOST: Final = "PULSES_POSSIBLY_LOST"
@@ -37,6 +38,9 @@ class PulseState(NamedTuple):
 
     Of a polled input, by arrival: ``looked_ns`` is the last look, 0 for none; ``gap_from_ns`` the last one before the
     latest gap between two, and ``gap_to_ns`` the date of the level that ended it.
+
+    ``stuck_told``: the level was told to be stuck. ``stuck_from_ns``: it counts as stuck from then on, if that is later
+    than its beginning; STUCK_WAITS where it was told and set aside (``stuck.py``).
     """
 
     level: bool | None = None
@@ -59,6 +63,7 @@ class PulseState(NamedTuple):
     looked_ns: int = 0
     gap_from_ns: int = 0
     gap_to_ns: int = 0
+    stuck_from_ns: int = 0
 
     # Every value passes through one of the next three: fields by their places, without the call of the class, are four
     # times as fast as ``_replace``.
@@ -120,7 +125,7 @@ class PulseDetector:
         due = self._settled_ns(state) if state.candidate_ns else None
         stuck_after = self._rule.stuck_after
         if stuck_after is not None and state.level is not None and not state.stuck_told:
-            stuck_ns = state.level_since_ns + stuck_after
+            stuck_ns = max(state.level_since_ns, state.stuck_from_ns) + stuck_after
             due = stuck_ns if due is None else min(due, stuck_ns)
         return due
 
@@ -132,10 +137,10 @@ class PulseDetector:
         stuck_after = self._rule.stuck_after
         if stuck_after is None or state.level is None or state.stuck_told:
             return state, events
-        if now_ns < state.level_since_ns + stuck_after:
+        if now_ns < max(state.level_since_ns, state.stuck_from_ns) + stuck_after:
             return state, events
         event = CountEvent(self._rule.signal, 0, state.level_since_ns, now_ns, "STUCK_SIGNAL")
-        return state._replace(stuck_told=True), (*events, event)
+        return state._replace(stuck_told=True, stuck_from_ns=0), (*events, event)
 
     def on_value(
         self, state: PulseState, t_ns: int, value: Scalar, status: Status, arrived_ns: int
