@@ -20,7 +20,7 @@ JOBS   ?= 2
 help:
 	@echo "make demo    show the product doing its job (ARGS='--seconds 60 --chaos')"
 	@echo "make test    lint, types, import contracts, unit, property and system tests"
-	@echo "make bench   benchmarks: the core, and the daemon against the bare libraries (10 minutes)"
+	@echo "make bench   benchmarks: the core, and the daemon against the bare libraries (14 minutes)"
 	@echo "make soak    the long form of the fault tests, such as fuzzed servers for 60 s each (LINEGATE_FUZZ_SEED=7)"
 	@echo "make clean   remove what the above made"
 

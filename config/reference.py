@@ -31,6 +31,7 @@ _WORK_UNITS: Final = (
     ("work_units.ID.counters[] with mode: cavity", "CavityRule"),
     ("closed[] of mode: cavity", "ClosedCavity"),
     ("work_units.ID.counters[] with mode: units", "UnitsRule"),
+    ("work_units.ID.counters[] with mode: weighing", "WeighingRule"),
     ("work_units.ID.orders", "OrderRule"),
     ("work_units.ID.orders.guards", "GuardRule"),
     ("work_units.ID.confirm", "ConfirmRule"),

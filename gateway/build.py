@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from config.crosscheck import signal_uses
 from drivers.base import DriverContext, Reading
 from drivers.supervisor import SourceSupervisor
 from gateway import __version__, logs, plugins
@@ -20,6 +19,7 @@ from gateway.core.model import Confirmation, DataValue, Status
 from gateway.core.orders.handover import without_moved
 from gateway.core.work_unit import WorkUnit
 from gateway.forwarder import Forwarder, ForwarderSettings
+from gateway.looks import looked_at_every, loss_found_within, stale_after_ns
 from gateway.narrate import narrate
 from gateway.order_feed import OrderFeed
 from gateway.parts import Parts
@@ -34,15 +34,13 @@ if TYPE_CHECKING:
 
     from buffer.outbox import Outbox
     from buffer.store import Store
-    from config.settings import Settings, SourceSettings
+    from config.settings import Settings
     from gateway.clock import SteadyClock
     from gateway.core.model import JobOrder, Output
     from gateway.core.unit_state import State
     from gateway.monitor import Monitor
     from gateway.notify import Part, Progress
 
-STALE_AFTER_MIN_NS: Final = Duration("10 s")
-STALE_AFTER_CYCLES: Final = 3
 IDLE_WAKE_NS: Final = Duration("1 s")
 #: Longer without a step of a work unit is no slow disk any more: the service manager restarts the gateway.
 RUNNER_STALL_NS: Final = Duration("30 s")
@@ -116,9 +114,8 @@ class Builder:
             machine=name,
             work_center=rules.work_center,
         )
-        sources = {signal.partition(".")[0] for _, signal in signal_uses({name: rules})}
-        silence_ns = max(_stale_after_ns(settings.sources[source]) for source in sources)
-        return WorkUnit(rules, identity, loss_found_within=Duration(silence_ns))
+        silence, looks = loss_found_within(settings, name), looked_at_every(settings, name)
+        return WorkUnit(rules, identity, loss_found_within=silence, looked_at_every=looks)
 
     def hooks(self, unit: WorkUnit) -> RunnerHooks:
         """What happens around the commits of a work unit under these rules."""
@@ -302,7 +299,7 @@ class Builder:
             rule_signals=router.rule_signals,
             now_ns=self._now_ns,
             deliver=partial(self._deliver, name),
-            stale_after_ns=_stale_after_ns(settings),
+            stale_after_ns=stale_after_ns(settings),
             backoff_max_ns=settings.backoff_max,
             rng=self._rng,
             on_status=self._source_changed,
@@ -391,10 +388,3 @@ class Builder:
         except (OSError, ssl.SSLError) as error:
             raise BuildError(f"{self._settings.place('mqtt.tls')}: mqtt.tls: a file cannot be used: {error}") from error
         return context
-
-
-def _stale_after_ns(settings: SourceSettings) -> int:
-    if settings.stale_after is not None:
-        return settings.stale_after
-    cycle_ns = plugins.drivers()[settings.driver].cycle_ns(settings.driver_settings)
-    return max(STALE_AFTER_CYCLES * cycle_ns, STALE_AFTER_MIN_NS)

@@ -161,13 +161,13 @@ class Reloader:
         return _Plan(new, found, units, exchanged, added, secrets, (*restarted, *found.sources_removed))
 
     def _of_changed_sources(self, new: Settings, found: Changes) -> dict[str, WorkUnit]:
-        """Work units under the same rules whose sources are lost after another time."""
+        """Work units under the same rules whose sources are lost after another time, or look more often or less."""
         if not found.sources_changed:
             return {}
         same = [name for name in new.work_units if name not in (*found.units_changed, *found.units_added)]
         units = {name: self._builder.unit(name, new) for name in same}
         running = {name: self._parts.runners[name].unit for name in same}
-        return {name: one for name, one in units.items() if one.loss_found_within != running[name].loss_found_within}
+        return {name: one for name, one in units.items() if _looks(one) != _looks(running[name])}
 
     def _with_open_orders(self, found: Changes) -> list[str]:
         """Removing a work unit with open orders would leave them without a machine and without a final confirmation."""
@@ -267,3 +267,7 @@ class Reloader:
     def _start_feeds(self, feeds: list[str]) -> None:
         for name in feeds:
             self._tasks.start(f"orders {name}", self._parts.feeds[name].run())
+
+
+def _looks(unit: WorkUnit) -> tuple[object, ...]:
+    return unit.loss_found_within, unit.looked_at_every

@@ -235,10 +235,7 @@ class OperatorEntry(NamedTuple):
 
 
 class ClockTold(NamedTuple):
-    """What UTC is: the steady time plus ``utc_offset_ns``, from now on and for what is stamped already.
-
-    ``known``: somebody vouches for that (``TimeQuality.known``).
-    """
+    """UTC is the steady time plus ``utc_offset_ns``, also of what is stamped already; ``known``: it is vouched for."""
 
     at_ns: int
     utc_offset_ns: int
@@ -272,9 +269,10 @@ class CountEvent(NamedTuple):
     ``delta`` in counts; ``flag`` says how it was decided (OK, ROLLOVER, RESET ...); ``review`` counts are set aside for
     a person; ``max_lost`` bounds what nobody can know in ``[t_from_ns, t_to_ns]``, -1 where no rate gives a bound.
     ``estimated``: more than one count fell between two samples, so single cycle times are unknown. ``cycle_ns`` is the
-    time of one single cycle, where it was measured. ``role`` None is the rule's own. ``part`` names the product of a
-    family tool that makes several. ``cycles`` are the counts of the machine behind ``delta`` where they differ (a mould
-    makes eight pieces in one; a carton takes 24 pulses); None where one count is one cycle.
+    time of one single cycle, where it was measured. ``role`` None is the rule's own; ``part`` names the product of a
+    family tool. ``cycles`` are the machine's counts behind ``delta`` where they differ (a mould makes eight pieces in
+    one). ``activity`` are the cycles that the machine's state hears of, where they are others: of a part that waits for
+    its verdict it hears at once, of the verdict nothing more.
     """
 
     signal: str
@@ -289,6 +287,7 @@ class CountEvent(NamedTuple):
     role: Role | None = None
     part: str | None = None
     cycles: int | None = None
+    activity: int | None = None
 
 
 class PiecesProduced(NamedTuple):

@@ -8,6 +8,8 @@ from fractions import Fraction
 from typing import Any, Final, NamedTuple
 
 EXAMPLES: Final = ("24", "1/3", "2.5")
+#: Digits before and behind the point: 10 to the power of a billion would be built as a number.
+PLACES_MAX: Final = 30
 _WRITTEN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/\s*(\d+(?:\.\d+)?))?\s*")
 
 
@@ -21,7 +23,7 @@ class Ratio(NamedTuple):
     def parse(cls, text: str) -> Ratio:
         """``Ratio.parse("1/3")``. Raises ValueError."""
         match = _WRITTEN.fullmatch(text)
-        if match is None:
+        if match is None or len(text) > 4 * PLACES_MAX:
             raise ValueError(f"found {text!r}, allowed a number or a fraction such as {', '.join(map(repr, EXAMPLES))}")
         above, below = Fraction(match[1]), Fraction(match[2] or 1)
         if not above or not below:
@@ -60,11 +62,13 @@ class Ratio(NamedTuple):
 
 
 def decimal_of(key: str, text: str) -> Decimal:
-    """The decimal number that a setting names. Raises ValueError unless it is a finite one."""
+    """The decimal number that a setting names. Raises ValueError unless it is a finite one of bounded length."""
     try:
         number = Decimal(text)
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite():
         raise ValueError(f'{key}: found {text!r}, allowed a decimal number in quotes such as "8.5"')
+    if number.adjusted() >= PLACES_MAX or int(number.as_tuple().exponent) < -PLACES_MAX:
+        raise ValueError(f"{key}: found {text!r}, allowed up to {PLACES_MAX} digits before and behind the point")
     return number

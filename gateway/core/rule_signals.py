@@ -29,6 +29,7 @@ _ONE: Final = frozenset(
         "defective",
         "state",
         "order_reset",
+        "tare_signal",
     )
 )
 _SEVERAL: Final = frozenset(("verdict_signals", "restart_evidence", "restart_uptime", "reset_evidence"))

@@ -2,7 +2,8 @@
 
 Plain frozen dataclasses: the loader validates the YAML against these very classes, so there is no mapping in between.
 Checks across fields stand in ``__post_init__`` and raise ValueError in the words of the file. The rules of each
-counting mode stand in ``rules_inputs.py``, ``rules_counting.py``, ``rules_packml.py`` and ``rules_pieces.py``.
+counting mode stand in ``rules_inputs.py``, ``rules_counting.py``, ``rules_packml.py``, ``rules_pieces.py`` and
+``rules_weighing.py``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from gateway.core.rules_orders import OrderBookRule
 from gateway.core.rules_packml import PackmlRule
 from gateway.core.rules_pieces import CavityRule, UnitsRule
 from gateway.core.rules_state import StateRule
+from gateway.core.rules_weighing import WeighingRule
 from gateway.core.tagged import TaggedBy
 
 __all__ = [
@@ -56,7 +58,8 @@ AnyCountingRule = Annotated[
     | RolesRule
     | PackmlRule
     | CavityRule
-    | UnitsRule,
+    | UnitsRule
+    | WeighingRule,
     TaggedBy("mode"),
 ]
 

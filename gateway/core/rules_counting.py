@@ -2,7 +2,7 @@
 
 Plain frozen dataclasses in the style of ``rules.py``; what they do stands in ``counting/``. Composed modes hold the
 rules of their counters inside. PackML stands in ``rules_packml.py``, cavities and units of measure in
-``rules_pieces.py``.
+``rules_pieces.py``, single weighings in ``rules_weighing.py``.
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ class StartEndRule:
         min_cycle: what counts sooner after the last one is rejected.
         max_cycle: a longer cycle counts and has no cycle time.
         results: verdict of each cycle, as it stands at its end or comes within the window after it.
+        pulse_width: the shortest time that each of its signals is high, and low, as for a pulse.
+        accept_missed_pulses: go on although that is shorter than two looks, as for a pulse.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -108,10 +110,12 @@ class StartEndRule:
     min_cycle: Duration = Duration(0)
     max_cycle: Duration | None = None
     results: ResultRule | None = None
+    pulse_width: Duration | None = None
+    accept_missed_pulses: bool = False
 
     def __post_init__(self) -> None:
         """What goes together."""
-        _check_pieces(self.pieces)
+        check_pieces(self.pieces)
         _check_cycle(self.min_cycle, self.max_cycle)
         names = {"signal": self.signal, "end_signal": self.end_signal, "abort_signal": self.abort_signal}
         check_distinct(names | _result_names(self.results))
@@ -125,11 +129,22 @@ class StartEndRule:
         end_edge: Literal["rising", "falling"] = self.end_edge
         if self.end_signal is None:
             end_edge = "falling" if self.start_edge == "rising" else "rising"
-        end = _pulse(self.end_signal or self.signal, end_edge, self.debounce, self.min_cycle, self.count_on == "end")
-        start = _pulse(self.signal, self.start_edge, self.debounce, self.min_cycle, self.count_on == "start")
+        end = self._edge(self.end_signal or self.signal, end_edge, counts=self.count_on == "end")
+        start = self._edge(self.signal, self.start_edge, counts=self.count_on == "start")
         if self.abort_signal is None:
             return {"end": end, "start": start}
-        return {"abort": _pulse(self.abort_signal, "rising", self.debounce), "end": end, "start": start}
+        return {"abort": self._edge(self.abort_signal, "rising"), "end": end, "start": start}
+
+    def _edge(self, signal: str, edge: Literal["rising", "falling"], *, counts: bool = False) -> PulseRule:
+        return PulseRule(
+            mode="pulse",
+            signal=signal,
+            edge=edge,
+            debounce=self.debounce,
+            min_cycle=self.min_cycle if counts else Duration(0),  # only what counts has a shortest cycle
+            pulse_width=self.pulse_width,
+            accept_missed_pulses=self.accept_missed_pulses,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +184,7 @@ class AnalogRule:
 
     def __post_init__(self) -> None:
         """Thresholds against each other."""
-        _check_pieces(self.pieces)
+        check_pieces(self.pieces)
         if decimal_of("hi", self.hi) <= decimal_of("lo", self.lo):
             raise ValueError(f"hi ({self.hi}) must be above lo ({self.lo}): between them nothing changes")
         if self.count_on == "on" and self.min_on > self.on_delay:
@@ -192,6 +207,8 @@ class PartResultRule:
         min_cycle: an edge sooner after the last part is rejected.
         max_cycle: a longer time between two parts is a stop, not a cycle time.
         results: where the verdict comes from.
+        pulse_width: the shortest time that the part sensor is high, and low, as for a pulse.
+        accept_missed_pulses: go on although that is shorter than two looks, as for a pulse.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -204,11 +221,13 @@ class PartResultRule:
     min_cycle: Duration = Duration(0)
     max_cycle: Duration | None = None
     results: ResultRule
+    pulse_width: Duration | None = None
+    accept_missed_pulses: bool = False
     role: ClassVar[Role] = Role.HOLD  # a part whose verdict is not known
 
     def __post_init__(self) -> None:
         """What goes together."""
-        _check_pieces(self.pieces)
+        check_pieces(self.pieces)
         _check_cycle(self.min_cycle, self.max_cycle)
         check_distinct({"signal": self.signal, **_result_names(self.results)})
         if self.results.window <= 0:
@@ -225,6 +244,8 @@ class PartResultRule:
             debounce=self.debounce,
             min_cycle=self.min_cycle,
             max_cycle=self.max_cycle,
+            pulse_width=self.pulse_width,
+            accept_missed_pulses=self.accept_missed_pulses,
         )
 
 
@@ -293,7 +314,8 @@ class RolesRule:
         return last.signal
 
 
-def _check_pieces(pieces: int) -> None:
+def check_pieces(pieces: int) -> None:
+    """Pieces per count are within their range. Raises ValueError."""
     if not 1 <= pieces <= PIECES_PER_COUNT_MAX:
         raise ValueError(f"pieces: found {pieces}, allowed 1 to {PIECES_PER_COUNT_MAX}")
 
@@ -301,17 +323,6 @@ def _check_pieces(pieces: int) -> None:
 def _check_cycle(min_cycle: Duration, max_cycle: Duration | None) -> None:
     if max_cycle is not None and max_cycle <= min_cycle:
         raise ValueError(f"max_cycle ({max_cycle}) must be longer than the shortest cycle ({min_cycle})")
-
-
-def _pulse(
-    signal: str,
-    edge: Literal["rising", "falling"],
-    debounce: Duration,
-    min_cycle: Duration = Duration(0),
-    counts: bool = False,  # noqa: FBT001, FBT002 - only what counts has a shortest cycle
-) -> PulseRule:
-    shortest = min_cycle if counts else Duration(0)
-    return PulseRule(mode="pulse", signal=signal, edge=edge, debounce=debounce, min_cycle=shortest)
 
 
 def check_distinct(names: Mapping[str, str | None]) -> None:

@@ -99,7 +99,8 @@ class PulseRule:
         debounce: a level must hold this long to be believed; the edge is dated at its beginning.
         min_cycle: an edge sooner after the last counted one is rejected.
         max_cycle: a longer time between two edges is a stop, not a cycle time.
-        stuck_after: a level that holds longer is reported as stuck.
+        stuck_after: a level that holds longer is reported as stuck; where the machine has a state signal or a running
+            signal, only once it is reported as running for so long.
         pulse_width: the shortest time that the signal is high, and low. A signal that is polled must be looked at twice
             in it; where every edge is seen it is not needed.
         accept_missed_pulses: go on although pulses are shorter than that: what is missed leaves no trace.

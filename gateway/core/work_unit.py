@@ -7,14 +7,15 @@ in whatever batches the inputs arrive.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gateway.core import confirmation
 from gateway.core.counting.counter import CounterDetector, CounterState
-from gateway.core.counting.detector import Sample
+from gateway.core.counting.detector import LOOKED_AT_EVERY_UNKNOWN, Sample
 from gateway.core.counting.evidence import is_told, kinds_of, shown
-from gateway.core.counting.modes import datings, prepared, waits_for_time
+from gateway.core.counting.modes import datings, detector_of, pieces_per_cycle, waits_for_time
 from gateway.core.counting.pulse import PulseDetector
+from gateway.core.counting.stuck import StuckSignals
 from gateway.core.entries import ReclassifyEntry, SetupEntry, StopReasonEntry
 from gateway.core.model import (
     CalendarPlan,
@@ -42,13 +43,13 @@ from gateway.core.turns import EVIDENCE_TURN, JOB_TURN, turns_of
 from gateway.core.unit_state import DetectorState, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.core.document import Identity
     from gateway.core.duration import Duration
     from gateway.core.model import Input, JobOrder, Output
     from gateway.core.orders.job_run import JobRun
-    from gateway.core.rules import AnyCountingRule, WorkUnitRules
+    from gateway.core.rules import WorkUnitRules
     from gateway.core.state.machine_track import MachineTrack
 
 #: Timers that may fire for one input; more means a rule that never comes to rest.
@@ -60,17 +61,24 @@ TEXT_CHARS_MAX: Final = 1_000
 class WorkUnit:
     """The rules of one machine, prepared. Holds no state: every method is a function of its arguments.
 
-    ``loss_found_within``: how long its sources may be silent before a link is taken for lost.
+    ``loss_found_within``: how long its sources may be silent before a link is taken for lost. ``looked_at_every``: how
+    often its signals are looked at, see ``detector.LOOKED_AT_EVERY_UNKNOWN``.
     """
 
     def __init__(
-        self, rules: WorkUnitRules, identity: Identity, *, loss_found_within: Duration = LOSS_FOUND_WITHIN
+        self,
+        rules: WorkUnitRules,
+        identity: Identity,
+        *,
+        loss_found_within: Duration = LOSS_FOUND_WITHIN,
+        looked_at_every: Mapping[str, int] = LOOKED_AT_EVERY_UNKNOWN,
     ) -> None:
         self.rules = rules
+        self.looked_at_every = looked_at_every
         self.identity = identity
         self.loss_found_within = loss_found_within
         ideal = int(rules.ideal_cycle) if rules.ideal_cycle is not None else None
-        self._detectors = [_detector(rule, ideal) for rule in rules.counters]
+        self._detectors = [detector_of(rule, ideal, looked_at_every) for rule in rules.counters]
         self._timed = [(at, self._detectors[at]) for at, rule in enumerate(rules.counters) if waits_for_time(rule)]
         plain = [(at, rule) for at, rule in enumerate(rules.counters) if isinstance(rule, (CounterRule, PulseRule))]
         self._counting = {rule.signal: index for index, rule in plain}
@@ -86,7 +94,7 @@ class WorkUnit:
         timeline = with_running(rules.state.timeline(rules.ideal_cycle, loss_found_within), rules.counters)
         self.machine = MachineStateUnit(timeline, watched, has_calendar=rules.calendar is not None)
         self._state_signals = self.machine.signals
-        self._pieces_per_cycle = _pieces_per_cycle(rules.counters)
+        self._pieces_per_cycle = pieces_per_cycle(rules.counters)
         #: What whoever reads the stored state must know to sum up its times.
         self.kpi_rules = plain_rules(rules.state, rules.ideal_cycle, self._pieces_per_cycle)
         self._dispatch = Dispatch(rules, identity, self.machine)
@@ -98,6 +106,8 @@ class WorkUnit:
         self._turns = turns_of(rules, [d.signals for d in self._detectors if hasattr(d, "signals")])
         self._skew_ns = int(rules.max_source_skew)
         self._job_signal = rules.orders.job_signal
+        self._stuck = StuckSignals(rules)
+        self._confirm_every = rules.confirm.every
 
     @property
     def signals(self) -> frozenset[str]:
@@ -186,11 +196,11 @@ class WorkUnit:
     def next_deadline(self, state: State) -> int | None:
         """When to hand over a ``TimePassed`` although nothing arrives; None: never."""
         due = self.machine.deadline(state.track)
-        run = state.running
-        if run is not None:
+        run, every = state.running, self._confirm_every
+        # Far away mostly; asked only where it could be the next.
+        if run is not None and every is not None and (due is None or run.confirmed_ns + every < due):
             timer = confirmation.deadline(self.rules.confirm, run)
-            if timer is not None and (due is None or timer < due):
-                due = timer
+            due = due if timer is None else timer
         for index, detector in self._timed:
             timer = detector.deadline(state.detectors[index])
             if timer is not None and (due is None or timer < due):
@@ -218,10 +228,12 @@ class WorkUnit:
         for index, detector in self._timed:
             kept = state.detectors[index]
             after, events = detector.on_time(kept, now_ns)
+            if events and self._stuck.watched:
+                after, events = self._stuck.judged(index, after, events, state.track)
             if after is not kept:
                 state = self._on_counts(state, state.track, index, after, events, now_ns, out)
-        run = state.running
-        if run is not None:
+        run, every = state.running, self._confirm_every
+        if run is not None and every is not None and run.confirmed_ns + every <= now_ns:
             timer = confirmation.deadline(self.rules.confirm, run)
             if timer is not None and timer <= now_ns:
                 state = self._dispatch.confirm_running(state, now_ns, "timer", out)
@@ -323,7 +335,7 @@ class WorkUnit:
         rule = self.rules.counters[index]
         for event in events:
             counted = event
-            if event.delta or event.cycles:
+            if event.delta or event.cycles or event.activity:
                 role = event.role or rule.role
                 track, told, made_as = self.machine.on_count(track, event, role, at_ns)
                 if told:
@@ -355,6 +367,8 @@ class WorkUnit:
         return self._changed(state if track is state.track else state._replace(track=track), at_ns, out)
 
     def _changed(self, state: State, at_ns: int, out: list[Output]) -> State:
+        if self._stuck.watched:
+            state = self._stuck.resumed(state)
         track, changed = self.machine.changed(state.track, at_ns)
         if changed:
             out += changed
@@ -371,22 +385,6 @@ def _as_known(given: OrderReceived, fired: list[Output]) -> OrderReceived:
     """What a timer changed of this very order right before it is known too, though it was not stored yet."""
     records = [one.record for one in fired if isinstance(one, JobChanged) and one.record.job.key == given.job.key]
     return given._replace(known=records[-1]) if records else given
-
-
-def _detector(rule: AnyCountingRule, ideal_cycle_ns: int | None) -> Any:
-    """A rule's detector, typed loosely because its state goes with it."""
-    # The two that see most values are asked directly, without a ``Sample`` for each value.
-    if isinstance(rule, CounterRule):
-        return CounterDetector(rule, ideal_cycle_ns)
-    if isinstance(rule, PulseRule):
-        return PulseDetector(rule, ideal_cycle_ns)
-    return prepared(rule, ideal_cycle_ns)
-
-
-def _pieces_per_cycle(rules: Iterable[AnyCountingRule]) -> int | None:
-    """How many pieces one count is, where every rule counts cycles and says the same."""
-    found = {rule.pieces if rule.mode not in ("cavity", "units") else 0 for rule in rules}
-    return found.pop() if len(found) == 1 else None
 
 
 def _other_job(before: JobRun | None, after: JobRun | None) -> bool:

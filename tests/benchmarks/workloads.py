@@ -21,6 +21,7 @@ from gateway.core.rules_counting import AnalogRule, PartResultRule, ResultRule, 
 from gateway.core.rules_packml import PackmlRule
 from gateway.core.rules_pieces import CavityRule, UnitsRule
 from gateway.core.rules_state import DataLossRule, SetupRule, StopReasonRule
+from gateway.core.rules_weighing import WeighingRule
 from gateway.core.work_unit import WorkUnit
 
 if TYPE_CHECKING:
@@ -114,6 +115,10 @@ def _amps(tenth: int) -> Callable[[int], Scalar]:
     return lambda cycle: 3.0 + cycle % 2 if tenth > 5 else 21.5 + tenth / 4
 
 
+def _kilograms(tenth: int) -> Callable[[int], Scalar]:
+    return lambda cycle: 25.0 + cycle % 7 / 10 + tenth % 2 / 100 if tenth > 3 else 0.01 * tenth
+
+
 #: A mode's rule, and what its signals show at a tenth of a cycle: (tenth, signal, value of the cycle's number).
 _Shown = tuple[int, str, "Callable[[int], Scalar]"]
 _MODES: dict[str, tuple[Any, tuple[_Shown, ...]]] = {
@@ -173,6 +178,20 @@ _MODES: dict[str, tuple[Any, tuple[_Shown, ...]]] = {
     "units": (
         UnitsRule(mode="units", count=_pulse("m.n"), pulses_per_unit=Ratio.parse(str(PULSES_PER_CARTON))),
         ((0, "m.n", lambda _n: True), (5, "m.n", lambda _n: False)),
+    ),
+    "weighing": (
+        WeighingRule(
+            mode="weighing",
+            signal="m.kg",
+            unit_weight=Ratio.parse("0.25"),
+            tare="0.8",
+            resolution="0.01",
+            tolerance="0.02",
+            empty_below="0.5",
+            max_weight="60",
+            stable_for=Duration("200 ms"),
+        ),
+        tuple((tenth, "m.kg", _kilograms(tenth)) for tenth in range(10)),
     ),
 }
 

@@ -65,6 +65,16 @@ def loaded(tmp_path):
             "1 s",
             "2 s",
         ),
+        (
+            "{ mode: cavity, cavities: 2, cycle: { mode: pulse, signal: plc.bit, pulse_width: 1 ms } }",
+            ".cycle",
+            "1 ms",
+            "250 ms",
+        ),
+        ("{ mode: start_end, signal: plc.bit, pulse_width: 499 ms }", "", "499 ms", "250 ms"),
+        ("{ mode: start_end, signal: plc.fast, end_signal: ua.read, pulse_width: 300 ms }", "", "300 ms", "2 s"),
+        ("{ mode: start_end, signal: ua.read, end_signal: plc.fast, pulse_width: 300 ms }", "", "300 ms", "2 s"),
+        ("{ mode: part_result, signal: plc.bit, pulse_width: 1 ms, results: { ok: plc.fast } }", "", "1 ms", "250 ms"),
     ],
 )
 def test_pulses_that_would_be_missed_are_refused(loaded, rule, at, found, every):
@@ -103,6 +113,12 @@ def test_a_counter_that_is_too_narrow_is_refused(loaded, rule, found, steps, eve
         "{ mode: pulse, signal: ua.every }",
         "{ mode: pulse, signal: plc.bit, pulse_width: 10 ms, accept_missed_pulses: true }",
         "{ mode: pulse, signal: plc.bit, accept_missed_pulses: true }",
+        "{ mode: start_end, signal: plc.bit, end_signal: plc.fast, pulse_width: 500 ms }",
+        "{ mode: start_end, signal: ua.read, accept_missed_pulses: true }",
+        "{ mode: start_end, signal: ua.every }",
+        "{ mode: part_result, signal: plc.bit, pulse_width: 500 ms, results: { ok: plc.fast } }",
+        "{ mode: part_result, signal: ua.read, accept_missed_pulses: true, results: { ok: plc.fast } }",
+        "{ mode: cavity, cavities: 2, cycle: { mode: pulse, signal: ua.read, accept_missed_pulses: true } }",
         '{ mode: counter, signal: plc.shots, modulus: 256, max_rate: "419 /s" }',
         "{ mode: counter, signal: plc.shots }",
     ],
@@ -128,3 +144,41 @@ def test_a_machine_that_is_faster_than_the_looks_is_refused(loaded, edge, needs,
         f"{needs}; allowed: up to '{most}'; look more often, count in the PLC, or write accept_missed_pulses: true"
     )
     assert loaded(f"{{ mode: pulse, signal: ua.read, edge: {edge}, accept_missed_pulses: true }}").warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("rule", "keys"),
+    [
+        ("{{ mode: start_end, signal: ua.read{} }}", ["signal"]),
+        ("{{ mode: start_end, signal: plc.fast, end_signal: ua.read, abort_signal: ua.bit{} }}", ["end_signal"]),
+        ("{{ mode: start_end, signal: ua.read, end_signal: ua.every{} }}", ["signal"]),
+        ("{{ mode: part_result, signal: ua.read, results: {{ ok: plc.fast }}{} }}", ["signal"]),
+        ("{{ mode: cavity, cavities: 2, cycle: {{ mode: pulse, signal: ua.read{} }} }}", ["cycle.signal"]),
+        ("{{ mode: units, pulses_per_unit: '24', count: {{ mode: pulse, signal: ua.read{} }} }}", ["count.signal"]),
+    ],
+)
+def test_every_mode_of_edges_is_held_against_the_ideal_cycle(loaded, rule, keys):
+    """An abort need not come with every cycle, and may be looked at less often."""
+    with pytest.raises(ConfigErrors) as caught:
+        loaded(rule.format(""))
+    assert [error.path for error in caught.value.errors] == [f"work_units.M1.counters.0.{key}" for key in keys]
+    assert "found '2 s' between two looks at ua.read, but a cycle takes '1 s' and needs 4" in str(caught.value)
+    assert loaded(rule.format(", accept_missed_pulses: true")).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "{ mode: start_end, signal: plc.fast, end_signal: plc.bit }",
+        "{ mode: part_result, signal: plc.bit, results: { ok: ua.every } }",
+    ],
+)
+def test_one_warning_for_the_slowest_of_its_signals(loaded, rule):
+    (warning,) = loaded(rule).warnings
+    assert "work_units.M1.counters.0: the signal is looked at every 250 ms: shorter levels are missed" in warning
+
+
+def test_scrap_need_not_come_with_every_cycle(loaded):
+    rule = "{ mode: roles, total: { mode: counter, signal: plc.shots }, scrap: { mode: pulse, signal: ua.read } }"
+    (warning,) = loaded(rule).warnings
+    assert "work_units.M1.counters.0.scrap: the signal is looked at every 2 s" in warning

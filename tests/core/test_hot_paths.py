@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.counting.analog import AnalogState
+from gateway.core.counting.counter import CounterDetector
 from gateway.core.counting.pulse import PulseState
 from gateway.core.counting.start_end import StartEndState
-from gateway.core.model import CountEvent, Role
+from gateway.core.model import CountEvent, Role, Status
 from gateway.core.orders.job_run import JobRun, book
+from gateway.core.rules import CounterRule
 from gateway.core.state.machine_track import MachineTrack
 from gateway.core.state.setup import SetupState
 from gateway.core.unit_state import State
@@ -50,6 +52,8 @@ def test_analog_heard():
 
 def test_start_end_moved():
     assert START_END.moved("e") == START_END._replace(edges="e")
+    assert START_END.opened(7) == START_END._replace(open_ns=7, whole=True, stopped=False)
+    assert START_END.closed(7) == START_END._replace(open_ns=None, end_ns=7)
 
 
 def test_track_made():
@@ -61,8 +65,12 @@ def test_setup_made():
 
 
 def test_pulse_opened():
-    expected = PULSE._replace(candidate_ns="t", arrived_ns="a", seen_ns="s")
-    assert PULSE.opened("t", "a", "s") == expected
+    expected = PULSE._replace(candidate_ns="t", arrived_ns="a", seen_ns="s", looked_ns="l")
+    assert PULSE.opened("t", "a", "s", "l") == expected
+
+
+def test_pulse_same():
+    assert PULSE.same("s", "l") == PULSE._replace(seen_ns="s", looked_ns="l")
 
 
 @pytest.mark.parametrize("early", [False, True])
@@ -74,6 +82,21 @@ def test_pulse_accepted(early):
     assert state.accepted(early=early, counted=True) == counted
     prepaid = state._replace(prepaid=True).accepted(early=early, counted=True)
     assert prepaid == counted._replace(cycle_valid=False)
+    behind_a_gap = state._replace(candidate_ns=5, gap_to_ns=5).accepted(early=early, counted=True)
+    assert not behind_a_gap.cycle_valid
+
+
+@pytest.mark.parametrize("shown", [100, 101, 103])
+@pytest.mark.parametrize("late_ns", [0, -5, 7])
+def test_the_usual_count(shown, late_ns):
+    detector = CounterDetector(CounterRule(mode="counter", signal="s"), None)
+    state = detector.initial()._replace(t_ns=1000, value=100)
+    after, event = detector.on_value(state, 1000 + late_ns, shown, Status.GOOD)
+    booked, told = detector._book(state, 1000 + late_ns, shown, shown - 100, "OK")
+    assert after == booked
+    assert type(after) is type(booked)
+    assert event == (told if shown > 100 else None)
+    assert shown == 100 or type(event) is CountEvent
 
 
 @pytest.mark.parametrize("role", list(Role))

@@ -45,6 +45,11 @@ TEXTS = {
     "verdicts": "{mode: cavity, cycle: {mode: counter, signal: m.n}, cavities: 2, verdict_signals: [m.level, m.k], "
     "parts: {A: [1], B: [2]}}",
     "units": '{mode: units, count: {mode: pulse, signal: m.a}, pulses_per_unit: "7/3", decimals: 1}',
+    "weighing": '{mode: weighing, signal: m.x, tolerance: "1", empty_below: "3", min_weight: "4", stable_for: 250 ms}',
+    "refused": '{mode: weighing, signal: m.x, tolerance: "0", empty_below: "2", min_weight: "5", outside: refuse, '
+    "stable_for: 100 ms, empty_for: 0 s}",
+    "by weight": '{mode: weighing, signal: m.x, tare_signal: m.level, unit_weight: "7/3", decimals: 1, '
+    'max_weight: "10", tolerance: "1", empty_below: "3", stable_for: 100 ms, empty_for: 5 ms}',
     "totaliser": '{mode: units, count: {mode: counter, signal: m.n, modulus: 10000}, resolution: "0.3"}',
 }
 RULES = {name: ADAPTER.validate_python(yaml.safe_load(text)) for name, text in TEXTS.items()}
@@ -155,7 +160,7 @@ def test_one_late_delivery_is_as_good_as_one_by_one(name, steps):
     assert sorted(late, key=repr) == sorted(events, key=repr)
 
 
-@pytest.mark.parametrize("name", ["analog off", "analog on", "part", "part with code", "one signal"])
+@pytest.mark.parametrize("name", ["analog off", "analog on", "part", "part with code", "one signal", "weighing"])
 @settings(max_examples=100)
 @given(steps=STEPS, period=st.sampled_from((40, 250, 1000)))
 def test_batches_of_a_publishing_interval_lose_and_double_nothing(name, steps, period):
@@ -192,6 +197,8 @@ TRUTH = {
     "max_gap: 100 ms}",
     "analog on": '{mode: analog, signal: m.amps, hi: "6", lo: "4", on_delay: 400 ms, off_delay: 200 ms, '
     'min_on: 400 ms, count_on: "on", max_gap: 100 ms}',
+    "weighing": '{mode: weighing, signal: m.amps, tolerance: "0.1", empty_below: "4", stable_for: 300 ms, '
+    "max_gap: 100 ms}",
     "part": "{mode: part_result, signal: m.on, min_cycle: 1 s, results: {ok: m.ok, nok: m.nok, window: 300 ms}}",
 }
 

@@ -27,6 +27,11 @@ REFUSED = [
     ("{mode: start_end, signal: m.a, debounce: 3 s, min_cycle: 2 s}", "debounce (3 s) must be shorter"),
     ("{mode: start_end, signal: m.a, pieces: 0}", "pieces: found 0, allowed 1 to"),
     ('{mode: analog, signal: m.a, hi: "5", lo: "5.0"}', "hi (5) must be above lo (5.0)"),
+    ('{mode: analog, signal: m.a, hi: "1e99999999", lo: "5"}', "hi: found '1e99999999', allowed up to 30 digits"),
+    (
+        f'{{mode: units, count: {{mode: pulse, signal: m.p}}, pulses_per_unit: "{"9" * 121}"}}',
+        "allowed a number or a fraction",
+    ),
     ('{mode: analog, signal: m.a, hi: "high", lo: "5"}', "hi: found 'high', allowed a decimal number in quotes"),
     ('{mode: analog, signal: m.a, hi: "NaN", lo: "5"}', "hi: found 'NaN'"),
     ('{mode: analog, signal: m.a, hi: "8", lo: "5", count_on: "on", min_on: 1 s}', "use on_delay instead"),
@@ -100,7 +105,30 @@ REFUSED = [
     (f'{{mode: units, count: {N}, resolution: "-1"}}', "resolution: found -1, allowed more than 0"),
     (f"{{mode: units, count: {N}, pulses_per_unit: 2, decimals: 7}}", "decimals: found 7, allowed 0 to 6"),
     ("{mode: units, count: {mode: packml, processed: m.n}, pulses_per_unit: 2}", "packml"),
+    ('{mode: weighing, signal: m.kg, tolerance: "-1", empty_below: "1"}', "tolerance: found -1, allowed 0 and above"),
 ]
+#: What follows after the settings that every scale needs.
+REFUSED_WEIGHINGS = [
+    ('unit_weight: "0.5"', "max_weight is needed with unit_weight"),
+    ('unit_weight: "0.5", max_weight: "9", pieces: 2', "pieces: found 2 with unit_weight"),
+    ('unit_weight: "0", max_weight: "9"', "found '0', allowed more than zero"),
+    ("decimals: 2", "decimals: found without unit_weight"),
+    ('unit_weight: 1, max_weight: "9", decimals: 7', "decimals: found 7, allowed 0 to 6"),
+    ('tare: "1"', "tare: found where no weight is looked at"),
+    ('tare: "1", tare_signal: m.t, min_weight: "2"', "tare: found beside tare_signal"),
+    ('tare_signal: m.kg, min_weight: "2"', "signal, tare_signal: found m.kg more than once"),
+    ('min_weight: "2", max_weight: "2.0"', "max_weight (2.0) must be above min_weight (2)"),
+    ("stable_for: 2 s, max_cycle: 2 s", "max_cycle (2 s) must be longer than stable_for (2 s)"),
+    ('resolution: "0"', "resolution: found 0, allowed more than 0"),
+    ('resolution: "1e-13"', "resolution: found 1e-13, allowed up to 12 digits"),
+    ('resolution: "0.000001", max_weight: "1000001"', "max_weight: found 1000001, allowed up to 1000000000000 times"),
+    ('min_weight: "1e29"', "min_weight: found 1e29, allowed up to 12 digits"),
+    ('min_weight: "much"', "min_weight: found 'much', allowed"),
+    ("stable_for: 0 s", "stable_for: found 0 s"),
+    ("pieces: 0", "pieces: found 0, allowed 1 to"),
+]
+SCALE = '{{mode: weighing, signal: m.kg, tolerance: "0", empty_below: "1", {}}}'
+REFUSED += [(SCALE.format(more), words) for more, words in REFUSED_WEIGHINGS]
 
 
 @pytest.mark.parametrize(("text", "words"), REFUSED, ids=[text for text, _ in REFUSED])

@@ -23,7 +23,7 @@ def fed(debounce, changes):
     for at_ms, name, level in first + changes:
         at_ns = START_NS + at_ms * MS
         state, more = detector.on_value(state, Sample(f"m.{name}", at_ns, level, Status.GOOD, at_ns))
-        events += [event for event in more if event.flag != "BASELINE"]
+        events += [event for event in more if event.flag != "BASELINE" and not event.activity]
     return detector, state, events
 
 
@@ -62,5 +62,5 @@ def test_a_verdict_in_hand_is_not_overtaken_by_the_timer():
         state, _ = detector.on_value(state, Sample(f"m.{name}", at_ns, level, Status.GOOD, arrived_ns))
     while (due := detector.deadline(state)) is not None:
         state, more = detector.on_time(state, due)
-        events += [(event.role, (event.t_to_ns - START_NS) // MS) for event in more]
+        events += [(event.role, (event.t_to_ns - START_NS) // MS) for event in more if event.delta]
     assert events == [(Role.SCRAP, 100), (Role.HOLD, 590)]

@@ -1,4 +1,4 @@
-"""Random hours of a work unit with everything on: all nine modes, states, alarms, setup, calendar, clock and orders.
+"""Random hours of a work unit with everything on: all ten modes, states, alarms, setup, calendar, clock and orders.
 
 How its inputs are grouped, how often time is handed over, and a snapshot stored and loaded at any point change nothing
 at all: not one output, not one field of the state.
@@ -54,6 +54,8 @@ counters:
   - {mode: cavity, cycle: {mode: counter, signal: m.shots, modulus: 256}, cavities: 2, verdict_signals: [m.v1, m.v2],
      parts: {A: [1], B: [2]}}
   - {mode: units, count: {mode: pulse, signal: m.metre}, pulses_per_unit: "7/3", decimals: 1}
+  - {mode: weighing, signal: m.kg, tare_signal: m.tare, unit_weight: "0.25", max_weight: "60", tolerance: "0.05",
+     empty_below: "1", stable_for: 400 ms}
 orders: {choose: job_signal, job_signal: m.job, job_format: "{order}", transport_delay_pieces: 2}
 confirm: {every_pieces: 7, every: 3 min}
 state:
@@ -78,6 +80,8 @@ CHOICES = {
     "m.boots": (1, 1, 2, 3),
     "m.v1": (0, 1, 2),
     "m.v2": (1, 3),
+    "m.kg": (0.0, 0.0, 12.3, 12.32, 30.1, 70.0),
+    "m.tare": (0.0, 0.5),
 }
 SIGNALS = (*COUNTERS, *BITS, *CHOICES)
 GAPS_MS = (0, 1, 5, 10, 30, 100, 400, 1000, 1000, 7000, 40_000, 400_000)

@@ -19,6 +19,7 @@ from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, PulseRule
 from gateway.core.rules_counting import AnalogRule, PartResultRule, ResultRule, RolesRule, StartEndRule
 from gateway.core.rules_packml import PackmlRule
 from gateway.core.rules_pieces import CavityRule, UnitsRule
+from gateway.core.rules_weighing import WeighingRule
 
 S = 1_000_000_000
 MS = 1_000_000
@@ -44,6 +45,16 @@ RULES = {
         mode="cavity", cycle=counter("m.n"), cavities=2, verdict_signals=("m.v1", "m.v2"), quality_signal="m.q"
     ),
     "units": UnitsRule(mode="units", count=pulse("m.n"), pulses_per_unit=Ratio.parse("3")),
+    "weighing": WeighingRule(
+        mode="weighing",
+        signal="m.n",
+        tare_signal="m.scrap",
+        unit_weight=Ratio.parse("2/3"),
+        tolerance="0",
+        empty_below="1",
+        min_weight="2",
+        max_weight="7",
+    ),
 }
 
 

@@ -47,6 +47,7 @@ from gateway.core.model import (
 from gateway.core.state.interval import StateInterval
 from gateway.core.state.planned_time import plan_of
 from gateway.core.work_unit import WorkUnit
+from gateway.looks import looked_at_every
 from gateway.timezone import zone
 from simulators import clock
 from simulators.__main__ import chosen
@@ -275,7 +276,7 @@ class Plant:
         identity = Identity(
             plant="RQ1", epoch="e0", gateway_id="plant", line="L1", machine=name, work_center=rules.work_center
         )
-        self.unit = WorkUnit(rules, identity)
+        self.unit = WorkUnit(rules, identity, looked_at_every=looked_at_every(self.settings, name))
         self.state = self.unit.initial(SIX - MIN)
         self.said, self.orders, self.records = [], orders, {}
         self.heard, self.did, self.over, self.down = [], [], False, False

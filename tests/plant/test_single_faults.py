@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from drivers.modbus.signals import ModbusSignal
-from gateway.core.model import PiecesProduced, Role
-from gateway.core.rules import CounterRule, OrderRule
+from gateway.core.duration import Duration
+from gateway.core.model import PiecesProduced, Role, UnknownInterval
+from gateway.core.rules import CounterRule, OrderRule, PulseRule
 from gateway.core.rules_counting import RolesRule
 
 S = 1_000_000_000
@@ -97,4 +98,42 @@ def test_a_job_that_nobody_released_gets_no_piece_and_takes_none(plant, changed)
     nobodys = made["before"] + made["NO-SUCH-JOB"] + made["?"]
     assert abs(booked[None] - nobodys) <= 3
     assert min(made.values()) > 10
+    one.close_books()
+
+
+VERDICTS = {"ok_1": Role.GOOD, "nok_1": Role.SCRAP, "ok_2": Role.GOOD, "nok_2": Role.SCRAP}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_looks_that_are_left_out_lose_pulses_that_are_declared(plant, dice, example, seed):
+    """The tester's verdicts as pulses of 500 ms, looked at every 250 ms. No link is lost and no value is bad."""
+    settings = example()
+    counters = tuple(
+        PulseRule(mode="pulse", signal=f"tst.{name}", role=role, min_cycle=Duration("3 s"))
+        for name, role in VERDICTS.items()
+    )
+    rules = replace(settings.work_units["TST-01"], counters=counters)
+    settings = replace(settings, work_units={**settings.work_units, "TST-01": rules})
+    random, left_out = dice(f"looks/{seed}"), []
+
+    async def story(plant):
+        at_ns = MIN
+        while at_ns < (MINUTES - 2) * MIN:
+            await plant.until(at_ns)
+            plant.source.deaf = True
+            left_out.append(random.choice((0.2, 0.3, 0.6, 1, 2.5, 8)))
+            await plant.until(at_ns + int(left_out[-1] * S))
+            plant.source.deaf = False
+            at_ns += random.randrange(60, 240) * S + random.randrange(S)
+        await plant.until((MINUTES - 1) * MIN)
+        await plant.does("stop")
+        await plant.until(MINUTES * MIN)
+
+    one = plant("TST-01", settings=settings, orders=(10_000,), seed=seed).work(story)
+    made, declared = one.truth.totals(), one.all(UnknownInterval)
+    truth = {Role.GOOD: made["good_total"], Role.SCRAP: made["scrap_total"]}
+    assert sum(truth.values()) > sum(one.booked[role] for role in truth), "nothing was lost: this would prove little"
+    for role, pieces in truth.items():
+        assert one.booked[role] <= pieces <= one.booked[role] + one.unknown[role], (role, truth, one.booked)
+    assert len(declared) <= len(VERDICTS) * sum(length > 0.25 for length in left_out)
     one.close_books()

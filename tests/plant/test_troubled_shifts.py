@@ -29,8 +29,8 @@ FAULTS = MappingProxyType(
         "ASM-01": (
             "zero N", "frozen N", "cut N", "restart N lose", "restart N keep", "restart 0 lose", "deaf N", "kill N",
         ),
-        # Zeros and looks that are left out hide pulses without a trace: a polled pulse is the weakest way to count.
-        "TST-01": ("missing 1", "both 1", "missing 3", "cut N", "deaf 0.2", "kill N"),
+        # Zeros hide pulses without a trace: a polled pulse is the weakest way to count.
+        "TST-01": ("missing 1", "both 1", "missing 3", "cut N", "deaf N", "deaf 0.2", "kill N"),
         "IMM-01": (
             "cavity 3 off", "cavity 5 bad", "cavity 3 good", "cavity 5 good", "samples 2", "cut N", "restart same",
             "restart shuffled", "bad N", "uncertain N", "zero N", "kill N", "deaf N", "frozen N",

@@ -21,13 +21,13 @@ from pydantic import TypeAdapter
 from drivers.base import DriverContext
 from drivers.supervisor import SourceSupervisor
 from gateway import plugins
-from gateway.build import STALE_AFTER_CYCLES, STALE_AFTER_MIN_NS
 from gateway.control import ControlError, call
 from gateway.core.duration import NS_PER_S
 from gateway.core.model import Status
 from gateway.demo import plan
 from gateway.demo.process import Process
 from gateway.demo.reconcile import reconcile
+from gateway.looks import STALE_AFTER_CYCLES, STALE_AFTER_MIN_NS
 
 WAIT_S = 30.0
 POLL_S = 0.05

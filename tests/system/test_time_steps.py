@@ -28,6 +28,7 @@ CYCLE_MAX_NS = 60 * S
 #: The gateway looks at its clock every 2 s.
 NEAR_S = 5.0
 CONFIRM_S = 2.0
+STEP_MIN_S = 3600
 #: As the wall clock is tried, not the speed of the computer, the fast machine is a slow one.
 SLOWER = {"ASM-01": "10", "IMM-01": "50"}
 LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib/faketime/libfaketimeMT.so.1")
@@ -217,7 +218,7 @@ async def test_a_clock_that_is_set_back_an_hour_and_on_by_a_day_moves_no_count_n
     await line.produce()
     await made(line, 8)
     steady = (await line.ask("status", steady=True))["now_ns"], time.monotonic_ns()
-    for step_s in (-3600, DAY_S):
+    for step_s in (-STEP_MIN_S, DAY_S):
         wall.set(step_s)
         await utc_is(line, wall.utc)
         due = {unit: len(timers(line, unit)) + 2 for unit in line.machines}
@@ -245,11 +246,15 @@ async def test_a_clock_that_is_set_back_an_hour_and_on_by_a_day_moves_no_count_n
         assert CONFIRM_S * S <= min(apart) <= max(apart) < 5 * CONFIRM_S * S, (
             "no timer fell due early, none was put off"
         )
+    intervals = journal(line, "interval", "IMM-01")
+    assert all(one["to_ns"] == after["from_ns"] for one, after in itertools.pairwise(intervals)), "without a gap"
     pieces = journal(line, "pieces", "IMM-01")
-    made_in = [one for one in production() if one["from_ns"] < pieces[-1]["at_ns"]]
-    assert {one["state"] for one in made_in} == {"PRODUCING"}, made_in
-    assert all(one["to_ns"] == after["from_ns"] for one, after in itertools.pairwise(made_in)), "without a gap"
-    assert abs(made_in[-1]["to_ns"] - made_in[0]["from_ns"] - (time.monotonic_ns() - begun_ns)) < 60 * S
+    first_ns, last_ns = pieces[0]["t_from_ns"], pieces[-1]["at_ns"]
+    made_in = [one for one in intervals if one["order"] and first_ns <= one["from_ns"] < last_ns]
+    # Where the computer is so busy that a machine was not heard for a moment, that is told, and no stop.
+    assert {one["state"] for one in made_in} <= {"PRODUCING", "UNKNOWN"}, made_in
+    apart_ns = made_in[-1]["to_ns"] - made_in[0]["from_ns"] - (time.monotonic_ns() - begun_ns)
+    assert abs(apart_ns) < STEP_MIN_S * S / 2, "its length is the real one"
 
 
 async def test_a_restart_in_the_same_boot_goes_on_whatever_the_wall_clock_says(line, wall):

@@ -12,11 +12,20 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gateway.core.counting.detector import NOTHING, CounterSourceState, in_pieces, source_of, source_restored
+from gateway.core.counting.detector import (
+    LOOKED_AT_EVERY_UNKNOWN,
+    NOTHING,
+    CounterSourceState,
+    in_pieces,
+    source_of,
+    source_restored,
+)
 from gateway.core.counting.pulse import PulseState  # noqa: TC001 - detector.loaded reads the types of the fields
 from gateway.core.model import CountEvent, Role, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.core.counting.detector import Events, Sample
     from gateway.core.rules_pieces import CavityRule
 
@@ -62,11 +71,14 @@ class CavityDetector:
     Args:
         rule: the settings.
         ideal_cycle_ns: ideal time of one cycle, for the rate limit of its counter.
+        looked_at_every: how often signals are looked at, see ``detector.LOOKED_AT_EVERY_UNKNOWN``.
     """
 
-    def __init__(self, rule: CavityRule, ideal_cycle_ns: int | None) -> None:
+    def __init__(
+        self, rule: CavityRule, ideal_cycle_ns: int | None, looked_at_every: Mapping[str, int] = LOOKED_AT_EVERY_UNKNOWN
+    ) -> None:
         self._rule = rule
-        self._source: Any = source_of(rule.cycle, ideal_cycle_ns)
+        self._source: Any = source_of(rule.cycle, ideal_cycle_ns, looked_at_every)
         beside = [name for name in (rule.active_signal, rule.quality_signal) if name is not None]
         self._beside = {name: index for index, name in enumerate((*beside, *rule.verdict_signals))}
         self._part_of = {cavity: part for part, cavities in rule.parts.items() for cavity in cavities}

@@ -49,12 +49,14 @@ class CounterDetector(CounterLimits):
             calm = state.pending is None and state.old is None and not state.evidence and not state.quality_bad
             dt_ns = t_ns - state.t_ns
             if calm and dt_ns < self._round_ns and value < self._end:
+                # By place, without the call of the class: every value passes here.
+                latest_ns = t_ns if dt_ns > 0 else state.t_ns
+                after = tuple.__new__(CounterState, (latest_ns, value, None, None, "", False, 0, *state[7:]))
                 if value == base:
-                    latest_ns = t_ns if dt_ns > 0 else state.t_ns
-                    return CounterState(latest_ns, base, None, None, "", False, 0, state.before), None
-                limit = self.limit(dt_ns)
-                if 0 < value - base <= (STEP_SURE if limit is None else limit):
-                    return self._book(state, t_ns, value, value - base, "OK")
+                    return after, None
+                limit, step = self.limit(dt_ns), value - base
+                if 0 < step <= (STEP_SURE if limit is None else limit):
+                    return after, CountEvent(self._signal, step, state.t_ns, t_ns, "OK", step > 1)
         elif status is not Status.GOOD:
             return self._on_bad(state, t_ns)
         count = self._as_count(value)

@@ -10,8 +10,8 @@ Samples are handed over in the order of their times; those of one time (one scan
 from __future__ import annotations
 
 from functools import lru_cache
-from types import UnionType
-from typing import Any, Final, NamedTuple, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+from types import MappingProxyType, UnionType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from gateway.core.counting.counter import CounterDetector
 from gateway.core.counting.counter_state import CounterState
@@ -20,11 +20,17 @@ from gateway.core.counting.pulse import IDEAL_CYCLE_MARGIN, SLACK_PULSES, PulseD
 from gateway.core.model import CountEvent, Scalar, Status
 from gateway.core.rules_inputs import CounterRule, CountingRule, PulseRule
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 S = TypeVar("S")
 T = TypeVar("T", bound=tuple[Any, ...])
 
 Events = tuple[CountEvent, ...]
 NOTHING: Final[Events] = ()
+#: How often, in nanoseconds, a signal is looked at and told although it stays the same; one that is not named tells
+#: every change, or nobody knows how often it is looked at.
+LOOKED_AT_EVERY_UNKNOWN: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class Sample(NamedTuple):
@@ -148,8 +154,10 @@ class CounterSource:
 class PulseSource:
     """A pulse input."""
 
-    def __init__(self, rule: PulseRule, ideal_cycle_ns: int | None) -> None:
-        self._detector = PulseDetector(rule, ideal_cycle_ns)
+    def __init__(
+        self, rule: PulseRule, ideal_cycle_ns: int | None, looked_at_every: Mapping[str, int] = LOOKED_AT_EVERY_UNKNOWN
+    ) -> None:
+        self._detector = PulseDetector(rule, ideal_cycle_ns, looked_at_every.get(rule.signal, 0))
         self._debounce_ns = int(rule.debounce)
         self.signals = (rule.signal,)
 
@@ -177,24 +185,25 @@ class PulseSource:
         state, more = self._detector.on_value(state, sample.t_ns, sample.value, sample.status, sample.arrived_ns)
         return state, events + more
 
-    def settled(self, state: PulseState, t_ns: int, arrived_ns: int) -> tuple[PulseState, Events]:
+    def settled(self, state: PulseState, t_ns: int, _arrived_ns: int) -> tuple[PulseState, Events]:
         """A later value of another signal proves that a level held: its edge is decided before that value counts."""
         if not state.candidate_ns or t_ns - state.candidate_ns < self._debounce_ns:
             return state, NOTHING
-        held, events = self._detector.on_value(state, t_ns, not state.level, Status.GOOD, arrived_ns)
         # The other signal says nothing about how fresh this one is.
-        return held._replace(seen_ns=state.seen_ns), events
+        return self._detector.held(state)
 
 
 Source = CounterSource | PulseSource
 SourceState = CounterSourceState | PulseState
 
 
-def source_of(rule: CountingRule, ideal_cycle_ns: int | None) -> Any:
+def source_of(
+    rule: CountingRule, ideal_cycle_ns: int | None, looked_at_every: Mapping[str, int] = LOOKED_AT_EVERY_UNKNOWN
+) -> Any:
     """The counter or pulse input of a composed rule: a ``Source``, typed loosely because its state goes with it."""
     if isinstance(rule, CounterRule):
         return CounterSource(rule, ideal_cycle_ns)
-    return PulseSource(rule, ideal_cycle_ns)
+    return PulseSource(rule, ideal_cycle_ns, looked_at_every)
 
 
 def source_restored(source: Any, state: SourceState | None) -> Any:

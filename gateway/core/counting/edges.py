@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.counting.detector import PulseSource
+from gateway.core.counting.detector import LOOKED_AT_EVERY_UNKNOWN, NOTHING, PulseSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,11 +33,17 @@ class Edges:
     Args:
         inputs: what an edge means, to the rule of its input. Of edges with the same date the first named comes first.
         ideal_cycle_ns: ideal time between two edges of one input; bounds what may have been lost.
+        looked_at_every: how often signals are looked at, see ``detector.LOOKED_AT_EVERY_UNKNOWN``.
     """
 
-    def __init__(self, inputs: Mapping[str, PulseRule], ideal_cycle_ns: int | None) -> None:
+    def __init__(
+        self,
+        inputs: Mapping[str, PulseRule],
+        ideal_cycle_ns: int | None,
+        looked_at_every: Mapping[str, int] = LOOKED_AT_EVERY_UNKNOWN,
+    ) -> None:
         self._names = tuple(inputs)
-        self._sources = tuple(PulseSource(rule, ideal_cycle_ns) for rule in inputs.values())
+        self._sources = tuple(PulseSource(rule, ideal_cycle_ns, looked_at_every) for rule in inputs.values())
         self._may_stick = any(rule.stuck_after is not None for rule in inputs.values())
         self.signals = tuple(dict.fromkeys(rule.signal for rule in inputs.values()))
 
@@ -58,7 +64,10 @@ class Edges:
 
     def known(self, states: tuple[PulseState, ...]) -> bool:
         """Whether every level is known."""
-        return all(state.level is not None for state in states)
+        for state in states:  # noqa: SIM110 - asked for every value: four times as fast as a generator
+            if state.level is None:
+                return False
+        return True
 
     def deadline(self, states: tuple[PulseState, ...]) -> int | None:
         """When the next level is believed."""
@@ -73,6 +82,9 @@ class Edges:
         """Levels that held are believed."""
         after, found = [], []
         for name, source, state in zip(self._names, self._sources, states, strict=True):
+            if not (state.candidate_ns or self._may_stick):  # the usual case
+                after.append(state)
+                continue
             kept, events = source.on_time(state, now_ns)
             after.append(kept)
             if events:
@@ -85,8 +97,10 @@ class Edges:
         for name, source, state in zip(self._names, self._sources, states, strict=True):
             if sample.signal in source.signals:
                 kept, events = source.on_value(state, sample)
-            else:
+            elif state.candidate_ns:
                 kept, events = source.settled(state, sample.t_ns, sample.arrived_ns)
+            else:
+                kept, events = state, NOTHING
             after.append(kept)
             if events:
                 found += [Edge(name, event) for event in events]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.counting.detector import NOTHING
+from gateway.core.counting.detector import LOOKED_AT_EVERY_UNKNOWN, NOTHING
 from gateway.core.counting.edges import Edges
 from gateway.core.counting.pulse import PulseState  # noqa: TC001 - detector.loaded reads the types of the fields
 from gateway.core.counting.verdicts import OpenPart, Verdicts, VerdictState
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.core.counting.detector import Events, Sample
     from gateway.core.counting.edges import Edge
     from gateway.core.rules_counting import PartResultRule
@@ -32,11 +34,17 @@ class PartResultDetector:
     Args:
         rule: the settings.
         ideal_cycle_ns: ideal time between two parts; bounds what may have been lost where no minimum is set.
+        looked_at_every: how often signals are looked at, see ``detector.LOOKED_AT_EVERY_UNKNOWN``.
     """
 
-    def __init__(self, rule: PartResultRule, ideal_cycle_ns: int | None) -> None:
-        self._edges = Edges({"part": rule.part}, ideal_cycle_ns)
-        self._verdicts = Verdicts(rule.results, rule.signal, latch=False)
+    def __init__(
+        self,
+        rule: PartResultRule,
+        ideal_cycle_ns: int | None,
+        looked_at_every: Mapping[str, int] = LOOKED_AT_EVERY_UNKNOWN,
+    ) -> None:
+        self._edges = Edges({"part": rule.part}, ideal_cycle_ns, looked_at_every)
+        self._verdicts = Verdicts(rule.results, rule.signal, latch=False, looked_at_every=looked_at_every)
         # The part first: a verdict of the same scan is its own.
         self.signals = (rule.signal, *self._verdicts.signals)
 

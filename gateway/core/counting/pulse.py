@@ -1,7 +1,7 @@
 """Counting mode ``pulse``: edges of a digital signal, debounced by their own time stamps.
 
-Edges that fell while nobody looked are not guessed: the interval is declared with an upper bound. Knows no pieces and
-no orders.
+Edges that fell while nobody looked are not guessed: the interval is declared with an upper bound, where the signal was
+bad and where a polled one was not looked at for so long that a pulse could come and go. Knows no pieces and no orders.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ IDEAL_CYCLE_MARGIN: Final = (3, 2)  # without a minimum cycle time, so many time
 SLACK_PULSES: Final = 2
 CHATTER_WINDOW_NS: Final = 3_600_000_000_000  # a sensor that chatters is told once in this time
 CHATTER_PERCENT: Final = 5  # of what it counts in that time, rejected as too short
+STUCK_WAITS: Final = -1  # a level is not told to be stuck until the machine runs again
 CHATTER_MIN: Final = 5  # rejected edges; fewer say nothing
+LOOKS_PER_LEVEL: Final = 2  # of a polled signal: where nobody said how short its levels are, they last so many looks
+LOST: Final = "PULSES_POSSIBLY_LOST"
 
 
 class PulseState(NamedTuple):
@@ -32,6 +35,12 @@ class PulseState(NamedTuple):
     was believed by the timer, without a later edge. ``prepaid``: an edge was counted early and did not hold; the next
     one is it. ``counts`` and ``rejected_short``: all that were ever counted and rejected; ``watch_counts`` and
     ``watch_rejected`` what they were at ``watch_ns``, since when chatter is looked for; ``watch_told``: it was found.
+
+    Of a polled input, by arrival: ``looked_ns`` is the last look, 0 for none; ``gap_from_ns`` the last one before the
+    latest gap between two, and ``gap_to_ns`` the date of the level that ended it.
+
+    ``stuck_told``: the level was told to be stuck. ``stuck_from_ns``: it counts as stuck from then on, if that is later
+    than its beginning; STUCK_WAITS where it was told and set aside (``stuck.py``).
     """
 
     level: bool | None = None
@@ -51,52 +60,32 @@ class PulseState(NamedTuple):
     watch_counts: int = 0
     watch_rejected: int = 0
     watch_told: bool = False
+    looked_ns: int = 0
+    gap_from_ns: int = 0
+    gap_to_ns: int = 0
+    stuck_from_ns: int = 0
 
-    # Every edge passes through the next two: fields named in their place are three times as fast as ``_replace``.
+    # Every value passes through one of the next three: fields by their places, without the call of the class, are four
+    # times as fast as ``_replace``.
 
-    def opened(self, t_ns: int, arrived_ns: int, seen_ns: int) -> PulseState:
+    def same(self, seen_ns: int, looked_ns: int) -> PulseState:
+        """Nothing has changed but the time."""
+        return tuple.__new__(PulseState, (*self[:6], seen_ns, *self[7:17], looked_ns, *self[18:]))
+
+    def opened(self, t_ns: int, arrived_ns: int, seen_ns: int, looked_ns: int) -> PulseState:
         """The opposite level was seen: it may become the level."""
-        return PulseState(
-            self.level,
-            t_ns,
-            arrived_ns,
-            self.early,
-            self.prepaid,
-            self.counted_ns,
-            seen_ns,
-            self.level_since_ns,
-            self.cycle_valid,
-            self.stuck_told,
-            self.glitches,
-            self.rejected_short,
-            self.counts,
-            self.watch_ns,
-            self.watch_counts,
-            self.watch_rejected,
-            self.watch_told,
-        )
+        candidate = (self.level, t_ns, arrived_ns, *self[3:6], seen_ns)
+        return tuple.__new__(PulseState, (*candidate, *self[7:17], looked_ns, *self[18:]))
 
     def accepted(self, *, early: bool, counted: bool) -> PulseState:
         """The opposite level held: it is the level since its beginning; ``counted`` where that edge counts."""
-        return PulseState(
-            not self.level,
-            0,
-            self.arrived_ns,
-            early,
-            self.prepaid and not counted,
-            self.candidate_ns if counted else self.counted_ns,
-            self.seen_ns,
-            self.candidate_ns,
-            self.cycle_valid or (counted and not self.prepaid),
-            False,
-            self.glitches,
-            self.rejected_short,
-            self.counts + 1 if counted else self.counts,
-            self.watch_ns,
-            self.watch_counts,
-            self.watch_rejected,
-            self.watch_told,
-        )
+        since_ns, prepaid, counted_ns = self.candidate_ns, self.prepaid, self.counted_ns
+        valid, counts = self.cycle_valid, self.counts
+        if counted:
+            valid = valid if prepaid else since_ns != self.gap_to_ns
+            prepaid, counted_ns, counts = False, since_ns, counts + 1
+        level = (not self.level, 0, self.arrived_ns, early, prepaid, counted_ns, self.seen_ns, since_ns, valid, False)
+        return tuple.__new__(PulseState, (*level, *self[10:12], counts, *self[13:]))
 
 
 class PulseDetector:
@@ -105,13 +94,22 @@ class PulseDetector:
     Args:
         rule: the settings.
         ideal_cycle_ns: ideal time between two pulses; bounds what may have been lost where no minimum is set.
+        looked_at_every_ns: how often a polled signal is looked at, and told although it stays the same; 0: every edge
+            is seen, or nobody says how often.
     """
 
-    def __init__(self, rule: PulseRule, ideal_cycle_ns: int | None) -> None:
+    def __init__(self, rule: PulseRule, ideal_cycle_ns: int | None, looked_at_every_ns: int = 0) -> None:
         self._rule = rule
         self._debounce = int(rule.debounce)
         self._min_cycle = int(rule.min_cycle)
         self._ideal = ideal_cycle_ns
+        # Within a gap that is no longer than its shortest level nothing can come and go; and a changed level is one
+        # edge for certain, beside which two whole levels are needed for one more. But where a level must be seen
+        # several times to be believed, what is left of it after a gap must still last that long.
+        several = self._debounce >= looked_at_every_ns
+        shortest = (rule.pulse_width or 0) - (self._debounce if several else 0)
+        self._unseen = max(LOOKS_PER_LEVEL * looked_at_every_ns, shortest) if looked_at_every_ns else 0
+        self._unseen_beside_edge = self._unseen if several else 2 * self._unseen
         self._wanted = {"rising": (True,), "falling": (False,), "both": (True, False)}[rule.edge]
 
     def initial(self) -> PulseState:
@@ -127,7 +125,7 @@ class PulseDetector:
         due = self._settled_ns(state) if state.candidate_ns else None
         stuck_after = self._rule.stuck_after
         if stuck_after is not None and state.level is not None and not state.stuck_told:
-            stuck_ns = state.level_since_ns + stuck_after
+            stuck_ns = max(state.level_since_ns, state.stuck_from_ns) + stuck_after
             due = stuck_ns if due is None else min(due, stuck_ns)
         return due
 
@@ -139,10 +137,10 @@ class PulseDetector:
         stuck_after = self._rule.stuck_after
         if stuck_after is None or state.level is None or state.stuck_told:
             return state, events
-        if now_ns < state.level_since_ns + stuck_after:
+        if now_ns < max(state.level_since_ns, state.stuck_from_ns) + stuck_after:
             return state, events
         event = CountEvent(self._rule.signal, 0, state.level_since_ns, now_ns, "STUCK_SIGNAL")
-        return state._replace(stuck_told=True), (*events, event)
+        return state._replace(stuck_told=True, stuck_from_ns=0), (*events, event)
 
     def on_value(
         self, state: PulseState, t_ns: int, value: Scalar, status: Status, arrived_ns: int
@@ -151,8 +149,11 @@ class PulseDetector:
         if status is not Status.GOOD or not isinstance(value, (bool, int)):
             return self._blind(state), ()
         raw = bool(value)
+        looked = arrived_ns if self._unseen else 0
         if state.level is None:
-            return self._first_level(state, t_ns, raw=raw)
+            return self._first_level(state._replace(looked_ns=looked), t_ns, raw=raw)
+        if looked - state.looked_ns > self._unseen and state.looked_ns:
+            return self._after_gap(state, t_ns, arrived_ns, raw=raw)
         events: tuple[CountEvent, ...] = ()
         if state.candidate_ns and t_ns - state.candidate_ns >= self._debounce:
             state, events = self._accept(state)
@@ -161,15 +162,39 @@ class PulseDetector:
         seen = max(t_ns, state.seen_ns)
         if raw == state.level:
             if state.candidate_ns:
-                return state._replace(candidate_ns=0, glitches=state.glitches + 1, seen_ns=seen), events
-            return state._replace(seen_ns=seen), events
+                glitches = state.glitches + 1
+                return state._replace(candidate_ns=0, glitches=glitches, seen_ns=seen, looked_ns=looked), events
+            return state.same(seen, looked), events
         if not state.candidate_ns:
-            state = state.opened(t_ns, arrived_ns, seen)
+            state = state.opened(t_ns, arrived_ns, seen, looked)
             if not self._debounce:
                 state, more = self._accept(state)
                 events += more
             return state, events
-        return state._replace(seen_ns=seen), events
+        return state.same(seen, looked), events
+
+    def held(self, state: PulseState) -> tuple[PulseState, tuple[CountEvent, ...]]:
+        """A level that waits has held, as another signal's later value proves."""
+        return self._accept(state)
+
+    def _after_gap(
+        self, state: PulseState, t_ns: int, arrived_ns: int, *, raw: bool
+    ) -> tuple[PulseState, tuple[CountEvent, ...]]:
+        """The first level after some looks were left out: what may have come and gone meanwhile is declared."""
+        since_ns = state.looked_ns
+        changed = raw == (state.level if state.candidate_ns else not state.level)
+        events: tuple[CountEvent, ...] = ()
+        if state.candidate_ns and t_ns - state.candidate_ns >= self._debounce:
+            state, events = self._accept(state)
+        state = state._replace(looked_ns=arrived_ns, gap_from_ns=since_ns, gap_to_ns=t_ns)
+        if arrived_ns - since_ns > (self._unseen_beside_edge if changed else self._unseen):
+            state = state._replace(cycle_valid=False)
+            events += (self._lost(since_ns, arrived_ns, self._bound(arrived_ns - since_ns)),)
+        state, more = self.on_value(state, t_ns, raw, Status.GOOD, arrived_ns)
+        return state, events + more
+
+    def _lost(self, from_ns: int, to_ns: int, at_most: int) -> CountEvent:
+        return CountEvent(self._rule.signal, 0, from_ns, to_ns, LOST, max_lost=at_most)
 
     def _settled_ns(self, state: PulseState) -> int:
         return max(state.candidate_ns, state.arrived_ns) + self._debounce + SETTLE_GRACE_NS
@@ -205,6 +230,9 @@ class PulseDetector:
                 watch_ns=edge_ns, watch_counts=state.counts, watch_rejected=state.rejected_short, watch_told=False
             )
         state = state._replace(rejected_short=state.rejected_short + 1)
+        # The last one may have been much sooner than it was seen: then this one was no bounce of it.
+        if state.counted_ns == state.gap_to_ns and edge_ns - state.gap_from_ns >= self._min_cycle:
+            return state, (self._lost(state.gap_from_ns, edge_ns, 1),)
         short, counts = state.rejected_short - state.watch_rejected, state.counts - state.watch_counts
         if state.watch_told or short < CHATTER_MIN or 100 * short <= CHATTER_PERCENT * counts:
             return state, ()
@@ -217,15 +245,7 @@ class PulseDetector:
         )
         if not state.seen_ns:
             return found, (CountEvent(self._rule.signal, 0, t_ns, t_ns, "BASELINE"),)
-        lost = CountEvent(
-            self._rule.signal,
-            0,
-            state.seen_ns,
-            t_ns,
-            "PULSES_POSSIBLY_LOST",
-            max_lost=self._bound(max(t_ns - state.seen_ns, 0)),
-        )
-        return found, (lost,)
+        return found, (self._lost(state.seen_ns, t_ns, self._bound(max(t_ns - state.seen_ns, 0))),)
 
     def _blind(self, state: PulseState) -> PulseState:
         # A level that was still settling may have been an edge: the unknown interval begins with it.

@@ -9,11 +9,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gateway.core.counting.detector import NOTHING, CounterSourceState, in_pieces, source_of, source_restored
+from gateway.core.counting.detector import (
+    LOOKED_AT_EVERY_UNKNOWN,
+    NOTHING,
+    CounterSourceState,
+    in_pieces,
+    source_of,
+    source_restored,
+)
 from gateway.core.counting.pulse import PulseState  # noqa: TC001 - detector.loaded reads the types of the fields
 from gateway.core.model import CountEvent, Role
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.core.counting.detector import Events, Sample
     from gateway.core.rules_counting import RolesRule
 
@@ -47,14 +56,19 @@ class RolesDetector:
     Args:
         rule: the settings.
         ideal_cycle_ns: ideal time of one count, for the rate limits of the counters.
+        looked_at_every: how often signals are looked at, see ``detector.LOOKED_AT_EVERY_UNKNOWN``.
     """
 
-    def __init__(self, rule: RolesRule, ideal_cycle_ns: int | None) -> None:
+    def __init__(
+        self, rule: RolesRule, ideal_cycle_ns: int | None, looked_at_every: Mapping[str, int] = LOOKED_AT_EVERY_UNKNOWN
+    ) -> None:
         self._rule = rule
         counters = rule.counters
         self._names = tuple(counters)
         self._pieces = tuple(inner.pieces for inner in counters.values())
-        self._sources: tuple[Any, ...] = tuple(source_of(inner, ideal_cycle_ns) for inner in counters.values())
+        self._sources: tuple[Any, ...] = tuple(
+            source_of(inner, ideal_cycle_ns, looked_at_every) for inner in counters.values()
+        )
         self._checked = {"total", "good", "scrap"} <= set(counters)
         self._total_signal = rule.total.signal if rule.total is not None else None
         # The counters come in the order of the rule, the total last: then one scan is judged as a whole. What says that

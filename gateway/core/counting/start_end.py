@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.counting.detector import NOTHING
+from gateway.core.counting.detector import LOOKED_AT_EVERY_UNKNOWN, NOTHING
 from gateway.core.counting.edges import Edges
-from gateway.core.counting.pulse import PulseState  # noqa: TC001 - detector.loaded reads the types of the fields
+from gateway.core.counting.pulse import LOST, PulseState
 from gateway.core.counting.verdicts import OpenPart, Verdicts, VerdictState
 from gateway.core.model import CountEvent
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.core.counting.detector import Events, Sample
     from gateway.core.counting.edges import Edge
     from gateway.core.rules_counting import StartEndRule
@@ -42,6 +44,14 @@ class StartEndState(NamedTuple):
         # By place, because every value passes here: four times as fast as ``_replace``.
         return tuple.__new__(StartEndState, (edges, *self[1:]))
 
+    def opened(self, t_ns: int) -> StartEndState:
+        """A cycle began."""
+        return tuple.__new__(StartEndState, (self.edges, t_ns, True, False, *self[4:]))
+
+    def closed(self, t_ns: int) -> StartEndState:
+        """A cycle ended."""
+        return tuple.__new__(StartEndState, (self.edges, None, *self[2:4], t_ns, *self[5:]))
+
 
 class StartEndDetector:
     """The rule of one start and end, prepared.
@@ -49,15 +59,26 @@ class StartEndDetector:
     Args:
         rule: the settings.
         ideal_cycle_ns: ideal time of a cycle; bounds what may have been lost where no minimum is set.
+        looked_at_every: how often signals are looked at, see ``detector.LOOKED_AT_EVERY_UNKNOWN``.
     """
 
-    def __init__(self, rule: StartEndRule, ideal_cycle_ns: int | None) -> None:
+    def __init__(
+        self,
+        rule: StartEndRule,
+        ideal_cycle_ns: int | None,
+        looked_at_every: Mapping[str, int] = LOOKED_AT_EVERY_UNKNOWN,
+    ) -> None:
         self._rule = rule
         self._count_start = rule.count_on == "start"
+        self._steps = {"start": self._start, "end": self._end, "abort": self._abort}
         inputs = rule.inputs
-        self._edges = Edges(inputs, ideal_cycle_ns)
+        self._edges = Edges(inputs, ideal_cycle_ns, looked_at_every)
         self._counting = inputs[rule.count_on].signal
-        self._verdicts = None if rule.results is None else Verdicts(rule.results, self._counting, latch=True)
+        self._verdicts = (
+            None
+            if rule.results is None
+            else Verdicts(rule.results, self._counting, latch=True, looked_at_every=looked_at_every)
+        )
         # Of one scan: results first, they are latched at the end; then in the order of the inputs.
         self.signals = (*(() if self._verdicts is None else self._verdicts.signals), *self._edges.signals)
 
@@ -108,11 +129,12 @@ class StartEndDetector:
                 verdicts, events = self._verdicts.passed(state.verdicts, event.t_to_ns)
                 state, out = state._replace(verdicts=verdicts), out + events
             if not event.delta:
+                if event.flag == LOST and state.whole:
+                    state = state._replace(whole=False)
                 # Only what is missed of the edges that count is pieces.
                 out += (event,) if name == self._rule.count_on else ()
                 continue
-            step = {"start": self._start, "end": self._end, "abort": self._abort}[name]
-            state, events = step(state, event.t_to_ns, arrived_ns)
+            state, events = self._steps[name](state, event.t_to_ns, arrived_ns)
             out += events
         return state, out
 
@@ -120,7 +142,7 @@ class StartEndDetector:
         events = NOTHING
         if state.open_ns is not None:
             state, events = self._never_ended(state, state.open_ns, t_ns, arrived_ns)
-        state = state._replace(open_ns=t_ns, whole=True, stopped=False)
+        state = state.opened(t_ns)
         if self._count_start:
             events += (CountEvent(self._counting, 1, t_ns, t_ns, "OK"),)
         return state, events
@@ -146,7 +168,7 @@ class StartEndDetector:
         last_ns, open_ns = state.end_ns, state.open_ns
         if state.stopped:
             return state._replace(stopped=False, end_ns=t_ns), NOTHING
-        state = state._replace(open_ns=None, end_ns=t_ns)
+        state = state.closed(t_ns)
         if open_ns is None:
             orphan = OpenPart(last_ns or t_ns, t_ns, arrived_ns, None, "ORPHAN_END")
             return self._count(state._replace(orphan_end=state.orphan_end + 1), orphan)

@@ -1,7 +1,7 @@
 """Counting mode ``units``: cartons, kilograms or metres from counts, with an exact ratio and no drift.
 
 What is not a whole step yet is carried as a fraction. Converts nothing between units of measure and rounds nothing
-twice; tare and single weighings are not its business.
+twice; single weighings and tare are ``weighing.py``.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from fractions import Fraction
 from math import gcd
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.core.counting.detector import CounterSourceState, source_of, source_restored
+from gateway.core.counting.detector import LOOKED_AT_EVERY_UNKNOWN, CounterSourceState, source_of, source_restored
 from gateway.core.counting.pulse import PulseState  # noqa: TC001 - detector.loaded reads the types of the fields
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.core.counting.detector import Events, Sample
     from gateway.core.model import CountEvent
     from gateway.core.rules_pieces import UnitsRule
@@ -37,11 +39,14 @@ class UnitsDetector:
     Args:
         rule: the settings.
         ideal_cycle_ns: ideal time of one count, for the rate limit of the counter.
+        looked_at_every: how often signals are looked at, see ``detector.LOOKED_AT_EVERY_UNKNOWN``.
     """
 
-    def __init__(self, rule: UnitsRule, ideal_cycle_ns: int | None) -> None:
+    def __init__(
+        self, rule: UnitsRule, ideal_cycle_ns: int | None, looked_at_every: Mapping[str, int] = LOOKED_AT_EVERY_UNKNOWN
+    ) -> None:
         self._role = rule.role
-        self._source: Any = source_of(rule.count, ideal_cycle_ns)
+        self._source: Any = source_of(rule.count, ideal_cycle_ns, looked_at_every)
         per_count = Fraction(rule.resolution) if rule.resolution is not None else None
         if rule.pulses_per_unit is not None:
             per_count = 1 / rule.pulses_per_unit.exact

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.core.counting.detector import NOTHING
-from gateway.core.counting.pulse import SETTLE_GRACE_NS
+from gateway.core.counting.detector import LOOKED_AT_EVERY_UNKNOWN, NOTHING
+from gateway.core.counting.pulse import LOOKS_PER_LEVEL, SETTLE_GRACE_NS
 from gateway.core.model import CountEvent, Role, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.core.counting.detector import Events, Sample
     from gateway.core.model import Scalar
     from gateway.core.rules_counting import ResultRule
@@ -29,7 +31,7 @@ class OpenPart(NamedTuple):
     """A part that waits.
 
     ``verdict`` "" for none yet; it came at ``verdict_ns`` and settles from ``told_ns`` on. ``heard``: the results were
-    known all the time since the part came, so that their silence means something.
+    known all the time since the part came, so that their silence means something. ``shown``: that it came was told.
     """
 
     t_from_ns: int
@@ -41,6 +43,7 @@ class OpenPart(NamedTuple):
     verdict_ns: int = 0
     told_ns: int = 0
     heard: bool = True
+    shown: bool = False
 
 
 class EarlyResult(NamedTuple):
@@ -53,11 +56,17 @@ class EarlyResult(NamedTuple):
 
 
 class VerdictState(NamedTuple):
-    """What the result signals last showed, as text (None: not known), and the parts that wait, oldest first."""
+    """What the result signals last showed, as text (None: not known), and the parts that wait, oldest first.
+
+    Of polled results: ``looked_ns`` is when each was looked at last, ``gap_ns`` when a look came after a gap in which a
+    verdict may have come and gone.
+    """
 
     values: tuple[str | None, ...] = ()
     open: tuple[OpenPart, ...] = ()
     early: tuple[EarlyResult, ...] = ()
+    looked_ns: tuple[int, ...] = ()
+    gap_ns: int = 0
 
 
 class Verdicts:
@@ -68,15 +77,29 @@ class Verdicts:
         signal: the part's signal: its events carry it.
         latch: what the signals show when a part comes is its verdict already, and a verdict without a part means
             nothing; else only a change after the part is one, and a change without a part is told.
+        looked_at_every: how often signals are looked at, see ``detector.LOOKED_AT_EVERY_UNKNOWN``.
     """
 
-    def __init__(self, rule: ResultRule, signal: str, *, latch: bool) -> None:
+    def __init__(
+        self,
+        rule: ResultRule,
+        signal: str,
+        *,
+        latch: bool,
+        looked_at_every: Mapping[str, int] = LOOKED_AT_EVERY_UNKNOWN,
+    ) -> None:
         self._rule = rule
         self._signal = signal
         self._latch = latch
         self._window_ns = int(rule.window)
         self._settle_ns = int(rule.settle)
         self.signals = rule.signals
+        # Within so many looks no verdict can come and go.
+        self._unseen = {
+            name: (at, LOOKS_PER_LEVEL * looked_at_every[name])
+            for at, name in enumerate(rule.signals)
+            if looked_at_every.get(name)
+        }
         self._bits = {name: kind for name, kind in ((rule.ok, "good"), (rule.nok, "scrap")) if name is not None}
 
     def initial(self) -> VerdictState:
@@ -109,6 +132,8 @@ class Verdicts:
 
         ``unsettled_ns``: since then a level may yet turn out to be an edge, None for none; a result waits for that.
         """
+        if sample.signal in self._unseen:
+            state = self._looked(state, sample)
         known_ns = sample.t_ns if unsettled_ns is None else min(unsettled_ns, sample.t_ns)
         state, events = self._judge_early(state, unsettled_ns)
         state, more = self.passed(state, known_ns)
@@ -135,7 +160,7 @@ class Verdicts:
         return state, events
 
     def opened(self, state: VerdictState, part: OpenPart) -> tuple[VerdictState, Events]:
-        """A part came."""
+        """A part came: that the machine works is told now, what the part is when it is decided."""
         events: Events = NOTHING
         if len(state.open) >= OPEN_PARTS_MAX:
             state, event = self._close_oldest(state)
@@ -144,11 +169,24 @@ class Verdicts:
         if kinds:
             verdict = kinds.pop() if len(kinds) == 1 else CONFLICT
             part = part._replace(verdict=verdict, verdict_ns=part.t_ns, told_ns=part.arrived_ns)
-        state = state._replace(open=(*state.open, part._replace(heard=None not in state.values)))
-        if self._window_ns == 0:
-            state, event = self._close_oldest(state)
-            events += (event,)
-        return state, events
+        waits = self._window_ns > 0
+        heard = None not in state.values and part.t_ns > state.gap_ns
+        part = part._replace(heard=heard, shown=waits)
+        state = state._replace(open=(*state.open, part))
+        if waits:
+            seen = CountEvent(self._signal, 0, part.t_from_ns, part.t_ns, "OK", cycles=0, activity=1)
+            return state, (*events, seen)
+        state, event = self._close_oldest(state)
+        return state, (*events, event)
+
+    def _looked(self, state: VerdictState, sample: Sample) -> VerdictState:
+        """A result was looked at: after a gap the silence of the parts that wait means nothing any more."""
+        at, unseen_ns = self._unseen[sample.signal]
+        looked_ns, arrived_ns = state.looked_ns or (0,) * len(self.signals), sample.arrived_ns
+        if looked_ns[at] and arrived_ns - looked_ns[at] > unseen_ns:
+            state = state._replace(open=_unheard(state.open), gap_ns=arrived_ns)
+        looked_ns = (*looked_ns[:at], arrived_ns, *looked_ns[at + 1 :])
+        return VerdictState(state.values, state.open, state.early, looked_ns, state.gap_ns)
 
     def _judge_early(self, state: VerdictState, before_ns: int | None) -> tuple[VerdictState, Events]:
         """Results that waited for an edge, those dated before ``before_ns``; all of them for None."""
@@ -211,6 +249,8 @@ class Verdicts:
         event = CountEvent(
             self._signal, 1, part.t_from_ns, part.t_ns, flag, part.flag != "OK", cycle_ns=part.cycle_ns, role=role
         )
+        if part.shown:
+            event = event._replace(activity=0)
         return state._replace(open=state.open[1:]), event
 
 

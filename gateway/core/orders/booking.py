@@ -87,9 +87,10 @@ class Booking:
         ):
             state = state.with_count(detectors, track, counted, event.t_to_ns, run)
             return self._attribute(state, event, role, pieces, cycles, at_ns, out)
-        job, said = run.job, (at_ns, event.signal, role, pieces)
-        fields = (*said, job.order, job.operation, event.t_from_ns, event.estimated, None)
-        out.append(tuple.__new__(PiecesProduced, fields))
+        order, operation = run.job.order, run.job.operation
+        out.append(
+            PiecesProduced(at_ns, event.signal, role, pieces, order, operation, event.t_from_ns, event.estimated)
+        )
         run = book(run, role, pieces, event, cycles=cycles)
         state = state.with_count(detectors, track, counted, event.t_to_ns, run)
         if confirmation.due_by_pieces(self._confirm, run):

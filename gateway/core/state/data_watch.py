@@ -84,7 +84,7 @@ class DataWatch:
             if due_ns is None or due_ns > at_ns:  # the usual value, field by field because every one passes here
                 good = state.good_ns
                 good = (at_ns,) if len(good) == 1 else (*good[:index], at_ns, *good[index + 1 :])
-                return tuple.__new__(WatchState, (good, state.bad, False)), ()
+                return tuple.__new__(WatchState, (good, *state[1:])), ()
         state, early = self.on_time(state, at_ns)
         if status is not Status.GOOD:
             if state.bad[index]:

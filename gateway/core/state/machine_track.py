@@ -22,6 +22,7 @@ class MachineTrack(NamedTuple):
     ``state`` is what the machine was last said to do, since ``since_ns``, and ``reason`` why. ``plan`` is what the
     calendar says of the time ahead. ``down_ns``: the gateway was not alive from then on, which is not told yet.
     ``named``: the reason that a person gave to the stop that goes on. ``running`` is what the running signal told.
+    ``awaited``: when parts came in a setup whose verdict is not known: one of them may be the piece that ended it.
     """
 
     state: MachineState
@@ -35,23 +36,24 @@ class MachineTrack(NamedTuple):
     down_ns: int | None = None
     named: str = ""
     running: AnalogState = AnalogState()
+    awaited: tuple[int, ...] = ()
 
     # Every value passes through the first two, every piece through the third: four times as fast as ``_replace``.
 
     def ran(self, running: AnalogState) -> MachineTrack:
         """The running signal had a value."""
-        return tuple.__new__(MachineTrack, (*self[:-1], running))
+        return tuple.__new__(MachineTrack, (*self[:-2], running, self[-1]))
 
     def watched(self, watch: WatchState) -> MachineTrack:
         """A watched signal had a value."""
-        state, since_ns, reason, signals, _, setup, timeline, plan, down_ns, named, running = self
-        fields = (state, since_ns, reason, signals, watch, setup, timeline, plan, down_ns, named, running)
+        state, since_ns, reason, signals, _, setup, timeline, plan, down_ns, *others = self
+        fields = (state, since_ns, reason, signals, watch, setup, timeline, plan, down_ns, *others)
         return tuple.__new__(MachineTrack, fields)
 
     def made(self, setup: SetupState, timeline: TimelineState) -> MachineTrack:
         """Something was made."""
-        state, since_ns, reason, signals, watch, _, _, plan, down_ns, named, running = self
-        fields = (state, since_ns, reason, signals, watch, setup, timeline, plan, down_ns, named, running)
+        state, since_ns, reason, signals, watch, _, _, plan, down_ns, *others = self
+        fields = (state, since_ns, reason, signals, watch, setup, timeline, plan, down_ns, *others)
         return tuple.__new__(MachineTrack, fields)
 
 
@@ -84,5 +86,6 @@ def loaded(data: dict[str, Any], signals: tuple[str, ...]) -> MachineTrack:
                 for from_ns, planned, shift in data["plan"]
             ),
             "running": loaded_fields(AnalogState, data.get("running", {})),
+            "awaited": tuple(data.get("awaited", ())),
         }
     )

@@ -14,6 +14,7 @@ from gateway.core.state.timeline_state import Live
 if TYPE_CHECKING:
     from gateway.core.state.evidence import Context, Verdict
     from gateway.core.state.gaps import CycleGaps
+    from gateway.core.state.interval import StateInterval
     from gateway.core.state.timeline_state import TimelineState
 
 
@@ -27,7 +28,7 @@ class Outlook:
         """What the machine seems to do at ``state.now_ns``."""
         context = state.contexts[-1]
         found = self._gaps.verdict(context, state.gap)
-        through = self.in_reach(state) and context.planned is not None and _cycle_within(state, context)
+        through = self.in_reach(state) and context.planned is not None and _cycle_within(state)
         if through:
             found = self._gaps.verdict(context, state.gap, ran_through=True)
         if found.state is not None:
@@ -107,5 +108,12 @@ def kind(found: Verdict) -> Layer:
     return Layer.EXPLICIT if found.layer is Layer.ANALOG else found.layer
 
 
-def _cycle_within(state: TimelineState, context: Context) -> bool:
-    return state.gap.cycle_ns is not None and state.gap.cycle_ns > context.from_ns
+def _cycle_within(state: TimelineState) -> bool:
+    """The last cycle lies in the planned time that goes on, whatever else changed in it."""
+    since_ns, cycle_ns = state.now_ns, state.gap.cycle_ns
+    told: tuple[StateInterval | Context, ...] = (*state.row, *state.contexts)
+    for known in reversed(told):
+        if known.planned is None or cycle_ns is None or since_ns < cycle_ns:
+            break
+        since_ns = known.from_ns
+    return cycle_ns is not None and since_ns < cycle_ns

@@ -13,6 +13,7 @@ from gateway.core.model import MachineState, Notice, PlannedTime, StateChanged
 from gateway.core.orders.job_image import planned_setup_ns, tool_of
 from gateway.core.state import machine_track, planned_time
 from gateway.core.state.annotations import StopReasonAssigned, why_it_stood
+from gateway.core.state.awaited_parts import heard_of, setup_over
 from gateway.core.state.data_watch import DataLost, DataWatch
 from gateway.core.state.display import StateDisplay
 from gateway.core.state.interval import STOPS
@@ -102,6 +103,7 @@ class MachineStateUnit:
             plan=plan,
             down_ns=at_ns,
             running=self._running.restored(track.running),
+            awaited=(),
         )
 
     # --- evidence ----------------------------------------------------------------------------------------------------
@@ -145,6 +147,8 @@ class MachineStateUnit:
                 # The piece that ends a setup begins production: its end comes after the setup's.
                 track, out = self._on_setup(track._replace(setup=setup), told, event.t_to_ns, now_ns)
                 timeline = track.timeline
+        if event.activity is not None:
+            track, cycles = heard_of(track, event)
         if cycles:
             timeline, more = self._timeline.cycle(timeline, now_ns, event.t_from_ns, event.t_to_ns, cycles)
             out += more
@@ -344,7 +348,10 @@ class MachineStateUnit:
             else:
                 timeline, more = self._timeline.heard(timeline, now_ns, one.at_ns)
             out += more
-        return (track._replace(timeline=timeline) if found else track), out
+        if not found:
+            return track, out
+        # What came before a loss is not made while nobody listens.
+        return track._replace(timeline=timeline, awaited=() if track.watch.lost else track.awaited), out
 
     def _on_told(self, track: MachineTrack, told: Told, at_ns: int, now_ns: int) -> tuple[MachineTrack, _Out]:
         timeline = track.timeline
@@ -386,8 +393,8 @@ class MachineStateUnit:
                 timeline, more = self._timeline.setup(timeline, now_ns, one.from_ns, one.trigger, active=True)
                 out += more
             elif isinstance(one, SetupEnded):
-                timeline, more = self._timeline.setup(timeline, now_ns, at_ns, one.trigger, active=False)
-                out += more
+                timeline, more = setup_over(self._timeline, timeline, track, now_ns, at_ns, one.trigger)
+                track, out = track._replace(awaited=()), out + more
             out += (one,)
         return (track._replace(timeline=timeline) if told else track), out
 

@@ -121,6 +121,8 @@ class Steady:
         if due_ns is None or limits is None or not limits.deaf or not state.now_ns <= now_ns < due_ns:
             return None
         at_ns, last = min(max(at_ns, pending_ns), now_ns), contexts[-1]
+        if last.running is on:
+            return self.later(state, now_ns)
         if at_ns < last.from_ns or len(contexts) >= self._contexts_max:
             return None
         turned = _new(Context, (at_ns, *last[1:8], on, *last[9:]))
@@ -193,8 +195,6 @@ def _but_running(context: Context) -> tuple[object, ...]:
 
 def _gone_on(last: StateInterval, to_ns: int, loss_ns: int, reason: str, *, reduced: bool) -> StateInterval | None:
     """The last production and what follows as one; None where more than time tells them apart. Of the same owner."""
-    state, from_ns, _, why, source, slow, estimated, overtime, amended, planned, *owner, lost_ns, stop_ns, alarms = last
-    if slow is not reduced or why != reason or overtime or estimated or amended:
+    if last.reduced_speed is not reduced or last.reason != reason or last.overtime or last.estimated or last.amended:
         return None
-    told = (state, from_ns, to_ns, why, source, slow, estimated, overtime, amended, planned)
-    return _new(StateInterval, (*told, *owner, lost_ns + loss_ns, stop_ns, alarms))
+    return _new(StateInterval, (*last[:2], to_ns, *last[3:13], last.speed_loss_ns + loss_ns, *last[14:]))
