@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from importlib import resources
 from typing import TYPE_CHECKING, Final
@@ -100,7 +101,9 @@ async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
         except BaseException:
             # A half-made schema must not stay behind, whatever ended it.
             if connection.in_transaction:
-                await connection.execute_fetchall("ROLLBACK")
+                # A COMMIT that was cancelled goes on in its thread, and may end the transaction right now.
+                with contextlib.suppress(sqlite3.OperationalError):
+                    await connection.execute_fetchall("ROLLBACK")
             raise
 
 
