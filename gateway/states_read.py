@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from buffer.errors import StoreError
-from gateway.core.calendar.honest_time import utc_of
+from gateway.core.calendar.honest_time import utc_of, utc_span
 from gateway.core.document import utc
 from gateway.core.duration import NS_PER_UNIT
 from gateway.core.model import MachineState, Role
@@ -203,11 +203,11 @@ def _run_times(store: ReadOnlyStore) -> dict[tuple[str, str], int]:
 
 
 def _in_utc(found: StateInterval, corrections: Sequence[ClockCorrection]) -> StateInterval:
+    # Both ends by what is known of the second one: a step of the clock in between bends no length.
+    from_ns, to_ns = utc_span(corrections, found.from_ns, found.to_ns)
     stop_ns = found.stop_from_ns
     return found._replace(
-        from_ns=utc_of(corrections, found.from_ns),
-        to_ns=utc_of(corrections, found.to_ns),
-        stop_from_ns=None if stop_ns is None else utc_of(corrections, stop_ns),
+        from_ns=from_ns, to_ns=to_ns, stop_from_ns=None if stop_ns is None else stop_ns + to_ns - found.to_ns
     )
 
 

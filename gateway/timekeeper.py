@@ -59,7 +59,13 @@ class Timekeeper:
         self._configured.set()
 
     async def start(self) -> None:
-        """Keep what this run begins with. Raises StoreError."""
+        """Keep what this run begins with, and say how long nothing was seen. Raises StoreError."""
+        outage = self._clock.outage()
+        if outage is not None:
+            length_ns = outage.length_ns
+            log.info(
+                "nothing was seen since the last run", for_s="unknown" if length_ns is None else length_ns // 10**9
+            )
         self._unsaved = list(self._clock.corrections)
         await self._save()
 

@@ -58,7 +58,8 @@ class CavityRule:
         unseen: what pieces of cycles are whose verdict or quality was not read, because several fell between two
             samples or the signal was not known.
         parts: family tool: product to its cavities, each cavity once.
-        machine_time: how the machine's time is shared between the parts.
+        machine_time: how the machine's time is shared between the parts. Checked and not used yet: confirmations carry
+            no times.
         weights: weight of one piece of each part, a decimal number in quotes, for machine_time: by_weight.
         leading_part: the part that carries all of it, for machine_time: leading_order.
     """

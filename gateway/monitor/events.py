@@ -43,16 +43,18 @@ def _interval(event: IntervalEvent, utc_ns: Callable[[int], int]) -> bytes:
     found = event.interval
     shift, day = shift_and_day(found.shift)
     stop_ns = found.stop_from_ns
+    # All of it by what is known of its end: a step of the clock in between bends no length.
+    offset_ns = utc_ns(found.to_ns) - found.to_ns
     return document(
-        **{"from": utc_ns(found.from_ns) // NS_PER_MS},
-        to=utc_ns(found.to_ns) // NS_PER_MS,
+        **{"from": (found.from_ns + offset_ns) // NS_PER_MS},
+        to=(found.to_ns + offset_ns) // NS_PER_MS,
         duration_ms=found.length_ns // NS_PER_MS,
         state=found.state.value,
         element=event.element,
         reason=found.reason,
         reason_source=found.reason_source,
         alarms=list(found.alarms),
-        stop_since=None if stop_ns is None else utc_ns(stop_ns) // NS_PER_MS,
+        stop_since=None if stop_ns is None else (stop_ns + offset_ns) // NS_PER_MS,
         order=found.order,
         operation=found.operation,
         shift=shift,

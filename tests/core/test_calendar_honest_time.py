@@ -13,11 +13,9 @@ from gateway.core.calendar.honest_time import (
     ClockCorrection,
     ClockRecord,
     CorrectionReason,
-    EventTime,
     Outage,
     TimeQuality,
     correction_for,
-    event_time,
     utc_of,
     utc_span,
 )
@@ -82,35 +80,3 @@ def test_an_outage_is_known_or_not():
     assert Outage(1, 5, 4).gap_known
     assert Outage(1, 5, 0).gap_known
     assert not Outage(1, 5, None).gap_known
-
-
-def test_without_a_stamp_of_the_device_the_time_of_arrival():
-    assert event_time(None, NOW, 0, TimeQuality.SYNCHRONISED, SKEW) == EventTime(
-        NOW, from_device=False, skew_ns=None, device_clock_wrong=False
-    )
-
-
-@pytest.mark.parametrize(
-    ("ahead_ns", "used"), [(0, True), (-SKEW, True), (SKEW, True), (-SKEW - 1, False), (SKEW + 1, False)]
-)
-def test_a_near_stamp_of_the_device_is_used(ahead_ns, used):
-    found = event_time(NOW + ahead_ns, NOW, 0, TimeQuality.SYNCHRONISED, SKEW)
-    assert found == EventTime(NOW + ahead_ns if used else NOW, used, ahead_ns, device_clock_wrong=not used)
-
-
-def test_a_plc_that_went_back_to_the_year_2000():
-    plc = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * S
-    found = event_time(plc, NOW, 0, TimeQuality.SYNCHRONISED, SKEW)
-    assert (found.at_ns, found.from_device, found.device_clock_wrong) == (NOW, False, True)
-    assert found.skew_ns == plc - NOW
-
-
-def test_a_gateway_in_1970_does_not_blame_the_plc():
-    found = event_time(NOW, 60 * S, 0, TimeQuality.IMPLAUSIBLE, SKEW)
-    assert (found.at_ns, found.from_device, found.device_clock_wrong) == (60 * S, False, False)
-
-
-def test_a_gateway_that_learned_its_time_uses_the_plc_s_again():
-    """The steady time still says 1970; what the PLC says is carried over to that axis."""
-    found = event_time(NOW - 2 * S, 60 * S, NOW - 60 * S, TimeQuality.SYNCHRONISED, SKEW)
-    assert found == EventTime(58 * S, from_device=True, skew_ns=-2 * S, device_clock_wrong=False)

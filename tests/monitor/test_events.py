@@ -56,6 +56,13 @@ def test_a_final_interval():
     ]  # fmt: skip
 
 
+def test_a_clock_that_steps_within_an_interval_bends_no_length():
+    data = json.loads(
+        events.payload_of(event(STOP), lambda steady_ns: steady_ns + (3600 * S if steady_ns > 50 * S else 0))
+    )
+    assert (data["from"], data["to"], data["stop_since"]) == (3_610_000, 3_670_001, 3_609_000)
+
+
 def test_an_interval_outside_of_shifts_and_orders():
     _, payload = told(StateInterval(MachineState.NOT_SCHEDULED, 0, S, planned=MachineState.NOT_SCHEDULED))
     assert (payload["shift"], payload["production_day"], payload["order"]) == (None, None, None)

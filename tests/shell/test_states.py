@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from buffer import clock_record
 from buffer.journal import of_kind_query
 from buffer.outbox import Outbox
 from buffer.readonly import ReadOnlyStore
@@ -21,6 +22,7 @@ from buffer.store import Store
 from gateway import states_text
 from gateway.control import RequestError
 from gateway.core import journal, snapshot
+from gateway.core.calendar.honest_time import ClockCorrection, ClockRecord, CorrectionReason, TimeQuality
 from gateway.core.document import Identity, utc
 from gateway.core.duration import Duration
 from gateway.core.entries import ReclassifyEntry, StopReasonEntry
@@ -174,6 +176,29 @@ async def test_what_is_listed_tiles_and_sums_up(tmp_path):
     assert day.quantities.good == first.quantities.good + second.quantities.good == 180
     (order,) = orders.groups
     assert (order.name, order.quantities.good) == ("4711/0010", 180)
+
+
+@pytest.mark.parametrize("step_ns", [86_400 * S, -3600 * S])
+async def test_a_clock_that_steps_within_a_state_bends_no_length(tmp_path, step_ns):
+    path, at_ns = tmp_path / "linegate.db", START_NS + 900 * S  # the machine stands
+    started = ClockCorrection(START_NS, START_NS, 0, 0, TimeQuality.TRUSTED, CorrectionReason.STARTED)
+    stepped = ClockCorrection(at_ns, at_ns, step_ns, 0, TimeQuality.TRUSTED, CorrectionReason.STEPPED)
+    async with opened(path) as store:
+        machine = Machine(store)
+        play(machine)
+        await machine.commit()
+        with ReadOnlyStore(path) as looking:
+            plain = read(looking, "M-1")
+        record = ClockRecord("b", START_NS + 4000 * S, 1, step_ns, TimeQuality.TRUSTED)
+        await clock_record.save(store, record, (started, stepped))
+        with ReadOnlyStore(path) as looking:
+            found = read(looking, "M-1")
+    (place,) = [number for number, one in enumerate(plain.row) if one.from_ns < at_ns < one.to_ns]
+    as_it_was, shown = plain.row[place], found.row[place]
+    assert as_it_was.state is shown.state is M.STOPPED
+    assert (shown.from_ns, shown.to_ns) == (as_it_was.from_ns + step_ns, as_it_was.to_ns + step_ns)
+    assert shown.stop_from_ns == as_it_was.stop_from_ns + step_ns
+    assert [one.length_ns for one in found.row] == [one.length_ns for one in plain.row]
 
 
 @pytest.mark.parametrize("seed", range(5))

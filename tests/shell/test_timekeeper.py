@@ -6,6 +6,7 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+import structlog
 
 from buffer import clock_record
 from buffer.errors import StoreError
@@ -112,6 +113,14 @@ async def test_what_a_run_begins_with_is_kept(bench, store):
     await bench.keeper.start()
     assert (await clock_record.load(store)).boot_id == "b"
     assert [one.reason for one in await clock_record.corrections(store)] == [CorrectionReason.STARTED]
+
+
+@pytest.mark.parametrize(("last_ns", "said"), [(0, []), (SIX, [HOUR // S])])
+async def test_a_run_says_how_long_nothing_was_seen(bench, last_ns, said):
+    bench.keeper._clock = SteadyClock(last_ns, lambda: bench.wall_ns, lambda: bench.monotonic_ns)
+    with structlog.testing.capture_logs() as lines:
+        await bench.keeper.start()
+    assert [line["for_s"] for line in lines if line["event"].startswith("nothing was seen")] == said
 
 
 async def test_a_machine_knows_its_hours_ahead(bench):

@@ -84,19 +84,6 @@ class Outage(NamedTuple):
         return self.length_ns is not None
 
 
-class EventTime(NamedTuple):
-    """When something happened, on the steady axis, and whose stamp that is.
-
-    ``skew_ns`` is how far the device's clock is ahead of the gateway's, None without a stamp. ``device_clock_wrong`` is
-    said only where the gateway's own time is known.
-    """
-
-    at_ns: int
-    from_device: bool
-    skew_ns: int | None
-    device_clock_wrong: bool
-
-
 def correction_for(corrections: Sequence[ClockCorrection], steady_ns: int) -> ClockCorrection | None:
     """The latest correction that holds for a steady time; ``corrections`` in the order in which they were learned."""
     return next((found for found in reversed(corrections) if found.from_ns <= steady_ns), None)
@@ -112,18 +99,3 @@ def utc_span(corrections: Sequence[ClockCorrection], from_ns: int, to_ns: int) -
     """UTC of both ends of an interval, by what is known of its end: it keeps its length, also across a step back."""
     end_ns = utc_of(corrections, to_ns)
     return end_ns - (to_ns - from_ns), end_ns
-
-
-def event_time(
-    device_utc_ns: int | None, received_ns: int, offset_ns: int, quality: TimeQuality, max_skew_ns: int
-) -> EventTime:
-    """The device's own stamp where it is near enough, else the time of arrival.
-
-    ``received_ns`` is steady time, ``device_utc_ns`` the device's idea of UTC, ``offset_ns`` UTC minus steady time.
-    """
-    if device_utc_ns is None:
-        return EventTime(received_ns, from_device=False, skew_ns=None, device_clock_wrong=False)
-    steady_ns = device_utc_ns - offset_ns
-    skew_ns = steady_ns - received_ns
-    near = abs(skew_ns) <= max_skew_ns
-    return EventTime(steady_ns if near else received_ns, near, skew_ns, device_clock_wrong=not near and quality.known)
