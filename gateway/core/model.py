@@ -7,12 +7,9 @@ Counts are integers; quantities that an ERP names are ``Decimal``. Nothing here 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from gateway.core.orders.order_image import OrderImage
+from gateway.core.job_order import JobOrder, JobOrderState, JobRecord, Operation, ProductionOrder
 
 if TYPE_CHECKING:
     from gateway.core.entries import PersonsEntry, PiecesReclassified
@@ -22,6 +19,36 @@ if TYPE_CHECKING:
     from gateway.core.state.interval import StateInterval
     from gateway.core.state.setup import SetupOutput
     from gateway.core.state.timeline_state import ReasonRequired
+
+__all__ = [
+    "CalendarPlan",
+    "ClockTold",
+    "Confirmation",
+    "ConfirmationKind",
+    "CountEvent",
+    "DataValue",
+    "Input",
+    "JobChanged",
+    "JobOrder",
+    "JobOrderState",
+    "JobRecord",
+    "MachineState",
+    "Notice",
+    "Operation",
+    "OperatorEntry",
+    "OperatorVerb",
+    "OrderReceived",
+    "Output",
+    "PiecesProduced",
+    "PlannedTime",
+    "ProductionOrder",
+    "Role",
+    "Scalar",
+    "StateChanged",
+    "Status",
+    "TimePassed",
+    "UnknownInterval",
+]
 
 
 class Status(enum.IntEnum):
@@ -57,23 +84,6 @@ class TimePassed(NamedTuple):
     at_ns: int
 
 
-class JobOrderState(enum.StrEnum):
-    """States of an operation on the shop floor (the ERP's words are maps onto these)."""
-
-    PLANNED = "PLANNED"
-    RELEASED = "RELEASED"
-    DISPATCHED = "DISPATCHED"
-    SETUP = "SETUP"
-    IN_PROGRESS = "IN_PROGRESS"
-    INTERRUPTED = "INTERRUPTED"
-    ON_HOLD = "ON_HOLD"
-    COMPLETED = "COMPLETED"
-    CLOSED = "CLOSED"
-    CANCELLED = "CANCELLED"
-    SPLIT = "SPLIT"
-    MERGED = "MERGED"
-
-
 class MachineState(enum.StrEnum):
     """What a machine is doing, one value at a time (ISO 22400 time model; PackML and others are maps onto it)."""
 
@@ -100,96 +110,6 @@ class Role(enum.StrEnum):
     REWORK = "rework"
     HOLD = "hold"
     TEST = "test"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One operation of a production order (ISA-95 segment), performed at one work center.
-
-    ``quantity`` in ``ProductionOrder.uom``; ``std_cycle_ns`` is the planned run time of one piece, None if unknown.
-    """
-
-    operation: str
-    work_center: str
-    quantity: Decimal
-    std_cycle_ns: int | None = None
-    sequence: str = "0"
-    text: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProductionOrder:
-    """An order as the ERP released it: an immutable image of one revision.
-
-    ``echo`` is carried opaquely and returned with every confirmation (sales order, cost center ...). ``image`` is all
-    that the document says, None where a connector reads no more than these fields.
-    """
-
-    order: str
-    revision: int
-    product: str
-    product_revision: str = ""
-    uom: str = "PC"
-    quantity: Decimal
-    operations: tuple[Operation, ...]
-    sequence_no: int = 0
-    priority: int = 0
-    planned_start_ns: int | None = None
-    planned_end_ns: int | None = None
-    cancelled: bool = False
-    echo: Mapping[str, str] = field(default_factory=dict)
-    image: OrderImage | None = None
-
-
-class JobOrder(NamedTuple):
-    """An operation dispatched to one work unit (ISA-95 job order).
-
-    ``source`` names the connector it came from: its confirmations go back there. ``image`` is the whole order as it was
-    released, stored once under ``image_digest`` ("": there is none).
-    """
-
-    order: str
-    operation: str
-    sequence: str
-    revision: int
-    work_center: str
-    product: str
-    product_revision: str
-    uom: str
-    quantity: Decimal
-    sequence_no: int
-    std_cycle_ns: int | None
-    planned_start_ns: int | None
-    planned_end_ns: int | None
-    cancelled: bool
-    source: str
-    echo: tuple[tuple[str, str], ...] = ()
-    image_digest: str = ""
-    image: OrderImage | None = None
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Order and operation: the lane of its confirmations."""
-        return (self.order, self.operation)
-
-
-class JobRecord(NamedTuple):
-    """What the gateway must remember of a job order for ever: its last number, totals and state.
-
-    ``seq``: its last confirmation (0: none yet); ``last_hash`` chains them. ``held_from``: before ON_HOLD, else None.
-    """
-
-    job: JobOrder
-    state: JobOrderState
-    seq: int
-    good: int
-    scrap: int
-    rework: int
-    last_hash: str
-    hold: int = 0
-    test: int = 0
-    held_from: JobOrderState | None = None
-    hold_reason: str = ""
 
 
 class OrderReceived(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.core.model import MachineState, Status
+from gateway.core.model import MachineState, Notice, Status
 from gateway.core.state.maps import StateMap, as_text
 from gateway.core.state.stop_reasons import raised
 
@@ -159,3 +159,10 @@ class StateSignals:
 
     def _value(self, state: SignalState, signal: str | None) -> str | None:
         return None if signal is None else state.values[self._place[signal]]
+
+
+def unmapped(told: ExplicitTold, signal: str | None, now_ns: int) -> tuple[Notice, ...]:
+    """What to say of a value of the machine's own state signal that no map has."""
+    return (
+        (Notice(now_ns, STATE_UNMAPPED, (("signal", str(signal)), ("value", told.unmapped))),) if told.unmapped else ()
+    )

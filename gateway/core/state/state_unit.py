@@ -20,15 +20,7 @@ from gateway.core.state.interval import STOPS
 from gateway.core.state.machine_track import MachineTrack
 from gateway.core.state.running import RunningSignal
 from gateway.core.state.setup import SetupEnded, SetupOutput, SetupStarted, SetupTracker
-from gateway.core.state.signals import (
-    STATE_UNMAPPED,
-    AlarmTold,
-    ExplicitTold,
-    ModeTold,
-    ReleaseTold,
-    StateSignals,
-    ToolTold,
-)
+from gateway.core.state.signals import AlarmTold, ExplicitTold, ModeTold, ReleaseTold, StateSignals, ToolTold, unmapped
 from gateway.core.state.time_elements import TimeModel
 from gateway.core.state.timeline import Timeline
 from gateway.core.state.timeline_state import ReasonRequired, TimelineOutput
@@ -361,7 +353,7 @@ class MachineStateUnit:
                 timeline, said = self._timeline.explicit(
                     timeline, now_ns, at_ns, told.state, told.reason, reduced_speed=told.reduced_speed
                 )
-                out = (*said, *self._unmapped(told, now_ns))
+                out = (*said, *unmapped(told, self._told_by, now_ns))
             case AlarmTold(code=code):
                 timeline, out = self._timeline.alarm(timeline, now_ns, at_ns, code)
             case ModeTold(mode=mode):
@@ -397,8 +389,3 @@ class MachineStateUnit:
                 track, out = track._replace(awaited=()), out + more
             out += (one,)
         return (track._replace(timeline=timeline) if told else track), out
-
-    def _unmapped(self, told: ExplicitTold, now_ns: int) -> tuple[Notice, ...]:
-        if not told.unmapped:
-            return ()
-        return (Notice(now_ns, STATE_UNMAPPED, (("signal", str(self._told_by)), ("value", told.unmapped))),)
