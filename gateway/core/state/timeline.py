@@ -242,6 +242,12 @@ class Timeline:
         """What the machine seems to do at ``state.now_ns``."""
         return self._steady.live(state) or self._outlook.live(state)
 
+    def seems(self, state: TimelineState, to_ns: int) -> tuple[StateInterval, ...]:
+        """What is not final yet up to an instant, as it would be judged if nothing more came."""
+        row = self._judge(state, max(to_ns, state.pending_ns), "cut").row
+        parts = (intervals.cut(self._reasons.with_reason(one, state.alarms), to_ns)[0] for one in row)
+        return tuple(one for one in parts if one is not None)
+
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _fire(self, state: TimelineState, due_ns: int, out: list[TimelineOutput]) -> TimelineState:
@@ -260,8 +266,9 @@ class Timeline:
     def _emitted(self, state: TimelineState, now_ns: int, out: list[TimelineOutput]) -> TimelineState:
         row, closed = state.row, _is_closed(state)
         while len(row) > ROW_MAX or (row and row[0].to_ns + self._settle <= now_ns and (closed or len(row) > 1)):
-            out.append(self._reasons.with_reason(row[0], state.alarms))
-            state = state._replace(final_ns=row[0].to_ns)
+            final = self._reasons.with_reason(row[0], state.alarms)
+            out.append(final)
+            state = state._replace(final_ns=final.to_ns, left=(*state.left, final))
             row = row[1:]
         return state._replace(row=row)
 
