@@ -10,6 +10,7 @@ import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.core.confirming.quantities import Pieces
 from gateway.core.counting.counter import CounterState, OldTrack, Pending
 from gateway.core.counting.detector import loaded, plain
 from gateway.core.counting.modes import state_of
@@ -21,6 +22,7 @@ from gateway.core.orders.job_run import JobRun
 from gateway.core.orders.order_image import decode as decode_image
 from gateway.core.orders.order_image import encode as encode_image
 from gateway.core.orders.queue_entries import rank_of
+from gateway.core.orders.unallocated import Bucket, BucketEntry, Found, restored
 from gateway.core.source_clock import SourceClocks
 from gateway.core.unit_state import State, Tally
 
@@ -80,8 +82,8 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
         "queue": [encode_run(run) for run in state.queue],
         "job_tag": state.job_tag,
         "counted": list(state.counted),
-        "unallocated": list(state.unallocated),
-        "unallocated_since_ns": state.unallocated_since_ns,
+        "bucket": state.bucket._asdict(),
+        "previous": None if state.previous is None else encode_run(state.previous),
         "review": state.review,
         "unknown": [interval._asdict() for interval in state.unknown],
         "unknown_older": list(state.unknown_older),
@@ -118,8 +120,8 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             queue=tuple(sorted((decode_run(run) for run in data["queue"]), key=rank_of)),
             job_tag=data["job_tag"],
             counted=Tally(*data["counted"]),
-            unallocated=Tally(*data["unallocated"]),
-            unallocated_since_ns=data["unallocated_since_ns"],
+            bucket=_bucket(data),
+            previous=None if data.get("previous") is None else decode_run(data["previous"]),
             review=data["review"],
             unknown=tuple(
                 UnknownInterval(**interval)._replace(role=Role(interval["role"])) for interval in data["unknown"]
@@ -136,6 +138,18 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise SnapshotError(f"the stored state of {unit.identity.machine} cannot be read: {error!r}") from error
     return unit.restored(state)
+
+
+def _bucket(data: dict[str, Any]) -> Bucket:
+    """The pieces without an order; a state that knew only how many there are becomes one entry for each role."""
+    if "bucket" in data:
+        return restored(data["bucket"])
+    left = Pieces(*data["unallocated"])
+    since_ns = data["unallocated_since_ns"]
+    span = (data["at_ns"] if since_ns is None else since_ns, data["at_ns"])
+    found = [Found("", role, left.role(role), *span) for role in Role if left.role(role)]
+    entries = tuple(BucketEntry(number, one) for number, one in enumerate(found, 1))
+    return Bucket(entries, len(entries), received=left)
 
 
 def encode_run(run: JobRun) -> dict[str, Any]:
