@@ -31,11 +31,14 @@ if TYPE_CHECKING:
     from gateway.core.unit_state import DetectorState
     from gateway.core.work_unit import WorkUnit
 
-VERSION: Final = 4
+VERSION: Final = 5
 #: What can be loaded. 1 knew counters and pulses, three roles and no former orders; up to 2 there was no history of
-#: states, up to 3 neither holds nor images of orders: what is not there starts at nothing.
-VERSIONS: Final = (1, 2, 3, VERSION)
+#: states, up to 3 neither holds nor images of orders: what is not there starts at nothing. Up to 4 only the number of
+#: pieces without an order was known.
+VERSIONS: Final = (1, 2, 3, 4, VERSION)
 _WITH_STATES: Final = 3
+_WITH_IMAGES: Final = 4
+_WITH_BUCKET: Final = 5
 
 
 class SnapshotError(Exception):
@@ -120,8 +123,8 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             queue=tuple(sorted((decode_run(run) for run in data["queue"]), key=rank_of)),
             job_tag=data["job_tag"],
             counted=Tally(*data["counted"]),
-            bucket=_bucket(data),
-            previous=None if data.get("previous") is None else decode_run(data["previous"]),
+            bucket=restored(data["bucket"]) if version >= _WITH_BUCKET else _bucket_of(data),
+            previous=None if version < _WITH_BUCKET else _run_or_none(data["previous"]),
             review=data["review"],
             unknown=tuple(
                 UnknownInterval(**interval)._replace(role=Role(interval["role"])) for interval in data["unknown"]
@@ -132,7 +135,7 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             past=loaded(PastOrders, {} if version == 1 else data["past"]),
             utc_offset_ns=0 if version < _WITH_STATES else data["utc_offset_ns"],
             clocks=loaded(SourceClocks, {} if version < _WITH_STATES else data["clocks"]),
-            next_told=data["next_told"] if version == VERSION else "",
+            next_told=data["next_told"] if version >= _WITH_IMAGES else "",
         )
         state = with_images(state, {digest: decode_image(one) for digest, one in data.get("images", {}).items()})
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -140,10 +143,12 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
     return unit.restored(state)
 
 
-def _bucket(data: dict[str, Any]) -> Bucket:
-    """The pieces without an order; a state that knew only how many there are becomes one entry for each role."""
-    if "bucket" in data:
-        return restored(data["bucket"])
+def _run_or_none(data: dict[str, Any] | None) -> JobRun | None:
+    return None if data is None else decode_run(data)
+
+
+def _bucket_of(data: dict[str, Any]) -> Bucket:
+    """Pieces of which only the number is known: one entry for each role."""
     left = Pieces(*data["unallocated"])
     since_ns = data["unallocated_since_ns"]
     span = (data["at_ns"] if since_ns is None else since_ns, data["at_ns"])

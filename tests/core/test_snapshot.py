@@ -86,8 +86,9 @@ def test_the_state_is_unknown_until_the_first_value(floor):
 def test_a_state_without_history_begins_one(floor):
     """As the version before this one stored it."""
     old = stored(floor) | {"v": 2, "track": {"state": "PRODUCING", "since_ns": 5, "lost": []}}
-    for name in ("utc_offset_ns", "clocks", "next_told"):
+    for name in ("utc_offset_ns", "clocks", "next_told", "bucket", "previous"):
         old.pop(name)
+    old |= {"unallocated": [4, 0, 0, 0, 0], "unallocated_since_ns": None}
     state = snapshot.decode(floor.unit, old)
     assert state.counted == floor.state.counted
     assert state.track.timeline.final_ns == floor.state.at_ns
@@ -111,15 +112,15 @@ def test_new_evidence_starts_unknown(floor, rig):
     assert snapshot.decode(changed.unit, stored(floor)).evidence == (None, "2026-05-28")
 
 
-@pytest.mark.parametrize("version", [0, 5, "1", None])
+@pytest.mark.parametrize("version", [0, 6, "1", None])
 def test_another_version_is_refused(floor, version):
-    with pytest.raises(SnapshotError, match=r"state version .* of M-01; this program knows 4"):
+    with pytest.raises(SnapshotError, match=r"state version .* of M-01; this program knows 5"):
         snapshot.decode(floor.unit, stored(floor) | {"v": version})
 
 
 @pytest.mark.parametrize("whole", [None, [], "x", 5, {}])
 def test_something_else_is_refused(floor, whole):
-    with pytest.raises(SnapshotError, match="this program knows 4"):
+    with pytest.raises(SnapshotError, match="this program knows 5"):
         snapshot.decode(floor.unit, whole)
 
 
@@ -191,7 +192,7 @@ def test_a_state_from_before_uptimes_were_known_is_loaded(floor, rig):
 
 
 def test_pieces_without_an_order_of_an_older_state_become_one_entry_each_role(floor):
-    old = stored(floor) | {"unallocated": [4, 0, 2, 0, 0], "unallocated_since_ns": floor.state.at_ns - 7}
+    old = stored(floor) | {"v": 4, "unallocated": [4, 0, 2, 0, 0], "unallocated_since_ns": floor.state.at_ns - 7}
     del old["bucket"], old["previous"]
     bucket = snapshot.decode(floor.unit, old).bucket
     assert [(one.number, one.what.role, one.what.pieces) for one in bucket.entries] == [
