@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.core.orders.job_run import JobRun
     from gateway.core.rules import ConfirmRule
     from gateway.core.state.timeline_state import TimelineState
+    from gateway.core.work.run_work import ConfirmedWork
 
 #: The flag of a confirmation whose times nobody vouches for.
 CLOCK_NOT_SYNCHRONISED: Final = "CLOCK_NOT_SYNCHRONISED"
@@ -56,6 +57,7 @@ def confirm(
     *,
     clock_known: bool = True,
     shift: str = "",
+    work: ConfirmedWork | None = None,
 ) -> tuple[JobRun, Confirmation]:
     """Close the open quantities into the next confirmation of this operation.
 
@@ -91,6 +93,7 @@ def confirm(
         total_test=run.test,
         utc_offset_ns=utc_offset_ns,
         shift=shift,
+        work=work,
     )
     confirmation = draft._replace(digest=digest_of(identity, draft))
     closed = run._replace(

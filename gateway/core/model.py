@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.core.state.interval import StateInterval
     from gateway.core.state.setup import SetupOutput
     from gateway.core.state.timeline_state import ReasonRequired
+    from gateway.core.work.run_work import ConfirmedWork
 
 __all__ = [
     "CalendarPlan",
@@ -281,7 +282,8 @@ class Confirmation(NamedTuple):
 
     ``key`` is ``{plant}/{epoch}/{order}/{operation}/{seq}``, ``message_id`` its UUIDv5; both never change. Quantities
     are deltas; ``total_*`` are cumulated. Times are steady; UTC is ``utc_offset_ns`` more. ``shift`` is production day
-    and shift in which the period ended, "" outside. ``digest`` is the SHA-256 of the content, with ``previous_digest``.
+    and shift in which the period ended, "" outside. ``work``: times, material,
+    lots and people, None where nobody tells. ``digest`` is the SHA-256 of the content, with ``previous_digest``.
     """
 
     key: str
@@ -311,6 +313,7 @@ class Confirmation(NamedTuple):
     total_test: int = 0
     utc_offset_ns: int = 0
     shift: str = ""
+    work: ConfirmedWork | None = None
 
 
 Output: TypeAlias = (

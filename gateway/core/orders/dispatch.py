@@ -17,10 +17,12 @@ from gateway.core.orders.job_run import JobRun, is_full
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
 from gateway.core.orders.order_steps import Cause, Verdict, may
 from gateway.core.orders.queue_entries import entry_of, rank_of, start_facts
+from gateway.core.work.work_book import WorkBook
 
 if TYPE_CHECKING:
     from gateway.core.document import Identity
     from gateway.core.model import Confirmation, JobOrder, Output
+    from gateway.core.orders.guards import GuardFacts
     from gateway.core.rules import WorkUnitRules
     from gateway.core.state.state_unit import MachineStateUnit
     from gateway.core.unit_state import State
@@ -46,6 +48,7 @@ class Dispatch:
         self.rule = rules.orders
         self.identity = identity
         self._machine = machine
+        self.work = WorkBook(rules, identity.machine, machine)
         self._delay_pieces = rules.orders.transport_delay_pieces
 
     # --- what starts -----------------------------------------------------------------------------------------------
@@ -70,7 +73,7 @@ class Dispatch:
         if first is None:
             return state
         sets_up = self._machine.sets_up(state.track, first.job)
-        facts = start_facts(state, first, self._machine, setup_planned=sets_up)
+        facts = self._facts(state, first, setup_planned=sets_up)
         refusals = check(START_GUARDS, facts, rule)
         told = self._machine.tool_told(state.track)
         tool = (state.track.setup.tool or None) if told is None else told
@@ -89,14 +92,14 @@ class Dispatch:
     def may_start(self, state: State, run: JobRun, cause: Cause) -> Verdict:
         """Whether a waiting job order may start now."""
         sets_up = self._machine.sets_up(state.track, run.job)
-        facts = start_facts(state, run, self._machine, setup_planned=sets_up)
+        facts = self._facts(state, run, setup_planned=sets_up)
         if facts.holds:  # out of a hold leads its release, never a start
             return Verdict("; ".join(str(one) for one in check(START_GUARDS[:1], facts, self.rule)) or "it is on hold")
         return may(run, _S.SETUP if sets_up else _S.IN_PROGRESS, cause, self.rule, facts)
 
     def may_end_setup(self, state: State, run: JobRun, cause: Cause) -> Verdict:
         """Whether the setup of the running order may end."""
-        facts = start_facts(state, run, self._machine, setup_planned=False)
+        facts = self._facts(state, run, setup_planned=False)
         return may(run, _S.IN_PROGRESS, cause, self.rule, facts) if run.state is _S.SETUP else Verdict()
 
     def start(self, state: State, run: JobRun, at_ns: int, cause: Cause, out: list[Output]) -> State:
@@ -114,8 +117,17 @@ class Dispatch:
         out.append(JobChanged(at_ns, started.record(), run.state, cause.text))
         return without(state, run)._replace(running=started, next_told="")
 
-    def setup_follows(self, state: State, at_ns: int, out: list[Output]) -> State:
-        """The running order is in setup as long as the machine is."""
+    def followed(self, before: State, state: State, at_ns: int, out: list[Output]) -> State:
+        """After each input: the running order is in setup as long as the machine is; times that are final are kept."""
+        if state.running is not None:
+            state = self._setup_follows(state, at_ns, out)
+        was, run = before.running, state.running
+        other = was is not run and (was is None or run is None or was.job is not run.job)
+        if other or state.track.timeline.left or before.queue is not state.queue:
+            return self.work.followed(before, state, at_ns, out)
+        return state
+
+    def _setup_follows(self, state: State, at_ns: int, out: list[Output]) -> State:
         run, sets_up = state.running, state.track.setup.since_ns is not None
         if run is None or run.state not in RUNNING or (run.state is _S.SETUP) == sets_up:
             return state
@@ -123,7 +135,9 @@ class Dispatch:
 
     def _to(self, run: JobRun, at_ns: int, cause: Cause, out: list[Output]) -> JobRun:
         """Into a setup, or out of it."""
-        after = run._replace(state=_S.SETUP if cause is _SETUP_BEGAN else _S.IN_PROGRESS)
+        begins = cause is _SETUP_BEGAN
+        work = run.work if begins else run.work._replace(setups=run.work.setups + 1)
+        after = run._replace(state=_S.SETUP if begins else _S.IN_PROGRESS, work=work)
         out.append(JobChanged(at_ns, after.record(), run.state, cause.text))
         return after
 
@@ -208,6 +222,8 @@ class Dispatch:
         self, state: State, run: JobRun, at_ns: int, kind: ConfirmationKind, trigger: str
     ) -> tuple[JobRun, Confirmation]:
         """The next confirmation of an order."""
+        shift, final = shift_of(state.track.timeline, at_ns), kind is ConfirmationKind.FINAL
+        run, work = self.work.confirmed(state, run, at_ns, shift, final=final)
         return confirm(
             self.identity,
             run,
@@ -216,8 +232,15 @@ class Dispatch:
             trigger,
             state.utc_offset_ns,
             clock_known=state.clocks.known,
-            shift=shift_of(state.track.timeline, at_ns),
+            shift=shift,
+            work=work,
         )
+
+    def _facts(self, state: State, run: JobRun, *, setup_planned: bool) -> GuardFacts:
+        """What is known of the start of a job order."""
+        facts = start_facts(state, run, self._machine, setup_planned=setup_planned)
+        needed, there = self.work.material.lacking(state.work.feeders, run, state.at_ns)
+        return facts._replace(lots_required=needed, lots_mounted=there)
 
     def _end(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> State:
         closed, confirmation = self.confirm(state, run, at_ns, ConfirmationKind.FINAL, trigger)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.core.model import JobOrder, JobOrderState, JobRecord, Role
 from gateway.core.orders.order_image import OrderKind
+from gateway.core.work.run_work import RunWork
 
 if TYPE_CHECKING:
     from gateway.core.model import CountEvent
@@ -23,7 +24,7 @@ class JobRun(NamedTuple):
     ``waits_for_person``: interrupted by a person, so it does not start again by itself. ``confirmed_ns`` is when the
     last confirmation was made (or the run began): the confirmation timer counts from there. ``held_from`` and
     ``hold_reason`` belong to ON_HOLD. ``reopened``: a person opened it again behind its end, so it does not complete by
-    itself.
+    itself. ``work``: what is not confirmed of its times, material and lots.
     """
 
     job: JobOrder
@@ -50,6 +51,7 @@ class JobRun(NamedTuple):
     held_from: JobOrderState | None = None
     hold_reason: str = ""
     reopened: bool = False
+    work: RunWork = RunWork()
 
     @property
     def runs_on(self) -> bool:

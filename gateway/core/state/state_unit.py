@@ -208,16 +208,8 @@ class MachineStateUnit:
         return track, (told,)
 
     def not_final(self, track: MachineTrack, to_ns: int) -> tuple[StateInterval, ...]:
-        """What the machine did up to an instant and nobody summed up yet, as it would be judged if nothing more came.
-
-        First what is final since ``summed_up`` was called last, then what is not.
-        """
+        """What it did up to an instant and nobody summed up yet, as it would be judged if nothing more came."""
         return (*track.timeline.left, *self._timeline.seems(track.timeline, to_ns))
-
-    @staticmethod
-    def summed_up(track: MachineTrack) -> MachineTrack:
-        """After what became final was added to somebody's times."""
-        return track._replace(timeline=track.timeline._replace(left=()))
 
     # --- time --------------------------------------------------------------------------------------------------------
 

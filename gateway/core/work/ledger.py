@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.core.state.interval import cut
-from gateway.core.state.time_elements import TimeElements
 from gateway.core.work.activity_times import NO_TIME, PeriodTimes, period_from
 from gateway.core.work.labour import Labour, labour_from, labour_of, settled, stretch_of, took
 from gateway.core.work.lots import Feeder, feeder_from
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from gateway.core.rules_material import WorkRule
     from gateway.core.state.interval import StateInterval
-    from gateway.core.state.time_elements import TimeModel
+    from gateway.core.state.time_elements import TimeElements, TimeModel
     from gateway.core.work.labour import LabourSlice, RunStretch
 
 LEDGERS_MAX: Final = 2_256  # open orders, and as many that ended as can wait for their last intervals
@@ -56,9 +55,7 @@ class RunLedger(NamedTuple):
 
     def with_labour(self, found: LabourSlice) -> RunLedger:
         """With the people's time of one slice more."""
-        return self._replace(
-            period=self.period.plus(PeriodTimes(labour=found.labour, labour_setup=found.labour_setup))
-        )
+        return self._replace(period=self.period.plus(PeriodTimes(labour=found.labour, labour_setup=found.labour_setup)))
 
 
 class WorkState(NamedTuple):
@@ -90,9 +87,7 @@ class TimeBook:
         self._machine = machine
         self._model = model
 
-    def entered(
-        self, work: WorkState, row: Iterable[StateInterval], crew_of: Callable[[Key], int]
-    ) -> WorkState:
+    def entered(self, work: WorkState, row: Iterable[StateInterval], crew_of: Callable[[Key], int]) -> WorkState:
         """With final intervals of the machine; ``crew_of`` says how many persons an operation is planned with."""
         ledgers = {one.key: one for one in work.ledgers}
         labour = work.labour

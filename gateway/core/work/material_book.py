@@ -1,11 +1,10 @@
 """The material of a work unit's orders: each piece takes from the lots at the feeders, each confirmation tells of it.
 
-Puts ``lots.py``, ``backflush.py`` and ``produced_lots.py`` together for one machine. Counts nothing; dispatches nothing.
+Puts ``lots.py``, ``backflush.py`` and ``produced_lots.py`` together for one machine. Counts nothing.
 """
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.core.model import Notice
@@ -19,6 +18,7 @@ from gateway.core.work.run_work import MADE_LOTS_MAX, ConfirmedLines, MadeLot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from fractions import Fraction
 
     from gateway.core.model import Output
     from gateway.core.orders.job_run import JobRun
@@ -217,7 +217,8 @@ class MaterialBook:
         return ConfirmedLines(line, tuple((lot, str(quantity)) for lot, quantity in parts))
 
     def _links(self, run: JobRun, uoms: dict[str, str]) -> tuple[GenealogyLink, ...]:
-        job, found = run.job, []
+        job = run.job
+        found: list[GenealogyLink] = []
         name = f"{job.order}/{job.operation}/{self._machine}"
         lots = {one.lot: Tracked(TrackedKind.LOT, job.product, one.lot) for one in run.work.made if one.lot}
         for made in run.work.made:

@@ -99,4 +99,6 @@ def work_from(document: Mapping[str, Any]) -> RunWork:
 
 
 def _made(lot: str, pieces: int, uses: Sequence[Sequence[Any]], from_ns: int, to_ns: int) -> MadeLot:
-    return MadeLot(lot, pieces, tuple(use_from(dict(zip(LotUse._fields, row, strict=True))) for row in uses), from_ns, to_ns)
+    return MadeLot(
+        lot, pieces, tuple(use_from(dict(zip(LotUse._fields, row, strict=True))) for row in uses), from_ns, to_ns
+    )

@@ -1,7 +1,7 @@
 """Times, people and material of one work unit put together: what is remembered, and what a confirmation says of it.
 
-The times of a confirmation are those of all that is final and of what is not yet, as it seems to be at its instant; what
-turns out otherwise goes into the next one. Decides no order and makes no confirmation.
+The times of a confirmation are those of all that is final and of what is not yet, as it seems to be at its instant;
+what turns out otherwise goes into the next one. Decides no order and makes no confirmation.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from gateway.core.duration import NS_PER_UNIT
 from gateway.core.model import Confirmation, Notice
 from gateway.core.orders.job_image import work_of
 from gateway.core.work.labour import expired, logged_out, watching
-from gateway.core.work.ledger import RunLedger, TimeBook, WorkState
+from gateway.core.work.ledger import RunLedger, TimeBook
 from gateway.core.work.lots import swept
 from gateway.core.work.material_book import Drawing, MaterialBook
 from gateway.core.work.refused import WorkRefused
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.core.state.state_unit import MachineStateUnit
     from gateway.core.unit_state import State
     from gateway.core.work.activity_times import PeriodTimes
-    from gateway.core.work.ledger import Key
+    from gateway.core.work.ledger import Key, WorkState
 
 #: No count reaches further back than that: lots that were taken off earlier are forgotten.
 LOTS_KEPT_NS: Final = 24 * NS_PER_UNIT["h"]
@@ -48,16 +48,14 @@ class WorkBook:
         self._times = TimeBook(rules.work, machine, unit.time_model)
         self._basis = rules.work.times.machine_time_basis
 
-    def initial(self, at_ns: int) -> WorkState:
-        """Nothing yet."""
-        return self.adapted(WorkState(), at_ns)
+    def adapted(self, state: State) -> State:
+        """The state under these rules; people of a machine that was not watched are from what is not final on."""
+        labour = watching(state.work.labour, (self.machine,), state.track.timeline.final_ns)
+        return state._replace(
+            work=state.work._replace(labour=labour, feeders=self.material.feeders(state.work.feeders))
+        )
 
-    def adapted(self, work: WorkState, from_ns: int) -> WorkState:
-        """What is remembered, under these rules; a machine without times is watched from an instant on."""
-        labour = watching(work.labour, (self.machine,), from_ns)
-        return work._replace(labour=labour, feeders=self.material.feeders(work.feeders))
-
-    # --- within an input -----------------------------------------------------------------------------------------------
+    # --- within an input ----------------------------------------------------------------------------------------------
 
     def drawn(
         self, state: State, run: JobRun, event: CountEvent, pieces: int, at_ns: int, out: list[Output]
@@ -77,7 +75,8 @@ class WorkBook:
             work = self._times.entered(work, left, lambda key: crews.get(key, 1))
             work = self._expired(work, left[-1].to_ns, at_ns, out)
             feeders = tuple(swept(one, at_ns - LOTS_KEPT_NS) for one in work.feeders)
-            state = state._replace(track=self._unit.summed_up(state.track))
+            timeline = state.track.timeline._replace(left=())
+            state = state._replace(track=state.track._replace(timeline=timeline))
             work = work._replace(feeders=feeders)
         final_ns = state.track.timeline.final_ns
         ended = (one for one in work.ledgers if one.told is not None and one.key not in open_keys)
@@ -100,7 +99,7 @@ class WorkBook:
                 ledgers.append(one)
                 continue
             said = [given.work.told for given in out if _is_of(given, one.key) and given.work is not None]
-            ledgers.append(one._replace(told=([TimeAccount()] + was + said)[-1], ended_ns=at_ns))
+            ledgers.append(one._replace(told=([TimeAccount(), *was, *said])[-1], ended_ns=at_ns))
             changed = True
         return work._replace(ledgers=tuple(ledgers)) if changed else work
 
@@ -123,7 +122,7 @@ class WorkBook:
             names = (("order", ledger.order), ("operation", ledger.operation))
             out.append(Notice(at_ns, "TIMES_AFTER_FINAL", (*names, *minutes)))
 
-    # --- confirmations -------------------------------------------------------------------------------------------------
+    # --- confirmations ------------------------------------------------------------------------------------------------
 
     def seeming(self, state: State, run: JobRun, at_ns: int) -> RunLedger:
         """The times of an order up to an instant."""
@@ -162,7 +161,8 @@ class WorkBook:
     def _operators(self, state: State, run: JobRun, at_ns: int) -> tuple[str, ...]:
         """Who was logged in at some time since the last confirmation."""
         there = [
-            one.person for one in state.work.labour.log_ins
+            one.person
+            for one in state.work.labour.log_ins
             if one.from_ns < at_ns and (one.to_ns is None or one.to_ns > run.open_from_ns)
         ]
         return tuple(sorted({*there, *run.work.operators}))
