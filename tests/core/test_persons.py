@@ -50,8 +50,9 @@ def judged(floor, pieces, before, after, order="4711"):
 
 def told(floor, entry):
     """What followed from a person's word, which is written down first."""
-    first, *rest = floor.put(entry)
-    assert isinstance(first, Decided)
+    outputs = floor.put(entry)
+    (first,) = [one for one in outputs if isinstance(one, Decided)]
+    rest = [one for one in outputs if one is not first]
     assert first.who == entry.who
     refused = [one for one in rest if isinstance(one, Notice) and one.code == "REFUSED"]
     assert bool(first.refused) is bool(refused)
