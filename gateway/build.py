@@ -172,7 +172,7 @@ class Builder:
             raise BuildError(f"{error}; start the linegate that wrote it, or move the database away") from error
         remembered = [await self._store.job_record(*run.job.key) for run in state.open_runs()]
         records = {record.job.key: record for record in remembered if record is not None}
-        state, moved = without_moved(state, records)
+        state, moved = without_moved(state, records, unit.rules.unallocated)
         for run in moved:
             self._warnings.append(
                 f"{unit.identity.machine}: order {'/'.join(run.job.key)} went on elsewhere while this machine was not "
