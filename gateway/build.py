@@ -11,6 +11,7 @@ import structlog
 from drivers.base import DriverContext, Reading
 from drivers.supervisor import SourceSupervisor
 from gateway import __version__, logs, plugins
+from gateway.auditing import Auditing
 from gateway.connectors.base import ConnectorContext
 from gateway.core import snapshot
 from gateway.core.document import Identity
@@ -74,6 +75,7 @@ class Builder:
         self._rng = rng
         self._warnings = warnings
         self._parts = Parts(outbox, Taps(clock.now_ns), clock.utc_ns)
+        self.auditing = Auditing(settings, store, clock)
         self._routers: dict[str, Router] = {}
         self._watched: dict[str, Part] = {}
 
@@ -128,6 +130,7 @@ class Builder:
             alive=self._watched[name].beat,
             trouble=partial(self._parts.trouble, name),
             heard=partial(self._parts.taps.heard, "machine", name),
+            common=self.auditing.common,
         )
 
     def runner(self, unit: WorkUnit, state: State) -> Runner:
@@ -335,6 +338,7 @@ class Builder:
     def take(self, settings: Settings) -> None:
         """Other settings from here on; every source's readings go to the work units that there are now."""
         self._settings = settings
+        self.auditing.configure(settings)
         self._routers = {name: self._router(name) for name in self._routers if name in settings.sources}
 
     def _source_changed(self, status: Any) -> None:
