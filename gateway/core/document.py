@@ -100,14 +100,7 @@ def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
             "from": utc(confirmation.period_from_ns + offset_ns),
             "to": utc(confirmation.period_to_ns + offset_ns),
         },
-        "qty": _quantities(
-            confirmation.good,
-            confirmation.scrap,
-            confirmation.rework,
-            confirmation.test,
-            confirmation.hold,
-            confirmation.scrap_reasons,
-        ),
+        "qty": _made(confirmation),
         "qty_cumulative": _quantities(
             confirmation.total_good,
             confirmation.total_scrap,
@@ -146,6 +139,10 @@ def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
         "prev_hash": confirmation.previous_digest,
         "hash": confirmation.digest,
     }
+
+
+def _made(one: Confirmation) -> dict[str, Any]:
+    return _quantities(one.good, one.scrap, one.rework, one.test, one.hold, one.scrap_reasons)
 
 
 def _judged(confirmation: Confirmation) -> dict[str, Any]:
