@@ -130,10 +130,10 @@ class WorkBook:
         crew = _crew(run)
         return self._times.seeming(state.work, run.job.key, row, lambda _key: crew, at_ns)
 
-    def takes_time(self, state: State, run: JobRun, at_ns: int) -> bool:
-        """Whether a confirmation of this order would say that time has passed."""
+    def open_time_ns(self, state: State, run: JobRun, at_ns: int) -> int:
+        """Time of machine and people that a confirmation of this order would tell now; 0: none."""
         account = as_of(run.work.times, self.seeming(state, run, at_ns).period, self._basis)
-        return any(carry.due(MINUTE_STEP_NS) > 0 for carry in account)
+        return int(sum(max(carry.due(MINUTE_STEP_NS), 0) for carry in account) * MINUTE_STEP_NS)
 
     def confirmed(
         self, state: State, run: JobRun, at_ns: int, shift: str, *, final: bool
