@@ -1,4 +1,7 @@
-"""Runs simulated weeks and prints what they came to: ``python -P tests/plant/week/week.py --season spring --seed 1``."""
+"""Runs a simulated week, prints what it came to, and checks it.
+
+``python -P tests/plant/week/week.py --season spring --seed 1``
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,10 @@ from week_plan import WEEKS
 from week_run import Week
 
 
+def say(text):
+    sys.stdout.write(f"{text}\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description="simulated weeks of the demo plant in virtual time")
     parser.add_argument("--season", choices=WEEKS, default="spring")
@@ -25,12 +32,12 @@ def main():
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         week = Week(Path(folder), options.season, options.seed).run()
-        print(json.dumps(figures(week), indent=1))
-        for one in week.refused[:20]:
-            print("refused", one)
-        print(f"{time.perf_counter() - begun:.1f} s")
+        say(json.dumps(figures(week), indent=1))
+        for one in week.refused:
+            say(f"refused: {' '.join(map(str, one))}")
+        say(f"{time.perf_counter() - begun:.1f} s")
         check_all(week)
-    print("all checks hold")
+    say("all checks hold")
 
 
 if __name__ == "__main__":

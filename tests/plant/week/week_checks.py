@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-import json
 import sqlite3
 from collections import Counter, defaultdict
 from contextlib import closing
 from itertools import pairwise
 
-from gateway.core.model import JobChanged, JobOrderState, UnknownInterval
+from buffer.audit_chain import ChainReader
+from gateway.core.audit.chain import Verified
+from gateway.core.model import JobChanged, JobOrderState
 from gateway.core.orders.lifecycle import RUNNING
 from gateway.core.state.interval import StateInterval
 
@@ -24,6 +25,7 @@ class Shifts:
     def __init__(self, outputs):
         self.ran = []  # (from, to, order, on_hold)
         self.ended_ns = {}
+        self.filled = set()  # ended by their number, which does not ask when a piece began
         running = None
         for one in outputs:
             if not isinstance(one, JobChanged):
@@ -31,6 +33,8 @@ class Shifts:
             order, state, at_ns = one.record.job.order, one.record.state, one.at_ns
             if state in ENDED:
                 self.ended_ns.setdefault(order, at_ns)
+                if one.trigger == "target reached":
+                    self.filled.add((order, at_ns))
             held = state is JobOrderState.ON_HOLD and one.record.held_from in RUNNING
             runs = state in RUNNING or (held and running is not None and running[1] == order)
             if running is not None and (running[1] == order or runs):
@@ -55,7 +59,7 @@ class Shifts:
         """The order that ceased to run first after that, and before the other instant."""
         place = max(bisect.bisect_left(self._from, at_ns) - 1, 0)
         for (_, to_ns, order, _), after in pairwise([*self.ran[place:], (0, 0, None, False)]):
-            if after[2] != order and at_ns < to_ns < before_ns:
+            if after[2] != order and at_ns < to_ns < before_ns and (order, to_ns) not in self.filled:
                 return order
         return None
 
@@ -72,10 +76,9 @@ def truth(week):
                 begin_ns = made.end_ns if made.end_ns - made.begin_ns > stop_ns else made.begin_ns
                 former = shifts.former(begin_ns, made.judged_ns)
                 if former is not None:
-                    ended = shifts.ended_ns.get(former, 2**63) <= made.judged_ns
-                    order, held = (None if ended else former), held
+                    order = None if shifts.ended_ns.get(former, 2**63) <= made.judged_ns else former
             for kind, pieces in made.pieces.items():
-                found[order if order else f"nobody {name}"]["hold" if held and kind == "good" else kind] += pieces
+                found[order or f"nobody {name}"]["hold" if held and kind == "good" else kind] += pieces
     for order, pieces, before, after in week.judged:
         found[order][str(before)] -= pieces
         found[order][str(after)] += pieces
@@ -148,6 +151,17 @@ def check_journal(week):
         assert count == last == len(outputs), (name, count, last, len(outputs))
 
 
+def check_audit(week):
+    """The chain verifies against the anchors of each day, and breaks where one entry is changed."""
+    with ChainReader.open(week.gateway.path) as reader:
+        found = reader.verify(week.gateway.anchors)
+    assert isinstance(found, Verified), found
+    assert len(week.gateway.anchors) >= 6
+    decided = week.did["scrap"] + week.did["hold"] + week.did["interrupt"]
+    told = dict(rows(week, "SELECT action, count(*) FROM audit_entry WHERE user = 'ann' GROUP BY action"))
+    assert sum(told.values()) >= decided, told
+
+
 def figures(week):
     """What the week came to, and the hash of all that must be the same for the same seed."""
     documents = week.gateway.erp.documents()
@@ -156,7 +170,7 @@ def figures(week):
         "SELECT work_unit, seq, at_ns, kind, body FROM journal ORDER BY work_unit, seq",
         "SELECT key, payload FROM outbox ORDER BY key",
         "SELECT id, snapshot FROM work_unit ORDER BY id",
-        *(["SELECT * FROM audit_entry ORDER BY seq"] if has_audit(week) else []),
+        "SELECT * FROM audit_entry ORDER BY seq",
     ):
         for row in rows(week, sql):
             digest.update(repr(row).encode())
@@ -167,16 +181,12 @@ def figures(week):
         "cycles": sum(len(device.log.made) for device in week.devices.values()),
         "pieces": sum(sum(made.pieces.values()) for device in week.devices.values() for made in device.log.made),
         "confirmations": len(documents),
+        "audit entries": rows(week, "SELECT count(*) FROM audit_entry")[0][0],
         "journal rows": rows(week, "SELECT count(*) FROM journal")[0][0],
         "done": dict(sorted(week.did.items())),
         "refused": len(week.refused),
         "hash": digest.hexdigest(),
     }
-
-
-def has_audit(week):
-    """Whether the database has an audit trail."""
-    return bool(rows(week, "SELECT 1 FROM sqlite_master WHERE name = 'audit_entry'"))
 
 
 def rows(week, sql, *values):
@@ -185,13 +195,10 @@ def rows(week, sql, *values):
         return connection.execute(sql, values).fetchall()
 
 
-CHECKS = (check_pieces, check_numbers, check_times, check_journal)
+CHECKS = (check_pieces, check_numbers, check_times, check_journal, check_audit)
 
 
 def check_all(week):
     """Every check."""
     for check in CHECKS:
         check(week)
-
-
-__all__ = ["check_all", "confirmed", "figures", "json", "truth"]

@@ -10,19 +10,27 @@ import asyncio
 import contextlib
 import json
 import sqlite3
-from collections import deque
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+from types import SimpleNamespace
 
+from buffer.audit_chain import keep_anchor
 from buffer.entry import OutboxState, Settlement
 from buffer.outbox import Outbox
 from buffer.store import Store
+from gateway.auditing import Auditing
+from gateway.caller import CALLER, Caller
 from gateway.core import snapshot
+from gateway.core.audit.told import Actor
+from gateway.core.calendar.honest_time import TimeQuality
 from gateway.core.calendar.shift_calendar import ShiftCalendar
 from gateway.core.document import Identity
 from gateway.core.model import DataValue, Notice, OrderReceived, Status
 from gateway.core.state.planned_time import plan_of
 from gateway.core.work_unit import WorkUnit
 from gateway.order_feed import job_orders
-from gateway.runner import STEP_INPUTS_MAX, Runner, RunnerHooks, _Item
+from gateway.runner import Runner, RunnerHooks
 from gateway.timezone import zone
 
 S = 1_000_000_000
@@ -67,6 +75,7 @@ class Gateway:
         self.units, self.runners = {}, {}
         self.outputs = {name: [] for name in settings.work_units}
         self.starts = 0
+        self.anchors = []
         for name, rules in settings.work_units.items():
             identity = Identity(
                 plant="RQ1", epoch=EPOCH, gateway_id="plant", line="L1", machine=name, work_center=rules.work_center
@@ -75,7 +84,10 @@ class Gateway:
         self.of_work_center = {unit.identity.work_center: name for name, unit in self.units.items()}
         self.calendar = ShiftCalendar(settings.calendars["plant"], zone("Europe/Berlin"))
         self._planned_ns = 0
-        self._behind_ns = {}  # machine: what time it is for it, while it takes more than one step
+        # Steady time is UTC here: that wall clocks jump is the plant's zone only.
+        self.clock = SimpleNamespace(
+            now_ns=lambda: self.now_ns, utc_ns=lambda at_ns: at_ns, offset_ns=0, quality=TimeQuality.SYNCHRONISED
+        )
 
     # --- life ---
 
@@ -91,6 +103,7 @@ class Gateway:
         assert self.store.epoch == EPOCH
         self.starts += 1
         self.outbox = Outbox(self.store)
+        self.auditing = Auditing(self.settings, self.store, self.clock)
         stored = await self.store.snapshots()
         for name, unit in self.units.items():
             state = snapshot.load(unit, stored[name]) if name in stored else unit.initial(self.now_ns)
@@ -98,7 +111,7 @@ class Gateway:
                 unit,
                 state.at_clock(0, True),
                 self.store,
-                now_ns=lambda name=name: self._behind_ns.get(name, self.now_ns),
+                now_ns=lambda: self.now_ns,
                 checkpoint_ns=S,
                 idle_wake_ns=HOUR,
                 hooks=RunnerHooks(
@@ -106,6 +119,7 @@ class Gateway:
                     committed=lambda outputs, _state, name=name: self._committed(name, outputs),
                     alive=lambda: None,
                     trouble=self._trouble,
+                    common=self.auditing.common,
                 ),
             )
         self._planned_ns = 0
@@ -131,29 +145,30 @@ class Gateway:
             await asyncio.gather(*(self.submit(name, plan) for name in self.units))
 
     async def take(self, name, changes):
-        """What the devices showed up to now, as readings in one step (or as many as it takes)."""
+        """What the devices showed up to now, as readings."""
         unit, runner = self.units[name], self.runners[name]
-        waiting, last_ns, reading = deque(), None, []
-        for change in [*changes, None]:
-            if change is None or change.at_ns != last_ns:
-                if reading:
-                    waiting.append(_Item(tuple(unit.in_order(reading)), None))
-                reading = []
-            if change is not None:
-                last_ns = change.at_ns
-                reading.append(DataValue(change.signal, change.value, Status.GOOD, None, change.at_ns))
-        while len(waiting) > STEP_INPUTS_MAX:
-            items = [waiting.popleft() for _ in range(STEP_INPUTS_MAX)]
-            self._behind_ns[name] = items[-1].inputs[-1].received_time_ns
-            await runner._step(items)
-        self._behind_ns.pop(name, None)
-        await runner._step(list(waiting))
+        for at_ns, together in groupby(changes, key=attrgetter("at_ns")):
+            reading = [DataValue(one.signal, one.value, Status.GOOD, None, at_ns) for one in together]
+            if runner._queue.full():
+                await self._steps(runner)
+            await runner.put(tuple(unit.in_order(reading)))
+        await self._steps(runner)
 
-    async def submit(self, name, given):
+    async def submit(self, name, given, who=None):
         """An order, a decision or the calendar; returns its outputs, committed."""
-        runner, before = self.runners[name], len(self.outputs[name])
-        await runner._step([_Item((given,), None)])
-        return self.outputs[name][before:]
+        runner = self.runners[name]
+        CALLER.set(None if who is None else Caller(Actor(who, "supervisor", "token", "panel", reason="AS_PLANNED")))
+        asked = asyncio.create_task(runner.submit(given))
+        await asyncio.sleep(0)  # it is in the queue
+        await self._steps(runner)
+        return await asked
+
+    async def _steps(self, runner):
+        """All that waits, as the runner's own loop would."""
+        more = True
+        while more:
+            await runner._step([] if runner._queue.empty() and runner._next is None else await runner._next_items())
+            more = not runner._queue.empty() or runner._next is not None
 
     async def release(self, order):
         """The ERP's order or its change, to every work unit that it concerns; returns what they said."""
@@ -161,6 +176,12 @@ class Gateway:
         for job in job_orders(order, TARGET):
             found += await self.submit(self.of_work_center[job.work_center], OrderReceived(self.now_ns, job))
         return found
+
+    async def anchor(self, day):
+        """The end of the audit trail, for whoever is outside."""
+        found = await self.store.write(partial(keep_anchor, day, self.now_ns))
+        if found is not None:
+            self.anchors.append(found)
 
     # --- the ERP ---
 

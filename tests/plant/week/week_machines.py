@@ -32,13 +32,15 @@ BAD_CAVITIES = 0.02
 SAMPLES = 0.002  # of the shots are for the laboratory
 PACKML_EXECUTE, PACKML_STOPPED, PACKML_SUSPENDED = 6, 2, 5
 CARTON_NS = S // 2  # how long a carton covers its sensor
+#: So long a level must hold until a pulse, or a verdict, is believed (the rules of the example, and their grace).
+PULSE_SURE_NS, VERDICT_SURE_NS = 25_000_000, 320_000_000
 
 
 class Made(NamedTuple):
     """Pieces of one cycle as the machine's own log has them.
 
-    ``lane`` is the sensor that counts them; ``begin_ns`` is when that sensor last counted before. ``judged_ns``: when it
-    is known what they are.
+    ``lane`` is the sensor that counts them; ``begin_ns`` is when that sensor last counted before. ``judged_ns``: when
+    the gateway can know what they are.
     """
 
     lane: str
@@ -222,7 +224,7 @@ class Tester(Device):
         nest = self._nest + 1
         self._nest = 1 - self._nest
         verdict, present = f"tst.{'ok' if good else 'nok'}_{nest}", f"tst.present_{nest}"
-        self._log(present, self._lies_ns, good, scrap, judged_ns=at_ns)
+        self._log(present, self._lies_ns, good, scrap, judged_ns=at_ns + VERDICT_SURE_NS)
         self._lies_ns = None
         self._due(at_ns + SHOWN_NS, verdict, False)
         self._due(at_ns + SHOWN_NS, present, False)
@@ -243,7 +245,13 @@ class Moulding(Device):
 
     def first(self):
         cavities = {f"imm.cavity.{at}": 1 for at in range(CAVITIES)}
-        return {"imm.started": "2026-01-01T00:00:00Z", **cavities, "imm.quality": 0, "imm.production": 1, "imm.shots": 0}
+        return {
+            "imm.started": "2026-01-01T00:00:00Z",
+            **cavities,
+            "imm.quality": 0,
+            "imm.production": 1,
+            "imm.shots": 0,
+        }
 
     def state(self, runs, reason, alarm):
         return {"imm.production": 4 if runs else 2 if reason == "setup" else 1}
@@ -294,7 +302,7 @@ class Packing(Device):
 
     def made(self, at_ns, good, scrap):
         signal = "box.carton" if good else "box.reject"
-        self._log(signal, at_ns, good, scrap)
+        self._log(signal, at_ns, good, scrap, judged_ns=at_ns + PULSE_SURE_NS)
         self._due(at_ns + CARTON_NS, signal, False)
         return self._put(at_ns, signal, True)
 

@@ -6,6 +6,7 @@ It writes down what people did to pieces (``Week.judged``), so that the checks n
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import random
 from collections import Counter
 from dataclasses import replace
@@ -13,14 +14,14 @@ from pathlib import Path
 
 from week_gateway import Gateway, refusals
 from week_machines import CYCLES_NS, KINDS, MIN, S
-from week_plan import HOUR, LATE, PRODUCTS, RUSH, WITHDRAWN, plan_of_week, released
+from week_plan import BERLIN, HOUR, LATE, PRODUCTS, RUSH, WITHDRAWN, plan_of_week, released
 
 import config
 from config.loader import load
 from gateway import plugins
 from gateway.core.duration import Duration
 from gateway.core.entries import PiecesReclassified, ReclassifyEntry, SetupEntry, StopReasonEntry
-from gateway.core.model import JobOrderState, OperatorEntry, OperatorVerb, OrderReceived, Role, TimePassed
+from gateway.core.model import JobOrderState, OperatorEntry, OperatorVerb, Role, TimePassed
 from gateway.core.orders.lifecycle import RUNNING
 
 EXAMPLE = Path(config.__file__).parent / "examples" / "plant.yaml"
@@ -56,6 +57,7 @@ class Week:
         self.revisions = Counter()
         self.judged = []  # (order, pieces, from, to)
         self.did = Counter()
+        self.day = ""
         self.refused = []
         self.waiting = list(self.plan.deeds)
         self.unreleased = list(self.plan.orders)
@@ -97,6 +99,10 @@ class Week:
         for name in self.devices:
             await self._tend(name)
         await self.gateway.forward()
+        day = dt.datetime.fromtimestamp(at_ns // S, BERLIN).date().isoformat()
+        if day != self.day:
+            self.day = day
+            await self.gateway.anchor(day)
 
     async def _pass(self, at_ns):
         self.now_ns = self.gateway.now_ns = at_ns
@@ -147,7 +153,7 @@ class Week:
         return self._state(name).running
 
     async def _say(self, name, verb, order, reason=""):
-        told = await self.gateway.submit(name, OperatorEntry(self.now_ns, verb, order, "", "ann", reason))
+        told = await self.gateway.submit(name, OperatorEntry(self.now_ns, verb, order, "", "ann", reason), "ann")
         why = refusals(told)
         self.refused += [(name, verb.value, order, text) for text in why]
         return not why
@@ -155,7 +161,7 @@ class Week:
     async def _judge(self, name, order, pieces, before, after):
         """A person says what pieces are; what was said and accepted is written down here."""
         entry = ReclassifyEntry(self.now_ns, order, "", pieces, before, after, "SURFACE", "ann")
-        told = await self.gateway.submit(name, entry)
+        told = await self.gateway.submit(name, entry, "ann")
         self.refused += [(name, "reclassify", order, text) for text in refusals(told)]
         if any(isinstance(one, PiecesReclassified) for one in told):
             self.judged.append((order, pieces, before, after))
@@ -196,9 +202,9 @@ class Week:
         if self.now_ns < self.rest.get(name, 0):
             return
         settings = self.gateway.settings.work_units[name]
-        if run is not None and settings.orders.at_target == "continue":
-            if run.good + run.scrap >= run.job.quantity and run.state in RUNNING:
-                await self._say(name, OperatorVerb.FINISH, run.job.order)
+        runs_on = settings.orders.at_target == "continue"
+        if run is not None and runs_on and run.good + run.scrap >= run.job.quantity and run.state in RUNNING:
+            await self._say(name, OperatorVerb.FINISH, run.job.order)
         run = self._running(name)
         if run is None:
             waits = [one for one in self._state(name).queue if one.state is not JobOrderState.ON_HOLD]
@@ -257,7 +263,7 @@ class Week:
         return run is not None and await self._say(name, OperatorVerb.INTERRUPT, run.job.order, "MAT")
 
     async def _strays(self, name, number):
-        """The order is interrupted and the machine goes on for a while: pieces of nobody. The ERP's order comes later."""
+        """The order is interrupted, the machine goes on: pieces of nobody. The order that they are for comes later."""
         run = self._in_progress(name)
         if run is None or any(one[2] == "after_strays" for one in self.later if one[1] == name):
             return False
@@ -297,13 +303,13 @@ class Week:
             return False
         await self._show(name, self.devices[name].stop(self.now_ns, "setup"))
         self.rest[name] = self.now_ns + 30 * MIN
-        told = await self.gateway.submit(name, SetupEntry(self.now_ns, True, "sam"))
+        told = await self.gateway.submit(name, SetupEntry(self.now_ns, True, "sam"), "sam")
         self.later.append((self.now_ns + 20 * MIN, name, "end_setup", ""))
         return not refusals(told)
 
     async def _end_setup(self, name, _order):
         if self._state(name).track.setup.since_ns is not None:
-            await self.gateway.submit(name, SetupEntry(self.now_ns, False, "sam"))
+            await self.gateway.submit(name, SetupEntry(self.now_ns, False, "sam"), "sam")
 
     async def _fault(self, name, number):
         if not self.devices[name].runs:
@@ -317,12 +323,9 @@ class Week:
         if self.devices[name].runs or self._running(name) is None:
             return False
         entry = StopReasonEntry(self.now_ns, None, None, "EXT.NO_STAFF", "ann")
-        return not refusals(await self.gateway.submit(name, entry))
+        return not refusals(await self.gateway.submit(name, entry, "ann"))
 
 
 def _unit(name):
     """Whole cartons are judged; else an order would end within one."""
     return PRODUCTS[name][2] if name == "PCK-01" else 1
-
-
-__all__ = ["S", "OrderReceived", "Week"]
