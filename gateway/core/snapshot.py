@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.confirming.quantities import Pieces
+from gateway.core import undo
 from gateway.core.counting.counter import CounterState, OldTrack, Pending
 from gateway.core.counting.detector import loaded, plain
 from gateway.core.counting.modes import state_of
@@ -97,6 +98,7 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
         "kpi_rules": unit.kpi_rules,
         "clocks": plain(state.clocks),
         "next_told": state.next_told,
+        "last_word": undo.plain(state.last_word),
     }
 
 
@@ -136,6 +138,7 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             utc_offset_ns=0 if version < _WITH_STATES else data["utc_offset_ns"],
             clocks=loaded(SourceClocks, {} if version < _WITH_STATES else data["clocks"]),
             next_told=data["next_told"] if version >= _WITH_IMAGES else "",
+            last_word=undo.loaded(data.get("last_word")),
         )
         state = with_images(state, {digest: decode_image(one) for digest, one in data.get("images", {}).items()})
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -38,6 +38,7 @@ from gateway.core.state.report import plain_rules
 from gateway.core.state.running import with_running
 from gateway.core.state.state_unit import MachineStateUnit
 from gateway.core.turns import EVIDENCE_TURN, JOB_TURN, turns_of
+from gateway.core.undo import Undo
 from gateway.core.unit_state import DetectorState, State
 
 if TYPE_CHECKING:
@@ -97,7 +98,9 @@ class WorkUnit:
         self.kpi_rules = plain_rules(rules.state, rules.ideal_cycle, self._pieces_per_cycle)
         self._dispatch = Dispatch(rules, identity, self.machine)
         self._intake = Intake(self._dispatch)
-        self._persons = Persons(self._dispatch, Decisions(self._dispatch, self._intake), self.machine)
+        self._undo = Undo(self._dispatch, self._intake, self.machine, int(rules.confirm.undo_window))
+        decisions = Decisions(self._dispatch, self._intake)
+        self._persons = Persons(self._dispatch, decisions, self.machine, self._undo)
         self._booking = Booking(rules, self._dispatch, datings(rules.counters))
         elsewhere = {*self._composed, *self._evidence, rules.orders.job_signal}
         self._just_counted = frozenset(self._counting) - elsewhere
@@ -187,6 +190,8 @@ class WorkUnit:
         elif isinstance(given, ClockTold):
             state = state.at_clock(given.utc_offset_ns, given.known)
         state = self._followed(before, state, instant_ns, at_ns, out)
+        if state.last_word is not None and self._undo.expired(state, at_ns):
+            state = state._replace(last_word=None)
         if out or state.at_ns != at_ns:
             state = state.moved(at_ns, len(out))
         return state, tuple(out)

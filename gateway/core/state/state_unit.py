@@ -19,7 +19,7 @@ from gateway.core.state.display import StateDisplay
 from gateway.core.state.interval import STOPS
 from gateway.core.state.machine_track import MachineTrack
 from gateway.core.state.running import RunningSignal
-from gateway.core.state.setup import SetupEnded, SetupOutput, SetupStarted, SetupTracker
+from gateway.core.state.setup import SetupEnded, SetupOutput, SetupStarted, SetupState, SetupTracker
 from gateway.core.state.signals import AlarmTold, ExplicitTold, ModeTold, ReleaseTold, StateSignals, ToolTold, unmapped
 from gateway.core.state.time_elements import TimeModel
 from gateway.core.state.timeline import Timeline
@@ -205,6 +205,18 @@ class MachineStateUnit:
         if isinstance(told, StopReasonAssigned) and told.to_ns is None and told.from_ns == entry.at_ns:
             track = track._replace(named=entry.reason)
         return track, (told,)
+
+    def setup_as(self, track: MachineTrack, before: SetupState, at_ns: int, who: str) -> tuple[MachineTrack, _Out]:
+        """The setup as it was before a person's word, which he takes back; the time in between stays what it was."""
+        seen = track.setup
+        began, now = before.since_ns is not None, seen.since_ns is not None
+        tool = self.tool_told(track) or before.tool
+        made = {"made_product": seen.made_product, "last_good_ns": seen.last_good_ns, "mode": seen.mode}
+        track = track._replace(setup=before._replace(tool=tool, **made))
+        if began == now:
+            return track, ()
+        told = SetupStarted(at_ns, at_ns, "undo", who) if began else SetupEnded(at_ns, "undo", who)
+        return self._on_setup(track, (told,), at_ns, at_ns)
 
     # --- time --------------------------------------------------------------------------------------------------------
 
