@@ -2,7 +2,7 @@
 
 Only his own last one, within ``confirm.undo_window``, and only while nothing has used it: no piece was booked by it, no
 other word was said, no order has gone on. What was confirmed meanwhile was really made, and stays confirmed. The time
-in between stays what it was. Kinds: ``UNDONE_BY``; of every other kind the refusal says what to do instead.
+in between stays what it was. Of a kind that cannot be undone the refusal says what to do instead.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from gateway.core.decided import VERBS
 from gateway.core.duration import Duration
 from gateway.core.entries import ReclassifyEntry, UndoEntry
 from gateway.core.model import JobChanged, JobOrderState, Role
-from gateway.core.orders.disposition import reclassified
 from gateway.core.orders.dispatch import enqueue, named, without
+from gateway.core.orders.disposition import reclassified
 from gateway.core.orders.job_run import JobRun
 from gateway.core.orders.lifecycle import RUNNING
 from gateway.core.refusal import Refusal, refused
@@ -84,6 +84,20 @@ class Undo:
         self._intake = intake
         self._machine = machine
         self._window_ns = window_ns
+        #: The kinds that can be undone, and how.
+        self._how: Final = {
+            "order.start": self._orders,
+            "order.interrupt": self._orders,
+            "order.complete-setup": self._setup,
+            "order.hold": self._hold,
+            "order.release": self._release,
+            "order.reclassify": self._judged,
+            "setup.begin": self._setup,
+            "setup.end": self._setup,
+            "reason": self._reason,
+            "stop.split": self._cut,
+            "stop.merge": self._cut,
+        }
 
     def undo(self, state: State, entry: UndoEntry, out: list[Output]) -> State:
         """The state with the last decision taken back; what cannot be is a REFUSED notice."""
@@ -93,12 +107,13 @@ class Undo:
             out.append(refused(entry.at_ns, why))
             return state
         start = len(out)
-        state = _HOW[last.verb](self, state, last, entry, out)
+        state = self._how[last.verb](state, last, entry, out)
         return state if _was_refused(out[start:]) else state._replace(last_word=None)
 
-    def expired(self, state: State, at_ns: int) -> bool:
-        """Whether the last decision can surely not be undone any more."""
-        return state.last_word is not None and at_ns > state.last_word.at_ns + self._window_ns
+    def kept(self, state: State) -> State:
+        """The state without a decision that can surely not be undone any more."""
+        last = state.last_word
+        return state._replace(last_word=None) if last and state.at_ns > last.at_ns + self._window_ns else state
 
     def _why_not(self, state: State, last: LastWord | None, entry: UndoEntry) -> str:
         window = Duration(self._window_ns)
@@ -110,10 +125,10 @@ class Undo:
             text = f"the last decision here, {last.verb}, is {last.who}'s; allowed: one of your own"
             todo = f"ask {last.who}, or decide anew"
             return Refusal(text, GUARD, found=last.who, allowed=entry.who, what_to_do=todo)
-        if last.verb not in _HOW:
+        if last.verb not in self._how:
             todo = _INSTEAD.get(last.verb, "decide anew what is to be otherwise")
             text = f"{last.verb} cannot be undone; {todo}"
-            return Refusal(text, GUARD, found=last.verb, allowed=", ".join(_HOW), what_to_do=todo)
+            return Refusal(text, GUARD, found=last.verb, allowed=", ".join(self._how), what_to_do=todo)
         return self._used(state, last)
 
     def _used(self, state: State, last: LastWord) -> str:
@@ -138,12 +153,12 @@ class Undo:
         for before in sorted(last.runs, key=lambda one: one.at_work):
             run = named(state, before.order, before.operation)
             assert isinstance(run, JobRun), "it was looked at"
-            if not before.at_work and state.running is not None and state.running.job.key == run.job.key:
-                state = self._dispatch.ceased(state, entry.at_ns)
             back = run._replace(**_restored(before))
             out.append(JobChanged(entry.at_ns, back.record(), run.state, text))
             state = without(state, run)
             state = state._replace(running=back) if before.at_work else enqueue(state, back)
+        keys = {(before.order, before.operation) for before in last.runs}
+        state = state._replace(past=state.past.without(keys, last.at_ns))
         return self._setup(state, last, entry, out)
 
     def _setup(self, state: State, last: LastWord, entry: UndoEntry, out: list[Output]) -> State:
@@ -182,22 +197,6 @@ class Undo:
         return state
 
 
-#: The kinds that can be undone, and how.
-_HOW: Final = {
-    "order.start": Undo._orders,
-    "order.interrupt": Undo._orders,
-    "order.complete-setup": Undo._setup,
-    "order.hold": Undo._hold,
-    "order.release": Undo._release,
-    "order.reclassify": Undo._judged,
-    "setup.begin": Undo._setup,
-    "setup.end": Undo._setup,
-    "reason": Undo._reason,
-    "stop.split": Undo._cut,
-    "stop.merge": Undo._cut,
-}
-
-
 def last_word(
     before: State, state: State, entry: OperatorEntry | PersonsEntry, made: Sequence[Output]
 ) -> LastWord | None:
@@ -205,10 +204,10 @@ def last_word(
     if isinstance(entry, UndoEntry) or _was_refused(made):
         return state.last_word
     verb = VERBS[type(entry)](entry)
-    setup = before.track.setup
-    if state.track.setup.since_ns == setup.since_ns and verb not in ("order.start", "order.interrupt"):
+    setup: SetupState | None = before.track.setup
+    if state.track.setup.since_ns == before.track.setup.since_ns and verb not in ("order.start", "order.interrupt"):
         setup = None
-    elif verb == "order.start" and state.track.setup.since_ns != setup.since_ns:
+    elif verb == "order.start" and state.track.setup.since_ns != before.track.setup.since_ns:
         verb = "order.complete-setup"  # who starts what is being set up says that the setup is done
     found = next((one for one in made if isinstance(one, (StopReasonAssigned, StopSplit, StopMerge))), None)
     detail: tuple[Any, ...] = ()

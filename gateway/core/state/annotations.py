@@ -83,7 +83,9 @@ def loaded(data: Mapping[str, Any]) -> Annotation:
     return _NAMES[data.get("what", "reason")](**{name: value for name, value in data.items() if name != "what"})
 
 
-def check(row: tuple[StateInterval, ...], found: StopReasonAssigned | StopSplit | StopMerge, lock_ns: int | None = None) -> None:
+def check(
+    row: tuple[StateInterval, ...], found: StopReasonAssigned | StopSplit | StopMerge, lock_ns: int | None = None
+) -> None:
     """Raises AnnotationError where the annotation is outside of a stop, or later than ``lock_ns``."""
     if lock_ns is not None and found.at_ns > lock_ns:
         raise AnnotationError("found later than the lock of annotations, allowed up to it")

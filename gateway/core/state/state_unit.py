@@ -211,8 +211,9 @@ class MachineStateUnit:
         seen = track.setup
         began, now = before.since_ns is not None, seen.since_ns is not None
         tool = self.tool_told(track) or before.tool
-        made = {"made_product": seen.made_product, "last_good_ns": seen.last_good_ns, "mode": seen.mode}
-        track = track._replace(setup=before._replace(tool=tool, **made))
+        made, last_ns = seen.made_product, seen.last_good_ns
+        again = before._replace(tool=tool, mode=seen.mode, made_product=made, last_good_ns=last_ns)
+        track = track._replace(setup=again)
         if began == now:
             return track, ()
         told = SetupStarted(at_ns, at_ns, "undo", who) if began else SetupEnded(at_ns, "undo", who)
