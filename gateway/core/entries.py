@@ -71,6 +71,7 @@ class StopCutEntry(NamedTuple):
     role: ActorRole | None = None
     auth: str = ""
     client: str = ""
+    reason: str = ""
 
 
 class UndoEntry(NamedTuple):

@@ -59,7 +59,6 @@ class PastOrders(NamedTuple):
         until_ns = max(until_ns, self.until_ns)
         return PastOrders(until_ns, (*self.ceased, Ceased(until_ns, *key))[-CHANGES_MAX:], self.transit)
 
-
     def without(self, keys: Collection[tuple[str, str]], from_ns: int) -> PastOrders:
         """These orders did not cease to run then or later, after all."""
         kept = tuple(one for one in self.ceased if one.until_ns < from_ns or (one.order, one.operation) not in keys)

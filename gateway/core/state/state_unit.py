@@ -208,12 +208,8 @@ class MachineStateUnit:
 
     def setup_as(self, track: MachineTrack, before: SetupState, at_ns: int, who: str) -> tuple[MachineTrack, _Out]:
         """The setup as it was before a person's word, which he takes back; the time in between stays what it was."""
-        seen = track.setup
-        began, now = before.since_ns is not None, seen.since_ns is not None
-        tool = self.tool_told(track) or before.tool
-        made, last_ns = seen.made_product, seen.last_good_ns
-        again = before._replace(tool=tool, mode=seen.mode, made_product=made, last_good_ns=last_ns)
-        track = track._replace(setup=again)
+        began, now = before.since_ns is not None, track.setup.since_ns is not None
+        track = track._replace(setup=before.again(track.setup, self.tool_told(track)))
         if began == now:
             return track, ()
         told = SetupStarted(at_ns, at_ns, "undo", who) if began else SetupEnded(at_ns, "undo", who)
