@@ -1,4 +1,4 @@
-"""What goes into the audit trail without a request: start and stop, changed settings and users, refused callers, anchors.
+"""What goes into the audit trail without a request: start, stop, changed settings and users, refused callers, anchors.
 
 A look every few seconds takes what has come; each of it is taken once, whenever the process ends. It judges nobody.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
@@ -18,6 +18,7 @@ from buffer.errors import StoreError
 from gateway.access.users import AccessError, entry_of
 from gateway.auditing import ITSELF
 from gateway.caller import CALLER
+from gateway.control import RequestError, text_of
 from gateway.core.audit.chain import anchor_text
 from gateway.core.audit.entry import Change, SystemAction
 from gateway.core.audit.told import NOT_GIVEN, Actor, Told
@@ -25,11 +26,14 @@ from gateway.core.duration import NS_PER_S
 from gateway.settings_told import differences, values_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from buffer.store import Store
     from config.settings import Settings
     from gateway.access.access_file import AccessFile
     from gateway.auditing import Auditing
     from gateway.clock import SteadyClock
+    from gateway.control import Verb
     from gateway.core.audit.entry import EntryContent
     from gateway.parts import Parts
 
@@ -95,11 +99,15 @@ class AuditRound:
             await audit_taken.take(self._store, older, marks={WRITES: rows[-1].seq})
         await self._take_users()
 
-    async def stop(self) -> None:
-        """The gateway stops in order. Raises StoreError."""
+    def table(self) -> dict[str, Verb]:
+        """Verbs by name."""
+        return {"audit.note": self._note}
+
+    async def stop(self, how: str) -> None:
+        """The gateway stops by its own will. Raises StoreError."""
         await self._take_refused()
         gateway = self._settings.gateway.id
-        await self._auditing.tell(Told(SystemAction.GATEWAY_STOPPED.value, "gateway", gateway, detail="in order"))
+        await self._auditing.tell(Told(SystemAction.GATEWAY_STOPPED.value, "gateway", gateway, detail=how))
 
     async def configured(self, new: Settings) -> None:
         """A changed configuration is in force. Raises StoreError."""
@@ -144,6 +152,15 @@ class AuditRound:
                 published = anchor
             await asyncio.sleep(LOOK_EVERY_S)
 
+    async def _note(self, request: Mapping[str, Any]) -> Any:
+        """Somebody has read the whole trail on the command line. Raises RequestError, StoreError."""
+        what = text_of(request, "what")
+        if what not in (SystemAction.EXPORTED, SystemAction.VERIFIED):
+            raise RequestError(f"what: found {what!r}, allowed: exported, verified")
+        actor = Actor(text_of(request, "who"), "administrator", "login", "command line")
+        await self._auditing.tell(Told(what, "audit_trail", "", new=text_of(request, "detail")), actor)
+        return "noted"
+
     # --- parts -----------------------------------------------------------------------------------------------------
 
     def _configured(self, kept: KeptSettings) -> EntryContent:
@@ -152,9 +169,9 @@ class AuditRound:
         return self._auditing.content(told)
 
     def _changes(
-        self, old: dict[str, str] | object, new: dict[str, str] | object, actor: Actor, code: str, reason: str
+        self, old: Mapping[str, str], new: Mapping[str, str], actor: Actor, code: str, reason: str
     ) -> list[EntryContent]:
-        found = differences(old, new)  # type: ignore[arg-type]
+        found = differences(old, new)
         contents = [self._auditing.content(one, actor, reason) for one in found]
         return [one._replace(reason_code=code) if one.reason_code == NOT_GIVEN else one for one in contents]
 

@@ -1,8 +1,8 @@
 """What stands between a request and the verb that decides: who it is, whether he says why, and whether he signs.
 
 One guard for the control socket and for the API. Whatever becomes of a decision is in the audit trail: mostly with the
-step of the work unit that it changes, else behind it. It decides nothing about orders, and a role is asked for here only
-of the control socket: the API has asked already. Wrong passphrases are counted for the life of the process.
+step of the work unit that it changes, else behind it. It decides nothing about orders, and asks for the role only at
+the control socket: the API has asked already. Wrong passphrases are counted for the life of the process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateway.access import passphrase as passphrases
 from gateway.access.tokens import TokenRefused
 from gateway.access.users import AccessError
 from gateway.caller import CALLER, Caller
-from gateway.control import RequestError
+from gateway.control import SPEAKER, RequestError
 from gateway.core.access import lockout
 from gateway.core.access.permissions import NEEDS_REASON, Action, refusal
 from gateway.core.access.roles import ActorRole
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.control import Verb
 
 #: What only this module and the API may say of the one who asks.
-TRUSTED: Final = frozenset({"role", "full_name", "expires_ns", "credential", "client", "signed_by"})
+TRUSTED: Final = frozenset({*SPEAKER, "signed_by"})
 #: Never in an entry, a log line or an answer.
 SECRET: Final = frozenset({"passphrase", "token"})
 #: Verbs that change nothing an auditor asks about.
@@ -95,8 +95,7 @@ class Deciding:
     async def take(self, name: str, via: Via, request: Mapping[str, Any]) -> Any:
         """Ask the verb, for somebody. Raises RequestError, StoreError."""
         asked = {key: value for key, value in request.items() if key not in SECRET}
-        if via is Via.SOCKET:
-            asked = {key: value for key, value in asked.items() if key not in TRUSTED}
+        asked.pop("signed_by", None)
         action = self._action(name, asked)
         caller = Caller(Actor(clean(str(asked.get("who", "")), 64), "unknown", "", via.value))
         before = CALLER.set(caller)
@@ -124,32 +123,32 @@ class Deciding:
         """Who it is; of the control socket also whether he may. Raises RequestError."""
         reason = str(asked.get("reason") or "")
         if via is Via.API:
-            auth = f"token {asked.get('credential', '')}"
-            return Actor(asked["who"], asked["role"], auth, asked.get("client", ""), action, reason)
+            return Actor(asked["who"], asked["role"], asked["auth"], asked["client"], action, reason)
         if token is None:
             if self._profile is Profile.REGULATED and name not in FOR_ADMINISTRATORS:
                 text = "found a login of this computer, allowed in the profile regulated: a user of the gateway"
-                raise RequestError(f"USER: {text}; {_TODO_TOKEN}")
+                raise _refusal("USER", text, _TODO_TOKEN)
             role = "administrator" if name in FOR_ADMINISTRATORS else ActorRole.SUPERVISOR.value
             who = clean(str(asked.get("who") or "login"), 64)
-            return Actor(who, role, "login", via.value, action, reason)
+            return Actor(who, role, str(asked.get("auth", "")), via.value, action, reason)
         try:
             _directory, index = self._users.current()
         except AccessError as error:
-            raise RequestError(f"USER: {error}") from error
+            raise _refusal("USER", str(error)) from error
         found = index.identify(str(token)[:200], self._clock.utc_now_ns())
         if isinstance(found, TokenRefused):
-            raise RequestError(f"USER: {found.text}")
-        asked |= {"who": found.user, "role": found.role.value, "full_name": found.full_name}
-        actor = Actor(found.user, found.role.value, f"token {found.token_id}", via.value, action, reason)
+            raise _refusal("USER", found.text, _TODO_TOKEN)
+        auth = f"token {found.token_id}"
+        asked |= {"who": found.user, "role": found.role.value, "full_name": found.full_name, "auth": auth}
+        actor = Actor(found.user, found.role.value, auth, via.value, action, reason)
         if action in tuple(Action) and (refused := refusal(found.role, Action(action))) is not None:
-            raise RequestError(f"{refused.code}: {refused.text}")
+            raise _refusal(refused.code, refused.text)
         return actor
 
     def _check_reason(self, action: str, asked: Mapping[str, Any]) -> None:
         needs = self._profile is Profile.REGULATED and action in NEEDS_REASON
         if needs and not str(asked.get("reason") or "").strip():
-            raise RequestError(f"REASON: found none, allowed for {action} in the profile regulated: a text; say why")
+            raise _refusal("REASON", f"found none, allowed for {action} in the profile regulated: a text", "say why")
 
     async def _signing(
         self, action: str, actor: Actor, asked: dict[str, Any], passphrase: object
@@ -159,12 +158,12 @@ class Deciding:
         if passphrase is None:
             if known is not None and (meaning := signature_required(known, self._profile)) is not None:
                 text = f"found no passphrase, allowed for {action}: a signature that says {meaning.value!r}"
-                raise RequestError(f"SIGNATURE: {text}; give it with --sign, or in the field passphrase")
+                raise _refusal("SIGNATURE", text, "give it with --sign, or in the field passphrase")
             return None
         if not isinstance(passphrase, str) or len(passphrase) > PASSPHRASE_CHARS_MAX:
-            raise RequestError(f"SIGNATURE: passphrase: allowed: a text of up to {PASSPHRASE_CHARS_MAX} characters")
+            raise _refusal("SIGNATURE", f"passphrase: allowed: a text of up to {PASSPHRASE_CHARS_MAX} characters")
         if not actor.auth.startswith("token"):
-            raise RequestError(f"SIGNATURE: found a login, allowed: a user of the gateway; {_TODO_TOKEN}")
+            raise _refusal("SIGNATURE", "found a login, allowed: a user of the gateway", _TODO_TOKEN)
         async with self._one_at_a_time:
             by = await self._checked(actor, passphrase)
         asked["signed_by"] = actor.user
@@ -175,12 +174,12 @@ class Deciding:
         before = self._wrong.get(actor.user, lockout.Lockout())
         if wait_ns := lockout.wait_ns(before, self._clock.now_ns()):
             wait_s = wait_ns // NS_PER_S + 1
-            text = f"found {before.failures} wrong passphrases in a row; come again in {wait_s} s"
-            raise RequestError(f"SIGNATURE: {text}")
+            text = f"found {before.failures} wrong passphrases in a row, allowed: {lockout.FREE_FAILURES - 1}"
+            raise _refusal("SIGNATURE", text, f"come again in {wait_s} s")
         try:
             user = self._users.current()[0].user(actor.user)
         except AccessError as error:
-            raise RequestError(f"SIGNATURE: {error}") from error
+            raise _refusal("SIGNATURE", str(error)) from error
         kept = user.passphrase if user is not None else ""
         if not await asyncio.to_thread(passphrases.matches, passphrase, kept):
             found = lockout.failed(before, self._clock.now_ns())
@@ -194,8 +193,8 @@ class Deciding:
                 detail=f"wrong, {found.failures} in a row",
             )
             await self._auditing.tell(told, actor)
-            what = "" if kept else "; it may be that you have none: ask for linegate user passphrase"
-            raise RequestError(f"SIGNATURE: found a wrong passphrase ({found.failures} in a row), allowed: yours{what}")
+            what = "try again" if kept else "try again; if you have none yet, ask for one: linegate user passphrase"
+            raise _refusal("SIGNATURE", f"found a wrong passphrase ({found.failures} in a row), allowed: yours", what)
         self._wrong.pop(actor.user, None)
         assert user is not None, "nothing matches where there is no user"
         components = (Component.TOKEN.value, Component.PASSPHRASE.value)
@@ -233,3 +232,8 @@ class _Door(Mapping[str, Any]):
 
 def _name(action: str) -> str:
     return "".join(sign if sign.isascii() and (sign.islower() or sign.isdigit()) else "_" for sign in action)[:64]
+
+
+def _refusal(guard: str, text: str, what_to_do: str = "") -> RequestError:
+    whole = f"{guard}: {text}; {what_to_do}" if what_to_do else f"{guard}: {text}"
+    return RequestError(whole, guard=guard, what_to_do=what_to_do)
