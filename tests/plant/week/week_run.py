@@ -47,12 +47,12 @@ def settings_of_week():
     return replace(settings, work_units=units)
 
 
-class Died(Exception):
+class DiedError(Exception):
     """The process is gone, before its transaction was."""
 
 
 async def _dies(_step):
-    raise Died
+    raise DiedError
 
 
 class Week:
@@ -148,7 +148,7 @@ class Week:
         self._pass_time(5 * MIN)
         told = ((name, device.advance(self.now_ns)) for name, device in self.devices.items())
         died = await asyncio.gather(*(self._show(name, changes) for name, changes in told), return_exceptions=True)
-        assert any(isinstance(one, Died) for one in died)
+        assert any(isinstance(one, DiedError) for one in died)
         await self._kill()
         self.did["commit lost"] += 1
         await self.gateway.stop()
