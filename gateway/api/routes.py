@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gateway.api.fields import NAME_PATTERN, Choice, Field, Matching, Text, Time, Whole
+from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Hidden, Matching, Text, Time, Whole
 from gateway.control import NUMBER_MAX
 from gateway.core.access.permissions import Action
 
@@ -56,6 +56,9 @@ _OPERATION: Final = Field("operation", Text(), "needed where the order has sever
 _WHY: Final = Field("reason", Text(), "why; it is written down")
 _SPLIT_AT: Final = Field("at", Time(), "the instant of the split")
 _POSTING_NUMBER: Final = (Field("number", Whole(1, NUMBER_MAX), "number of the posting"),)
+_SIGNED: Final = Field(
+    PASSPHRASE, Hidden(), "yours, to sign with; needed where the profile asks for a signature", required=False
+)
 _DECISION: Final = (_MACHINE, _ORDER, _OPERATION)
 
 
@@ -224,7 +227,7 @@ _DECIDING: Final = (
         (Action.RELEASE,),
         "done",
         "End a hold: the order is where it was before",
-        body=(*_DECISION, _WHY),
+        body=(*_DECISION, _WHY, _SIGNED),
     ),
     Route(
         "order.reopen",
@@ -248,6 +251,7 @@ _DECIDING: Final = (
             Field("from", Choice(("good", "scrap", "rework", "hold")), "what they were booked as"),
             Field("to", Choice(("good", "scrap", "rework")), "what they are"),
             _WHY,
+            _SIGNED,
         ),
         action_of=_judgement,
     ),

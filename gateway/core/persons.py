@@ -19,7 +19,8 @@ from gateway.core.entries import (
 from gateway.core.model import OperatorEntry, OperatorVerb
 from gateway.core.orders.disposition import reclassified
 from gateway.core.refusal import Refusal, refused
-from gateway.core.state.annotations import cut
+from gateway.core.state.annotations import StopReasonAssigned, cut, why_it_stood
+from gateway.core.state.interval import STOPS
 from gateway.core.undo import last_word
 
 if TYPE_CHECKING:
@@ -75,9 +76,11 @@ class Persons:
         if isinstance(entry, StopCutEntry):
             out.append(cut(entry, state.track.timeline))
             return state
-        track, told = self._machine.name_stop(state.track, entry)
-        out += told
-        return state._replace(track=track)
+        told = why_it_stood(entry, state.track.timeline, stands=state.track.state in STOPS)
+        out.append(told)
+        if isinstance(told, StopReasonAssigned) and told.to_ns is None and told.from_ns == entry.at_ns:
+            state = state._replace(track=state.track._replace(named=entry.reason))
+        return state
 
     def _order(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:
         """A decision about an order; who starts the one that is being set up says that the setup is done."""
