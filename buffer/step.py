@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from gateway.core.document import Identity
     from gateway.core.model import JobRecord
+    from gateway.core.orders.order_answer import OperationAnswer
 
 
 class JournalRow(NamedTuple):
@@ -38,6 +40,7 @@ class Step(NamedTuple):
     """The new state of a work unit with everything that follows from it: all of it is kept, or nothing.
 
     ``last_time_ns`` is the highest time the step has seen: the steady clock starts above it after a restart.
+    ``answers`` are told to their targets once all operations of the order have one; ``identity`` is who answers.
     """
 
     work_unit: str
@@ -46,3 +49,5 @@ class Step(NamedTuple):
     rows: tuple[JournalRow, ...] = ()
     postings: tuple[NewPosting, ...] = ()
     jobs: tuple[JobRecord, ...] = ()
+    answers: tuple[OperationAnswer, ...] = ()
+    identity: Identity | None = None

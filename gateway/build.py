@@ -11,12 +11,14 @@ import structlog
 from drivers.base import DriverContext, Reading
 from drivers.supervisor import SourceSupervisor
 from gateway import __version__, logs, plugins
+from gateway.answering import answers_with
 from gateway.connectors.base import ConnectorContext
 from gateway.core import snapshot
 from gateway.core.document import Identity
 from gateway.core.duration import Duration
 from gateway.core.model import Confirmation, DataValue, Status
 from gateway.core.orders.handover import without_moved
+from gateway.core.orders.order_changes import OrderAck
 from gateway.core.work_unit import WorkUnit
 from gateway.forwarder import Forwarder, ForwarderSettings
 from gateway.looks import looked_at_every, loss_found_within, stale_after_ns
@@ -128,6 +130,7 @@ class Builder:
             alive=self._watched[name].beat,
             trouble=partial(self._parts.trouble, name),
             heard=partial(self._parts.taps.heard, "machine", name),
+            answers_with=partial(answers_with, self._parts),
         )
 
     def runner(self, unit: WorkUnit, state: State) -> Runner:
@@ -210,7 +213,7 @@ class Builder:
         # One that was removed still commits what waited for it, and is shown no longer.
         if name in self._parts.runners:
             self._parts.publish(name, outputs)
-        if any(isinstance(output, Confirmation) for output in outputs):
+        if any(isinstance(output, (Confirmation, OrderAck)) for output in outputs):
             for forwarder in self._parts.forwarders.values():
                 forwarder.wake()
 

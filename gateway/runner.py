@@ -26,6 +26,8 @@ from gateway.core.model import (
     OrderReceived,
     TimePassed,
 )
+from gateway.core.orders.order_answer import OperationAnswer
+from gateway.core.orders.order_changes import OrderAck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,7 +69,8 @@ class _Item(NamedTuple):
 class RunnerHooks(NamedTuple):
     """What happens around a commit.
 
-    ``targets`` names the connectors a job order's confirmations go to. ``committed`` is told the outputs and the new
+    ``targets`` names the connectors a job order's confirmations go to; ``answers_with`` the operations whose answers to
+    an order its ERP is told together, None where it is told nothing. ``committed`` is told the outputs and the new
     state after every commit; it must not raise and must not wait. ``alive`` is called whenever the runner moved on.
     ``trouble`` hears a failing commit's reason, and "" once one succeeds again. ``heard`` is told the inputs that were
     handled, as the core saw them.
@@ -78,6 +81,7 @@ class RunnerHooks(NamedTuple):
     alive: Callable[[], None]
     trouble: Callable[[str], None]
     heard: Callable[[Sequence[Input]], None] = lambda _inputs: None
+    answers_with: Callable[[JobOrder], tuple[str, ...] | None] = lambda _job: None
 
 
 class Runner:
@@ -223,7 +227,8 @@ class Runner:
         first_seq = self.state.journal_seq + 1
         due = self._now_ns() - self._committed_ns >= self._checkpoint_ns or self._draining.is_set()
         if outputs or any(item.done for item in items) or (due and state != self._committed_state):
-            await self._commit(state, tuple(outputs), first_seq)
+            received = [given.job for item in items for given in item.inputs if isinstance(given, OrderReceived)]
+            await self._commit(state, tuple(outputs), first_seq, received)
         self.state = state
         for item, result in zip(items, results, strict=True):
             if item.done is not None and not item.done.done():
@@ -274,9 +279,11 @@ class Runner:
         here = [one for one in records if one.job.work_center == self.unit.identity.work_center]
         return given._replace(known=here[0] if len(here) == 1 else None)
 
-    async def _commit(self, state: State, outputs: tuple[Output, ...], first_seq: int) -> None:
+    async def _commit(
+        self, state: State, outputs: tuple[Output, ...], first_seq: int, received: Sequence[JobOrder] = ()
+    ) -> None:
         """Until it is durable: a failing disk is waited for, because nothing may go on without it."""
-        step = self._make_step(state, outputs, first_seq)
+        step = self._make_step(state, outputs, first_seq, received)
         retry_s, failed = COMMIT_RETRY_FIRST_S, False
         while True:
             try:
@@ -295,11 +302,14 @@ class Runner:
             self._hooks.trouble("")
         self._committed_ns, self._committed_state = self._now_ns(), state
 
-    def _make_step(self, state: State, outputs: tuple[Output, ...], first_seq: int) -> Step:
+    def _make_step(
+        self, state: State, outputs: tuple[Output, ...], first_seq: int, received: Sequence[JobOrder]
+    ) -> Step:
         identity = self.unit.identity
         rows: list[JournalRow] = []
         postings: list[NewPosting] = []
         jobs = {}
+        answers: list[OperationAnswer] = []
         for seq, output in enumerate(outputs, first_seq):
             kind, data = journal.row(output)
             rows.append(JournalRow(seq, state.at_ns, kind, _json(data)))
@@ -308,6 +318,8 @@ class Runner:
             elif isinstance(output, Confirmation):
                 payload = encode(fields(identity, output))
                 postings += [_posting(output, target, payload) for target in self._hooks.targets(output.job)]
+            elif isinstance(output, OrderAck):
+                answers += self._answer(output, state, received)
         return Step(
             work_unit=identity.machine,
             snapshot=snapshot.dump(self.unit, state),
@@ -315,7 +327,18 @@ class Runner:
             rows=tuple(rows),
             postings=tuple(postings),
             jobs=tuple(jobs.values()),
+            answers=tuple(answers),
+            identity=identity,
         )
+
+    def _answer(self, ack: OrderAck, state: State, received: Sequence[JobOrder]) -> list[OperationAnswer]:
+        """What the ERP is told of its order; none where it does not want to hear."""
+        job = next((one for one in received if one.key == (ack.order, ack.operation)), None)
+        expected = None if job is None else self._hooks.answers_with(job)
+        if job is None or expected is None:
+            return []
+        at_utc_ns = state.at_ns + state.utc_offset_ns
+        return [OperationAnswer(job.source, ack.order, ack.operation, ack.revision, expected, at_utc_ns, ack)]
 
 
 def asks(given: Input) -> bool:
