@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from gateway.core.audit.entry import EntryContent
     from gateway.core.document import Identity
     from gateway.core.model import JobRecord
     from gateway.core.orders.order_answer import OperationAnswer
@@ -51,3 +52,4 @@ class Step(NamedTuple):
     jobs: tuple[JobRecord, ...] = ()
     answers: tuple[OperationAnswer, ...] = ()
     identity: Identity | None = None
+    audit: tuple[EntryContent, ...] = ()

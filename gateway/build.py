@@ -11,9 +11,11 @@ import structlog
 from drivers.base import DriverContext, Reading
 from drivers.supervisor import SourceSupervisor
 from gateway import __version__, logs, plugins
-from gateway.answering import answers_with
+from gateway.answering import answers_with, orders_without_target
+from gateway.auditing import Auditing
 from gateway.connectors.base import ConnectorContext
 from gateway.core import snapshot
+from gateway.core.calendar.shift_calendar import ShiftCalendar
 from gateway.core.document import Identity
 from gateway.core.duration import Duration
 from gateway.core.model import Confirmation, DataValue, Status
@@ -28,6 +30,7 @@ from gateway.parts import Parts
 from gateway.router import Router
 from gateway.runner import Runner, RunnerHooks
 from gateway.taps import Taps
+from gateway.timezone import zone
 from gateway.views import clock_view
 
 if TYPE_CHECKING:
@@ -76,6 +79,7 @@ class Builder:
         self._rng = rng
         self._warnings = warnings
         self._parts = Parts(outbox, Taps(clock.now_ns), clock.utc_ns)
+        self.auditing = Auditing(settings, store, clock)
         self._routers: dict[str, Router] = {}
         self._watched: dict[str, Part] = {}
 
@@ -88,7 +92,7 @@ class Builder:
         self.feeds()
         for name in self._settings.sources:
             self.source(name)
-        self._warn_of_orders_without_target()
+        self._warnings += orders_without_target(self._settings, self._parts)
         return self._parts
 
     # --- work units ------------------------------------------------------------------------------------------------
@@ -117,7 +121,11 @@ class Builder:
             work_center=rules.work_center,
         )
         silence, looks = loss_found_within(settings, name), looked_at_every(settings, name)
-        return WorkUnit(rules, identity, loss_found_within=silence, looked_at_every=looks)
+        where = zone(gateway.timezone)
+        calendar = None if rules.calendar is None else ShiftCalendar(settings.calendars[rules.calendar], where)
+        return WorkUnit(
+            rules, identity, loss_found_within=silence, looked_at_every=looks, calendar=calendar, zone=where
+        )
 
     def hooks(self, unit: WorkUnit) -> RunnerHooks:
         """What happens around the commits of a work unit under these rules."""
@@ -131,6 +139,7 @@ class Builder:
             trouble=partial(self._parts.trouble, name),
             heard=partial(self._parts.taps.heard, "machine", name),
             answers_with=partial(answers_with, self._parts),
+            common=self.auditing.common,
         )
 
     def runner(self, unit: WorkUnit, state: State) -> Runner:
@@ -172,7 +181,7 @@ class Builder:
             raise BuildError(f"{error}; start the linegate that wrote it, or move the database away") from error
         remembered = [await self._store.job_record(*run.job.key) for run in state.open_runs()]
         records = {record.job.key: record for record in remembered if record is not None}
-        state, moved = without_moved(state, records)
+        state, moved = without_moved(state, records, unit.rules.unallocated)
         for run in moved:
             self._warnings.append(
                 f"{unit.identity.machine}: order {'/'.join(run.job.key)} went on elsewhere while this machine was not "
@@ -197,16 +206,6 @@ class Builder:
             main = (job.source,)
             log.warning("confirmation without a target", source=job.source, order=job.order, targets=sorted(forwarders))
         return tuple(dict.fromkeys((*main, *also_to)))
-
-    def _warn_of_orders_without_target(self) -> None:
-        forwarders = self._parts.forwarders
-        units = [name for name, rules in self._settings.work_units.items() if not rules.confirm.also_to]
-        for name in self._parts.feeds:
-            if name not in forwarders and len(forwarders) > 1 and units:
-                self._warnings.append(
-                    f"orders come from connector {name}, which takes no confirmations, and nothing says which of "
-                    f"{', '.join(forwarders)} gets them: they will wait; set confirm.also_to of {', '.join(units)}"
-                )
 
     def _committed(self, name: str, outputs: tuple[Output, ...], _state: State) -> None:
         narrate(name, outputs, self._clock.utc_ns)
@@ -338,6 +337,7 @@ class Builder:
     def take(self, settings: Settings) -> None:
         """Other settings from here on; every source's readings go to the work units that there are now."""
         self._settings = settings
+        self.auditing.configure(settings)
         self._routers = {name: self._router(name) for name in self._routers if name in settings.sources}
 
     def _source_changed(self, status: Any) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from gateway.core.job_order import JobOrder, JobOrderState, JobRecord, Operation, ProductionOrder
 
 if TYPE_CHECKING:
-    from gateway.core.entries import PersonsEntry, PiecesReclassified
+    from gateway.core.entries import Decided, PersonsEntry, PiecesReclassified
     from gateway.core.orders.lifecycle import ActorRole
     from gateway.core.orders.order_changes import OrderAck
     from gateway.core.state.annotations import StopReasonAssigned
@@ -141,7 +141,8 @@ class OperatorVerb(enum.StrEnum):
 class OperatorEntry(NamedTuple):
     """A person's decision about a job order. ``operation`` may be empty where the order has only one here.
 
-    ``role`` None: as a supervisor. ``known``: as that of ``OrderReceived``; only ``reopen`` needs it.
+    ``role`` None: as a supervisor. ``known``: as that of ``OrderReceived``; only ``reopen`` needs it. ``auth``: how
+    the person was recognised, ``client`` from where.
     """
 
     at_ns: int
@@ -152,6 +153,8 @@ class OperatorEntry(NamedTuple):
     reason: str = ""
     role: ActorRole | None = None
     known: JobRecord | None = None
+    auth: str = ""
+    client: str = ""
 
 
 class ClockTold(NamedTuple):
@@ -270,10 +273,11 @@ class Notice(NamedTuple):
 
 
 class ConfirmationKind(enum.StrEnum):
-    """Partial while the operation goes on, final once."""
+    """Partial while the operation goes on, final once; a reversal takes one back."""
 
     PARTIAL = "partial"
     FINAL = "final"
+    REVERSAL = "reversal"
 
 
 class Confirmation(NamedTuple):
@@ -282,6 +286,11 @@ class Confirmation(NamedTuple):
     ``key`` is ``{plant}/{epoch}/{order}/{operation}/{seq}``, ``message_id`` its UUIDv5; both never change. Quantities
     are deltas; ``total_*`` are cumulated. Times are steady; UTC is ``utc_offset_ns`` more. ``shift`` is production day
     and shift in which the period ended, "" outside. ``digest`` is the SHA-256 of the content, with ``previous_digest``.
+    ``scrap_reasons``: scrap by reason, the rest has none. ``reverses``: the key of what a reversal takes back; its
+    quantities are below 0. ``by`` and ``reason``: whose word caused it. ``kept_back``: the milestone operation whose
+    confirmation makes the ERP confirm this one, so that it is not sent. ``release_ns``: it is not sent before.
+    ``derived_ns``: when its last piece was counted; ``last_event_ns`` is when that was made. ``delivery``: how far it
+    is on its way from the start, "" as the other facts say.
     """
 
     key: str
@@ -311,9 +320,23 @@ class Confirmation(NamedTuple):
     total_test: int = 0
     utc_offset_ns: int = 0
     shift: str = ""
+    scrap_reasons: tuple[tuple[str, int], ...] = ()
+    origin: str = "auto"
+    reverses: str = ""
+    posting_date: str = ""
+    event_day: str = ""
+    by: str = ""
+    reason: str = ""
+    over_target: bool = False
+    needs_approval: bool = False
+    clear_reservations: bool = False
+    kept_back: str = ""
+    release_ns: int = 0
+    derived_ns: int | None = None
+    delivery: str = ""
 
 
 Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
-    " | StopReasonAssigned | PiecesReclassified | JobChanged | Notice | Confirmation | OrderAck"
+    " | StopReasonAssigned | PiecesReclassified | Decided | JobChanged | Notice | Confirmation | OrderAck"
 )

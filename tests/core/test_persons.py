@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from gateway.core import journal, snapshot
 from gateway.core.duration import Duration
-from gateway.core.entries import PiecesReclassified, ReclassifyEntry, SetupEntry, StopReasonEntry
-from gateway.core.model import CalendarPlan, Confirmation, MachineState, PlannedTime, Role, StateChanged
+from gateway.core.entries import Decided, PiecesReclassified, ReclassifyEntry, SetupEntry, StopReasonEntry
+from gateway.core.model import CalendarPlan, Confirmation, MachineState, Notice, PlannedTime, Role, StateChanged
 from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, StateRule
 from gateway.core.state.annotations import AnnotationError, StopReasonAssigned, annotated, check
 from gateway.core.state.cycle_limit import CycleLimit
@@ -45,13 +45,28 @@ def shop(rig):
 
 def judged(floor, pieces, before, after, order="4711"):
     entry = ReclassifyEntry(floor.now_ns, order, "", pieces, Role(before), Role(after), "bent", "ann")
-    return floor.put(entry)
+    return told(floor, entry)
+
+
+def told(floor, entry):
+    """What followed from a person's word, which is written down first."""
+    outputs = floor.put(entry)
+    (first,) = [one for one in outputs if isinstance(one, Decided)]
+    rest = [one for one in outputs if one is not first]
+    assert first.who == entry.who
+    refused = [one for one in rest if isinstance(one, Notice) and one.code == "REFUSED"]
+    assert bool(first.refused) is bool(refused)
+    assert journal.row(first)[0] == "decision"
+    return rest
 
 
 def refusal(outputs):
     (notice,) = outputs
     assert notice.code == "REFUSED"
-    return dict(notice.detail)["reason"]
+    detail = dict(notice.detail)
+    assert detail["guard"]
+    assert detail["what_to_do"]
+    return detail["reason"]
 
 
 # --- pieces ----------------------------------------------------------------------------------------------------------
@@ -113,13 +128,15 @@ def test_what_cannot_be_judged_says_why_and_changes_nothing(shop, pieces, before
 
 
 def test_what_is_confirmed_is_not_judged_anew(rig):
-    floor = rig(confirm=ConfirmRule(every_pieces=8), orders=OrderRule(at_target="continue"))
+    floor = rig(
+        confirm=ConfirmRule(every_pieces=8, min_interval=Duration("0 s")), orders=OrderRule(at_target="continue")
+    )
     floor.order()
     floor.make(8)
     floor.make(2)
-    told = refusal(judged(floor, 3, "good", "scrap"))
-    assert "allowed up to 2" in told
-    assert "8 are confirmed, and a confirmation that is out is corrected in the ERP" in told
+    why = refusal(judged(floor, 3, "good", "scrap"))
+    assert "allowed up to 2" in why
+    assert "8 are confirmed, and a confirmation that is out is corrected in the ERP" in why
     judged(floor, 2, "good", "scrap")
     floor.close_books()
 
@@ -139,7 +156,11 @@ WORDS = st.lists(
 @settings(max_examples=150)
 def test_no_piece_is_made_or_lost_by_judging(rig, words, every, at_target, restart):
     """Role by role every counted piece is confirmed, open or unallocated, and no confirmation is negative."""
-    floor = rig(*COUNTERS, confirm=ConfirmRule(every_pieces=every), orders=OrderRule(at_target=at_target))
+    floor = rig(
+        *COUNTERS,
+        confirm=ConfirmRule(every_pieces=every, min_interval=Duration("0 s")),
+        orders=OrderRule(at_target=at_target),
+    )
     made = 0
     for role in Role:
         floor.make(0, f"plc.{role}")
@@ -184,9 +205,9 @@ def test_a_person_begins_and_ends_a_setup(floor):
 
 
 def test_a_setup_is_begun_once_and_ended_once(floor):
-    assert "no setup goes on" in refusal(floor.put(SetupEntry(floor.now_ns, begins=False, who="ann")))
+    assert "no setup goes on" in refusal(told(floor, SetupEntry(floor.now_ns, begins=False, who="ann")))
     floor.put(SetupEntry(floor.now_ns, begins=True, who="ann"))
-    assert "goes on already" in refusal(floor.put(SetupEntry(floor.now_ns, begins=True, who="ann")))
+    assert "goes on already" in refusal(told(floor, SetupEntry(floor.now_ns, begins=True, who="ann")))
 
 
 # --- reasons ---------------------------------------------------------------------------------------------------------
@@ -205,7 +226,7 @@ def view(floor):
 
 
 def named(floor, reason, at=None, to=None):
-    return floor.put(StopReasonEntry(floor.now_ns, at, to, reason, "ann"))
+    return told(floor, StopReasonEntry(floor.now_ns, at, to, reason, "ann"))
 
 
 def test_the_stop_that_goes_on_is_named_from_its_beginning_to_its_end(floor):
@@ -314,6 +335,7 @@ def test_a_confirmation_names_the_shift_in_which_its_period_ended(rig):
         (600 * S, "2026-05-28/F"),
         (1200 * S, "2026-05-28/F"),  # it ends with the shift: its pieces were made in it
         (1800 * S, "2026-05-28/S"),
-        (2460 * S, ""),
-        (3300 * S, ""),
+        (2400 * S, "2026-05-28/S"),  # its times: nothing was made since
+        (3000 * S, ""),
+        (3600 * S, ""),
     ]

@@ -99,12 +99,13 @@ class Floor:
         return [json.loads(entry.payload) for entry in reversed(found)]
 
     def forward(self, connector):
-        forwarder = Forwarder(
+        self.forwarder = forwarder = Forwarder(
             name="erp", connector=connector, outbox=self.outbox, now_ns=self.clock.now_ns, rng=random.Random(1)
         )
         self.tasks.append(asyncio.create_task(forwarder.run()))
 
     async def all_posted(self):
+        self.forwarder.wake()
         async with asyncio.timeout(WAIT_S):
             while (await self.outbox.counts("erp")).waiting:  # noqa: ASYNC110 - the database has no event
                 await asyncio.sleep(0.02)

@@ -27,6 +27,7 @@ from gateway.core.model import (
 )
 from gateway.core.orders.handover import without_moved
 from gateway.core.rules import ConfirmRule, CounterRule, WorkUnitRules
+from gateway.core.rules_confirming import UnallocatedRule
 from gateway.core.work_unit import WorkUnit
 from gateway.runner import Runner, RunnerHooks
 
@@ -61,7 +62,7 @@ class Floor:
             counter = CounterRule(mode="counter", signal=f"{machine}.good", pieces=pieces)
             rules = WorkUnitRules(
                 work_center=f"WC-{machine}", ideal_cycle=Duration("100 ms"), counters=(counter,),
-                confirm=ConfirmRule(every_pieces=1),
+                confirm=ConfirmRule(every_pieces=1, min_interval=Duration("0 s")),
             )  # fmt: skip
             identity = Identity(
                 plant="P", epoch=self.store.epoch, gateway_id="g", line="", machine=machine, work_center=f"WC-{machine}"
@@ -71,7 +72,7 @@ class Floor:
             if machine in stored:
                 state = snapshot.load(unit, stored[machine])
                 record = await self.store.job_record(*KEY)
-                state, _moved = without_moved(state, {} if record is None else {KEY: record})
+                state, _moved = without_moved(state, {} if record is None else {KEY: record}, UnallocatedRule())
             hooks = RunnerHooks(lambda _job: ("erp",), lambda _out, _state: None, lambda: None, self.troubles.append)
             runner = Runner(
                 unit, state, self.store, now_ns=self.clock.now_ns, checkpoint_ns=S, idle_wake_ns=S // 5, hooks=hooks

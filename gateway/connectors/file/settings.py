@@ -52,7 +52,7 @@ class FileSettings:
             if not found or found.startswith(".") or FOLDER_NAME_FORBIDDEN & set(found):
                 raise ValueError(f"{name}: found {found!r}, allowed: the name of one sub-folder")
         if len(set(named.values())) < len(named):
-            raise ValueError(f"{', '.join(named)}: two are the same, allowed: different folders")
+            raise ValueError(f"{', '.join(named)}: found one folder twice, allowed: two different folders")
         if self.delimiter == self.decimal_separator:
             raise ValueError("delimiter and decimal_separator: are the same, allowed: two different characters")
         if not Duration("1 s") <= self.timeout <= TIMEOUT_MAX_NS:

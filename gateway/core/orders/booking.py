@@ -12,6 +12,7 @@ from gateway.core import confirmation
 from gateway.core.model import JobOrderState, PiecesProduced, Role, UnknownInterval
 from gateway.core.orders.attribution import Dating, owner, shares
 from gateway.core.orders.job_run import book, room, stays_open
+from gateway.core.orders.unallocated import Found, add
 from gateway.core.state.gaps import CycleGaps
 from gateway.core.unit_state import remember_unknown
 
@@ -43,6 +44,7 @@ class Booking:
         self._runs_on = rules.orders.at_target != "complete"
         self._target_counts = rules.orders.target_counts
         self._confirm = rules.confirm
+        self._unallocated_rule = rules.unallocated
         self._dispatch = dispatch
         self._datings = datings
         ideal = rules.ideal_cycle
@@ -91,10 +93,10 @@ class Booking:
         out.append(
             PiecesProduced(at_ns, event.signal, role, pieces, order, operation, event.t_from_ns, event.estimated)
         )
-        run = book(run, role, pieces, event, cycles=cycles)
+        run = book(run, role, pieces, event, cycles=cycles, at_ns=at_ns)
         state = state.with_count(detectors, track, counted, event.t_to_ns, run)
         if confirmation.due_by_pieces(self._confirm, run):
-            state = self._dispatch.confirm_running(state, at_ns, "pieces", out)
+            state = state._replace(running=self._dispatch.closer.by_pieces(state, run, at_ns, out))
         return state
 
     def _room(self, run: JobRun, role: Role) -> int | None:
@@ -125,12 +127,12 @@ class Booking:
         while pieces:
             run = state.running
             if run is None or not _makes(run, event):
-                return _unallocated(state, event, role, pieces, at_ns, out)
+                return self._unallocated(state, event, role, pieces, at_ns, out)
             free = self._room(run, role)
             taken = pieces if free is None else min(pieces, free)
             if taken:
                 out.append(_pieces(event, role, taken, at_ns, run))
-                run = book(run, role, taken, event, cycles=cycles)
+                run = book(run, role, taken, event, cycles=cycles, at_ns=at_ns)
                 cycles = 0  # a cycle that fills one order and starts the next is one cycle
                 state = state._replace(running=run)
             pieces -= taken
@@ -138,7 +140,7 @@ class Booking:
             if free is None or taken == free:
                 state = self._dispatch.complete_if_full(state, at_ns, out)
             if state.running is before and confirmation.due_by_pieces(self._confirm, run):
-                state = self._dispatch.confirm_running(state, at_ns, "pieces", out)
+                state = state._replace(running=self._dispatch.closer.by_pieces(state, run, at_ns, out))
         return state
 
     def _to_former(
@@ -149,16 +151,33 @@ class Booking:
             return self._to_running(state, event, role, share.pieces, share.cycles, at_ns, out)
         run = next((waiting for waiting in state.queue if waiting.job.key == share.key), None)
         if run is None or not _makes(run, event):
-            return _unallocated(state, event, role, share.pieces, at_ns, out) if share.pieces else state
+            return self._unallocated(state, event, role, share.pieces, at_ns, out) if share.pieces else state
         free = self._room(run, role)
         taken = share.pieces if free is None else min(share.pieces, free)
         if taken:
             out.append(_pieces(event, role, taken, at_ns, run))
         # What lies between two readings at a change carries its flag as any other.
-        run = book(run, role, taken, event, cycles=share.cycles)
+        run = book(run, role, taken, event, cycles=share.cycles, at_ns=at_ns)
         more = any((one.order, one.operation) == share.key for one in state.past.transit)
         state = self._dispatch.late(state, run, at_ns, out, more=more)
         return self._to_running(state, event, role, share.pieces - taken, 0, at_ns, out)
+
+    def _unallocated(
+        self, state: State, event: CountEvent, role: Role, pieces: int, at_ns: int, out: list[Output]
+    ) -> State:
+        out.append(_pieces(event, role, pieces, at_ns, None))
+        setup = state.track.setup
+        found = Found(
+            signal=event.signal,
+            role=role,
+            pieces=pieces,
+            t_from_ns=min(event.t_from_ns, event.t_to_ns),
+            t_to_ns=event.t_to_ns,
+            product=event.part or setup.product,
+            tool=setup.tool,
+            estimated=pieces if event.estimated else 0,
+        )
+        return state._replace(bucket=add(self._unallocated_rule, state.bucket, found))
 
     def _declare_unknown(
         self, state: State, rule: AnyCountingRule, role: Role, event: CountEvent, out: list[Output]
@@ -186,12 +205,6 @@ def _idle(run: JobRun | None, cycles: int) -> JobRun | None:
 def _makes(run: JobRun, event: CountEvent) -> bool:
     """Whether this order is for what was made: a family tool makes other products too."""
     return event.part is None or event.part == run.job.product
-
-
-def _unallocated(state: State, event: CountEvent, role: Role, pieces: int, at_ns: int, out: list[Output]) -> State:
-    out.append(_pieces(event, role, pieces, at_ns, None))
-    since = state.unallocated_since_ns or event.t_from_ns
-    return state._replace(unallocated=state.unallocated.plus(role, pieces), unallocated_since_ns=since)
 
 
 def _pieces(event: CountEvent, role: Role, pieces: int, at_ns: int, run: JobRun | None) -> PiecesProduced:

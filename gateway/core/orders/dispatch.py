@@ -9,19 +9,24 @@ from __future__ import annotations
 import bisect
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.confirmation import confirm, shift_of
+from gateway.core.confirmation import deadline
+from gateway.core.confirming.triggers import Trigger as Asked
 from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, Notice
 from gateway.core.orders import queue as queues
-from gateway.core.orders.guards import START_GUARDS, check
+from gateway.core.orders.closing import NOBODY
+from gateway.core.orders.guards import START_GUARDS, Guard, check
 from gateway.core.orders.job_run import JobRun, is_full
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
-from gateway.core.orders.order_steps import Cause, Verdict, may
+from gateway.core.orders.order_steps import Cause, Verdict, may, objection
 from gateway.core.orders.queue_entries import entry_of, rank_of, start_facts
+from gateway.core.refusal import REFUSED, Refusal, all_of, details
 
 if TYPE_CHECKING:
     from gateway.core.document import Identity
     from gateway.core.model import Confirmation, JobOrder, Output
+    from gateway.core.orders.closing import Closer, Said
     from gateway.core.rules import WorkUnitRules
+    from gateway.core.state.machine_track import MachineTrack
     from gateway.core.state.state_unit import MachineStateUnit
     from gateway.core.unit_state import State
 
@@ -42,8 +47,9 @@ _WORTH_TELLING: Final = frozenset(
 class Dispatch:
     """The order rules of one work unit, prepared. Every method returns the new state and appends to ``out``."""
 
-    def __init__(self, rules: WorkUnitRules, identity: Identity, machine: MachineStateUnit) -> None:
+    def __init__(self, rules: WorkUnitRules, identity: Identity, machine: MachineStateUnit, closer: Closer) -> None:
         self.rule = rules.orders
+        self.closer = closer
         self.identity = identity
         self._machine = machine
         self._delay_pieces = rules.orders.transport_delay_pieces
@@ -91,7 +97,8 @@ class Dispatch:
         sets_up = self._machine.sets_up(state.track, run.job)
         facts = start_facts(state, run, self._machine, setup_planned=sets_up)
         if facts.holds:  # out of a hold leads its release, never a start
-            return Verdict("; ".join(str(one) for one in check(START_GUARDS[:1], facts, self.rule)) or "it is on hold")
+            found = all_of(objection(one) for one in check(START_GUARDS[:1], facts, self.rule))
+            return Verdict(found or Refusal("it is on hold", Guard.G1, found=run.state, what_to_do="release it first"))
         return may(run, _S.SETUP if sets_up else _S.IN_PROGRESS, cause, self.rule, facts)
 
     def may_end_setup(self, state: State, run: JobRun, cause: Cause) -> Verdict:
@@ -154,9 +161,29 @@ class Dispatch:
 
     def confirmed(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> JobRun:
         """A partial confirmation of an order that has something to confirm."""
-        closed, confirmation = self.confirm(state, run, at_ns, ConfirmationKind.PARTIAL, trigger)
-        out.extend((confirmation, JobChanged(at_ns, closed.record(), closed.state, trigger)))
-        return closed
+        return self.closer.partial(state, run, at_ns, trigger, out)
+
+    def asked(self, state: State, run: JobRun, at_ns: int, out: list[Output], *asked: Asked) -> State:
+        """Something asks for a confirmation of an open order: it is made, or waits, or there is nothing to say."""
+        return with_run(state, self.closer.asked(state, run, at_ns, out, *asked))
+
+    def confirmed_by_time(self, state: State, now_ns: int, out: list[Output]) -> State:
+        """The running order after its timer, if that is due."""
+        run = state.running
+        due_ns = None if run is None else deadline(self.closer.rule, run)
+        if run is None or due_ns is None or due_ns > now_ns:
+            return state
+        return state._replace(running=self.closer.asked(state, run, now_ns, out))
+
+    def shift_followed(self, before: MachineTrack, state: State, at_ns: int, out: list[Output]) -> State:
+        """Where a shift ended: what was made in it is confirmed in it, and its times even where nothing was."""
+        ended = before.timeline.contexts[-1].shift
+        if not ended or state.track.timeline.contexts[-1].shift == ended:
+            return state
+        for run in state.open_runs():
+            if run.anything_open or run is state.running:
+                state = self.asked(state, run, at_ns, out, Asked.SHIFT_END)
+        return state
 
     def late(self, state: State, run: JobRun, at_ns: int, out: list[Output], *, more: bool) -> State:
         """Pieces were booked to a waiting order in whose time they were made: confirm them, unless more will come."""
@@ -205,19 +232,10 @@ class Dispatch:
     # --- parts -----------------------------------------------------------------------------------------------------
 
     def confirm(
-        self, state: State, run: JobRun, at_ns: int, kind: ConfirmationKind, trigger: str
+        self, state: State, run: JobRun, at_ns: int, kind: ConfirmationKind, trigger: str, said: Said = NOBODY
     ) -> tuple[JobRun, Confirmation]:
         """The next confirmation of an order."""
-        return confirm(
-            self.identity,
-            run,
-            at_ns,
-            kind,
-            trigger,
-            state.utc_offset_ns,
-            clock_known=state.clocks.known,
-            shift=shift_of(state.track.timeline, at_ns),
-        )
+        return self.closer.close(state, run, at_ns, kind, trigger, said)
 
     def _end(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> State:
         closed, confirmation = self.confirm(state, run, at_ns, ConfirmationKind.FINAL, trigger)
@@ -259,9 +277,12 @@ def named(state: State, order: str, operation: str) -> JobRun | str:
     name = f"{order}/{operation}" if operation else order
     if found:
         operations = ", ".join(run.job.operation for run in found)
-        return f"order {name} has several operations here: {operations}; name one"
+        text = f"order {name} has several operations here: {operations}; name one"
+        return Refusal(text, "ONE_OPERATION", found=operations, allowed="one of them", what_to_do="name the operation")
     here = ", ".join("/".join(run.job.key) for run in state.open_runs()) or "none"
-    return f"order {name} is not open at this work unit; open orders: {here}"
+    text = f"order {name} is not open at this work unit; open orders: {here}"
+    todo = "name an open order, or have this one released to this machine"
+    return Refusal(text, "ORDER_OPEN", found=name, allowed=here, what_to_do=todo)
 
 
 def enqueue(state: State, run: JobRun) -> State:
@@ -288,6 +309,11 @@ def with_run(state: State, run: JobRun) -> State:
 def notice(at_ns: int, code: str, job: JobOrder, **detail: str) -> Notice:
     """Something a person should see of a job order."""
     return Notice(at_ns, code, (("order", job.order), ("operation", job.operation), *detail.items()))
+
+
+def refusal_of(at_ns: int, job: JobOrder, why: str) -> Notice:
+    """What is not done with a job order, and why; a ``Refusal`` with its parts."""
+    return Notice(at_ns, REFUSED, (("order", job.order), ("operation", job.operation), *details(why)))
 
 
 def _told(state: State, at_ns: int, code: str, job: JobOrder, text: str, out: list[Output]) -> State:
