@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from buffer.entry import OutboxEntry
     from buffer.store import Store
     from config.settings import Settings
+    from gateway.auditing import Auditing
     from gateway.clock import SteadyClock
     from gateway.control import Verb
     from gateway.parts import Parts
@@ -50,6 +51,7 @@ class Verbs:
         started_ns: int,
         settings: Settings,
         warnings: list[str],
+        auditing: Auditing | None = None,
     ) -> None:
         self.parts = parts
         self._store = store
@@ -58,7 +60,10 @@ class Verbs:
         self._settings = settings
         self._warnings = warnings
         self._floor = FloorVerbs(parts, store, clock)
-        self._writer = SignalWriter(settings, parts.sources, store, clock.now_ns)
+        self._writer = SignalWriter(
+            settings, parts.sources, store, clock.now_ns, None if auditing is None else auditing.common
+        )
+        self._auditing = auditing
 
     def table(self) -> dict[str, Verb]:
         """Every verb by name."""
