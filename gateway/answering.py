@@ -7,15 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.core.orders.order_answer import OperationAnswer
-from gateway.core.orders.order_changes import OrderAck
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from config.settings import Settings
-    from gateway.core.model import JobOrder, Output
-    from gateway.core.unit_state import State
+    from gateway.core.model import JobOrder
     from gateway.parts import Parts
 
 
@@ -31,26 +25,6 @@ def answers_with(parts: Parts, job: JobOrder) -> tuple[str, ...] | None:
     operations = () if job.image is None else job.image.operations
     found = [one.operation for one in operations if one.work_center in here or one.operation == job.operation]
     return tuple(found) or (job.operation,)
-
-
-def answers_to(
-    received: Sequence[JobOrder],
-    outputs: Sequence[Output],
-    state: State,
-    answers_with: Callable[[JobOrder], tuple[str, ...] | None],
-) -> tuple[OperationAnswer, ...]:
-    """What a step says of the orders that it received, for those whose ERP wants to hear."""
-    jobs = {job.key: job for job in received}
-    told: list[OperationAnswer] = []
-    for ack in outputs:
-        if not isinstance(ack, OrderAck) or (ack.order, ack.operation) not in jobs:
-            continue
-        job = jobs[ack.order, ack.operation]
-        expected = answers_with(job)
-        if expected is not None:
-            at_utc_ns = state.at_ns + state.utc_offset_ns
-            told.append(OperationAnswer(job.source, ack.order, ack.operation, ack.revision, expected, at_utc_ns, ack))
-    return tuple(told)
 
 
 def orders_without_target(settings: Settings, parts: Parts) -> list[str]:

@@ -14,7 +14,6 @@ import structlog
 
 from buffer.errors import StoreError
 from buffer.step import JournalRow, NewPosting, Step
-from gateway.answering import answers_to
 from gateway.caller import CALLER
 from gateway.core import journal, snapshot
 from gateway.core.audit import told
@@ -29,6 +28,7 @@ from gateway.core.model import (
     OrderReceived,
     TimePassed,
 )
+from gateway.core.orders.order_answer import answers_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,13 +9,14 @@ import enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.core.document import SCHEMA_VERSION, message_id_of, utc
-from gateway.core.orders.order_changes import AckKind
+from gateway.core.orders.order_changes import AckKind, OrderAck
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gateway.core.document import Identity
-    from gateway.core.orders.order_changes import OrderAck
+    from gateway.core.model import JobOrder, Output
+    from gateway.core.unit_state import State
 
 #: The kind of a posting that is an answer and no confirmation.
 ACK: Final = "ack"
@@ -57,6 +58,26 @@ class OperationAnswer(NamedTuple):
     expected: tuple[str, ...]
     at_utc_ns: int
     ack: OrderAck
+
+
+def answers_to(
+    received: Sequence[JobOrder],
+    outputs: Sequence[Output],
+    state: State,
+    answers_with: Callable[[JobOrder], tuple[str, ...] | None],
+) -> tuple[OperationAnswer, ...]:
+    """What a step says of the orders that it received, for those whose ERP wants to hear."""
+    jobs = {job.key: job for job in received}
+    told: list[OperationAnswer] = []
+    for ack in outputs:
+        if not isinstance(ack, OrderAck) or (ack.order, ack.operation) not in jobs:
+            continue
+        job = jobs[ack.order, ack.operation]
+        expected = answers_with(job)
+        if expected is not None:
+            at_utc_ns = state.at_ns + state.utc_offset_ns
+            told.append(OperationAnswer(job.source, ack.order, ack.operation, ack.revision, expected, at_utc_ns, ack))
+    return tuple(told)
 
 
 def data_of(answer: OperationAnswer) -> dict[str, Any]:
