@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from gateway.clock import SteadyClock
     from gateway.control import Verb
     from gateway.parts import Parts
+
+NO_QUANTITIES: Final[dict[str, Any]] = {"good": "0", "scrap": [], "rework": "0", "test": "0", "hold": "0"}
 
 log = structlog.get_logger(__name__)
 
@@ -190,13 +192,13 @@ def _which(request: Mapping[str, Any]) -> int | str:
 
 def _posting(entry: OutboxEntry) -> dict[str, Any]:
     document = json.loads(entry.payload)
-    quantities = document["qty"]
+    quantities = document.get("qty") or NO_QUANTITIES  # an answer to an order has none
     return {
         "id": entry.id,
         "target": entry.target,
         "key": entry.key,
         "state": entry.state.value,
-        "machine": document["machine"],
+        "machine": document.get("machine", ""),
         "order": entry.order,
         "operation": entry.operation,
         "seq": entry.seq,
