@@ -36,10 +36,11 @@ if TYPE_CHECKING:
     from buffer.store import Store
     from gateway.caller import Caller
     from gateway.core.audit.entry import EntryContent
-    from gateway.core.entries import PersonsEntry
+    from gateway.core.entries import PersonsEntry, PresenceShared
     from gateway.core.model import CalendarPlan, ClockTold, Input, JobOrder, Output
     from gateway.core.orders.order_answer import OperationAnswer
     from gateway.core.unit_state import State
+    from gateway.core.work.genealogy import GenealogyLink
     from gateway.core.work_unit import WorkUnit
 
 QUEUE_READINGS_MAX: Final = 1000  # readings that wait for the core; then the source waits (back-pressure)
@@ -132,7 +133,7 @@ class Runner:
         await self._queue.put(_Item(values, None))
 
     async def submit(
-        self, given: OrderReceived | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan
+        self, given: OrderReceived | OperatorEntry | PersonsEntry | PresenceShared | ClockTold | CalendarPlan
     ) -> tuple[Output, ...]:
         """Hand over an order, a decision, the clock or the calendar; returns its outputs once they are committed."""
         done: asyncio.Future[tuple[Output, ...]] = asyncio.get_running_loop().create_future()
@@ -334,12 +335,14 @@ class Runner:
         rows: list[JournalRow] = []
         postings: list[NewPosting] = []
         jobs = {}
+        links: list[GenealogyLink] = []
         for seq, output in enumerate(outputs, first_seq):
             kind, data = journal.row(output)
             rows.append(JournalRow(seq, state.at_ns, kind, _json(data)))
             if isinstance(output, JobChanged):
                 jobs[output.record.job.key] = output.record
             elif isinstance(output, Confirmation):
+                links += () if output.work is None else output.work.links
                 payload = encode(fields(identity, output))
                 postings += [_posting(output, target, payload) for target in self._hooks.targets(output.job)]
         return Step(
@@ -350,6 +353,7 @@ class Runner:
             postings=tuple(postings),
             jobs=tuple(jobs.values()),
             identity=identity,
+            links=tuple(links),
         )
 
 

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.entries import (
     Decided,
+    LotEntry,
+    MaterialEntry,
+    PresenceEntry,
     ReclassifyEntry,
     SetupEntry,
     StopCutEntry,
@@ -33,6 +36,9 @@ VERBS: Final[dict[type, Callable[[Any], str]]] = {
     StopCutEntry: lambda entry: "stop.merge" if entry.merge else "stop.split",
     ReclassifyEntry: lambda _entry: "order.reclassify",
     UndoEntry: lambda _entry: "undo",
+    PresenceEntry: lambda entry: "labour.in" if entry.begins else "labour.out",
+    LotEntry: lambda entry: "lot.mount" if entry.mounts else "lot.unmount",
+    MaterialEntry: lambda _entry: "material.issue",
 }
 #: Fields that have a place of their own, or say nothing to a person.
 _TOLD_ELSEWHERE: Final = frozenset(

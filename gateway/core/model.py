@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from gateway.core.job_order import JobOrder, JobOrderState, JobRecord, Operation, ProductionOrder
 
 if TYPE_CHECKING:
-    from gateway.core.entries import Decided, PersonsEntry, PiecesReclassified
+    from gateway.core.entries import Decided, PersonsEntry, PiecesReclassified, PresenceShared
     from gateway.core.orders.lifecycle import ActorRole
     from gateway.core.orders.order_changes import OrderAck
     from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
@@ -184,7 +184,9 @@ class CalendarPlan(NamedTuple):
     entries: tuple[PlannedTime, ...]
 
 
-Input: TypeAlias = "DataValue | TimePassed | OrderReceived | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan"
+Input: TypeAlias = (
+    "DataValue | TimePassed | OrderReceived | OperatorEntry | PersonsEntry | PresenceShared | ClockTold | CalendarPlan"
+)
 
 
 class CountEvent(NamedTuple):

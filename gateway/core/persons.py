@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.core.decided import decided
 from gateway.core.entries import (
+    LotEntry,
+    MaterialEntry,
     PersonsEntry,
+    PresenceEntry,
+    PresenceShared,
     ReclassifyEntry,
     SetupEntry,
     StopCutEntry,
@@ -22,6 +26,7 @@ from gateway.core.refusal import Refusal, refused
 from gateway.core.state.annotations import StopReasonAssigned, cut, why_it_stood
 from gateway.core.state.interval import STOPS
 from gateway.core.undo import last_word
+from gateway.core.work import work_persons
 
 if TYPE_CHECKING:
     from gateway.core.model import Output
@@ -34,7 +39,17 @@ if TYPE_CHECKING:
 
 
 #: Every kind of entry that a person makes.
-PERSONS: Final = (OperatorEntry, SetupEntry, StopReasonEntry, StopCutEntry, ReclassifyEntry, UndoEntry)
+WORK: Final = (PresenceEntry, LotEntry, MaterialEntry)
+PERSONS: Final = (
+    OperatorEntry,
+    SetupEntry,
+    StopReasonEntry,
+    StopCutEntry,
+    ReclassifyEntry,
+    UndoEntry,
+    *WORK,
+    PresenceShared,
+)
 _SETS_UP: Final = Refusal(
     "a setup goes on already", "SETUP", found="a setup", allowed="none that goes on", what_to_do="end it first"
 )
@@ -52,8 +67,10 @@ class Persons:
         self._machine = machine
         self._undo = undo
 
-    def said(self, state: State, entry: OperatorEntry | PersonsEntry, out: list[Output]) -> State:
+    def said(self, state: State, entry: OperatorEntry | PersonsEntry | PresenceShared, out: list[Output]) -> State:
         """The state after a person's word, which is written down before what follows from it."""
+        if isinstance(entry, PresenceShared):  # the gateway's, not a person's
+            return work_persons.shared(self._dispatch, state, entry)
         start = len(out)
         before, state = state, self._heard(state, entry, out)
         made = out[start:]
@@ -63,6 +80,8 @@ class Persons:
     def _heard(self, state: State, entry: OperatorEntry | PersonsEntry, out: list[Output]) -> State:
         if isinstance(entry, OperatorEntry):
             return self._order(state, entry, out)
+        if isinstance(entry, WORK):
+            return work_persons.said(self._dispatch, state, entry, out)
         if isinstance(entry, ReclassifyEntry):
             return reclassified(self._dispatch, state, entry, out)
         if isinstance(entry, SetupEntry):

@@ -7,9 +7,19 @@ Opens no file.
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TextIO
 
-from gateway.core.entries import ReclassifyEntry, SetupEntry, StopCutEntry, StopReasonEntry, UndoEntry
+from gateway.core.entries import (
+    LotEntry,
+    MaterialEntry,
+    PresenceEntry,
+    ReclassifyEntry,
+    SetupEntry,
+    StopCutEntry,
+    StopReasonEntry,
+    UndoEntry,
+)
 from gateway.core.model import (
     CalendarPlan,
     ClockTold,
@@ -45,6 +55,7 @@ SHOWN_CHARS: Final = 60
 
 _VALUE, _ORDER, _DECISION, _CLOCK, _PLAN, _END = "v", "o", "d", "c", "p", "end"
 _SETUP, _REASON, _JUDGED, _CUT, _UNDO = "s", "w", "j", "x", "u"
+_LOT, _MATERIAL = "l", "m"
 
 
 class RecordingError(Exception):
@@ -104,6 +115,8 @@ def row(given: Input) -> list[Any] | None:
             return plain if more == ["", None, None] else plain + more
         case SetupEntry() | StopReasonEntry() | StopCutEntry() | ReclassifyEntry() | UndoEntry():
             return _said(given)
+        case LotEntry() | MaterialEntry() | PresenceEntry():
+            return _said(given)
         case ClockTold(at_ns, utc_offset_ns, known):
             return [_CLOCK, at_ns, utc_offset_ns, known]
         case CalendarPlan(at_ns, entries):
@@ -113,7 +126,7 @@ def row(given: Input) -> list[Any] | None:
             return None  # time passes by itself
 
 
-def _said(given: PersonsEntry) -> list[Any]:
+def _said(given: PersonsEntry) -> list[Any] | None:
     match given:
         case SetupEntry(at_ns, begins):
             return [_SETUP, at_ns, begins]
@@ -125,9 +138,23 @@ def _said(given: PersonsEntry) -> list[Any]:
             return [_UNDO, at_ns]
         case ReclassifyEntry(at_ns, order, operation, pieces, before, after, reason):
             return [_JUDGED, at_ns, order, operation, pieces, before.value, after.value, reason]
+        case LotEntry(at_ns, mounts, feeder, lot):
+            left = None if given.quantity is None else str(given.quantity)
+            return [_LOT, at_ns, mounts, feeder, lot, given.item, left, given.replace]
+        case MaterialEntry(at_ns, order, operation, item, quantity, startup):
+            return [_MATERIAL, at_ns, order, operation, item, str(quantity), startup]
+        case PresenceEntry():
+            return None  # who works where is nobody's business but the gateway's
 
 
 def _heard(data: list[Any]) -> PersonsEntry:
+    if data[0] == _LOT:
+        _, at_ns, mounts, feeder, lot, item, quantity, replace = data
+        left = None if quantity is None else Decimal(quantity)
+        return LotEntry(at_ns, mounts, feeder, lot, "recorded", item, left, replace)
+    if data[0] == _MATERIAL:
+        _, at_ns, order, operation, item, quantity, startup = data
+        return MaterialEntry(at_ns, order, operation, item, Decimal(quantity), startup, "recorded")
     if data[0] == _SETUP:
         _, at_ns, begins = data
         return SetupEntry(at_ns, begins, "recorded")
@@ -245,7 +272,7 @@ def _input(data: list[Any]) -> Input:
         entry = OperatorEntry(_time(at_ns), OperatorVerb(verb), order, operation, "recorded", str(reason))
         record = None if known is None else _record(known)
         return entry._replace(role=None if role is None else ActorRole(role), known=record)
-    if kind in (_SETUP, _REASON, _JUDGED, _CUT, _UNDO):
+    if kind in (_SETUP, _REASON, _JUDGED, _CUT, _UNDO, _LOT, _MATERIAL):
         return _heard(data)
     if kind == _CLOCK:
         return ClockTold(_time(data[1]), *data[2:])
