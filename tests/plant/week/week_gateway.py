@@ -27,6 +27,7 @@ from gateway.core.calendar.honest_time import TimeQuality
 from gateway.core.calendar.shift_calendar import ShiftCalendar
 from gateway.core.document import Identity
 from gateway.core.model import DataValue, Notice, OrderReceived, Status
+from gateway.core.orders.handover import without_moved
 from gateway.core.state.planned_time import plan_of
 from gateway.core.work_unit import WorkUnit
 from gateway.order_feed import job_orders
@@ -106,7 +107,7 @@ class Gateway:
         self.auditing = Auditing(self.settings, self.store, self.clock)
         stored = await self.store.snapshots()
         for name, unit in self.units.items():
-            state = snapshot.load(unit, stored[name]) if name in stored else unit.initial(self.now_ns)
+            state = await self._loaded(unit, stored[name]) if name in stored else unit.initial(self.now_ns)
             self.runners[name] = Runner(
                 unit,
                 state.at_clock(0, True),
@@ -124,6 +125,14 @@ class Gateway:
             )
         self._planned_ns = 0
         await self.plan()
+
+    async def _loaded(self, unit, stored):
+        """As the daemon does it: images of orders are kept apart from the state."""
+        state = snapshot.load(unit, stored)
+        remembered = [await self.store.job_record(*run.job.key) for run in state.open_runs()]
+        state, moved = without_moved(state, {record.job.key: record for record in remembered}, unit.rules.unallocated)
+        assert not moved
+        return state
 
     async def stop(self):
         """Close the database; what is in memory is gone."""

@@ -82,12 +82,13 @@ class Week:
 
     async def _run(self):
         await self.gateway.start()
-        for name, device in self.devices.items():
-            await self._show(name, device.look(self.now_ns))
-        for at_ns in self.plan.ticks:
-            await self._tick(max(at_ns, self.now_ns))
-        await self._end()
-        await self.gateway.stop()
+        try:
+            await self._look()
+            for at_ns in self.plan.ticks:
+                await self._tick(max(at_ns, self.now_ns))
+            await self._end()
+        finally:
+            await self.gateway.stop()
 
     # --- time ---
 
