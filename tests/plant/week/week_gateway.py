@@ -39,6 +39,7 @@ HOUR = 3600 * S
 EPOCH = "weekepoch0000"
 DATABASE_MAX_BYTES = 2_000_000_000
 TARGET = "erp"
+ORDER_ACK = "order_ack"
 LOST_ANSWERS = 0.03  # of the postings: booked, and nobody heard it
 
 
@@ -60,7 +61,14 @@ class Erp:
         self.order.append(key)
 
     def documents(self):
-        """What was booked, in its order."""
+        """The confirmations that were booked, in their order."""
+        return [one for one in self._all() if one["type"] != ORDER_ACK]
+
+    def answers(self):
+        """The answers to what it said of orders."""
+        return [one for one in self._all() if one["type"] == ORDER_ACK]
+
+    def _all(self):
         return [json.loads(self.booked[key]) for key in self.order]
 
 
@@ -77,6 +85,7 @@ class Gateway:
         self.outputs = {name: [] for name in settings.work_units}
         self.starts = 0
         self.anchors = []
+        self.releases = 0
         for name, rules in settings.work_units.items():
             identity = Identity(
                 plant="RQ1", epoch=EPOCH, gateway_id="plant", line="L1", machine=name, work_center=rules.work_center
@@ -120,6 +129,7 @@ class Gateway:
                     committed=lambda outputs, _state, name=name: self._committed(name, outputs),
                     alive=lambda: None,
                     trouble=self._trouble,
+                    answers_with=lambda job: tuple(one.operation for one in job.image.operations),
                     common=self.auditing.common,
                 ),
             )
@@ -181,6 +191,7 @@ class Gateway:
 
     async def release(self, order):
         """The ERP's order or its change, to every work unit that it concerns; returns what they said."""
+        self.releases += 1
         found = []
         for job in job_orders(order, TARGET):
             found += await self.submit(self.of_work_center[job.work_center], OrderReceived(self.now_ns, job))
