@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.document import digest_of, key_of, message_id_of
-from gateway.core.model import Confirmation, ConfirmationKind, JobOrderState
+from gateway.core.model import Confirmation, ConfirmationKind
 from gateway.core.orders.lifecycle import RUNNING
 from gateway.core.state.evidence import before
 
@@ -25,13 +25,12 @@ CLOCK_NOT_SYNCHRONISED: Final = "CLOCK_NOT_SYNCHRONISED"
 def due_by_pieces(rule: ConfirmRule, run: JobRun) -> bool:
     """The piece that fills the hundred confirms all that is open; the hundred is not cut out of it."""
     # What is made on hold waits for a verdict, and once it is confirmed nobody can judge it here any more.
-    held = run.state is JobOrderState.ON_HOLD
-    return rule.every_pieces is not None and run.open_pieces >= rule.every_pieces and not held
+    return rule.every_pieces is not None and run.open_pieces >= rule.every_pieces and not run.waits_for_verdict
 
 
 def deadline(rule: ConfirmRule, run: JobRun) -> int | None:
     """When the timer confirms; nothing open, nothing due."""
-    if rule.every is None or not run.anything_open or run.state not in RUNNING:
+    if rule.every is None or not run.anything_open or run.state not in RUNNING or run.waits_for_verdict:
         return None
     return run.confirmed_ns + rule.every
 

@@ -77,6 +77,7 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
         "track": unit.machine.plain(state.track),
         "evidence": dict(zip(evidence_names, state.evidence, strict=True)),
         "running": None if state.running is None else encode_run(state.running),
+        "beside": [encode_run(run) for run in state.beside],
         "queue": [encode_run(run) for run in state.queue],
         "job_tag": state.job_tag,
         "counted": list(state.counted),
@@ -115,6 +116,7 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             track=track,
             evidence=tuple(data["evidence"].get(name) for name in unit.evidence_signals),
             running=None if data["running"] is None else decode_run(data["running"]),
+            beside=tuple(decode_run(run) for run in data.get("beside", ())),
             queue=tuple(sorted((decode_run(run) for run in data["queue"]), key=rank_of)),
             job_tag=data["job_tag"],
             counted=Tally(*data["counted"]),
@@ -147,6 +149,8 @@ def decode_run(data: dict[str, Any]) -> JobRun:
     """A job order with its numbers from JSON data."""
     run = JobRun(**{**data, "job": decode_job(data["job"])})
     held_from = None if run.held_from is None else JobOrderState(run.held_from)
+    before = None if run.before_state is None else JobOrderState(run.before_state)
+    run = run._replace(documents_read=tuple(run.documents_read), before_state=before)
     return run._replace(state=JobOrderState(run.state), open_flags=tuple(run.open_flags), held_from=held_from)
 
 

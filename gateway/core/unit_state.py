@@ -50,7 +50,8 @@ class State(NamedTuple):
     person. ``journal_seq`` is the number of the last output. ``running`` is never also in ``queue``. ``past`` is
     which orders ran before, for what was made in their time and is counted later. ``utc_offset_ns``: UTC minus
     steady time. ``clocks``: whether that is known, and which devices' clocks are off. ``next_told`` is what was said
-    last of the order that is next: it is said once.
+    last of the order that is next: it is said once. ``running`` leads: state and ideal cycle of the machine are by it;
+    ``beside`` are the others that run at the same time, each with a part of its own.
     """
 
     at_ns: int
@@ -72,6 +73,7 @@ class State(NamedTuple):
     utc_offset_ns: int = 0
     clocks: SourceClocks = SourceClocks()
     next_told: str = ""
+    beside: tuple[JobRun, ...] = ()
 
     # Every input and every piece passes through the next three. Fields by their places, without the call of the class,
     # are four times as fast as ``_replace``, which looks each of them up by name; a test holds the two against each
@@ -101,10 +103,17 @@ class State(NamedTuple):
         """The state with what UTC is, and whether somebody vouches for that."""
         return self._replace(utc_offset_ns=utc_offset_ns, clocks=self.clocks._replace(known=known))
 
+    def at_work(self) -> tuple[JobRun, ...]:
+        """What runs on the machine, the leading job order first."""
+        return self.beside if self.running is None else (self.running, *self.beside)
+
+    def works_on(self, key: tuple[str, str]) -> bool:
+        """Whether this order and operation is at work, also if it is on hold there."""
+        return any(run.job.key == key for run in self.at_work())
+
     def open_runs(self) -> Iterator[JobRun]:
-        """The running job order first, then the queue."""
-        if self.running is not None:
-            yield self.running
+        """What runs first, the leading job order before the others, then the queue."""
+        yield from self.at_work()
         yield from self.queue
 
 

@@ -201,6 +201,9 @@ class WorkUnit:
         if run is not None and every is not None and (due is None or run.confirmed_ns + every < due):
             timer = confirmation.deadline(self.rules.confirm, run)
             due = due if timer is None else timer
+        if state.beside:
+            timers = [confirmation.deadline(self.rules.confirm, one) for one in state.beside]
+            due = min((one for one in (due, *timers) if one is not None), default=None)
         for index, detector in self._timed:
             timer = detector.deadline(state.detectors[index])
             if timer is not None and (due is None or timer < due):
@@ -232,11 +235,12 @@ class WorkUnit:
                 after, events = self._stuck.judged(index, after, events, state.track)
             if after is not kept:
                 state = self._on_counts(state, state.track, index, after, events, now_ns, out)
-        run, every = state.running, self._confirm_every
-        if run is not None and every is not None and run.confirmed_ns + every <= now_ns:
-            timer = confirmation.deadline(self.rules.confirm, run)
-            if timer is not None and timer <= now_ns:
-                state = self._dispatch.confirm_running(state, now_ns, "timer", out)
+        every = self._confirm_every
+        for run in state.at_work():
+            if every is not None and run.confirmed_ns + every <= now_ns:
+                timer = confirmation.deadline(self.rules.confirm, run)
+                if timer is not None and timer <= now_ns:
+                    state = self._dispatch.confirm_running(state, now_ns, "timer", out, run)
         return state
 
     def _on_value(self, state: State, value: DataValue, t_ns: int, at_ns: int, out: list[Output]) -> State:
@@ -361,6 +365,8 @@ class WorkUnit:
         """What the machine's state makes of the order that runs now and did so since ``instant_ns``, and what it is."""
         track, job = state.track, None if state.running is None else state.running.job
         ideal_ns = self._ideal_ns(job)
+        if job is not None:
+            track = self._dispatch.parts.of_one_tool(track, job.product)
         if not self.machine.runs(track, job, ideal_ns):
             track, told = self.machine.on_job(track, job, ideal_ns, instant_ns, at_ns)
             out += told

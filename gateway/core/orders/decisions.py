@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.model import JobChanged, JobOrderState, Notice, OperatorVerb
-from gateway.core.orders.dispatch import JOB_QUEUE_MAX, named, notice, with_run
+from gateway.core.orders.dispatch import JOB_QUEUE_MAX, named, notice, put_to_work
 from gateway.core.orders.guards import Guard, GuardFacts, GuardRefusal
 from gateway.core.orders.job_run import from_record
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
 from gateway.core.orders.order_steps import Cause, may
 
 if TYPE_CHECKING:
-    from gateway.core.model import JobRecord, OperatorEntry, Output
+    from gateway.core.model import OperatorEntry, Output
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.intake import Intake
     from gateway.core.orders.job_run import JobRun
@@ -55,34 +55,33 @@ class Decisions:
         return self._verbs[entry.verb](state, entry, run, cause, out)
 
     def _interrupt(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
-        running = state.running is not None and state.running.job.key == run.job.key
-        if not running or run.state not in RUNNING:
+        if not state.works_on(run.job.key) or run.state not in RUNNING:
             return _refused(state, entry, run, f"it is not running but {run.state}", out)
         refusal = may(run, _S.INTERRUPTED, cause, self._rule).refusal
         if refusal:
             return _refused(state, entry, run, refusal, out)
-        state = self._dispatch.interrupt(state, entry.at_ns, cause.text, out, by_person=True)
+        state = self._dispatch.interrupt(state, entry.at_ns, cause.text, out, by_person=True, run=run)
         return self._dispatch.advance(state, entry.at_ns, out)
 
     def _complete_setup(
         self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]
     ) -> State:
         """The end of a setup that goes on is the machine's to tell; here it is only asked for, or missed."""
-        refusal = self._dispatch.may_end_setup(state, run, cause).refusal
+        refusal = self._dispatch.starting.may_end_setup(state, run, cause).refusal
         return _refused(state, entry, run, refusal or f"it is not in setup but {run.state}", out)
 
     def may_complete_setup(self, state: State, entry: OperatorEntry, run: JobRun) -> bool:
         """Whether the setup of the running order may end by this person's word."""
-        return not self._dispatch.may_end_setup(state, run, _cause(entry)).refusal
+        return not self._dispatch.starting.may_end_setup(state, run, _cause(entry)).refusal
 
     def _start(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         if run.state in RUNNING:
             return _refused(state, entry, run, "it is running already", out)
-        verdict = self._dispatch.may_start(state, run, cause)
+        verdict = self._dispatch.starting.may_start(state, run, cause, interrupt=entry.interrupt)
         if verdict.refusal:
             return _refused(state, entry, run, verdict.refusal, out)
         out.extend(notice(entry.at_ns, "START_WARNING", run.job, reason=warning) for warning in verdict.warnings)
-        return self._dispatch.start(state, run, entry.at_ns, cause, out)
+        return self._dispatch.start(state, run, entry.at_ns, cause, out, interrupt=entry.interrupt)
 
     def _finish(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         if run.state is _S.DISPATCHED:
@@ -129,24 +128,24 @@ class Decisions:
             out.append(Notice(entry.at_ns, "REFUSED", (("reason", text),)))
             return state
         found = from_record(known, known.job)._replace(state=known.state, held_from=known.held_from)
-        refusal = may(found, _S.IN_PROGRESS, cause, self._rule).refusal or _taken(state, known)
+        refusal = may(found, _S.IN_PROGRESS, cause, self._rule).refusal or self._taken(state, found)
         if refusal:
             return _refused(state, entry, found, refusal, out)
         opened = found._replace(state=_S.IN_PROGRESS, reopened=True, open_from_ns=entry.at_ns, confirmed_ns=entry.at_ns)
         out.append(JobChanged(entry.at_ns, opened.record(), known.state, cause.text))
         text = f"its final confirmation, number {known.seq}, is out; reverse it in the ERP"
         out.append(notice(entry.at_ns, "FINAL_TO_REVERSE", known.job, reason=text))
-        return with_run(state._replace(running=opened), opened)
+        return put_to_work(state, opened)
 
-
-def _taken(state: State, known: JobRecord) -> str:
-    if len(state.queue) >= JOB_QUEUE_MAX:
-        return f"{JOB_QUEUE_MAX} orders are open here, allowed as many; finish some first"
-    if state.running is None:
-        return ""
-    runs = f"order {state.running.job.order} running"
-    what = f"interrupt or finish it, then reopen order {known.job.order}"
-    return str(GuardRefusal(Guard.G6, True, runs, "a free machine", what))
+    def _taken(self, state: State, run: JobRun) -> str:
+        if len(state.queue) >= JOB_QUEUE_MAX:
+            return f"{JOB_QUEUE_MAX} orders are open here, allowed as many; finish some first"
+        there = state.at_work()
+        if not there or (self._dispatch.parts.most > 1 and self._dispatch.parts.refusal(state, run) is None):
+            return ""
+        runs = f"order {there[0].job.order} running"
+        what = f"interrupt or finish it, then reopen order {run.job.order}"
+        return str(GuardRefusal(Guard.G6, True, runs, "a free machine", what))
 
 
 def _cause(entry: OperatorEntry) -> Cause:

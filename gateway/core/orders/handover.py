@@ -34,7 +34,7 @@ def without_moved(state: State, records: Mapping[tuple[str, str], JobRecord]) ->
     if not moved:
         return state, ()
     keys = {run.job.key for run in moved}
-    running = state.running if state.running is not None and state.running.job.key not in keys else None
+    stay = tuple(run for run in state.at_work() if run.job.key not in keys)
     unallocated = state.unallocated
     for run in moved:
         for role, pieces in zip(ROLES, _open(run), strict=True):
@@ -43,13 +43,15 @@ def without_moved(state: State, records: Mapping[tuple[str, str], JobRecord]) ->
     since = state.unallocated_since_ns
     if since is None and any(unallocated):
         since = state.at_ns
-    return state._replace(running=running, queue=queue, unallocated=unallocated, unallocated_since_ns=since), moved
+    state = state._replace(running=stay[0] if stay else None, beside=stay[1:])
+    return state._replace(queue=queue, unallocated=unallocated, unallocated_since_ns=since), moved
 
 
 def with_images(state: State, images: Mapping[str, OrderImage]) -> State:
     """The state with the images of its orders, by digest: a stored state only names them."""
-    running, queue = state.running, state.queue
+    running, beside, queue = state.running, state.beside, state.queue
     return state._replace(
+        beside=tuple(run._replace(job=with_known_image(run.job, images)) for run in beside),
         running=None if running is None else running._replace(job=with_known_image(running.job, images)),
         queue=tuple(run._replace(job=with_known_image(run.job, images)) for run in queue),
     )

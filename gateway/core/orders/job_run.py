@@ -23,7 +23,10 @@ class JobRun(NamedTuple):
     ``waits_for_person``: interrupted by a person, so it does not start again by itself. ``confirmed_ns`` is when the
     last confirmation was made (or the run began): the confirmation timer counts from there. ``held_from`` and
     ``hold_reason`` belong to ON_HOLD. ``reopened``: a person opened it again behind its end, so it does not complete by
-    itself.
+    itself. ``rush_no`` above 0: a rush order, the first one first; ``resumes``: it was interrupted for one.
+    ``awaits_article``: its first piece is to be approved; ``documents_read`` are
+    those that a person acknowledged. ``before_state`` and ``before_good`` are how far the operation before it has got,
+    wherever that is made; None: nobody tells.
     """
 
     job: JobOrder
@@ -50,12 +53,24 @@ class JobRun(NamedTuple):
     held_from: JobOrderState | None = None
     hold_reason: str = ""
     reopened: bool = False
+    rush_no: int = 0
+    resumes: bool = False
+    awaits_article: bool = False
+    article_approved: bool = False
+    documents_read: tuple[str, ...] = ()
+    before_state: JobOrderState | None = None
+    before_good: int = 0
 
     @property
     def runs_on(self) -> bool:
         """Whether it goes on behind its quantity, whatever the rule says: a campaign, or an order opened again."""
         image = self.job.image
         return self.reopened or (image is not None and image.order_kind is OrderKind.CAMPAIGN)
+
+    @property
+    def waits_for_verdict(self) -> bool:
+        """Whether what it makes now is set apart: it is on hold, or its first article is not approved."""
+        return self.state is JobOrderState.ON_HOLD or (self.awaits_article and self.state is JobOrderState.SETUP)
 
     @property
     def open_pieces(self) -> int:
@@ -91,7 +106,7 @@ def room(run: JobRun, role: Role, target_counts: str) -> int | None:
     """How many more pieces of this role the order takes before it is complete; None: as many as come."""
     counts = role is Role.GOOD or (role is Role.SCRAP and target_counts == "good_plus_scrap")
     # What is made on hold waits for a verdict, so it ends nothing.
-    if not counts or run.runs_on or run.state is JobOrderState.ON_HOLD:
+    if not counts or run.runs_on or run.waits_for_verdict:
         return None
     made = run.good + (run.scrap if target_counts == "good_plus_scrap" else 0)
     # A quantity of 10.5 is reached by the 11th piece.
