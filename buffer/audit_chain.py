@@ -70,6 +70,12 @@ async def append(contents: Sequence[EntryContent], connection: aiosqlite.Connect
     return Appended(tuple(added), head)
 
 
+async def append_all(contents: Sequence[EntryContent], connection: aiosqlite.Connection) -> None:
+    """``append``, however many they are: what a step tells is bounded by the step, not by what one insertion takes."""
+    for first in range(0, len(contents), APPEND_MAX):
+        await append(contents[first : first + APPEND_MAX], connection)
+
+
 async def keep_anchor(day: str, at_ns: int, connection: aiosqlite.Connection) -> Anchor | None:
     """The anchor of the chain as it ends now, kept for that day (YYYY-MM-DD); None: there is nothing new to publish.
 

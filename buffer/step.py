@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from gateway.core.audit.entry import EntryContent
     from gateway.core.model import JobRecord
 
 
@@ -46,3 +47,4 @@ class Step(NamedTuple):
     rows: tuple[JournalRow, ...] = ()
     postings: tuple[NewPosting, ...] = ()
     jobs: tuple[JobRecord, ...] = ()
+    audit: tuple[EntryContent, ...] = ()

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
 import aiosqlite
 
-from buffer import jobs, journal, schema
+from buffer import audit_chain, jobs, journal, schema
 from buffer.errors import StoreError
 from buffer.writer import Writer
+from gateway.core.audit.entry import AuditEntryError, checked
 from gateway.core.orders.job_image import with_known_image
 
 if TYPE_CHECKING:
@@ -161,6 +162,11 @@ class Store:
         try:
             records = tuple(_job_row(record) for record in step.jobs)
             images = self._new_images(step.jobs)
+            step = step._replace(audit=tuple(checked(content) for content in step.audit))
+        except AuditEntryError as error:
+            raise StoreError(
+                f"{self._path}: an audit entry cannot be written ({error}); a fault in linegate, please report it"
+            ) from error
         except TypeError as error:  # orjson: half a character, or a number beyond 64 bits
             raise StoreError(
                 f"{self._path}: a job record cannot be written ({error}); this is a fault in linegate, please report it"
@@ -342,6 +348,8 @@ async def _apply(
         await connection.executemany(_IMAGE, images)
     if records:
         await connection.executemany(_JOB, records)
+    if step.audit:
+        await audit_chain.append_all(step.audit, connection)
     await connection.execute_fetchall(_SNAPSHOT, (unit, step.snapshot))
     await connection.execute_fetchall(_TIME, (step.last_time_ns,))
 

@@ -11,6 +11,7 @@ import structlog
 from drivers.base import DriverContext, Reading
 from drivers.supervisor import SourceSupervisor
 from gateway import __version__, logs, plugins
+from gateway.auditing import Auditing
 from gateway.connectors.base import ConnectorContext
 from gateway.core import snapshot
 from gateway.core.document import Identity
@@ -74,6 +75,7 @@ class Builder:
         self._rng = rng
         self._warnings = warnings
         self._parts = Parts(outbox, Taps(clock.now_ns), clock.utc_ns)
+        self.auditing = Auditing(settings, store, clock)
         self._routers: dict[str, Router] = {}
         self._watched: dict[str, Part] = {}
 
@@ -128,6 +130,7 @@ class Builder:
             alive=self._watched[name].beat,
             trouble=partial(self._parts.trouble, name),
             heard=partial(self._parts.taps.heard, "machine", name),
+            common=self.auditing.common,
         )
 
     def runner(self, unit: WorkUnit, state: State) -> Runner:
@@ -169,7 +172,7 @@ class Builder:
             raise BuildError(f"{error}; start the linegate that wrote it, or move the database away") from error
         remembered = [await self._store.job_record(*run.job.key) for run in state.open_runs()]
         records = {record.job.key: record for record in remembered if record is not None}
-        state, moved = without_moved(state, records)
+        state, moved = without_moved(state, records, unit.rules.unallocated)
         for run in moved:
             self._warnings.append(
                 f"{unit.identity.machine}: order {'/'.join(run.job.key)} went on elsewhere while this machine was not "
@@ -335,6 +338,7 @@ class Builder:
     def take(self, settings: Settings) -> None:
         """Other settings from here on; every source's readings go to the work units that there are now."""
         self._settings = settings
+        self.auditing.configure(settings)
         self._routers = {name: self._router(name) for name in self._routers if name in settings.sources}
 
     def _source_changed(self, status: Any) -> None:

@@ -14,7 +14,9 @@ import structlog
 
 from buffer.errors import StoreError
 from buffer.step import JournalRow, NewPosting, Step
+from gateway.caller import CALLER
 from gateway.core import journal, snapshot
+from gateway.core.audit import told
 from gateway.core.document import encode, fields
 from gateway.core.duration import seconds
 from gateway.core.model import (
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from buffer.store import Store
+    from gateway.caller import Caller
+    from gateway.core.audit.entry import EntryContent
     from gateway.core.entries import PersonsEntry
     from gateway.core.model import CalendarPlan, ClockTold, Input, JobOrder, Output
     from gateway.core.unit_state import State
@@ -62,6 +66,7 @@ class _Item(NamedTuple):
     inputs: tuple[Input, ...]
     done: asyncio.Future[tuple[Output, ...]] | None
     hold: Hold | None = None
+    caller: Caller | None = None
 
 
 class RunnerHooks(NamedTuple):
@@ -70,7 +75,8 @@ class RunnerHooks(NamedTuple):
     ``targets`` names the connectors a job order's confirmations go to. ``committed`` is told the outputs and the new
     state after every commit; it must not raise and must not wait. ``alive`` is called whenever the runner moved on.
     ``trouble`` hears a failing commit's reason, and "" once one succeeds again. ``heard`` is told the inputs that were
-    handled, as the core saw them.
+    handled, as the core saw them. ``common``: date, zone and versions of an audit entry at a steady time; without it
+    there is no audit trail.
     """
 
     targets: Callable[[JobOrder], Sequence[str]]
@@ -78,6 +84,15 @@ class RunnerHooks(NamedTuple):
     alive: Callable[[], None]
     trouble: Callable[[str], None]
     heard: Callable[[Sequence[Input]], None] = lambda _inputs: None
+    common: Callable[[int], EntryContent] | None = None
+
+
+class _Made(NamedTuple):
+    """What became of one item, or of the time."""
+
+    outputs: tuple[Output, ...] = ()
+    audit: tuple[EntryContent, ...] = ()
+    error: Exception | None = None
 
 
 class Runner:
@@ -117,7 +132,7 @@ class Runner:
     ) -> tuple[Output, ...]:
         """Hand over an order, a decision, the clock or the calendar; returns its outputs once they are committed."""
         done: asyncio.Future[tuple[Output, ...]] = asyncio.get_running_loop().create_future()
-        await self._queue.put(_Item((given,), done))
+        await self._queue.put(_Item((given,), done, caller=CALLER.get()))
         return await done
 
     def last_values(self) -> tuple[DataValue, ...]:
@@ -211,30 +226,26 @@ class Runner:
 
     async def _step(self, items: list[_Item]) -> None:
         state = self.state
-        outputs: list[Output] = []
-        results: list[tuple[Output, ...] | Exception] = []
+        results: list[_Made] = []
         for item in items:
             state, result = await self._handle(state, item)
             results.append(result)
-            outputs += () if isinstance(result, Exception) else result
         if self._queue.empty() and self._next is None:  # time may pass only behind the last input that is known
-            state, made = self.unit.handle(state, TimePassed(self._now_ns()))
-            outputs += made
+            state, passed = self.unit.handle(state, TimePassed(self._now_ns()))
+            results.append(_Made(passed, self._audit(None, passed)))
+        outputs = tuple(output for result in results for output in result.outputs)
         first_seq = self.state.journal_seq + 1
         due = self._now_ns() - self._committed_ns >= self._checkpoint_ns or self._draining.is_set()
         if outputs or any(item.done for item in items) or (due and state != self._committed_state):
-            await self._commit(state, tuple(outputs), first_seq)
+            audit = tuple(entry for result in results for entry in result.audit)
+            await self._commit(state, outputs, first_seq, audit)
         self.state = state
-        for item, result in zip(items, results, strict=True):
-            if item.done is not None and not item.done.done():
-                if isinstance(result, Exception):
-                    item.done.set_exception(result)
-                else:
-                    item.done.set_result(result)
+        for item, result in zip(items, results, strict=False):  # the last may be the time's
+            _answer(item, result)
         if outputs:
-            self._hooks.committed(tuple(outputs), state)
+            self._hooks.committed(outputs, state)
 
-    async def _handle(self, state: State, item: _Item) -> tuple[State, tuple[Output, ...] | Exception]:
+    async def _handle(self, state: State, item: _Item) -> tuple[State, _Made]:
         """One item whole, or not at all: what the core cannot digest must stop neither this machine nor another.
 
         A reading that is dropped here moves no baseline: the next one catches up.
@@ -252,14 +263,24 @@ class Runner:
                     if isinstance(given, DataValue):
                         self._last[given.signal] = given
                 made += more
+            audit = self._audit(inputs[0] if item.done is not None else None, made, item.caller)
         except StoreError:
             raise
         except Exception as error:  # the supervisor of a work unit: a defect is told, not fatal
             log.exception("input dropped", work_unit=self.unit.identity.machine, inputs=repr(item.inputs)[:500])
             self._hooks.trouble(f"an input was dropped: {error!r}; see the log and report it")
-            return before, error
+            return before, _Made(error=error)
         self._hooks.heard(inputs)
-        return state, made
+        return state, _Made(made, audit)
+
+    def _audit(
+        self, given: Input | None, outputs: tuple[Output, ...], caller: Caller | None = None
+    ) -> tuple[EntryContent, ...]:
+        common = self._hooks.common
+        if common is None or (given is None and not outputs):
+            return ()
+        actor = None if caller is None else caller.actor
+        return told.entries(given, outputs, self.unit.identity.machine, common, actor)
 
     async def _informed(self, given: Input) -> Input:
         """An input with what is remembered of its order."""
@@ -274,9 +295,11 @@ class Runner:
         here = [one for one in records if one.job.work_center == self.unit.identity.work_center]
         return given._replace(known=here[0] if len(here) == 1 else None)
 
-    async def _commit(self, state: State, outputs: tuple[Output, ...], first_seq: int) -> None:
+    async def _commit(
+        self, state: State, outputs: tuple[Output, ...], first_seq: int, audit: tuple[EntryContent, ...] = ()
+    ) -> None:
         """Until it is durable: a failing disk is waited for, because nothing may go on without it."""
-        step = self._make_step(state, outputs, first_seq)
+        step = self._make_step(state, outputs, first_seq)._replace(audit=audit)
         retry_s, failed = COMMIT_RETRY_FIRST_S, False
         while True:
             try:
@@ -322,6 +345,17 @@ def asks(given: Input) -> bool:
     """Whether an input needs what is remembered of an order, which must be read behind everything before it."""
     reopens = isinstance(given, OperatorEntry) and given.verb is OperatorVerb.REOPEN
     return reopens or isinstance(given, OrderReceived)
+
+
+def _answer(item: _Item, result: _Made) -> None:
+    """Tell the one who waits, once it is durable."""
+    if item.caller is not None and result.audit:
+        item.caller.told = True
+    if item.done is not None and not item.done.done():
+        if result.error is not None:
+            item.done.set_exception(result.error)
+        else:
+            item.done.set_result(result.outputs)
 
 
 def _json(data: Any) -> bytes:

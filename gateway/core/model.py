@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from gateway.core.job_order import JobOrder, JobOrderState, JobRecord, Operation, ProductionOrder
 
 if TYPE_CHECKING:
-    from gateway.core.entries import PersonsEntry, PiecesReclassified
+    from gateway.core.entries import Decided, PersonsEntry, PiecesReclassified
     from gateway.core.orders.lifecycle import ActorRole
     from gateway.core.orders.order_changes import OrderAck
     from gateway.core.state.annotations import StopReasonAssigned
@@ -145,8 +145,9 @@ class OperatorEntry(NamedTuple):
     """A person's decision about a job order. ``operation`` may be empty where the order has only one here.
 
     ``role`` None: as a supervisor. ``known``: as that of ``OrderReceived``, for an order that is not open any more.
-    ``interrupt``: with ``start``, what runs is interrupted whatever the rule says, and is next after this order.
-    ``documents``: with ``acknowledge-documents``, those that were read; none named: all of them.
+    ``auth``: how the person was recognised, ``client`` from where. ``interrupt``: with ``start``, what runs is
+    interrupted whatever the rule says, and is next after this order. ``documents``: with ``acknowledge-documents``,
+    those that were read; none named: all of them.
     """
 
     at_ns: int
@@ -157,6 +158,8 @@ class OperatorEntry(NamedTuple):
     reason: str = ""
     role: ActorRole | None = None
     known: JobRecord | None = None
+    auth: str = ""
+    client: str = ""
     interrupt: bool = False
     documents: tuple[str, ...] = ()
 
@@ -322,5 +325,5 @@ class Confirmation(NamedTuple):
 
 Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
-    " | StopReasonAssigned | PiecesReclassified | JobChanged | Notice | Confirmation | OrderAck"
+    " | StopReasonAssigned | PiecesReclassified | Decided | JobChanged | Notice | Confirmation | OrderAck"
 )

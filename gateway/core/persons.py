@@ -5,11 +5,13 @@ What cannot be done becomes a REFUSED notice that says why. Decides nothing itse
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from gateway.core.entries import PersonsEntry, ReclassifyEntry, SetupEntry
-from gateway.core.model import Notice, OperatorEntry, OperatorVerb
+from gateway.core.decided import decided
+from gateway.core.entries import PersonsEntry, ReclassifyEntry, SetupEntry, StopReasonEntry
+from gateway.core.model import OperatorEntry, OperatorVerb
 from gateway.core.orders.disposition import reclassified
+from gateway.core.refusal import Refusal, refused
 
 if TYPE_CHECKING:
     from gateway.core.model import Output
@@ -18,6 +20,16 @@ if TYPE_CHECKING:
     from gateway.core.orders.job_run import JobRun
     from gateway.core.state.state_unit import MachineStateUnit
     from gateway.core.unit_state import State
+
+
+#: Every kind of entry that a person makes.
+PERSONS: Final = (OperatorEntry, SetupEntry, StopReasonEntry, ReclassifyEntry)
+_SETS_UP: Final = Refusal(
+    "a setup goes on already", "SETUP", found="a setup", allowed="none that goes on", what_to_do="end it first"
+)
+_SETS_NOT_UP: Final = Refusal(
+    "no setup goes on; begin one first", "SETUP", found="no setup", allowed="one that goes on", what_to_do="begin one"
+)
 
 
 class Persons:
@@ -29,7 +41,13 @@ class Persons:
         self._machine = machine
 
     def said(self, state: State, entry: OperatorEntry | PersonsEntry, out: list[Output]) -> State:
-        """The state after a person's word."""
+        """The state after a person's word, which is written down before what follows from it."""
+        start = len(out)
+        state = self._heard(state, entry, out)
+        out.insert(start, decided(entry, out[start:]))
+        return state
+
+    def _heard(self, state: State, entry: OperatorEntry | PersonsEntry, out: list[Output]) -> State:
         if isinstance(entry, OperatorEntry):
             return self._order(state, entry, out)
         if isinstance(entry, ReclassifyEntry):
@@ -37,8 +55,7 @@ class Persons:
         if isinstance(entry, SetupEntry):
             sets_up = state.track.setup.since_ns is not None
             if sets_up == entry.begins:
-                why = "a setup goes on already" if sets_up else "no setup goes on; begin one first"
-                out.append(Notice(entry.at_ns, "REFUSED", (("reason", why),)))
+                out.append(refused(entry.at_ns, _SETS_UP if sets_up else _SETS_NOT_UP))
                 return state
             return self._setup(state, entry.at_ns, entry.who, out, begins=entry.begins)
         track, told = self._machine.name_stop(state.track, entry)

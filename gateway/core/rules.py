@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from gateway.core.duration import Duration
 from gateway.core.model import Role
 from gateway.core.rule_signals import is_counted, is_evidence, named
+from gateway.core.rules_confirming import UnallocatedRule
 from gateway.core.rules_counting import AnalogRule, PartResultRule, RolesRule, StartEndRule
 from gateway.core.rules_inputs import (
     FORBID_UNKNOWN_KEYS,
@@ -159,6 +160,7 @@ class WorkUnitRules:
         counters: what is counted.
         orders: how the running order is chosen.
         confirm: when to confirm.
+        unallocated: what becomes of pieces that were made while no order ran.
         state: how the machine's states, stops and setups are told.
         calendar: which of the calendars says when it is meant to work; without one it always is.
         max_source_skew: a device's time stamp further from the gateway's than this is not used.
@@ -171,6 +173,7 @@ class WorkUnitRules:
     counters: tuple[AnyCountingRule, ...]
     orders: OrderRule = OrderRule()
     confirm: ConfirmRule = ConfirmRule()
+    unallocated: UnallocatedRule = field(default_factory=UnallocatedRule)
     state: StateRule = field(default_factory=StateRule)
     calendar: str | None = None
     max_source_skew: Duration = Duration("5 s")

@@ -10,6 +10,7 @@ import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.core.confirming.quantities import Pieces
 from gateway.core.counting.counter import CounterState, OldTrack, Pending
 from gateway.core.counting.detector import loaded, plain
 from gateway.core.counting.modes import state_of
@@ -21,6 +22,7 @@ from gateway.core.orders.job_run import JobRun
 from gateway.core.orders.order_image import decode as decode_image
 from gateway.core.orders.order_image import encode as encode_image
 from gateway.core.orders.queue_entries import rank_of
+from gateway.core.orders.unallocated import Bucket, BucketEntry, Found, restored
 from gateway.core.source_clock import SourceClocks
 from gateway.core.unit_state import State, Tally
 
@@ -29,11 +31,14 @@ if TYPE_CHECKING:
     from gateway.core.unit_state import DetectorState
     from gateway.core.work_unit import WorkUnit
 
-VERSION: Final = 4
+VERSION: Final = 5
 #: What can be loaded. 1 knew counters and pulses, three roles and no former orders; up to 2 there was no history of
-#: states, up to 3 neither holds nor images of orders: what is not there starts at nothing.
-VERSIONS: Final = (1, 2, 3, VERSION)
+#: states, up to 3 neither holds nor images of orders: what is not there starts at nothing. Up to 4 only the number of
+#: pieces without an order was known, and one order ran at a time.
+VERSIONS: Final = (1, 2, 3, 4, VERSION)
 _WITH_STATES: Final = 3
+_WITH_IMAGES: Final = 4
+_WITH_BUCKET: Final = 5
 
 
 class SnapshotError(Exception):
@@ -81,8 +86,8 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
         "queue": [encode_run(run) for run in state.queue],
         "job_tag": state.job_tag,
         "counted": list(state.counted),
-        "unallocated": list(state.unallocated),
-        "unallocated_since_ns": state.unallocated_since_ns,
+        "bucket": state.bucket._asdict(),
+        "previous": None if state.previous is None else encode_run(state.previous),
         "review": state.review,
         "unknown": [interval._asdict() for interval in state.unknown],
         "unknown_older": list(state.unknown_older),
@@ -116,12 +121,12 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             track=track,
             evidence=tuple(data["evidence"].get(name) for name in unit.evidence_signals),
             running=None if data["running"] is None else decode_run(data["running"]),
-            beside=tuple(decode_run(run) for run in data.get("beside", ())),
+            beside=() if version < _WITH_BUCKET else tuple(decode_run(run) for run in data["beside"]),
             queue=tuple(sorted((decode_run(run) for run in data["queue"]), key=rank_of)),
             job_tag=data["job_tag"],
             counted=Tally(*data["counted"]),
-            unallocated=Tally(*data["unallocated"]),
-            unallocated_since_ns=data["unallocated_since_ns"],
+            bucket=restored(data["bucket"]) if version >= _WITH_BUCKET else _bucket_of(data),
+            previous=None if version < _WITH_BUCKET else _run_or_none(data["previous"]),
             review=data["review"],
             unknown=tuple(
                 UnknownInterval(**interval)._replace(role=Role(interval["role"])) for interval in data["unknown"]
@@ -132,12 +137,26 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             past=loaded(PastOrders, {} if version == 1 else data["past"]),
             utc_offset_ns=0 if version < _WITH_STATES else data["utc_offset_ns"],
             clocks=loaded(SourceClocks, {} if version < _WITH_STATES else data["clocks"]),
-            next_told=data["next_told"] if version == VERSION else "",
+            next_told=data["next_told"] if version >= _WITH_IMAGES else "",
         )
         state = with_images(state, {digest: decode_image(one) for digest, one in data.get("images", {}).items()})
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise SnapshotError(f"the stored state of {unit.identity.machine} cannot be read: {error!r}") from error
     return unit.restored(state)
+
+
+def _run_or_none(data: dict[str, Any] | None) -> JobRun | None:
+    return None if data is None else decode_run(data)
+
+
+def _bucket_of(data: dict[str, Any]) -> Bucket:
+    """Pieces of which only the number is known: one entry for each role."""
+    left = Pieces(*data["unallocated"])
+    since_ns = data["unallocated_since_ns"]
+    span = (data["at_ns"] if since_ns is None else since_ns, data["at_ns"])
+    found = [Found("", role, left.role(role), *span) for role in Role if left.role(role)]
+    entries = tuple(BucketEntry(number, one) for number, one in enumerate(found, 1))
+    return Bucket(entries, len(entries), received=left)
 
 
 def encode_run(run: JobRun) -> dict[str, Any]:

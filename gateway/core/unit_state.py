@@ -8,11 +8,13 @@ from gateway.core.counting.counter import CounterState
 from gateway.core.counting.pulse import PulseState
 from gateway.core.model import Role, UnknownInterval
 from gateway.core.orders.attribution import PastOrders
+from gateway.core.orders.unallocated import Bucket
 from gateway.core.source_clock import SourceClocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.core.confirming.quantities import Pieces
     from gateway.core.orders.job_run import JobRun
     from gateway.core.state.machine_track import MachineTrack
 
@@ -46,8 +48,9 @@ class Tally(NamedTuple):
 class State(NamedTuple):
     """One work unit.
 
-    ``counted`` is every piece ever booked, ``unallocated`` those without an order, ``review`` pieces set aside for a
-    person. ``journal_seq`` is the number of the last output. ``running`` is never also in ``queue``. ``past`` is
+    ``counted`` is every piece ever booked, ``bucket`` those without an order, ``review`` pieces set aside for a
+    person. ``previous`` is the order that ended last, as long as a policy may give it pieces that came later.
+    ``journal_seq`` is the number of the last output. ``running`` is never also in ``queue``. ``past`` is
     which orders ran before, for what was made in their time and is counted later. ``utc_offset_ns``: UTC minus
     steady time. ``clocks``: whether that is known, and which devices' clocks are off. ``next_told`` is what was said
     last of the order that is next: it is said once. ``running`` leads: state and ideal cycle of the machine are by it;
@@ -62,8 +65,8 @@ class State(NamedTuple):
     queue: tuple[JobRun, ...] = ()
     job_tag: str | None = None
     counted: Tally = Tally()
-    unallocated: Tally = Tally()
-    unallocated_since_ns: int | None = None
+    bucket: Bucket = Bucket()
+    previous: JobRun | None = None
     review: int = 0
     unknown: tuple[UnknownInterval, ...] = ()
     unknown_older: tuple[int, int] = (0, 0)
@@ -102,6 +105,16 @@ class State(NamedTuple):
     def at_clock(self, utc_offset_ns: int, known: bool) -> State:  # noqa: FBT001 - what a clock says, in its order
         """The state with what UTC is, and whether somebody vouches for that."""
         return self._replace(utc_offset_ns=utc_offset_ns, clocks=self.clocks._replace(known=known))
+
+    @property
+    def unallocated(self) -> Pieces:
+        """Pieces without an order, by what they are."""
+        return self.bucket.left
+
+    @property
+    def unallocated_since_ns(self) -> int | None:
+        """When the oldest of them was made; None: there are none."""
+        return self.bucket.since_ns
 
     def at_work(self) -> tuple[JobRun, ...]:
         """What runs on the machine, the leading job order first."""

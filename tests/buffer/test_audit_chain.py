@@ -7,7 +7,6 @@ import contextlib
 import sqlite3
 import tracemalloc
 from functools import partial
-from importlib import resources
 
 import pytest
 
@@ -42,20 +41,8 @@ CONTENT = EntryContent(
 )
 
 
-def schema_of_the_chain():
-    """The pending migration; once it is one of the list, the store has made the tables itself."""
-    folder = resources.files("buffer") / "migrations"
-    (found,) = [entry for entry in folder.iterdir() if "_audit_chain.sql" in entry.name]
-    return found.name.endswith(".pending"), found.read_text(encoding="utf-8")
-
-
 @pytest.fixture
 async def store(open_store, path):
-    await (await open_store()).close()
-    pending, script = schema_of_the_chain()
-    if pending:
-        with contextlib.closing(sqlite3.connect(path)) as connection:
-            connection.executescript(script)
     store = await open_store()
     yield store
     await store.close()
@@ -342,3 +329,17 @@ def test_whatever_was_written_down_before_fits():
     kept = checked(of_write_attempt(long, CONTENT))
     for name, limit in CHARS_MAX.items():
         assert len(getattr(kept, name)) <= limit
+
+
+async def test_a_step_keeps_its_entries_with_everything_else_of_it(store, reader, make):
+    step = make.step()._replace(audit=tuple(numbered(3)))
+    await store.commit(step)
+    assert [entry.content.entity_id for entry in reader.entries()] == ["1", "2", "3"]
+    # The journal number is taken: the step is refused as a whole.
+    with pytest.raises(StoreError):
+        await store.commit(step._replace(audit=tuple(numbered(2))))
+    assert reader.head().seq == 3
+    with pytest.raises(StoreError, match="role: found nothing"):
+        await store.commit(make.step(seq=2)._replace(audit=(CONTENT._replace(role=""),)))
+    await store.commit(make.step(seq=2)._replace(audit=tuple(numbered(audit_chain.APPEND_MAX + 1))))
+    assert reader.verify().entries == 3 + audit_chain.APPEND_MAX + 1

@@ -10,7 +10,6 @@ import io
 import json
 import sqlite3
 from functools import partial
-from importlib import resources
 
 import pytest
 
@@ -36,13 +35,6 @@ def trail(tmp_path):
         await store.close()
         return store.epoch, appended.head
 
-    async def opened():
-        await (await Store.open(tmp_path / "linegate.db", now_ns=lambda: 1, max_bytes=1 << 26)).close()
-
-    asyncio.run(opened())
-    (found,) = [one for one in (resources.files("buffer") / "migrations").iterdir() if "_audit_chain.sql" in one.name]
-    if found.name.endswith(".pending"):
-        change(tmp_path, found.read_text(encoding="utf-8"))
     return asyncio.run(made())
 
 

@@ -8,9 +8,12 @@ import pytest
 
 from gateway.core import snapshot
 from gateway.core.duration import Duration
-from gateway.core.model import MachineState, Status, TimePassed
+from gateway.core.model import JobOrderState, MachineState, Status, TimePassed
+from gateway.core.orders.job_run import JobRun
+from gateway.core.orders.unallocated import Found, add
 from gateway.core.rate import Rate
 from gateway.core.rules import CounterRule, OrderRule, PulseRule, Role
+from gateway.core.rules_confirming import UnallocatedRule
 from gateway.core.snapshot import SnapshotError
 
 COUNTED = CounterRule(
@@ -37,7 +40,12 @@ def floor(rig):
     made.value("plc.job", "B-0010")
     made.value("plc.job", "A-0010")
     made.value("box.n", False)
-    made.state = made.state._replace(next_told="ORDER_WAITS A/0010: it is on hold")
+    loose = Found("plc.good", Role.SCRAP, 3, 5, 9, "ART-1", "L1", "T1", 2)
+    bucket = add(UnallocatedRule(), made.state.bucket, loose)
+    previous = JobRun(made.state.running.job, JobOrderState.COMPLETED, good=4, seq=2)
+    made.state = made.state._replace(next_told="ORDER_WAITS A/0010: it is on hold", bucket=bucket, previous=previous)
+    beside = made.state.running._replace(job=made.state.running.job._replace(order="C"), documents_read=("D1",))
+    made.state = made.state._replace(beside=(beside._replace(before_state=JobOrderState.SETUP),))
     return made
 
 
@@ -80,8 +88,9 @@ def test_the_state_is_unknown_until_the_first_value(floor):
 def test_a_state_without_history_begins_one(floor):
     """As the version before this one stored it."""
     old = stored(floor) | {"v": 2, "track": {"state": "PRODUCING", "since_ns": 5, "lost": []}}
-    for name in ("utc_offset_ns", "clocks", "next_told"):
+    for name in ("utc_offset_ns", "clocks", "next_told", "bucket", "previous"):
         old.pop(name)
+    old |= {"unallocated": [4, 0, 0, 0, 0], "unallocated_since_ns": None}
     state = snapshot.decode(floor.unit, old)
     assert state.counted == floor.state.counted
     assert state.track.timeline.final_ns == floor.state.at_ns
@@ -105,15 +114,15 @@ def test_new_evidence_starts_unknown(floor, rig):
     assert snapshot.decode(changed.unit, stored(floor)).evidence == (None, "2026-05-28")
 
 
-@pytest.mark.parametrize("version", [0, 5, "1", None])
+@pytest.mark.parametrize("version", [0, 6, "1", None])
 def test_another_version_is_refused(floor, version):
-    with pytest.raises(SnapshotError, match=r"state version .* of M-01; this program knows 4"):
+    with pytest.raises(SnapshotError, match=r"state version .* of M-01; this program knows 5"):
         snapshot.decode(floor.unit, stored(floor) | {"v": version})
 
 
 @pytest.mark.parametrize("whole", [None, [], "x", 5, {}])
 def test_something_else_is_refused(floor, whole):
-    with pytest.raises(SnapshotError, match="this program knows 4"):
+    with pytest.raises(SnapshotError, match="this program knows 5"):
         snapshot.decode(floor.unit, whole)
 
 
@@ -182,3 +191,13 @@ def test_a_state_from_before_uptimes_were_known_is_loaded(floor, rig):
     now.at("1 h").value("plc.boots", 7)
     now.value("plc.new", 7)
     assert now.state.evidence == ("7", "7")
+
+
+def test_pieces_without_an_order_of_an_older_state_become_one_entry_each_role(floor):
+    old = stored(floor) | {"v": 4, "unallocated": [4, 0, 2, 0, 0], "unallocated_since_ns": floor.state.at_ns - 7}
+    del old["bucket"], old["previous"]
+    bucket = snapshot.decode(floor.unit, old).bucket
+    assert [(one.number, one.what.role, one.what.pieces) for one in bucket.entries] == [
+        (1, Role.GOOD, 4), (2, Role.REWORK, 2),
+    ]  # fmt: skip
+    assert (bucket.left.good, bucket.left.rework, bucket.since_ns) == (4, 2, floor.state.at_ns - 7)

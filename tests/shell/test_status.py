@@ -1,10 +1,12 @@
 import json
 from decimal import Decimal
 
+from gateway.core.confirming.quantities import Pieces
 from gateway.core.document import Identity
 from gateway.core.duration import Duration
 from gateway.core.model import JobOrder, Role
 from gateway.core.orders.job_run import JobRun
+from gateway.core.orders.unallocated import Bucket
 from gateway.core.rules import CounterRule, WorkUnitRules
 from gateway.core.unit_state import Tally
 from gateway.core.work_unit import WorkUnit
@@ -61,7 +63,7 @@ def test_rework_is_shown_wherever_good_and_scrap_are():
     state = unit.initial(1)._replace(
         running=JobRun(job, good=1, scrap=2, rework=3, open_good=4, open_scrap=5, open_rework=6),
         counted=Tally(7, 8, 9),
-        unallocated=Tally(10, 11, 12),
+        bucket=Bucket(received=Pieces(10, 11, 12)),
     )
     view = work_unit_view("M1", state, unit.machine.display)
     assert (view.good, view.scrap, view.rework) == (1, 2, 3)

@@ -27,6 +27,7 @@ from gateway.core.model import (
 )
 from gateway.core.orders.handover import without_moved
 from gateway.core.rules import ConfirmRule, CounterRule, WorkUnitRules
+from gateway.core.rules_confirming import UnallocatedRule
 from gateway.core.work_unit import WorkUnit
 from gateway.runner import Runner, RunnerHooks
 
@@ -71,7 +72,7 @@ class Floor:
             if machine in stored:
                 state = snapshot.load(unit, stored[machine])
                 record = await self.store.job_record(*KEY)
-                state, _moved = without_moved(state, {} if record is None else {KEY: record})
+                state, _moved = without_moved(state, {} if record is None else {KEY: record}, UnallocatedRule())
             hooks = RunnerHooks(lambda _job: ("erp",), lambda _out, _state: None, lambda: None, self.troubles.append)
             runner = Runner(
                 unit, state, self.store, now_ns=self.clock.now_ns, checkpoint_ns=S, idle_wake_ns=S // 5, hooks=hooks

@@ -1,14 +1,23 @@
-"""The roles in which persons and programs act: what each is, and how a text becomes one. Says not what they may do.
-
-The names are those of the order's life (``orders/lifecycle.py``), so that there is one list of them.
-"""
+"""The roles in which persons and programs act: what each is, and how a text becomes one. Says not what they may do."""
 
 from __future__ import annotations
 
+import enum
 from typing import Final
 
 from gateway.core.foreign_text import clean
-from gateway.core.orders.lifecycle import ActorRole
+
+
+class ActorRole(enum.StrEnum):
+    """Who asks. ``PLANNER`` is the planner and the ERP that speaks for him; ``SERVICE`` the gateway and its PLCs."""
+
+    OPERATOR = "operator"
+    SETTER = "setter"
+    SUPERVISOR = "supervisor"
+    QUALITY = "quality"
+    PLANNER = "planner"
+    SERVICE = "service"
+
 
 MEANINGS: Final = {
     ActorRole.OPERATOR: "runs the machine",

@@ -14,6 +14,7 @@ from gateway.core.orders.attribution import Dating, owner, shares
 from gateway.core.orders.dispatch import with_run
 from gateway.core.orders.job_run import book, room, stays_open
 from gateway.core.orders.part_map import taker
+from gateway.core.orders.unallocated import Found, add
 from gateway.core.state.gaps import CycleGaps
 from gateway.core.unit_state import remember_unknown
 
@@ -45,6 +46,7 @@ class Booking:
         self._runs_on = rules.orders.at_target != "complete"
         self._target_counts = rules.orders.target_counts
         self._confirm = rules.confirm
+        self._unallocated_rule = rules.unallocated
         self._dispatch = dispatch
         self._datings = datings
         self._parts = dispatch.parts.by_signal
@@ -136,7 +138,7 @@ class Booking:
         while pieces:
             run = taker(state, event.part)
             if run is None:
-                return _unallocated(state, event, role, pieces, at_ns, out)
+                return self._unallocated(state, event, role, pieces, at_ns, out)
             free = self._room(run, role)
             taken = pieces if free is None else min(pieces, free)
             if taken:
@@ -159,7 +161,7 @@ class Booking:
             return self._to_running(state, event, role, share.pieces, share.cycles, at_ns, out)
         run = next((waiting for waiting in state.queue if waiting.job.key == share.key), None)
         if run is None or not _makes(run, event):
-            return _unallocated(state, event, role, share.pieces, at_ns, out) if share.pieces else state
+            return self._unallocated(state, event, role, share.pieces, at_ns, out) if share.pieces else state
         free = self._room(run, role)
         taken = share.pieces if free is None else min(share.pieces, free)
         if taken:
@@ -169,6 +171,23 @@ class Booking:
         more = any((one.order, one.operation) == share.key for one in state.past.transit)
         state = self._dispatch.late(state, run, at_ns, out, more=more)
         return self._to_running(state, event, role, share.pieces - taken, 0, at_ns, out)
+
+    def _unallocated(
+        self, state: State, event: CountEvent, role: Role, pieces: int, at_ns: int, out: list[Output]
+    ) -> State:
+        out.append(_pieces(event, role, pieces, at_ns, None))
+        setup = state.track.setup
+        found = Found(
+            signal=event.signal,
+            role=role,
+            pieces=pieces,
+            t_from_ns=min(event.t_from_ns, event.t_to_ns),
+            t_to_ns=event.t_to_ns,
+            product=event.part or setup.product,
+            tool=setup.tool,
+            estimated=pieces if event.estimated else 0,
+        )
+        return state._replace(bucket=add(self._unallocated_rule, state.bucket, found))
 
     def _declare_unknown(
         self, state: State, rule: AnyCountingRule, role: Role, event: CountEvent, out: list[Output]
@@ -210,12 +229,6 @@ def _idle_beside(state: State, part: str | None, cycles: int) -> State:
 def _makes(run: JobRun, event: CountEvent) -> bool:
     """Whether this order is for what was made: a family tool makes other products too."""
     return event.part is None or event.part == run.job.product
-
-
-def _unallocated(state: State, event: CountEvent, role: Role, pieces: int, at_ns: int, out: list[Output]) -> State:
-    out.append(_pieces(event, role, pieces, at_ns, None))
-    since = state.unallocated_since_ns or event.t_from_ns
-    return state._replace(unallocated=state.unallocated.plus(role, pieces), unallocated_since_ns=since)
 
 
 def _pieces(event: CountEvent, role: Role, pieces: int, at_ns: int, run: JobRun | None) -> PiecesProduced:

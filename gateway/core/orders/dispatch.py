@@ -18,6 +18,7 @@ from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
 from gateway.core.orders.order_steps import Cause, may
 from gateway.core.orders.queue_entries import entry_of, rank_of
 from gateway.core.orders.starting import Starting
+from gateway.core.refusal import REFUSED, Refusal, details
 
 if TYPE_CHECKING:
     from gateway.core.document import Identity
@@ -345,9 +346,12 @@ def named(state: State, order: str, operation: str) -> JobRun | str:
     name = f"{order}/{operation}" if operation else order
     if found:
         operations = ", ".join(run.job.operation for run in found)
-        return f"order {name} has several operations here: {operations}; name one"
+        text = f"order {name} has several operations here: {operations}; name one"
+        return Refusal(text, "ONE_OPERATION", found=operations, allowed="one of them", what_to_do="name the operation")
     here = ", ".join("/".join(run.job.key) for run in state.open_runs()) or "none"
-    return f"order {name} is not open at this work unit; open orders: {here}"
+    text = f"order {name} is not open at this work unit; open orders: {here}"
+    todo = "name an open order, or have this one released to this machine"
+    return Refusal(text, "ORDER_OPEN", found=name, allowed=here, what_to_do=todo)
 
 
 def enqueue(state: State, run: JobRun) -> State:
@@ -386,6 +390,11 @@ def with_run(state: State, run: JobRun) -> State:
 def notice(at_ns: int, code: str, job: JobOrder, **detail: str) -> Notice:
     """Something a person should see of a job order."""
     return Notice(at_ns, code, (("order", job.order), ("operation", job.operation), *detail.items()))
+
+
+def refusal_of(at_ns: int, job: JobOrder, why: str) -> Notice:
+    """What is not done with a job order, and why; a ``Refusal`` with its parts."""
+    return Notice(at_ns, REFUSED, (("order", job.order), ("operation", job.operation), *details(why)))
 
 
 def _told(state: State, at_ns: int, code: str, job: JobOrder, text: str, out: list[Output]) -> State:

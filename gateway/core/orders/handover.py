@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.model import JobOrderState
 from gateway.core.orders.job_image import with_known_image
+from gateway.core.orders.unallocated import Found, add
 from gateway.core.unit_state import ROLES
 
 if TYPE_CHECKING:
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     from gateway.core.model import JobRecord
     from gateway.core.orders.job_run import JobRun
     from gateway.core.orders.order_image import OrderImage
+    from gateway.core.rules_confirming import UnallocatedRule
     from gateway.core.unit_state import State
 
 _OVER = frozenset({JobOrderState.COMPLETED, JobOrderState.CLOSED, JobOrderState.CANCELLED, JobOrderState.RELEASED})
 
 
-def without_moved(state: State, records: Mapping[tuple[str, str], JobRecord]) -> tuple[State, tuple[JobRun, ...]]:
+def without_moved(
+    state: State, records: Mapping[tuple[str, str], JobRecord], rule: UnallocatedRule
+) -> tuple[State, tuple[JobRun, ...]]:
     """The state without the job orders that went on elsewhere, and these; their open pieces become unallocated.
 
     Those that stay get the images of their orders back, which a stored state only names.
@@ -35,16 +39,15 @@ def without_moved(state: State, records: Mapping[tuple[str, str], JobRecord]) ->
         return state, ()
     keys = {run.job.key for run in moved}
     stay = tuple(run for run in state.at_work() if run.job.key not in keys)
-    unallocated = state.unallocated
+    bucket = state.bucket
     for run in moved:
+        to_ns = max(run.last_event_ns or 0, run.open_from_ns)
         for role, pieces in zip(ROLES, _open(run), strict=True):
-            unallocated = unallocated.plus(role, pieces)
+            if pieces:
+                bucket = add(rule, bucket, Found("", role, pieces, run.open_from_ns, to_ns, run.job.product))
     queue = tuple(run for run in state.queue if run.job.key not in keys)
-    since = state.unallocated_since_ns
-    if since is None and any(unallocated):
-        since = state.at_ns
     state = state._replace(running=stay[0] if stay else None, beside=stay[1:])
-    return state._replace(queue=queue, unallocated=unallocated, unallocated_since_ns=since), moved
+    return state._replace(queue=queue, bucket=bucket), moved
 
 
 def with_images(state: State, images: Mapping[str, OrderImage]) -> State:

@@ -8,11 +8,35 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gateway.core.access.roles import ActorRole
 from gateway.core.model import JobOrderState
 from gateway.core.orders.guards import START_GUARDS, Guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+__all__ = [
+    "ILLEGAL_TRANSITION",
+    "ILLEGAL_TRIGGER",
+    "INITIAL",
+    "ROLE_NOT_ALLOWED",
+    "RUNNING",
+    "TERMINAL",
+    "TRANSITIONS",
+    "ActorRole",
+    "Allowed",
+    "Cause",
+    "Effect",
+    "OperationLife",
+    "Refused",
+    "S",
+    "Transition",
+    "Trigger",
+    "decide",
+    "following",
+    "moved",
+    "order_state",
+]
 
 S = JobOrderState
 
@@ -35,17 +59,6 @@ class Trigger(enum.StrEnum):
     QUALITY_RULE = "quality rule"  # such as a serial number seen twice
     RECONCILIATION = "reconciliation"
     FINAL_ACKNOWLEDGED = "final confirmation acknowledged"
-
-
-class ActorRole(enum.StrEnum):
-    """Who asks. ``PLANNER`` is the planner and the ERP that speaks for him; ``SERVICE`` the gateway and its PLCs."""
-
-    OPERATOR = "operator"
-    SETTER = "setter"
-    SUPERVISOR = "supervisor"
-    QUALITY = "quality"
-    PLANNER = "planner"
-    SERVICE = "service"
 
 
 class Effect(enum.StrEnum):

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 from gateway.core.model import JobOrderState
 from gateway.core.orders.guards import START_GUARDS, Guard, GuardFacts, check, mode_of
 from gateway.core.orders.job_image import work_of
-from gateway.core.orders.order_steps import Verdict, may
+from gateway.core.orders.order_steps import Verdict, may, objection
 from gateway.core.orders.part_map import PartMap
 from gateway.core.orders.queue_entries import start_facts
+from gateway.core.refusal import Refusal, all_of
 
 if TYPE_CHECKING:
     from gateway.core.orders.job_run import JobRun
@@ -44,14 +45,17 @@ class Starting:
         """Whether a waiting job order may start now, and what is in its way may go."""
         facts = self.start_facts(state, run, interrupt=interrupt)
         if facts.holds:  # out of a hold leads its release, never a start
-            return Verdict("; ".join(str(one) for one in check(START_GUARDS[:1], facts, self.rule)) or "it is on hold")
+            found = all_of(objection(one) for one in check(START_GUARDS[:1], facts, self.rule))
+            return Verdict(found or Refusal("it is on hold", Guard.G1, found=run.state, what_to_do="release it first"))
         verdict = may(run, self.begins_as(state, run), cause, self.rule, facts)
         if verdict.refusal:
             return verdict
         for one in self.parts.in_the_way(state, run):
             refusal = self._may_go(one, cause, interrupt=interrupt)
             if refusal:
-                return verdict._replace(refusal=f"order {one.job.order} cannot make way for it: {refusal}")
+                text = f"order {one.job.order} cannot make way for it: {refusal}"
+                guard = refusal.guard if isinstance(refusal, Refusal) else Guard.G6
+                return verdict._replace(refusal=Refusal(text, guard, found=f"order {one.job.order} {one.state}"))
         return verdict
 
     def may_end_setup(self, state: State, run: JobRun, cause: Cause) -> Verdict:

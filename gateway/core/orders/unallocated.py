@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gateway.core.confirming.quantities import NOTHING, Pieces, total_of
+from gateway.core.confirming.quantities import NOTHING, Pieces
 from gateway.core.model import Role
 
 if TYPE_CHECKING:
@@ -53,22 +53,31 @@ class BucketEntry(NamedTuple):
 
 
 class Bucket(NamedTuple):
-    """All entries in the order of their numbers, and what ever came in and went out, by the role it came in as."""
+    """All entries in the order of their numbers, and what ever came in and went out, by the role it came in as.
+
+    ``written_off`` is how many of the scrapped pieces no order has.
+    """
 
     entries: tuple[BucketEntry, ...] = ()
     last_number: int = 0
     received: Pieces = NOTHING
     allocated: Pieces = NOTHING
     scrapped: Pieces = NOTHING
+    written_off: int = 0
 
     @property
     def left(self) -> Pieces:
         """What waits."""
-        return total_of(Pieces.of(one.what.role, one.what.pieces) for one in self.entries)
+        return self.received.minus(self.allocated).minus(self.scrapped)
+
+    @property
+    def since_ns(self) -> int | None:
+        """When the oldest piece was made; None: none waits."""
+        return min((one.what.t_from_ns for one in self.entries), default=None)
 
     def age_ns(self, now_ns: int) -> int | None:
         """How long the oldest piece waits; None: none does."""
-        return None if not self.entries else max(now_ns - min(one.what.t_from_ns for one in self.entries), 0)
+        return None if self.since_ns is None else max(now_ns - self.since_ns, 0)
 
 
 class AllocationRequest(NamedTuple):
@@ -215,7 +224,7 @@ def restored(data: Mapping[str, Any]) -> Bucket:
         for number, (signal, role, *rest), merged in data["entries"]
     )
     sums = {name: Pieces(*data[name]) for name in ("received", "allocated", "scrapped")}
-    return Bucket(entries, data["last_number"], **sums)
+    return Bucket(entries, data["last_number"], **sums, written_off=data["written_off"])
 
 
 class ReviewTask(NamedTuple):
@@ -325,7 +334,9 @@ def _taken(
         rest = what._replace(pieces=what.pieces - taken, estimated=what.estimated - estimated)
         left[one.number] = one._replace(what=rest)
     entries = tuple(one for one in left.values() if one.what.pieces)
-    return bucket._replace(entries=entries, allocated=allocated, scrapped=scrapped), tuple(done)
+    written_off = bucket.written_off + (0 if target.order else sum(one.what.pieces for one in done))
+    after = bucket._replace(entries=entries, allocated=allocated, scrapped=scrapped, written_off=written_off)
+    return after, tuple(done)
 
 
 def _oldest_first(entries: Sequence[BucketEntry]) -> list[BucketEntry]:

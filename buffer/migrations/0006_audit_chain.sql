@@ -94,3 +94,21 @@ CREATE TRIGGER audit_anchor_is_kept BEFORE DELETE ON audit_anchor
 BEGIN
     SELECT RAISE(ABORT, 'an anchor is never deleted');
 END;
+
+-- How the run before ended is asked at each start.
+CREATE INDEX audit_entry_runs ON audit_entry (seq) WHERE action IN ('gateway_started', 'gateway_stopped');
+
+-- What was taken into the trail from elsewhere: the last number of each list.
+
+CREATE TABLE audit_taken (
+    source TEXT PRIMARY KEY,
+    number INTEGER NOT NULL
+) STRICT;
+
+-- The settings that were in force last, to say what is different; packed JSON of names and values, without secrets.
+
+CREATE TABLE audit_settings (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    digest TEXT NOT NULL,
+    document BLOB NOT NULL
+) STRICT;

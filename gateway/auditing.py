@@ -1,0 +1,72 @@
+"""The audit trail of one run: what every entry says of the time and the versions, and entries that no work unit makes.
+
+Entries of a work unit are committed with its step (``runner.py``); what else happens is written here, one transaction
+for each call. It judges nobody, and decides nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from buffer import audit_chain
+from gateway import __version__
+from gateway.core.access.roles import ActorRole
+from gateway.core.audit.entry import EntryContent
+from gateway.core.audit.told import GATEWAY, Actor, Told, content_of
+from gateway.core.duration import NS_PER_S
+from gateway.timezone import zone
+
+if TYPE_CHECKING:
+    from buffer.store import Store
+    from config.settings import Settings
+    from gateway.clock import SteadyClock
+
+_EPOCH: Final = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - as naive as the wall clock that it is held against
+#: Of what nobody asked for.
+ITSELF = Actor(GATEWAY, ActorRole.SERVICE.value, "", "")
+
+
+class Auditing:
+    """One store, one clock, and the configuration that is in force."""
+
+    def __init__(self, settings: Settings, store: Store, clock: SteadyClock) -> None:
+        self._store = store
+        self._clock = clock
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Entries are made under these settings from here on."""
+        self._zone_name = settings.gateway.timezone
+        self._zone = zone(self._zone_name)
+        self._digest = settings.digest
+
+    def common(self, at_ns: int) -> EntryContent:
+        """What entries of that steady time have in common; the rest is to be filled in."""
+        utc_ns = max(self._clock.utc_ns(at_ns), 0)
+        offset = self._zone.local(utc_ns) - (_EPOCH + dt.timedelta(seconds=utc_ns // NS_PER_S))
+        return EntryContent(
+            at_ns=at_ns,
+            utc_ns=utc_ns,
+            time_quality=self._clock.quality.value,
+            utc_offset_s=int(offset.total_seconds()),
+            time_zone=self._zone_name,
+            user=GATEWAY,
+            role=ActorRole.SERVICE.value,
+            auth="",
+            client="",
+            action="",
+            change="event",
+            entity="",
+            config_version=self._digest,
+            sw_version=__version__,
+        )
+
+    def content(self, told: Told, actor: Actor = ITSELF, reason: str = "") -> EntryContent:
+        """The entry of something that happens now."""
+        return content_of(told, self._clock.now_ns(), self.common, actor, reason)
+
+    async def tell(self, told: Told, actor: Actor = ITSELF, reason: str = "") -> None:
+        """Write that down; returns once it is durable. Raises StoreError."""
+        await self._store.write(partial(audit_chain.append, [self.content(told, actor, reason)]))

@@ -1,0 +1,356 @@
+"""What a work unit's outputs tell the audit trail: one table from a kind of output to its entry, and the entries.
+
+A new output that an auditor must see is a new row of ``TABLE``; a new word of a person has an entry without one, and a
+row of ``ACTIONS`` gives it its name. Counts and intervals have none: the journal keeps them. Decides and keeps nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from gateway.core.access.permissions import Action
+from gateway.core.access.roles import ActorRole
+from gateway.core.audit.entry import (
+    CHARS_MAX,
+    AuditEntryError,
+    Change,
+    EntryContent,
+    SystemAction,
+    checked,
+    reason_required,
+)
+from gateway.core.audit.signature import Authentication, SigningRefused, sign, signed
+from gateway.core.entries import PiecesReclassified, ReclassifyEntry, SetupEntry, StopReasonEntry
+from gateway.core.foreign_text import clean
+from gateway.core.model import (
+    CalendarPlan,
+    ClockTold,
+    Confirmation,
+    DataValue,
+    JobChanged,
+    Notice,
+    OperatorEntry,
+    OperatorVerb,
+    OrderReceived,
+    Role,
+    TimePassed,
+)
+from gateway.core.orders.order_changes import AckKind, OrderAck
+from gateway.core.state.annotations import StopReasonAssigned
+from gateway.core.state.setup import SetupEnded, SetupStarted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from gateway.core.model import Input, Output
+
+#: Reason code where nobody was asked for one.
+NOT_GIVEN: Final = "not_given"
+REFUSED: Final = "refused"
+GATEWAY: Final = "gateway"
+ERP: Final = "erp"
+
+
+class Actor(NamedTuple):
+    """Who asks: his name, in which role, how he was recognised, and from where.
+
+    ``action``: what the verb is, where its table says so. ``authentication``: his passphrase was right just now, and he
+    signs. ``reason`` goes with what names none of its own.
+    """
+
+    user: str
+    role: str
+    auth: str
+    client: str
+    action: str = ""
+    reason: str = ""
+    authentication: Authentication | None = None
+
+
+class Told(NamedTuple):
+    """What one output tells, before it is known who caused it.
+
+    ``record``: what a signature is put under, where ``new`` is too little.
+    """
+
+    action: str
+    entity: str
+    entity_id: str
+    change: str = Change.EVENT.value
+    field: str = ""
+    old: str | None = None
+    new: str | None = None
+    outcome: str = "done"
+    detail: str = ""
+    order: str = ""
+    record: str = ""
+
+
+class Row(NamedTuple):
+    """One row of the table. ``always``: also where no person caused it."""
+
+    tell: Callable[[Any, str], Told | None]
+    always: bool = True
+
+
+_THE_GATEWAY: Final = Actor(GATEWAY, ActorRole.SERVICE.value, "", "")
+#: What is no person's word, and no ERP's.
+_NOBODY: Final = (DataValue, TimePassed, ClockTold, CalendarPlan)
+_NEVER_EMPTY: Final = frozenset({"user", "role", "action", "entity"})
+#: Fields of an input that stand elsewhere in the entry, or are too long.
+_NOT_SHOWN: Final = frozenset({"at_ns", "who", "role", "known", "others", "job", "reason"})
+
+
+# --- the table: each function is told an output and the work unit -----------------------------------------------------
+
+
+def _job_changed(found: JobChanged, _unit: str) -> Told | None:
+    record = found.record
+    if found.previous is record.state:
+        return None  # its numbers, which the journal keeps
+    numbers = {name: getattr(record, name) for name in ("good", "scrap", "rework", "hold", "test", "seq")}
+    return Told(
+        SystemAction.STATE_CHANGED.value,
+        "operation",
+        "/".join(record.job.key),
+        change=(Change.CREATE if found.previous is None else Change.EVENT).value,
+        field="state",
+        old=None if found.previous is None else found.previous.value,
+        new=record.state.value,
+        detail=found.trigger,
+        order=record.job.order,
+        record=plain({"order": record.job.order, "operation": record.job.operation, "state": record.state, **numbers}),
+    )
+
+
+def _reclassified(found: PiecesReclassified, _unit: str) -> Told:
+    return Told(
+        Action.CORRECT.value,
+        "operation",
+        f"{found.order}/{found.operation}",
+        change=Change.MODIFY.value,
+        field="pieces",
+        old=f"{found.pieces} {found.from_role}",
+        new=f"{found.pieces} {found.to_role}",
+        order=found.order,
+        record=plain(found._asdict()),
+    )
+
+
+def _stop_named(found: StopReasonAssigned, unit: str) -> Told:
+    upto = None if found.to_ns is None else str(found.to_ns)
+    detail = "the whole standstill" if upto is None else f"up to {upto}"
+    where = f"{unit}/{found.from_ns}"
+    return Told(Action.NAME_STOP.value, "stop", where, Change.CREATE.value, "reason", None, found.reason, detail=detail)
+
+
+def _setup_started(found: SetupStarted, unit: str) -> Told:
+    return Told(Action.SETUP_AGAIN.value, "machine", unit, field="setup", new=found.trigger)
+
+
+def _setup_ended(found: SetupEnded, unit: str) -> Told:
+    return Told(Action.FINISH_SETUP.value, "machine", unit, field="setup", old="begun", new=found.trigger)
+
+
+def _confirmed(found: Confirmation, _unit: str) -> Told:
+    return Told(
+        SystemAction.CONFIRMED.value,
+        "confirmation",
+        found.key,
+        change=Change.CREATE.value,
+        field=found.kind.value,
+        new=f"good {found.good}, scrap {found.scrap}, rework {found.rework}, hold {found.hold}, SHA-256 {found.digest}",
+        detail=found.trigger,
+        order=found.job.order,
+    )
+
+
+def _acknowledged(found: OrderAck, _unit: str) -> Told | None:
+    if found.kind is AckKind.DUPLICATE:
+        return None
+    no = found.kind in (AckKind.ORDER_CHANGE_REJECTED, AckKind.CANCEL_REJECTED, AckKind.UNKNOWN_ORDER, AckKind.STALE)
+    return Told(
+        SystemAction.ORDER_RECEIVED.value,
+        "order",
+        found.order,
+        field="revision",
+        old=None if found.held_revision in (None, found.revision) else str(found.held_revision),
+        new=str(found.revision),
+        outcome=REFUSED if no else "done",
+        detail="; ".join((found.kind.value, *found.reasons)),
+        order=found.order,
+    )
+
+
+TABLE: Final[dict[type, Row]] = {
+    JobChanged: Row(_job_changed),
+    OrderAck: Row(_acknowledged),
+    PiecesReclassified: Row(_reclassified),
+    StopReasonAssigned: Row(_stop_named),
+    SetupStarted: Row(_setup_started, always=False),
+    SetupEnded: Row(_setup_ended, always=False),
+    Confirmation: Row(_confirmed, always=False),
+}
+
+_OF_VERB: Final = {OperatorVerb.COMPLETE_SETUP: Action.FINISH_SETUP}
+
+
+def _judgement(entry: ReclassifyEntry) -> str:
+    if entry.from_role is Role.HOLD:
+        return Action.RELEASE.value
+    return {Role.SCRAP: Action.SCRAP, Role.REWORK: Action.REWORK}.get(entry.to_role, Action.CORRECT).value
+
+
+#: The action of a person's word, by its type; for one without a row it is what the table of the verbs says.
+ACTIONS: Final[dict[type, Callable[[Any], str]]] = {
+    OperatorEntry: lambda entry: _OF_VERB.get(entry.verb, entry.verb).value,
+    SetupEntry: lambda entry: (Action.SETUP_AGAIN if entry.begins else Action.FINISH_SETUP).value,
+    StopReasonEntry: lambda _entry: Action.NAME_STOP.value,
+    ReclassifyEntry: _judgement,
+}
+
+
+# --- entries ----------------------------------------------------------------------------------------------------------
+
+
+def entries(
+    given: Input | None,
+    outputs: Sequence[Output],
+    unit: str,
+    common: Callable[[int], EntryContent],
+    actor: Actor | None = None,
+) -> tuple[EntryContent, ...]:
+    """What an input and its outputs tell, in order; mostly nothing. ``given`` None: a reading, or the time.
+
+    ``common`` knows the date, the zone and the versions at a steady time. ``actor`` None: who the input names. Raises
+    AuditEntryError where a signature is asked for and cannot be given: nothing of the step may be kept then.
+    """
+    if given is None or isinstance(given, _NOBODY):
+        return tuple(_system(outputs, unit, common, _THE_GATEWAY))
+    if isinstance(given, OrderReceived):
+        erp = Actor(ERP, ActorRole.PLANNER.value, "", given.job.source)
+        return tuple(_system(outputs, unit, common, erp))
+    who = actor or _named(given)
+    # Timers that fell due before a person's word are not his.
+    earlier = [one for one in outputs if getattr(one, "at_ns", given.at_ns) < given.at_ns]
+    his = [one for one in outputs if getattr(one, "at_ns", given.at_ns) >= given.at_ns]
+    reason = getattr(given, "reason", "") or who.reason
+    made = list(_system(earlier, unit, common, _THE_GATEWAY))
+    for told in _of_person(given, his, unit, who):
+        content = content_of(told, given.at_ns, common, who, reason)
+        made.append(content)
+        if told.action == (action := action_of(given, who)) and who.authentication is not None:
+            made += _signature(content, told, action, who.authentication)
+    return tuple(made)
+
+
+def action_of(given: Any, actor: Actor) -> str:
+    """What a person does by this word."""
+    named = ACTIONS.get(type(given))
+    text = named(given) if named is not None else actor.action or _snake(type(given).__name__.removesuffix("Entry"))
+    return re.sub(r"[^a-z0-9_]", "_", str(text).lower())
+
+
+def content_of(
+    told: Told, at_ns: int, common: Callable[[int], EntryContent], actor: Actor, reason: str = ""
+) -> EntryContent:
+    """The entry of what was told; texts are cut to what an entry takes, so that it can always be kept."""
+    needs = told.outcome != REFUSED and reason_required(told.action, told.change)
+    said = clean(reason, CHARS_MAX["reason_text"]).strip()
+    content = common(at_ns)._replace(
+        user=_fit("user", actor.user),
+        role=_fit("role", actor.role),
+        auth=_fit("auth", actor.auth),
+        client=_fit("client", actor.client),
+        action=_fit("action", told.action),
+        change=told.change,
+        entity=_fit("entity", told.entity),
+        entity_id=_fit("entity_id", told.entity_id),
+        field=_fit("field", told.field),
+        old=told.old,
+        new=told.new,
+        outcome=told.outcome,
+        detail=clean(told.detail, CHARS_MAX["detail"]),
+        reason_code=NOT_GIVEN if needs and not said else "",
+        reason_text=said,
+        order=_fit("order", told.order),
+    )
+    return checked(content)
+
+
+def plain(found: Mapping[str, Any]) -> str:
+    """Names and values as JSON in their order, for the eye of an auditor and for a signature."""
+    shown = {name: value for name, value in found.items() if value is not None}
+    return json.dumps(shown, ensure_ascii=True, separators=(",", ":"), default=str)
+
+
+def _system(
+    outputs: Iterable[Output], unit: str, common: Callable[[int], EntryContent], actor: Actor
+) -> Iterable[EntryContent]:
+    for output in outputs:
+        row = TABLE.get(type(output))
+        told = row.tell(output, unit) if row is not None and row.always else None
+        if told is not None:
+            yield content_of(told, getattr(output, "at_ns", common(0).at_ns), common, actor)
+
+
+def _of_person(given: Any, outputs: Sequence[Output], unit: str, actor: Actor) -> list[Told]:
+    action = action_of(given, actor)
+    order, operation = (str(getattr(given, name, "") or "") for name in ("order", "operation"))
+    entity, entity_id = ("operation", f"{order}/{operation}".rstrip("/")) if order else ("machine", unit)
+    whole = plain({name: value for name, value in given._asdict().items() if name not in _NOT_SHOWN})
+    bare = Told(action, entity, entity_id, new=whole, order=order)
+    for output in outputs:
+        if isinstance(output, Notice) and output.code == "REFUSED":
+            return [bare._replace(outcome=REFUSED, detail=str(dict(output.detail).get("reason", "")))]
+    rows = ((TABLE.get(type(output)), output) for output in outputs)
+    found = [told for row, output in rows if row is not None for told in (row.tell(output, unit),) if told is not None]
+    first = next((number for number, one in enumerate(found) if _is_it(one, action, entity, order, operation)), None)
+    if first is None:
+        return [bare, *found]
+    decided = found.pop(first)._replace(action=action)
+    if actor.authentication is not None:
+        decided = decided._replace(new=decided.record or decided.new)
+    return [decided, *found]
+
+
+def _is_it(told: Told, action: str, entity: str, order: str, operation: str) -> bool:
+    """Whether it is the thing that was decided on, not one of what followed."""
+    if order:
+        meant = f"{order}/{operation}"
+        return told.entity == entity and told.order == order and (not operation or told.entity_id == meant)
+    return told.action == action
+
+
+def _signature(content: EntryContent, told: Told, action: str, by: Authentication) -> list[EntryContent]:
+    if told.outcome == REFUSED or content.action != action:
+        return []
+    record = (content.new or "").encode()
+    found = sign(
+        record,
+        content.entity,
+        content.entity_id,
+        Action(action),
+        by,
+        now_ns=content.at_ns,
+        utc_ns=content.utc_ns,
+    )
+    if isinstance(found, SigningRefused):
+        raise AuditEntryError(f"SIGNATURE: {found.text}")
+    return [checked(signed(found, content))]
+
+
+def _named(given: Any) -> Actor:
+    role = getattr(given, "role", None) or ActorRole.SUPERVISOR
+    return Actor(getattr(given, "who", "") or GATEWAY, str(role), "", "")
+
+
+def _fit(name: str, text: str) -> str:
+    kept = clean(str(text), CHARS_MAX[name])
+    return kept if kept.strip() or name not in _NEVER_EMPTY else "?"
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
