@@ -12,7 +12,7 @@ from gateway.core.model import JobChanged, JobOrderState, OperatorVerb
 from gateway.core.orders.dispatch import JOB_QUEUE_MAX, named, notice, put_to_work, refusal_of
 from gateway.core.orders.guards import Guard, GuardFacts, GuardRefusal
 from gateway.core.orders.job_run import from_record
-from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
+from gateway.core.orders.lifecycle import ROLE_NOT_ALLOWED, RUNNING, ActorRole, Trigger
 from gateway.core.orders.order_steps import Cause, may, objection
 from gateway.core.refusal import AS_IT_IS, Refusal, refused
 
@@ -42,6 +42,7 @@ class Decisions:
             _V.RELEASE: self._release,
             _V.CANCEL: self._cancel,
             _V.COMPLETE_SETUP: self._complete_setup,
+            _V.RUSH: self._rush,
         }
 
     def decide(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:
@@ -84,6 +85,19 @@ class Decisions:
             return _refused(state, entry, run, verdict.refusal, out)
         out.extend(notice(entry.at_ns, "START_WARNING", run.job, reason=warning) for warning in verdict.warnings)
         return self._dispatch.start(state, run, entry.at_ns, cause, out, interrupt=entry.interrupt)
+
+    def _rush(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
+        """To the head of the queue; whether what runs makes way is the queue's to say."""
+        if cause.role not in (ActorRole.PLANNER, ActorRole.SUPERVISOR):
+            allowed = f"{ActorRole.SUPERVISOR}, {ActorRole.PLANNER}"
+            text = (
+                f"{ROLE_NOT_ALLOWED}: a rush order is not allowed for {cause.role}; allowed: {allowed}; ask one of them"
+            )
+            why = Refusal(text, ROLE_NOT_ALLOWED, found=cause.role, allowed=allowed, what_to_do="ask one of them")
+            return _refused(state, entry, run, why, out)
+        if state.works_on(run.job.key):
+            return _refused(state, entry, run, _wrong_state(run, "it is at the machine already,", "waiting"), out)
+        return self._dispatch.rush(state, run, entry.at_ns, cause._replace(trigger=Trigger.RUSH_ORDER), out)
 
     def _finish(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         if run.state is _S.DISPATCHED:
