@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway.core.access.permissions import Action
+from gateway.core.access.permissions import refusal as refusal_for
 from gateway.core.model import JobChanged, JobOrderState, OperatorVerb
-from gateway.core.orders.dispatch import JOB_QUEUE_MAX, named, notice, put_to_work, refusal_of
+from gateway.core.orders.dispatch import JOB_QUEUE_MAX
 from gateway.core.orders.guards import Guard, GuardFacts, GuardRefusal
 from gateway.core.orders.job_run import from_record
-from gateway.core.orders.lifecycle import ROLE_NOT_ALLOWED, RUNNING, ActorRole, Trigger
+from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
 from gateway.core.orders.order_steps import Cause, may, objection
+from gateway.core.orders.places import named, notice, put_to_work, refusal_of, with_run
 from gateway.core.refusal import AS_IT_IS, Refusal, refused
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ class Decisions:
             _V.CANCEL: self._cancel,
             _V.COMPLETE_SETUP: self._complete_setup,
             _V.RUSH: self._rush,
+            _V.APPROVE_FIRST_ARTICLE: self._approve,
+            _V.ACKNOWLEDGE_DOCUMENTS: self._acknowledge,
         }
 
     def decide(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:
@@ -88,16 +93,43 @@ class Decisions:
 
     def _rush(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         """To the head of the queue; whether what runs makes way is the queue's to say."""
-        if cause.role not in (ActorRole.PLANNER, ActorRole.SUPERVISOR):
-            allowed = f"{ActorRole.SUPERVISOR}, {ActorRole.PLANNER}"
-            text = (
-                f"{ROLE_NOT_ALLOWED}: a rush order is not allowed for {cause.role}; allowed: {allowed}; ask one of them"
-            )
-            why = Refusal(text, ROLE_NOT_ALLOWED, found=cause.role, allowed=allowed, what_to_do="ask one of them")
-            return _refused(state, entry, run, why, out)
+        if refusal := _not_permitted(cause.role, Action.DISPATCH):
+            return _refused(state, entry, run, refusal, out)
         if state.works_on(run.job.key):
             return _refused(state, entry, run, _wrong_state(run, "it is at the machine already,", "waiting"), out)
         return self._dispatch.rush(state, run, entry.at_ns, cause._replace(trigger=Trigger.RUSH_ORDER), out)
+
+    def _approve(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
+        """The first piece is right: production begins, unless the machine is still being set up."""
+        if refusal := _not_permitted(cause.role, Action.APPROVE_FIRST_ARTICLE):
+            return _refused(state, entry, run, refusal, out)
+        if run.article_approved or not self._dispatch.starting.article_asked(run):
+            why = "its first article is approved already" if run.article_approved else "it asks for no approval"
+            todo = "go on with it" if run.article_approved else "start it without"
+            return _refused(state, entry, run, Refusal(why, Guard.FIRST_ARTICLE, what_to_do=todo), out)
+        approved = run._replace(article_approved=True, awaits_article=False)
+        out.append(JobChanged(entry.at_ns, approved.record(), run.state, cause.text))
+        out.append(notice(entry.at_ns, "FIRST_ARTICLE_APPROVED", run.job, who=entry.who))
+        return self._dispatch.setup_follows(with_run(state, approved), entry.at_ns, out)
+
+    def _acknowledge(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
+        """A person has read documents of the order; what waited only for that may start."""
+        wanted = () if run.job.image is None else run.job.image.documents
+        unknown = [name for name in entry.documents if name not in wanted]
+        if unknown or not wanted:
+            allowed = ", ".join(wanted) or "none: the order names no documents"
+            text = f"documents: found {', '.join(unknown) or 'none'}, allowed {allowed}"
+            why = Refusal(
+                text, Guard.G7, found=", ".join(unknown), allowed=allowed, what_to_do="name those of the order"
+            )
+            return _refused(state, entry, run, why, out)
+        read = tuple(dict.fromkeys((*run.documents_read, *(entry.documents or wanted))))
+        known = run._replace(documents_read=tuple(name for name in read if name in wanted))
+        out.append(JobChanged(entry.at_ns, known.record(), run.state, cause.text))
+        out.append(
+            notice(entry.at_ns, "DOCUMENTS_READ", run.job, documents=", ".join(known.documents_read), who=entry.who)
+        )
+        return self._dispatch.advance(with_run(state, known), entry.at_ns, out)
 
     def _finish(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         if run.state is _S.DISPATCHED:
@@ -176,6 +208,14 @@ _NOT_STARTED: Final = Refusal(
 def _wrong_state(run: JobRun, words: str, allowed: str) -> Refusal:
     todo = f"decide so of an order that is {allowed}; see linegate order list"
     return Refusal(f"{words} {run.state}", AS_IT_IS, found=run.state, allowed=allowed, what_to_do=todo)
+
+
+def _not_permitted(role: ActorRole, action: Action) -> str:
+    no = refusal_for(role, action)
+    if no is None:
+        return ""
+    allowed = ", ".join(one.value for one in no.allowed)
+    return Refusal(f"{no.code}: {no.text}", no.code, found=role, allowed=allowed, what_to_do="ask one of them")
 
 
 def _cause(entry: OperatorEntry) -> Cause:

@@ -6,27 +6,32 @@ ERP says of an order is read by ``intake.py``, what a person says by ``decisions
 
 from __future__ import annotations
 
-import bisect
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.confirmation import confirm, shift_of
+from gateway.core.confirmation import deadline
+from gateway.core.confirming.triggers import Trigger as Asked
 from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, Notice
 from gateway.core.orders import queue as queues
+from gateway.core.orders.closing import NOBODY
 from gateway.core.orders.guards import START_GUARDS, GuardFacts, check
 from gateway.core.orders.job_run import JobRun, is_full
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
 from gateway.core.orders.order_steps import Cause, may
-from gateway.core.orders.queue_entries import entry_of, rank_of
+from gateway.core.orders.places import enqueue, named, notice, put_to_work, refusal_of, told, with_run, without
+from gateway.core.orders.queue_entries import entry_of
 from gateway.core.orders.starting import Starting
-from gateway.core.refusal import REFUSED, Refusal, details
 
 if TYPE_CHECKING:
     from gateway.core.document import Identity
     from gateway.core.model import Confirmation, JobOrder, Output
+    from gateway.core.orders.closing import Closer, Said
     from gateway.core.orders.part_map import PartMap
     from gateway.core.rules import WorkUnitRules
+    from gateway.core.state.machine_track import MachineTrack
     from gateway.core.state.state_unit import MachineStateUnit
     from gateway.core.unit_state import State
+
+__all__ = ["JOB_QUEUE_MAX", "Dispatch", "enqueue", "named", "notice", "refusal_of", "with_run", "without"]
 
 JOB_QUEUE_MAX: Final = 2000  # open job orders at one work unit
 
@@ -45,8 +50,9 @@ _WORTH_TELLING: Final = frozenset(
 class Dispatch:
     """The order rules of one work unit, prepared. Every method returns the new state and appends to ``out``."""
 
-    def __init__(self, rules: WorkUnitRules, identity: Identity, machine: MachineStateUnit) -> None:
+    def __init__(self, rules: WorkUnitRules, identity: Identity, machine: MachineStateUnit, closer: Closer) -> None:
         self.rule = rules.orders
+        self.closer = closer
         self.identity = identity
         self.starting = Starting(rules, machine)
         self.parts: PartMap = self.starting.parts
@@ -83,21 +89,21 @@ class Dispatch:
         if first is None:
             return state
         facts = self.starting.start_facts(state, first)
-        told = self._machine.tool_told(state.track)
-        tool = (state.track.setup.tool or None) if told is None else told
+        said = self._machine.tool_told(state.track)
+        tool = (state.track.setup.tool or None) if said is None else said
         waiting = queues.AdvanceFacts(None, tool, check(START_GUARDS, facts, rule))
         next_one = queues.next_order([entry_of(first, setup_planned=facts.changeover)], waiting, rule.auto_advance)
         match next_one:
             case queues.Start():
                 refusal = self.starting.may_start(state, first, BY_SEQUENCE).refusal
                 if refusal:
-                    return _told(state, at_ns, "ORDER_WAITS", first.job, refusal, out)
+                    return told(state, at_ns, "ORDER_WAITS", first.job, refusal, out)
                 return self.start(state, first, at_ns, BY_SEQUENCE, out)
             case queues.Propose(warnings=warnings):
                 text = "start it, or another one" + "".join(f"; {one}" for one in warnings)
-                return _told(state, at_ns, "ORDER_PROPOSED", first.job, text, out)
+                return told(state, at_ns, "ORDER_PROPOSED", first.job, text, out)
             case queues.Wait(reason=reason, text=text) if reason in _WORTH_TELLING:
-                return _told(state, at_ns, "ORDER_WAITS", first.job, text, out)
+                return told(state, at_ns, "ORDER_WAITS", first.job, text, out)
         return state
 
     def start(
@@ -139,7 +145,7 @@ class Dispatch:
         # A machine is not stopped for an order that could not start on it.
         refusal = self.starting.may_start(state, hurried, BY_SEQUENCE, interrupt=True).refusal
         if refusal:
-            return _told(state, at_ns, "ORDER_WAITS", run.job, refusal, out)
+            return told(state, at_ns, "ORDER_WAITS", run.job, refusal, out)
         return self.start(state, hurried, at_ns, BY_SEQUENCE._replace(text=cause.text), out, interrupt=True)
 
     def setup_follows(self, state: State, at_ns: int, out: list[Output]) -> State:
@@ -155,7 +161,7 @@ class Dispatch:
                 continue
             verdict = self.starting.may_end_setup(state, run, _SETUP_ENDED)
             if verdict.refusal:
-                state = _told(state, at_ns, "SETUP_WAITS", run.job, verdict.refusal, out)
+                state = told(state, at_ns, "SETUP_WAITS", run.job, verdict.refusal, out)
             else:
                 out += (notice(at_ns, "START_WARNING", run.job, reason=warning) for warning in verdict.warnings)
                 state = with_run(state, self._to(run, at_ns, _SETUP_ENDED, out))
@@ -201,20 +207,31 @@ class Dispatch:
             state = self.ceased(state, at_ns, run)
         return self._end(state, run, at_ns, cause.text, out)
 
-    def confirm_running(
-        self, state: State, at_ns: int, trigger: str, out: list[Output], run: JobRun | None = None
-    ) -> State:
-        """A partial confirmation of a running order (None: the leading one), if there is anything to confirm."""
-        run = state.running if run is None else run
-        if run is None or not run.anything_open:
-            return state
-        return with_run(state, self.confirmed(state, run, at_ns, trigger, out))
-
     def confirmed(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> JobRun:
         """A partial confirmation of an order that has something to confirm."""
-        closed, confirmation = self.confirm(state, run, at_ns, ConfirmationKind.PARTIAL, trigger)
-        out.extend((confirmation, JobChanged(at_ns, closed.record(), closed.state, trigger)))
-        return closed
+        return self.closer.partial(state, run, at_ns, trigger, out)
+
+    def asked(self, state: State, run: JobRun, at_ns: int, out: list[Output], *asked: Asked) -> State:
+        """Something asks for a confirmation of an open order: it is made, or waits, or there is nothing to say."""
+        return with_run(state, self.closer.asked(state, run, at_ns, out, *asked))
+
+    def confirmed_by_time(self, state: State, now_ns: int, out: list[Output]) -> State:
+        """The running orders after their timers, as far as those are due."""
+        for run in state.at_work():
+            due_ns = deadline(self.closer.rule, run)
+            if due_ns is not None and due_ns <= now_ns:
+                state = with_run(state, self.closer.asked(state, run, now_ns, out))
+        return state
+
+    def shift_followed(self, before: MachineTrack, state: State, at_ns: int, out: list[Output]) -> State:
+        """Where a shift ended: what was made in it is confirmed in it, and its times even where nothing was."""
+        ended = before.timeline.contexts[-1].shift
+        if not ended or state.track.timeline.contexts[-1].shift == ended:
+            return state
+        for run in state.open_runs():
+            if run.anything_open or state.works_on(run.job.key):
+                state = self.asked(state, run, at_ns, out, Asked.SHIFT_END)
+        return state
 
     def _settled(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> JobRun:
         """All that is judged is confirmed; what waits for a verdict stays open."""
@@ -292,19 +309,10 @@ class Dispatch:
     # --- parts -----------------------------------------------------------------------------------------------------
 
     def confirm(
-        self, state: State, run: JobRun, at_ns: int, kind: ConfirmationKind, trigger: str
+        self, state: State, run: JobRun, at_ns: int, kind: ConfirmationKind, trigger: str, said: Said = NOBODY
     ) -> tuple[JobRun, Confirmation]:
         """The next confirmation of an order."""
-        return confirm(
-            self.identity,
-            run,
-            at_ns,
-            kind,
-            trigger,
-            state.utc_offset_ns,
-            clock_known=state.clocks.known,
-            shift=shift_of(state.track.timeline, at_ns),
-        )
+        return self.closer.close(state, run, at_ns, kind, trigger, said)
 
     def _end(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> State:
         closed, confirmation = self.confirm(state, run, at_ns, ConfirmationKind.FINAL, trigger)
@@ -328,7 +336,7 @@ class Dispatch:
                     return state
                 refusal = self.starting.may_start(state, run, _BY_TAG).refusal
                 if refusal:
-                    return _told(state, at_ns, "ORDER_WAITS", run.job, refusal, out)
+                    return told(state, at_ns, "ORDER_WAITS", run.job, refusal, out)
                 return self.start(state, run, at_ns, _BY_TAG, out)
         if tag:
             out.append(Notice(at_ns, "UNKNOWN_JOB", (("job_signal", tag),)))
@@ -336,71 +344,3 @@ class Dispatch:
 
     def _tag_of(self, job: JobOrder) -> str:
         return self.rule.job_format.replace("{order}", job.order).replace("{operation}", job.operation)
-
-
-def named(state: State, order: str, operation: str) -> JobRun | str:
-    """The open job order that a person means, or why it is none; ``operation`` may be empty where there is only one."""
-    found = [run for run in state.open_runs() if run.job.order == order and operation in ("", run.job.operation)]
-    if len(found) == 1:
-        return found[0]
-    name = f"{order}/{operation}" if operation else order
-    if found:
-        operations = ", ".join(run.job.operation for run in found)
-        text = f"order {name} has several operations here: {operations}; name one"
-        return Refusal(text, "ONE_OPERATION", found=operations, allowed="one of them", what_to_do="name the operation")
-    here = ", ".join("/".join(run.job.key) for run in state.open_runs()) or "none"
-    text = f"order {name} is not open at this work unit; open orders: {here}"
-    todo = "name an open order, or have this one released to this machine"
-    return Refusal(text, "ORDER_OPEN", found=name, allowed=here, what_to_do=todo)
-
-
-def enqueue(state: State, run: JobRun) -> State:
-    """The state with one more waiting job order, at its place."""
-    waiting = list(state.queue)
-    bisect.insort(waiting, run, key=rank_of)
-    return state._replace(queue=tuple(waiting))
-
-
-def put_to_work(state: State, run: JobRun) -> State:
-    """The state with one more order on the machine: it leads where none ran, and runs beside the others else."""
-    return state._replace(running=run) if state.running is None else state._replace(beside=(*state.beside, run))
-
-
-def without(state: State, run: JobRun) -> State:
-    """The state without a job order; where it led, the next one beside it leads."""
-    key = run.job.key
-    if state.running is not None and state.running.job.key == key:
-        return state._replace(running=state.beside[0] if state.beside else None, beside=state.beside[1:])
-    return state._replace(
-        beside=tuple(other for other in state.beside if other.job.key != key),
-        queue=tuple(other for other in state.queue if other.job.key != key),
-    )
-
-
-def with_run(state: State, run: JobRun) -> State:
-    """The state with a job order as it is now, at its place."""
-    key = run.job.key
-    if state.running is not None and state.running.job.key == key:
-        return state._replace(running=run)
-    if any(other.job.key == key for other in state.beside):
-        return state._replace(beside=tuple(run if other.job.key == key else other for other in state.beside))
-    return enqueue(without(state, run), run)
-
-
-def notice(at_ns: int, code: str, job: JobOrder, **detail: str) -> Notice:
-    """Something a person should see of a job order."""
-    return Notice(at_ns, code, (("order", job.order), ("operation", job.operation), *detail.items()))
-
-
-def refusal_of(at_ns: int, job: JobOrder, why: str) -> Notice:
-    """What is not done with a job order, and why; a ``Refusal`` with its parts."""
-    return Notice(at_ns, REFUSED, (("order", job.order), ("operation", job.operation), *details(why)))
-
-
-def _told(state: State, at_ns: int, code: str, job: JobOrder, text: str, out: list[Output]) -> State:
-    """Said once, not each time that somebody asks."""
-    said = f"{code} {'/'.join(job.key)}: {text}"
-    if state.next_told == said:
-        return state
-    out.append(notice(at_ns, code, job, reason=text))
-    return state._replace(next_told=said)

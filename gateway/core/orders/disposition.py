@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.core.entries import PiecesReclassified
 from gateway.core.model import Role
-from gateway.core.orders.dispatch import named, refusal_of, with_run
 from gateway.core.orders.job_run import is_full
+from gateway.core.orders.places import named, refusal_of, with_run
 from gateway.core.refusal import Refusal, refused
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from gateway.core.model import JobChanged, JobOrderState
 from gateway.core.orders import dispatch as dispatching
 from gateway.core.orders.change_table import ChangeEffect, Phase
-from gateway.core.orders.dispatch import enqueue, notice, with_run, without
 from gateway.core.orders.job_image import comparable
 from gateway.core.orders.job_run import JobRun, from_record
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
@@ -25,6 +24,7 @@ from gateway.core.orders.order_changes import (
     decide,
 )
 from gateway.core.orders.order_steps import Cause
+from gateway.core.orders.places import enqueue, notice, with_run, without
 
 if TYPE_CHECKING:
     from gateway.core.model import JobOrder, JobRecord, OrderReceived, Output

@@ -61,16 +61,17 @@ class Starting:
     def may_end_setup(self, state: State, run: JobRun, cause: Cause) -> Verdict:
         """Whether the setup of a running order may end."""
         facts = start_facts(state, run, self._machine, setup_planned=False)
-        asked = self._article_asked(run)
+        asked = self.article_asked(run)
         facts = facts._replace(first_article_required=asked, first_article_approved=run.article_approved)
         return may(run, _S.IN_PROGRESS, cause, self.rule, facts) if run.state is _S.SETUP else Verdict()
 
     def awaits_article(self, run: JobRun) -> bool:
         """Whether its first piece must still be approved, before production begins."""
         blocks = mode_of(Guard.FIRST_ARTICLE, self.rule) == "block"
-        return blocks and self._article_asked(run) and not run.article_approved
+        return blocks and self.article_asked(run) and not run.article_approved
 
-    def _article_asked(self, run: JobRun) -> bool:
+    def article_asked(self, run: JobRun) -> bool:
+        """Whether its first piece is to be approved, by the order or by the rule."""
         work = work_of(run.job)
         return self.rule.first_article == "always" or (work is not None and work.control.first_article)
 
