@@ -54,9 +54,10 @@ class Dispatch:
         self.rule = rules.orders
         self.closer = closer
         self.identity = identity
-        self.starting = Starting(rules, machine)
+        self.starting = Starting(rules, machine, closer.work)
         self.parts: PartMap = self.starting.parts
         self._machine = machine
+        self.work = closer.work
         self._delay_pieces = rules.orders.transport_delay_pieces
 
     # --- what starts -----------------------------------------------------------------------------------------------
@@ -148,6 +149,16 @@ class Dispatch:
             return told(state, at_ns, "ORDER_WAITS", run.job, refusal, out)
         return self.start(state, hurried, at_ns, BY_SEQUENCE._replace(text=cause.text), out, interrupt=True)
 
+    def followed(self, before: State, state: State, at_ns: int, out: list[Output]) -> State:
+        """After each input: the running order is in setup as long as the machine is; times that are final are kept."""
+        if state.running is not None:
+            state = self.setup_follows(state, at_ns, out)
+        was, run = before.running, state.running
+        other = was is not run and (was is None or run is None or was.job is not run.job)
+        if other or state.track.timeline.left or before.queue is not state.queue or before.beside is not state.beside:
+            return self.work.followed(before, state, at_ns, out)
+        return state
+
     def setup_follows(self, state: State, at_ns: int, out: list[Output]) -> State:
         """A running order is in setup as long as the machine is, or the first article waits for its approval."""
         sets_up, first = state.track.setup.since_ns is not None, state.running
@@ -169,7 +180,9 @@ class Dispatch:
 
     def _to(self, run: JobRun, at_ns: int, cause: Cause, out: list[Output]) -> JobRun:
         """Into a setup, or out of it."""
-        after = run._replace(state=_S.SETUP if cause is _SETUP_BEGAN else _S.IN_PROGRESS, awaits_article=False)
+        begins = cause is _SETUP_BEGAN
+        work = run.work if begins else run.work._replace(setups=run.work.setups + 1)
+        after = run._replace(state=_S.SETUP if begins else _S.IN_PROGRESS, work=work, awaits_article=False)
         out.append(JobChanged(at_ns, after.record(), run.state, cause.text))
         return after
 

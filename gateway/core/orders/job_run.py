@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.core.model import JobOrder, JobOrderState, JobRecord, Role
 from gateway.core.orders.order_image import OrderKind
+from gateway.core.work.run_work import RunWork
 
 if TYPE_CHECKING:
     from gateway.core.confirming.triggers import Trigger as Asked
@@ -26,10 +27,11 @@ class JobRun(NamedTuple):
     last confirmation was made (or the run began): the confirmation timer counts from there. ``held_from`` and
     ``hold_reason`` belong to ON_HOLD. ``reopened``: a person opened it again behind its end, so it does not complete by
     itself. ``last_derived_ns``: when the piece of ``last_event_ns`` was counted. ``waiting``: what asked for a
-    confirmation that comes later. ``open_scrap_reasons``: the reasons that are known of the open scrap. ``rush_no``
-    above 0: a rush order, the first one first; ``resumes``: it was interrupted for one. ``awaits_article``: its first
-    piece is to be approved; ``documents_read`` are those that a person acknowledged. ``before_state`` and
-    ``before_good`` are how far the operation before it has got, wherever that is made; None: nobody tells.
+    confirmation that comes later. ``open_scrap_reasons``: the reasons that are known of the open scrap. ``work``: what
+    is not confirmed of times, material and lots. ``rush_no`` above 0: a rush order, the first one first; ``resumes``:
+    it was interrupted for one. ``awaits_article``: its first piece is to be approved; ``documents_read`` are those that
+    a person acknowledged. ``before_state`` and ``before_good`` are how far the operation before it has got, wherever
+    that is made; None: nobody tells.
     """
 
     job: JobOrder
@@ -59,6 +61,7 @@ class JobRun(NamedTuple):
     reopened: bool = False
     waiting: tuple[Asked, ...] = ()
     open_scrap_reasons: tuple[tuple[str, int], ...] = ()
+    work: RunWork = RunWork()
     rush_no: int = 0
     resumes: bool = False
     awaits_article: bool = False

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.core.rules import WorkUnitRules
     from gateway.core.state.state_unit import MachineStateUnit
     from gateway.core.unit_state import State
+    from gateway.core.work.work_book import WorkBook
 
 _S: Final = JobOrderState
 
@@ -28,15 +29,16 @@ _S: Final = JobOrderState
 class Starting:
     """The questions before a start at one work unit."""
 
-    def __init__(self, rules: WorkUnitRules, machine: MachineStateUnit) -> None:
+    def __init__(self, rules: WorkUnitRules, machine: MachineStateUnit, work: WorkBook) -> None:
         self.rule = rules.orders
         self.parts = PartMap(rules)
         self._machine = machine
+        self._work = work
 
     def start_facts(self, state: State, run: JobRun, *, interrupt: bool = False) -> GuardFacts:
         """What is known of the start of a waiting job order; ``interrupt``: what is in its way makes way."""
         sets_up = self._sets_up(state, run)
-        facts = start_facts(state, run, self._machine, setup_planned=sets_up)
+        facts = self._facts(state, run, setup_planned=sets_up)
         refused = self.parts.refusal(state, run)
         facts = facts._replace(own_part=refused is None or refused.code == "PARALLEL_FULL")
         return facts._replace(running=()) if interrupt else facts
@@ -60,7 +62,7 @@ class Starting:
 
     def may_end_setup(self, state: State, run: JobRun, cause: Cause) -> Verdict:
         """Whether the setup of a running order may end."""
-        facts = start_facts(state, run, self._machine, setup_planned=False)
+        facts = self._facts(state, run, setup_planned=False)
         asked = self.article_asked(run)
         facts = facts._replace(first_article_required=asked, first_article_approved=run.article_approved)
         return may(run, _S.IN_PROGRESS, cause, self.rule, facts) if run.state is _S.SETUP else Verdict()
@@ -74,6 +76,11 @@ class Starting:
         """Whether its first piece is to be approved, by the order or by the rule."""
         work = work_of(run.job)
         return self.rule.first_article == "always" or (work is not None and work.control.first_article)
+
+    def _facts(self, state: State, run: JobRun, *, setup_planned: bool) -> GuardFacts:
+        facts = start_facts(state, run, self._machine, setup_planned=setup_planned)
+        needed, there = self._work.material.lacking(state.work.feeders, run, state.at_ns)
+        return facts._replace(lots_required=needed, lots_mounted=there)
 
     def begins_as(self, state: State, run: JobRun) -> JobOrderState:
         """The state that it starts in: a setup where the machine needs one, or its first article an approval."""
