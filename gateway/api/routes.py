@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gateway.api.fields import NAME_PATTERN, Choice, Field, Flag, Matching, Text, Time, Whole
+from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Flag, Hidden, Matching, Text, Time, Whole
 from gateway.control import NUMBER_MAX
 from gateway.core.access.permissions import Action
 
@@ -54,6 +54,9 @@ _MACHINE: Final = Field("machine", _NAME, "work unit, as in the configuration")
 _ORDER: Final = Field("order", Text(), "order number")
 _OPERATION: Final = Field("operation", Text(), "needed where the order has several at this machine", required=False)
 _WHY: Final = Field("reason", Text(), "why; it is written down")
+_SIGNED: Final = Field(
+    PASSPHRASE, Hidden(), "yours, to sign with; needed where the profile asks for a signature", required=False
+)
 _DECISION: Final = (_MACHINE, _ORDER, _OPERATION)
 
 
@@ -231,7 +234,7 @@ _DECIDING: Final = (
         (Action.RELEASE,),
         "done",
         "End a hold: the order is where it was before",
-        body=(*_DECISION, _WHY),
+        body=(*_DECISION, _WHY, _SIGNED),
     ),
     Route(
         "order.reopen",
@@ -255,6 +258,7 @@ _DECIDING: Final = (
             Field("from", Choice(("good", "scrap", "rework", "hold")), "what they were booked as"),
             Field("to", Choice(("good", "scrap", "rework")), "what they are"),
             _WHY,
+            _SIGNED,
         ),
         action_of=_judgement,
     ),

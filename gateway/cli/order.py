@@ -42,6 +42,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             )
         elif verb == "acknowledge-documents":
             one.add_argument("--document", default="", metavar="NAME", help="only this one")
+        if verb == "release":
+            person.add_signing(one)
         state_dir.add_arguments(one)
         one.set_defaults(run=decide, verb=verb)
     _add_reclassify(verbs)
@@ -65,6 +67,7 @@ def _add_reclassify(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) 
     one.add_argument("--to", required=True, choices=("good", "scrap", "rework"), help="are")
     one.add_argument("--operation", default="", help="needed where the order has several here")
     one.add_argument("--reason", default="", metavar="TEXT", help="why")
+    person.add_signing(one)
     state_dir.add_arguments(one)
     one.set_defaults(run=reclassify)
 
@@ -80,12 +83,14 @@ def reclassify(args: argparse.Namespace) -> int:
         pieces=args.pieces,
         reason=args.reason,
         **roles,
+        **person.signing(args),
     )
 
 
 def decide(args: argparse.Namespace) -> int:
     """One decision; 0 done, 1 refused, with the reason, 3 where no gateway runs."""
     more = {name: getattr(args, name) for name in ("interrupt", "document") if getattr(args, name, None)}
+    more |= person.signing(args) if args.verb == "release" else {}
     return _told(args, f"order.{args.verb}", order=args.order, operation=args.operation, reason=args.reason, **more)
 
 
