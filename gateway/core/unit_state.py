@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.core.confirming.quantities import Pieces
     from gateway.core.orders.job_run import JobRun
     from gateway.core.state.machine_track import MachineTrack
+    from gateway.core.undo import LastWord
 
 UNKNOWN_INTERVALS_MAX: Final = 200  # older ones are summed up; each stays in the journal
 
@@ -54,8 +55,9 @@ class State(NamedTuple):
     ``journal_seq`` is the number of the last output. ``running`` is never also in ``queue``. ``past`` is
     which orders ran before, for what was made in their time and is counted later. ``utc_offset_ns``: UTC minus
     steady time. ``clocks``: whether that is known, and which devices' clocks are off. ``next_told`` is what was said
-    last of the order that is next: it is said once. ``work``: times, people and material. ``running`` leads: state and
-    ideal cycle of the machine are by it; ``beside`` are the others that run at the same time, each with its own part.
+    last of the order that is next: it is said once. ``last_word``: what a person decided last, while it can
+    be undone. ``work``: times, people and material. ``running`` leads: state and ideal cycle of the machine are by it;
+    ``beside`` are the others that run at the same time, each with its own part.
     """
 
     at_ns: int
@@ -77,6 +79,7 @@ class State(NamedTuple):
     utc_offset_ns: int = 0
     clocks: SourceClocks = SourceClocks()
     next_told: str = ""
+    last_word: LastWord | None = None
     work: WorkState = WorkState()
     beside: tuple[JobRun, ...] = ()
 
