@@ -227,6 +227,25 @@ class ClockView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditView:
+    """The audit trail.
+
+    Attributes:
+        entries: so many there are.
+        hash: of the last one.
+        anchor: the newest that was kept for publishing, "" while there is none.
+        anchor_day: the plant's day for which it was kept, YYYY-MM-DD.
+        profile: how much is asked of a decision: standard or regulated.
+    """
+
+    entries: int
+    hash: str
+    anchor: str = ""
+    anchor_day: str = ""
+    profile: str = "standard"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayView:
     """The whole gateway at one moment; ``mqtt`` is None where no broker is configured."""
 
@@ -239,6 +258,7 @@ class GatewayView:
     state_dir: str
     config_digest: str
     clock: ClockView
+    audit: AuditView | None = None
     mqtt: MqttView | None = None
     sources: tuple[SourceView, ...] = ()
     targets: tuple[TargetView, ...] = ()
@@ -247,7 +267,7 @@ class GatewayView:
     warnings: tuple[str, ...] = ()
 
 
-_Part = ClockView | SourceView | TargetView | FeedView | WorkUnitView | MqttView
+_Part = AuditView | ClockView | SourceView | TargetView | FeedView | WorkUnitView | MqttView
 View = TypeVar("View", bound=GatewayView | _Part)
 
 

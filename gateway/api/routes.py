@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 POSTINGS_MAX: Final = 1000
+AUDIT_ENTRIES_MAX: Final = 1000
+USER_CHARS_MAX: Final = 64
 OUTBOX_STATES: Final = ("ready", "sending", "accepted", "posted", "uncertain", "retry_wait", "parked", "superseded")
 ORDER_STATES_CHARS_MAX: Final = 32
 
@@ -172,6 +174,24 @@ _READING: Final = (
         "One confirmation whole: what it says, the message as it was sent, how it ended",
         params=_POSTING_NUMBER,
         may_be_missing=True,
+    ),
+)
+_AUDITING: Final = (
+    Route(
+        "audit",
+        "GET",
+        "/v1/audit",
+        (Action.SEE_AUDIT,),
+        "audit",
+        "The audit trail, newest first: who did what, when and why",
+        query=(
+            _may(_ORDER),
+            Field("who_did", Text(USER_CHARS_MAX), "only what this user did", required=False),
+            Field("from", Time(), "from then on", required=False),
+            Field("to", Time(), "before then", required=False),
+            Field("before", Whole(1, NUMBER_MAX), "only numbers below: the next page", required=False),
+            Field("limit", Whole(1, AUDIT_ENTRIES_MAX), "at most so many; 50 if nothing is said", required=False),
+        ),
     ),
 )
 _DECIDING: Final = (
@@ -377,4 +397,4 @@ _DECIDING: Final = (
     ),
 )
 
-ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *_DECIDING)
+ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *_AUDITING, *_DECIDING)

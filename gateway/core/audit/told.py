@@ -96,10 +96,10 @@ class Told(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row of the table. ``always``: also where no person caused it."""
+    """One row of the table. ``always``: whether also where the input is no person's."""
 
     tell: Callable[[Any, str], Told | None]
-    always: bool = True
+    always: Callable[[Any], bool] = lambda _output: True
 
 
 _THE_GATEWAY: Final = Actor(GATEWAY, ActorRole.SERVICE.value, "", "")
@@ -210,9 +210,10 @@ TABLE: Final[dict[type, Row]] = {
     StopReasonWithdrawn: Row(_reason_withdrawn),
     StopSplit: Row(_stop_cut),
     StopMerge: Row(_stop_cut),
-    SetupStarted: Row(_setup_started, always=False),
-    SetupEnded: Row(_setup_ended, always=False),
-    Confirmation: Row(_confirmed, always=False),
+    SetupStarted: Row(_setup_started, always=lambda found: bool(found.who)),
+    SetupEnded: Row(_setup_ended, always=lambda found: bool(found.who)),
+    # Its ``audit_ref`` is this entry.
+    Confirmation: Row(_confirmed, always=lambda found: bool(found.by)),
 }
 
 _OF_VERB: Final = {
@@ -321,7 +322,7 @@ def _system(
 ) -> Iterable[EntryContent]:
     for output in outputs:
         row = TABLE.get(type(output))
-        told = row.tell(output, unit) if row is not None and row.always else None
+        told = row.tell(output, unit) if row is not None and row.always(output) else None
         if told is not None:
             yield content_of(told, getattr(output, "at_ns", common(0).at_ns), common, actor)
 
