@@ -122,7 +122,9 @@ class WorkUnitView:
         review_pieces: pieces set aside for a person.
         unknown: pieces nobody can know; each with signal, role, from_ns, to_ns, max_pieces, flag, order, operation.
         counted_good: good pieces this gateway ever counted here; the other roles likewise.
-        queue: open orders, each with order, operation, state, quantity, good, scrap, rework, hold, test.
+        queue: open orders, what runs first, each with order, operation, state, quantity, good, scrap, rework, hold,
+            test, hold_reason ("" where it is not on hold) and rush. Where several run at once ``order`` is the leading
+            one.
     """
 
     id: str

@@ -125,6 +125,10 @@ class Verbs:
         role = ActorRole.PLANNER if verb is OperatorVerb.CANCEL else ActorRole.SUPERVISOR
         by = speaker(request, role=role)
         entry = OperatorEntry(self._clock.now_ns(), verb, order, operation, reason=reason, **by)
+        if verb is OperatorVerb.START:
+            entry = entry._replace(interrupt=request.get("interrupt") is True)
+        elif verb is OperatorVerb.ACKNOWLEDGE_DOCUMENTS and request.get("document"):
+            entry = entry._replace(documents=(text_of(request, "document"),))
         told(await runner.submit(entry), f"{machine}: cannot {verb} {order}")
         return f"{machine}: {verb} {order} done"
 

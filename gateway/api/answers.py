@@ -118,6 +118,7 @@ def _whole(view: dict[str, Any]) -> dict[str, Any]:
 def _order() -> dict[str, Any]:
     quantities = dict.fromkeys(("good", "scrap", "rework", "hold", "test"), _WHOLE)
     known = _object(machine=_TEXT, order=_TEXT, operation=_TEXT, state=_TEXT, quantity=_TEXT, **quantities)
+    known["properties"] |= {"hold_reason": {"type": "string"}, "rush": {"type": "boolean"}}
     return {**known, "additionalProperties": True, "description": "An open order at a machine."}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Hidden, Matching, Text, Time, Whole
+from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Flag, Hidden, Matching, Text, Time, Whole
 from gateway.control import NUMBER_MAX
 from gateway.core.access.permissions import Action
 
@@ -202,7 +202,39 @@ _DECIDING: Final = (
         (Action.START,),
         "done",
         "Start or resume an order; the running one is interrupted",
+        body=(
+            *_DECISION,
+            Field(
+                "interrupt", Flag(), "true: what runs is interrupted in any case, and is next after it", required=False
+            ),
+        ),
+    ),
+    Route(
+        "order.rush",
+        "POST",
+        "/v1/orders/rush",
+        (Action.DISPATCH,),
+        "done",
+        "Put an order before all others; what runs is interrupted for it, and goes on after it",
         body=_DECISION,
+    ),
+    Route(
+        "order.approve-first-article",
+        "POST",
+        "/v1/orders/approve-first-article",
+        (Action.APPROVE_FIRST_ARTICLE,),
+        "done",
+        "The first piece is right: production begins",
+        body=_DECISION,
+    ),
+    Route(
+        "order.acknowledge-documents",
+        "POST",
+        "/v1/orders/acknowledge-documents",
+        (Action.ACKNOWLEDGE,),
+        "done",
+        "The documents of an order were read: all of them, or the one that is named",
+        body=(*_DECISION, Field("document", Text(), "as the order names it", required=False)),
     ),
     Route(
         "order.interrupt",

@@ -108,6 +108,7 @@ _NOBODY: Final = (DataValue, TimePassed, ClockTold, CalendarPlan)
 _NEVER_EMPTY: Final = frozenset({"user", "role", "action", "entity"})
 #: Fields of an input that stand elsewhere in the entry, or are too long.
 _NOT_SHOWN: Final = frozenset({"at_ns", "who", "role", "auth", "client", "known", "others", "job", "reason"})
+_ONLY_IF_SAID: Final = frozenset({"interrupt", "documents"})
 
 
 # --- the table: each function is told an output and the work unit -----------------------------------------------------
@@ -215,7 +216,12 @@ TABLE: Final[dict[type, Row]] = {
     Confirmation: Row(_confirmed, always=lambda found: bool(found.by)),
 }
 
-_OF_VERB: Final = {OperatorVerb.COMPLETE_SETUP: Action.FINISH_SETUP}
+_OF_VERB: Final = {
+    OperatorVerb.COMPLETE_SETUP: Action.FINISH_SETUP,
+    OperatorVerb.RUSH: Action.DISPATCH,
+    OperatorVerb.APPROVE_FIRST_ARTICLE: Action.APPROVE_FIRST_ARTICLE,
+    OperatorVerb.ACKNOWLEDGE_DOCUMENTS: Action.ACKNOWLEDGE,
+}
 
 
 def _judgement(entry: ReclassifyEntry) -> str:
@@ -325,7 +331,8 @@ def _of_person(given: Any, outputs: Sequence[Output], unit: str, actor: Actor) -
     action = action_of(given, actor)
     order, operation = (str(getattr(given, name, "") or "") for name in ("order", "operation"))
     entity, entity_id = ("operation", f"{order}/{operation}".rstrip("/")) if order else ("machine", unit)
-    whole = plain({name: value for name, value in given._asdict().items() if name not in _NOT_SHOWN})
+    said = {name: value for name, value in given._asdict().items() if name not in _NOT_SHOWN}
+    whole = plain({name: value for name, value in said.items() if value or name not in _ONLY_IF_SAID})
     bare = Told(action, entity, entity_id, new=whole, order=order)
     for output in outputs:
         if isinstance(output, Notice) and output.code == "REFUSED":
