@@ -16,7 +16,7 @@ from gateway.core.counting.evidence import is_told, kinds_of, shown
 from gateway.core.counting.modes import datings, detector_of, pieces_per_cycle, waits_for_time
 from gateway.core.counting.pulse import PulseDetector
 from gateway.core.counting.stuck import StuckSignals
-from gateway.core.entries import ReclassifyEntry, SetupEntry, StopReasonEntry
+from gateway.core.entries import PERSONS_ENTRIES
 from gateway.core.model import (
     CalendarPlan,
     ClockTold,
@@ -180,7 +180,7 @@ class WorkUnit:
             instant_ns = min(t_ns, at_ns)
         elif isinstance(given, OrderReceived):
             state = self._intake.receive(state, _as_known(given._replace(at_ns=at_ns), out), out)
-        elif isinstance(given, (OperatorEntry, SetupEntry, StopReasonEntry, ReclassifyEntry)):
+        elif isinstance(given, (OperatorEntry, *PERSONS_ENTRIES)):
             state = self._persons.said(state, given._replace(at_ns=at_ns), out)
         elif isinstance(given, CalendarPlan):
             track, told = self.machine.on_calendar(state.track, given, at_ns)

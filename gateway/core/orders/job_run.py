@@ -13,6 +13,7 @@ from gateway.core.orders.order_image import OrderKind
 
 if TYPE_CHECKING:
     from gateway.core.model import CountEvent
+    from gateway.core.orders.merged import Merged
 
 FLAGS_MAX: Final = 16
 
@@ -23,7 +24,7 @@ class JobRun(NamedTuple):
     ``waits_for_person``: interrupted by a person, so it does not start again by itself. ``confirmed_ns`` is when the
     last confirmation was made (or the run began): the confirmation timer counts from there. ``held_from`` and
     ``hold_reason`` belong to ON_HOLD. ``reopened``: a person opened it again behind its end, so it does not complete by
-    itself.
+    itself. ``merged``: the originals that it leads.
     """
 
     job: JobOrder
@@ -50,6 +51,7 @@ class JobRun(NamedTuple):
     held_from: JobOrderState | None = None
     hold_reason: str = ""
     reopened: bool = False
+    merged: Merged | None = None
 
     @property
     def runs_on(self) -> bool:
