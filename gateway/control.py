@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import struct
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -34,6 +35,10 @@ CONNECTIONS_MAX: Final = 16
 SOCKET_PATH_BYTES_MAX: Final = 107  # of the kernel
 SOCKET_NAME: Final = "control.sock"
 TEXT_CHARS_MAX: Final = 300
+#: What is said of the one who speaks, by whoever has recognised him; never by himself.
+SPEAKER: Final = frozenset({"role", "auth", "client", "credential", "full_name", "expires_ns"})
+#: What to do where a refusal names nothing better.
+ASK_OTHERWISE: Final = "ask for what is allowed; nothing was changed"
 #: SQLite's integers, and with them the numbers of postings, end here.
 NUMBER_MAX: Final = 2**63 - 1
 
@@ -41,7 +46,9 @@ log = structlog.get_logger(__name__)
 
 
 class ControlError(Exception):
-    """The daemon cannot be asked, or it refused; says why and what to do."""
+    """The daemon cannot be asked, or it refused; says why and what to do. ``parts``: those of a ``RequestError``."""
+
+    parts: Mapping[str, str] = MappingProxyType({})
 
 
 class NotRunningError(ControlError):
@@ -49,17 +56,32 @@ class NotRunningError(ControlError):
 
 
 class RequestError(Exception):
-    """A request that makes no sense; the message is the answer."""
+    """A request that is refused; the message is the answer, and says all of it.
+
+    The parts are for programs: ``guard`` is what is in the way, then what was found, what is allowed, and what to do.
+    """
+
+    def __init__(
+        self, text: str, *, guard: str = "REQUEST", found: str = "", allowed: str = "", what_to_do: str = ""
+    ) -> None:
+        super().__init__(text)
+        self.guard, self.found, self.allowed = guard, found, allowed
+        self.what_to_do = what_to_do or ASK_OTHERWISE
+
+    def parts(self) -> dict[str, str]:
+        """What is known of it, by name."""
+        known = {"guard": self.guard, "found": self.found, "allowed": self.allowed, "what_to_do": self.what_to_do}
+        return {name: text for name, text in known.items() if text}
 
 
 def text_of(request: Mapping[str, Any], name: str) -> str:
     """A text of a request that may reach the journal, the log and other people's terminals. Raises RequestError."""
     text = request[name]
     if not isinstance(text, str) or not text.strip() or len(text) > TEXT_CHARS_MAX or not is_clean(text):
-        raise RequestError(
-            f"{name}: found {str(text)[:TEXT_CHARS_MAX]!a}, allowed: a text of 1 to {TEXT_CHARS_MAX} characters in one "
-            "line, without control characters"
-        )
+        shown = f"{str(text)[:TEXT_CHARS_MAX]!a}"
+        allowed = f"a text of 1 to {TEXT_CHARS_MAX} characters in one line, without control characters"
+        why = f"{name}: found {shown}, allowed: {allowed}"
+        raise RequestError(why, guard="FIELD", found=shown, allowed=allowed, what_to_do=f"send another {name}")
     return text
 
 
@@ -105,7 +127,7 @@ class ControlServer:
         try:
             if self._open > CONNECTIONS_MAX or not _same_user(writer):
                 return
-            answer = await self._answer(reader)
+            answer = await self._answer(reader, writer)
             writer.write(json.dumps(answer).encode() + b"\n")
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 await writer.drain()
@@ -118,23 +140,26 @@ class ControlServer:
     def _verb(self, request: Mapping[str, Any]) -> Verb:
         name = str(request["verb"])
         if name not in self._verbs:
-            raise RequestError(f"unknown verb {name!r}; allowed: {', '.join(sorted(self._verbs))}")
+            allowed = ", ".join(sorted(self._verbs))
+            raise RequestError(f"unknown verb {name!r}; allowed: {allowed}", guard="VERB", found=name, allowed=allowed)
         return self._verbs[name]
 
-    async def _answer(self, reader: asyncio.StreamReader) -> dict[str, Any]:
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> dict[str, Any]:
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 line = await reader.readline()
-            request = json.loads(line)
+            # Who speaks here is known by the socket; what he says of himself besides his name is not looked at.
+            said = json.loads(line)
+            request = {**{name: said[name] for name in said if name not in SPEAKER}, **_speaker(writer)}
             verb = self._verb(request)
         except RequestError as error:
-            return _refused(str(error))
+            return _refused(str(error), **error.parts())
         except (ValueError, TypeError, KeyError, RecursionError, TimeoutError) as error:
             return _refused(f"the request cannot be read: {error!r}")
         try:
             return {"ok": True, "result": await verb(request)}
         except RequestError as error:
-            return _refused(str(error))
+            return _refused(str(error), **error.parts())
         except StoreError as error:
             return _refused(f"the buffer: {error}")
         except (ValueError, TypeError, KeyError, OverflowError) as error:
@@ -144,8 +169,12 @@ class ControlServer:
             return _refused(f"the gateway failed at it: {error!r}; see its log and report it")
 
 
-def _refused(text: str) -> dict[str, Any]:
-    return {"ok": False, "error": text}
+def _refused(text: str, **parts: str) -> dict[str, Any]:
+    return {"ok": False, "error": text, **parts}
+
+
+def _speaker(writer: asyncio.StreamWriter) -> dict[str, str]:
+    return {"auth": f"shell uid {_uid(writer)}", "client": "control socket"}
 
 
 def call(state_dir: Path, verb: str, **arguments: Any) -> Any:
@@ -167,7 +196,9 @@ def call(state_dir: Path, verb: str, **arguments: Any) -> Any:
     except OSError as error:
         raise ControlError(f"{path}: the daemon does not answer ({error})") from error
     if not answer.get("ok"):
-        raise ControlError(str(answer.get("error", "refused without a reason")))
+        refused = ControlError(str(answer.get("error", "refused without a reason")))
+        refused.parts = {name: str(text) for name, text in answer.items() if name not in {"ok", "error"}}
+        raise refused
     return answer["result"]
 
 
@@ -186,9 +217,14 @@ def _read_line(link: socket.socket) -> dict[str, Any]:
 
 def _same_user(writer: asyncio.StreamWriter) -> bool:
     """Root and the daemon's own user may ask; the file mode says the same, this holds where modes are ignored."""
-    link = writer.get_extra_info("socket")
-    _pid, uid, _gid = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    uid = _uid(writer)
     if uid in (0, os.geteuid()):
         return True
     log.warning("control request refused", uid=uid, allowed=[0, os.geteuid()])
     return False
+
+
+def _uid(writer: asyncio.StreamWriter) -> int:
+    link = writer.get_extra_info("socket")
+    _pid, uid, _gid = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(uid)

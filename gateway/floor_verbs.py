@@ -14,9 +14,10 @@ from gateway.control import NUMBER_MAX, RequestError, text_of
 from gateway.core.document import utc
 from gateway.core.entries import PiecesReclassified, ReclassifyEntry, SetupEntry, StopReasonEntry
 from gateway.core.instant import Instant
-from gateway.core.model import Notice, Role
+from gateway.core.model import Role
 from gateway.core.state.annotations import AnnotationError, StopReasonAssigned, check
 from gateway.core.state.timeline_state import interval_of
+from gateway.speaker import runner_of, speaker, told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from buffer.store import Store
     from gateway.clock import SteadyClock
     from gateway.control import Verb
-    from gateway.core.entries import PersonsEntry
-    from gateway.core.model import Output
     from gateway.core.state.interval import StateInterval
     from gateway.parts import Parts
     from gateway.runner import Runner
@@ -52,37 +51,42 @@ class FloorVerbs:
         }
 
     async def _setup(self, request: Mapping[str, Any]) -> Any:
-        machine, runner = self._runner(request)
+        machine, runner = runner_of(self._parts, request)
         begins = text_of(request, "verb") == "setup.begin"
         what = "begin" if begins else "end"
-        entry = SetupEntry(self._clock.now_ns(), begins, text_of(request, "who"))
-        await self._told(runner, entry, f"{machine}: cannot {what} a setup")
+        entry = SetupEntry(self._clock.now_ns(), begins, **speaker(request))
+        told(await runner.submit(entry), f"{machine}: cannot {what} a setup")
         return f"{machine}: setup {'begun' if begins else 'ended'}"
 
     async def _reclassify(self, request: Mapping[str, Any]) -> Any:
-        machine, runner = self._runner(request)
+        machine, runner = runner_of(self._parts, request)
         pieces, order = request["pieces"], text_of(request, "order")
         if not isinstance(pieces, int) or isinstance(pieces, bool) or not 1 <= pieces <= NUMBER_MAX:
-            raise RequestError(f"pieces: found {str(pieces)[:40]!a}, allowed: a whole number, 1 and more")
+            shown = f"{str(pieces)[:40]!a}"
+            text = f"pieces: found {shown}, allowed: a whole number, 1 and more"
+            raise RequestError(text, guard="FIELD", found=shown, allowed="1 and more", what_to_do="say how many")
         before, after = (_role(request, name) for name in ("from", "to"))
         operation = text_of(request, "operation") if request.get("operation") else ""
         reason = text_of(request, "reason") if request.get("reason") else ""
-        who = text_of(request, "who")
-        entry = ReclassifyEntry(self._clock.now_ns(), order, operation, pieces, before, after, reason, who)
-        outputs = await self._told(runner, entry, f"{machine}: cannot reclassify pieces of {order}")
+        by = speaker(request)
+        entry = ReclassifyEntry(self._clock.now_ns(), order, operation, pieces, before, after, reason, **by)
+        outputs = told(await runner.submit(entry), f"{machine}: cannot reclassify pieces of {order}")
         done = next(output for output in outputs if isinstance(output, PiecesReclassified))
         return f"{machine}: {done.pieces} pieces of {done.order}/{done.operation} are {after} now, and were {before}"
 
     async def _reason(self, request: Mapping[str, Any]) -> Any:
-        machine, runner = self._runner(request)
-        reason, who = text_of(request, "reason"), text_of(request, "who")
+        machine, runner = runner_of(self._parts, request)
+        reason, by = text_of(request, "reason"), speaker(request)
         from_ns, to_ns = (self._steady(request, name) for name in ("from", "to"))
         if from_ns is None and to_ns is not None:
-            raise RequestError("to: found without from; name both, or one instant of the stop")
+            text = "to: found without from; name both, or one instant of the stop"
+            raise RequestError(text, guard="TIME", what_to_do="name both, or one instant of the stop")
         if from_ns is not None:
-            await self._check(machine, runner, StopReasonAssigned(self._clock.now_ns(), from_ns, to_ns, reason, who))
-        entry = StopReasonEntry(self._clock.now_ns(), from_ns, to_ns, reason, who)
-        outputs = await self._told(runner, entry, f"{machine}: cannot name the stop")
+            await self._check(
+                machine, runner, StopReasonAssigned(self._clock.now_ns(), from_ns, to_ns, reason, by["who"])
+            )
+        entry = StopReasonEntry(self._clock.now_ns(), from_ns, to_ns, reason, **by)
+        outputs = told(await runner.submit(entry), f"{machine}: cannot name the stop")
         done = next(output for output in outputs if isinstance(output, StopReasonAssigned))
         which = "that goes on" if from_ns is None else f"at {utc(self._clock.utc_ns(done.from_ns))}"
         return f"{machine}: the stop {which} is named {reason}"
@@ -94,7 +98,8 @@ class FloorVerbs:
         if found.from_ns >= final_ns:
             return
         if found.to_ns is not None and found.to_ns > final_ns:
-            raise RequestError(f"{where}: what happened up to {utc(self._clock.utc_ns(found.to_ns))} is not final yet")
+            text = f"{where}: what happened up to {utc(self._clock.utc_ns(found.to_ns))} is not final yet"
+            raise RequestError(text, guard="FINAL", allowed="what is final", what_to_do="wait a minute, or name less")
         row: list[StateInterval] = []
         for *_, body in await self._store.read(
             *journal.of_kind_query(machine, "interval", found.from_ns, INTERVALS_MAX)
@@ -106,14 +111,8 @@ class FloorVerbs:
         try:
             check(tuple(row), found)
         except AnnotationError as error:
-            raise RequestError(f"{where}: {error}; see: linegate states {machine}") from error
-
-    def _runner(self, request: Mapping[str, Any]) -> tuple[str, Runner]:
-        machine = text_of(request, "machine")
-        runner = self._parts.runners.get(machine)
-        if runner is None:
-            raise RequestError(f"unknown machine {machine!r}; allowed: {', '.join(self._parts.runners)}")
-        return machine, runner
+            todo = f"see: linegate states {machine}"
+            raise RequestError(f"{where}: {error}; {todo}", guard="STOP", what_to_do=todo) from error
 
     def _steady(self, request: Mapping[str, Any], name: str) -> int | None:
         """A time that a person named in UTC, on the axis of the machine."""
@@ -122,21 +121,15 @@ class FloorVerbs:
         try:
             wanted_ns = int(Instant(text_of(request, name)))
         except ValueError as error:
-            raise RequestError(f"{name}: {error}") from error
+            raise RequestError(f"{name}: {error}", guard="TIME", what_to_do=f"send another {name}") from error
         near_ns = wanted_ns - self._clock.offset_ns
         # What was learned of the time later than that instant does not hold for it.
         return near_ns - (self._clock.utc_ns(near_ns) - wanted_ns)
-
-    async def _told(self, runner: Runner, entry: PersonsEntry, what: str) -> tuple[Output, ...]:
-        outputs = await runner.submit(entry)
-        for output in outputs:
-            if isinstance(output, Notice) and output.code == "REFUSED":
-                raise RequestError(f"{what}: {dict(output.detail)['reason']}")
-        return outputs
 
 
 def _role(request: Mapping[str, Any], name: str) -> Role:
     text = text_of(request, name)
     if text not in list(Role):
-        raise RequestError(f"{name}: found {text!r}, allowed: {', '.join(Role)}")
+        allowed = ", ".join(Role)
+        raise RequestError(f"{name}: found {text!r}, allowed: {allowed}", guard="FIELD", found=text, allowed=allowed)
     return Role(text)

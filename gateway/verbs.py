@@ -15,9 +15,10 @@ from buffer.entry import OPEN_STATES, OutboxState, Settlement
 from buffer.errors import OutboxError, StoreError
 from gateway import __version__
 from gateway.control import NUMBER_MAX, TEXT_CHARS_MAX, RequestError, text_of
-from gateway.core.model import Notice, OperatorEntry, OperatorVerb
+from gateway.core.model import OperatorEntry, OperatorVerb
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.floor_verbs import FloorVerbs
+from gateway.speaker import runner_of, speaker, told
 from gateway.status import GatewayView, in_utc, to_json
 from gateway.views import clock_view
 from gateway.writing import SignalWriter, WritingError
@@ -101,24 +102,16 @@ class Verbs:
             return (f"the buffer: {error}",)
 
     async def _order(self, request: Mapping[str, Any]) -> Any:
-        machine = text_of(request, "machine")
-        runner = self.parts.runners.get(machine)
-        if runner is None:
-            raise RequestError(f"unknown machine {machine!r}; allowed: {', '.join(self.parts.runners)}")
+        machine, runner = runner_of(self.parts, request)
         verb = OperatorVerb(text_of(request, "verb").removeprefix("order."))
-        order, who = text_of(request, "order"), text_of(request, "who")
+        order = text_of(request, "order")
         operation = text_of(request, "operation") if request.get("operation") else ""
         reason = text_of(request, "reason") if request.get("reason") else ""
         # Who may speak at this socket may do what a supervisor may, and withdraw an order for the planner.
         role = ActorRole.PLANNER if verb is OperatorVerb.CANCEL else ActorRole.SUPERVISOR
-        if "role" in request:  # the API has asked for a token, and says in which role he acts
-            role = ActorRole(request["role"])
-        outputs = await runner.submit(
-            OperatorEntry(self._clock.now_ns(), verb, order, operation, who, reason=reason, role=role)
-        )
-        for output in outputs:
-            if isinstance(output, Notice) and output.code == "REFUSED":
-                raise RequestError(f"{machine}: cannot {verb} {order}: {dict(output.detail)['reason']}")
+        by = speaker(request, role=role)
+        entry = OperatorEntry(self._clock.now_ns(), verb, order, operation, reason=reason, **by)
+        told(await runner.submit(entry), f"{machine}: cannot {verb} {order}")
         return f"{machine}: {verb} {order} done"
 
     async def _write(self, request: Mapping[str, Any]) -> Any:

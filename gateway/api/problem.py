@@ -12,6 +12,8 @@ from gateway.core.foreign_text import clean
 MEDIA_TYPE: Final = "application/problem+json"
 FOUND_CHARS_MAX: Final = 100
 DETAIL_CHARS_MAX: Final = 2000
+#: What to do where a refusal says it in ``detail`` only.
+TODO: Final = "see what is allowed in detail; nothing was changed"
 
 #: Code to status and title. The codes are part of the API and never change their meaning.
 CODES: Final[dict[str, tuple[int, str]]] = {
@@ -40,7 +42,10 @@ CODES: Final[dict[str, tuple[int, str]]] = {
 
 
 class Problem(NamedTuple):
-    """One refusal. ``fields``: each with field, found and allowed. ``retry_after_s`` where waiting helps."""
+    """One refusal. ``fields``: each with field, found and allowed. ``retry_after_s`` where waiting helps.
+
+    ``parts``: guard, found, allowed; the guard is the code where nothing finer is known.
+    """
 
     code: str
     detail: str
@@ -48,6 +53,7 @@ class Problem(NamedTuple):
     todo: str = ""
     retry_after_s: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    parts: tuple[str, str, str] = ("", "", "")
 
     @property
     def status(self) -> int:
@@ -63,11 +69,14 @@ class Problem(NamedTuple):
             "status": status,
             "detail": clean(self.detail, DETAIL_CHARS_MAX),
             "code": self.code,
+            "guard": self.parts[0] or self.code,
+            "what_to_do": self.todo or TODO,
         }
+        for name, text in (("found", self.parts[1]), ("allowed", self.parts[2])):
+            if text:
+                whole[name] = clean(text, DETAIL_CHARS_MAX)
         if self.fields:
             whole["errors"] = [dict(one) for one in self.fields]
-        if self.todo:
-            whole["what_to_do"] = self.todo
         return whole
 
 

@@ -164,7 +164,8 @@ class Service:
         except ProblemError as error:
             return refusal(error.problem)
         except RequestError as error:
-            return refusal(Problem("REFUSED", str(error), todo="see what is allowed in detail; nothing was changed"))
+            parts = (error.guard, error.found, error.allowed)
+            return refusal(Problem("REFUSED", str(error), todo=error.what_to_do, parts=parts))
         except StoreError as error:
             return refusal(Problem("STORE", f"the buffer: {error}", todo="see linegate status; come again"))
         except Exception as error:  # a defect at one question is told to the one who asked, and ends nothing
@@ -178,11 +179,12 @@ class Service:
 
 
 #: What a verb is told of the one who asks; no field of a request is named so.
-_WHO: Final = ("who", "full_name", "role", "expires_ns", "credential", "client")
+_WHO: Final = ("who", "full_name", "role", "expires_ns", "credential", "auth", "client")
 
 
 def _who(bearer: Bearer, request: Request) -> dict[str, Any]:
-    told = (bearer.user, bearer.full_name, bearer.role.value, bearer.expires_ns, bearer.token_id, _client(request))
+    known = (bearer.user, bearer.full_name, bearer.role.value, bearer.expires_ns, bearer.token_id)
+    told = (*known, f"token {bearer.token_id}", _client(request))
     return dict(zip(_WHO, told, strict=True))
 
 

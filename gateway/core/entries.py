@@ -1,17 +1,19 @@
 """What a person tells a work unit besides decisions about orders, and what is written down of pieces judged anew.
 
 Plain data. A person's word changes reasons, setups and what a piece is; it never changes what a machine did or made.
+Every entry of a person has ``at_ns``, ``who``, ``role`` (None: as a supervisor), ``auth`` (how he was recognised) and
+``client`` (from where); "" where nobody knows.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from gateway.core.model import JobRecord, Role
     from gateway.core.access.roles import ActorRole
+    from gateway.core.model import JobRecord, Role
     from gateway.core.rules_orders import Distribution
 
 
@@ -21,6 +23,9 @@ class SetupEntry(NamedTuple):
     at_ns: int
     begins: bool
     who: str
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
 
 
 class StopReasonEntry(NamedTuple):
@@ -35,6 +40,9 @@ class StopReasonEntry(NamedTuple):
     to_ns: int | None
     reason: str
     who: str
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
 
 
 class ReclassifyEntry(NamedTuple):
@@ -48,6 +56,9 @@ class ReclassifyEntry(NamedTuple):
     to_role: Role
     reason: str
     who: str
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
 
 
 class AllocateEntry(NamedTuple):
@@ -154,6 +165,27 @@ class PiecesReclassified(NamedTuple):
     who: str
 
 
+class Decided(NamedTuple):
+    """What a person said, and whether it was done: it goes before all that follows from it.
+
+    ``verb`` as the command line and the API name it. ``detail``: the other fields of the entry, by name. ``refused`` ""
+    where it was done, else why not; ``guard`` is what was in the way.
+    """
+
+    at_ns: int
+    verb: str
+    who: str
+    role: str
+    auth: str
+    client: str
+    order: str = ""
+    operation: str = ""
+    reason: str = ""
+    detail: tuple[tuple[str, str], ...] = ()
+    refused: str = ""
+    guard: str = ""
+
+
 PersonsEntry = (
     SetupEntry
     | StopReasonEntry
@@ -164,5 +196,3 @@ PersonsEntry = (
     | UnmergeEntry
     | ReportEntry
 )
-#: The same for ``isinstance``.
-PERSONS_ENTRIES: Final = get_args(PersonsEntry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.core.entries import PiecesReclassified
+from gateway.core.entries import Decided, PiecesReclassified
 from gateway.core.model import (
     Confirmation,
     CountEvent,
@@ -42,6 +42,7 @@ KINDS: Final = {
     StopReasonAssigned: "stop_reason",
     PiecesReclassified: "reclassified",
     OrderAck: "order_ack",
+    Decided: "decision",
 }
 
 
@@ -69,7 +70,7 @@ def row(output: Output) -> tuple[str, dict[str, Any]]:
             }
         case OrderAck(produced=produced):
             data = output._asdict() | {"produced": {operation: str(made) for operation, made in produced}}
-        case Notice(detail=detail):
+        case Notice(detail=detail) | Decided(detail=detail):
             data = output._asdict() | {"detail": dict(detail)}
         case _:
             data = output._asdict()

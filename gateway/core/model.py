@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from gateway.core.job_order import JobOrder, JobOrderState, JobRecord, Operation, ProductionOrder
 
 if TYPE_CHECKING:
-    from gateway.core.entries import PersonsEntry, PiecesReclassified
+    from gateway.core.entries import Decided, PersonsEntry, PiecesReclassified
     from gateway.core.orders.lifecycle import ActorRole
     from gateway.core.orders.order_changes import OrderAck
     from gateway.core.state.annotations import StopReasonAssigned
@@ -141,7 +141,8 @@ class OperatorVerb(enum.StrEnum):
 class OperatorEntry(NamedTuple):
     """A person's decision about a job order. ``operation`` may be empty where the order has only one here.
 
-    ``role`` None: as a supervisor. ``known``: as that of ``OrderReceived``; only ``reopen`` needs it.
+    ``role`` None: as a supervisor. ``known``: as that of ``OrderReceived``; only ``reopen`` needs it. ``auth``: how
+    the person was recognised, ``client`` from where.
     """
 
     at_ns: int
@@ -152,6 +153,8 @@ class OperatorEntry(NamedTuple):
     reason: str = ""
     role: ActorRole | None = None
     known: JobRecord | None = None
+    auth: str = ""
+    client: str = ""
 
 
 class ClockTold(NamedTuple):
@@ -315,5 +318,5 @@ class Confirmation(NamedTuple):
 
 Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
-    " | StopReasonAssigned | PiecesReclassified | JobChanged | Notice | Confirmation | OrderAck"
+    " | StopReasonAssigned | PiecesReclassified | Decided | JobChanged | Notice | Confirmation | OrderAck"
 )

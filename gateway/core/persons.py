@@ -5,14 +5,29 @@ What cannot be done becomes a REFUSED notice that says why. Decides nothing itse
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, get_args
 
-from gateway.core.entries import PersonsEntry, ReclassifyEntry, SetupEntry
-from gateway.core.model import Notice, OperatorEntry, OperatorVerb
+from gateway.core.decided import decided
+from gateway.core.entries import (
+    AllocateEntry,
+    MergeEntry,
+    PersonsEntry,
+    ReclassifyEntry,
+    ReportEntry,
+    SetupEntry,
+    SplitEntry,
+    StopReasonEntry,
+    UnmergeEntry,
+)
+from gateway.core.model import OperatorEntry, OperatorVerb
 from gateway.core.orders.disposition import reclassified
+from gateway.core.orders.division import divided
+from gateway.core.orders.reported import reported
+from gateway.core.refusal import Refusal, refused
 
 if TYPE_CHECKING:
     from gateway.core.model import Output
+    from gateway.core.orders.allocation import Allocation
     from gateway.core.orders.decisions import Decisions
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.job_run import JobRun
@@ -20,30 +35,59 @@ if TYPE_CHECKING:
     from gateway.core.unit_state import State
 
 
+#: Every kind of entry that a person makes.
+PERSONS: Final = (OperatorEntry, *get_args(PersonsEntry))
+_SETS_UP: Final = Refusal(
+    "a setup goes on already", "SETUP", found="a setup", allowed="none that goes on", what_to_do="end it first"
+)
+_SETS_NOT_UP: Final = Refusal(
+    "no setup goes on; begin one first", "SETUP", found="no setup", allowed="one that goes on", what_to_do="begin one"
+)
+
+
 class Persons:
     """The parts of one work unit that listen to people."""
 
-    def __init__(self, dispatch: Dispatch, decisions: Decisions, machine: MachineStateUnit) -> None:
+    def __init__(
+        self, dispatch: Dispatch, decisions: Decisions, allocation: Allocation, machine: MachineStateUnit
+    ) -> None:
         self._dispatch = dispatch
         self._decisions = decisions
+        self._allocation = allocation
         self._machine = machine
 
     def said(self, state: State, entry: OperatorEntry | PersonsEntry, out: list[Output]) -> State:
-        """The state after a person's word."""
+        """The state after a person's word, which is written down before what follows from it."""
+        start = len(out)
+        state = self._heard(state, entry, out)
+        out.insert(start, decided(entry, out[start:]))
+        return state
+
+    def _heard(self, state: State, entry: OperatorEntry | PersonsEntry, out: list[Output]) -> State:
         if isinstance(entry, OperatorEntry):
             return self._order(state, entry, out)
-        if isinstance(entry, ReclassifyEntry):
-            return reclassified(self._dispatch, state, entry, out)
+        if isinstance(entry, (ReclassifyEntry, AllocateEntry, ReportEntry)):
+            return self._pieces(state, entry, out)
+        if isinstance(entry, (SplitEntry, MergeEntry, UnmergeEntry)):
+            return divided(self._dispatch, state, entry, out)
         if isinstance(entry, SetupEntry):
             sets_up = state.track.setup.since_ns is not None
             if sets_up == entry.begins:
-                why = "a setup goes on already" if sets_up else "no setup goes on; begin one first"
-                out.append(Notice(entry.at_ns, "REFUSED", (("reason", why),)))
+                out.append(refused(entry.at_ns, _SETS_UP if sets_up else _SETS_NOT_UP))
                 return state
             return self._setup(state, entry.at_ns, entry.who, out, begins=entry.begins)
         track, told = self._machine.name_stop(state.track, entry)
         out += told
         return state._replace(track=track)
+
+    def _pieces(
+        self, state: State, entry: ReclassifyEntry | AllocateEntry | ReportEntry, out: list[Output]
+    ) -> State:
+        if isinstance(entry, ReclassifyEntry):
+            return reclassified(self._dispatch, state, entry, out)
+        if isinstance(entry, ReportEntry):
+            return reported(self._dispatch, state, entry, out)
+        return self._allocation.said(state, entry, out)
 
     def _order(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:
         """A decision about an order; who starts the one that is being set up says that the setup is done."""

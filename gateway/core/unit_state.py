@@ -114,6 +114,15 @@ class State(NamedTuple):
         """When the oldest of them was made; None: there are none."""
         return self.bucket.since_ns
 
+    def all_runs(self) -> Iterator[JobRun]:
+        """Whatever has numbers that are kept here: open job orders, originals under a leader, the one before."""
+        for run in self.open_runs():
+            yield run
+            if run.merged is not None:
+                yield from run.merged.runs
+        if self.previous is not None:
+            yield self.previous
+
     def open_runs(self) -> Iterator[JobRun]:
         """The running job order first, then the queue."""
         if self.running is not None:

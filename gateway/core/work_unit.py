@@ -16,14 +16,12 @@ from gateway.core.counting.evidence import is_told, kinds_of, shown
 from gateway.core.counting.modes import datings, detector_of, pieces_per_cycle, waits_for_time
 from gateway.core.counting.pulse import PulseDetector
 from gateway.core.counting.stuck import StuckSignals
-from gateway.core.entries import PERSONS_ENTRIES
 from gateway.core.model import (
     CalendarPlan,
     ClockTold,
     CountEvent,
     DataValue,
     JobChanged,
-    OperatorEntry,
     OrderReceived,
     Status,
 )
@@ -31,7 +29,7 @@ from gateway.core.orders.booking import Booking
 from gateway.core.orders.decisions import Decisions
 from gateway.core.orders.dispatch import Dispatch
 from gateway.core.orders.intake import Intake
-from gateway.core.persons import Persons
+from gateway.core.persons import PERSONS, Persons
 from gateway.core.rule_signals import named
 from gateway.core.rules_inputs import CounterRule, PulseRule
 from gateway.core.rules_state import LOSS_FOUND_WITHIN
@@ -180,7 +178,7 @@ class WorkUnit:
             instant_ns = min(t_ns, at_ns)
         elif isinstance(given, OrderReceived):
             state = self._intake.receive(state, _as_known(given._replace(at_ns=at_ns), out), out)
-        elif isinstance(given, (OperatorEntry, *PERSONS_ENTRIES)):
+        elif isinstance(given, PERSONS):
             state = self._persons.said(state, given._replace(at_ns=at_ns), out)
         elif isinstance(given, CalendarPlan):
             track, told = self.machine.on_calendar(state.track, given, at_ns)

@@ -21,6 +21,7 @@ async def test_a_decision_reaches_its_verb_with_the_one_who_took_it(bench):
     assert told == {
         **START, "verb": "order.start", "who": "anna", "full_name": "Anna Z", "role": "operator",
         "credential": token.split("_")[1], "expires_ns": told["expires_ns"], "client": "127.0.0.1",
+        "auth": f"token {token.split('_')[1]}",
     }  # fmt: skip
 
 

@@ -238,7 +238,10 @@ def test_a_refused_command_says_why_and_changes_nothing(rig, verb, order, operat
 def test_refused_where_nothing_is_open(rig):
     floor = rig(**COMMAND)
     floor.says("finish", "A")
-    assert floor.notices == [("REFUSED", {"reason": "order A is not open at this work unit; open orders: none"})]
+    ((code, detail),) = floor.notices
+    assert (code, detail["reason"]) == ("REFUSED", "order A is not open at this work unit; open orders: none")
+    assert (detail["guard"], detail["found"], detail["allowed"]) == ("ORDER_OPEN", "A", "none")
+    assert detail["what_to_do"]
 
 
 # --- the ERP changes its mind --------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from gateway.core import journal, snapshot
 from gateway.core.duration import Duration
-from gateway.core.entries import PiecesReclassified, ReclassifyEntry, SetupEntry, StopReasonEntry
-from gateway.core.model import CalendarPlan, Confirmation, MachineState, PlannedTime, Role, StateChanged
+from gateway.core.entries import Decided, PiecesReclassified, ReclassifyEntry, SetupEntry, StopReasonEntry
+from gateway.core.model import CalendarPlan, Confirmation, MachineState, Notice, PlannedTime, Role, StateChanged
 from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, StateRule
 from gateway.core.state.annotations import AnnotationError, StopReasonAssigned, annotated, check
 from gateway.core.state.cycle_limit import CycleLimit
@@ -45,13 +45,28 @@ def shop(rig):
 
 def judged(floor, pieces, before, after, order="4711"):
     entry = ReclassifyEntry(floor.now_ns, order, "", pieces, Role(before), Role(after), "bent", "ann")
-    return floor.put(entry)
+    return told(floor, entry)
+
+
+def told(floor, entry):
+    """What followed from a person's word, which is written down first."""
+    outputs = floor.put(entry)
+    (first,) = [one for one in outputs if isinstance(one, Decided)]
+    rest = [one for one in outputs if one is not first]
+    assert first.who == entry.who
+    refused = [one for one in rest if isinstance(one, Notice) and one.code == "REFUSED"]
+    assert bool(first.refused) is bool(refused)
+    assert journal.row(first)[0] == "decision"
+    return rest
 
 
 def refusal(outputs):
     (notice,) = outputs
     assert notice.code == "REFUSED"
-    return dict(notice.detail)["reason"]
+    detail = dict(notice.detail)
+    assert detail["guard"]
+    assert detail["what_to_do"]
+    return detail["reason"]
 
 
 # --- pieces ----------------------------------------------------------------------------------------------------------
@@ -117,9 +132,9 @@ def test_what_is_confirmed_is_not_judged_anew(rig):
     floor.order()
     floor.make(8)
     floor.make(2)
-    told = refusal(judged(floor, 3, "good", "scrap"))
-    assert "allowed up to 2" in told
-    assert "8 are confirmed, and a confirmation that is out is corrected in the ERP" in told
+    why = refusal(judged(floor, 3, "good", "scrap"))
+    assert "allowed up to 2" in why
+    assert "8 are confirmed, and a confirmation that is out is corrected in the ERP" in why
     judged(floor, 2, "good", "scrap")
     floor.close_books()
 
@@ -184,9 +199,9 @@ def test_a_person_begins_and_ends_a_setup(floor):
 
 
 def test_a_setup_is_begun_once_and_ended_once(floor):
-    assert "no setup goes on" in refusal(floor.put(SetupEntry(floor.now_ns, begins=False, who="ann")))
+    assert "no setup goes on" in refusal(told(floor, SetupEntry(floor.now_ns, begins=False, who="ann")))
     floor.put(SetupEntry(floor.now_ns, begins=True, who="ann"))
-    assert "goes on already" in refusal(floor.put(SetupEntry(floor.now_ns, begins=True, who="ann")))
+    assert "goes on already" in refusal(told(floor, SetupEntry(floor.now_ns, begins=True, who="ann")))
 
 
 # --- reasons ---------------------------------------------------------------------------------------------------------
@@ -205,7 +220,7 @@ def view(floor):
 
 
 def named(floor, reason, at=None, to=None):
-    return floor.put(StopReasonEntry(floor.now_ns, at, to, reason, "ann"))
+    return told(floor, StopReasonEntry(floor.now_ns, at, to, reason, "ann"))
 
 
 def test_the_stop_that_goes_on_is_named_from_its_beginning_to_its_end(floor):

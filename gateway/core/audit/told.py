@@ -100,7 +100,7 @@ _THE_GATEWAY: Final = Actor(GATEWAY, ActorRole.SERVICE.value, "", "")
 _NOBODY: Final = (DataValue, TimePassed, ClockTold, CalendarPlan)
 _NEVER_EMPTY: Final = frozenset({"user", "role", "action", "entity"})
 #: Fields of an input that stand elsewhere in the entry, or are too long.
-_NOT_SHOWN: Final = frozenset({"at_ns", "who", "role", "known", "others", "job", "reason"})
+_NOT_SHOWN: Final = frozenset({"at_ns", "who", "role", "auth", "client", "known", "others", "job", "reason"})
 
 
 # --- the table: each function is told an output and the work unit -----------------------------------------------------

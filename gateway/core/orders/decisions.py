@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.model import JobChanged, JobOrderState, Notice, OperatorVerb
-from gateway.core.orders.dispatch import JOB_QUEUE_MAX, named, notice, with_run
+from gateway.core.model import JobChanged, JobOrderState, OperatorVerb
+from gateway.core.orders.dispatch import JOB_QUEUE_MAX, named, notice, refusal_of, with_run
 from gateway.core.orders.guards import Guard, GuardFacts, GuardRefusal
 from gateway.core.orders.job_run import from_record
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
-from gateway.core.orders.order_steps import Cause, may
+from gateway.core.orders.order_steps import Cause, may, objection
+from gateway.core.refusal import AS_IT_IS, Refusal, refused
 
 if TYPE_CHECKING:
     from gateway.core.model import JobRecord, OperatorEntry, Output
@@ -50,14 +51,14 @@ class Decisions:
         if entry.verb is _V.REOPEN:
             return self._reopen(state, entry, None if isinstance(run, str) else run, cause, out)
         if isinstance(run, str):
-            out.append(Notice(entry.at_ns, "REFUSED", (("reason", run),)))
+            out.append(refused(entry.at_ns, run))
             return state
         return self._verbs[entry.verb](state, entry, run, cause, out)
 
     def _interrupt(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         running = state.running is not None and state.running.job.key == run.job.key
         if not running or run.state not in RUNNING:
-            return _refused(state, entry, run, f"it is not running but {run.state}", out)
+            return _refused(state, entry, run, _wrong_state(run, "it is not running but", "RUNNING"), out)
         refusal = may(run, _S.INTERRUPTED, cause, self._rule).refusal
         if refusal:
             return _refused(state, entry, run, refusal, out)
@@ -69,7 +70,7 @@ class Decisions:
     ) -> State:
         """The end of a setup that goes on is the machine's to tell; here it is only asked for, or missed."""
         refusal = self._dispatch.may_end_setup(state, run, cause).refusal
-        return _refused(state, entry, run, refusal or f"it is not in setup but {run.state}", out)
+        return _refused(state, entry, run, refusal or _wrong_state(run, "it is not in setup but", "SETUP"), out)
 
     def may_complete_setup(self, state: State, entry: OperatorEntry, run: JobRun) -> bool:
         """Whether the setup of the running order may end by this person's word."""
@@ -77,7 +78,8 @@ class Decisions:
 
     def _start(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         if run.state in RUNNING:
-            return _refused(state, entry, run, "it is running already", out)
+            why = Refusal("it is running already", AS_IT_IS, found=run.state, allowed="an order that waits")
+            return _refused(state, entry, run, why, out)
         verdict = self._dispatch.may_start(state, run, cause)
         if verdict.refusal:
             return _refused(state, entry, run, verdict.refusal, out)
@@ -86,7 +88,7 @@ class Decisions:
 
     def _finish(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         if run.state is _S.DISPATCHED:
-            return _refused(state, entry, run, "it has not been started", out)
+            return _refused(state, entry, run, _NOT_STARTED, out)
         # What was confirmed as held is the ERP's to judge; what was not is still ours.
         refusal = may(run, _S.COMPLETED, cause, self._rule, GuardFacts(pieces_on_hold=run.open_hold)).refusal
         if refusal:
@@ -102,7 +104,7 @@ class Decisions:
 
     def _release(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         if run.state is not _S.ON_HOLD or run.held_from is None:
-            return _refused(state, entry, run, f"it is not on hold but {run.state}", out)
+            return _refused(state, entry, run, _wrong_state(run, "it is not on hold but", "ON_HOLD"), out)
         refusal = may(run, run.held_from, cause, self._rule).refusal
         if refusal:
             return _refused(state, entry, run, refusal, out)
@@ -114,7 +116,9 @@ class Decisions:
             cause = cause._replace(trigger=Trigger.ERP_MESSAGE)
         refusal = may(run, _S.CANCELLED, cause, self._rule).refusal
         if not refusal and run.state is not _S.DISPATCHED and self._rule.cancel_in_progress == "reject":
-            refusal = f"{Guard.CANCEL_POLICY}: it was started ({run.state}); finish it, or interrupt it first"
+            text = f"{Guard.CANCEL_POLICY}: it was started ({run.state}); finish it, or interrupt it first"
+            todo = "finish it, or interrupt it first"
+            refusal = Refusal(text, Guard.CANCEL_POLICY, found=run.state, allowed="DISPATCHED", what_to_do=todo)
         if refusal:
             return _refused(state, entry, run, refusal, out)
         job = run.job._replace(cancelled=True)
@@ -123,10 +127,11 @@ class Decisions:
     def _reopen(self, state: State, entry: OperatorEntry, run: JobRun | None, cause: Cause, out: list[Output]) -> State:
         known = entry.known
         if run is not None:
-            return _refused(state, entry, run, f"it is open, {run.state}", out)
+            why = Refusal(f"it is open, {run.state}", AS_IT_IS, found=run.state, allowed="COMPLETED")
+            return _refused(state, entry, run, why, out)
         if known is None or known.job.work_center != self._dispatch.identity.work_center:
             text = f"no single operation of order {entry.order} is remembered here; name order and operation"
-            out.append(Notice(entry.at_ns, "REFUSED", (("reason", text),)))
+            out.append(refused(entry.at_ns, Refusal(text, "ORDER_KNOWN", what_to_do="name order and operation")))
             return state
         found = from_record(known, known.job)._replace(state=known.state, held_from=known.held_from)
         refusal = may(found, _S.IN_PROGRESS, cause, self._rule).refusal or _taken(state, known)
@@ -141,12 +146,23 @@ class Decisions:
 
 def _taken(state: State, known: JobRecord) -> str:
     if len(state.queue) >= JOB_QUEUE_MAX:
-        return f"{JOB_QUEUE_MAX} orders are open here, allowed as many; finish some first"
+        text = f"{JOB_QUEUE_MAX} orders are open here, allowed as many; finish some first"
+        return Refusal(text, "QUEUE_LIMIT", allowed=str(JOB_QUEUE_MAX), what_to_do="finish some first")
     if state.running is None:
         return ""
     runs = f"order {state.running.job.order} running"
     what = f"interrupt or finish it, then reopen order {known.job.order}"
-    return str(GuardRefusal(Guard.G6, True, runs, "a free machine", what))
+    return objection(GuardRefusal(Guard.G6, True, runs, "a free machine", what))
+
+
+_NOT_STARTED: Final = Refusal(
+    "it has not been started", AS_IT_IS, found=_S.DISPATCHED, allowed="a started order", what_to_do="start it first"
+)
+
+
+def _wrong_state(run: JobRun, words: str, allowed: str) -> Refusal:
+    todo = f"decide so of an order that is {allowed}; see linegate order list"
+    return Refusal(f"{words} {run.state}", AS_IT_IS, found=run.state, allowed=allowed, what_to_do=todo)
 
 
 def _cause(entry: OperatorEntry) -> Cause:
@@ -155,5 +171,5 @@ def _cause(entry: OperatorEntry) -> Cause:
 
 
 def _refused(state: State, entry: OperatorEntry, run: JobRun, reason: str, out: list[Output]) -> State:
-    out.append(notice(entry.at_ns, "REFUSED", run.job, reason=reason))
+    out.append(refusal_of(entry.at_ns, run.job, reason))
     return state

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 from gateway.core.confirmation import confirm, shift_of
 from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, Notice
 from gateway.core.orders import queue as queues
-from gateway.core.orders.guards import START_GUARDS, check
+from gateway.core.orders.guards import START_GUARDS, Guard, check
 from gateway.core.orders.job_run import JobRun, is_full
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
-from gateway.core.orders.order_steps import Cause, Verdict, may
+from gateway.core.orders.order_steps import Cause, Verdict, may, objection
 from gateway.core.orders.queue_entries import entry_of, rank_of, start_facts
+from gateway.core.refusal import REFUSED, Refusal, all_of, details
 
 if TYPE_CHECKING:
     from gateway.core.document import Identity
@@ -91,7 +92,8 @@ class Dispatch:
         sets_up = self._machine.sets_up(state.track, run.job)
         facts = start_facts(state, run, self._machine, setup_planned=sets_up)
         if facts.holds:  # out of a hold leads its release, never a start
-            return Verdict("; ".join(str(one) for one in check(START_GUARDS[:1], facts, self.rule)) or "it is on hold")
+            found = all_of(objection(one) for one in check(START_GUARDS[:1], facts, self.rule))
+            return Verdict(found or Refusal("it is on hold", Guard.G1, found=run.state, what_to_do="release it first"))
         return may(run, _S.SETUP if sets_up else _S.IN_PROGRESS, cause, self.rule, facts)
 
     def may_end_setup(self, state: State, run: JobRun, cause: Cause) -> Verdict:
@@ -259,9 +261,12 @@ def named(state: State, order: str, operation: str) -> JobRun | str:
     name = f"{order}/{operation}" if operation else order
     if found:
         operations = ", ".join(run.job.operation for run in found)
-        return f"order {name} has several operations here: {operations}; name one"
+        text = f"order {name} has several operations here: {operations}; name one"
+        return Refusal(text, "ONE_OPERATION", found=operations, allowed="one of them", what_to_do="name the operation")
     here = ", ".join("/".join(run.job.key) for run in state.open_runs()) or "none"
-    return f"order {name} is not open at this work unit; open orders: {here}"
+    text = f"order {name} is not open at this work unit; open orders: {here}"
+    todo = "name an open order, or have this one released to this machine"
+    return Refusal(text, "ORDER_OPEN", found=name, allowed=here, what_to_do=todo)
 
 
 def enqueue(state: State, run: JobRun) -> State:
@@ -288,6 +293,11 @@ def with_run(state: State, run: JobRun) -> State:
 def notice(at_ns: int, code: str, job: JobOrder, **detail: str) -> Notice:
     """Something a person should see of a job order."""
     return Notice(at_ns, code, (("order", job.order), ("operation", job.operation), *detail.items()))
+
+
+def refusal_of(at_ns: int, job: JobOrder, why: str) -> Notice:
+    """What is not done with a job order, and why; a ``Refusal`` with its parts."""
+    return Notice(at_ns, REFUSED, (("order", job.order), ("operation", job.operation), *details(why)))
 
 
 def _told(state: State, at_ns: int, code: str, job: JobOrder, text: str, out: list[Output]) -> State:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.entries import PiecesReclassified
-from gateway.core.model import Notice, Role
-from gateway.core.orders.dispatch import named
+from gateway.core.model import Role
+from gateway.core.orders.dispatch import named, refusal_of
+from gateway.core.refusal import Refusal, refused
 
 if TYPE_CHECKING:
     from gateway.core.entries import ReclassifyEntry
@@ -27,9 +28,11 @@ JUDGED_FROM: Final = (*JUDGED_AS, Role.HOLD)
 def reclassified(dispatch: Dispatch, state: State, entry: ReclassifyEntry, out: list[Output]) -> State:
     """The state with these pieces as what they are said to be; what cannot be done is a REFUSED notice."""
     run = named(state, entry.order, entry.operation)
-    refusal = run if isinstance(run, str) else _why_not(run, entry)
-    if isinstance(run, str) or refusal:
-        out.append(Notice(entry.at_ns, "REFUSED", (("reason", str(refusal)),)))
+    if isinstance(run, str):
+        out.append(refused(entry.at_ns, run))
+        return state
+    if refusal := _why_not(run, entry):
+        out.append(refusal_of(entry.at_ns, run.job, refusal))
         return state
     before, after, pieces = entry.from_role, entry.to_role, entry.pieces
     out.append(PiecesReclassified(entry.at_ns, *run.job.key, pieces, before, after, entry.reason, entry.who))
@@ -45,12 +48,12 @@ def reclassified(dispatch: Dispatch, state: State, entry: ReclassifyEntry, out: 
 def _why_not(run: JobRun, entry: ReclassifyEntry) -> str:
     before, after = entry.from_role, entry.to_role
     if before not in JUDGED_FROM or after not in JUDGED_AS or before is after:
-        return (
-            f"found {before} to {after}, allowed from one of {', '.join(JUDGED_FROM)} to another one of "
-            f"{', '.join(JUDGED_AS)}"
-        )
+        allowed = f"from one of {', '.join(JUDGED_FROM)} to another one of {', '.join(JUDGED_AS)}"
+        text = f"found {before} to {after}, allowed {allowed}"
+        return Refusal(text, "JUDGEMENT", found=f"{before} to {after}", allowed=allowed, what_to_do="name two of them")
     if entry.pieces < 1:
-        return f"found {entry.pieces} pieces, allowed 1 and more"
+        text = f"found {entry.pieces} pieces, allowed 1 and more"
+        return Refusal(text, "PIECES", found=str(entry.pieces), allowed="1 and more", what_to_do="name how many")
     open_pieces: int = getattr(run, f"open_{before}")
     if entry.pieces <= open_pieces:
         return ""
@@ -58,7 +61,8 @@ def _why_not(run: JobRun, entry: ReclassifyEntry) -> str:
     text = f"found {entry.pieces} pieces, allowed up to {open_pieces}: so many {before} ones are not confirmed yet"
     if confirmed:
         text += f"; {confirmed} are confirmed, and a confirmation that is out is corrected in the ERP"
-    return text
+    todo = f"name up to {open_pieces}" if open_pieces else "correct the confirmation that they are in"
+    return Refusal(text, "OPEN_PIECES", found=str(entry.pieces), allowed=f"up to {open_pieces}", what_to_do=todo)
 
 
 def _moved(run: JobRun, role: Role, pieces: int) -> JobRun:

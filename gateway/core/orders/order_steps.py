@@ -5,13 +5,15 @@ Changes nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.core.orders.guards import GuardFacts, check
-from gateway.core.orders.lifecycle import Refused, decide
+from gateway.core.orders.lifecycle import ILLEGAL_TRANSITION, ILLEGAL_TRIGGER, ROLE_NOT_ALLOWED, Refused, decide
+from gateway.core.refusal import Refusal, all_of
 
 if TYPE_CHECKING:
     from gateway.core.model import JobOrderState
+    from gateway.core.orders.guards import GuardRefusal
     from gateway.core.orders.job_run import JobRun
     from gateway.core.orders.lifecycle import ActorRole, Trigger
     from gateway.core.rules_orders import OrderBookRule
@@ -26,7 +28,10 @@ class Cause(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """``refusal`` "": it may happen. ``warnings`` are shown and hinder nothing."""
+    """``refusal`` "": it may happen, else a text, with its parts where it is a ``Refusal``.
+
+    ``warnings`` are shown and hinder nothing.
+    """
 
     refusal: str = ""
     warnings: tuple[str, ...] = ()
@@ -38,8 +43,27 @@ def may(
     """The verdict on a change; a refusal names what is in the way, and what to do."""
     answer = decide(run.state, state_to, cause.trigger, cause.role, run.held_from)
     if isinstance(answer, Refused):
-        return Verdict(f"{answer.code}: {answer.text}")
+        return Verdict(refused_step(answer, run.state))
     found = check(answer.guards, facts or GuardFacts(), rule)
     return Verdict(
-        "; ".join(str(one) for one in found if one.blocks), tuple(str(one) for one in found if not one.blocks)
+        all_of(objection(one) for one in found if one.blocks), tuple(str(one) for one in found if not one.blocks)
     )
+
+
+def objection(one: GuardRefusal) -> Refusal:
+    """What a guard objects, with its parts."""
+    return Refusal(str(one), one.guard, found=one.found, allowed=one.wanted, what_to_do=one.what_to_do)
+
+
+def refused_step(answer: Refused, found: JobOrderState) -> Refusal:
+    """What the table of the order's life refuses, with its parts."""
+    allowed = ", ".join(answer.allowed) or "nothing: it has ended"
+    todo = _TODO.get(answer.code, "")
+    return Refusal(f"{answer.code}: {answer.text}", answer.code, found=found.value, allowed=allowed, what_to_do=todo)
+
+
+_TODO: Final = {
+    ILLEGAL_TRANSITION: "bring the order into a state from which that is allowed, or release a new order",
+    ILLEGAL_TRIGGER: "have it done in one of the ways that are allowed",
+    ROLE_NOT_ALLOWED: "ask one whose role is allowed",
+}

@@ -8,11 +8,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.model import Notice
+from gateway.core.refusal import Refusal, refused
 from gateway.core.state.interval import STOPS, StateInterval
 
 if TYPE_CHECKING:
     from gateway.core.entries import StopReasonEntry
+    from gateway.core.model import Notice
     from gateway.core.state.timeline_state import TimelineState
 
 
@@ -126,4 +127,5 @@ def why_it_stood(entry: StopReasonEntry, timeline: TimelineState, *, stands: boo
         why = "" if stands else "no stop goes on"
         # When it began is settled later; now is surely within.
         told = told._replace(from_ns=entry.at_ns)
-    return Notice(entry.at_ns, "REFUSED", (("reason", why),)) if why else told
+    todo = "name an instant of a stop; see linegate states"
+    return refused(entry.at_ns, Refusal(why, "STOP", allowed="a stop", what_to_do=todo)) if why else told
