@@ -14,6 +14,7 @@ from gateway import __version__, logs, plugins
 from gateway.auditing import Auditing
 from gateway.connectors.base import ConnectorContext
 from gateway.core import snapshot
+from gateway.core.calendar.shift_calendar import ShiftCalendar
 from gateway.core.document import Identity
 from gateway.core.duration import Duration
 from gateway.core.model import Confirmation, DataValue, Status
@@ -27,6 +28,7 @@ from gateway.parts import Parts
 from gateway.router import Router
 from gateway.runner import Runner, RunnerHooks
 from gateway.taps import Taps
+from gateway.timezone import zone
 from gateway.views import clock_view
 
 if TYPE_CHECKING:
@@ -117,7 +119,11 @@ class Builder:
             work_center=rules.work_center,
         )
         silence, looks = loss_found_within(settings, name), looked_at_every(settings, name)
-        return WorkUnit(rules, identity, loss_found_within=silence, looked_at_every=looks)
+        where = zone(gateway.timezone)
+        calendar = None if rules.calendar is None else ShiftCalendar(settings.calendars[rules.calendar], where)
+        return WorkUnit(
+            rules, identity, loss_found_within=silence, looked_at_every=looks, calendar=calendar, zone=where
+        )
 
     def hooks(self, unit: WorkUnit) -> RunnerHooks:
         """What happens around the commits of a work unit under these rules."""

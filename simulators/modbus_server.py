@@ -154,7 +154,7 @@ work_units:
     state:
       signal: asm.state
       map: {{ "0": OFF, "1": STOPPED, "2": PRODUCING, "3": STOPPED, "4": SETUP, "5": STARVED, "6": BLOCKED }}
-    confirm: {{ every_pieces: 10, every: 30 s }}
+    confirm: {{ every_pieces: 10, every: 30 s, min_interval: 0 s }}
 """
 
 

@@ -267,7 +267,7 @@ work_units:
     counters:
       - {{ mode: counter, signal: imm.shots, role: good, pieces: {CAVITIES}, restart_evidence: [imm.started] }}
     state: {{ stop_detect: 36 s }}
-    confirm: {{ every_pieces: 16, every: 60 s }}
+    confirm: {{ every_pieces: 16, every: 60 s, min_interval: 0 s }}
 """
 
 

@@ -137,7 +137,7 @@ work_units:
       - {{ mode: counter, signal: tst.ok_2, role: good, modulus: 4294967296, max_rate: "16 /min" }}
       - {{ mode: counter, signal: tst.nok_2, role: scrap, modulus: 4294967296, max_rate: "16 /min" }}
     state: {{ stop_detect: 10 s }}
-    confirm: {{ every_pieces: 10, every: 30 s }}
+    confirm: {{ every_pieces: 10, every: 30 s, min_interval: 0 s }}
 """
 
 

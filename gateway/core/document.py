@@ -16,7 +16,7 @@ from uuid import UUID, uuid5
 if TYPE_CHECKING:
     from gateway.core.model import Confirmation, JobOrder
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 #: Namespace of the message ids (UUIDv5): fixed for all installations, or the same key would get two ids.
 NAMESPACE: Final = UUID("6f1d1e0c-5a3b-5c8e-9d42-1b7f0a6c2e11")
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -95,16 +95,14 @@ def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
         "sequence": job.sequence,
         "seq": confirmation.seq,
         "type": confirmation.kind.value,
-        "reverses": None,
-        "origin": "auto",
+        "reverses": confirmation.reverses or None,
+        "origin": str(confirmation.origin),
         "trigger": confirmation.trigger,
         "period": {
             "from": utc(confirmation.period_from_ns + offset_ns),
             "to": utc(confirmation.period_to_ns + offset_ns),
         },
-        "qty": _quantities(
-            confirmation.good, confirmation.scrap, confirmation.rework, confirmation.test, confirmation.hold
-        ),
+        "qty": _made(confirmation),
         "qty_cumulative": _quantities(
             confirmation.total_good,
             confirmation.total_scrap,
@@ -127,6 +125,7 @@ def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
         "operators": [],
         "shift": shift or None,
         "production_day": day or None,
+        **_judged(confirmation),
         "tool": None,
         "cycles": confirmation.cycles,
         "estimated": {
@@ -144,6 +143,28 @@ def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
     }
 
 
-def _quantities(good: int, scrap: int, rework: int, test: int, hold: int) -> dict[str, Any]:
-    reasons = [{"reason": None, "qty": str(scrap)}] if scrap else []
+def _made(one: Confirmation) -> dict[str, Any]:
+    return _quantities(one.good, one.scrap, one.rework, one.test, one.hold, one.scrap_reasons)
+
+
+def _judged(confirmation: Confirmation) -> dict[str, Any]:
+    """When it counts, against what it was held, and whose word it was."""
+    return {
+        "posting_date": confirmation.posting_date or None,
+        "event_day": confirmation.event_day or None,
+        "clear_reservations": confirmation.clear_reservations,
+        "over_target": confirmation.over_target,
+        "needs_approval": confirmation.needs_approval,
+        "entered_by": confirmation.by or None,
+        "reason": confirmation.reason or None,
+    }
+
+
+def _quantities(
+    good: int, scrap: int, rework: int, test: int, hold: int, named: tuple[tuple[str, int], ...] = ()
+) -> dict[str, Any]:
+    reasons: list[dict[str, Any]] = [{"reason": reason, "qty": str(pieces)} for reason, pieces in named if pieces]
+    unnamed = scrap - sum(pieces for _, pieces in named)
+    if unnamed:
+        reasons.append({"reason": None, "qty": str(unnamed)})
     return {"good": str(good), "scrap": reasons, "rework": str(rework), "test": str(test), "hold": str(hold)}

@@ -103,6 +103,11 @@ class JobOrder(NamedTuple):
         """Order and operation: the lane of its confirmations."""
         return (self.order, self.operation)
 
+    @property
+    def erp_key(self) -> tuple[str, str]:
+        """Order and operation as the ERP knows them."""
+        return (self.erp_order or self.order, self.operation)
+
 
 class JobRecord(NamedTuple):
     """What the gateway must remember of a job order for ever: its last number, totals and state.

@@ -274,10 +274,11 @@ class Notice(NamedTuple):
 
 
 class ConfirmationKind(enum.StrEnum):
-    """Partial while the operation goes on, final once."""
+    """Partial while the operation goes on, final once; a reversal takes one back."""
 
     PARTIAL = "partial"
     FINAL = "final"
+    REVERSAL = "reversal"
 
 
 class Confirmation(NamedTuple):
@@ -286,6 +287,11 @@ class Confirmation(NamedTuple):
     ``key`` is ``{plant}/{epoch}/{order}/{operation}/{seq}``, ``message_id`` its UUIDv5; both never change. Quantities
     are deltas; ``total_*`` are cumulated. Times are steady; UTC is ``utc_offset_ns`` more. ``shift`` is production day
     and shift in which the period ended, "" outside. ``digest`` is the SHA-256 of the content, with ``previous_digest``.
+    ``scrap_reasons``: scrap by reason, the rest has none. ``reverses``: the key of what a reversal takes back; its
+    quantities are below 0. ``by`` and ``reason``: whose word caused it. ``kept_back``: the milestone operation whose
+    confirmation makes the ERP confirm this one, so that it is not sent. ``release_ns``: it is not sent before.
+    ``derived_ns``: when its last piece was counted; ``last_event_ns`` is when that was made. ``delivery``: how far it
+    is on its way from the start, "" as the other facts say.
     """
 
     key: str
@@ -315,6 +321,20 @@ class Confirmation(NamedTuple):
     total_test: int = 0
     utc_offset_ns: int = 0
     shift: str = ""
+    scrap_reasons: tuple[tuple[str, int], ...] = ()
+    origin: str = "auto"
+    reverses: str = ""
+    posting_date: str = ""
+    event_day: str = ""
+    by: str = ""
+    reason: str = ""
+    over_target: bool = False
+    needs_approval: bool = False
+    clear_reservations: bool = False
+    kept_back: str = ""
+    release_ns: int = 0
+    derived_ns: int | None = None
+    delivery: str = ""
 
 
 Output: TypeAlias = (

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from gateway.core.duration import Duration
 from gateway.core.model import Role
 from gateway.core.rule_signals import is_counted, is_evidence, named
-from gateway.core.rules_confirming import UnallocatedRule
+from gateway.core.rules_confirming import ChecklistRule, ConfirmingRule, DeliveryRule, UnallocatedRule
 from gateway.core.rules_counting import AnalogRule, PartResultRule, RolesRule, StartEndRule
 from gateway.core.rules_inputs import (
     FORBID_UNKNOWN_KEYS,
@@ -117,27 +117,27 @@ class OrderRule(OrderBookRule):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConfirmRule:
-    """When a confirmation is made; the end of an order always makes the final one.
+class ConfirmRule(ConfirmingRule):
+    """When a confirmation is made; the end of an order always makes the final one, a shift's end a partial one.
 
     Attributes:
         every_pieces: as soon as this many pieces are unconfirmed.
         every: this long after the last confirmation, if anything was made since.
+        min_interval: pieces, timer and full handling units do not confirm sooner than this after the last one.
+        hold_back: every confirmation waits so long before it is sent; what a person changes meanwhile replaces it.
+        undo_window: a confirmation that a person caused waits at least so long.
+        clear_reservations: the final confirmation tells the ERP to clear what is still reserved for the order.
+        late_after: from a piece to the ERP's answer; longer is reported.
         also_to: further connectors that get a copy of every confirmation, besides the one the order came from.
+        delivery: at, beyond and short of the target quantity.
+        checklist: what must be settled before an order is confirmed finally.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
 
-    every_pieces: int | None = None
-    every: Duration | None = None
     also_to: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Positive, where given."""
-        if self.every_pieces is not None and self.every_pieces < 1:
-            raise ValueError(f"every_pieces: found {self.every_pieces}, allowed 1 and above")
-        if self.every is not None and self.every <= 0:
-            raise ValueError("every: found 0 s, allowed more than that")
+    delivery: DeliveryRule = field(default_factory=DeliveryRule)
+    checklist: ChecklistRule = field(default_factory=ChecklistRule)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.confirming.quantities import Pieces
+from gateway.core.confirming.triggers import Trigger as Asked
 from gateway.core.counting.counter import CounterState, OldTrack, Pending
 from gateway.core.counting.detector import loaded, plain
 from gateway.core.counting.modes import state_of
@@ -176,7 +177,13 @@ def decode_run(data: dict[str, Any]) -> JobRun:
     """A job order with its numbers from JSON data."""
     run = JobRun(**{**data, "job": decode_job(data["job"]), "merged": _merged(data.get("merged"))})
     held_from = None if run.held_from is None else JobOrderState(run.held_from)
-    return run._replace(state=JobOrderState(run.state), open_flags=tuple(run.open_flags), held_from=held_from)
+    return run._replace(
+        state=JobOrderState(run.state),
+        open_flags=tuple(run.open_flags),
+        held_from=held_from,
+        waiting=tuple(Asked(one) for one in run.waiting),
+        open_scrap_reasons=tuple((reason, pieces) for reason, pieces in run.open_scrap_reasons),
+    )
 
 
 def _merged(data: dict[str, Any] | None) -> Merged | None:

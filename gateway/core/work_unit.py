@@ -25,7 +25,9 @@ from gateway.core.model import (
     OrderReceived,
     Status,
 )
+from gateway.core.orders.allocation import Allocation
 from gateway.core.orders.booking import Booking
+from gateway.core.orders.closing import Closer
 from gateway.core.orders.decisions import Decisions
 from gateway.core.orders.dispatch import Dispatch
 from gateway.core.orders.intake import Intake
@@ -43,6 +45,7 @@ from gateway.core.unit_state import DetectorState, State
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gateway.core.calendar.shift_calendar import ShiftCalendar, Zone
     from gateway.core.document import Identity
     from gateway.core.duration import Duration
     from gateway.core.model import Input, JobOrder, Output
@@ -60,7 +63,8 @@ class WorkUnit:
     """The rules of one machine, prepared. Holds no state: every method is a function of its arguments.
 
     ``loss_found_within``: how long its sources may be silent before a link is taken for lost. ``looked_at_every``: how
-    often its signals are looked at, see ``detector.LOOKED_AT_EVERY_UNKNOWN``.
+    often its signals are looked at, see ``detector.LOOKED_AT_EVERY_UNKNOWN``. ``calendar`` and ``zone``: on which day
+    its confirmations are posted.
     """
 
     def __init__(
@@ -70,6 +74,8 @@ class WorkUnit:
         *,
         loss_found_within: Duration = LOSS_FOUND_WITHIN,
         looked_at_every: Mapping[str, int] = LOOKED_AT_EVERY_UNKNOWN,
+        calendar: ShiftCalendar | None = None,
+        zone: Zone | None = None,
     ) -> None:
         self.rules = rules
         self.looked_at_every = looked_at_every
@@ -95,9 +101,12 @@ class WorkUnit:
         self._pieces_per_cycle = pieces_per_cycle(rules.counters)
         #: What whoever reads the stored state must know to sum up its times.
         self.kpi_rules = plain_rules(rules.state, rules.ideal_cycle, self._pieces_per_cycle)
-        self._dispatch = Dispatch(rules, identity, self.machine)
+        closer = Closer(rules, identity, calendar=calendar, zone=zone)
+        self._dispatch = Dispatch(rules, identity, self.machine, closer)
         self._intake = Intake(self._dispatch)
-        self._persons = Persons(self._dispatch, Decisions(self._dispatch, self._intake), self.machine)
+        self._allocation = Allocation(rules, self._dispatch)
+        decisions = Decisions(self._dispatch, self._intake)
+        self._persons = Persons(self._dispatch, decisions, self._allocation, self.machine)
         self._booking = Booking(rules, self._dispatch, datings(rules.counters))
         elsewhere = {*self._composed, *self._evidence, rules.orders.job_signal}
         self._just_counted = frozenset(self._counting) - elsewhere
@@ -105,7 +114,7 @@ class WorkUnit:
         self._skew_ns = int(rules.max_source_skew)
         self._job_signal = rules.orders.job_signal
         self._stuck = StuckSignals(rules)
-        self._confirm_every = rules.confirm.every
+        self._confirms = rules.confirm.every is not None or rules.confirm.min_interval > 0
 
     @property
     def signals(self) -> frozenset[str]:
@@ -183,7 +192,7 @@ class WorkUnit:
         elif isinstance(given, CalendarPlan):
             track, told = self.machine.on_calendar(state.track, given, at_ns)
             out += told
-            state = state._replace(track=track)
+            state = self._dispatch.shift_followed(state.track, state._replace(track=track), at_ns, out)
         elif isinstance(given, ClockTold):
             state = state.at_clock(given.utc_offset_ns, given.known)
         state = self._followed(before, state, instant_ns, at_ns, out)
@@ -194,11 +203,10 @@ class WorkUnit:
     def next_deadline(self, state: State) -> int | None:
         """When to hand over a ``TimePassed`` although nothing arrives; None: never."""
         due = self.machine.deadline(state.track)
-        run, every = state.running, self._confirm_every
-        # Far away mostly; asked only where it could be the next.
-        if run is not None and every is not None and (due is None or run.confirmed_ns + every < due):
-            timer = confirmation.deadline(self.rules.confirm, run)
-            due = due if timer is None else timer
+        if state.running is not None and self._confirms:
+            due = confirmation.earlier(self.rules.confirm, state.running, due)
+        if state.previous is not None:
+            due = self._allocation.earlier(state, due)
         for index, detector in self._timed:
             timer = detector.deadline(state.detectors[index])
             if timer is not None and (due is None or timer < due):
@@ -222,7 +230,7 @@ class WorkUnit:
         track, told = self.machine.on_time(state.track, now_ns)
         if track is not state.track:
             out += told
-            state = state._replace(track=track)
+            state = self._dispatch.shift_followed(state.track, state._replace(track=track), now_ns, out)
         for index, detector in self._timed:
             kept = state.detectors[index]
             after, events = detector.on_time(kept, now_ns)
@@ -230,12 +238,9 @@ class WorkUnit:
                 after, events = self._stuck.judged(index, after, events, state.track)
             if after is not kept:
                 state = self._on_counts(state, state.track, index, after, events, now_ns, out)
-        run, every = state.running, self._confirm_every
-        if run is not None and every is not None and run.confirmed_ns + every <= now_ns:
-            timer = confirmation.deadline(self.rules.confirm, run)
-            if timer is not None and timer <= now_ns:
-                state = self._dispatch.confirm_running(state, now_ns, "timer", out)
-        return state
+        if state.previous is not None:
+            state = self._allocation.on_time(state, now_ns, out)
+        return self._dispatch.confirmed_by_time(state, now_ns, out) if self._confirms else state
 
     def _on_value(self, state: State, value: DataValue, t_ns: int, at_ns: int, out: list[Output]) -> State:
         signal, track = value.signal, state.track
@@ -350,6 +355,7 @@ class WorkUnit:
         """The machine's state after one input or timer, asked only where something came that it could tell."""
         # After a restart the rules may be others, and with them the ideal cycle of an order that names none.
         if _other_job(before.running, state.running) or before.track.down_ns is not state.track.down_ns:
+            state = self._allocation.begun(before.running, state, at_ns, out)
             state = self._follow(state, instant_ns, at_ns, out)
         elif self.machine.may_differ(before.track, state.track):
             state = self._changed(state, at_ns, out)

@@ -43,7 +43,7 @@ WORK_UNIT = """\
     counters: [{{ mode: counter, signal: plc{number}.s24, modulus: 65536, max_rate: 40 /min }}]
     state: {{ stop_detect: 10 s }}
     orders: {{ choose: command }}
-    confirm: {{ every_pieces: 1 }}
+    confirm: {{ every_pieces: 1, min_interval: 0 s }}
 """
 READS = (
     "/health", "/ready", "/v1/me", "/v1/status", "/v1/work-units", "/v1/work-units/M-1", "/v1/orders",

@@ -52,7 +52,10 @@ def fed(unit, state, given):
 @pytest.mark.parametrize("cut", [0, 1, 2, 3, 10, 29, 30, 31, 59])
 def test_what_does_not_concern_the_counting_changes_nothing_of_it(cut):
     given = list(values(30))
-    old, new = unit_of(RULES), unit_of(dataclasses.replace(RULES, confirm=ConfirmRule(every_pieces=1000)))
+    old, new = (
+        unit_of(RULES),
+        unit_of(dataclasses.replace(RULES, confirm=ConfirmRule(every_pieces=1000, min_interval=Duration("0 s")))),
+    )
     straight, outputs = fed(old, old.initial(T0), given)
     state, first = fed(old, old.initial(T0), given[:cut])
     carried = carried_over(old, state, new)

@@ -11,6 +11,7 @@ from gateway.core.rate import Rate
 from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, PulseRule, Role
 
 HUNDRED_OR_HALF_HOUR = ConfirmRule(every_pieces=100, every=Duration("30 min"))
+AT_ONCE = Duration("0 s")
 ON = {"orders": OrderRule(at_target="continue")}
 
 
@@ -66,7 +67,7 @@ def test_the_timer_never_confirms_nothing(rig):
     ],
 )
 def test_by_pieces(rig, every_pieces, steps, expected):
-    floor = rig(confirm=ConfirmRule(every_pieces=every_pieces), **ON)
+    floor = rig(confirm=ConfirmRule(every_pieces=every_pieces, min_interval=AT_ONCE), **ON)
     floor.order("A", 1000)
     for pieces in steps:
         floor.make(pieces)
@@ -75,7 +76,7 @@ def test_by_pieces(rig, every_pieces, steps, expected):
 
 def test_scrap_and_rework_count_for_the_hundred(rig):
     counters = [CounterRule(mode="counter", signal=f"plc.{role}", role=role) for role in Role]
-    floor = rig(*counters, confirm=ConfirmRule(every_pieces=10), **ON)
+    floor = rig(*counters, confirm=ConfirmRule(every_pieces=10, min_interval=AT_ONCE), **ON)
     floor.order("A", 1000)
     floor.make(4)
     floor.make(3, "plc.scrap")
@@ -85,14 +86,14 @@ def test_scrap_and_rework_count_for_the_hundred(rig):
 
 
 def test_the_end_confirms_and_the_pieces_do_not_confirm_again(rig):
-    floor = rig(confirm=ConfirmRule(every_pieces=10))
+    floor = rig(confirm=ConfirmRule(every_pieces=10, min_interval=AT_ONCE))
     floor.order("A", 10)
     floor.make(10)
     assert floor.confirmed == [("A", 1, 10, "final", "target reached")]
 
 
 def test_every_confirmation_updates_the_record_with_it(rig):
-    floor = rig(confirm=ConfirmRule(every_pieces=5), **ON)
+    floor = rig(confirm=ConfirmRule(every_pieces=5, min_interval=AT_ONCE), **ON)
     floor.order("A", 1000)
     floor.make(5)
     at = next(index for index, said in enumerate(floor.said) if isinstance(said, Confirmation))

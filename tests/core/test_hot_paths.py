@@ -113,5 +113,6 @@ def test_book(role):
         open_estimated=14,
         open_flags=("ROLLOVER",),
         last_event_ns=99,
+        last_derived_ns=101,
     )
-    assert book(run, role, 4, event, cycles=2) == expected
+    assert book(run, role, 4, event, cycles=2, at_ns=101) == expected

@@ -130,7 +130,7 @@ def test_a_changeover_may_begin_with_the_wrong_tool_but_not_end_with_it(rig, job
 
 
 def test_what_runs_on_hold_is_made_but_waits_for_a_verdict(rig):
-    floor = rig(*COUNTERS, orders=OrderRule(), confirm=ConfirmRule(every_pieces=5))
+    floor = rig(*COUNTERS, orders=OrderRule(), confirm=ConfirmRule(every_pieces=5, min_interval=Duration("0 s")))
     floor.order("A", 10)
     floor.order("B", 10)
     for role in Role:
@@ -449,7 +449,7 @@ STEPS = st.lists(
 def test_whatever_happens_every_change_is_in_the_table_and_no_piece_is_lost(rig, steps, choose, when_running):
     rule = OrderRule(choose=choose, when_running=when_running)
     setup = StateRule(setup=SetupRule(tool_signal="plc.tool"))
-    floor = rig(*COUNTERS, orders=rule, state=setup, confirm=ConfirmRule(every_pieces=7))
+    floor = rig(*COUNTERS, orders=rule, state=setup, confirm=ConfirmRule(every_pieces=7, min_interval=Duration("0 s")))
     for role in Role:
         floor.make(0, f"plc.{role}")
     for what, number, role in steps:

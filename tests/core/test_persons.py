@@ -128,7 +128,9 @@ def test_what_cannot_be_judged_says_why_and_changes_nothing(shop, pieces, before
 
 
 def test_what_is_confirmed_is_not_judged_anew(rig):
-    floor = rig(confirm=ConfirmRule(every_pieces=8), orders=OrderRule(at_target="continue"))
+    floor = rig(
+        confirm=ConfirmRule(every_pieces=8, min_interval=Duration("0 s")), orders=OrderRule(at_target="continue")
+    )
     floor.order()
     floor.make(8)
     floor.make(2)
@@ -154,7 +156,11 @@ WORDS = st.lists(
 @settings(max_examples=150)
 def test_no_piece_is_made_or_lost_by_judging(rig, words, every, at_target, restart):
     """Role by role every counted piece is confirmed, open or unallocated, and no confirmation is negative."""
-    floor = rig(*COUNTERS, confirm=ConfirmRule(every_pieces=every), orders=OrderRule(at_target=at_target))
+    floor = rig(
+        *COUNTERS,
+        confirm=ConfirmRule(every_pieces=every, min_interval=Duration("0 s")),
+        orders=OrderRule(at_target=at_target),
+    )
     made = 0
     for role in Role:
         floor.make(0, f"plc.{role}")
@@ -329,6 +335,7 @@ def test_a_confirmation_names_the_shift_in_which_its_period_ended(rig):
         (600 * S, "2026-05-28/F"),
         (1200 * S, "2026-05-28/F"),  # it ends with the shift: its pieces were made in it
         (1800 * S, "2026-05-28/S"),
-        (2460 * S, ""),
-        (3300 * S, ""),
+        (2400 * S, "2026-05-28/S"),  # its times: nothing was made since
+        (3000 * S, ""),
+        (3600 * S, ""),
     ]

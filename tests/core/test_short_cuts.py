@@ -70,7 +70,11 @@ def rules(draw) -> dict[str, Any]:
     own_word = {"signal": "plc.state", "map": STATES} if explicit else {}
     return {
         "ideal_cycle": draw(st.sampled_from((None, Duration("1 s"), Duration("1 s")))),
-        "confirm": ConfirmRule(every_pieces=draw(st.sampled_from((None, 5))), every=Duration("1 min")),
+        "confirm": ConfirmRule(
+            every_pieces=draw(st.sampled_from((None, 5))),
+            every=Duration("1 min"),
+            min_interval=draw(st.sampled_from((Duration("0 s"), Duration("20 s")))),
+        ),
         "orders": OrderRule(at_target=draw(st.sampled_from(("complete", "continue")))),
         "state": StateRule(
             **own_word,

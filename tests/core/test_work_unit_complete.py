@@ -57,7 +57,7 @@ counters:
   - {mode: weighing, signal: m.kg, tare_signal: m.tare, unit_weight: "0.25", max_weight: "60", tolerance: "0.05",
      empty_below: "1", stable_for: 400 ms}
 orders: {choose: job_signal, job_signal: m.job, job_format: "{order}", transport_delay_pieces: 2}
-confirm: {every_pieces: 7, every: 3 min}
+confirm: {every_pieces: 7, every: 3 min, min_interval: 2 s}
 state:
   signal: m.state
   map: {"2": STOPPED, "4": IDLE_NO_ORDER, "6": PRODUCING, "15": STOPPED}

@@ -86,7 +86,7 @@ def test_roles_of_events_are_booked_and_confirmed(rig, identity):
 
 
 def test_held_pieces_are_confirmed_apart_and_fill_no_order(rig, identity):
-    floor = rig(RULES["part_result"], confirm=ConfirmRule(every_pieces=2))
+    floor = rig(RULES["part_result"], confirm=ConfirmRule(every_pieces=2, min_interval=Duration("0 s")))
     floor.order("A", 1)
     for signal in ("m.ok", "m.nok", "m.n"):
         floor.value(signal, False)
@@ -103,7 +103,7 @@ def test_held_pieces_are_confirmed_apart_and_fill_no_order(rig, identity):
 
 
 def test_test_pieces_alone_are_confirmed_at_the_end_but_are_no_pieces(rig):
-    floor = rig(counter("m.n", role=Role.TEST), confirm=ConfirmRule(every_pieces=1))
+    floor = rig(counter("m.n", role=Role.TEST), confirm=ConfirmRule(every_pieces=1, min_interval=Duration("0 s")))
     floor.order("A")
     floor.value("m.n", 0)
     floor.at("1 s").value("m.n", 3)
@@ -205,7 +205,7 @@ SIGNALS = ("m.n", "m.start", "m.ok", "m.nok", "m.scrap", "m.test", "m.bad", "m.v
     )
 )
 def test_a_restart_of_the_program_keeps_the_books_in_every_mode(rig, mode, steps):
-    floor = rig(RULES[mode], confirm=ConfirmRule(every_pieces=5))
+    floor = rig(RULES[mode], confirm=ConfirmRule(every_pieces=5, min_interval=Duration("0 s")))
     floor.order("A", 10)
     floor.order("B", 10)
     for signal, value, after_ms, restart in steps:

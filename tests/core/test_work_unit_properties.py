@@ -81,7 +81,9 @@ def rules(draw):
             target_counts=draw(st.sampled_from(("good_plus_scrap", "good"))),
         ),
         "confirm": ConfirmRule(
-            every_pieces=draw(st.sampled_from((None, 1, 10))), every=draw(st.sampled_from((None, Duration("1 min"))))
+            every_pieces=draw(st.sampled_from((None, 1, 10))),
+            every=draw(st.sampled_from((None, Duration("1 min")))),
+            min_interval=draw(st.sampled_from((Duration("0 s"), Duration("30 s")))),
         ),
         "state": StateRule(stop_detect=CycleLimit.parse("10 s"), micro_stop_max=CycleLimit.parse("1 min")),
     }

@@ -26,6 +26,7 @@ from gateway.clock import ManualClock
 from gateway.connectors.base import Capabilities, Health, Lookup, LookupKind, Outcome, OutcomeKind, Rendered
 from gateway.core import snapshot
 from gateway.core.document import Identity
+from gateway.core.duration import Duration
 from gateway.core.model import DataValue, JobOrder, OperatorEntry, OperatorVerb, OrderReceived, Status
 from gateway.core.rate import Rate
 from gateway.core.rules import ConfirmRule, CounterRule, WorkUnitRules
@@ -42,7 +43,7 @@ RULES = WorkUnitRules(
     counters=(
         CounterRule(mode="counter", signal="plc.good", modulus=MODULUS, max_rate=Rate.parse(f"{RATE_PER_S} /s")),
     ),
-    confirm=ConfirmRule(every_pieces=7),
+    confirm=ConfirmRule(every_pieces=7, min_interval=Duration("0 s")),
 )
 
 

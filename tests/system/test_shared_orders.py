@@ -62,7 +62,7 @@ class Floor:
             counter = CounterRule(mode="counter", signal=f"{machine}.good", pieces=pieces)
             rules = WorkUnitRules(
                 work_center=f"WC-{machine}", ideal_cycle=Duration("100 ms"), counters=(counter,),
-                confirm=ConfirmRule(every_pieces=1),
+                confirm=ConfirmRule(every_pieces=1, min_interval=Duration("0 s")),
             )  # fmt: skip
             identity = Identity(
                 plant="P", epoch=self.store.epoch, gateway_id="g", line="", machine=machine, work_center=f"WC-{machine}"

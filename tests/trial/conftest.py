@@ -28,7 +28,7 @@ work_units:
     state:
       signal: plc.state
       map: { "0": OFF, "1": STOPPED, "2": PRODUCING }
-    confirm: { every_pieces: 4 }
+    confirm: { every_pieces: 4, min_interval: 0 s }
 connectors:
   share: { connector: file, folder: share }
 """

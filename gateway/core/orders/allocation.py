@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
+from gateway.core.confirming.corrections import Origin
 from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, Role
+from gateway.core.orders.closing import Said
 from gateway.core.orders.dispatch import named, with_run
 from gateway.core.orders.division import made_of
-from gateway.core.orders.job_run import from_record, room
+from gateway.core.orders.job_run import from_record, room, with_reason
 from gateway.core.orders.unallocated import (
     AllocationRefused,
     AllocationRequest,
@@ -96,12 +98,21 @@ class Allocation:
 
     # --- the policy ------------------------------------------------------------------------------------------------
 
-    def deadline(self, state: State) -> int | None:
-        """When it is decided what the order that ended last gets of the pieces that came later."""
+    def earlier(self, state: State, due_ns: int | None) -> int | None:
+        """``due_ns``, or when it is decided what the order that ended last gets, if that is sooner."""
+        timer = self._deadline(state)
+        return timer if timer is not None and (due_ns is None or timer < due_ns) else due_ns
+
+    def on_time(self, state: State, now_ns: int, out: list[Output]) -> State:
+        """What the order that ended last gets, if its time is over."""
+        due_ns = self._deadline(state)
+        return state if due_ns is None or now_ns < due_ns else self._to_previous(state, now_ns, out)
+
+    def _deadline(self, state: State) -> int | None:
         run = state.previous
         return None if run is None or not state.bucket.entries else run.confirmed_ns + self._rule.within
 
-    def due(self, state: State, at_ns: int, out: list[Output]) -> State:
+    def _to_previous(self, state: State, at_ns: int, out: list[Output]) -> State:
         """The order that ended last gets what it may still deliver, and is then none of ours any more."""
         run, state = state.previous, state._replace(previous=None)
         if run is None or not state.bucket.entries or any(one.job.key == run.job.key for one in state.open_runs()):
@@ -114,18 +125,21 @@ class Allocation:
         return self._given(state, run, *by_policy(self._rule, state.bucket, at_ns, None, before), at_ns, out)
 
     def begun(self, before: JobRun | None, state: State, at_ns: int, out: list[Output]) -> State:
-        """What the policy gives now that another order runs than before."""
+        """What the policy gives now that another order runs than before; what is full by it makes way for the next."""
         run = state.running
-        if run is None or (before is not None and before.job.key == run.job.key):
-            return state
-        if state.previous is not None:
-            state = self.due(state, at_ns, out)
-        if not state.bucket.entries or run.state is _S.ON_HOLD:
-            return state
-        left = None if self._runs_on else room(run, Role.GOOD, self._target_counts)
-        follows = NextOrder(*run.job.key, run.job.product, run.open_from_ns, left)
-        bucket, given = by_policy(self._rule, state.bucket, at_ns, follows, None)
-        return self._given(state, run, bucket, given, at_ns, out)
+        while run is not None and (before is None or before.job.key != run.job.key):
+            if state.previous is not None:
+                state = self._to_previous(state, at_ns, out)
+            if not state.bucket.entries or run.state is _S.ON_HOLD:
+                return state
+            left = None if self._runs_on else room(run, Role.GOOD, self._target_counts)
+            follows = NextOrder(*run.job.key, run.job.product, run.open_from_ns, left)
+            bucket, given = by_policy(self._rule, state.bucket, at_ns, follows, None)
+            if not given:
+                return state
+            before, state = run, self._given(state, run, bucket, given, at_ns, out)
+            run = state.running
+        return state
 
     # --- parts -----------------------------------------------------------------------------------------------------
 
@@ -175,25 +189,32 @@ class Allocation:
             **{f"open_{role}": 0 for role in _ROLES},
             open_cycles=0,
             open_estimated=sum(one.what.estimated for one in given),
-            open_flags=tuple(dict.fromkeys((ALLOCATED, *(one.reason for one in given if one.by == self._rule.policy))))
-            if given[0].reason and given[0].by == self._rule.policy
-            else (ALLOCATED,),
+            open_flags=(ALLOCATED,),
+            open_scrap_reasons=(),
             open_from_ns=min(one.what.t_from_ns for one in given),
             last_event_ns=max(one.what.t_to_ns for one in given),
+            last_derived_ns=at_ns,
         )
         for one in given:
             role, pieces = one.role_to.value, one.what.pieces
             more = {name: getattr(alone, name) + pieces for name in (role, f"open_{role}")}
             alone = alone._replace(**more)
-        closed = self._dispatch.closed(state, alone, at_ns, ConfirmationKind.PARTIAL, TRIGGER, out)
+            if one.role_to is Role.SCRAP:
+                alone = with_reason(alone, one.reason, pieces)
+        by = given[0].by if given[0].by != self._rule.policy else ""
+        said = Said(by, given[0].reason, Origin.ALLOCATION)
+        closed = self._dispatch.closer.closed(state, alone, at_ns, ConfirmationKind.PARTIAL, TRIGGER, out, said=said)
         whole = closed._replace(
             **{role: getattr(closed, role) + getattr(run, f"open_{role}") for role in _ROLES},
             **{f"open_{role}": getattr(run, f"open_{role}") for role in _ROLES},
             open_cycles=run.open_cycles,
             open_estimated=run.open_estimated,
             open_flags=run.open_flags,
+            open_scrap_reasons=run.open_scrap_reasons,
             open_from_ns=run.open_from_ns,
             last_event_ns=run.last_event_ns,
+            last_derived_ns=run.last_derived_ns,
+            waiting=run.waiting,
             confirmed_ns=run.confirmed_ns,
         )
         out.append(JobChanged(at_ns, whole.record(), whole.state, TRIGGER))

@@ -97,10 +97,10 @@ class Booking:
         out.append(
             PiecesProduced(at_ns, event.signal, role, pieces, order, operation, event.t_from_ns, event.estimated)
         )
-        run = book(run, role, pieces, event, cycles=cycles)
+        run = book(run, role, pieces, event, cycles=cycles, at_ns=at_ns)
         state = state.with_count(detectors, track, counted, event.t_to_ns, run)
         if confirmation.due_by_pieces(self._confirm, run):
-            state = self._dispatch.confirm_running(state, at_ns, "pieces", out)
+            state = state._replace(running=self._dispatch.closer.by_pieces(state, run, at_ns, out))
         return state
 
     def _room(self, run: JobRun, role: Role) -> int | None:
@@ -136,7 +136,7 @@ class Booking:
             taken = pieces if free is None else min(pieces, free)
             if taken:
                 out.append(_pieces(event, role, taken, at_ns, run))
-                run = book(run, role, taken, event, cycles=cycles)
+                run = book(run, role, taken, event, cycles=cycles, at_ns=at_ns)
                 cycles = 0  # a cycle that fills one order and starts the next is one cycle
                 state = state._replace(running=run)
             pieces -= taken
@@ -144,7 +144,7 @@ class Booking:
             if free is None or taken == free:
                 state = self._dispatch.complete_if_full(state, at_ns, out)
             if state.running is before and confirmation.due_by_pieces(self._confirm, run):
-                state = self._dispatch.confirm_running(state, at_ns, "pieces", out)
+                state = state._replace(running=self._dispatch.closer.by_pieces(state, run, at_ns, out))
         return state
 
     def _to_former(
@@ -161,7 +161,7 @@ class Booking:
         if taken:
             out.append(_pieces(event, role, taken, at_ns, run))
         # What lies between two readings at a change carries its flag as any other.
-        run = book(run, role, taken, event, cycles=share.cycles)
+        run = book(run, role, taken, event, cycles=share.cycles, at_ns=at_ns)
         more = any((one.order, one.operation) == share.key for one in state.past.transit)
         state = self._dispatch.late(state, run, at_ns, out, more=more)
         return self._to_running(state, event, role, share.pieces - taken, 0, at_ns, out)

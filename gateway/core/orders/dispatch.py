@@ -9,9 +9,11 @@ from __future__ import annotations
 import bisect
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.confirmation import confirm, shift_of
+from gateway.core.confirmation import deadline
+from gateway.core.confirming.triggers import Trigger as Asked
 from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, Notice
 from gateway.core.orders import queue as queues
+from gateway.core.orders.closing import NOBODY
 from gateway.core.orders.guards import START_GUARDS, Guard, check
 from gateway.core.orders.job_run import JobRun, is_full
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
@@ -22,7 +24,9 @@ from gateway.core.refusal import REFUSED, Refusal, all_of, details
 if TYPE_CHECKING:
     from gateway.core.document import Identity
     from gateway.core.model import Confirmation, JobOrder, Output
+    from gateway.core.orders.closing import Closer, Said
     from gateway.core.rules import WorkUnitRules
+    from gateway.core.state.machine_track import MachineTrack
     from gateway.core.state.state_unit import MachineStateUnit
     from gateway.core.unit_state import State
 
@@ -43,8 +47,10 @@ _WORTH_TELLING: Final = frozenset(
 class Dispatch:
     """The order rules of one work unit, prepared. Every method returns the new state and appends to ``out``."""
 
-    def __init__(self, rules: WorkUnitRules, identity: Identity, machine: MachineStateUnit) -> None:
+    def __init__(self, rules: WorkUnitRules, identity: Identity, machine: MachineStateUnit, closer: Closer) -> None:
         self.rule = rules.orders
+        self.closer = closer
+        self._remembers = rules.unallocated.policy == "to_previous_if_within_tolerance"
         self.identity = identity
         self._machine = machine
         self._delay_pieces = rules.orders.transport_delay_pieces
@@ -156,9 +162,29 @@ class Dispatch:
 
     def confirmed(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> JobRun:
         """A partial confirmation of an order that has something to confirm."""
-        closed, confirmation = self.confirm(state, run, at_ns, ConfirmationKind.PARTIAL, trigger)
-        out.extend((confirmation, JobChanged(at_ns, closed.record(), closed.state, trigger)))
-        return closed
+        return self.closer.partial(state, run, at_ns, trigger, out)
+
+    def asked(self, state: State, run: JobRun, at_ns: int, out: list[Output], *asked: Asked) -> State:
+        """Something asks for a confirmation of an open order: it is made, or waits, or there is nothing to say."""
+        return with_run(state, self.closer.asked(state, run, at_ns, out, *asked))
+
+    def confirmed_by_time(self, state: State, now_ns: int, out: list[Output]) -> State:
+        """The running order after its timer, if that is due."""
+        run = state.running
+        due_ns = None if run is None else deadline(self.closer.rule, run)
+        if run is None or due_ns is None or due_ns > now_ns:
+            return state
+        return state._replace(running=self.closer.asked(state, run, now_ns, out))
+
+    def shift_followed(self, before: MachineTrack, state: State, at_ns: int, out: list[Output]) -> State:
+        """Where a shift ended: what was made in it is confirmed in it, and its times even where nothing was."""
+        ended = before.timeline.contexts[-1].shift
+        if not ended or state.track.timeline.contexts[-1].shift == ended:
+            return state
+        for run in state.open_runs():
+            if run.anything_open or run is state.running:
+                state = self.asked(state, run, at_ns, out, Asked.SHIFT_END)
+        return state
 
     def late(self, state: State, run: JobRun, at_ns: int, out: list[Output], *, more: bool) -> State:
         """Pieces were booked to a waiting order in whose time they were made: confirm them, unless more will come."""
@@ -206,26 +232,11 @@ class Dispatch:
 
     # --- parts -----------------------------------------------------------------------------------------------------
 
-    def confirm(
-        self, state: State, run: JobRun, at_ns: int, kind: ConfirmationKind, trigger: str
-    ) -> tuple[JobRun, Confirmation]:
-        """The next confirmation of an order."""
-        return confirm(
-            self.identity,
-            run,
-            at_ns,
-            kind,
-            trigger,
-            state.utc_offset_ns,
-            clock_known=state.clocks.known,
-            shift=shift_of(state.track.timeline, at_ns),
-        )
-
     def _end(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> State:
-        closed, confirmation = self.confirm(state, run, at_ns, ConfirmationKind.FINAL, trigger)
+        closed = self.closer.closed(state, run, at_ns, ConfirmationKind.FINAL, trigger, out)
         done = closed._replace(state=_S.COMPLETED)
-        out.extend((confirmation, JobChanged(at_ns, done.record(), run.state, trigger)))
-        return without(state, run)
+        out.append(JobChanged(at_ns, done.record(), run.state, trigger))
+        return without(state, run)._replace(previous=done if self._remembers else None)
 
     def _follow_tag(self, state: State, at_ns: int, out: list[Output], *, changed: bool, since_ns: int) -> State:
         tag = state.job_tag

@@ -12,10 +12,12 @@ from gateway.core.model import JobOrder, JobOrderState, JobRecord, Role
 from gateway.core.orders.order_image import OrderKind
 
 if TYPE_CHECKING:
+    from gateway.core.confirming.triggers import Trigger as Asked
     from gateway.core.model import CountEvent
     from gateway.core.orders.merged import Merged
 
 FLAGS_MAX: Final = 16
+REASONS_MAX: Final = 32  # of the scrap in one confirmation
 
 
 class JobRun(NamedTuple):
@@ -24,7 +26,9 @@ class JobRun(NamedTuple):
     ``waits_for_person``: interrupted by a person, so it does not start again by itself. ``confirmed_ns`` is when the
     last confirmation was made (or the run began): the confirmation timer counts from there. ``held_from`` and
     ``hold_reason`` belong to ON_HOLD. ``reopened``: a person opened it again behind its end, so it does not complete by
-    itself. ``merged``: the originals that it leads.
+    itself. ``last_derived_ns``: when the piece of ``last_event_ns`` was counted. ``waiting``: what asked for a
+    confirmation that comes later. ``open_scrap_reasons``: the reasons that are known of the open scrap. ``merged``:
+    the originals that it leads.
     """
 
     job: JobOrder
@@ -40,6 +44,7 @@ class JobRun(NamedTuple):
     open_flags: tuple[str, ...] = ()
     open_from_ns: int = 0
     last_event_ns: int | None = None
+    last_derived_ns: int | None = None
     confirmed_ns: int = 0
     seq: int = 0
     last_hash: str = ""
@@ -51,6 +56,8 @@ class JobRun(NamedTuple):
     held_from: JobOrderState | None = None
     hold_reason: str = ""
     reopened: bool = False
+    waiting: tuple[Asked, ...] = ()
+    open_scrap_reasons: tuple[tuple[str, int], ...] = ()
     merged: Merged | None = None
 
     @property
@@ -89,6 +96,29 @@ def from_record(record: JobRecord, job: JobOrder) -> JobRun:
     )
 
 
+def with_reason(run: JobRun, reason: str, pieces: int) -> JobRun:
+    """So many pieces of the open scrap have this reason (below 0: no longer); "" is none."""
+    if not reason or not pieces:
+        return run
+    known = dict(run.open_scrap_reasons)
+    if reason not in known and len(known) >= REASONS_MAX:
+        return run  # its pieces stay scrap, without a reason
+    known[reason] = known.get(reason, 0) + pieces
+    return run._replace(open_scrap_reasons=tuple((name, number) for name, number in known.items() if number > 0))
+
+
+def without_reasons(run: JobRun, pieces: int) -> JobRun:
+    """So many pieces of the open scrap are none any more: those without a reason first, then the last named."""
+    unnamed = run.open_scrap - sum(number for _, number in run.open_scrap_reasons)
+    rest = pieces - unnamed
+    for reason, number in reversed(run.open_scrap_reasons):
+        if rest <= 0:
+            break
+        taken = min(rest, number)
+        run, rest = with_reason(run, reason, -taken), rest - taken
+    return run
+
+
 def room(run: JobRun, role: Role, target_counts: str) -> int | None:
     """How many more pieces of this role the order takes before it is complete; None: as many as come."""
     counts = role is Role.GOOD or (role is Role.SCRAP and target_counts == "good_plus_scrap")
@@ -112,8 +142,9 @@ def is_full(run: JobRun, target_counts: str) -> bool:
     return room(run, Role.GOOD, target_counts) == 0
 
 
-def book(run: JobRun, role: Role, pieces: int, event: CountEvent, *, cycles: int) -> JobRun:
-    """Pieces of one role, from one count event."""
+def book(run: JobRun, role: Role, pieces: int, event: CountEvent, *, cycles: int, at_ns: int | None = None) -> JobRun:
+    """Pieces of one role, from one count event that was derived at ``at_ns``."""
+    derived_ns = event.t_to_ns if at_ns is None else at_ns
     flags = run.open_flags
     if event.flag != "OK" and event.flag not in flags and len(flags) < FLAGS_MAX:
         flags = (*flags, event.flag)
@@ -123,7 +154,7 @@ def book(run: JobRun, role: Role, pieces: int, event: CountEvent, *, cycles: int
         job, state, good, scrap, rework, open_good, open_scrap, open_rework, open_cycles, *_ = run
         totals = (job, state, good + pieces, scrap, rework)
         still_open = (open_good + pieces, open_scrap, open_rework, open_cycles + cycles, estimated, flags)
-        return tuple.__new__(JobRun, (*totals, *still_open, run.open_from_ns, event.t_to_ns, *run[13:]))
+        return tuple.__new__(JobRun, (*totals, *still_open, run.open_from_ns, event.t_to_ns, derived_ns, *run[14:]))
     scrap = rework = hold = test = 0
     if role is Role.SCRAP:
         scrap = pieces
@@ -147,6 +178,7 @@ def book(run: JobRun, role: Role, pieces: int, event: CountEvent, *, cycles: int
         flags,
         run.open_from_ns,
         event.t_to_ns,
+        derived_ns,
         run.confirmed_ns,
         run.seq,
         run.last_hash,
@@ -155,5 +187,5 @@ def book(run: JobRun, role: Role, pieces: int, event: CountEvent, *, cycles: int
         run.test + test,
         run.open_hold + hold,
         run.open_test + test,
-        *run[21:],
+        *run[22:],
     )

@@ -47,11 +47,13 @@ def handed(merged: Merged, leader: JobRun) -> Merged:
             part[role] = now - was
     cycles = _cycles(leader.open_cycles, [sum(part.values()) for part in parts])
     runs: list[JobRun] = []
+    reasons = dict(leader.open_scrap_reasons)
     estimated = leader.open_estimated
     for run, part, turned in zip(merged.runs, parts, cycles, strict=True):
         guessed = min(estimated, sum(part.values()))
         estimated -= guessed
-        runs.append(_with(run, leader, part, turned, guessed))
+        named = _taken(reasons, part["scrap"])
+        runs.append(_with(run, leader, part, turned, guessed)._replace(open_scrap_reasons=named))
     return merged._replace(runs=tuple(runs), given=tuple(given))
 
 
@@ -65,7 +67,19 @@ def _with(run: JobRun, leader: JobRun, part: dict[str, int], cycles: int, estima
         open_flags=leader.open_flags,
         open_from_ns=leader.open_from_ns,
         last_event_ns=leader.last_event_ns,
+        last_derived_ns=leader.last_derived_ns,
     )
+
+
+def _taken(reasons: dict[str, int], pieces: int) -> tuple[tuple[str, int], ...]:
+    """So many pieces of scrap with reasons, as long as there are any; they are taken away."""
+    found: list[tuple[str, int]] = []
+    for reason in list(reasons):
+        taken = min(reasons[reason], pieces)
+        pieces, reasons[reason] = pieces - taken, reasons[reason] - taken
+        if taken:
+            found.append((reason, taken))
+    return tuple(found)
 
 
 def _cycles(cycles: int, pieces: list[int]) -> list[int]:

@@ -13,7 +13,7 @@ from gateway.core.model import CountEvent, JobOrderState, PiecesProduced, Role
 from gateway.core.orders.counting_source import CountingSource, CountRefused, judged
 from gateway.core.orders.dispatch import named
 from gateway.core.orders.disposition import reclassified
-from gateway.core.orders.job_run import book
+from gateway.core.orders.job_run import book, with_reason
 from gateway.core.refusal import Refusal, refused
 
 if TYPE_CHECKING:
@@ -86,9 +86,12 @@ def _booked(dispatch: Dispatch, state: State, run: JobRun, entry: ReportEntry, o
         if pieces:
             out.append(PiecesProduced(at_ns, SIGNAL, role, pieces, *run.job.key, from_ns, estimated=False))
             after = book(after, role, pieces, event, cycles=0)
+            if role is Role.SCRAP:
+                after = with_reason(after, entry.reason, pieces)
             counted = counted.plus(role, pieces)
     state = state._replace(counted=counted, last_piece_ns=at_ns)
     if state.running is not None and state.running.job.key == run.job.key:
-        state = dispatch.confirm_if_due(state._replace(running=after), at_ns, out)
+        state = state._replace(running=after)
+        state = state._replace(running=dispatch.closer.by_pieces(state, after, at_ns, out))
         return dispatch.complete_if_full(state, at_ns, out)
     return dispatch.late(state, after, at_ns, out, more=False)

@@ -1,0 +1,207 @@
+"""Closes what is open of a job order into confirmations: when a trigger asks, at its end, with all that goes with it.
+
+Posting date, tolerance, milestone and hold-back are decided here, by the pure modules of ``confirming/``. Changes the
+numbers of one job order; neither starts nor ends any.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.core.confirmation import (
+    CLOCK_NOT_SYNCHRONISED,
+    Closing,
+    confirm,
+    content_of,
+    due_by_pieces,
+    shift_of,
+    trigger_state,
+    with_nothing_open,
+)
+from gateway.core.confirming import triggers
+from gateway.core.confirming.checklist import beyond_tolerance
+from gateway.core.confirming.corrections import Origin
+from gateway.core.confirming.hold_back import admitted
+from gateway.core.confirming.milestone import confirmed_by
+from gateway.core.confirming.posting_date import PostingDate, posting_date
+from gateway.core.confirming.triggers import Confirm, Trigger
+from gateway.core.document import utc
+from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState
+from gateway.core.orders.lifecycle import RUNNING
+from gateway.core.orders.merged import handed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.core.calendar.shift_calendar import ShiftCalendar, Zone
+    from gateway.core.document import Identity
+    from gateway.core.model import Confirmation, Output
+    from gateway.core.orders.job_run import JobRun
+    from gateway.core.rules import WorkUnitRules
+    from gateway.core.unit_state import State
+
+__all__ = ["CLOCK_NOT_SYNCHRONISED", "Closer", "Said"]
+
+_DATE_CHARS: Final = 10  # of "2026-03-27T06:00:00.000Z"
+
+
+class Said:
+    """Whose word causes a confirmation, and why; ``flags`` are further ones of it."""
+
+    __slots__ = ("by", "flags", "origin", "reason")
+
+    def __init__(
+        self, by: str = "", reason: str = "", origin: Origin = Origin.AUTO, flags: tuple[str, ...] = ()
+    ) -> None:
+        self.by, self.reason, self.origin, self.flags = by, reason, origin, flags
+
+
+NOBODY: Final = Said()
+
+
+class Closer:
+    """The rules of confirmations at one work unit, prepared.
+
+    ``calendar`` and ``zone`` say on which production day something is posted; without a zone it is the day in UTC.
+    """
+
+    def __init__(
+        self,
+        rules: WorkUnitRules,
+        identity: Identity,
+        *,
+        calendar: ShiftCalendar | None = None,
+        zone: Zone | None = None,
+    ) -> None:
+        self.rule = rules.confirm
+        self.identity = identity
+        self._target_counts = rules.orders.target_counts
+        self._people_count = rules.orders.counting_source == "operator"
+        self._calendar = calendar
+        self._zone = zone
+
+    def close(
+        self, state: State, run: JobRun, at_ns: int, kind: ConfirmationKind, trigger: str, said: Said = NOBODY
+    ) -> tuple[JobRun, Confirmation]:
+        """The next confirmation of a job order."""
+        dated = self.dated(run.open_from_ns + state.utc_offset_ns, at_ns + state.utc_offset_ns)
+        over, approval = self.over(run)
+        window = admitted(self.rule, "", at_ns, by_person=bool(said.by))
+        milestone = None if run.job.image is None else _milestone(run)
+        closing = Closing(
+            at_ns=at_ns,
+            kind=kind,
+            trigger=trigger,
+            utc_offset_ns=state.utc_offset_ns,
+            clock_known=state.clocks.known,
+            shift=shift_of(state.track.timeline, at_ns),
+            posting_date=dated.posting,
+            event_day=dated.event_day,
+            origin=Origin.OPERATOR if self._people_count and said.origin is Origin.AUTO else said.origin,
+            by=said.by,
+            reason=said.reason,
+            over_target=over,
+            needs_approval=approval,
+            clear_reservations=kind is ConfirmationKind.FINAL and self.rule.clear_reservations,
+            kept_back=milestone or "",
+            release_ns=window.release_ns,
+            flags=said.flags,
+        )
+        return confirm(self.identity, run, closing)
+
+    def asked(
+        self, state: State, run: JobRun, at_ns: int, out: list[Output], *asked: Trigger, said: Said = NOBODY
+    ) -> JobRun:
+        """The job order after these triggers: confirmed, or it waits, or there is nothing to say."""
+        time_ns = max(at_ns - run.open_from_ns, 0) if run.state in RUNNING else 0
+        kept, decision = triggers.decide(self.rule, trigger_state(run), content_of(run, time_ns), at_ns, asked)
+        if not isinstance(decision, Confirm):
+            return run if kept.waiting == run.waiting else run._replace(waiting=kept.waiting)
+        return self.partial(state, run, at_ns, decision.trigger.value, out, said=said)
+
+    def by_pieces(self, state: State, run: JobRun, at_ns: int, out: list[Output]) -> JobRun:
+        """After pieces were booked: the confirmation that they fill, unless the last one was just made."""
+        if not due_by_pieces(self.rule, run) or at_ns < run.confirmed_ns + self.rule.min_interval:
+            return run
+        return self.asked(state, run, at_ns, out)
+
+    def partial(
+        self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output], *, said: Said = NOBODY
+    ) -> JobRun:
+        """A partial confirmation now, whatever the triggers say."""
+        after = self.closed(state, run, at_ns, ConfirmationKind.PARTIAL, trigger, out, said=said)
+        out.append(JobChanged(at_ns, after.record(), after.state, trigger))
+        return after
+
+    def closed(
+        self,
+        state: State,
+        run: JobRun,
+        at_ns: int,
+        kind: ConfirmationKind,
+        trigger: str,
+        out: list[Output],
+        *,
+        said: Said = NOBODY,
+    ) -> JobRun:
+        """What is open of a job order, confirmed: by itself, or where it leads others, by each of these."""
+        if run.merged is None:
+            after, confirmation = self.close(state, run, at_ns, _kind(kind, run, _others(state, run)), trigger, said)
+            out.append(confirmation)
+            return after
+        merged = handed(run.merged, run)
+        outside, runs = _others(state, run), list(merged.runs)
+        for at, one in enumerate(merged.runs):
+            if not one.anything_open and kind is not ConfirmationKind.FINAL:
+                continue
+            last = _kind(kind, one, [*outside, *merged.runs[at + 1 :]])
+            runs[at], confirmation = self.close(state, one, at_ns, last, trigger, said)
+            told = runs[at]._replace(state=JobOrderState.MERGED).record()
+            out.extend((confirmation, JobChanged(at_ns, told, JobOrderState.MERGED, trigger)))
+        return with_nothing_open(run, at_ns)._replace(merged=merged._replace(runs=tuple(runs)))
+
+    def over(self, run: JobRun) -> tuple[bool, bool]:
+        """Whether more is made than the target, and more than is tolerated."""
+        made = run.good + (run.scrap if self._target_counts == "good_plus_scrap" else 0)
+        if made <= run.job.quantity:
+            return False, False
+        image = run.job.image
+        tolerance = None if image is None else image.allowed_over
+        # An image that a connector made up of a few fields names no kind of order, and so no tolerance.
+        return True, beyond_tolerance(self.rule.delivery, run.job.quantity, tolerance, made)
+
+    def dated(self, from_utc_ns: int, to_utc_ns: int) -> PostingDate:
+        """Posting date and production day of a period."""
+        if self._zone is not None:
+            try:
+                return posting_date(self._calendar, self._zone, from_utc_ns, max(from_utc_ns, to_utc_ns))
+            except (ValueError, OverflowError):  # a clock that is years off: the day in UTC
+                pass
+        day = (utc(max(to_utc_ns - 1, 0)) or "")[:_DATE_CHARS]
+        return PostingDate(day, day)
+
+
+def _others(state: State, run: JobRun) -> list[JobRun]:
+    """All that is open here, originals too, but this order and what it leads."""
+    found: list[JobRun] = []
+    for one in state.open_runs():
+        if one.job.key != run.job.key:
+            found += (one, *(() if one.merged is None else one.merged.runs))
+    return found
+
+
+def _kind(kind: ConfirmationKind, run: JobRun, others: Sequence[JobRun]) -> ConfirmationKind:
+    """To the ERP the children of a split are one order: the last one alone ends it."""
+    if kind is ConfirmationKind.FINAL and any(
+        one.job.erp_key == run.job.erp_key and one.job.key != run.job.key for one in others
+    ):
+        return ConfirmationKind.PARTIAL
+    return kind
+
+
+def _milestone(run: JobRun) -> str | None:
+    assert run.job.image is not None, "asked before"
+    try:
+        return confirmed_by(run.job.image, run.job.operation)
+    except KeyError:  # the order names no such operation
+        return None
