@@ -72,8 +72,8 @@ class JobOrder(NamedTuple):
 
     ``source`` names the connector it came from: its confirmations go back there. ``image`` is the whole order as it was
     released, stored once under ``image_digest`` ("": there is none). ``erp_order`` is the order that a child was split
-    from, as the ERP knows it, "" where it knows this one. ``leader`` is the order that this one is merged into, ``leads``
-    are those that are merged into it.
+    from, as the ERP knows it, "" where it knows this one. ``leader`` is the order that this one is merged into, and
+    ``leads`` are those that are merged into it.
     """
 
     order: str

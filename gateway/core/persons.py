@@ -16,7 +16,6 @@ from gateway.core.entries import (
     ReportEntry,
     SetupEntry,
     SplitEntry,
-    StopReasonEntry,
     UnmergeEntry,
 )
 from gateway.core.model import OperatorEntry, OperatorVerb
@@ -80,9 +79,7 @@ class Persons:
         out += told
         return state._replace(track=track)
 
-    def _pieces(
-        self, state: State, entry: ReclassifyEntry | AllocateEntry | ReportEntry, out: list[Output]
-    ) -> State:
+    def _pieces(self, state: State, entry: ReclassifyEntry | AllocateEntry | ReportEntry, out: list[Output]) -> State:
         if isinstance(entry, ReclassifyEntry):
             return reclassified(self._dispatch, state, entry, out)
         if isinstance(entry, ReportEntry):

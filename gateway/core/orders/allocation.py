@@ -1,13 +1,13 @@
 """Pieces without an order become an order's: by a person's word, or by the policy that the configuration names.
 
-What is allocated is a confirmation of its own, with the origin "allocation", at the time at which it was made; what else
-is open of the order stays open. Which pieces may go where is ``unallocated.py``'s; counts nothing.
+What is allocated is a confirmation of its own, with the origin "allocation" and the time at which it was made; what is
+open of the order besides stays open. Which pieces may go where is ``unallocated.py``'s; counts nothing.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.confirming.corrections import Origin
 from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, Role
@@ -184,9 +184,9 @@ class Allocation:
         self, state: State, run: JobRun, given: Sequence[CountAllocation], at_ns: int, out: list[Output]
     ) -> JobRun:
         """The order with these pieces, which are confirmed by themselves."""
+        confirmed: dict[str, Any] = {role: getattr(run, role) - getattr(run, f"open_{role}") for role in _ROLES}
         alone = run._replace(
-            **{role: getattr(run, role) - getattr(run, f"open_{role}") for role in _ROLES},
-            **{f"open_{role}": 0 for role in _ROLES},
+            **confirmed | {f"open_{role}": 0 for role in _ROLES},
             open_cycles=0,
             open_estimated=sum(one.what.estimated for one in given),
             open_flags=(ALLOCATED,),
@@ -197,16 +197,17 @@ class Allocation:
         )
         for one in given:
             role, pieces = one.role_to.value, one.what.pieces
-            more = {name: getattr(alone, name) + pieces for name in (role, f"open_{role}")}
+            more: dict[str, Any] = {name: getattr(alone, name) + pieces for name in (role, f"open_{role}")}
             alone = alone._replace(**more)
             if one.role_to is Role.SCRAP:
                 alone = with_reason(alone, one.reason, pieces)
         by = given[0].by if given[0].by != self._rule.policy else ""
         said = Said(by, given[0].reason, Origin.ALLOCATION)
         closed = self._dispatch.closer.closed(state, alone, at_ns, ConfirmationKind.PARTIAL, TRIGGER, out, said=said)
+        still_open: dict[str, Any] = {f"open_{role}": getattr(run, f"open_{role}") for role in _ROLES}
+        totals = {role: getattr(closed, role) + still_open[f"open_{role}"] for role in _ROLES}
         whole = closed._replace(
-            **{role: getattr(closed, role) + getattr(run, f"open_{role}") for role in _ROLES},
-            **{f"open_{role}": getattr(run, f"open_{role}") for role in _ROLES},
+            **still_open | totals,
             open_cycles=run.open_cycles,
             open_estimated=run.open_estimated,
             open_flags=run.open_flags,

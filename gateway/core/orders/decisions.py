@@ -17,7 +17,7 @@ from gateway.core.orders.order_steps import Cause, may, objection
 from gateway.core.refusal import AS_IT_IS, Refusal, refused
 
 if TYPE_CHECKING:
-    from gateway.core.model import JobRecord, OperatorEntry, Output
+    from gateway.core.model import JobOrder, JobRecord, OperatorEntry, Output
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.intake import Intake
     from gateway.core.orders.job_run import JobRun
@@ -114,7 +114,7 @@ class Decisions:
         """A planner speaks for the ERP; nobody else withdraws an order."""
         if cause.role is ActorRole.PLANNER:
             cause = cause._replace(trigger=Trigger.ERP_MESSAGE)
-        refusal = may(run, _S.CANCELLED, cause, self._rule).refusal
+        refusal = may(run, _S.CANCELLED, cause, self._rule).refusal or _led(run.job)
         if not refusal and run.state is not _S.DISPATCHED and self._rule.cancel_in_progress == "reject":
             text = f"{Guard.CANCEL_POLICY}: it was started ({run.state}); finish it, or interrupt it first"
             todo = "finish it, or interrupt it first"
@@ -134,7 +134,7 @@ class Decisions:
             out.append(refused(entry.at_ns, Refusal(text, "ORDER_KNOWN", what_to_do="name order and operation")))
             return state
         found = from_record(known, known.job)._replace(state=known.state, held_from=known.held_from)
-        refusal = may(found, _S.IN_PROGRESS, cause, self._rule).refusal or _taken(state, known)
+        refusal = may(found, _S.IN_PROGRESS, cause, self._rule).refusal or _led(known.job) or _taken(state, known)
         if refusal:
             return _refused(state, entry, found, refusal, out)
         opened = found._replace(state=_S.IN_PROGRESS, reopened=True, open_from_ns=entry.at_ns, confirmed_ns=entry.at_ns)
@@ -142,6 +142,15 @@ class Decisions:
         text = f"its final confirmation, number {known.seq}, is out; reverse it in the ERP"
         out.append(notice(entry.at_ns, "FINAL_TO_REVERSE", known.job, reason=text))
         return with_run(state._replace(running=opened), opened)
+
+
+def _led(job: JobOrder) -> str:
+    """A leader is no order of the ERP's: nobody can withdraw it there, nor reverse its end."""
+    if not job.leads:
+        return ""
+    names, todo = ", ".join(job.leads), "undo the merge or finish it; afterwards release a new order"
+    text = f"LEADER: it leads or led {names}, and the ERP knows these only; {todo}"
+    return Refusal(text, "LEADER", found=job.order, allowed="an order of the ERP's", what_to_do=todo)
 
 
 def _taken(state: State, known: JobRecord) -> str:

@@ -13,7 +13,6 @@ from gateway.core.confirmation import deadline
 from gateway.core.confirming.triggers import Trigger as Asked
 from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, Notice
 from gateway.core.orders import queue as queues
-from gateway.core.orders.closing import NOBODY
 from gateway.core.orders.guards import START_GUARDS, Guard, check
 from gateway.core.orders.job_run import JobRun, is_full
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
@@ -23,8 +22,8 @@ from gateway.core.refusal import REFUSED, Refusal, all_of, details
 
 if TYPE_CHECKING:
     from gateway.core.document import Identity
-    from gateway.core.model import Confirmation, JobOrder, Output
-    from gateway.core.orders.closing import Closer, Said
+    from gateway.core.model import JobOrder, Output
+    from gateway.core.orders.closing import Closer
     from gateway.core.rules import WorkUnitRules
     from gateway.core.state.machine_track import MachineTrack
     from gateway.core.state.state_unit import MachineStateUnit

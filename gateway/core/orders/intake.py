@@ -13,6 +13,7 @@ from gateway.core.model import JobChanged, JobOrderState
 from gateway.core.orders import dispatch as dispatching
 from gateway.core.orders.change_table import ChangeEffect, Phase
 from gateway.core.orders.dispatch import enqueue, notice, with_run, without
+from gateway.core.orders.divided_images import answered
 from gateway.core.orders.job_image import comparable
 from gateway.core.orders.job_run import JobRun, from_record
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
@@ -45,10 +46,14 @@ class Intake:
         self._dispatch = dispatch
         self._work_center = dispatch.identity.work_center
         self._rule = dispatch.rule
+        self.cancel_policy = dispatch.rule.cancel_in_progress
 
     def receive(self, state: State, received: OrderReceived, out: list[Output]) -> State:
         """An ERP's image of a job order."""
         job, known = received.job, received.known
+        after = answered(self, state, received, out)
+        if after is not None:
+            return after
         run = next((one for one in state.open_runs() if one.job.key == job.key), None)
         if run is not None:
             return self._changed(state, run, received, out)

@@ -1,12 +1,12 @@
 """A merged order: the originals under their leader, and the leader's open pieces handed to them.
 
-Every role is distributed by itself, whole, and nothing is taken back. Which orders may be merged is ``split_merge.py``'s,
-who gets how many ``distribution.py``'s; confirms nothing.
+Every role is distributed by itself, whole, and nothing is taken back. Which orders may be merged is for
+``split_merge.py``, who gets how many for ``distribution.py``; confirms nothing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.core.orders.distribution import Original, Shares, distribute
 
@@ -58,10 +58,10 @@ def handed(merged: Merged, leader: JobRun) -> Merged:
 
 
 def _with(run: JobRun, leader: JobRun, part: dict[str, int], cycles: int, estimated: int) -> JobRun:
-    more = {role: getattr(run, role) + pieces for role, pieces in part.items()}
+    more: dict[str, Any] = {role: getattr(run, role) + pieces for role, pieces in part.items()}
+    more |= {f"open_{role}": pieces for role, pieces in part.items()}
     return run._replace(
         **more,
-        **{f"open_{role}": pieces for role, pieces in part.items()},
         open_cycles=cycles,
         open_estimated=estimated,
         open_flags=leader.open_flags,
