@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.core.model import JobOrder, JobOrderState, JobRecord, Role
 from gateway.core.orders.order_image import OrderKind
+from gateway.core.work.run_work import RunWork
 
 if TYPE_CHECKING:
     from gateway.core.confirming.triggers import Trigger as Asked
@@ -27,8 +28,8 @@ class JobRun(NamedTuple):
     last confirmation was made (or the run began): the confirmation timer counts from there. ``held_from`` and
     ``hold_reason`` belong to ON_HOLD. ``reopened``: a person opened it again behind its end, so it does not complete by
     itself. ``last_derived_ns``: when the piece of ``last_event_ns`` was counted. ``waiting``: what asked for a
-    confirmation that comes later. ``open_scrap_reasons``: the reasons that are known of the open scrap. ``merged``:
-    the originals that it leads.
+    confirmation that comes later. ``open_scrap_reasons``: the reasons that are known of the open scrap.
+    ``work``: what is not confirmed of times, material and lots. ``merged``: the originals that it leads.
     """
 
     job: JobOrder
@@ -58,6 +59,7 @@ class JobRun(NamedTuple):
     reopened: bool = False
     waiting: tuple[Asked, ...] = ()
     open_scrap_reasons: tuple[tuple[str, int], ...] = ()
+    work: RunWork = RunWork()
     merged: Merged | None = None
 
     @property
