@@ -1,7 +1,8 @@
-"""Pieces without an order at a work unit: kept one by one, given to an order or written off, by a person or a policy."""
+"""Pieces without an order at a work unit: kept one by one, given to an order or written off, by person or policy."""
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 
 import pytest
@@ -44,6 +45,7 @@ def test_the_bucket_knows_when_what_and_for_what_it_was_made(rig):
     floor.order("A", 2)
     floor.make(2)
     floor.at("10 s").make(3)
+    floor.at("9 min").make(0)
     floor.at("10 min").make(4)
     entries = floor.state.bucket.entries
     assert [(one.number, one.what.pieces, one.what.product) for one in entries] == [(1, 3, "ART-1"), (2, 4, "ART-1")]
@@ -150,7 +152,7 @@ def test_what_cannot_be_given_says_why_and_changes_nothing(rig, order, pieces, m
     assert floor.state._replace(journal_seq=0) == before._replace(journal_seq=0)
 
 
-# --- policies ----------------------------------------------------------------------------------------------------------
+# --- policies --------------------------------------------------------------------------------------------------------
 
 
 def with_policy(rig, policy, **orders):
@@ -198,7 +200,8 @@ def test_the_order_before_takes_what_it_may_still_deliver(rig, job, restart):
     floor.at("1 min").make(4)
     assert floor.confirmed == [("A", 1, 100, "final", "target reached")]
     if restart:
-        floor.state = snapshot.load(floor.unit, snapshot.dump(floor.unit, floor.state))
+        stored = json.loads(json.dumps(snapshot.encode_whole(floor.unit, floor.state)))
+        floor.state = snapshot.decode(floor.unit, stored)
     assert floor.unit.next_deadline(floor.state._replace(track=floor.unit.initial(0).track)) is not None
     floor.at("10 min").put(TimePassed(floor.now_ns))
     assert floor.confirmed[1:] == [("A", 2, 5, "partial", "allocation")]
@@ -215,7 +218,7 @@ def test_the_order_before_gets_them_before_the_next_begins(rig, job):
     assert floor.confirmed[1:] == [("A", 2, 3, "partial", "allocation")]
 
 
-# --- rework and campaign -------------------------------------------------------------------------------------------------
+# --- rework and campaign ---------------------------------------------------------------------------------------------
 
 
 def test_a_campaign_runs_on_behind_its_quantity(rig, job):

@@ -264,7 +264,7 @@ def test_a_leader_is_neither_split_nor_cancelled_nor_opened_again(floor):
     assert "led" in refusal(floor.says("reopen", "L1"))["reason"]
 
 
-# --- counting source ---------------------------------------------------------------------------------------------------
+# --- counting source -------------------------------------------------------------------------------------------------
 
 
 def report(floor, order, good=0, scrap=0, rework=0, reason=""):
@@ -303,7 +303,7 @@ def test_where_the_machine_counts_scrap_is_said_of_what_it_counted(floor):
     floor.close_books()
 
 
-# --- nothing is made or lost ---------------------------------------------------------------------------------------------
+# --- nothing is made or lost -----------------------------------------------------------------------------------------
 
 WORDS = st.lists(
     st.tuples(
@@ -316,6 +316,31 @@ WORDS = st.lists(
 )
 
 
+def played(floor, what, which, number, leader):
+    """One word of a history."""
+    names = [run.job.order for run in floor.state.open_runs()] or ["none"]
+    name = names[which % len(names)]
+    match what:
+        case "make" | "scrap":
+            floor.make(number, "plc.good" if what == "make" else "plc.scrap")
+        case "order":
+            floor.order("ABCDEFGH"[which], number + 1)
+        case "split":
+            run = next((one for one in floor.state.open_runs() if one.job.order == name), None)
+            left = 0 if run is None else int(run.job.quantity) - run.good - run.scrap
+            split(floor, name, number, left - number, taken=tuple(key[0] for key in floor.records))
+        case "merge":
+            merge(floor, leader, *names[which % len(names) :][:3])
+        case "unmerge":
+            floor.put(UnmergeEntry(floor.now_ns, name, "", "", "ann"))
+        case "allocate" | "write off":
+            order = name if what == "allocate" else ""
+            known = floor.records.get((order, "0010"))
+            floor.put(AllocateEntry(floor.now_ns, order, "", number, Role.GOOD, "by hand", "ann", known=known))
+        case _:
+            floor.says(what, name)
+
+
 @given(WORDS, st.sampled_from((None, 5)), st.booleans(), st.sampled_from(("by_open_qty", "sequential_by_due_date")))
 @settings(max_examples=150)
 def test_no_piece_is_made_or_lost_by_division_and_allocation(rig, words, every, restart, how):
@@ -324,31 +349,11 @@ def test_no_piece_is_made_or_lost_by_division_and_allocation(rig, words, every, 
     floor = rig(GOOD, SCRAP, orders=orders, confirm=ConfirmRule(every_pieces=every))
     floor.make(0)
     floor.make(0, "plc.scrap")
-    made = leaders = 0
-    for what, which, number in words:
+    made = 0
+    for at, (what, which, number) in enumerate(words):
         floor.now_ns += S
-        names = [run.job.order for run in floor.state.open_runs()] or ["none"]
-        name = names[which % len(names)]
-        if what in ("make", "scrap"):
-            floor.make(number, "plc.good" if what == "make" else "plc.scrap")
-            made += number
-        elif what == "order":
-            floor.order("ABCDEFGH"[which], number + 1)
-        elif what == "split":
-            run = next((one for one in floor.state.open_runs() if one.job.order == name), None)
-            left = 0 if run is None else int(run.job.quantity) - run.good - run.scrap
-            split(floor, name, number, left - number, taken=tuple(key[0] for key in floor.records))
-        elif what == "merge":
-            leaders += 1
-            merge(floor, f"L{leaders}", *names[which % len(names) :][:3])
-        elif what == "unmerge":
-            floor.put(UnmergeEntry(floor.now_ns, name, "", "", "ann"))
-        elif what in ("allocate", "write off"):
-            order = name if what == "allocate" else ""
-            known = floor.records.get((order, "0010"))
-            floor.put(AllocateEntry(floor.now_ns, order, "", number, Role.GOOD, "counted by hand", "ann", known=known))
-        else:
-            floor.says(what, name)
+        played(floor, what, which, number, f"L{at}")
+        made += number if what in ("make", "scrap") else 0
         if restart:
             floor.state = snapshot.load(floor.unit, snapshot.dump(floor.unit, floor.state))
             floor.make(0)

@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.confirming.corrections import Origin
-from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, Role
+from gateway.core.model import ConfirmationKind, CountEvent, JobChanged, JobOrderState, Role
 from gateway.core.orders.closing import Said
 from gateway.core.orders.dispatch import named, with_run
 from gateway.core.orders.division import made_of
@@ -53,6 +53,7 @@ class Allocation:
         self._target_counts = rules.orders.target_counts
         self._runs_on = rules.orders.at_target != "complete"
         self._dispatch = dispatch
+        self._draws = dispatch.work.material.follows_lots
 
     # --- a person --------------------------------------------------------------------------------------------------
 
@@ -164,7 +165,7 @@ class Allocation:
             return state
         if state.previous is not None and state.previous.job.key == run.job.key:
             state = state._replace(previous=None)  # its numbers are others from here on
-        after = self._confirmed(state, run, given, at_ns, out)
+        state, after = self._confirmed(state, run, given, at_ns, out)
         if run.state is _S.COMPLETED:
             return state
         if state.running is not None and state.running.job.key == run.job.key:
@@ -182,8 +183,8 @@ class Allocation:
 
     def _confirmed(
         self, state: State, run: JobRun, given: Sequence[CountAllocation], at_ns: int, out: list[Output]
-    ) -> JobRun:
-        """The order with these pieces, which are confirmed by themselves."""
+    ) -> tuple[State, JobRun]:
+        """The order with these pieces, which are confirmed by themselves, with the lots that they were made of."""
         confirmed: dict[str, Any] = {role: getattr(run, role) - getattr(run, f"open_{role}") for role in _ROLES}
         alone = run._replace(
             **confirmed | {f"open_{role}": 0 for role in _ROLES},
@@ -191,6 +192,7 @@ class Allocation:
             open_estimated=sum(one.what.estimated for one in given),
             open_flags=(ALLOCATED,),
             open_scrap_reasons=(),
+            work=run.work._replace(made=(), serials=(), setups=0),
             open_from_ns=min(one.what.t_from_ns for one in given),
             last_event_ns=max(one.what.t_to_ns for one in given),
             last_derived_ns=at_ns,
@@ -201,6 +203,9 @@ class Allocation:
             alone = alone._replace(**more)
             if one.role_to is Role.SCRAP:
                 alone = with_reason(alone, one.reason, pieces)
+            if self._draws:
+                event = CountEvent(one.what.signal, 0, one.what.t_from_ns, one.what.t_to_ns, ALLOCATED)
+                state, alone = self._dispatch.work.drawn(state, alone, event, pieces, at_ns, out)
         by = given[0].by if given[0].by != self._rule.policy else ""
         said = Said(by, given[0].reason, Origin.ALLOCATION)
         closed = self._dispatch.closer.closed(state, alone, at_ns, ConfirmationKind.PARTIAL, TRIGGER, out, said=said)
@@ -216,7 +221,8 @@ class Allocation:
             last_event_ns=run.last_event_ns,
             last_derived_ns=run.last_derived_ns,
             waiting=run.waiting,
+            work=closed.work._replace(made=run.work.made, serials=run.work.serials, setups=run.work.setups),
             confirmed_ns=run.confirmed_ns,
         )
         out.append(JobChanged(at_ns, whole.record(), whole.state, TRIGGER))
-        return whole
+        return state, whole

@@ -1,8 +1,8 @@
 """Splits an order into children, merges orders under a leader, and takes a merge back as long as nothing was made.
 
 A child is confirmed to the ERP as the order that it was split from, a leader as its originals; the last child alone
-says that the ERP's order is complete. Whether it may be is asked of ``split_merge.py`` and of the order's life. Distributes
-nothing.
+says that the ERP's order is complete. Whether it may be is asked of ``split_merge.py`` and of the order's life.
+Distributes nothing.
 """
 
 from __future__ import annotations

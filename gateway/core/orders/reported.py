@@ -89,6 +89,8 @@ def _booked(dispatch: Dispatch, state: State, run: JobRun, entry: ReportEntry, o
             if role is Role.SCRAP:
                 after = with_reason(after, entry.reason, pieces)
             counted = counted.plus(role, pieces)
+            if dispatch.work.material.follows_lots:
+                state, after = dispatch.work.drawn(state, after, event, pieces, at_ns, out)
     state = state._replace(counted=counted, last_piece_ns=at_ns)
     if state.running is not None and state.running.job.key == run.job.key:
         state = state._replace(running=after)
