@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from gateway.core.audit.entry import EntryContent
+    from gateway.core.document import Identity
     from gateway.core.model import JobRecord
+    from gateway.core.orders.order_answer import OperationAnswer
 
 
 class JournalRow(NamedTuple):
@@ -39,6 +41,7 @@ class Step(NamedTuple):
     """The new state of a work unit with everything that follows from it: all of it is kept, or nothing.
 
     ``last_time_ns`` is the highest time the step has seen: the steady clock starts above it after a restart.
+    ``answers`` are told to their targets once all operations of the order have one; ``identity`` is who answers.
     """
 
     work_unit: str
@@ -47,4 +50,6 @@ class Step(NamedTuple):
     rows: tuple[JournalRow, ...] = ()
     postings: tuple[NewPosting, ...] = ()
     jobs: tuple[JobRecord, ...] = ()
+    answers: tuple[OperationAnswer, ...] = ()
+    identity: Identity | None = None
     audit: tuple[EntryContent, ...] = ()

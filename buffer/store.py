@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
 import aiosqlite
 
-from buffer import audit_chain, jobs, journal, schema
+from buffer import answers, audit_chain, jobs, journal, schema
 from buffer.errors import StoreError
 from buffer.writer import Writer
 from gateway.core.audit.entry import AuditEntryError, checked
@@ -340,9 +340,14 @@ async def _apply(
     unit = step.work_unit
     if step.rows:
         await connection.executemany(_JOURNAL, [(unit, *row) for row in step.rows])
-    if step.postings:
+    postings = list(step.postings)
+    for answer in step.answers:
+        assert step.identity is not None, "who answers says who he is"
+        whole = await answers.put(connection, step.identity, answer, step.last_time_ns)
+        postings += [] if whole is None else [whole]
+    if postings:
         await connection.executemany(
-            _POSTING, [(*posting[:-1], posting.created_ns, posting.created_ns) for posting in step.postings]
+            _POSTING, [(*posting[:-1], posting.created_ns, posting.created_ns) for posting in postings]
         )
     if images:
         await connection.executemany(_IMAGE, images)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     from buffer.entry import OutboxEntry
     from buffer.store import Store
     from config.settings import Settings
+    from gateway.auditing import Auditing
     from gateway.clock import SteadyClock
     from gateway.control import Verb
     from gateway.parts import Parts
+
+NO_QUANTITIES: Final[dict[str, Any]] = {"good": "0", "scrap": [], "rework": "0", "test": "0", "hold": "0"}
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +51,7 @@ class Verbs:
         started_ns: int,
         settings: Settings,
         warnings: list[str],
+        auditing: Auditing | None = None,
     ) -> None:
         self.parts = parts
         self._store = store
@@ -56,7 +60,10 @@ class Verbs:
         self._settings = settings
         self._warnings = warnings
         self._floor = FloorVerbs(parts, store, clock)
-        self._writer = SignalWriter(settings, parts.sources, store, clock.now_ns)
+        self._writer = SignalWriter(
+            settings, parts.sources, store, clock.now_ns, None if auditing is None else auditing.common
+        )
+        self._auditing = auditing
 
     def table(self) -> dict[str, Verb]:
         """Every verb by name."""
@@ -175,7 +182,7 @@ class Verbs:
 
 
 def _which(request: Mapping[str, Any]) -> int | str:
-    number = request["which"]
+    number = request["number"] if "number" in request else request["which"]  # the API has it in its path
     if not isinstance(number, int):
         return text_of(request, "which")
     if not 1 <= number <= NUMBER_MAX:
@@ -185,13 +192,13 @@ def _which(request: Mapping[str, Any]) -> int | str:
 
 def _posting(entry: OutboxEntry) -> dict[str, Any]:
     document = json.loads(entry.payload)
-    quantities = document["qty"]
+    quantities = document.get("qty") or NO_QUANTITIES  # an answer to an order has none
     return {
         "id": entry.id,
         "target": entry.target,
         "key": entry.key,
         "state": entry.state.value,
-        "machine": document["machine"],
+        "machine": document.get("machine", ""),
         "order": entry.order,
         "operation": entry.operation,
         "seq": entry.seq,

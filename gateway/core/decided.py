@@ -15,7 +15,9 @@ from gateway.core.entries import (
     ReportEntry,
     SetupEntry,
     SplitEntry,
+    StopCutEntry,
     StopReasonEntry,
+    UndoEntry,
     UnmergeEntry,
 )
 from gateway.core.model import Notice, OperatorEntry
@@ -33,12 +35,14 @@ VERBS: Final[dict[type, Callable[[Any], str]]] = {
     OperatorEntry: lambda entry: f"order.{entry.verb}",
     SetupEntry: lambda entry: "setup.begin" if entry.begins else "setup.end",
     StopReasonEntry: lambda _entry: "reason",
+    StopCutEntry: lambda entry: "stop.merge" if entry.merge else "stop.split",
     ReclassifyEntry: lambda _entry: "order.reclassify",
     AllocateEntry: lambda _entry: "order.allocate",
     SplitEntry: lambda _entry: "order.split",
     MergeEntry: lambda _entry: "order.merge",
     UnmergeEntry: lambda _entry: "order.unmerge",
     ReportEntry: lambda _entry: "order.report",
+    UndoEntry: lambda _entry: "undo",
 }
 #: Fields that have a place of their own, or say nothing to a person.
 _TOLD_ELSEWHERE: Final = frozenset(

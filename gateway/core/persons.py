@@ -16,6 +16,8 @@ from gateway.core.entries import (
     ReportEntry,
     SetupEntry,
     SplitEntry,
+    StopCutEntry,
+    UndoEntry,
     UnmergeEntry,
 )
 from gateway.core.model import OperatorEntry, OperatorVerb
@@ -23,6 +25,9 @@ from gateway.core.orders.disposition import reclassified
 from gateway.core.orders.division import divided
 from gateway.core.orders.reported import reported
 from gateway.core.refusal import Refusal, refused
+from gateway.core.state.annotations import StopReasonAssigned, cut, why_it_stood
+from gateway.core.state.interval import STOPS
+from gateway.core.undo import last_word
 
 if TYPE_CHECKING:
     from gateway.core.model import Output
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.job_run import JobRun
     from gateway.core.state.state_unit import MachineStateUnit
+    from gateway.core.undo import Undo
     from gateway.core.unit_state import State
 
 
@@ -48,19 +54,26 @@ class Persons:
     """The parts of one work unit that listen to people."""
 
     def __init__(
-        self, dispatch: Dispatch, decisions: Decisions, allocation: Allocation, machine: MachineStateUnit
+        self,
+        dispatch: Dispatch,
+        decisions: Decisions,
+        allocation: Allocation,
+        machine: MachineStateUnit,
+        undo: Undo,
     ) -> None:
         self._dispatch = dispatch
         self._decisions = decisions
         self._allocation = allocation
         self._machine = machine
+        self._undo = undo
 
     def said(self, state: State, entry: OperatorEntry | PersonsEntry, out: list[Output]) -> State:
         """The state after a person's word, which is written down before what follows from it."""
         start = len(out)
-        state = self._heard(state, entry, out)
-        out.insert(start, decided(entry, out[start:]))
-        return state
+        before, state = state, self._heard(state, entry, out)
+        made = out[start:]
+        out.insert(start, decided(entry, made))
+        return state._replace(last_word=last_word(before, state, entry, made))
 
     def _heard(self, state: State, entry: OperatorEntry | PersonsEntry, out: list[Output]) -> State:
         if isinstance(entry, OperatorEntry):
@@ -75,9 +88,16 @@ class Persons:
                 out.append(refused(entry.at_ns, _SETS_UP if sets_up else _SETS_NOT_UP))
                 return state
             return self._setup(state, entry.at_ns, entry.who, out, begins=entry.begins)
-        track, told = self._machine.name_stop(state.track, entry)
-        out += told
-        return state._replace(track=track)
+        if isinstance(entry, UndoEntry):
+            return self._undo.undo(state, entry, out)
+        if isinstance(entry, StopCutEntry):
+            out.append(cut(entry, state.track.timeline))
+            return state
+        told = why_it_stood(entry, state.track.timeline, stands=state.track.state in STOPS)
+        out.append(told)
+        if isinstance(told, StopReasonAssigned) and told.to_ns is None and told.from_ns == entry.at_ns:
+            state = state._replace(track=state.track._replace(named=entry.reason))
+        return state
 
     def _pieces(self, state: State, entry: ReclassifyEntry | AllocateEntry | ReportEntry, out: list[Output]) -> State:
         if isinstance(entry, ReclassifyEntry):

@@ -40,6 +40,7 @@ from gateway.core.state.report import plain_rules
 from gateway.core.state.running import with_running
 from gateway.core.state.state_unit import MachineStateUnit
 from gateway.core.turns import EVIDENCE_TURN, JOB_TURN, turns_of
+from gateway.core.undo import Undo
 from gateway.core.unit_state import DetectorState, State
 
 if TYPE_CHECKING:
@@ -104,12 +105,12 @@ class WorkUnit:
         closer = Closer(rules, identity, self.machine, calendar=calendar, zone=zone)
         self._dispatch = Dispatch(rules, identity, self.machine, closer)
         self._intake = Intake(self._dispatch)
+        self._undo = Undo(self._dispatch, self._intake, self.machine, int(rules.confirm.undo_window))
         self._allocation = Allocation(rules, self._dispatch)
         decisions = Decisions(self._dispatch, self._intake)
-        self._persons = Persons(self._dispatch, decisions, self._allocation, self.machine)
+        self._persons = Persons(self._dispatch, decisions, self._allocation, self.machine, self._undo)
         self._booking = Booking(rules, self._dispatch, datings(rules.counters))
-        elsewhere = {*self._composed, *self._evidence, rules.orders.job_signal}
-        self._just_counted = frozenset(self._counting) - elsewhere
+        self._just_counted = frozenset(self._counting) - {*self._composed, *self._evidence, rules.orders.job_signal}
         self._turns = turns_of(rules, [d.signals for d in self._detectors if hasattr(d, "signals")])
         self._skew_ns = int(rules.max_source_skew)
         self._job_signal = rules.orders.job_signal
@@ -200,15 +201,14 @@ class WorkUnit:
         state = self._followed(before, state, instant_ns, at_ns, out)
         if out or state.at_ns != at_ns:
             state = state.moved(at_ns, len(out))
-        return state, tuple(out)
+        return (state if state.last_word is None else self._undo.kept(state)), tuple(out)
 
     def next_deadline(self, state: State) -> int | None:
         """When to hand over a ``TimePassed`` although nothing arrives; None: never."""
         due = self.machine.deadline(state.track)
         if state.running is not None and self._confirms:
             due = confirmation.earlier(self.rules.confirm, state.running, due)
-        if state.previous is not None:
-            due = self._allocation.earlier(state, due)
+        due = due if state.previous is None else self._allocation.earlier(state, due)
         for index, detector in self._timed:
             timer = detector.deadline(state.detectors[index])
             if timer is not None and (due is None or timer < due):
@@ -240,8 +240,7 @@ class WorkUnit:
                 after, events = self._stuck.judged(index, after, events, state.track)
             if after is not kept:
                 state = self._on_counts(state, state.track, index, after, events, now_ns, out)
-        if state.previous is not None:
-            state = self._allocation.on_time(state, now_ns, out)
+        state = self._allocation.on_time(state, now_ns, out)
         return self._dispatch.confirmed_by_time(state, now_ns, out) if self._confirms else state
 
     def _on_value(self, state: State, value: DataValue, t_ns: int, at_ns: int, out: list[Output]) -> State:

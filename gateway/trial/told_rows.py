@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 OrderEntry = AllocateEntry | SplitEntry | MergeEntry | UnmergeEntry | ReportEntry
 
 _KINDS: Final[dict[str, type[OrderEntry]]] = {
-    "a": AllocateEntry,
-    "x": SplitEntry,
-    "m": MergeEntry,
-    "u": UnmergeEntry,
-    "n": ReportEntry,
+    "allocate": AllocateEntry,
+    "split": SplitEntry,
+    "merge": MergeEntry,
+    "unmerge": UnmergeEntry,
+    "report": ReportEntry,
 }
 KINDS: Final = frozenset(_KINDS)
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}

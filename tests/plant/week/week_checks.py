@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import bisect
+import datetime as dt
 import hashlib
 import sqlite3
 from collections import Counter, defaultdict
 from contextlib import closing
 from itertools import pairwise
+
+from week_plan import BERLIN
 
 from buffer.audit_chain import ChainReader
 from gateway.core.audit.chain import Verified
@@ -142,6 +145,33 @@ def check_times(week):
         for one in row:
             sums[one.state] += min(one.to_ns, end_ns) - min(one.from_ns, end_ns)
         assert sum(sums.values()) == week.plan.hours * HOUR, (name, sums)
+        shifts, days = Counter(), Counter()
+        for one in row:
+            shifts[one.shift] += one.length_ns
+            for from_ns, to_ns in by_day(one.from_ns, min(one.to_ns, end_ns)):
+                days[local(from_ns).date()] += to_ns - from_ns
+        # Seven days, the last of which is 23 or 25 hours long; all shifts are 8 hours but for the night before it.
+        lengths = [hours // HOUR for _, hours in sorted(days.items())]
+        assert lengths == [24] * 6 + [week.plan.hours - 144], (name, days)
+        nights = {f"{local(end_ns - 40 * HOUR).date()}/N": week.plan.hours - 160}
+        inner = sorted(shifts.items())[1:-2]  # the first began before the week, the last two end behind it
+        assert {shift: hours for shift, hours in inner if hours != 8 * HOUR} == {
+            shift: hours * HOUR for shift, hours in nights.items()
+        }, (name, shifts)
+
+
+def local(at_ns):
+    """The wall clock in the plant."""
+    return dt.datetime.fromtimestamp(at_ns // 10**9, BERLIN)
+
+
+def by_day(from_ns, to_ns):
+    """The parts of a stretch in each day on the wall clock."""
+    while from_ns < to_ns:
+        midnight = dt.datetime.combine(local(from_ns).date() + dt.timedelta(days=1), dt.time(), BERLIN)
+        until_ns = min(int(midnight.timestamp()) * 10**9, to_ns)
+        yield from_ns, until_ns
+        from_ns = until_ns
 
 
 def check_journal(week):

@@ -85,6 +85,8 @@ DEEDS = {
     "strays": 1,
     "fault": 3,
 }
+#: How often in a week the gateway gets new software, while some machines go on.
+UPDATES = 3
 TICK_NS = 10 * MIN
 
 
@@ -108,6 +110,9 @@ def plan_of_week(season, seed):
             for number in range(times):
                 after_ns = (2 * HOUR + int((hours - 20) * HOUR * (number + dice.random()) / times)) // S * S
                 deeds.append(Deed(from_ns + after_ns + dice.randrange(S), machine, what, dice.randrange(1, 10_000)))
+    for number in range(UPDATES):
+        after_ns = int((hours - 40) * HOUR * (number + dice.random()) / UPDATES) + 8 * HOUR
+        deeds.append(Deed(from_ns + after_ns, "", "update", dice.randrange(1, 10_000)))
     ticks = [from_ns + at * TICK_NS + dice.randrange(TICK_NS - MIN) for at in range(hours * HOUR // TICK_NS)]
     return Plan(season, from_ns, to_ns, hours, tuple(sorted(orders)), tuple(sorted(deeds)), (*ticks, to_ns))
 

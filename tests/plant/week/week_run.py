@@ -27,6 +27,9 @@ from gateway.core.orders.lifecycle import RUNNING
 EXAMPLE = Path(config.__file__).parent / "examples" / "plant.yaml"
 KILLS = 0.03  # of the ticks
 SETTLE_NS = 2 * HOUR
+#: Machines of which nobody can know what they made while nobody looked.
+UNSEEN_IS_LOST = frozenset({"IMM-01", "TST-01", "PCK-01"})
+FAR_FROM_FULL = 100
 
 
 def settings_of_week():
@@ -42,6 +45,14 @@ def settings_of_week():
             orders=orders,
         )
     return replace(settings, work_units=units)
+
+
+class DiedError(Exception):
+    """The process is gone, before its transaction was."""
+
+
+async def _dies(_step):
+    raise DiedError
 
 
 class Week:
@@ -74,7 +85,7 @@ class Week:
         for name, device in self.devices.items():
             await self._show(name, device.look(self.now_ns))
         for at_ns in self.plan.ticks:
-            await self._tick(at_ns)
+            await self._tick(max(at_ns, self.now_ns))
         await self._end()
         await self.gateway.stop()
 
@@ -105,7 +116,7 @@ class Week:
             await self.gateway.anchor(day)
 
     async def _pass(self, at_ns):
-        self.now_ns = self.gateway.now_ns = at_ns
+        self._pass_time(at_ns - self.now_ns)
         # The gateway looks all the time: a change of orders, and the end of a process, lie between two looks. What all
         # machines show goes into one transaction.
         told = ((name, [*device.advance(at_ns), *device.look(at_ns)]) for name, device in self.devices.items())
@@ -119,6 +130,40 @@ class Week:
         await self.gateway.stop()
         await self.gateway.start()
         self.did["kill"] += 1
+        await self._look()
+
+    async def _update(self, _name, number):
+        """The box gets new software. What only pulses tell stands meanwhile, what counts by itself goes on.
+
+        The process dies in the middle of a commit, is started, ends again, and is away for some minutes.
+        """
+        pulsed = [name for name, device in self.devices.items() if name in UNSEEN_IS_LOST and device.runs]
+        for name in pulsed:
+            await self._show(name, self.devices[name].stop(self.now_ns, "off"))
+            self.rest[name] = self.now_ns + HOUR
+        runs = [run for run in map(self._running, self.devices) if run is not None]
+        if pulsed or any(run.job.quantity - run.good - run.scrap < FAR_FROM_FULL for run in runs):
+            return False
+        self.gateway.store.commit = _dies
+        self._pass_time(5 * MIN)
+        told = ((name, device.advance(self.now_ns)) for name, device in self.devices.items())
+        died = await asyncio.gather(*(self._show(name, changes) for name, changes in told), return_exceptions=True)
+        assert any(isinstance(one, DiedError) for one in died)
+        await self._kill()
+        self.did["commit lost"] += 1
+        await self.gateway.stop()
+        self._pass_time((1 + number % 9) * MIN)
+        for device in self.devices.values():
+            device.advance(self.now_ns)
+        await self.gateway.start()
+        await self._look()
+        return True
+
+    def _pass_time(self, length_ns):
+        self.now_ns += length_ns
+        self.gateway.now_ns = self.now_ns
+
+    async def _look(self):
         await asyncio.gather(*(self._show(name, device.look(self.now_ns)) for name, device in self.devices.items()))
 
     async def _end(self):
