@@ -283,7 +283,7 @@ class Week:
         return await self._judge(name, run.job.order, pieces, Role.GOOD, Role.REWORK)
 
     async def _slip(self, name, number):
-        """Somebody scraps the wrong pieces, or holds the wrong order, and takes it back at once: nothing has happened."""
+        """Somebody scraps the wrong pieces, or interrupts the wrong order, and takes it back: nothing has happened."""
         run = self._in_progress(name)
         if run is None or run.open_good < _unit(name):
             return False
