@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.core.confirming.corrections import Origin
 from gateway.core.model import ConfirmationKind, CountEvent, JobChanged, JobOrderState, Role
 from gateway.core.orders.closing import Said
-from gateway.core.orders.dispatch import named, with_run
 from gateway.core.orders.division import made_of
 from gateway.core.orders.job_run import from_record, room, with_reason
+from gateway.core.orders.places import named, with_run
 from gateway.core.orders.unallocated import (
     AllocationRefused,
     AllocationRequest,
@@ -168,8 +168,8 @@ class Allocation:
         state, after = self._confirmed(state, run, given, at_ns, out)
         if run.state is _S.COMPLETED:
             return state
-        if state.running is not None and state.running.job.key == run.job.key:
-            return self._dispatch.complete_if_full(state._replace(running=after), at_ns, out)
+        if state.works_on(run.job.key):
+            return self._dispatch.complete_if_full(with_run(state, after), at_ns, out)
         if after.state is _S.DISPATCHED:
             after = self._has_begun(after, at_ns, out)
         return self._dispatch.late(with_run(state, after), after, at_ns, out, more=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.model import JobChanged, JobOrderState
-from gateway.core.orders.dispatch import notice
 from gateway.core.orders.lifecycle import RUNNING
 from gateway.core.orders.order_changes import AckKind, OrderAck
+from gateway.core.orders.places import notice
 
 if TYPE_CHECKING:
     from gateway.core.model import JobOrder, JobRecord, OrderReceived, Output

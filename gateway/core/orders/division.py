@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final
 from gateway.core.entries import MergeEntry, SplitEntry, UnmergeEntry
 from gateway.core.model import JobChanged, JobOrderState
 from gateway.core.orders import dispatch as dispatching
-from gateway.core.orders.dispatch import enqueue, named, without
 from gateway.core.orders.distribution import nothing_given
 from gateway.core.orders.job_image import with_image
 from gateway.core.orders.job_run import JobRun
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
 from gateway.core.orders.merged import HANDED, Merged
 from gateway.core.orders.order_steps import Cause, may
+from gateway.core.orders.places import enqueue, named, without
 from gateway.core.orders.split_merge import (
     Child,
     DivisionRefused,
@@ -213,7 +213,7 @@ def _unmerge(_dispatch: Dispatch, state: State, entry: UnmergeEntry, out: list[O
         todo = "finish it instead: what was made is its originals'" if made else "interrupt it first"
         text = f"MERGE_IN_USE: found {found}, allowed: a leader that stands and made nothing; {todo}"
         return Refusal(text, "MERGE_IN_USE", found=found, allowed="stands, nothing made", what_to_do=todo)
-    if state.running is not None and state.running.job.key == run.job.key:  # on hold, on the machine
+    if state.works_on(run.job.key):  # on hold, on the machine
         return Refusal("MERGE_IN_USE: it is on the machine; release and interrupt it first", "MERGE_IN_USE")
     cause, at_ns = _cause(entry, "merge undone"), entry.at_ns
     gone = run._replace(state=_S.CANCELLED, held_from=None, hold_reason="", merged=None)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 from gateway.core.entries import ReclassifyEntry
 from gateway.core.model import CountEvent, JobOrderState, PiecesProduced, Role
 from gateway.core.orders.counting_source import CountingSource, CountRefused, judged
-from gateway.core.orders.dispatch import named
 from gateway.core.orders.disposition import reclassified
 from gateway.core.orders.job_run import book, with_reason
+from gateway.core.orders.places import named, with_run
 from gateway.core.refusal import Refusal, refused
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ def _booked(dispatch: Dispatch, state: State, run: JobRun, entry: ReportEntry, o
             if dispatch.work.material.follows_lots:
                 state, after = dispatch.work.drawn(state, after, event, pieces, at_ns, out)
     state = state._replace(counted=counted, last_piece_ns=at_ns)
-    if state.running is not None and state.running.job.key == run.job.key:
-        state = state._replace(running=after)
-        state = state._replace(running=dispatch.closer.by_pieces(state, after, at_ns, out))
+    if state.works_on(run.job.key):
+        state = with_run(state, dispatch.closer.by_pieces(state, after, at_ns, out))
         return dispatch.complete_if_full(state, at_ns, out)
     return dispatch.late(state, after, at_ns, out, more=False)
