@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -289,6 +290,30 @@ def test_nothing_changes_after_a_refusal(gateway, token):
     assert gateway.ask("POST", "/v1/orders/start", {**start, "force": True}, token)[0] == 422
     assert gateway.ask("POST", "/v1/orders/start", {**start, "reason": "x" * 70_000}, token)[0] == 413
     assert now() == before
+
+
+def test_a_key_gets_the_same_answer_after_the_gateway_was_killed(tmp_path):
+    running = Gateway(tmp_path)
+    try:
+        running.take_orders()
+        token = running.token()
+        asked = {"machine": "M-1", "order": "4711"}
+        first = running.ask("POST", "/v1/orders/start", asked, token, key="k1")
+        refused = running.ask("POST", "/v1/orders/start", asked, token, key="k2")
+        assert (first[0], refused[0]) == (200, 409)
+        running.process.kill()
+        running.process.wait()
+        running.close()
+        running = Gateway(tmp_path)
+        assert running.ask("POST", "/v1/orders/start", asked, token, key="k1") == first
+        assert running.ask("POST", "/v1/orders/start", asked, token, key="k2") == refused
+        status, answer = running.ask("POST", "/v1/orders/start", {**asked, "order": "4712"}, token, key="k1")
+        assert (status, answer["code"]) == (409, "IDEMPOTENCY_KEY_REUSED")
+        with contextlib.closing(sqlite3.connect(running.state_dir / "linegate.db")) as database:
+            starts = database.execute("SELECT count(*) FROM journal WHERE kind = 'decision'").fetchone()
+        assert starts == (2,)
+    finally:
+        running.close()
 
 
 def test_neither_tokens_nor_their_secrets_are_in_log_or_state(gateway, token):
