@@ -270,6 +270,6 @@ def test_the_password_is_not_shown():
 
 
 def test_the_anchor_of_the_audit_trail():
-    assert Topics("plant", "box-1").audit == "plant/box-1/audit"
+    assert topics.Topics("plant", "box-1").audit == "plant/box-1/audit"
     anchor = f"linegate-audit/1/epoch/7/{'a' * 64}"
-    assert json.loads(topics.audit_document(anchor)) == {"v": 1, "anchor": anchor}
+    assert orjson.loads(topics.audit_document(anchor)) == {"v": 1, "anchor": anchor}
