@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from buffer.replays import TakenKey
     from gateway.core.audit.entry import EntryContent
     from gateway.core.document import Identity
     from gateway.core.model import JobRecord
@@ -43,6 +44,7 @@ class Step(NamedTuple):
 
     ``last_time_ns`` is the highest time the step has seen: the steady clock starts above it after a restart.
     ``answers`` are told to their targets once all operations of the order have one; ``identity`` is who answers.
+    ``keys``: the Idempotency-Keys of the decisions in it.
     """
 
     work_unit: str
@@ -55,3 +57,4 @@ class Step(NamedTuple):
     identity: Identity | None = None
     audit: tuple[EntryContent, ...] = ()
     links: tuple[GenealogyLink, ...] = ()
+    keys: tuple[TakenKey, ...] = ()

@@ -6,48 +6,22 @@ row here and a verb of the same name in the gateway's table. Runs nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Hidden, Matching, Text, Time, Whole
+from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Flag, Hidden, Matching, Text, Time, Whole
+from gateway.api.route import Route
+from gateway.api.routes_working import WORKING
 from gateway.control import NUMBER_MAX
 from gateway.core.access.permissions import Action
-from gateway.core.work.lots import LOT_CHARS_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 POSTINGS_MAX: Final = 1000
+AUDIT_ENTRIES_MAX: Final = 1000
+USER_CHARS_MAX: Final = 64
 OUTBOX_STATES: Final = ("ready", "sending", "accepted", "posted", "uncertain", "retry_wait", "parked", "superseded")
 ORDER_STATES_CHARS_MAX: Final = 32
-
-
-class Route(NamedTuple):
-    """One row.
-
-    ``actions`` are those of which the role must have one; where it depends on the body, ``action_of`` says which.
-    No action: anybody may ask, without a token. ``answer``: the name of its schema in ``answers.py``.
-    """
-
-    verb: str
-    method: str
-    path: str
-    actions: tuple[Action, ...]
-    answer: str
-    summary: str
-    params: tuple[Field, ...] = ()
-    query: tuple[Field, ...] = ()
-    body: tuple[Field, ...] = ()
-    action_of: Callable[[Mapping[str, Any]], Action] | None = None
-    may_be_missing: bool = False  # what the path or the query names
-
-    @property
-    def writes(self) -> bool:
-        """Whether it changes something."""
-        return self.method != "GET"
-
-    def action(self, body: Mapping[str, Any]) -> Action:
-        """What the caller wants to do."""
-        return self.actions[0] if self.action_of is None else self.action_of(body)
 
 
 _NAME: Final = Matching(NAME_PATTERN, "1 to 64 letters, digits, - and _")
@@ -175,6 +149,24 @@ _READING: Final = (
         may_be_missing=True,
     ),
 )
+_AUDITING: Final = (
+    Route(
+        "audit",
+        "GET",
+        "/v1/audit",
+        (Action.SEE_AUDIT,),
+        "audit",
+        "The audit trail, newest first: who did what, when and why",
+        query=(
+            _may(_ORDER),
+            Field("who_did", Text(USER_CHARS_MAX), "only what this user did", required=False),
+            Field("from", Time(), "from then on", required=False),
+            Field("to", Time(), "before then", required=False),
+            Field("before", Whole(1, NUMBER_MAX), "only numbers below: the next page", required=False),
+            Field("limit", Whole(1, AUDIT_ENTRIES_MAX), "at most so many; 50 if nothing is said", required=False),
+        ),
+    ),
+)
 _DECIDING: Final = (
     Route(
         "order.start",
@@ -183,7 +175,39 @@ _DECIDING: Final = (
         (Action.START,),
         "done",
         "Start or resume an order; the running one is interrupted",
+        body=(
+            *_DECISION,
+            Field(
+                "interrupt", Flag(), "true: what runs is interrupted in any case, and is next after it", required=False
+            ),
+        ),
+    ),
+    Route(
+        "order.rush",
+        "POST",
+        "/v1/orders/rush",
+        (Action.DISPATCH,),
+        "done",
+        "Put an order before all others; what runs is interrupted for it, and goes on after it",
         body=_DECISION,
+    ),
+    Route(
+        "order.approve-first-article",
+        "POST",
+        "/v1/orders/approve-first-article",
+        (Action.APPROVE_FIRST_ARTICLE,),
+        "done",
+        "The first piece is right: production begins",
+        body=_DECISION,
+    ),
+    Route(
+        "order.acknowledge-documents",
+        "POST",
+        "/v1/orders/acknowledge-documents",
+        (Action.ACKNOWLEDGE,),
+        "done",
+        "The documents of an order were read: all of them, or the one that is named",
+        body=(*_DECISION, Field("document", Text(), "as the order names it", required=False)),
     ),
     Route(
         "order.interrupt",
@@ -346,82 +370,4 @@ _DECIDING: Final = (
     ),
 )
 
-_PERSON: Final = Field("person", Text(), "whom it is about")
-_FEEDER: Final = Field("feeder", _NAME, "place where material is mounted, as in the configuration")
-_LOT: Final = Field("lot", Text(LOT_CHARS_MAX), "lot, as on its label")
-_QUANTITY: Final = Matching(r"^[0-9]{1,12}(\.[0-9]{1,6})?$", "a decimal number, such as 12.5, up to 6 decimals")
-_WORKING: Final = (
-    Route(
-        "labour.in",
-        "POST",
-        "/v1/labour/in",
-        (Action.LOG_ON,),
-        "done",
-        "A person begins to work at a machine: his time counts for its orders",
-        body=(_MACHINE, _PERSON),
-    ),
-    Route(
-        "labour.out",
-        "POST",
-        "/v1/labour/out",
-        (Action.LOG_ON,),
-        "done",
-        "A person ceases to work at a machine",
-        body=(_MACHINE, _PERSON),
-    ),
-    Route(
-        "lot.mount",
-        "POST",
-        "/v1/lots/mount",
-        (Action.MOUNT_LOT,),
-        "done",
-        "Mount a lot at a feeder, behind those that are there or in their place",
-        body=(
-            _MACHINE,
-            _FEEDER,
-            _LOT,
-            Field("item", Text(), "what the label says; without it what belongs there", required=False),
-            Field("quantity", _QUANTITY, "what is left of it in the item's unit", required=False),
-            Field("replace", Choice(("true", "false")), "true: what was mounted is taken off", required=False),
-        ),
-    ),
-    Route(
-        "lot.unmount",
-        "POST",
-        "/v1/lots/unmount",
-        (Action.MOUNT_LOT,),
-        "done",
-        "Take a lot off a feeder",
-        body=(_MACHINE, _FEEDER, _LOT),
-    ),
-    Route(
-        "material.issue",
-        "POST",
-        "/v1/material/issue",
-        (Action.ISSUE_MATERIAL,),
-        "done",
-        "Say what an order used without pieces: purged, or to get going",
-        body=(
-            *_DECISION,
-            Field("item", Text(), "item of the order's BOM"),
-            Field("quantity", _QUANTITY, "how much, in the item's unit"),
-            Field("kind", Choice(("purge", "startup")), "what for"),
-            _may(_WHY),
-        ),
-    ),
-    Route(
-        "lots.trace",
-        "GET",
-        "/v1/lots/trace",
-        (Action.SEE,),
-        "trace",
-        "What a lot or serial number went into, or was made from, however far, and how sure that is",
-        query=(
-            Field("number", Text(), "lot or serial number"),
-            Field("direction", Choice(("forward", "backward")), "went into, or was made from"),
-        ),
-        may_be_missing=True,
-    ),
-)
-
-ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *_DECIDING, *_WORKING)
+ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *_AUDITING, *_DECIDING, *WORKING)

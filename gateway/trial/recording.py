@@ -7,18 +7,21 @@ Opens no file.
 from __future__ import annotations
 
 import json
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TextIO
 
 from gateway.core.entries import (
+    AllocateEntry,
     LotEntry,
     MaterialEntry,
-    PresenceEntry,
+    MergeEntry,
     ReclassifyEntry,
+    ReportEntry,
     SetupEntry,
+    SplitEntry,
     StopCutEntry,
     StopReasonEntry,
     UndoEntry,
+    UnmergeEntry,
 )
 from gateway.core.model import (
     CalendarPlan,
@@ -38,6 +41,7 @@ from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.orders.order_image import decode as decode_image
 from gateway.core.orders.order_image import encode as encode_image
 from gateway.core.snapshot import decode_job, encode_job
+from gateway.trial import told_rows
 from gateway.trial.machine import time_of
 
 if TYPE_CHECKING:
@@ -55,7 +59,6 @@ SHOWN_CHARS: Final = 60
 
 _VALUE, _ORDER, _DECISION, _CLOCK, _PLAN, _END = "v", "o", "d", "c", "p", "end"
 _SETUP, _REASON, _JUDGED, _CUT, _UNDO = "s", "w", "j", "x", "u"
-_LOT, _MATERIAL = "l", "m"
 
 
 class RecordingError(Exception):
@@ -115,8 +118,16 @@ def row(given: Input) -> list[Any] | None:
             return plain if more == ["", None, None] else plain + more
         case SetupEntry() | StopReasonEntry() | StopCutEntry() | ReclassifyEntry() | UndoEntry():
             return _said(given)
-        case LotEntry() | MaterialEntry() | PresenceEntry():
-            return _said(given)
+        case (
+            AllocateEntry()
+            | SplitEntry()
+            | MergeEntry()
+            | UnmergeEntry()
+            | ReportEntry()
+            | LotEntry()
+            | MaterialEntry()
+        ):
+            return [*told_rows.row_of(given), _plain_record(getattr(given, "known", None))]
         case ClockTold(at_ns, utc_offset_ns, known):
             return [_CLOCK, at_ns, utc_offset_ns, known]
         case CalendarPlan(at_ns, entries):
@@ -126,7 +137,9 @@ def row(given: Input) -> list[Any] | None:
             return None  # time passes by itself
 
 
-def _said(given: PersonsEntry) -> list[Any] | None:
+def _said(
+    given: SetupEntry | StopReasonEntry | StopCutEntry | ReclassifyEntry | UndoEntry,
+) -> list[Any]:
     match given:
         case SetupEntry(at_ns, begins):
             return [_SETUP, at_ns, begins]
@@ -138,23 +151,9 @@ def _said(given: PersonsEntry) -> list[Any] | None:
             return [_UNDO, at_ns]
         case ReclassifyEntry(at_ns, order, operation, pieces, before, after, reason):
             return [_JUDGED, at_ns, order, operation, pieces, before.value, after.value, reason]
-        case LotEntry(at_ns, mounts, feeder, lot):
-            left = None if given.quantity is None else str(given.quantity)
-            return [_LOT, at_ns, mounts, feeder, lot, given.item, left, given.replace]
-        case MaterialEntry(at_ns, order, operation, item, quantity, startup):
-            return [_MATERIAL, at_ns, order, operation, item, str(quantity), startup]
-        case PresenceEntry():
-            return None  # who works where is nobody's business but the gateway's
 
 
 def _heard(data: list[Any]) -> PersonsEntry:
-    if data[0] == _LOT:
-        _, at_ns, mounts, feeder, lot, item, quantity, replace = data
-        left = None if quantity is None else Decimal(quantity)
-        return LotEntry(at_ns, mounts, feeder, lot, "recorded", item, left, replace)
-    if data[0] == _MATERIAL:
-        _, at_ns, order, operation, item, quantity, startup = data
-        return MaterialEntry(at_ns, order, operation, item, Decimal(quantity), startup, "recorded")
     if data[0] == _SETUP:
         _, at_ns, begins = data
         return SetupEntry(at_ns, begins, "recorded")
@@ -272,8 +271,11 @@ def _input(data: list[Any]) -> Input:
         entry = OperatorEntry(_time(at_ns), OperatorVerb(verb), order, operation, "recorded", str(reason))
         record = None if known is None else _record(known)
         return entry._replace(role=None if role is None else ActorRole(role), known=record)
-    if kind in (_SETUP, _REASON, _JUDGED, _CUT, _UNDO, _LOT, _MATERIAL):
+    if kind in (_SETUP, _REASON, _JUDGED, _CUT, _UNDO):
         return _heard(data)
+    if kind in told_rows.KINDS:
+        _time(data[1]["at_ns"])
+        return told_rows.entry_of(data, None if data[2] is None else _record(data[2]))
     if kind == _CLOCK:
         return ClockTold(_time(data[1]), *data[2:])
     if kind == _PLAN:
