@@ -28,6 +28,7 @@ __all__ = [
     "ConfirmationKind",
     "CountEvent",
     "DataValue",
+    "FinalAcknowledged",
     "Input",
     "JobChanged",
     "JobOrder",
@@ -137,6 +138,8 @@ class OperatorVerb(enum.StrEnum):
     REOPEN = "reopen"
     CANCEL = "cancel"
     COMPLETE_SETUP = "complete-setup"
+    DISPATCH = "dispatch"
+    REVOKE = "revoke"
 
 
 class OperatorEntry(NamedTuple):
@@ -156,6 +159,21 @@ class OperatorEntry(NamedTuple):
     known: JobRecord | None = None
     auth: str = ""
     client: str = ""
+
+
+class FinalAcknowledged(NamedTuple):
+    """The ERP has acknowledged the final confirmation of a complete operation.
+
+    ``known`` and ``unbooked`` (confirmations of it that are not acknowledged) are read when the input is handled.
+    ``reconciled`` False: the ERP says something else of it.
+    """
+
+    at_ns: int
+    order: str
+    operation: str
+    reconciled: bool = True
+    unbooked: int = 0
+    known: JobRecord | None = None
 
 
 class ClockTold(NamedTuple):
@@ -184,7 +202,10 @@ class CalendarPlan(NamedTuple):
     entries: tuple[PlannedTime, ...]
 
 
-Input: TypeAlias = "DataValue | TimePassed | OrderReceived | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan"
+Input: TypeAlias = (
+    "DataValue | TimePassed | OrderReceived | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan"
+    " | FinalAcknowledged"
+)
 
 
 class CountEvent(NamedTuple):

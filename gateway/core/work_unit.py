@@ -21,7 +21,7 @@ from gateway.core.model import (
     ClockTold,
     CountEvent,
     DataValue,
-    JobChanged,
+    FinalAcknowledged,
     OrderReceived,
     Status,
 )
@@ -29,7 +29,8 @@ from gateway.core.orders.booking import Booking
 from gateway.core.orders.closing import Closer
 from gateway.core.orders.decisions import Decisions
 from gateway.core.orders.dispatch import Dispatch
-from gateway.core.orders.intake import Intake
+from gateway.core.orders.erp_status import closed
+from gateway.core.orders.intake import Intake, as_known
 from gateway.core.persons import PERSONS, Persons
 from gateway.core.rule_signals import named
 from gateway.core.rules_inputs import CounterRule, PulseRule
@@ -184,20 +185,28 @@ class WorkUnit:
                 state = self._look_at_clock(state, given, out)
             state = self._on_value(state, given, t_ns, at_ns, out)
             instant_ns = min(t_ns, at_ns)
-        elif isinstance(given, OrderReceived):
-            state = self._intake.receive(state, _as_known(given._replace(at_ns=at_ns), out), out)
+        else:
+            state = self._heard(state, given, at_ns, out)
+        state = self._followed(before, state, instant_ns, at_ns, out)
+        if out or state.at_ns != at_ns:
+            state = state.moved(at_ns, len(out))
+        return state, tuple(out)
+
+    def _heard(self, state: State, given: Input, at_ns: int, out: list[Output]) -> State:
+        """What is no value: orders, people, the calendar, the clock; time alone changes nothing more."""
+        if isinstance(given, OrderReceived):
+            state = self._intake.receive(state, as_known(given._replace(at_ns=at_ns), out), out)
         elif isinstance(given, PERSONS):
             state = self._persons.said(state, given._replace(at_ns=at_ns), out)
+        elif isinstance(given, FinalAcknowledged):
+            closed(given._replace(at_ns=at_ns), self.rules.orders, out)
         elif isinstance(given, CalendarPlan):
             track, told = self.machine.on_calendar(state.track, given, at_ns)
             out += told
             state = self._dispatch.shift_followed(state.track, state._replace(track=track), at_ns, out)
         elif isinstance(given, ClockTold):
             state = state.at_clock(given.utc_offset_ns, given.known)
-        state = self._followed(before, state, instant_ns, at_ns, out)
-        if out or state.at_ns != at_ns:
-            state = state.moved(at_ns, len(out))
-        return state, tuple(out)
+        return state
 
     def next_deadline(self, state: State) -> int | None:
         """When to hand over a ``TimePassed`` although nothing arrives; None: never."""
@@ -377,12 +386,6 @@ class WorkUnit:
         if job is None or not job.std_cycle_ns or not self._pieces_per_cycle:
             return None
         return job.std_cycle_ns * self._pieces_per_cycle
-
-
-def _as_known(given: OrderReceived, fired: list[Output]) -> OrderReceived:
-    """What a timer changed of this very order right before it is known too, though it was not stored yet."""
-    records = [one.record for one in fired if isinstance(one, JobChanged) and one.record.job.key == given.job.key]
-    return given._replace(known=records[-1]) if records else given
 
 
 def _other_job(before: JobRun | None, after: JobRun | None) -> bool:

@@ -194,7 +194,7 @@ TABLE: Final[dict[type, Row]] = {
     Confirmation: Row(_confirmed, always=False),
 }
 
-_OF_VERB: Final = {OperatorVerb.COMPLETE_SETUP: Action.FINISH_SETUP}
+_OF_VERB: Final = {OperatorVerb.COMPLETE_SETUP: Action.FINISH_SETUP, OperatorVerb.REVOKE: Action.DISPATCH}
 
 
 def _judgement(entry: ReclassifyEntry) -> str:

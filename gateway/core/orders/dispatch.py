@@ -74,7 +74,8 @@ class Dispatch:
             return self._follow_tag(state, at_ns, out, changed=False, since_ns=at_ns)
         if rule.choose != "sequence" or rule.auto_advance == "off":
             return state
-        first = next((run for run in state.queue if not run.waits_for_person), None)
+        waiting_runs = (run for run in state.queue if run.state in queues.QUEUED)
+        first = next((run for run in waiting_runs if not run.waits_for_person), None)
         if first is None:
             return state
         sets_up = self._machine.sets_up(state.track, first.job)

@@ -59,6 +59,7 @@ class JobRun(NamedTuple):
     waiting: tuple[Asked, ...] = ()
     open_scrap_reasons: tuple[tuple[str, int], ...] = ()
     work: RunWork = RunWork()
+    plan_changes: int = 0
 
     @property
     def runs_on(self) -> bool:
