@@ -127,7 +127,8 @@ def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
         "event_time_last": utc(None if last_ns is None else last_ns + offset_ns),
         "created_at": utc(confirmation.created_ns + offset_ns),
         "echo": dict(job.echo),
-        "audit_ref": None,
+        # Entity and id of its entry in the audit trail: its number there is given in the commit.
+        "audit_ref": f"confirmation/{confirmation.key}" if confirmation.by else None,
         "prev_hash": confirmation.previous_digest,
         "hash": confirmation.digest,
     }

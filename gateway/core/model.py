@@ -140,13 +140,18 @@ class OperatorVerb(enum.StrEnum):
     COMPLETE_SETUP = "complete-setup"
     DISPATCH = "dispatch"
     REVOKE = "revoke"
+    RUSH = "rush"
+    APPROVE_FIRST_ARTICLE = "approve-first-article"
+    ACKNOWLEDGE_DOCUMENTS = "acknowledge-documents"
 
 
 class OperatorEntry(NamedTuple):
     """A person's decision about a job order. ``operation`` may be empty where the order has only one here.
 
-    ``role`` None: as a supervisor. ``known``: as that of ``OrderReceived``; only ``reopen`` needs it. ``auth``: how
-    the person was recognised, ``client`` from where.
+    ``role`` None: as a supervisor. ``known``: as that of ``OrderReceived``, for an order that is not open any more.
+    ``auth``: how the person was recognised, ``client`` from where. ``interrupt``: with ``start``, what runs is
+    interrupted whatever the rule says, and is next after this order. ``documents``: with ``acknowledge-documents``,
+    those that were read; none named: all of them.
     """
 
     at_ns: int
@@ -159,6 +164,8 @@ class OperatorEntry(NamedTuple):
     known: JobRecord | None = None
     auth: str = ""
     client: str = ""
+    interrupt: bool = False
+    documents: tuple[str, ...] = ()
 
 
 class FinalAcknowledged(NamedTuple):

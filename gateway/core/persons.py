@@ -84,9 +84,10 @@ class Persons:
 
     def _order(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:
         """A decision about an order; who starts the one that is being set up says that the setup is done."""
-        run, sets_up = state.running, state.track.setup.since_ns is not None
+        sets_up = state.track.setup.since_ns is not None
+        run = next((one for one in state.at_work() if _is_meant(one, entry)), None)
         said_so = entry.verb in (OperatorVerb.START, OperatorVerb.COMPLETE_SETUP)
-        if sets_up and said_so and run is not None and _is_meant(run, entry):
+        if sets_up and said_so and run is not None:
             if self._decisions.may_complete_setup(state, entry, run):
                 return self._setup(state, entry.at_ns, entry.who, out, begins=False)
             entry = entry._replace(verb=OperatorVerb.COMPLETE_SETUP)  # which tells what is in the way

@@ -6,7 +6,7 @@ next in ``orders/queue.py``; what an ERP may change in ``orders/order_changes.py
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal
 
 from gateway.core.duration import Duration
@@ -61,6 +61,9 @@ class OrderBookRule:
         when_running: what the start of an order does to the one that runs: ``interrupt`` or ``complete`` it, or
             ``refuse`` to start.
         max_parallel_orders: so many orders run at once, each with its own part (a family tool).
+        parts: signal of a counting rule to the product that it counts, where each counter has its own.
+        first_article: ``as_ordered``: the first piece of an operation waits for its approval where the order says so;
+            ``always``: of every order.
         cancel_in_progress: what a cancellation by the ERP does to an order that was started: ``stop_and_confirm`` what
             was made and cancel it, or ``reject``.
         dispatch: ``automatic``: a released order is in the queue at once; ``by_hand``: a supervisor, a planner or the
@@ -76,6 +79,8 @@ class OrderBookRule:
     auto_advance: AutoAdvance = "auto"
     when_running: Literal["interrupt", "complete", "refuse"] = "interrupt"
     max_parallel_orders: int = 1
+    parts: dict[str, str] = field(default_factory=dict)
+    first_article: Literal["as_ordered", "always"] = "as_ordered"
     cancel_in_progress: Literal["stop_and_confirm", "reject"] = "stop_and_confirm"
     dispatch: Literal["automatic", "by_hand"] = "automatic"
     close_after: Duration = Duration("1 d")

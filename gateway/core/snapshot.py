@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 VERSION: Final = 5
 #: What can be loaded. 1 knew counters and pulses, three roles and no former orders; up to 2 there was no history of
 #: states, up to 3 neither holds nor images of orders: what is not there starts at nothing. Up to 4 only the number of
-#: pieces without an order was known.
+#: pieces without an order was known, and one order ran at a time.
 VERSIONS: Final = (1, 2, 3, 4, VERSION)
 _WITH_STATES: Final = 3
 _WITH_IMAGES: Final = 4
@@ -87,6 +87,7 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
         "track": unit.machine.plain(state.track),
         "evidence": dict(zip(evidence_names, state.evidence, strict=True)),
         "running": None if state.running is None else encode_run(state.running),
+        "beside": [encode_run(run) for run in state.beside],
         "queue": [encode_run(run) for run in state.queue],
         "job_tag": state.job_tag,
         "counted": list(state.counted),
@@ -127,6 +128,7 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             track=track,
             evidence=tuple(data["evidence"].get(name) for name in unit.evidence_signals),
             running=None if data["running"] is None else decode_run(data["running"]),
+            beside=() if version < _WITH_BUCKET else tuple(decode_run(run) for run in data["beside"]),
             queue=tuple(sorted((decode_run(run) for run in data["queue"]), key=rank_of)),
             job_tag=data["job_tag"],
             counted=Tally(*data["counted"]),
@@ -181,6 +183,8 @@ def decode_run(data: dict[str, Any]) -> JobRun:
         held_from=held_from,
         waiting=tuple(Asked(one) for one in run.waiting),
         open_scrap_reasons=tuple((reason, pieces) for reason, pieces in run.open_scrap_reasons),
+        documents_read=tuple(run.documents_read),
+        before_state=None if run.before_state is None else JobOrderState(run.before_state),
         work=work_from(data["work"]) if "work" in data else RunWork(),
     )
 

@@ -20,6 +20,7 @@ NOT_READING = ("PUT", "PATCH", "DELETE", "OPTIONS")
 VALUES = {
     "machine": "M-1", "order": "4711", "operation": "0010", "pieces": 1, "from": "good", "to": "scrap", "number": 1,
     "reason": "NO_MATERIAL", "passphrase": "some words of my own", "at": "2026-03-27T06:00:00Z",
+    "interrupt": True, "document": "D1",
 }  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from gateway.core.model import JobChanged, JobOrderState
 from gateway.core.orders import dispatch as dispatching
 from gateway.core.orders.change_table import ChangeEffect, Phase
-from gateway.core.orders.dispatch import enqueue, notice, with_run, without
 from gateway.core.orders.erp_status import BEFORE_START, ERP_CLOSED, following, state_of, status_of, told_closed
 from gateway.core.orders.job_image import comparable, with_image
 from gateway.core.orders.job_run import JobRun, from_record
@@ -27,6 +26,7 @@ from gateway.core.orders.order_changes import (
 )
 from gateway.core.orders.order_image import OrderStatus
 from gateway.core.orders.order_steps import Cause
+from gateway.core.orders.places import enqueue, notice, with_run, without
 
 if TYPE_CHECKING:
     from gateway.core.model import JobOrder, JobRecord, OrderReceived, Output
@@ -164,8 +164,10 @@ class Intake:
         out.append(told_closed(at_ns, run.job))
         if run.state is not _S.ON_HOLD:
             state = self.held(state, run, at_ns, text, ERP_CLOSED, out)
-        if state.running is not None and state.running.job.key == run.job.key:
-            state = self._dispatch.away(state, at_ns, Cause(Trigger.ERP_MESSAGE, ActorRole.PLANNER, text), out)
+        if state.works_on(run.job.key):
+            here = next(one for one in state.at_work() if one.job.key == run.job.key)
+            cause = Cause(Trigger.ERP_MESSAGE, ActorRole.PLANNER, text)
+            state = self._dispatch.away(state, at_ns, cause, out, run=here)
         return state
 
     def _revised(
@@ -189,16 +191,14 @@ class Intake:
             cause = Cause(Trigger.ERP_MESSAGE, ActorRole.PLANNER, f"revision {job.revision}")
             state = self._dispatch.ended(state, revised, at_ns, cause, out)
             return self._dispatch.advance(state, at_ns, out)
-        if state.running is not None and state.running.job.key == job.key:
-            return self._dispatch.complete_if_full(state, at_ns, out)
-        return state
+        return self._dispatch.complete_if_full(state, at_ns, out)
 
     def _moved(self, state: State, run: JobRun, job: JobOrder, at_ns: int, out: list[Output]) -> State:
         """The ERP gave the operation to another work center. It begins there as a released one, with its numbers."""
         if run.anything_open:
             run = self._dispatch.confirmed(state, run, at_ns, "moved", out)
-        if state.running is not None and state.running.job.key == job.key:
-            state = self._dispatch.ceased(state, at_ns)
+        if state.works_on(job.key):
+            state = self._dispatch.ceased(state, at_ns, run)
         # What was dispatched is revoked; what was started stays interrupted, and is resumed there.
         revoked = run.state is _S.DISPATCHED
         moved = run._replace(job=job, state=_S.RELEASED if revoked else run.state)
@@ -207,8 +207,8 @@ class Intake:
 
     def cancelled(self, state: State, run: JobRun, job: JobOrder, at_ns: int, text: str, out: list[Output]) -> State:
         """What was made is a fact and is confirmed; what is made from now on has no order."""
-        if state.running is run:
-            state = self._dispatch.ceased(state, at_ns)
+        if state.works_on(run.job.key):
+            state = self._dispatch.ceased(state, at_ns, run)
         if run.anything_open:
             run = self._dispatch.confirmed(state, run, at_ns, text, out)
         gone = run._replace(state=_S.CANCELLED, job=job, held_from=None, hold_reason="")
@@ -231,8 +231,7 @@ class Intake:
         back = run._replace(state=run.held_from, held_from=None, hold_reason="")
         out.append(JobChanged(at_ns, back.record(), run.state, text))
         state = with_run(state, back)
-        if state.running is not None:
-            return self._dispatch.complete_if_full(state, at_ns, out)
+        state = self._dispatch.complete_if_full(state, at_ns, out)
         return self._dispatch.advance(state, at_ns, out)
 
     # --- facts -----------------------------------------------------------------------------------------------------
