@@ -29,8 +29,7 @@ from gateway.core.orders.booking import Booking
 from gateway.core.orders.closing import Closer
 from gateway.core.orders.decisions import Decisions
 from gateway.core.orders.dispatch import Dispatch
-from gateway.core.orders.erp_status import closed
-from gateway.core.orders.intake import Intake, as_known
+from gateway.core.orders.intake import Intake
 from gateway.core.persons import PERSONS, Persons
 from gateway.core.rule_signals import named
 from gateway.core.rules_inputs import CounterRule, PulseRule
@@ -197,12 +196,10 @@ class WorkUnit:
 
     def _heard(self, state: State, given: Input, at_ns: int, out: list[Output]) -> State:
         """What is no value: orders, people, the calendar, the clock; time alone changes nothing more."""
-        if isinstance(given, OrderReceived):
-            state = self._intake.receive(state, as_known(given._replace(at_ns=at_ns), out), out)
+        if isinstance(given, (OrderReceived, FinalAcknowledged)):
+            state = self._intake.hear(state, given._replace(at_ns=at_ns), out)
         elif isinstance(given, PERSONS):
             state = self._persons.said(state, given._replace(at_ns=at_ns), out)
-        elif isinstance(given, FinalAcknowledged):
-            closed(given._replace(at_ns=at_ns), self.rules.orders, out)
         elif isinstance(given, CalendarPlan):
             track, told = self.machine.on_calendar(state.track, given, at_ns)
             out += told

@@ -68,6 +68,18 @@ def test_it_starts_once_it_is_released_with_or_without_a_new_revision(floor, hea
         assert states(line) == [S.PLANNED, S.RELEASED, S.DISPATCHED, S.IN_PROGRESS]
 
 
+def test_what_is_not_dispatched_cannot_be_rushed_and_hinders_no_rush(floor, hear):
+    line = floor()
+    hear(line, image(status=T.PLANNED))
+    line.order("B", 5)
+    line.order("C", 5)
+    line.says("rush", "A")
+    assert line.notices[-1][0] == "REFUSED"
+    line.says("rush", "C")
+    assert line.notices[-1][0] != "REFUSED" or line.state.running.job.order == "C"
+    assert line.state.running.job.order == "C"
+
+
 def test_by_hand_a_released_order_waits_for_the_dispatch_list(floor, hear):
     line = floor(BY_HAND)
     hear(line, image())

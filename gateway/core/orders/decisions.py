@@ -95,6 +95,8 @@ class Decisions:
 
     def _rush(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         """To the head of the queue; whether what runs makes way is the queue's to say."""
+        if run.state in (_S.PLANNED, _S.RELEASED):
+            return _refused(state, entry, run, _wrong_state(run, "it is not dispatched but", "DISPATCHED"), out)
         if refusal := _not_permitted(cause.role, Action.DISPATCH):
             return _refused(state, entry, run, refusal, out)
         if state.works_on(run.job.key):

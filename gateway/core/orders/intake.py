@@ -9,10 +9,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.model import JobChanged, JobOrderState
+from gateway.core.model import FinalAcknowledged, JobChanged, JobOrderState
 from gateway.core.orders import dispatch as dispatching
 from gateway.core.orders.change_table import ChangeEffect, Phase
-from gateway.core.orders.erp_status import BEFORE_START, ERP_CLOSED, following, state_of, status_of, told_closed
+from gateway.core.orders.erp_status import BEFORE_START, ERP_CLOSED, closed, following, state_of, status_of, told_closed
 from gateway.core.orders.job_image import comparable, with_image
 from gateway.core.orders.job_run import JobRun, from_record
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
@@ -47,6 +47,13 @@ class Intake:
         self._dispatch = dispatch
         self._work_center = dispatch.identity.work_center
         self._rule = dispatch.rule
+
+    def hear(self, state: State, given: OrderReceived | FinalAcknowledged, out: list[Output]) -> State:
+        """An ERP's image of a job order, or that it has booked the last of one."""
+        if isinstance(given, FinalAcknowledged):
+            closed(given, self._rule, out)
+            return state
+        return self.receive(state, as_known(given, out), out)
 
     def receive(self, state: State, received: OrderReceived, out: list[Output]) -> State:
         """An ERP's image of a job order; it is answered unless it is another work center's, or has no room here."""
