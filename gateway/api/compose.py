@@ -24,6 +24,7 @@ from gateway.lock import DATABASE_NAME
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from buffer.store import Store
     from config.api_settings import ApiSettings
     from config.settings import Settings
     from gateway.api.identity import OnRefused
@@ -42,13 +43,15 @@ log = structlog.get_logger(__name__)
 class Api:
     """The API of one run."""
 
-    def __init__(self, server: ApiServer, reads: Reads, where: str) -> None:
+    def __init__(self, server: ApiServer, reads: Reads, replays: Replays, where: str) -> None:
         self._server = server
         self._reads = reads
+        self._replays = replays
         self._where = where
 
-    def start(self, tasks: Tasks) -> None:
-        """Serve as a task of the gateway."""
+    async def start(self, tasks: Tasks) -> None:
+        """Serve as a task of the gateway, with the answers that were given before. Raises StoreError."""
+        await self._replays.recall()
         tasks.start(TASK, self._server.run())
         log.info("api listens", address=self._where)
 
@@ -63,6 +66,7 @@ def api_of(
     settings: Settings,
     api: ApiSettings,
     parts: Parts,
+    store: Store,
     clock: SteadyClock,
     table: Mapping[str, Verb],
     on_refused: OnRefused,
@@ -75,15 +79,21 @@ def api_of(
     """
     reads = Reads(parts, clock, settings.gateway.state_dir / DATABASE_NAME)
     verbs = ChainMap(reads.table(), cast("dict[str, Verb]", table))
-    server = ApiServer(_app(settings, api, clock, verbs, on_refused), _listening(settings, api))
+    replays = Replays(api.idempotency_keep, clock.now_ns, store)
+    server = ApiServer(_app(settings, api, clock, verbs, on_refused, replays), _listening(settings, api))
     server.start()
     host, port = server.address
     shown = f"[{host}]" if ":" in host else host
-    return Api(server, reads, f"{'http' if api.tls is None else 'https'}://{shown}:{port}")
+    return Api(server, reads, replays, f"{'http' if api.tls is None else 'https'}://{shown}:{port}")
 
 
 def _app(
-    settings: Settings, api: ApiSettings, clock: SteadyClock, verbs: Mapping[str, Verb], on_refused: OnRefused
+    settings: Settings,
+    api: ApiSettings,
+    clock: SteadyClock,
+    verbs: Mapping[str, Verb],
+    on_refused: OnRefused,
+    replays: Replays,
 ) -> Gate:
     identity = Identity(
         AccessFile(settings.gateway.state_dir),
@@ -96,7 +106,7 @@ def _app(
         ROUTES,
         verbs,
         identity=identity,
-        replays=Replays(api.idempotency_keep, clock.now_ns),
+        replays=replays,
         limits=Answering(BodyLimits(int(api.max_body), api.request_timeout), api.request_timeout),
         version=__version__,
     )

@@ -70,7 +70,9 @@ class OrderBookRule:
             ERP puts it there.
         close_after: so long after the ERP has acknowledged all of a complete operation it can be reopened; then it is
             closed.
-        distribution: how the pieces of a merged order are shared by its originals.
+        distribution: how the pieces of a merged order are shared by its originals, unless a person says otherwise.
+        counting_source: who counts pieces, never both: the ``machine``, or the ``operator`` by what he reports; then
+            the machine's counts are cycles only.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -85,6 +87,7 @@ class OrderBookRule:
     dispatch: Literal["automatic", "by_hand"] = "automatic"
     close_after: Duration = Duration("1 d")
     distribution: Distribution = "by_open_qty"
+    counting_source: Literal["machine", "operator"] = "machine"
 
     def __post_init__(self) -> None:
         """A number of orders that a machine can run."""

@@ -21,15 +21,14 @@ from gateway.core.model import (
     ClockTold,
     CountEvent,
     DataValue,
-    FinalAcknowledged,
-    OrderReceived,
     Status,
 )
+from gateway.core.orders.allocation import Allocation
 from gateway.core.orders.booking import Booking
 from gateway.core.orders.closing import Closer
 from gateway.core.orders.decisions import Decisions
 from gateway.core.orders.dispatch import Dispatch
-from gateway.core.orders.intake import Intake
+from gateway.core.orders.intake import HEARD, Intake
 from gateway.core.persons import PERSONS, Persons
 from gateway.core.rule_signals import named
 from gateway.core.rules_inputs import CounterRule, PulseRule
@@ -55,7 +54,7 @@ if TYPE_CHECKING:
 
 #: Timers that may fire for one input; more means a rule that never comes to rest.
 TIMERS_PER_INPUT_MAX: Final = 10_000
-#: Of a device's text (a name, a code); the rest is cut off, because it is remembered and stored with every step.
+#: Of a device's text (a name, a code); the rest is cut off: it is stored with every step.
 TEXT_CHARS_MAX: Final = 1_000
 
 
@@ -105,11 +104,11 @@ class WorkUnit:
         self._dispatch = Dispatch(rules, identity, self.machine, closer)
         self._intake = Intake(self._dispatch)
         self._undo = Undo(self._dispatch, self._intake, self.machine, int(rules.confirm.undo_window))
+        self._allocation = Allocation(rules, self._dispatch)
         decisions = Decisions(self._dispatch, self._intake)
-        self._persons = Persons(self._dispatch, decisions, self.machine, self._undo)
+        self._persons = Persons(self._dispatch, decisions, self._allocation, self.machine, self._undo)
         self._booking = Booking(rules, self._dispatch, datings(rules.counters))
-        elsewhere = {*self._composed, *self._evidence, rules.orders.job_signal}
-        self._just_counted = frozenset(self._counting) - elsewhere
+        self._just_counted = frozenset(self._counting) - {*self._composed, *self._evidence, rules.orders.job_signal}
         self._turns = turns_of(rules, [d.signals for d in self._detectors if hasattr(d, "signals")])
         self._skew_ns = int(rules.max_source_skew)
         self._job_signal = rules.orders.job_signal
@@ -187,16 +186,7 @@ class WorkUnit:
                 state = self._look_at_clock(state, given, out)
             state = self._on_value(state, given, t_ns, at_ns, out)
             instant_ns = min(t_ns, at_ns)
-        else:
-            state = self._heard(state, given, at_ns, out)
-        state = self._followed(before, state, instant_ns, at_ns, out)
-        if out or state.at_ns != at_ns:
-            state = state.moved(at_ns, len(out))
-        return (state if state.last_word is None else self._undo.kept(state)), tuple(out)
-
-    def _heard(self, state: State, given: Input, at_ns: int, out: list[Output]) -> State:
-        """What is no value: orders, people, the calendar, the clock; time alone changes nothing more."""
-        if isinstance(given, (OrderReceived, FinalAcknowledged)):
+        elif isinstance(given, HEARD):
             state = self._intake.hear(state, given._replace(at_ns=at_ns), out)
         elif isinstance(given, PERSONS):
             state = self._persons.said(state, given._replace(at_ns=at_ns), out)
@@ -206,11 +196,15 @@ class WorkUnit:
             state = self._dispatch.shift_followed(state.track, state._replace(track=track), at_ns, out)
         elif isinstance(given, ClockTold):
             state = state.at_clock(given.utc_offset_ns, given.known)
-        return state
+        state = self._followed(before, state, instant_ns, at_ns, out)
+        if out or state.at_ns != at_ns:
+            state = state.moved(at_ns, len(out))
+        return (state if state.last_word is None else self._undo.kept(state)), tuple(out)
 
     def next_deadline(self, state: State) -> int | None:
         """When to hand over a ``TimePassed`` although nothing arrives; None: never."""
         due = self.machine.deadline(state.track)
+        due = due if state.previous is None else self._allocation.earlier(state, due)
         if self._confirms:
             for run in state.at_work():
                 due = confirmation.earlier(self.rules.confirm, run, due)
@@ -245,6 +239,7 @@ class WorkUnit:
                 after, events = self._stuck.judged(index, after, events, state.track)
             if after is not kept:
                 state = self._on_counts(state, state.track, index, after, events, now_ns, out)
+        state = self._allocation.on_time(state, now_ns, out)
         return self._dispatch.confirmed_by_time(state, now_ns, out) if self._confirms else state
 
     def _on_value(self, state: State, value: DataValue, t_ns: int, at_ns: int, out: list[Output]) -> State:
@@ -360,6 +355,7 @@ class WorkUnit:
         """The machine's state after one input or timer, asked only where something came that it could tell."""
         # After a restart the rules may be others, and with them the ideal cycle of an order that names none.
         if _other_job(before.running, state.running) or before.track.down_ns is not state.track.down_ns:
+            state = self._allocation.begun(before.running, state, at_ns, out)
             state = self._follow(state, instant_ns, at_ns, out)
         elif self.machine.may_differ(before.track, state.track):
             state = self._changed(state, at_ns, out)

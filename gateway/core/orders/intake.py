@@ -9,9 +9,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.model import FinalAcknowledged, JobChanged, JobOrderState
+from gateway.core.model import FinalAcknowledged, JobChanged, JobOrderState, OrderReceived
 from gateway.core.orders import dispatch as dispatching
 from gateway.core.orders.change_table import ChangeEffect, Phase
+from gateway.core.orders.divided_images import answered
 from gateway.core.orders.erp_status import BEFORE_START, ERP_CLOSED, closed, following, state_of, status_of, told_closed
 from gateway.core.orders.job_image import comparable, with_image
 from gateway.core.orders.job_run import JobRun, from_record
@@ -29,13 +30,15 @@ from gateway.core.orders.order_steps import Cause
 from gateway.core.orders.places import enqueue, notice, with_run, without
 
 if TYPE_CHECKING:
-    from gateway.core.model import JobOrder, JobRecord, OrderReceived, Output
+    from gateway.core.model import JobOrder, JobRecord, Output
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.order_changes import ChangeDecision
     from gateway.core.unit_state import State
 
 _S: Final = JobOrderState
 _ENDED: Final = frozenset({_S.COMPLETED, _S.CLOSED})
+#: What the ERP tells a work unit.
+HEARD: Final = (OrderReceived, FinalAcknowledged)
 _GONE: Final = frozenset({_S.CANCELLED, _S.SPLIT, _S.MERGED})
 _CANCELLED: Final = "cancelled by the ERP"
 
@@ -47,6 +50,7 @@ class Intake:
         self._dispatch = dispatch
         self._work_center = dispatch.identity.work_center
         self._rule = dispatch.rule
+        self.cancel_policy = dispatch.rule.cancel_in_progress
 
     def hear(self, state: State, given: OrderReceived | FinalAcknowledged, out: list[Output]) -> State:
         """An ERP's image of a job order, or that it has booked the last of one."""
@@ -65,6 +69,9 @@ class Intake:
 
     def _received(self, state: State, received: OrderReceived, out: list[Output]) -> State:
         job, known = received.job, received.known
+        after = answered(self, state, received, out)
+        if after is not None:
+            return after
         run = next((one for one in state.open_runs() if one.job.key == job.key), None)
         if run is not None:
             return self._changed(state, run, received, out)
@@ -271,13 +278,13 @@ class Intake:
         )
 
 
-def _rejected(state: State, at_ns: int, job: JobOrder, ack: OrderAck, out: list[Output]) -> State:
-    out.append(ack)
-    out.append(notice(at_ns, "ORDER_CHANGE_REJECTED", job, reason="; ".join(ack.reasons)))
-    return state
-
-
 def as_known(given: OrderReceived, fired: list[Output]) -> OrderReceived:
     """What a timer changed of this very order right before it is known too, though it was not stored yet."""
     records = [one.record for one in fired if isinstance(one, JobChanged) and one.record.job.key == given.job.key]
     return given._replace(known=records[-1]) if records else given
+
+
+def _rejected(state: State, at_ns: int, job: JobOrder, ack: OrderAck, out: list[Output]) -> State:
+    out.append(ack)
+    out.append(notice(at_ns, "ORDER_CHANGE_REJECTED", job, reason="; ".join(ack.reasons)))
+    return state
