@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.core.model import JobChanged, JobOrderState
 from gateway.core.orders import dispatch as dispatching
 from gateway.core.orders.change_table import ChangeEffect, Phase
+from gateway.core.orders.divided_images import answered
 from gateway.core.orders.job_image import comparable
 from gateway.core.orders.job_run import JobRun, from_record
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
@@ -45,6 +46,7 @@ class Intake:
         self._dispatch = dispatch
         self._work_center = dispatch.identity.work_center
         self._rule = dispatch.rule
+        self.cancel_policy = dispatch.rule.cancel_in_progress
 
     def receive(self, state: State, received: OrderReceived, out: list[Output]) -> State:
         """An ERP's image of a job order; it is answered unless it is another work center's, or has no room here."""
@@ -56,6 +58,9 @@ class Intake:
 
     def _received(self, state: State, received: OrderReceived, out: list[Output]) -> State:
         job, known = received.job, received.known
+        after = answered(self, state, received, out)
+        if after is not None:
+            return after
         run = next((one for one in state.open_runs() if one.job.key == job.key), None)
         if run is not None:
             return self._changed(state, run, received, out)
@@ -215,6 +220,12 @@ class Intake:
             on_hold=record.state is _S.ON_HOLD,
             ended=record.state in _ENDED,
         )
+
+
+def as_known(given: OrderReceived, fired: list[Output]) -> OrderReceived:
+    """What a timer changed of this very order right before it is known too, though it was not stored yet."""
+    records = [one.record for one in fired if isinstance(one, JobChanged) and one.record.job.key == given.job.key]
+    return given._replace(known=records[-1]) if records else given
 
 
 def _rejected(state: State, at_ns: int, job: JobOrder, ack: OrderAck, out: list[Output]) -> State:

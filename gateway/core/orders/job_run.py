@@ -15,6 +15,7 @@ from gateway.core.work.run_work import RunWork
 if TYPE_CHECKING:
     from gateway.core.confirming.triggers import Trigger as Asked
     from gateway.core.model import CountEvent
+    from gateway.core.orders.merged import Merged
 
 FLAGS_MAX: Final = 16
 REASONS_MAX: Final = 32  # of the scrap in one confirmation
@@ -31,7 +32,7 @@ class JobRun(NamedTuple):
     is not confirmed of times, material and lots. ``rush_no`` above 0: a rush order, the first one first; ``resumes``:
     it was interrupted for one. ``awaits_article``: its first piece is to be approved; ``documents_read`` are those that
     a person acknowledged. ``before_state`` and ``before_good`` are how far the operation before it has got, wherever
-    that is made; None: nobody tells.
+    that is made; None: nobody tells. ``merged``: the originals that it leads.
     """
 
     job: JobOrder
@@ -69,6 +70,7 @@ class JobRun(NamedTuple):
     documents_read: tuple[str, ...] = ()
     before_state: JobOrderState | None = None
     before_good: int = 0
+    merged: Merged | None = None
 
     @property
     def runs_on(self) -> bool:
