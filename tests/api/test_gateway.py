@@ -396,6 +396,12 @@ def test_a_port_that_is_taken_and_a_wrong_certificate_end_the_start(tmp_path):
     (tmp_path / "x.pem").write_text("no certificate")
     said = start_in_vain(tmp_path, f"{{ port: {port}, tls: {{ cert_file: x.pem, key_file: x.pem }} }}")
     assert "api.tls: certificate or key cannot be used" in said
+    checked = subprocess.run(
+        [sys.executable, "-P", "-m", "gateway", "check", str(tmp_path / "linegate.yaml")],
+        capture_output=True, text=True, check=False, timeout=30, env=environment(),
+    )  # fmt: skip
+    assert checked.returncode == 1
+    assert "api.tls: certificate or key cannot be used" in checked.stderr
 
 
 def start_in_vain(folder, api):
