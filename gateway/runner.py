@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gateway.caller import Caller
     from gateway.core.audit.entry import EntryContent
     from gateway.core.entries import PersonsEntry
-    from gateway.core.model import CalendarPlan, ClockTold, Input, JobOrder, Output
+    from gateway.core.model import CalendarPlan, ClockTold, Input, JobOrder, OrderProgress, Output
     from gateway.core.orders.order_answer import OperationAnswer
     from gateway.core.unit_state import State
     from gateway.core.work_unit import WorkUnit
@@ -132,7 +132,7 @@ class Runner:
         await self._queue.put(_Item(values, None))
 
     async def submit(
-        self, given: OrderReceived | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan
+        self, given: OrderReceived | OrderProgress | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan
     ) -> tuple[Output, ...]:
         """Hand over an order, a decision, the clock or the calendar; returns its outputs once they are committed."""
         done: asyncio.Future[tuple[Output, ...]] = asyncio.get_running_loop().create_future()

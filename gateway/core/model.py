@@ -38,6 +38,7 @@ __all__ = [
     "Operation",
     "OperatorEntry",
     "OperatorVerb",
+    "OrderProgress",
     "OrderReceived",
     "Output",
     "PiecesProduced",
@@ -126,6 +127,13 @@ class OrderReceived(NamedTuple):
     others: tuple[JobRecord, ...] = ()
 
 
+class OrderProgress(NamedTuple):
+    """How far other operations of an order have got, wherever in this gateway they are made."""
+
+    at_ns: int
+    records: tuple[JobRecord, ...]
+
+
 class OperatorVerb(enum.StrEnum):
     """What a person may tell a work unit (OPC 10031-4 command vocabulary)."""
 
@@ -191,7 +199,9 @@ class CalendarPlan(NamedTuple):
     entries: tuple[PlannedTime, ...]
 
 
-Input: TypeAlias = "DataValue | TimePassed | OrderReceived | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan"
+Input: TypeAlias = (
+    "DataValue | TimePassed | OrderReceived | OrderProgress | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan"
+)
 
 
 class CountEvent(NamedTuple):

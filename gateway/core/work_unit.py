@@ -21,7 +21,7 @@ from gateway.core.model import (
     ClockTold,
     CountEvent,
     DataValue,
-    JobChanged,
+    OrderProgress,
     OrderReceived,
     Status,
 )
@@ -187,8 +187,8 @@ class WorkUnit:
                 state = self._look_at_clock(state, given, out)
             state = self._on_value(state, given, t_ns, at_ns, out)
             instant_ns = min(t_ns, at_ns)
-        elif isinstance(given, OrderReceived):
-            state = self._intake.receive(state, _as_known(given._replace(at_ns=at_ns), out), out)
+        elif isinstance(given, (OrderReceived, OrderProgress)):
+            state = self._intake.heard(state, given._replace(at_ns=at_ns), out)
         elif isinstance(given, PERSONS):
             state = self._persons.said(state, given._replace(at_ns=at_ns), out)
         elif isinstance(given, CalendarPlan):
@@ -205,9 +205,8 @@ class WorkUnit:
     def next_deadline(self, state: State) -> int | None:
         """When to hand over a ``TimePassed`` although nothing arrives; None: never."""
         due = self.machine.deadline(state.track)
-        if self._confirms:
-            for run in state.at_work():
-                due = confirmation.earlier(self.rules.confirm, run, due)
+        for run in state.at_work() if self._confirms else ():
+            due = confirmation.earlier(self.rules.confirm, run, due)
         for index, detector in self._timed:
             timer = detector.deadline(state.detectors[index])
             if timer is not None and (due is None or timer < due):
@@ -363,8 +362,7 @@ class WorkUnit:
         """What the machine's state makes of the order that runs now and did so since ``instant_ns``, and what it is."""
         track, job = state.track, None if state.running is None else state.running.job
         ideal_ns = self._ideal_ns(job)
-        if job is not None:
-            track = self._dispatch.parts.of_one_tool(track, job.product)
+        track = track if job is None else self._dispatch.parts.of_one_tool(track, job.product)
         if not self.machine.runs(track, job, ideal_ns):
             track, told = self.machine.on_job(track, job, ideal_ns, instant_ns, at_ns)
             out += told
@@ -383,12 +381,6 @@ class WorkUnit:
         if job is None or not job.std_cycle_ns or not self._pieces_per_cycle:
             return None
         return job.std_cycle_ns * self._pieces_per_cycle
-
-
-def _as_known(given: OrderReceived, fired: list[Output]) -> OrderReceived:
-    """What a timer changed of this very order right before it is known too, though it was not stored yet."""
-    records = [one.record for one in fired if isinstance(one, JobChanged) and one.record.job.key == given.job.key]
-    return given._replace(known=records[-1]) if records else given
 
 
 def _other_job(before: JobRun | None, after: JobRun | None) -> bool:

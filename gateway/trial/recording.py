@@ -19,6 +19,7 @@ from gateway.core.model import (
     MachineState,
     OperatorEntry,
     OperatorVerb,
+    OrderProgress,
     OrderReceived,
     PlannedTime,
     Role,
@@ -43,7 +44,7 @@ LINE_CHARS_MAX: Final = 16 * 1024 * 1024  # the first line holds a whole state
 TIME_MAX_NS: Final = 9_000_000_000 * 1_000_000_000  # in the year 2255; behind it there is no calendar
 SHOWN_CHARS: Final = 60
 
-_VALUE, _ORDER, _DECISION, _CLOCK, _PLAN, _END = "v", "o", "d", "c", "p", "end"
+_VALUE, _ORDER, _PROGRESS, _DECISION, _CLOCK, _PLAN, _END = "v", "o", "n", "d", "c", "p", "end"
 _SETUP, _REASON, _JUDGED, _CUT, _UNDO = "s", "w", "j", "x", "u"
 
 
@@ -104,6 +105,8 @@ def row(given: Input) -> list[Any] | None:
             return plain if more == ["", None, None] else plain + more
         case SetupEntry() | StopReasonEntry() | StopCutEntry() | ReclassifyEntry() | UndoEntry():
             return _said(given)
+        case OrderProgress(at_ns, records):
+            return [_PROGRESS, at_ns, [_plain_record(one) for one in records]]
         case ClockTold(at_ns, utc_offset_ns, known):
             return [_CLOCK, at_ns, utc_offset_ns, known]
         case CalendarPlan(at_ns, entries):
@@ -247,6 +250,8 @@ def _input(data: list[Any]) -> Input:
         return entry._replace(role=None if role is None else ActorRole(role), known=record)
     if kind in (_SETUP, _REASON, _JUDGED, _CUT, _UNDO):
         return _heard(data)
+    if kind == _PROGRESS:
+        return OrderProgress(_time(data[1]), tuple(_record(one) for one in data[2]))
     if kind == _CLOCK:
         return ClockTold(_time(data[1]), *data[2:])
     if kind == _PLAN:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.model import JobChanged, JobOrderState
+from gateway.core.model import JobChanged, JobOrderState, OrderProgress
 from gateway.core.orders import dispatch as dispatching
 from gateway.core.orders.change_table import ChangeEffect, Phase
 from gateway.core.orders.job_image import comparable
@@ -25,6 +25,7 @@ from gateway.core.orders.order_changes import (
 )
 from gateway.core.orders.order_steps import Cause
 from gateway.core.orders.places import enqueue, notice, with_run, without
+from gateway.core.orders.progress import with_progress
 
 if TYPE_CHECKING:
     from gateway.core.model import JobOrder, JobRecord, OrderReceived, Output
@@ -45,6 +46,13 @@ class Intake:
         self._dispatch = dispatch
         self._work_center = dispatch.identity.work_center
         self._rule = dispatch.rule
+
+    def heard(self, state: State, told: OrderReceived | OrderProgress, out: list[Output]) -> State:
+        """An image of an order, or how far the operations before those that are open here have got."""
+        if not isinstance(told, OrderProgress):
+            return self.receive(state, _as_known(told, out), out)
+        after = with_progress(state, told.records)
+        return state if after is state else self._dispatch.advance(after, told.at_ns, out)
 
     def receive(self, state: State, received: OrderReceived, out: list[Output]) -> State:
         """An ERP's image of a job order; it is answered unless it is another work center's, or has no room here."""
@@ -79,7 +87,7 @@ class Intake:
             return state
         out.append(JobChanged(at_ns, run.record(), known.state if known else None, "released by the ERP"))
         out.append(OrderAck(AckKind.ORDER_ACCEPTED, job.order, job.revision, job.revision))
-        state = enqueue(state, run)
+        state = with_progress(enqueue(state, run), received.others)
         if job.image is not None and job.image.hold:
             state = self.held(state, run, at_ns, "hold by the ERP", job.image.hold, out)
         return self._dispatch.advance(state, at_ns, out)
@@ -221,3 +229,9 @@ def _rejected(state: State, at_ns: int, job: JobOrder, ack: OrderAck, out: list[
     out.append(ack)
     out.append(notice(at_ns, "ORDER_CHANGE_REJECTED", job, reason="; ".join(ack.reasons)))
     return state
+
+
+def _as_known(given: OrderReceived, fired: list[Output]) -> OrderReceived:
+    """What a timer changed of this very order right before it is known too, though it was not stored yet."""
+    records = [one.record for one in fired if isinstance(one, JobChanged) and one.record.job.key == given.job.key]
+    return given._replace(known=records[-1]) if records else given

@@ -30,8 +30,8 @@ class JobRun(NamedTuple):
     confirmation that comes later. ``open_scrap_reasons``: the reasons that are known of the open scrap. ``work``: what
     is not confirmed of times, material and lots. ``rush_no`` above 0: a rush order, the first one first; ``resumes``:
     it was interrupted for one. ``awaits_article``: its first piece is to be approved; ``documents_read`` are those that
-    a person acknowledged. ``before_state`` and ``before_good`` are how far the operation before it has got, wherever
-    that is made; None: nobody tells.
+    a person acknowledged. ``before_state`` is how far the operation before it has got, wherever that is made;
+    None: nobody tells.
     """
 
     job: JobOrder
@@ -68,7 +68,6 @@ class JobRun(NamedTuple):
     article_approved: bool = False
     documents_read: tuple[str, ...] = ()
     before_state: JobOrderState | None = None
-    before_good: int = 0
 
     @property
     def runs_on(self) -> bool:
