@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from buffer.replays import TakenKey
     from gateway.core.audit.entry import EntryContent
     from gateway.core.document import Identity
     from gateway.core.model import JobRecord
@@ -42,6 +43,7 @@ class Step(NamedTuple):
 
     ``last_time_ns`` is the highest time the step has seen: the steady clock starts above it after a restart.
     ``answers`` are told to their targets once all operations of the order have one; ``identity`` is who answers.
+    ``keys``: the Idempotency-Keys of the decisions in it.
     """
 
     work_unit: str
@@ -53,3 +55,4 @@ class Step(NamedTuple):
     answers: tuple[OperationAnswer, ...] = ()
     identity: Identity | None = None
     audit: tuple[EntryContent, ...] = ()
+    keys: tuple[TakenKey, ...] = ()

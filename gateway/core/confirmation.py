@@ -157,6 +157,12 @@ def confirm(identity: Identity, run: JobRun, closing: Closing) -> tuple[JobRun, 
 
 def closed(run: JobRun, confirmation: Confirmation) -> JobRun:
     """The job order with nothing open: all of it is in this confirmation."""
+    empty = with_nothing_open(run, confirmation.period_to_ns)
+    return empty._replace(seq=confirmation.seq, last_hash=confirmation.digest)
+
+
+def with_nothing_open(run: JobRun, at_ns: int) -> JobRun:
+    """The job order as its next period begins."""
     return run._replace(
         open_good=0,
         open_scrap=0,
@@ -164,10 +170,8 @@ def closed(run: JobRun, confirmation: Confirmation) -> JobRun:
         open_cycles=0,
         open_estimated=0,
         open_flags=(),
-        open_from_ns=confirmation.period_to_ns,
-        confirmed_ns=confirmation.period_to_ns,
-        seq=confirmation.seq,
-        last_hash=confirmation.digest,
+        open_from_ns=at_ns,
+        confirmed_ns=at_ns,
         open_hold=0,
         open_test=0,
         open_scrap_reasons=(),

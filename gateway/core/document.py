@@ -89,8 +89,10 @@ def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
         "line": identity.line,
         "work_center": identity.work_center,
         "machine": identity.machine,
-        "order_id": job.order,
+        # What the ERP calls it: a child is posted to the order that it was split from.
+        "order_id": job.erp_order or job.order,
         "order_revision": job.revision,
+        "shop_order": job.leader or (job.order if job.erp_order else None),
         "operation": job.operation,
         "sequence": job.sequence,
         "seq": confirmation.seq,

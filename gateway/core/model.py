@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gateway.core.entries import Decided, PersonsEntry, PiecesReclassified
     from gateway.core.orders.lifecycle import ActorRole
     from gateway.core.orders.order_changes import OrderAck
+    from gateway.core.orders.unallocated import CountAllocation
     from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
     from gateway.core.state.interval import StateInterval
     from gateway.core.state.setup import SetupOutput
@@ -359,5 +360,5 @@ class Confirmation(NamedTuple):
 Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
     " | StopReasonAssigned | StopReasonWithdrawn | StopSplit | StopMerge | PiecesReclassified | Decided | JobChanged"
-    " | Notice | Confirmation | OrderAck"
+    " | Notice | Confirmation | OrderAck | CountAllocation"
 )

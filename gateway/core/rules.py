@@ -93,7 +93,9 @@ class OrderRule(OrderBookRule):
             (``control.first_article``); ``always``: of every order. Until then it is in setup and its pieces are held.
         cancel_in_progress: what a cancellation by the ERP does to an order that was started: ``stop_and_confirm`` what
             was made and cancel it, or ``reject``.
-        distribution: how the pieces of a merged order are shared by its originals; nothing merges orders yet.
+        distribution: how the pieces of a merged order are shared by its originals, unless a person says otherwise.
+        counting_source: who counts pieces, never both: the ``machine``, or the ``operator`` by what he reports; then
+            the machine's counts are cycles only.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS

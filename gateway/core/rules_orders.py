@@ -64,7 +64,9 @@ class OrderBookRule:
             ``always``: of every order.
         cancel_in_progress: what a cancellation by the ERP does to an order that was started: ``stop_and_confirm`` what
             was made and cancel it, or ``reject``.
-        distribution: how the pieces of a merged order are shared by its originals.
+        distribution: how the pieces of a merged order are shared by its originals, unless a person says otherwise.
+        counting_source: who counts pieces, never both: the ``machine``, or the ``operator`` by what he reports; then
+            the machine's counts are cycles only.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -77,6 +79,7 @@ class OrderBookRule:
     first_article: Literal["as_ordered", "always"] = "as_ordered"
     cancel_in_progress: Literal["stop_and_confirm", "reject"] = "stop_and_confirm"
     distribution: Distribution = "by_open_qty"
+    counting_source: Literal["machine", "operator"] = "machine"
 
     def __post_init__(self) -> None:
         """A number of orders that a machine can run."""

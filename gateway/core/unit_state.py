@@ -121,6 +121,15 @@ class State(NamedTuple):
         """When the oldest of them was made; None: there are none."""
         return self.bucket.since_ns
 
+    def all_runs(self) -> Iterator[JobRun]:
+        """Whatever has numbers that are kept here: open job orders, originals under a leader, the one before."""
+        for run in self.open_runs():
+            yield run
+            if run.merged is not None:
+                yield from run.merged.runs
+        if self.previous is not None:
+            yield self.previous
+
     def at_work(self) -> tuple[JobRun, ...]:
         """What runs on the machine, the leading job order first."""
         return self.beside if self.running is None else (self.running, *self.beside)

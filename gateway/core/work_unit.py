@@ -25,6 +25,7 @@ from gateway.core.model import (
     OrderReceived,
     Status,
 )
+from gateway.core.orders.allocation import Allocation
 from gateway.core.orders.booking import Booking
 from gateway.core.orders.closing import Closer
 from gateway.core.orders.decisions import Decisions
@@ -105,11 +106,11 @@ class WorkUnit:
         self._dispatch = Dispatch(rules, identity, self.machine, closer)
         self._intake = Intake(self._dispatch)
         self._undo = Undo(self._dispatch, self._intake, self.machine, int(rules.confirm.undo_window))
+        self._allocation = Allocation(rules, self._dispatch)
         decisions = Decisions(self._dispatch, self._intake)
-        self._persons = Persons(self._dispatch, decisions, self.machine, self._undo)
+        self._persons = Persons(self._dispatch, decisions, self._allocation, self.machine, self._undo)
         self._booking = Booking(rules, self._dispatch, datings(rules.counters))
-        elsewhere = {*self._composed, *self._evidence, rules.orders.job_signal}
-        self._just_counted = frozenset(self._counting) - elsewhere
+        self._just_counted = frozenset(self._counting) - {*self._composed, *self._evidence, rules.orders.job_signal}
         self._turns = turns_of(rules, [d.signals for d in self._detectors if hasattr(d, "signals")])
         self._skew_ns = int(rules.max_source_skew)
         self._job_signal = rules.orders.job_signal
@@ -205,6 +206,7 @@ class WorkUnit:
     def next_deadline(self, state: State) -> int | None:
         """When to hand over a ``TimePassed`` although nothing arrives; None: never."""
         due = self.machine.deadline(state.track)
+        due = due if state.previous is None else self._allocation.earlier(state, due)
         for run in state.at_work() if self._confirms else ():
             due = confirmation.earlier(self.rules.confirm, run, due)
         for index, detector in self._timed:
@@ -238,6 +240,7 @@ class WorkUnit:
                 after, events = self._stuck.judged(index, after, events, state.track)
             if after is not kept:
                 state = self._on_counts(state, state.track, index, after, events, now_ns, out)
+        state = self._allocation.on_time(state, now_ns, out)
         return self._dispatch.confirmed_by_time(state, now_ns, out) if self._confirms else state
 
     def _on_value(self, state: State, value: DataValue, t_ns: int, at_ns: int, out: list[Output]) -> State:
@@ -353,6 +356,7 @@ class WorkUnit:
         """The machine's state after one input or timer, asked only where something came that it could tell."""
         # After a restart the rules may be others, and with them the ideal cycle of an order that names none.
         if _other_job(before.running, state.running) or before.track.down_ns is not state.track.down_ns:
+            state = self._allocation.begun(before.running, state, at_ns, out)
             state = self._follow(state, instant_ns, at_ns, out)
         elif self.machine.may_differ(before.track, state.track):
             state = self._changed(state, at_ns, out)

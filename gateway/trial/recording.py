@@ -9,7 +9,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TextIO
 
-from gateway.core.entries import ReclassifyEntry, SetupEntry, StopCutEntry, StopReasonEntry, UndoEntry
+from gateway.core.entries import (
+    AllocateEntry,
+    MergeEntry,
+    ReclassifyEntry,
+    ReportEntry,
+    SetupEntry,
+    SplitEntry,
+    StopCutEntry,
+    StopReasonEntry,
+    UndoEntry,
+    UnmergeEntry,
+)
 from gateway.core.model import (
     CalendarPlan,
     ClockTold,
@@ -29,6 +40,7 @@ from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.orders.order_image import decode as decode_image
 from gateway.core.orders.order_image import encode as encode_image
 from gateway.core.snapshot import decode_job, encode_job
+from gateway.trial import told_rows
 from gateway.trial.machine import time_of
 
 if TYPE_CHECKING:
@@ -105,10 +117,10 @@ def row(given: Input) -> list[Any] | None:
             return plain if more == ["", None, None] else plain + more
         case SetupEntry() | StopReasonEntry() | StopCutEntry() | ReclassifyEntry() | UndoEntry():
             return _said(given)
-        case OrderProgress(at_ns, records):
-            return [_PROGRESS, at_ns, [_plain_record(one) for one in records]]
-        case ClockTold(at_ns, utc_offset_ns, known):
-            return [_CLOCK, at_ns, utc_offset_ns, known]
+        case AllocateEntry() | SplitEntry() | MergeEntry() | UnmergeEntry() | ReportEntry():
+            return [*told_rows.row_of(given), _plain_record(getattr(given, "known", None))]
+        case ClockTold() | OrderProgress():
+            return _news(given)
         case CalendarPlan(at_ns, entries):
             planned = [[one.from_ns, None if one.planned is None else one.planned.value, one.shift] for one in entries]
             return [_PLAN, at_ns, planned]
@@ -116,7 +128,9 @@ def row(given: Input) -> list[Any] | None:
             return None  # time passes by itself
 
 
-def _said(given: PersonsEntry) -> list[Any]:
+def _said(
+    given: SetupEntry | StopReasonEntry | StopCutEntry | ReclassifyEntry | UndoEntry,
+) -> list[Any]:
     match given:
         case SetupEntry(at_ns, begins):
             return [_SETUP, at_ns, begins]
@@ -252,12 +266,21 @@ def _input(data: list[Any]) -> Input:
         return _heard(data)
     if kind == _PROGRESS:
         return OrderProgress(_time(data[1]), tuple(_record(one) for one in data[2]))
+    if kind in told_rows.KINDS:
+        _time(data[1]["at_ns"])
+        return told_rows.entry_of(data, None if data[2] is None else _record(data[2]))
     if kind == _CLOCK:
         return ClockTold(_time(data[1]), *data[2:])
     if kind == _PLAN:
         _, at_ns, entries = data
         return CalendarPlan(_time(at_ns), tuple(_planned(*one) for one in entries))
     raise ValueError(f"kind {kind!r}")
+
+
+def _news(given: ClockTold | OrderProgress) -> list[Any]:
+    if isinstance(given, ClockTold):
+        return [_CLOCK, given.at_ns, given.utc_offset_ns, given.known]
+    return [_PROGRESS, given.at_ns, [_plain_record(one) for one in given.records]]
 
 
 def _planned(from_ns: int, planned: str | None, shift: str) -> PlannedTime:

@@ -47,6 +47,7 @@ class Booking:
         self._target_counts = rules.orders.target_counts
         self._confirm = rules.confirm
         self._unallocated_rule = rules.unallocated
+        self._observes = rules.orders.counting_source == "operator"
         self._dispatch = dispatch
         self._datings = datings
         self._parts = dispatch.parts.by_signal
@@ -68,6 +69,9 @@ class Booking:
         # Every piece passes here: one new state for all that it changes.
         if event.flag not in _QUIET_FLAGS:
             out.append(event)
+        if self._observes:  # a person says how many pieces it was
+            run = _idle(state.running, event.delta if event.cycles is None else event.cycles)
+            return state.with_count(detectors, track, state.counted, state.last_piece_ns, run)
         if event.review:
             review = min(state.review + event.review * rule.pieces, REVIEW_PIECES_MAX)
             state = state._replace(review=review)

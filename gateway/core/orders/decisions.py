@@ -20,7 +20,7 @@ from gateway.core.orders.places import named, notice, put_to_work, refusal_of, w
 from gateway.core.refusal import AS_IT_IS, Refusal, refused
 
 if TYPE_CHECKING:
-    from gateway.core.model import OperatorEntry, Output
+    from gateway.core.model import JobOrder, OperatorEntry, Output
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.intake import Intake
     from gateway.core.orders.job_run import JobRun
@@ -159,7 +159,7 @@ class Decisions:
         """A planner speaks for the ERP; nobody else withdraws an order."""
         if cause.role is ActorRole.PLANNER:
             cause = cause._replace(trigger=Trigger.ERP_MESSAGE)
-        refusal = may(run, _S.CANCELLED, cause, self._rule).refusal
+        refusal = may(run, _S.CANCELLED, cause, self._rule).refusal or _led(run.job)
         if not refusal and run.state is not _S.DISPATCHED and self._rule.cancel_in_progress == "reject":
             text = f"{Guard.CANCEL_POLICY}: it was started ({run.state}); finish it, or interrupt it first"
             todo = "finish it, or interrupt it first"
@@ -179,7 +179,7 @@ class Decisions:
             out.append(refused(entry.at_ns, Refusal(text, "ORDER_KNOWN", what_to_do="name order and operation")))
             return state
         found = from_record(known, known.job)._replace(state=known.state, held_from=known.held_from)
-        refusal = may(found, _S.IN_PROGRESS, cause, self._rule).refusal or self._taken(state, found)
+        refusal = may(found, _S.IN_PROGRESS, cause, self._rule).refusal or _led(known.job) or self._taken(state, found)
         if refusal:
             return _refused(state, entry, found, refusal, out)
         opened = found._replace(state=_S.IN_PROGRESS, reopened=True, open_from_ns=entry.at_ns, confirmed_ns=entry.at_ns)
@@ -198,6 +198,15 @@ class Decisions:
         runs = f"order {there[0].job.order} running"
         what = f"interrupt or finish it, then reopen order {run.job.order}"
         return objection(GuardRefusal(Guard.G6, True, runs, "a free machine", what))
+
+
+def _led(job: JobOrder) -> str:
+    """A leader is no order of the ERP's: nobody can withdraw it there, nor reverse its end."""
+    if not job.leads:
+        return ""
+    names, todo = ", ".join(job.leads), "undo the merge or finish it; afterwards release a new order"
+    text = f"LEADER: it leads or led {names}, and the ERP knows these only; {todo}"
+    return Refusal(text, "LEADER", found=job.order, allowed="an order of the ERP's", what_to_do=todo)
 
 
 _NOT_STARTED: Final = Refusal(

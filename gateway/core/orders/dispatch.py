@@ -12,7 +12,6 @@ from gateway.core.confirmation import deadline
 from gateway.core.confirming.triggers import Trigger as Asked
 from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, Notice
 from gateway.core.orders import queue as queues
-from gateway.core.orders.closing import NOBODY
 from gateway.core.orders.guards import START_GUARDS, GuardFacts, check
 from gateway.core.orders.job_run import JobRun, is_full
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
@@ -23,8 +22,8 @@ from gateway.core.orders.starting import Starting
 
 if TYPE_CHECKING:
     from gateway.core.document import Identity
-    from gateway.core.model import Confirmation, JobOrder, Output
-    from gateway.core.orders.closing import Closer, Said
+    from gateway.core.model import JobOrder, Output
+    from gateway.core.orders.closing import Closer
     from gateway.core.orders.part_map import PartMap
     from gateway.core.rules import WorkUnitRules
     from gateway.core.state.machine_track import MachineTrack
@@ -53,6 +52,7 @@ class Dispatch:
     def __init__(self, rules: WorkUnitRules, identity: Identity, machine: MachineStateUnit, closer: Closer) -> None:
         self.rule = rules.orders
         self.closer = closer
+        self._remembers = rules.unallocated.policy == "to_previous_if_within_tolerance"
         self.identity = identity
         self.starting = Starting(rules, machine, closer.work)
         self.parts: PartMap = self.starting.parts
@@ -321,17 +321,11 @@ class Dispatch:
 
     # --- parts -----------------------------------------------------------------------------------------------------
 
-    def confirm(
-        self, state: State, run: JobRun, at_ns: int, kind: ConfirmationKind, trigger: str, said: Said = NOBODY
-    ) -> tuple[JobRun, Confirmation]:
-        """The next confirmation of an order."""
-        return self.closer.close(state, run, at_ns, kind, trigger, said)
-
     def _end(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> State:
-        closed, confirmation = self.confirm(state, run, at_ns, ConfirmationKind.FINAL, trigger)
+        closed = self.closer.closed(state, run, at_ns, ConfirmationKind.FINAL, trigger, out)
         done = closed._replace(state=_S.COMPLETED)
-        out.extend((confirmation, JobChanged(at_ns, done.record(), run.state, trigger)))
-        return without(state, run)
+        out.append(JobChanged(at_ns, done.record(), run.state, trigger))
+        return without(state, run)._replace(previous=done if self._remembers else None)
 
     def _follow_tag(self, state: State, at_ns: int, out: list[Output], *, changed: bool, since_ns: int) -> State:
         tag = state.job_tag

@@ -52,11 +52,20 @@ def without_moved(
 
 def with_images(state: State, images: Mapping[str, OrderImage]) -> State:
     """The state with the images of its orders, by digest: a stored state only names them."""
-    running, beside, queue = state.running, state.beside, state.queue
+
+    def whole(run: JobRun | None) -> JobRun | None:
+        if run is None:
+            return None
+        merged = run.merged
+        if merged is not None:
+            merged = merged._replace(runs=tuple(one for one in map(whole, merged.runs) if one is not None))
+        return run._replace(job=with_known_image(run.job, images), merged=merged)
+
     return state._replace(
-        beside=tuple(run._replace(job=with_known_image(run.job, images)) for run in beside),
-        running=None if running is None else running._replace(job=with_known_image(running.job, images)),
-        queue=tuple(run._replace(job=with_known_image(run.job, images)) for run in queue),
+        running=whole(state.running),
+        beside=tuple(run for run in map(whole, state.beside) if run is not None),
+        queue=tuple(run for run in map(whole, state.queue) if run is not None),
+        previous=whole(state.previous),
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.core.model import JobChanged, JobOrderState, OrderProgress
 from gateway.core.orders import dispatch as dispatching
 from gateway.core.orders.change_table import ChangeEffect, Phase
+from gateway.core.orders.divided_images import answered
 from gateway.core.orders.job_image import comparable
 from gateway.core.orders.job_run import JobRun, from_record
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
@@ -46,11 +47,12 @@ class Intake:
         self._dispatch = dispatch
         self._work_center = dispatch.identity.work_center
         self._rule = dispatch.rule
+        self.cancel_policy = dispatch.rule.cancel_in_progress
 
     def heard(self, state: State, told: OrderReceived | OrderProgress, out: list[Output]) -> State:
         """An image of an order, or how far the operations before those that are open here have got."""
         if not isinstance(told, OrderProgress):
-            return self.receive(state, _as_known(told, out), out)
+            return self.receive(state, as_known(told, out), out)
         after = with_progress(state, told.records)
         return state if after is state else self._dispatch.advance(after, told.at_ns, out)
 
@@ -64,6 +66,9 @@ class Intake:
 
     def _received(self, state: State, received: OrderReceived, out: list[Output]) -> State:
         job, known = received.job, received.known
+        after = answered(self, state, received, out)
+        if after is not None:
+            return after
         run = next((one for one in state.open_runs() if one.job.key == job.key), None)
         if run is not None:
             return self._changed(state, run, received, out)
@@ -225,13 +230,13 @@ class Intake:
         )
 
 
+def as_known(given: OrderReceived, fired: list[Output]) -> OrderReceived:
+    """What a timer changed of this very order right before it is known too, though it was not stored yet."""
+    records = [one.record for one in fired if isinstance(one, JobChanged) and one.record.job.key == given.job.key]
+    return given._replace(known=records[-1]) if records else given
+
+
 def _rejected(state: State, at_ns: int, job: JobOrder, ack: OrderAck, out: list[Output]) -> State:
     out.append(ack)
     out.append(notice(at_ns, "ORDER_CHANGE_REJECTED", job, reason="; ".join(ack.reasons)))
     return state
-
-
-def _as_known(given: OrderReceived, fired: list[Output]) -> OrderReceived:
-    """What a timer changed of this very order right before it is known too, though it was not stored yet."""
-    records = [one.record for one in fired if isinstance(one, JobChanged) and one.record.job.key == given.job.key]
-    return given._replace(known=records[-1]) if records else given

@@ -15,6 +15,7 @@ from gateway.core.work.run_work import RunWork
 if TYPE_CHECKING:
     from gateway.core.confirming.triggers import Trigger as Asked
     from gateway.core.model import CountEvent
+    from gateway.core.orders.merged import Merged
 
 FLAGS_MAX: Final = 16
 REASONS_MAX: Final = 32  # of the scrap in one confirmation
@@ -30,8 +31,8 @@ class JobRun(NamedTuple):
     confirmation that comes later. ``open_scrap_reasons``: the reasons that are known of the open scrap. ``work``: what
     is not confirmed of times, material and lots. ``rush_no`` above 0: a rush order, the first one first; ``resumes``:
     it was interrupted for one. ``awaits_article``: its first piece is to be approved; ``documents_read`` are those that
-    a person acknowledged. ``before_state`` is how far the operation before it has got, wherever that is made;
-    None: nobody tells.
+    a person acknowledged. ``before_state`` is how far the operation before it has got, wherever that is made; None:
+    nobody tells. ``merged``: the originals that it leads.
     """
 
     job: JobOrder
@@ -68,6 +69,7 @@ class JobRun(NamedTuple):
     article_approved: bool = False
     documents_read: tuple[str, ...] = ()
     before_state: JobOrderState | None = None
+    merged: Merged | None = None
 
     @property
     def runs_on(self) -> bool:
