@@ -29,6 +29,7 @@ __all__ = [
     "ConfirmationKind",
     "CountEvent",
     "DataValue",
+    "FinalAcknowledged",
     "Input",
     "JobChanged",
     "JobOrder",
@@ -146,6 +147,8 @@ class OperatorVerb(enum.StrEnum):
     REOPEN = "reopen"
     CANCEL = "cancel"
     COMPLETE_SETUP = "complete-setup"
+    DISPATCH = "dispatch"
+    REVOKE = "revoke"
     RUSH = "rush"
     APPROVE_FIRST_ARTICLE = "approve-first-article"
     ACKNOWLEDGE_DOCUMENTS = "acknowledge-documents"
@@ -172,6 +175,21 @@ class OperatorEntry(NamedTuple):
     client: str = ""
     interrupt: bool = False
     documents: tuple[str, ...] = ()
+
+
+class FinalAcknowledged(NamedTuple):
+    """The ERP has acknowledged the final confirmation of a complete operation.
+
+    ``known`` and ``unbooked`` (confirmations of it that are not acknowledged) are read when the input is handled.
+    ``reconciled`` False: the ERP says something else of it.
+    """
+
+    at_ns: int
+    order: str
+    operation: str
+    reconciled: bool = True
+    unbooked: int = 0
+    known: JobRecord | None = None
 
 
 class ClockTold(NamedTuple):
@@ -202,6 +220,7 @@ class CalendarPlan(NamedTuple):
 
 Input: TypeAlias = (
     "DataValue | TimePassed | OrderReceived | OrderProgress | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan"
+    " | FinalAcknowledged"
 )
 
 

@@ -70,6 +70,7 @@ class JobRun(NamedTuple):
     documents_read: tuple[str, ...] = ()
     before_state: JobOrderState | None = None
     merged: Merged | None = None
+    plan_changes: int = 0
 
     @property
     def runs_on(self) -> bool:
