@@ -38,11 +38,9 @@ if TYPE_CHECKING:
     from buffer.store import Store
     from gateway.caller import Caller
     from gateway.core.audit.entry import EntryContent
-    from gateway.core.entries import PersonsEntry, PresenceShared
-    from gateway.core.model import CalendarPlan, ClockTold, Input, JobOrder, Output
+    from gateway.core.model import Input, JobOrder, Output
     from gateway.core.orders.order_answer import OperationAnswer
     from gateway.core.unit_state import State
-    from gateway.core.work.genealogy import GenealogyLink
     from gateway.core.work_unit import WorkUnit
 
 QUEUE_READINGS_MAX: Final = 1000  # readings that wait for the core; then the source waits (back-pressure)
@@ -143,16 +141,7 @@ class Runner:
         """Hand over one reading's values; waits while the queue is full."""
         await self._queue.put(_Item(values, None))
 
-    async def submit(
-        self,
-        given: OrderReceived
-        | OperatorEntry
-        | PersonsEntry
-        | PresenceShared
-        | ClockTold
-        | CalendarPlan
-        | FinalAcknowledged,
-    ) -> tuple[Output, ...]:
+    async def submit(self, given: Input) -> tuple[Output, ...]:
         """Hand over an order, a decision, the clock or the calendar; returns its outputs once they are committed."""
         done: asyncio.Future[tuple[Output, ...]] = asyncio.get_running_loop().create_future()
         await self._queue.put(_Item((given,), done, caller=CALLER.get(), taken=TAKEN.get()))
@@ -353,14 +342,12 @@ class Runner:
         rows: list[JournalRow] = []
         postings: list[NewPosting] = []
         jobs = {}
-        links: list[GenealogyLink] = []
         for seq, output in enumerate(outputs, first_seq):
             kind, data = journal.row(output)
             rows.append(JournalRow(seq, state.at_ns, kind, _json(data)))
             if isinstance(output, JobChanged):
                 jobs[output.record.job.key] = output.record
             elif isinstance(output, Confirmation):
-                links += () if output.work is None else output.work.links
                 payload = encode(fields(identity, output))
                 postings += [_posting(output, target, payload) for target in self._hooks.targets(output.job)]
         return Step(
@@ -371,7 +358,9 @@ class Runner:
             postings=tuple(postings),
             jobs=tuple(jobs.values()),
             identity=identity,
-            links=tuple(links),
+            links=tuple(
+                link for one in outputs if isinstance(one, Confirmation) and one.work for link in one.work.links
+            ),
         )
 
 
