@@ -363,7 +363,7 @@ class Runner:
 
 def asks(given: Input) -> bool:
     """Whether an input needs what is remembered of an order, which must be read behind everything before it."""
-    reopens = isinstance(given, OperatorEntry) and given.verb is OperatorVerb.REOPEN
+    reopens = isinstance(given, OperatorEntry) and given.verb in (OperatorVerb.REOPEN, OperatorVerb.HOLD)
     return reopens or isinstance(given, (OrderReceived, FinalAcknowledged))
 
 
