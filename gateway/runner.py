@@ -19,6 +19,7 @@ from gateway.core import journal, snapshot
 from gateway.core.audit import told
 from gateway.core.document import encode, fields
 from gateway.core.duration import seconds
+from gateway.core.entries import AllocateEntry, MergeEntry, SplitEntry
 from gateway.core.model import (
     Confirmation,
     DataValue,
@@ -306,7 +307,9 @@ class Runner:
             records = await self._store.records_of(given.job.order)
             known = next((one for one in records if one.job.key == given.job.key), None)
             return given._replace(known=known, others=tuple(one for one in records if one is not known))
-        assert isinstance(given, OperatorEntry), "nothing else asks"
+        if isinstance(given, (SplitEntry, MergeEntry)):
+            return given._replace(taken=await self._store.orders_like(given.order))
+        assert isinstance(given, (OperatorEntry, AllocateEntry)), "nothing else asks"
         records = [
             one for one in await self._store.records_of(given.order) if given.operation in ("", one.job.operation)
         ]
@@ -363,7 +366,7 @@ class Runner:
 def asks(given: Input) -> bool:
     """Whether an input needs what is remembered of an order, which must be read behind everything before it."""
     reopens = isinstance(given, OperatorEntry) and given.verb is OperatorVerb.REOPEN
-    return reopens or isinstance(given, OrderReceived)
+    return reopens or isinstance(given, (OrderReceived, AllocateEntry, SplitEntry, MergeEntry))
 
 
 def _answer(item: _Item, result: _Made) -> None:
