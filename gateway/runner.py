@@ -17,15 +17,16 @@ from buffer.step import JournalRow, NewPosting, Step
 from gateway.caller import CALLER, TAKEN
 from gateway.core import journal, snapshot
 from gateway.core.audit import told
+from gateway.core.decided import asks
 from gateway.core.document import encode, fields
 from gateway.core.duration import seconds
 from gateway.core.entries import AllocateEntry, MergeEntry, SplitEntry
 from gateway.core.model import (
     Confirmation,
     DataValue,
+    FinalAcknowledged,
     JobChanged,
     OperatorEntry,
-    OperatorVerb,
     OrderReceived,
     TimePassed,
 )
@@ -143,7 +144,7 @@ class Runner:
         await self._queue.put(_Item(values, None))
 
     async def submit(
-        self, given: OrderReceived | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan
+        self, given: OrderReceived | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan | FinalAcknowledged
     ) -> tuple[Output, ...]:
         """Hand over an order, a decision, the clock or the calendar; returns its outputs once they are committed."""
         done: asyncio.Future[tuple[Output, ...]] = asyncio.get_running_loop().create_future()
@@ -307,6 +308,9 @@ class Runner:
             records = await self._store.records_of(given.job.order)
             known = next((one for one in records if one.job.key == given.job.key), None)
             return given._replace(known=known, others=tuple(one for one in records if one is not known))
+        if isinstance(given, FinalAcknowledged):
+            known = await self._store.job_record(given.order, given.operation)
+            return given._replace(known=known, unbooked=await self._store.unbooked(given.order, given.operation))
         if isinstance(given, (SplitEntry, MergeEntry)):
             return given._replace(taken=await self._store.orders_like(given.order))
         assert isinstance(given, (OperatorEntry, AllocateEntry)), "nothing else asks"
@@ -361,12 +365,6 @@ class Runner:
             jobs=tuple(jobs.values()),
             identity=identity,
         )
-
-
-def asks(given: Input) -> bool:
-    """Whether an input needs what is remembered of an order, which must be read behind everything before it."""
-    reopens = isinstance(given, OperatorEntry) and given.verb is OperatorVerb.REOPEN
-    return reopens or isinstance(given, (OrderReceived, AllocateEntry, SplitEntry, MergeEntry))
 
 
 def _answer(item: _Item, result: _Made) -> None:

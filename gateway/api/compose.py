@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections import ChainMap
 from typing import TYPE_CHECKING, Final, cast
 
@@ -11,6 +10,7 @@ import structlog
 from gateway import __version__
 from gateway.access.access_file import AccessFile
 from gateway.api.body import BodyLimits
+from gateway.api.certificate import CertificateError, tls_context
 from gateway.api.gate import Gate
 from gateway.api.identity import FAILURES_PER_MINUTE, Identity
 from gateway.api.rate import RateLimit
@@ -22,6 +22,7 @@ from gateway.api.service import Answering, Service
 from gateway.lock import DATABASE_NAME
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
     from buffer.store import Store
@@ -132,13 +133,7 @@ def _listening(settings: Settings, api: ApiSettings) -> Listening:
 def _tls(settings: Settings, api: ApiSettings) -> ssl.SSLContext | None:
     if api.tls is None:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    base = settings.base_dir
     try:
-        # A passphrase would be asked for at a terminal that a daemon has not.
-        context.load_cert_chain(base / api.tls.cert_file, base / api.tls.key_file, password=lambda: b"")
-    except (OSError, ssl.SSLError) as error:
-        place = settings.place("api.tls")
-        raise ApiError(f"{place}: api.tls: certificate or key cannot be used: {error}; check both files") from error
-    return context
+        return tls_context(settings.base_dir, api.tls)
+    except CertificateError as error:
+        raise ApiError(f"{settings.place('api.tls')}: {error}") from error
