@@ -6,18 +6,26 @@ import enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from buffer import audit_chain
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import aiosqlite
 
     from buffer.store import Store
+    from gateway.core.audit.entry import EntryContent
 
 PAGE_MAX: Final = 10_000
 
-_COLUMNS: Final = "at_ns, actor, action, entity, old, new, reason, outcome, detail, about"
-_ADD: Final = f"INSERT INTO audit ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq"  # noqa: S608 - a constant
-_NEWEST: Final = f"SELECT seq, {_COLUMNS} FROM audit ORDER BY seq DESC LIMIT ?"  # noqa: S608 - a constant
+_TAKEN: Final = """
+    INSERT INTO audit_taken (source, number) VALUES ('writes', ?)
+    ON CONFLICT (source) DO UPDATE SET number = excluded.number
+"""
+
+COLUMNS: Final = "at_ns, actor, action, entity, old, new, reason, outcome, detail, about"
+_ADD: Final = f"INSERT INTO audit ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq"  # noqa: S608 - a constant
+_NEWEST: Final = f"SELECT seq, {COLUMNS} FROM audit ORDER BY seq DESC LIMIT ?"  # noqa: S608 - a constant
 
 
 class AuditOutcome(enum.StrEnum):
@@ -62,9 +70,12 @@ class AuditRow(NamedTuple):
     about: int | None
 
 
-async def add(store: Store, row: NewAuditRow) -> int:
-    """The number of the row, once it is durable. Raises StoreError: nothing was kept."""
-    return await store.write(partial(_insert, row))
+async def add(store: Store, row: NewAuditRow, common: EntryContent | None = None) -> int:
+    """The number of the row, once it is durable with its entry in the chain. Raises StoreError: nothing was kept.
+
+    ``common``: who, and date, zone and versions of the entry; without it there is none.
+    """
+    return await store.write(partial(_insert, row, common))
 
 
 def newest_query(limit: int) -> tuple[str, Sequence[Any]]:
@@ -74,5 +85,9 @@ def newest_query(limit: int) -> tuple[str, Sequence[Any]]:
     return _NEWEST, (limit,)
 
 
-async def _insert(row: NewAuditRow, connection: aiosqlite.Connection) -> int:
-    return int(next(iter(await connection.execute_fetchall(_ADD, row)))[0])
+async def _insert(row: NewAuditRow, common: EntryContent | None, connection: aiosqlite.Connection) -> int:
+    seq = int(next(iter(await connection.execute_fetchall(_ADD, row)))[0])
+    if common is not None:
+        await audit_chain.append([audit_chain.of_write_attempt(AuditRow(seq, *row), common)], connection)
+        await connection.execute_fetchall(_TAKEN, (seq,))
+    return seq

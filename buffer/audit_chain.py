@@ -166,12 +166,11 @@ class ChainReader:
 def of_write_attempt(row: AuditRow, common: EntryContent) -> EntryContent:
     """What a row of the audit of writes (``buffer/audit.py``) tells, as an entry of the chain.
 
-    Time zone, quality, client and versions are those of ``common``; the date is the row's own.
+    Date, time zone, quality, who he is and versions are those of ``common``.
     """
     about = "" if row.about is None else f"end of attempt {row.about}"
     return common._replace(
         at_ns=row.at_ns,
-        utc_ns=row.at_ns,
         user=clean(row.actor, CHARS_MAX["user"]),
         action="write_signal",
         change=Change.EVENT.value,

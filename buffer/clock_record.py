@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from buffer import audit_chain
 from gateway.core.calendar.honest_time import ClockCorrection, ClockRecord, CorrectionReason, TimeQuality
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import aiosqlite
 
     from buffer.store import Store
+    from gateway.core.audit.entry import EntryContent
 
 #: Corrections that are kept; the schema deletes older ones.
 CORRECTIONS_KEPT: Final = 10_000
@@ -46,9 +48,14 @@ async def load(store: Store) -> ClockRecord | None:
     return ClockRecord(boot_id, steady_ns, monotonic_ns, offset_ns, TimeQuality(quality))
 
 
-async def save(store: Store, record: ClockRecord, corrections: Sequence[ClockCorrection]) -> None:
-    """Return when the record and what was newly learned are durable. Raises StoreError: nothing of it was kept."""
-    await store.write(partial(_save, record, tuple(corrections)))
+async def save(
+    store: Store, record: ClockRecord, corrections: Sequence[ClockCorrection], audit: Sequence[EntryContent] = ()
+) -> None:
+    """Return when the record, what was newly learned and its audit entries are durable.
+
+    Raises StoreError: nothing of it was kept.
+    """
+    await store.write(partial(_save, record, tuple(corrections), audit))
 
 
 async def corrections(store: Store, limit: int = CORRECTIONS_KEPT) -> tuple[ClockCorrection, ...]:
@@ -69,7 +76,13 @@ def corrections_of(rows: Iterable[tuple[Any, ...]]) -> tuple[ClockCorrection, ..
     )
 
 
-async def _save(record: ClockRecord, learned: tuple[ClockCorrection, ...], connection: aiosqlite.Connection) -> None:
+async def _save(
+    record: ClockRecord,
+    learned: tuple[ClockCorrection, ...],
+    audit: Sequence[EntryContent],
+    connection: aiosqlite.Connection,
+) -> None:
+    await audit_chain.append_all(audit, connection)
     await connection.execute_fetchall(_RECORD, (*record[:-1], int(record.quality)))
     for found in learned:
         values = (*found[:-2], int(found.quality), found.reason.value)

@@ -62,8 +62,8 @@ class OutboxEntry(NamedTuple):
 
     ``body``, ``content_type`` and ``name`` are the exact message, None until it was fixed for the first send.
     ``unclear_ns`` is when the last send ended without a clear answer. ``error_count`` counts equal errors in a row,
-    ``error_since_ns`` is the first of them. ``event_ns`` is when the last piece in it was made, ``derived_ns`` when that
-    was counted.
+    ``error_since_ns`` is the first of them. ``event_ns`` is when the last piece in it was made, ``derived_ns`` when
+    that was counted.
     """
 
     id: int

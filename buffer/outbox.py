@@ -54,6 +54,7 @@ _DUE_BY_ORDER: Final = f"""
         AND NOT EXISTS (
             SELECT 1 FROM outbox
             WHERE target = entry.target AND order_id = entry.order_id AND id < entry.id
+                AND (kind = 'ack') = (entry.kind = 'ack')
                 AND state NOT IN ('posted', 'superseded', 'voided')
         )
     ORDER BY due_ns, id LIMIT ?
@@ -96,7 +97,7 @@ class Outbox:
         """The head of each lane that may be worked on now, longest due first.
 
         A lane is an order's operation, or the whole order. A head that waits, is accepted, sending or parked holds back
-        its own lane only.
+        its own lane only. An answer to the order holds up no confirmation, nor the other way round.
         """
         rows = await self._store.read(_DUE_BY_ORDER if lane_by_order else _DUE, (target, now_ns, limit))
         return [entry_of(row) for row in rows]

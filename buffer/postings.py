@@ -36,7 +36,7 @@ async def add(connection: aiosqlite.Connection, postings: Sequence[NewPosting]) 
 
 
 async def void(connection: aiosqlite.Connection, keys: Sequence[str], at_ns: int) -> None:
-    """Make the postings of these keys void, for every target. Raises PostingMovedError where one may be sent already."""
+    """Make the postings of these keys void, for every target. Raises PostingMovedError where one may be sent."""
     for key in keys:
         found = list(await connection.execute_fetchall(_STATES, (key,)))
         moved = [state for _, state in found if state not in VOIDED_FROM]

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from gateway.core.audit.entry import EntryContent
+    from gateway.core.document import Identity
     from gateway.core.model import JobRecord
+    from gateway.core.orders.order_answer import OperationAnswer
 
 
 class JournalRow(NamedTuple):
@@ -50,6 +52,7 @@ class Step(NamedTuple):
 
     ``last_time_ns`` is the highest time the step has seen: the steady clock starts above it after a restart. ``voids``
     are keys of postings that must not be sent any more: where one of them is under way meanwhile, nothing is kept.
+    ``answers`` are told to their targets once all operations of the order have one; ``identity`` is who answers.
     """
 
     work_unit: str
@@ -59,4 +62,6 @@ class Step(NamedTuple):
     postings: tuple[NewPosting, ...] = ()
     jobs: tuple[JobRecord, ...] = ()
     voids: tuple[str, ...] = ()
+    answers: tuple[OperationAnswer, ...] = ()
+    identity: Identity | None = None
     audit: tuple[EntryContent, ...] = ()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
 import aiosqlite
 
-from buffer import audit_chain, jobs, journal, postings, schema
+from buffer import answers, audit_chain, jobs, journal, postings, schema
 from buffer.errors import StoreError
 from buffer.writer import Writer
 from gateway.core.audit.entry import AuditEntryError, checked
@@ -338,8 +338,13 @@ async def _apply(
         await connection.executemany(_JOURNAL, [(unit, *row) for row in step.rows])
     if step.voids:
         await postings.void(connection, step.voids, step.last_time_ns)
-    if step.postings:
-        await postings.add(connection, step.postings)
+    new = list(step.postings)
+    for answer in step.answers:
+        assert step.identity is not None, "who answers says who he is"
+        whole = await answers.put(connection, step.identity, answer, step.last_time_ns)
+        new += [] if whole is None else [whole]
+    if new:
+        await postings.add(connection, new)
     if images:
         await connection.executemany(_IMAGE, images)
     if records:

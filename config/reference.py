@@ -41,6 +41,12 @@ _WORK_UNITS: Final = (
     ("work_units.ID.state.reasons", "StopReasonRule"),
     ("work_units.ID.state.setup", "SetupRule"),
     ("work_units.ID.state.time_model", "TimeModelRule"),
+    ("work_units.ID.work", "WorkRule"),
+    ("work_units.ID.work.times", "ActivityRule"),
+    ("work_units.ID.work.labour", "LabourRule"),
+    ("work_units.ID.work.backflush", "BackflushRule"),
+    ("work_units.ID.work.lots", "LotRule"),
+    ("work_units.ID.work.lots.feeders.NAME", "FeederRule"),
 )
 _REST: Final = (
     ("calendars.NAME", "CalendarRule"),

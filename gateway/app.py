@@ -27,11 +27,16 @@ from buffer.store import Store
 from config.errors import ConfigError, ConfigErrors
 from drivers.supervisor import DeliveryError
 from gateway import __version__, logs
+from gateway.access.access_file import AccessFile
+from gateway.api.routes import ROUTES
+from gateway.audit_round import AuditRound
 from gateway.build import Builder, BuildError
 from gateway.clock import SteadyClock
 from gateway.clock_quality import ClockJudge, boot_id
 from gateway.connectors.base import ConnectorError
 from gateway.control import SOCKET_NAME, ControlError, ControlServer
+from gateway.core.audit.signature import Profile
+from gateway.deciding import Deciding, Via
 from gateway.lock import DATABASE_NAME, StateDirError, StateDirLock
 from gateway.notify import Notifier, Progress, feed_watchdog
 from gateway.plugins import PluginError
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
 
     from config.settings import Settings
     from gateway.api.compose import Api
+    from gateway.auditing import Auditing
     from gateway.connectors.base import Connector
     from gateway.parts import Parts
 
@@ -137,20 +143,26 @@ class App:
 
     async def _serve(self, builder: Builder, store: Store, clock: SteadyClock) -> None:
         parts = await builder.build()
-        verbs_of = partial(_verbs, parts, store, clock, clock.now_ns(), self._warnings)
+        verbs_of = partial(_verbs, parts, store, clock, clock.now_ns(), self._warnings, builder.auditing)
         table = verbs_of(self._settings).table()
-        control = ControlServer(self._state_dir / SOCKET_NAME, table)
+        users = AccessFile(self._state_dir)
+        audit = AuditRound(self._settings, store, clock, builder.auditing, users)
+        table |= audit.table()
+        await audit.start()
+        deciding = _deciding(self._settings, table, builder.auditing, users, clock)
+        control = ControlServer(self._state_dir / SOCKET_NAME, deciding.door(Via.SOCKET))
         await control.start()
-        api = _api(self._settings, parts, clock, table)
+        api = _api(self._settings, parts, clock, deciding.door(Via.API), audit)
         await self._open_connectors(parts.connectors)
         parts.announce()
-        timekeeper = Timekeeper(clock, store, parts, self._settings)
+        timekeeper = Timekeeper(clock, store, parts, self._settings, builder.auditing)
         await timekeeper.start()
         for warning in (*self._warnings, *await parts.stranded()):
             log.warning("needs attention", text=warning)
         tasks = Tasks()
         self._start(tasks, parts, store)
         tasks.start("outer clock", timekeeper.run())
+        tasks.start("outer audit", audit.run(parts))
         reloader = Reloader(
             self._settings,
             builder,
@@ -160,6 +172,7 @@ class App:
             utc_ns=clock.utc_now_ns,
         )
         reloader.on_change = partial(_changed, table, verbs_of, timekeeper)
+        reloader.on_taken = audit.configured
         table["reload"] = reloader.on_request
         table |= Recorder(parts, lambda: reloader.settings, clock.now_ns).table()
         log.info("running", version=__version__, epoch=store.epoch, state_dir=str(self._state_dir), pid=os.getpid())
@@ -175,26 +188,34 @@ class App:
             await self._until_stopped(tasks)
         finally:
             settled.cancel()
-            self._notifier.stopping()
-            log.info("stopping")
-            await tasks.stop(["outer hang-up"])
-            if api is not None:
-                await api.close(tasks)
-            await reloader.close()
-            await tasks.stop([*tasks.names("orders"), *tasks.names("source")])
-            for runner in parts.runners.values():
-                runner.drain()
-            await tasks.finish(tasks.names("work"), DRAIN_RUNNERS_S)
-            await asyncio.gather(*(forwarder.drain(DRAIN_TARGETS_S) for forwarder in parts.forwarders.values()))
-            await tasks.stop(tasks.names("target"))
-            await control.close()
-            if parts.monitor is not None:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(CLOSE_S):
-                        await parts.monitor.close("stop")
-            await tasks.stop(tasks.names("outer"))
-            for connector in parts.connectors.values():
-                await connector.close()
+            await self._end(parts, tasks, reloader, control, api)
+            with contextlib.suppress(StoreError):  # the next start says that this end was not in order
+                await audit.stop("in order" if self._stop.is_set() else "a part ended that must not; see the log")
+
+    async def _end(
+        self, parts: Parts, tasks: Tasks, reloader: Reloader, control: ControlServer, api: Api | None
+    ) -> None:
+        """Stop every part, those first from which the others hear."""
+        self._notifier.stopping()
+        log.info("stopping")
+        await tasks.stop(["outer hang-up"])
+        if api is not None:
+            await api.close(tasks)
+        await reloader.close()
+        await tasks.stop([*tasks.names("orders"), *tasks.names("source")])
+        for runner in parts.runners.values():
+            runner.drain()
+        await tasks.finish(tasks.names("work"), DRAIN_RUNNERS_S)
+        await asyncio.gather(*(forwarder.drain(DRAIN_TARGETS_S) for forwarder in parts.forwarders.values()))
+        await tasks.stop(tasks.names("target"))
+        await control.close()
+        if parts.monitor is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await parts.monitor.close("stop")
+        await tasks.stop(tasks.names("outer"))
+        for connector in parts.connectors.values():
+            await connector.close()
 
     def _start(self, tasks: Tasks, parts: Parts, store: Store) -> None:
         tasks.start("outer prune", self._prune(store))
@@ -261,12 +282,29 @@ class App:
 
 
 def _verbs(
-    parts: Parts, store: Store, clock: SteadyClock, started_ns: int, warnings: list[str], settings: Settings
+    parts: Parts,
+    store: Store,
+    clock: SteadyClock,
+    started_ns: int,
+    warnings: list[str],
+    auditing: Auditing,
+    settings: Settings,
 ) -> Verbs:
-    return Verbs(parts, store, clock, started_ns=started_ns, settings=settings, warnings=warnings)
+    return Verbs(parts, store, clock, started_ns=started_ns, settings=settings, warnings=warnings, auditing=auditing)
 
 
-def _api(settings: Settings, parts: Parts, clock: SteadyClock, table: Mapping[str, Any]) -> Api | None:
+def _deciding(
+    settings: Settings, table: Mapping[str, Any], auditing: Auditing, users: AccessFile, clock: SteadyClock
+) -> Deciding:
+    """The guard in front of the verbs; what each of them is to the permissions stands in the table of the API."""
+    actions = {route.verb: route.action if route.writes else None for route in ROUTES}
+    profile = Profile(settings.gateway.profile)
+    return Deciding(table, actions, auditing=auditing, users=users, clock=clock, profile=profile)
+
+
+def _api(
+    settings: Settings, parts: Parts, clock: SteadyClock, table: Mapping[str, Any], audit: AuditRound
+) -> Api | None:
     """Without the section, its libraries are not even loaded. Raises StartError."""
     if settings.api is None:
         return None
@@ -274,7 +312,7 @@ def _api(settings: Settings, parts: Parts, clock: SteadyClock, table: Mapping[st
     from gateway.api.server import ApiError
 
     try:
-        return api_of(settings, settings.api, parts, clock, table)
+        return api_of(settings, settings.api, parts, clock, table, audit.refused)
     except ApiError as error:
         raise StartError(str(error)) from error
 

@@ -67,6 +67,10 @@ class Auditing:
         """The entry of something that happens now."""
         return content_of(told, self._clock.now_ns(), self.common, actor, reason)
 
+    def day(self) -> str:
+        """The date on the plant's wall clock, YYYY-MM-DD."""
+        return self._zone.local(max(self._clock.utc_now_ns(), 0)).date().isoformat()
+
     async def tell(self, told: Told, actor: Actor = ITSELF, reason: str = "") -> None:
         """Write that down; returns once it is durable. Raises StoreError."""
         await self._store.write(partial(audit_chain.append, [self.content(told, actor, reason)]))

@@ -11,6 +11,7 @@ import structlog
 from drivers.base import DriverContext, Reading
 from drivers.supervisor import SourceSupervisor
 from gateway import __version__, logs, plugins
+from gateway.answering import answers_with, orders_without_target
 from gateway.auditing import Auditing
 from gateway.connectors.base import ConnectorContext
 from gateway.core import snapshot
@@ -19,6 +20,7 @@ from gateway.core.document import Identity
 from gateway.core.duration import Duration
 from gateway.core.model import Confirmation, DataValue, Status
 from gateway.core.orders.handover import without_moved
+from gateway.core.orders.order_changes import OrderAck
 from gateway.core.work_unit import WorkUnit
 from gateway.forwarder import Forwarder, ForwarderSettings
 from gateway.looks import looked_at_every, loss_found_within, stale_after_ns
@@ -90,7 +92,7 @@ class Builder:
         self.feeds()
         for name in self._settings.sources:
             self.source(name)
-        self._warn_of_orders_without_target()
+        self._warnings += orders_without_target(self._settings, self._parts)
         return self._parts
 
     # --- work units ------------------------------------------------------------------------------------------------
@@ -136,6 +138,7 @@ class Builder:
             alive=self._watched[name].beat,
             trouble=partial(self._parts.trouble, name),
             heard=partial(self._parts.taps.heard, "machine", name),
+            answers_with=partial(answers_with, self._parts),
             common=self.auditing.common,
         )
 
@@ -204,22 +207,12 @@ class Builder:
             log.warning("confirmation without a target", source=job.source, order=job.order, targets=sorted(forwarders))
         return tuple(dict.fromkeys((*main, *also_to)))
 
-    def _warn_of_orders_without_target(self) -> None:
-        forwarders = self._parts.forwarders
-        units = [name for name, rules in self._settings.work_units.items() if not rules.confirm.also_to]
-        for name in self._parts.feeds:
-            if name not in forwarders and len(forwarders) > 1 and units:
-                self._warnings.append(
-                    f"orders come from connector {name}, which takes no confirmations, and nothing says which of "
-                    f"{', '.join(forwarders)} gets them: they will wait; set confirm.also_to of {', '.join(units)}"
-                )
-
     def _committed(self, name: str, outputs: tuple[Output, ...], _state: State) -> None:
         narrate(name, outputs, self._clock.utc_ns)
         # One that was removed still commits what waited for it, and is shown no longer.
         if name in self._parts.runners:
             self._parts.publish(name, outputs)
-        if any(isinstance(output, Confirmation) for output in outputs):
+        if any(isinstance(output, (Confirmation, OrderAck)) for output in outputs):
             for forwarder in self._parts.forwarders.values():
                 forwarder.wake()
 

@@ -35,6 +35,8 @@ CONNECTIONS_MAX: Final = 16
 SOCKET_PATH_BYTES_MAX: Final = 107  # of the kernel
 SOCKET_NAME: Final = "control.sock"
 TEXT_CHARS_MAX: Final = 300
+#: In the environment of the one who asks: a token of a user of the gateway, in whose name he asks.
+TOKEN_VARIABLE: Final = "LINEGATE_TOKEN"  # noqa: S105 - the name of a variable, not a token
 #: What is said of the one who speaks, by whoever has recognised him; never by himself.
 SPEAKER: Final = frozenset({"role", "auth", "client", "credential", "full_name", "expires_ns"})
 #: What to do where a refusal names nothing better.
@@ -178,11 +180,13 @@ def _speaker(writer: asyncio.StreamWriter) -> dict[str, str]:
 
 
 def call(state_dir: Path, verb: str, **arguments: Any) -> Any:
-    """Ask the daemon that runs in ``state_dir``.
+    """Ask the daemon that runs in ``state_dir``, in the name of the user whose token is in ``LINEGATE_TOKEN``, if any.
 
     Raises NotRunningError where none does, ControlError where it refuses or does not answer.
     """
     path = state_dir / SOCKET_NAME
+    if token := os.environ.get(TOKEN_VARIABLE):
+        arguments["token"] = token
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
             link.settimeout(ANSWER_TIMEOUT_S)

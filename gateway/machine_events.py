@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.core.orders.order_changes import OrderAck
 from gateway.core.state.interval import StateInterval
 from gateway.core.state.setup import SetupObservation, SetupOverrun
 from gateway.core.state.timeline_state import ReasonRequired
@@ -66,7 +67,20 @@ class SetupEvent:
     setup: SetupObservation
 
 
-MachineEvent = IntervalEvent | AttentionEvent | SetupEvent
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderAnswerEvent:
+    """An image of an order that an ERP sent was taken, refused or known already.
+
+    Attributes:
+        work_unit: the machine, as in the configuration.
+        ack: what it says of the order.
+    """
+
+    work_unit: str
+    ack: OrderAck
+
+
+MachineEvent = IntervalEvent | AttentionEvent | SetupEvent | OrderAnswerEvent
 
 
 def machine_event(work_unit: str, output: Output, time_model: TimeModel) -> MachineEvent | None:
@@ -84,6 +98,8 @@ def machine_event(work_unit: str, output: Output, time_model: TimeModel) -> Mach
             )
         case SetupObservation():
             return SetupEvent(work_unit=work_unit, setup=output)
+        case OrderAck():
+            return OrderAnswerEvent(work_unit=work_unit, ack=output)
         case _:
             return None
 

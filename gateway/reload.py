@@ -25,7 +25,7 @@ from gateway.core.snapshot import SnapshotError
 from gateway.plugins import PluginError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from config.settings import Settings
     from gateway.build import Builder
@@ -87,6 +87,8 @@ class Reloader:
         self._leaving: dict[str, Runner] = {}  # work units that are no longer configured and still end
         #: Hears the settings that are in force from now on.
         self.on_change: Callable[[Settings], None] = lambda _settings: None
+        #: Writes down what is different; what cannot be written down now is with the next start.
+        self.on_taken: Callable[[Settings], Awaitable[None]] = _nothing
 
     async def close(self) -> None:
         """The gateway stops: no reload begins any more; one that goes on is waited for, so long."""
@@ -140,6 +142,10 @@ class Reloader:
         self.settings = new
         self.on_change(new)
         self._parts.announce()
+        try:
+            await self.on_taken(new)
+        except StoreError as error:
+            self._warnings.append(f"the changed configuration is not in the audit trail before the next start: {error}")
         return found.text()
 
     # --- before anything is touched --------------------------------------------------------------------------------
@@ -267,6 +273,10 @@ class Reloader:
     def _start_feeds(self, feeds: list[str]) -> None:
         for name in feeds:
             self._tasks.start(f"orders {name}", self._parts.feeds[name].run())
+
+
+async def _nothing(_settings: Settings) -> None:
+    return
 
 
 def _looks(unit: WorkUnit) -> tuple[object, ...]:

@@ -27,7 +27,10 @@ from gateway.core.model import (
     OperatorVerb,
     OrderReceived,
     TimePassed,
+    Voided,
 )
+from gateway.core.orders.order_answer import answers_to
+from gateway.posting import posting_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from gateway.core.audit.entry import EntryContent
     from gateway.core.entries import PersonsEntry
     from gateway.core.model import CalendarPlan, ClockTold, Input, JobOrder, Output
+    from gateway.core.orders.order_answer import OperationAnswer
     from gateway.core.unit_state import State
     from gateway.core.work_unit import WorkUnit
 
@@ -72,7 +76,8 @@ class _Item(NamedTuple):
 class RunnerHooks(NamedTuple):
     """What happens around a commit.
 
-    ``targets`` names the connectors a job order's confirmations go to. ``committed`` is told the outputs and the new
+    ``targets`` names the connectors a job order's confirmations go to; ``answers_with`` the operations whose answers to
+    an order its ERP is told together, None where it is told nothing. ``committed`` is told the outputs and the new
     state after every commit; it must not raise and must not wait. ``alive`` is called whenever the runner moved on.
     ``trouble`` hears a failing commit's reason, and "" once one succeeds again. ``heard`` is told the inputs that were
     handled, as the core saw them. ``common``: date, zone and versions of an audit entry at a steady time; without it
@@ -84,6 +89,7 @@ class RunnerHooks(NamedTuple):
     alive: Callable[[], None]
     trouble: Callable[[str], None]
     heard: Callable[[Sequence[Input]], None] = lambda _inputs: None
+    answers_with: Callable[[JobOrder], tuple[str, ...] | None] = lambda _job: None
     common: Callable[[int], EntryContent] | None = None
 
 
@@ -238,7 +244,9 @@ class Runner:
         due = self._now_ns() - self._committed_ns >= self._checkpoint_ns or self._draining.is_set()
         if outputs or any(item.done for item in items) or (due and state != self._committed_state):
             audit = tuple(entry for result in results for entry in result.audit)
-            await self._commit(state, outputs, first_seq, audit)
+            received = [given.job for item in items for given in item.inputs if isinstance(given, OrderReceived)]
+            told = answers_to(received, outputs, state, self._hooks.answers_with)
+            await self._commit(state, outputs, first_seq, audit, told)
         self.state = state
         for item, result in zip(items, results, strict=False):  # the last may be the time's
             _answer(item, result)
@@ -296,10 +304,15 @@ class Runner:
         return given._replace(known=here[0] if len(here) == 1 else None)
 
     async def _commit(
-        self, state: State, outputs: tuple[Output, ...], first_seq: int, audit: tuple[EntryContent, ...] = ()
+        self,
+        state: State,
+        outputs: tuple[Output, ...],
+        first_seq: int,
+        audit: tuple[EntryContent, ...] = (),
+        told: tuple[OperationAnswer, ...] = (),
     ) -> None:
         """Until it is durable: a failing disk is waited for, because nothing may go on without it."""
-        step = self._make_step(state, outputs, first_seq)._replace(audit=audit)
+        step = self._make_step(state, outputs, first_seq)._replace(audit=audit, answers=told)
         retry_s, failed = COMMIT_RETRY_FIRST_S, False
         while True:
             try:
@@ -323,6 +336,7 @@ class Runner:
         rows: list[JournalRow] = []
         postings: list[NewPosting] = []
         jobs = {}
+        voids: list[str] = []
         for seq, output in enumerate(outputs, first_seq):
             kind, data = journal.row(output)
             rows.append(JournalRow(seq, state.at_ns, kind, _json(data)))
@@ -330,7 +344,9 @@ class Runner:
                 jobs[output.record.job.key] = output.record
             elif isinstance(output, Confirmation):
                 payload = encode(fields(identity, output))
-                postings += [_posting(output, target, payload) for target in self._hooks.targets(output.job)]
+                postings += [posting_of(output, target, payload) for target in self._hooks.targets(output.job)]
+            elif isinstance(output, Voided):
+                voids.append(output.key)
         return Step(
             work_unit=identity.machine,
             snapshot=snapshot.dump(self.unit, state),
@@ -338,6 +354,8 @@ class Runner:
             rows=tuple(rows),
             postings=tuple(postings),
             jobs=tuple(jobs.values()),
+            voids=tuple(voids),
+            identity=identity,
         )
 
 
@@ -361,17 +379,3 @@ def _answer(item: _Item, result: _Made) -> None:
 def _json(data: Any) -> bytes:
     # The standard library's: it has no largest integer and takes any text, and whatever was counted must be written.
     return json.dumps(data, separators=(",", ":")).encode()
-
-
-def _posting(confirmation: Confirmation, target: str, payload: bytes) -> NewPosting:
-    return NewPosting(
-        target=target,
-        key=confirmation.key,
-        message_id=confirmation.message_id,
-        order=confirmation.job.order,
-        operation=confirmation.job.operation,
-        seq=confirmation.seq,
-        kind=confirmation.kind.value,
-        payload=payload,
-        created_ns=confirmation.created_ns,
-    )

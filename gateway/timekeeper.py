@@ -15,6 +15,9 @@ import structlog
 from buffer import clock_record
 from buffer.errors import StoreError
 from gateway.clock_quality import BUILT_NS
+from gateway.core.audit.entry import SystemAction
+from gateway.core.audit.told import Told
+from gateway.core.calendar.honest_time import CorrectionReason
 from gateway.core.calendar.shift_calendar import ShiftCalendar
 from gateway.core.duration import Duration, seconds
 from gateway.core.model import CalendarPlan, ClockTold
@@ -24,6 +27,7 @@ from gateway.timezone import zone
 if TYPE_CHECKING:
     from buffer.store import Store
     from config.settings import Settings
+    from gateway.auditing import Auditing
     from gateway.clock import SteadyClock
     from gateway.core.calendar.honest_time import ClockCorrection
     from gateway.parts import Parts
@@ -35,13 +39,24 @@ CHECK_EVERY_NS: Final = Duration("2 s")
 PLAN_AHEAD_NS: Final = Duration("48 h")
 PLAN_EVERY_NS: Final = Duration("1 h")
 
+#: What an auditor hears of: a start has an entry of its own.
+_STEPS: Final = frozenset({CorrectionReason.LEARNED, CorrectionReason.STEPPED})
+
 log = structlog.get_logger(__name__)
 
 
 class Timekeeper:
     """One clock, one store, and the work units that are told."""
 
-    def __init__(self, clock: SteadyClock, store: Store, parts: Parts, settings: Settings) -> None:
+    def __init__(
+        self,
+        clock: SteadyClock,
+        store: Store,
+        parts: Parts,
+        settings: Settings,
+        auditing: Auditing | None = None,
+    ) -> None:
+        self._auditing = auditing
         self._clock = clock
         self._store = store
         self._parts = parts
@@ -108,7 +123,10 @@ class Timekeeper:
     async def _save(self) -> None:
         if self._unsaved:
             kept = tuple(self._unsaved)
-            await clock_record.save(self._store, self._clock.record(), kept)
+            audit = (
+                [self._auditing.content(_told(one)) for one in kept if one.reason in _STEPS] if self._auditing else []
+            )
+            await clock_record.save(self._store, self._clock.record(), kept, audit)
             del self._unsaved[: len(kept)]
 
     async def _tell(self) -> None:
@@ -139,3 +157,15 @@ class Timekeeper:
             return None
         self._planned[name] = (runner, calendar, offset_ns, now_ns)
         return plan_of(calendar, now_ns, offset_ns, PLAN_AHEAD_NS)
+
+
+def _told(learned: ClockCorrection) -> Told:
+    return Told(
+        SystemAction.CLOCK_STEPPED.value,
+        "clock",
+        "",
+        field="utc_offset_ns",
+        old=str(learned.previous_offset_ns),
+        new=str(learned.offset_ns),
+        detail=f"{learned.reason.value}, {learned.quality.name.lower()}, holds from {learned.from_ns} on",
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     from buffer.entry import OutboxEntry
     from buffer.store import Store
     from config.settings import Settings
+    from gateway.auditing import Auditing
     from gateway.clock import SteadyClock
     from gateway.control import Verb
     from gateway.parts import Parts
+
+NO_QUANTITIES: Final[dict[str, Any]] = {"good": "0", "scrap": [], "rework": "0", "test": "0", "hold": "0"}
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +51,7 @@ class Verbs:
         started_ns: int,
         settings: Settings,
         warnings: list[str],
+        auditing: Auditing | None = None,
     ) -> None:
         self.parts = parts
         self._store = store
@@ -56,7 +60,10 @@ class Verbs:
         self._settings = settings
         self._warnings = warnings
         self._floor = FloorVerbs(parts, store, clock)
-        self._writer = SignalWriter(settings, parts.sources, store, clock.now_ns)
+        self._writer = SignalWriter(
+            settings, parts.sources, store, clock.now_ns, None if auditing is None else auditing.common
+        )
+        self._auditing = auditing
 
     def table(self) -> dict[str, Verb]:
         """Every verb by name."""
@@ -66,6 +73,7 @@ class Verbs:
             "outbox.open": self._open_postings,
             "outbox.retry": self._retry,
             "outbox.discard": self._discard,
+            "outbox.approve": self._approve,
             "write": self._write,
             **self._floor.table(),
         }
@@ -152,6 +160,18 @@ class Verbs:
             log.warning("posting discarded", target=entry.target, key=entry.key, who=who, reason=reason)
         return self._decided(discarded)
 
+    async def _approve(self, request: Mapping[str, Any]) -> Any:
+        """What was made beyond a tolerance may be sent: a person's word, and his name."""
+        which, who, reason = _which(request), text_of(request, "who"), text_of(request, "reason")
+        try:
+            approved = await self.parts.outbox.approve(which, self._clock.now_ns(), who=f"{who}: {reason}")
+        except OutboxError as error:
+            raise RequestError(str(error)) from error
+        for entry in approved:
+            log.warning("posting approved", target=entry.target, key=entry.key, who=who, reason=reason)
+        self._decided(approved)
+        return "; ".join(f"{entry.id}: {entry.key} for {entry.target} may be sent" for entry in approved)
+
     async def _park_stranded(self, which: int | str, now_ns: int) -> None:
         """Nobody works on a posting without a connector, so it would never be parked, and never be given up."""
         outbox = self.parts.outbox
@@ -185,13 +205,13 @@ def _which(request: Mapping[str, Any]) -> int | str:
 
 def _posting(entry: OutboxEntry) -> dict[str, Any]:
     document = json.loads(entry.payload)
-    quantities = document["qty"]
+    quantities = document.get("qty") or NO_QUANTITIES  # an answer to an order has none
     return {
         "id": entry.id,
         "target": entry.target,
         "key": entry.key,
         "state": entry.state.value,
-        "machine": document["machine"],
+        "machine": document.get("machine", ""),
         "order": entry.order,
         "operation": entry.operation,
         "seq": entry.seq,

@@ -14,6 +14,8 @@ from buffer.errors import StoreError
 from config.errors import did_you_mean, listed
 from drivers.base import DriverError, WriteRefusedError, WriteUnverifiedError
 from drivers.limits import value_within
+from gateway.caller import CALLER
+from gateway.core.access.roles import ActorRole
 from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from drivers.signal import Writable
     from drivers.supervisor import SourceSupervisor
+    from gateway.core.audit.entry import EntryContent
     from gateway.core.model import Scalar
 
 ACTION: Final = "write"
@@ -48,12 +51,18 @@ class SignalWriter:
     """The only way in which this gateway writes to a machine."""
 
     def __init__(
-        self, settings: Settings, sources: Mapping[str, SourceSupervisor], store: Store, now_ns: Callable[[], int]
+        self,
+        settings: Settings,
+        sources: Mapping[str, SourceSupervisor],
+        store: Store,
+        now_ns: Callable[[], int],
+        common: Callable[[int], EntryContent] | None = None,
     ) -> None:
         self._settings = settings
         self._sources = sources
         self._store = store
         self._now_ns = now_ns
+        self._common = common
 
     async def write(self, signal: str, text: str, *, who: str, reason: str) -> str:
         """What was done, in words. Raises WritingError, and StoreError where it cannot be written down beforehand."""
@@ -134,7 +143,20 @@ class SignalWriter:
             detail=clean(detail, DETAIL_CHARS_MAX),
             about=about,
         )
-        return await add(self._store, row)
+        seq = await add(self._store, row, self._entry(row.at_ns))
+        if (caller := CALLER.get()) is not None and self._common is not None:
+            caller.told = True
+        return seq
+
+    def _entry(self, at_ns: int) -> EntryContent | None:
+        """Who asks, and the rest of an entry that is the same whatever he asks for."""
+        if self._common is None:
+            return None
+        caller, common = CALLER.get(), self._common(at_ns)
+        if caller is None:
+            return common._replace(role=ActorRole.SUPERVISOR.value)
+        actor = caller.actor
+        return common._replace(role=actor.role, auth=actor.auth, client=actor.client)
 
 
 def _shown(value: Scalar) -> str | None:

@@ -34,6 +34,13 @@ CREATE TABLE IF NOT EXISTS bookings (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS bookings_key ON bookings (key);
 CREATE INDEX IF NOT EXISTS bookings_order ON bookings ("order", operation);
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY,
+    order_id TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    document TEXT NOT NULL,
+    received INTEGER NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS orders (
     order_id TEXT PRIMARY KEY,
     change INTEGER NOT NULL UNIQUE,
@@ -45,6 +52,7 @@ CREATE TABLE IF NOT EXISTS orders (
 """
 #: Most orders in one answer; the rest follows with the next cursor.
 PAGE: Final = 100
+KEY_PARTS: Final = 5
 
 
 class Booking(NamedTuple):
@@ -113,6 +121,42 @@ class Ledger:
             ' FROM bookings GROUP BY "order", operation ORDER BY "order", operation'
         )
         return [dict(row) for row in rows]
+
+    def totals(self, order: str) -> list[dict[str, Any]]:
+        """What is booked of each operation of an order, and the highest number of each epoch in its keys."""
+        rows = [row for row in self.sums() if row["order"] == order]
+        found = []
+        for row in rows:
+            keys = self._db.execute(
+                'SELECT key, seq FROM bookings WHERE "order" = ? AND operation = ?', (order, row["operation"])
+            ).fetchall()
+            highest: dict[str, int] = {}
+            for key, seq in keys:
+                parts = key.split("/")
+                if len(parts) == KEY_PARTS:  # plant, epoch, order, operation, number; what a person posted has none
+                    highest[parts[1]] = max(seq, highest.get(parts[1], 0))
+            sums = {name: str(row[name]) for name in ("good", "scrap", "rework")}
+            epochs = [{"epoch": epoch, "seq": seq} for epoch, seq in sorted(highest.items())]
+            found.append({"op": row["operation"], **sums, "highest": epochs})
+        return found
+
+    def forget(self, key: str) -> int:
+        """Lose the bookings of a key, as a restored backup does; returns how many."""
+        return self._db.execute("DELETE FROM bookings WHERE key = ?", (key,)).rowcount
+
+    def take_answer(self, key: str, order: str, answer: str, document: str) -> bool:
+        """Keep the answer to an order; False: this key was there already."""
+        row = self._db.execute(
+            "INSERT INTO answers (key, order_id, answer, document, received) VALUES (?, ?, ?, ?, 1)"
+            " ON CONFLICT (key) DO UPDATE SET received = received + 1 RETURNING received",
+            (key, order, answer, document),
+        ).fetchone()
+        return int(row["received"]) == 1
+
+    def answers(self) -> list[dict[str, Any]]:
+        """Answers to orders in the order in which they came, and how often each came."""
+        rows = self._db.execute("SELECT * FROM answers ORDER BY rowid")
+        return [{**json.loads(row["document"]), "received": row["received"]} for row in rows]
 
     def image(self, order: str) -> tuple[dict[str, Any], int] | None:
         """The image of an order and its change number; None if there is no such order."""

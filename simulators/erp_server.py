@@ -75,6 +75,8 @@ class Erp:
             ("POST", "/orders"): self._put_order,
             ("GET", "/confirmations"): self._lookup,
             ("POST", "/confirmations"): self._confirm,
+            ("GET", "/acknowledgements"): self._answers,
+            ("POST", "/acknowledgements"): self._take_answer,
         }
         self._release()
 
@@ -83,6 +85,8 @@ class Erp:
         self._control = control
         control.add("down SECONDS", self.listener.cut)
         control.add("totals", self._totals)
+        control.add("external ORDER OPERATION COUNT", self._external)
+        control.add("forget KEY", self.ledger.forget)
         self.faults.declare(control)
 
     async def close(self) -> None:
@@ -133,7 +137,39 @@ class Erp:
             return None
         return _login_page() if due.name == "html" else _unauthorized("the session has expired")
 
+    async def _answers(self, _request: Request) -> Response:
+        return document(200, {"answers": self.ledger.answers()})
+
+    async def _take_answer(self, request: Request) -> Response:
+        key = request.headers.get("idempotency-key", "")
+        try:
+            _check_digest(request)
+            body = _object(request.body)
+        except RefusedError as error:
+            return refusal(error.status, error.code, str(error))
+        order, answer = body.get("order_id"), body.get("answer")
+        if not 1 <= len(key) <= MAX_KEY or not isinstance(order, str) or not isinstance(answer, str):
+            return refusal(400, "ANSWER_INVALID", "Idempotency-Key, order_id and answer are needed")
+        fresh = self.ledger.take_answer(key, order, answer, request.body.decode())
+        return document(201 if fresh else 200, {"reference": key, "duplicate": not fresh})
+
+    def _external(self, order: str, operation: str, count: int) -> str:
+        """A person posts good pieces in the ERP, past the gateway."""
+        seq = len(self.ledger.bookings()) + 1
+        booking = Booking(f"manual-{seq}", order, operation, seq, "", "", count, 0, 0, final=False, digest="")
+        return self.ledger.book(booking)
+
+    async def _order_totals(self, order: str) -> Response:
+        found = self.ledger.image(order)
+        if found is None:
+            return refusal(404, "ORDER_UNKNOWN", f"order {order!r} is not released here")
+        closed = found[0].get("status") == "closed"
+        return document(200, {"order_id": order, "closed": closed, "operations": self.ledger.totals(order)})
+
     async def _orders(self, request: Request) -> Response:
+        _, _, rest = request.path.strip("/").partition("/")
+        if rest.endswith("/totals"):
+            return await self._order_totals(unquote(rest.removesuffix("/totals")))
         broken = self._page_fault("orders")
         if broken is not None:
             return broken
@@ -337,6 +373,8 @@ connectors:
   erp:
     connector: rest
     url: http://{host}:{facts["port"]}
+    acknowledgements_path: /acknowledgements
+    totals_path: /orders/{{order}}/totals
     poll_orders: 2 s{token}
 """
 

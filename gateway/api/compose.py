@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from config.api_settings import ApiSettings
     from config.settings import Settings
+    from gateway.api.identity import OnRefused
     from gateway.clock import SteadyClock
     from gateway.control import Verb
     from gateway.parts import Parts
@@ -58,26 +59,38 @@ class Api:
         self._reads.close()
 
 
-def api_of(settings: Settings, api: ApiSettings, parts: Parts, clock: SteadyClock, table: Mapping[str, Verb]) -> Api:
+def api_of(
+    settings: Settings,
+    api: ApiSettings,
+    parts: Parts,
+    clock: SteadyClock,
+    table: Mapping[str, Verb],
+    on_refused: OnRefused,
+) -> Api:
     """The API with its port taken. ``table``: the gateway's verbs, looked into with each request.
+
+    ``on_refused`` hears of everybody whom the gateway does not know, or whose role may not do what he asks for.
 
     Raises ApiError: a certificate that cannot be used, a port that is taken.
     """
     reads = Reads(parts, clock, settings.gateway.state_dir / DATABASE_NAME)
     verbs = ChainMap(reads.table(), cast("dict[str, Verb]", table))
-    server = ApiServer(_app(settings, api, clock, verbs), _listening(settings, api))
+    server = ApiServer(_app(settings, api, clock, verbs, on_refused), _listening(settings, api))
     server.start()
     host, port = server.address
     shown = f"[{host}]" if ":" in host else host
     return Api(server, reads, f"{'http' if api.tls is None else 'https'}://{shown}:{port}")
 
 
-def _app(settings: Settings, api: ApiSettings, clock: SteadyClock, verbs: Mapping[str, Verb]) -> Gate:
+def _app(
+    settings: Settings, api: ApiSettings, clock: SteadyClock, verbs: Mapping[str, Verb], on_refused: OnRefused
+) -> Gate:
     identity = Identity(
         AccessFile(settings.gateway.state_dir),
         clock.utc_now_ns,
         requests=RateLimit(api.requests_per_minute, clock.now_ns),
         failures=RateLimit(FAILURES_PER_MINUTE, clock.now_ns),
+        on_refused=on_refused,
     )
     service = Service(
         ROUTES,

@@ -29,6 +29,9 @@ TIME_PATTERN: Final = (
 #: Digits of a number in a path or a query; more is no number of anything here.
 DIGITS_MAX: Final = 19
 FIELDS_SHOWN_MAX: Final = 20
+#: The field with which a person signs.
+PASSPHRASE: Final = "passphrase"  # noqa: S105 - the name of a field, not a passphrase
+PASSPHRASE_CHARS_MAX: Final = 128
 
 
 class Kind(Protocol):
@@ -163,6 +166,27 @@ class Choice(NamedTuple):
         return text
 
 
+class Hidden(NamedTuple):
+    """A passphrase: it is never shown, not even where it is wrong."""
+
+    @property
+    def allowed(self) -> str:
+        """In words."""
+        return f"a text of 1 to {PASSPHRASE_CHARS_MAX} characters"
+
+    def schema(self) -> dict[str, Any]:
+        """As JSON Schema."""
+        return {"type": "string", "minLength": 1, "maxLength": PASSPHRASE_CHARS_MAX, "format": "password"}
+
+    def takes(self, value: object) -> bool:
+        """Whether it may be that."""
+        return isinstance(value, str) and 1 <= len(value) <= PASSPHRASE_CHARS_MAX
+
+    def of_text(self, text: str) -> object:
+        """The text; but it belongs into a body only."""
+        return text
+
+
 class Field(NamedTuple):
     """One field of a request. ``text``: what it means."""
 
@@ -199,7 +223,7 @@ def checked(fields: Sequence[Field], found: Mapping[str, object], where: str) ->
             if field.required:
                 wrong.append({"field": field.name, "found": "nothing", "allowed": field.kind.allowed})
         elif not field.kind.takes(found[field.name]):
-            value = shown(found[field.name])
+            value = "what is not shown" if isinstance(field.kind, Hidden) else shown(found[field.name])
             wrong.append({"field": field.name, "found": value, "allowed": field.kind.allowed})
     if wrong:
         raise wrong_fields(wrong, where)

@@ -11,8 +11,10 @@ import structlog
 
 from gateway.access.tokens import TokenRefused
 from gateway.access.users import AccessError
-from gateway.api.problem import refuse
+from gateway.api.problem import ProblemError, refuse
 from gateway.core.access.permissions import refusal as not_permitted
+from gateway.core.audit.entry import SystemAction
+from gateway.core.audit.told import REFUSED, Actor, Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from gateway.api.rate import RateLimit
     from gateway.api.routes import Route
     from gateway.core.access.permissions import NotPermitted
+
+    OnRefused = Callable[[Told, Actor], None]
 
 #: Requests a minute without a token that is accepted, from one address; more are answered without looking.
 FAILURES_PER_MINUTE: Final = 60
@@ -36,12 +40,18 @@ class Identity:
     """Knows the users of one state directory; a change of theirs holds from the next request on."""
 
     def __init__(
-        self, users: AccessFile, utc_now_ns: Callable[[], int], requests: RateLimit, failures: RateLimit
+        self,
+        users: AccessFile,
+        utc_now_ns: Callable[[], int],
+        requests: RateLimit,
+        failures: RateLimit,
+        on_refused: OnRefused | None = None,
     ) -> None:
         self._users = users
         self._utc_now_ns = utc_now_ns
         self._requests = requests
         self._failures = failures
+        self._on_refused = on_refused
 
     def bearer(self, headers: Sequence[tuple[bytes, bytes]], client: str) -> Bearer:
         """Who asks. Raises ProblemError: nobody whom the gateway knows, or too often."""
@@ -68,6 +78,20 @@ class Identity:
             text = "more requests a minute than api.requests_per_minute allows"
             raise refuse("TOO_MANY_REQUESTS", text, todo=f"come again in {wait_s} s", retry_after_s=wait_s)
 
+    def permit(self, route: Route, bearer: Bearer, body: Mapping[str, Any] | None, client: str) -> None:
+        """``permit``, and the audit trail hears of a refusal. Raises ProblemError."""
+        try:
+            permit(route, bearer, body)
+        except ProblemError:
+            actor = Actor(bearer.user, bearer.role.value, f"token {bearer.token_id}", client)
+            self._tell(actor, "NOT_PERMITTED", route.verb)
+            raise
+
+    def _tell(self, actor: Actor, code: str, what: str) -> None:
+        if self._on_refused is not None:
+            action = SystemAction.ACCESS_REFUSED.value
+            self._on_refused(Told(action, "api", what, field="access", outcome=REFUSED, detail=code), actor)
+
     def _refused(self, code: str, text: str, token_id: str, client: str) -> Exception:
         if wait_ns := self._failures.wait_ns(client):
             wait_s = wait_ns // NS_PER_S + 1
@@ -75,6 +99,7 @@ class Identity:
             return refuse("TOO_MANY_REQUESTS", many, todo=f"come again in {wait_s} s", retry_after_s=wait_s)
         # ``credential``: the id of the token, which opens nothing.
         log.warning("api request refused", code=f"NOT_AUTHENTICATED {code}", credential=token_id, client=client)
+        self._tell(Actor("unknown", "unknown", f"token {token_id}".strip(), client), f"NOT_AUTHENTICATED {code}", "")
         todo = "send the header Authorization: Bearer with a token that linegate user token has shown"
         return refuse("NOT_AUTHENTICATED", text, todo=todo, headers=_CHALLENGE)
 

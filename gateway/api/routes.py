@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gateway.api.fields import NAME_PATTERN, Choice, Field, Matching, Text, Time, Whole
+from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Hidden, Matching, Text, Time, Whole
 from gateway.control import NUMBER_MAX
 from gateway.core.access.permissions import Action
 
@@ -16,7 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 POSTINGS_MAX: Final = 1000
-OUTBOX_STATES: Final = ("ready", "sending", "accepted", "posted", "uncertain", "retry_wait", "parked", "superseded")
+OUTBOX_STATES: Final = (
+    "needs_approval",
+    "held",
+    "ready",
+    "sending",
+    "accepted",
+    "posted",
+    "uncertain",
+    "retry_wait",
+    "parked",
+    "superseded",
+    "voided",
+)
 ORDER_STATES_CHARS_MAX: Final = 32
 
 
@@ -54,6 +66,9 @@ _MACHINE: Final = Field("machine", _NAME, "work unit, as in the configuration")
 _ORDER: Final = Field("order", Text(), "order number")
 _OPERATION: Final = Field("operation", Text(), "needed where the order has several at this machine", required=False)
 _WHY: Final = Field("reason", Text(), "why; it is written down")
+_SIGNED: Final = Field(
+    PASSPHRASE, Hidden(), "yours, to sign with; needed where the profile asks for a signature", required=False
+)
 _DECISION: Final = (_MACHINE, _ORDER, _OPERATION)
 
 
@@ -199,7 +214,7 @@ _DECIDING: Final = (
         (Action.RELEASE,),
         "done",
         "End a hold: the order is where it was before",
-        body=(*_DECISION, _WHY),
+        body=(*_DECISION, _WHY, _SIGNED),
     ),
     Route(
         "order.reopen",
@@ -223,8 +238,18 @@ _DECIDING: Final = (
             Field("from", Choice(("good", "scrap", "rework", "hold")), "what they were booked as"),
             Field("to", Choice(("good", "scrap", "rework")), "what they are"),
             _WHY,
+            _SIGNED,
         ),
         action_of=_judgement,
+    ),
+    Route(
+        "outbox.approve",
+        "POST",
+        "/v1/outbox/approve",
+        (Action.APPROVE_OVER_TOLERANCE,),
+        "done",
+        "Let a confirmation be sent that says more than the order's tolerance allows",
+        body=(Field("which", Whole(1, NUMBER_MAX), "number of the posting"), _WHY),
     ),
     Route(
         "reason",

@@ -22,8 +22,7 @@ from starlette.routing import Router
 
 from buffer.errors import StoreError
 from gateway.api import body as bodies
-from gateway.api.fields import checked, of_texts
-from gateway.api.identity import Identity, permit
+from gateway.api.fields import PASSPHRASE, checked, of_texts
 from gateway.api.openapi import IDEMPOTENCY_KEY, KEY_PATTERN, OPENAPI_PATH, openapi
 from gateway.api.problem import CODES, FOUND_CHARS_MAX, Problem, ProblemError, refuse, shown
 from gateway.api.reply import JSON, OK, Reply, refusal, reply
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from gateway.access.tokens import Bearer
+    from gateway.api.identity import Identity
     from gateway.api.replays import Replays
     from gateway.api.routes import Route
     from gateway.control import Verb
@@ -110,7 +110,7 @@ class Service:
             self._identity.spend(_client(request))
             return await self._read(route, _given(route, request))
         bearer = self._identity.bearer(request.scope["headers"], _client(request))
-        permit(route, bearer, None)
+        self._identity.permit(route, bearer, None, _client(request))
         given = _given(route, request)
         if not route.writes:
             return await self._read(route, {**given, **_who(bearer, request)})
@@ -118,7 +118,7 @@ class Service:
         bodies.check_type(request.scope["headers"])
         body = await bodies.received(request.scope["headers"], request.receive, self._limits.body)
         said = checked(route.body, bodies.parsed(body), "body")
-        permit(route, bearer, said)
+        self._identity.permit(route, bearer, said, _client(request))
         return await self._once(route, bearer, key, {**given, **said, **_who(bearer, request)})
 
     async def _read(self, route: Route, asked: dict[str, Any]) -> Reply:
@@ -130,7 +130,7 @@ class Service:
 
     async def _once(self, route: Route, bearer: Bearer, key: str, asked: dict[str, Any]) -> Reply:
         """The answer to a decision that is taken once under its key."""
-        said = {name: value for name, value in asked.items() if name not in _WHO}
+        said = {name: value for name, value in asked.items() if name not in _WHO and name != PASSPHRASE}
         digest = hashlib.sha256(orjson.dumps([route.verb, said], option=orjson.OPT_SORT_KEYS)).digest()
         task = self._replays.found(bearer.user, key, digest)
         again = task is not None

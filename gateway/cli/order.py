@@ -33,6 +33,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         one.add_argument("order", help="order number")
         one.add_argument("operation", nargs="?", default="", help="needed where the order has several here")
         one.add_argument("--reason", default="", metavar="TEXT", help="why; it is written down with your name")
+        if verb == "release":
+            person.add_signing(one)
         state_dir.add_arguments(one)
         one.set_defaults(run=decide, verb=verb)
     _add_reclassify(verbs)
@@ -56,6 +58,7 @@ def _add_reclassify(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) 
     one.add_argument("--to", required=True, choices=("good", "scrap", "rework"), help="are")
     one.add_argument("--operation", default="", help="needed where the order has several here")
     one.add_argument("--reason", default="", metavar="TEXT", help="why")
+    person.add_signing(one)
     state_dir.add_arguments(one)
     one.set_defaults(run=reclassify)
 
@@ -71,12 +74,14 @@ def reclassify(args: argparse.Namespace) -> int:
         pieces=args.pieces,
         reason=args.reason,
         **roles,
+        **person.signing(args),
     )
 
 
 def decide(args: argparse.Namespace) -> int:
     """One decision; 0 done, 1 refused, with the reason, 3 where no gateway runs."""
-    return _told(args, f"order.{args.verb}", order=args.order, operation=args.operation, reason=args.reason)
+    signing = person.signing(args) if args.verb == "release" else {}
+    return _told(args, f"order.{args.verb}", order=args.order, operation=args.operation, reason=args.reason, **signing)
 
 
 def _told(args: argparse.Namespace, verb: str, **arguments: Any) -> int:

@@ -10,6 +10,8 @@ Who calls what, and when:
 * After UNCERTAIN (also after a crash while sending) ``lookup()`` is asked before any repeat, unless the capabilities
   say ``idempotent``. ABSENT leads to a repeat only once ``server_time_limit_ns`` has passed since the send: absence is
   not proof while the server may still be working.
+* An answer to an order is a posting like the others, in a lane of its own; it is repeated after UNCERTAIN without any
+  look-up, so the target drops repeats by its key. Targets without the capability get none.
 * ``fetch_orders(cursor)`` delivers at least once. The cursor it is given is the one of the last page whose orders are
   committed in the gateway; only then may the connector move or acknowledge anything at the source.
 """
@@ -19,8 +21,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from gateway.core.model import ProductionOrder
@@ -84,7 +87,7 @@ class Rendered(NamedTuple):
 
 
 class Posting(NamedTuple):
-    """What the forwarder hands to ``send`` and ``lookup``."""
+    """What the forwarder hands to ``send`` and ``lookup``. ``kind``: partial, final ..., or ack for an answer."""
 
     key: str
     message_id: str
@@ -93,6 +96,7 @@ class Posting(NamedTuple):
     seq: int
     attempt: int
     rendered: Rendered
+    kind: str = ""
 
 
 class RefusedOrder(NamedTuple):
@@ -110,6 +114,28 @@ class OrderPage(NamedTuple):
     cursor: str
 
 
+class BookedOperation(NamedTuple):
+    """What the target has booked of one operation, whoever posted it, in the order's unit.
+
+    ``highest`` are the epochs whose keys it has, and the highest number of each.
+    """
+
+    operation: str
+    good: Decimal = Decimal(0)
+    scrap: Decimal = Decimal(0)
+    rework: Decimal = Decimal(0)
+    highest: tuple[tuple[str, int], ...] = ()
+
+
+class BookedOrder(NamedTuple):
+    """What the target says of an order. ``known`` False: it has no such order; ``closed``: it takes nothing more."""
+
+    order: str
+    known: bool = True
+    closed: bool = False
+    operations: tuple[BookedOperation, ...] = ()
+
+
 class Health(NamedTuple):
     """The answer of ``probe``."""
 
@@ -118,7 +144,12 @@ class Health(NamedTuple):
 
 
 class Capabilities(NamedTuple):
-    """What the target can do. ``lane_by_order``: one posting at a time per order instead of order and operation."""
+    """What the target can do.
+
+    ``lane_by_order``: one posting at a time per order instead of order and operation. ``acknowledgements``: it takes
+    answers to its orders; then ``render`` is given such documents too (``type`` is ``order_ack``). ``totals``: it can
+    be asked what it has booked; then it is a ``TellsTotals``.
+    """
 
     orders: bool = True
     confirmations: bool = True
@@ -126,6 +157,8 @@ class Capabilities(NamedTuple):
     can_lookup: bool = True
     server_time_limit_ns: int = 0
     lane_by_order: bool = False
+    acknowledgements: bool = False
+    totals: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +207,14 @@ class Connector(Protocol):
 
     async def probe(self) -> Health:
         """One cheap question that changes nothing."""
+
+
+@runtime_checkable
+class TellsTotals(Protocol):
+    """A connector with the capability ``totals``."""
+
+    async def booked(self, order: str) -> BookedOrder:
+        """What the target has booked of an order. Raises ConnectorError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: What these modes remember is the signal's own (a position, a level): it is as true under other limits.
 _OF_THE_SIGNAL: Final = ("counter", "pulse")
 #: Rules that the machine's state does not depend on; of the counters only what they read matters.
-_NOT_OF_THE_STATE: Final = ("work_center", "confirm", "orders", "unallocated", "max_source_skew", "counters")
+_NOT_OF_THE_STATE: Final = ("work_center", "confirm", "orders", "unallocated", "max_source_skew", "counters", "work")
 
 
 class Carried(NamedTuple):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.core.orders.job_run import JobRun
     from gateway.core.rules import ConfirmRule
     from gateway.core.state.timeline_state import TimelineState
+    from gateway.core.work.run_work import ConfirmedWork
 
 #: The flag of a confirmation whose times nobody vouches for.
 CLOCK_NOT_SYNCHRONISED: Final = "CLOCK_NOT_SYNCHRONISED"
@@ -50,6 +51,7 @@ class Closing(NamedTuple):
     kept_back: str = ""
     release_ns: int = 0
     flags: tuple[str, ...] = ()
+    work: ConfirmedWork | None = None
 
 
 def due_by_pieces(rule: ConfirmRule, run: JobRun) -> bool:
@@ -148,6 +150,7 @@ def confirm(identity: Identity, run: JobRun, closing: Closing) -> tuple[JobRun, 
         kept_back=closing.kept_back,
         release_ns=max(closing.release_ns, at_ns),
         derived_ns=run.last_derived_ns if run.anything_open else None,
+        work=closing.work,
     )
     confirmation = draft._replace(digest=digest_of(identity, draft))
     return closed(run, confirmation), confirmation

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid5
 
+from gateway.core.work.work_fields import work_fields
+
 if TYPE_CHECKING:
     from gateway.core.model import Confirmation, JobOrder
 
@@ -110,17 +112,7 @@ def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
         ),
         "uom": job.uom,
         "product": {"id": job.product, "revision": job.product_revision},
-        "times": {
-            "machine_setup_min": None,
-            "labour_setup_min": None,
-            "machine_min": None,
-            "labour_min": None,
-        },
-        "machine_states": None,
-        "components": [],
-        "lots": [],
-        "serials": [],
-        "operators": [],
+        **work_fields(confirmation.work),
         "shift": shift or None,
         "production_day": day or None,
         **_judged(confirmation),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.core.state.interval import StateInterval
     from gateway.core.state.setup import SetupOutput
     from gateway.core.state.timeline_state import ReasonRequired
+    from gateway.core.work.run_work import ConfirmedWork
 
 __all__ = [
     "CalendarPlan",
@@ -48,6 +49,7 @@ __all__ = [
     "Status",
     "TimePassed",
     "UnknownInterval",
+    "Voided",
 ]
 
 
@@ -286,7 +288,8 @@ class Confirmation(NamedTuple):
     ``key`` is ``{plant}/{epoch}/{order}/{operation}/{seq}``, ``message_id`` its UUIDv5; both never change. Quantities
     are deltas; ``total_*`` are cumulated. Times are steady; UTC is ``utc_offset_ns`` more. ``shift`` is production day
     and shift in which the period ended, "" outside. ``digest`` is the SHA-256 of the content, with ``previous_digest``.
-    ``scrap_reasons``: scrap by reason, the rest has none. ``reverses``: the key of what a reversal takes back; its
+    ``scrap_reasons``: scrap by reason, the rest has none. ``work``: times,
+    material, lots and people, None where nobody tells. ``reverses``: the key of what a reversal takes back; its
     quantities are below 0. ``by`` and ``reason``: whose word caused it. ``kept_back``: the milestone operation whose
     confirmation makes the ERP confirm this one, so that it is not sent. ``release_ns``: it is not sent before.
     ``derived_ns``: when its last piece was counted; ``last_event_ns`` is when that was made. ``delivery``: how far it
@@ -320,6 +323,7 @@ class Confirmation(NamedTuple):
     total_test: int = 0
     utc_offset_ns: int = 0
     shift: str = ""
+    work: ConfirmedWork | None = None
     scrap_reasons: tuple[tuple[str, int], ...] = ()
     origin: str = "auto"
     reverses: str = ""
@@ -336,7 +340,16 @@ class Confirmation(NamedTuple):
     delivery: str = ""
 
 
+class Voided(NamedTuple):
+    """A confirmation is not to be sent any more: something else takes its place. ``by`` and ``reason``: whose word."""
+
+    at_ns: int
+    key: str
+    by: str
+    reason: str
+
+
 Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
-    " | StopReasonAssigned | PiecesReclassified | Decided | JobChanged | Notice | Confirmation | OrderAck"
+    " | StopReasonAssigned | PiecesReclassified | Decided | JobChanged | Notice | Confirmation | Voided | OrderAck"
 )

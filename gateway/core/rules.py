@@ -24,6 +24,7 @@ from gateway.core.rules_inputs import (
     CountingRule,
     PulseRule,
 )
+from gateway.core.rules_material import WorkRule
 from gateway.core.rules_orders import OrderBookRule
 from gateway.core.rules_packml import PackmlRule
 from gateway.core.rules_pieces import CavityRule, UnitsRule
@@ -150,6 +151,7 @@ class WorkUnitRules:
         confirm: when to confirm.
         unallocated: what becomes of pieces that were made while no order ran.
         state: how the machine's states, stops and setups are told.
+        work: times of machine and people, material and lots that a confirmation tells.
         calendar: which of the calendars says when it is meant to work; without one it always is.
         max_source_skew: a device's time stamp further from the gateway's than this is not used.
     """
@@ -163,6 +165,7 @@ class WorkUnitRules:
     confirm: ConfirmRule = ConfirmRule()
     unallocated: UnallocatedRule = field(default_factory=UnallocatedRule)
     state: StateRule = field(default_factory=StateRule)
+    work: WorkRule = field(default_factory=WorkRule)
     calendar: str | None = None
     max_source_skew: Duration = Duration("5 s")
 

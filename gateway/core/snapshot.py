@@ -26,6 +26,8 @@ from gateway.core.orders.queue_entries import rank_of
 from gateway.core.orders.unallocated import Bucket, BucketEntry, Found, restored
 from gateway.core.source_clock import SourceClocks
 from gateway.core.unit_state import State, Tally
+from gateway.core.work.ledger import WorkState, work_state_from
+from gateway.core.work.run_work import RunWork, work_from
 
 if TYPE_CHECKING:
     from gateway.core.rules import AnyCountingRule
@@ -40,6 +42,7 @@ VERSIONS: Final = (1, 2, 3, 4, VERSION)
 _WITH_STATES: Final = 3
 _WITH_IMAGES: Final = 4
 _WITH_BUCKET: Final = 5
+_WITH_WORK: Final = 5
 
 
 class SnapshotError(Exception):
@@ -98,6 +101,7 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
         "kpi_rules": unit.kpi_rules,
         "clocks": plain(state.clocks),
         "next_told": state.next_told,
+        "work": state.work._asdict(),
     }
 
 
@@ -137,6 +141,7 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             utc_offset_ns=0 if version < _WITH_STATES else data["utc_offset_ns"],
             clocks=loaded(SourceClocks, {} if version < _WITH_STATES else data["clocks"]),
             next_told=data["next_told"] if version >= _WITH_IMAGES else "",
+            work=work_state_from(data["work"]) if version >= _WITH_WORK else WorkState(),
         )
         state = with_images(state, {digest: decode_image(one) for digest, one in data.get("images", {}).items()})
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -160,7 +165,7 @@ def _bucket_of(data: dict[str, Any]) -> Bucket:
 
 def encode_run(run: JobRun) -> dict[str, Any]:
     """A job order with its numbers as JSON data."""
-    return {**run._asdict(), "job": encode_job(run.job)}
+    return {**run._asdict(), "job": encode_job(run.job), "work": run.work._asdict()}
 
 
 def decode_run(data: dict[str, Any]) -> JobRun:
@@ -173,6 +178,7 @@ def decode_run(data: dict[str, Any]) -> JobRun:
         held_from=held_from,
         waiting=tuple(Asked(one) for one in run.waiting),
         open_scrap_reasons=tuple((reason, pieces) for reason, pieces in run.open_scrap_reasons),
+        work=work_from(data["work"]) if "work" in data else RunWork(),
     )
 
 

@@ -10,6 +10,7 @@ from gateway.core.model import Role, UnknownInterval
 from gateway.core.orders.attribution import PastOrders
 from gateway.core.orders.unallocated import Bucket
 from gateway.core.source_clock import SourceClocks
+from gateway.core.work.ledger import WorkState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,7 @@ class State(NamedTuple):
     ``journal_seq`` is the number of the last output. ``running`` is never also in ``queue``. ``past`` is
     which orders ran before, for what was made in their time and is counted later. ``utc_offset_ns``: UTC minus
     steady time. ``clocks``: whether that is known, and which devices' clocks are off. ``next_told`` is what was said
-    last of the order that is next: it is said once.
+    last of the order that is next: it is said once. ``work``: times, people and material.
     """
 
     at_ns: int
@@ -75,6 +76,7 @@ class State(NamedTuple):
     utc_offset_ns: int = 0
     clocks: SourceClocks = SourceClocks()
     next_told: str = ""
+    work: WorkState = WorkState()
 
     # Every input and every piece passes through the next three. Fields by their places, without the call of the class,
     # are four times as fast as ``_replace``, which looks each of them up by name; a test holds the two against each

@@ -100,7 +100,7 @@ class WorkUnit:
         self._pieces_per_cycle = pieces_per_cycle(rules.counters)
         #: What whoever reads the stored state must know to sum up its times.
         self.kpi_rules = plain_rules(rules.state, rules.ideal_cycle, self._pieces_per_cycle)
-        closer = Closer(rules, identity, calendar=calendar, zone=zone)
+        closer = Closer(rules, identity, self.machine, calendar=calendar, zone=zone)
         self._dispatch = Dispatch(rules, identity, self.machine, closer)
         self._intake = Intake(self._dispatch)
         self._persons = Persons(self._dispatch, Decisions(self._dispatch, self._intake), self.machine)
@@ -153,7 +153,8 @@ class WorkUnit:
     def initial(self, at_ns: int) -> State:
         """A work unit that has never seen anything."""
         detectors: tuple[DetectorState, ...] = tuple(detector.initial() for detector in self._detectors)
-        return State(at_ns, detectors, self.machine.initial(at_ns), evidence=(None,) * len(self.evidence_signals))
+        state = State(at_ns, detectors, self.machine.initial(at_ns), evidence=(None,) * len(self.evidence_signals))
+        return self._dispatch.work.adapted(state)
 
     def restored(self, state: State) -> State:
         """The state after a restart: baselines stay, what must be seen anew is unknown."""
@@ -161,7 +162,8 @@ class WorkUnit:
         for detector, kept in zip(self._detectors, state.detectors, strict=True):
             # A counter goes on from its persisted baseline: parts made meanwhile are caught up.
             detectors.append(kept if isinstance(detector, CounterDetector) else detector.restored(kept))
-        return state._replace(detectors=tuple(detectors), track=self.machine.restored(state.track, state.at_ns))
+        track = self.machine.restored(state.track, state.at_ns)
+        return self._dispatch.work.adapted(state._replace(detectors=tuple(detectors), track=track))
 
     # --- inputs ----------------------------------------------------------------------------------------------------
 
@@ -351,7 +353,7 @@ class WorkUnit:
             state = self._follow(state, instant_ns, at_ns, out)
         elif self.machine.may_differ(before.track, state.track):
             state = self._changed(state, at_ns, out)
-        return state if state.running is None else self._dispatch.setup_follows(state, at_ns, out)
+        return self._dispatch.followed(before, state, at_ns, out)
 
     def _follow(self, state: State, instant_ns: int, at_ns: int, out: list[Output]) -> State:
         """What the machine's state makes of the order that runs now and did so since ``instant_ns``, and what it is."""

@@ -25,6 +25,7 @@ from gateway.connectors.base import (
     Rendered,
 )
 from gateway.core.duration import NS_PER_S, Duration
+from gateway.core.orders.order_answer import ACK
 from gateway.forwarder.policy import Decision, ForwarderSettings, ForwarderTimings, Pause, Policy, cannot_know
 
 if TYPE_CHECKING:
@@ -190,7 +191,8 @@ class Forwarder:
             return
 
     def _lane(self, entry: OutboxEntry) -> tuple[str, ...]:
-        return (entry.order,) if self._can.lane_by_order else entry.lane
+        by_order = self._can.lane_by_order and entry.kind != ACK
+        return (entry.order,) if by_order else entry.lane
 
     def _start(self, entry: OutboxEntry) -> None:
         lane = self._lane(entry)
@@ -206,7 +208,8 @@ class Forwarder:
 
     async def _work(self, entry: OutboxEntry) -> None:
         try:
-            repeatable = entry.state is OutboxState.UNCERTAIN and self._can.idempotent
+            # Told twice an answer says nothing else.
+            repeatable = entry.state is OutboxState.UNCERTAIN and (self._can.idempotent or entry.kind == ACK)
             if repeatable or entry.state in {OutboxState.READY, OutboxState.RETRY_WAIT}:
                 await self._deliver(entry)
             elif self._can.can_lookup:
@@ -379,4 +382,5 @@ def _posting(entry: OutboxEntry) -> Posting:
     if entry.body is None or entry.content_type is None or entry.name is None:
         raise OutboxError(f"outbox, {entry.key}: has no message; it cannot be sent or looked up")
     rendered = Rendered(entry.body, entry.content_type, entry.name)
-    return Posting(entry.key, entry.message_id, entry.order, entry.operation, entry.seq, entry.attempts, rendered)
+    lane = (entry.order, entry.operation, entry.seq)
+    return Posting(entry.key, entry.message_id, *lane, entry.attempts, rendered, entry.kind)

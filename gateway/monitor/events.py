@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.machine_events import AttentionEvent, IntervalEvent, shift_and_day
+from gateway.machine_events import AttentionEvent, IntervalEvent, OrderAnswerEvent, shift_and_day
 from gateway.monitor.topics import NS_PER_MS, document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.core.orders.order_changes import OrderAck
     from gateway.machine_events import MachineEvent, SetupEvent
 
 
@@ -21,6 +22,8 @@ def topic_of(event: MachineEvent) -> str:
     """The last level of its topic."""
     if isinstance(event, IntervalEvent):
         return "interval"
+    if isinstance(event, OrderAnswerEvent):
+        return "order_answer"
     return "attention" if isinstance(event, AttentionEvent) else "setup"
 
 
@@ -36,6 +39,8 @@ def payload_of(event: MachineEvent, utc_ns: Callable[[int], int]) -> bytes:
             state=event.state or None,
             planned_ms=None if event.planned_ns is None else event.planned_ns // NS_PER_MS,
         )
+    if isinstance(event, OrderAnswerEvent):
+        return _answer(event.ack)
     return _setup(event, utc_ns)
 
 
@@ -65,6 +70,18 @@ def _interval(event: IntervalEvent, utc_ns: Callable[[int], int]) -> bytes:
         estimated=found.estimated,
         overtime=found.overtime,
         amended=found.amended,
+    )
+
+
+def _answer(ack: OrderAck) -> bytes:
+    return document(
+        order=ack.order,
+        operation=ack.operation,
+        revision=ack.revision,
+        held_revision=ack.held_revision,
+        answer=ack.kind.value,
+        reasons=list(ack.reasons),
+        produced={operation: str(made) for operation, made in ack.produced},
     )
 
 

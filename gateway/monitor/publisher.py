@@ -126,6 +126,10 @@ class Monitor:
         if self._bridge.connected:
             self._wake.set()
 
+    def audit_anchor(self, anchor: str) -> None:
+        """The newest anchor of the audit trail: retained, so that it outlives this box."""
+        self._put(self._topics.audit, topics.audit_document(anchor))
+
     def clock_changed(self) -> None:
         """UTC is known better, or otherwise: what is shown is named anew."""
         for source in self._sources.values():

@@ -43,7 +43,7 @@ class Topics:
     Raises ValueError where the root is empty, begins or ends with ``/``, or holds a wildcard.
     """
 
-    __slots__ = ("_base", "health", "state")
+    __slots__ = ("_base", "audit", "health", "state")
 
     def __init__(self, root: str, gateway_id: str) -> None:
         if not root or root.strip("/") != root or any(character in root for character in "+#\0"):
@@ -53,6 +53,7 @@ class Topics:
         self._base = f"{root}/{level(gateway_id)}"
         self.state = f"{self._base}/state"
         self.health = f"{self._base}/health"
+        self.audit = f"{self._base}/audit"
 
     def machine(self, work_unit: str, what: str) -> str:
         """``.../machine/<id>/state``, ``/counts`` or ``/order``."""
@@ -119,6 +120,11 @@ def health(
         clock_offset_ms=clock.offset_ms,
         utc_offset_ms=clock.utc_offset_ms,
     )
+
+
+def audit_document(anchor: str) -> bytes:
+    """The newest anchor of the audit trail, as a line that ``linegate audit verify --anchors`` takes."""
+    return document(anchor=anchor)
 
 
 def source_document(view: SourceView) -> bytes:

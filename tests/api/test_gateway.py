@@ -401,7 +401,7 @@ def test_without_the_section_its_libraries_are_not_loaded(tmp_path):
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "threading.Thread(target=end, daemon=True).start()\n"
         f"code = main(['run', {str(config)!r}])\n"
-        "print(code, sorted({'uvicorn', 'starlette', 'gateway.api'} & set(sys.modules)))"
+        "print(code, sorted({'uvicorn', 'starlette', 'gateway.api.service'} & set(sys.modules)))"
     )
     ended = subprocess.run(
         [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False, timeout=30,

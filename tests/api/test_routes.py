@@ -19,7 +19,7 @@ WITH_TOKEN = [route for route in ROUTES if route.actions]
 NOT_READING = ("PUT", "PATCH", "DELETE", "OPTIONS")
 VALUES = {
     "machine": "M-1", "order": "4711", "operation": "0010", "pieces": 1, "from": "good", "to": "scrap", "number": 1,
-    "reason": "NO_MATERIAL",
+    "reason": "NO_MATERIAL", "passphrase": "some words of my own",
 }  # fmt: skip
 
 

@@ -274,9 +274,11 @@ def test_cancelled_while_running_confirms_what_was_made(rig):
     assert len(floor.confirmed) == 1
 
 
-def test_a_cancelled_order_that_was_never_seen_is_no_news(rig):
+def test_the_withdrawal_of_an_order_that_was_never_seen_is_answered_and_changes_nothing(rig):
     floor = rig(**SEQUENCE)
-    assert floor.order("A", 10, cancelled=True) == []
+    (ack,) = floor.order("A", 10, cancelled=True)
+    assert (ack.kind, ack.held_revision, ack.operation) == (AckKind.UNKNOWN_ORDER, None, "0010")
+    assert floor.state.queue == ()
 
 
 def test_an_old_or_equal_revision_changes_nothing(rig):

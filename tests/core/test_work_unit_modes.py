@@ -190,7 +190,8 @@ def test_a_state_of_version_1_is_loaded(rig):
     for name in ("hold", "test", "open_hold", "open_test"):
         del old["running"][name]
     found, expected = snapshot.decode(floor.unit, old), snapshot.decode(floor.unit, stored)
-    assert found._replace(track=None) == expected._replace(track=None)
+    # The machine's times are not known of such a state, so those of people begin with it.
+    assert found._replace(track=None, work=None) == expected._replace(track=None, work=None)
 
 
 SIGNALS = ("m.n", "m.start", "m.ok", "m.nok", "m.scrap", "m.test", "m.bad", "m.v1", "m.v2", "m.q", "m.job", "m.batch")

@@ -19,12 +19,15 @@ from gateway.core.duration import Duration
 from gateway.core.model import (
     Confirmation,
     ConfirmationKind,
+    JobChanged,
     JobOrderState,
+    Notice,
     Role,
     StateChanged,
     Status,
     TimePassed,
 )
+from gateway.core.orders.job_run import JobRun
 from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, PulseRule, StateRule
 from gateway.core.state.cycle_limit import CycleLimit
 from gateway.core.state.interval import StateInterval
@@ -230,13 +233,26 @@ def test_a_restart_between_any_two_inputs_changes_no_piece(rig, job, chosen, ste
     through.end()
     stopped.end()
 
+    def timeless(said):
+        """Without what rests on the machine's times: nobody knows what it did while the gateway was down."""
+        if isinstance(said, Confirmation):
+            return said._replace(work=None, digest="", previous_digest="")
+        if isinstance(said, JobChanged):
+            return said._replace(record=said.record._replace(last_hash=""))
+        if isinstance(said, JobRun):
+            return said._replace(work=None, last_hash="")
+        return tuple(map(timeless, said)) if type(said) is tuple else said
+
     def pieces_of(rig_):
-        return [said for said in rig_.said if not isinstance(said, (StateChanged, StateInterval, ReasonRequired))]
+        apart = (StateChanged, StateInterval, ReasonRequired)
+        late = [said for said in rig_.said if isinstance(said, Notice) and said.code == "TIMES_AFTER_FINAL"]
+        return [timeless(said) for said in rig_.said if not isinstance(said, apart) and said not in late]
 
     assert pieces_of(stopped.rig) == pieces_of(through.rig)
     for field in through.rig.state._fields:
-        if field not in ("track", "journal_seq"):
-            assert getattr(stopped.rig.state, field) == getattr(through.rig.state, field), field
+        if field not in ("track", "journal_seq", "work"):
+            found, expected = (timeless(getattr(one.rig.state, field)) for one in (stopped, through))
+            assert found == expected, field
 
 
 @pytest.mark.parametrize("what", ["count", "pulse", "order", "tag", "say"])

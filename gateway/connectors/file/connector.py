@@ -24,11 +24,13 @@ from gateway.connectors.base import (
     RefusedOrder,
     Rendered,
 )
+from gateway.connectors.file import acknowledgement as csv_answer
 from gateway.connectors.file import confirmation as csv_confirmation
 from gateway.connectors.file import folder as files
 from gateway.connectors.file.orders import parse_file
 from gateway.connectors.file.share_thread import ShareThread
 from gateway.core.foreign_text import clean
+from gateway.core.orders.order_answer import ACK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,13 +52,16 @@ class FileConnector:
         base = context.base_dir / Path(settings.folder).expanduser()
         self._orders = base / settings.orders_folder
         self._confirmations = base / settings.confirmations_folder
+        answers = settings.acknowledgements_folder
+        self._answers = None if answers is None else base / answers
         self._share = ShareThread(str(base), timeout_ns=int(settings.timeout))
         self._unfinished: dict[str, tuple[int, int]] = {}
 
     @property
     def capabilities(self) -> Capabilities:
         """The same name with the same bytes: a repeat changes nothing."""
-        return Capabilities(idempotent=True, can_lookup=True)
+        answers = self._answers is not None
+        return Capabilities(idempotent=True, can_lookup=True, acknowledgements=answers)
 
     async def open(self) -> None:
         """Nothing to make; a missing folder is no error here."""
@@ -73,12 +78,14 @@ class FileConnector:
 
     def render(self, confirmation: Mapping[str, Any]) -> Rendered:
         """The CSV file's bytes and name. Raises MappingError."""
+        if confirmation.get("type") == "order_ack":
+            return csv_answer.render(confirmation, self._settings)
         return csv_confirmation.render(confirmation, self._settings)
 
     async def send(self, posting: Posting) -> Outcome:
         """Put the file there, unless it is already, or the ERP has already moved it on."""
         try:
-            await self._share.run(partial(self._write, posting.rendered))
+            await self._share.run(partial(self._write, self._folder(posting), posting.rendered))
         except files.FolderError as error:
             return Outcome(OutcomeKind.UNCERTAIN if error.written else OutcomeKind.NOT_SENT, clean(str(error)))
         return Outcome(OutcomeKind.POSTED, reference=posting.rendered.name)
@@ -86,7 +93,7 @@ class FileConnector:
     async def lookup(self, posting: Posting) -> Lookup:
         """Whether the file is there, or where the ERP moved it."""
         try:
-            found = await self._share.run(partial(self._find, posting.rendered.name))
+            found = await self._share.run(partial(self._find, self._folder(posting), posting.rendered.name))
         except files.FolderError as error:
             return Lookup(LookupKind.UNKNOWN, detail=clean(str(error)))
         return Lookup(LookupKind.FOUND, found.name) if found is not None else Lookup(LookupKind.ABSENT)
@@ -99,14 +106,16 @@ class FileConnector:
             return Health(ok=False, detail=clean(str(error)))
         return Health(ok=True, detail=f"{self._confirmations}: is there")
 
-    def _write(self, rendered: Rendered) -> None:
-        if self._find(rendered.name) is None:
-            files.write_atomically(self._confirmations, rendered.name, rendered.body)
+    def _folder(self, posting: Posting) -> Path:
+        return self._answers if posting.kind == ACK and self._answers is not None else self._confirmations
 
-    def _find(self, name: str) -> Path | None:
-        files.require(self._confirmations)
-        places = (self._confirmations, self._confirmations / DONE, self._confirmations / ERROR)
-        return files.find(places, name)
+    def _write(self, folder: Path, rendered: Rendered) -> None:
+        if self._find(folder, rendered.name) is None:
+            files.write_atomically(folder, rendered.name, rendered.body)
+
+    def _find(self, folder: Path, name: str) -> Path | None:
+        files.require(folder)
+        return files.find((folder, folder / DONE, folder / ERROR), name)
 
     def _fetch(self, cursor: str) -> OrderPage:
         files.require(self._orders)

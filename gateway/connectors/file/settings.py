@@ -10,6 +10,7 @@ from gateway.core.duration import Duration
 
 TIMEOUT_MAX_NS: Final = Duration("2 min")
 FOLDER_NAME_FORBIDDEN: Final = frozenset("/\\\0")
+FOLDERS: Final = ("orders_folder", "confirmations_folder", "acknowledgements_folder")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,8 @@ class FileSettings:
             so that a share that is not mounted is noticed.
         orders_folder: where the ERP puts ``*.csv`` with orders; read files move to its ``done`` or ``error``.
         confirmations_folder: where confirmations are put, one file each.
+        acknowledgements_folder: where answers to orders are put, one file each; none: the ERP is not told what became
+            of them.
         delimiter: between the columns.
         encoding: of both directions, such as utf-8, cp1252 or cp850.
         decimal_separator: of both directions.
@@ -34,6 +37,7 @@ class FileSettings:
     folder: str
     orders_folder: str = "orders"
     confirmations_folder: str = "confirmations"
+    acknowledgements_folder: str | None = None
     delimiter: Literal[";", ",", "\t", "|"] = ";"
     encoding: str = "utf-8"
     decimal_separator: Literal[".", ","] = "."
@@ -43,12 +47,12 @@ class FileSettings:
         """What a class alone cannot say."""
         if not self.folder:
             raise ValueError("folder: is empty, allowed: a path")
-        for name in ("orders_folder", "confirmations_folder"):
-            found = getattr(self, name)
+        named = {name: getattr(self, name) for name in FOLDERS if getattr(self, name) is not None}
+        for name, found in named.items():
             if not found or found.startswith(".") or FOLDER_NAME_FORBIDDEN & set(found):
                 raise ValueError(f"{name}: found {found!r}, allowed: the name of one sub-folder")
-        if self.orders_folder == self.confirmations_folder:
-            raise ValueError("orders_folder and confirmations_folder: are the same, allowed: two different folders")
+        if len(set(named.values())) < len(named):
+            raise ValueError(f"{', '.join(named)}: found one folder twice, allowed: two different folders")
         if self.delimiter == self.decimal_separator:
             raise ValueError("delimiter and decimal_separator: are the same, allowed: two different characters")
         if not Duration("1 s") <= self.timeout <= TIMEOUT_MAX_NS:

@@ -79,6 +79,23 @@ def outcome_of(answer: HttpAnswer, now_ns: int) -> Outcome:
     return Outcome(kind or OutcomeKind.PROTOCOL, clean(detail, DETAIL_MAX_CHARS), code, "", retry_after_ns)
 
 
+def answer_told(answer: HttpAnswer, now_ns: int) -> Outcome:
+    """What the answer to a posted answer to an order means: any success will do, there is no document to name.
+
+    A path that is not served is this message's trouble and no sign that something else than the ERP answers: orders and
+    confirmations go on.
+    """
+    if answer.status in _SUCCESS:
+        document = _document(answer)
+        if not isinstance(document, dict) or not document.get("error"):
+            return Outcome(OutcomeKind.POSTED, reference=_reference(document) if isinstance(document, dict) else "")
+    outcome = outcome_of(answer, now_ns)
+    if answer.status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+        text = f"{outcome.detail}; correct acknowledgements_path, or leave it out"
+        return outcome._replace(kind=OutcomeKind.BUSINESS_REJECT, detail=clean(text, DETAIL_MAX_CHARS))
+    return outcome
+
+
 def lookup_of(answer: HttpAnswer, keys: Collection[str]) -> Lookup:
     """What the answer to a look-up means; ``keys`` are the ways in which the key may be written.
 
@@ -96,6 +113,11 @@ def lookup_of(answer: HttpAnswer, keys: Collection[str]) -> Lookup:
         return Lookup(LookupKind.ABSENT, detail=clean(message, DETAIL_MAX_CHARS))
     what = f"HTTP {answer.status}" + (f": {message}" if message else f", {answer.media_type or 'no content type'}")
     return Lookup(LookupKind.UNKNOWN, detail=clean(what, DETAIL_MAX_CHARS))
+
+
+def refused_with(answer: HttpAnswer) -> str:
+    """The code of the ERP's own error in an answer, "" where there is none."""
+    return _error(_document(answer))[0]
 
 
 def _doubt(document: dict[str, Any], keys: Collection[str]) -> str:

@@ -23,18 +23,21 @@ from gateway.connectors.base import (
     Rendered,
 )
 from gateway.connectors.http import HttpClient, TooLongError, TransportError, bearer
-from gateway.connectors.rest.answers import lookup_of, outcome_of
+from gateway.connectors.rest.answers import answer_told, lookup_of, outcome_of
 from gateway.connectors.rest.orders import parse_page
-from gateway.connectors.rest.settings import KEY_PLACEHOLDER, RestSettings
+from gateway.connectors.rest.settings import KEY_PLACEHOLDER, ORDER_PLACEHOLDER, RestSettings
+from gateway.connectors.rest.totals import booked_of
+from gateway.core.orders.order_answer import ACK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.connectors.base import OrderPage, Posting
+    from gateway.connectors.base import BookedOrder, OrderPage, Posting
 
 MESSAGE_MAX_BYTES: Final = 256 * 1024
 ORDERS_MAX_BYTES: Final = 16 * 1024 * 1024
 _OK: Final = 200
+_ANSWER_REQUIRED: Final = ("idempotency_key", "order_id", "order_revision", "answer")
 _REQUIRED: Final = ("idempotency_key", "order_id", "operation", "seq", "qty")
 
 
@@ -46,7 +49,11 @@ class RestConnector:
         self._context = context
         self._client: HttpClient | None = None
         self._capabilities = Capabilities(
-            idempotent=settings.idempotent, can_lookup=True, server_time_limit_ns=int(settings.server_time_limit)
+            idempotent=settings.idempotent,
+            can_lookup=True,
+            server_time_limit_ns=int(settings.server_time_limit),
+            acknowledgements=settings.acknowledgements_path is not None,
+            totals=settings.totals_path is not None,
         )
 
     @property
@@ -93,7 +100,8 @@ class RestConnector:
 
     def render(self, confirmation: Mapping[str, Any]) -> Rendered:
         """The canonical document itself, as compact JSON. Raises MappingError."""
-        missing = [name for name in _REQUIRED if name not in confirmation]
+        required = _ANSWER_REQUIRED if confirmation.get("type") == "order_ack" else _REQUIRED
+        missing = [name for name in required if name not in confirmation]
         if missing:
             raise MappingError(f"the confirmation has no {', '.join(missing)}; every confirmation must have them")
         try:
@@ -114,13 +122,18 @@ class RestConnector:
             "Content-Digest": f"sha-256=:{digest}:",
             "Linegate-Attempt": str(posting.attempt),
         }
+        path = self._settings.confirmations_path
+        if posting.kind == ACK and self._settings.acknowledgements_path is not None:
+            path = self._settings.acknowledgements_path
         try:
-            answer = await self._opened().request(
-                "POST", self._settings.confirmations_path, headers=headers, body=posting.rendered.body
-            )
+            answer = await self._opened().request("POST", path, headers=headers, body=posting.rendered.body)
         except TransportError as error:
             return Outcome(OutcomeKind.UNCERTAIN if error.sent else OutcomeKind.NOT_SENT, str(error))
-        return outcome_of(answer, self._context.now_ns())
+        return (
+            answer_told(answer, self._context.now_ns())
+            if posting.kind == ACK
+            else outcome_of(answer, self._context.now_ns())
+        )
 
     async def lookup(self, posting: Posting) -> Lookup:
         """GET by key."""
@@ -131,6 +144,17 @@ class RestConnector:
         except TransportError as error:
             return Lookup(LookupKind.UNKNOWN, detail=str(error))
         return lookup_of(answer, {asked, posting.key})
+
+    async def booked(self, order: str) -> BookedOrder:
+        """GET the totals of an order. Raises ConnectorError."""
+        if self._settings.totals_path is None:
+            raise ConnectorError(f"{self._context.name}: has no totals_path; nothing can be asked")
+        path = self._settings.totals_path.replace(ORDER_PLACEHOLDER, quote(order, safe=""))
+        try:
+            answer = await self._opened().request("GET", path, headers={"Accept": "application/json"})
+        except TransportError as error:
+            raise ConnectorError(f"totals: {error}; check the network and that the ERP is up") from error
+        return booked_of(answer, order)
 
     async def probe(self) -> Health:
         """GET the health path: 2xx is well."""

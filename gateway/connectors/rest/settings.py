@@ -11,6 +11,15 @@ from gateway.core.secret import SecretRef
 
 TIMEOUT_MAX_NS: Final = Duration("2 min")
 KEY_PLACEHOLDER: Final = "{key}"
+ORDER_PLACEHOLDER: Final = "{order}"
+PATHS: Final = (
+    "orders_path",
+    "confirmations_path",
+    "lookup_path",
+    "acknowledgements_path",
+    "totals_path",
+    "health_path",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +32,9 @@ class RestSettings:
         orders_path: where released orders are read.
         confirmations_path: where confirmations are posted.
         lookup_path: where a confirmation is looked up; ``{key}`` stands for its key.
+        acknowledgements_path: where answers to orders are posted; none: the ERP is not told what became of them.
+        totals_path: where the ERP says what it has booked of an order; ``{order}`` stands for its number; none: it
+            cannot be asked, and nothing is reconciled.
         health_path: a harmless question for a probe.
         token: where the bearer token is; none: no Authorization header.
         idempotent: true if the target itself books a repeated key only once; then nothing is looked up before a repeat.
@@ -39,6 +51,8 @@ class RestSettings:
     orders_path: str = "/orders"
     confirmations_path: str = "/confirmations"
     lookup_path: str = "/confirmations/{key}"
+    acknowledgements_path: str | None = None
+    totals_path: str | None = None
     health_path: str = "/health"
     token: SecretRef | None = None
     idempotent: bool = False
@@ -50,11 +64,15 @@ class RestSettings:
     def __post_init__(self) -> None:
         """What a class alone cannot say."""
         check_url(self.url, insecure=self.insecure)
-        for name in ("orders_path", "confirmations_path", "lookup_path", "health_path"):
+        for name in PATHS:
             path = getattr(self, name)
-            if not path.startswith("/") or not path.isascii() or any(character in path for character in "?# \t\r\n"):
+            if path is not None and (
+                not path.startswith("/") or not path.isascii() or any(character in path for character in "?# \t\r\n")
+            ):
                 raise ValueError(f"{name}: found {path!r}, allowed: a path that starts with / and has no ?, # or space")
         if self.lookup_path.count(KEY_PLACEHOLDER) != 1:
             raise ValueError(f"lookup_path: found {self.lookup_path!r}, allowed: a path with {KEY_PLACEHOLDER} once")
+        if self.totals_path is not None and self.totals_path.count(ORDER_PLACEHOLDER) != 1:
+            raise ValueError(f"totals_path: found {self.totals_path!r}, allowed: a path with {ORDER_PLACEHOLDER} once")
         if not Duration("1 s") <= self.timeout <= TIMEOUT_MAX_NS:
             raise ValueError(f"timeout: found {self.timeout}, allowed 1 s to {TIMEOUT_MAX_NS}")

@@ -78,6 +78,9 @@ class SystemAction(enum.StrEnum):
     TOKEN_REVOKED = "token_revoked"  # noqa: S105 - the name of an action, not a token
     PASSPHRASE_SET = "passphrase_set"  # noqa: S105 - the name of an action, not a passphrase
     SIGNED = "signed"
+    USERS_REPLACED = "users_replaced"
+    EXPORTED = "exported"
+    VERIFIED = "verified"
     PURGED = "purged"
 
 

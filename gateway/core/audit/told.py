@@ -21,7 +21,7 @@ from gateway.core.audit.entry import (
     checked,
     reason_required,
 )
-from gateway.core.audit.signature import Authentication, SigningRefused, sign, signed
+from gateway.core.audit.signature import MEANINGS, Authentication, SigningRefused, sign, signed
 from gateway.core.entries import PiecesReclassified, ReclassifyEntry, SetupEntry, StopReasonEntry
 from gateway.core.foreign_text import clean
 from gateway.core.model import (
@@ -250,7 +250,9 @@ def action_of(given: Any, actor: Actor) -> str:
     """What a person does by this word."""
     named = ACTIONS.get(type(given))
     text = named(given) if named is not None else actor.action or _snake(type(given).__name__.removesuffix("Entry"))
-    return re.sub(r"[^a-z0-9_]", "_", str(text).lower())
+    name = re.sub(r"[^a-z0-9_]", "_", str(text).lower())
+    # Who signs a correction answers for it, whether or not it had to be signed.
+    return Action.CORRECT_AFTER_FINAL.value if actor.authentication and name == Action.CORRECT else name
 
 
 def content_of(
@@ -325,7 +327,7 @@ def _is_it(told: Told, action: str, entity: str, order: str, operation: str) -> 
 
 
 def _signature(content: EntryContent, told: Told, action: str, by: Authentication) -> list[EntryContent]:
-    if told.outcome == REFUSED or content.action != action:
+    if told.outcome == REFUSED or action not in {one.value for one in MEANINGS}:
         return []
     record = (content.new or "").encode()
     found = sign(

@@ -47,6 +47,7 @@ class Booking:
         self._unallocated_rule = rules.unallocated
         self._dispatch = dispatch
         self._datings = datings
+        self._draws = dispatch.work.material.follows_lots
         ideal = rules.ideal_cycle
         self._stop_ns = CycleGaps(rules.state.timeline(ideal).gaps).stop_detect_ns(int(ideal or 0))
 
@@ -85,6 +86,7 @@ class Booking:
             or event.t_from_ns < past.until_ns
             or past.transit
             or event.part is not None
+            or self._draws
             or not (self._runs_on or stays_open(run, role, pieces, self._target_counts))
         ):
             state = state.with_count(detectors, track, counted, event.t_to_ns, run)
@@ -133,6 +135,8 @@ class Booking:
             if taken:
                 out.append(_pieces(event, role, taken, at_ns, run))
                 run = book(run, role, taken, event, cycles=cycles, at_ns=at_ns)
+                if self._draws:
+                    state, run = self._dispatch.work.drawn(state, run, event, taken, at_ns, out)
                 cycles = 0  # a cycle that fills one order and starts the next is one cycle
                 state = state._replace(running=run)
             pieces -= taken
@@ -158,6 +162,8 @@ class Booking:
             out.append(_pieces(event, role, taken, at_ns, run))
         # What lies between two readings at a change carries its flag as any other.
         run = book(run, role, taken, event, cycles=share.cycles, at_ns=at_ns)
+        if self._draws and taken:
+            state, run = self._dispatch.work.drawn(state, run, event, taken, at_ns, out)
         more = any((one.order, one.operation) == share.key for one in state.past.transit)
         state = self._dispatch.late(state, run, at_ns, out, more=more)
         return self._to_running(state, event, role, share.pieces - taken, 0, at_ns, out)

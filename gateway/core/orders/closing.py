@@ -26,7 +26,7 @@ from gateway.core.confirming.posting_date import PostingDate, posting_date
 from gateway.core.confirming.triggers import Confirm, Trigger
 from gateway.core.document import utc
 from gateway.core.model import ConfirmationKind, JobChanged
-from gateway.core.orders.lifecycle import RUNNING
+from gateway.core.work.work_book import WorkBook
 
 if TYPE_CHECKING:
     from gateway.core.calendar.shift_calendar import ShiftCalendar, Zone
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gateway.core.model import Confirmation, Output
     from gateway.core.orders.job_run import JobRun
     from gateway.core.rules import WorkUnitRules
+    from gateway.core.state.state_unit import MachineStateUnit
     from gateway.core.unit_state import State
 
 __all__ = ["CLOCK_NOT_SYNCHRONISED", "Closer", "Said"]
@@ -65,12 +66,14 @@ class Closer:
         self,
         rules: WorkUnitRules,
         identity: Identity,
+        machine: MachineStateUnit,
         *,
         calendar: ShiftCalendar | None = None,
         zone: Zone | None = None,
     ) -> None:
         self.rule = rules.confirm
         self.identity = identity
+        self.work = WorkBook(rules, identity.machine, machine)
         self._target_counts = rules.orders.target_counts
         self._calendar = calendar
         self._zone = zone
@@ -83,13 +86,15 @@ class Closer:
         over, approval = self.over(run)
         window = admitted(self.rule, "", at_ns, by_person=bool(said.by))
         milestone = None if run.job.image is None else _milestone(run)
+        shift, final = shift_of(state.track.timeline, at_ns), kind is ConfirmationKind.FINAL
+        run, work = self.work.confirmed(state, run, at_ns, shift, final=final)
         closing = Closing(
             at_ns=at_ns,
             kind=kind,
             trigger=trigger,
             utc_offset_ns=state.utc_offset_ns,
             clock_known=state.clocks.known,
-            shift=shift_of(state.track.timeline, at_ns),
+            shift=shift,
             posting_date=dated.posting,
             event_day=dated.event_day,
             origin=said.origin,
@@ -101,6 +106,7 @@ class Closer:
             kept_back=milestone or "",
             release_ns=window.release_ns,
             flags=said.flags,
+            work=work,
         )
         return confirm(self.identity, run, closing)
 
@@ -108,7 +114,8 @@ class Closer:
         self, state: State, run: JobRun, at_ns: int, out: list[Output], *asked: Trigger, said: Said = NOBODY
     ) -> JobRun:
         """The job order after these triggers: confirmed, or it waits, or there is nothing to say."""
-        time_ns = max(at_ns - run.open_from_ns, 0) if run.state in RUNNING else 0
+        # Asked only where it decides: what was made is confirmed in any case.
+        time_ns = 0 if run.open_pieces else self.work.open_time_ns(state, run, at_ns)
         kept, decision = triggers.decide(self.rule, trigger_state(run), content_of(run, time_ns), at_ns, asked)
         if not isinstance(decision, Confirm):
             return run if kept.waiting == run.waiting else run._replace(waiting=kept.waiting)

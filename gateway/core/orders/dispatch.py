@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.core.document import Identity
     from gateway.core.model import Confirmation, JobOrder, Output
     from gateway.core.orders.closing import Closer, Said
+    from gateway.core.orders.guards import GuardFacts
     from gateway.core.rules import WorkUnitRules
     from gateway.core.state.machine_track import MachineTrack
     from gateway.core.state.state_unit import MachineStateUnit
@@ -52,6 +53,7 @@ class Dispatch:
         self.closer = closer
         self.identity = identity
         self._machine = machine
+        self.work = closer.work
         self._delay_pieces = rules.orders.transport_delay_pieces
 
     # --- what starts -----------------------------------------------------------------------------------------------
@@ -76,7 +78,7 @@ class Dispatch:
         if first is None:
             return state
         sets_up = self._machine.sets_up(state.track, first.job)
-        facts = start_facts(state, first, self._machine, setup_planned=sets_up)
+        facts = self._facts(state, first, setup_planned=sets_up)
         refusals = check(START_GUARDS, facts, rule)
         told = self._machine.tool_told(state.track)
         tool = (state.track.setup.tool or None) if told is None else told
@@ -95,7 +97,7 @@ class Dispatch:
     def may_start(self, state: State, run: JobRun, cause: Cause) -> Verdict:
         """Whether a waiting job order may start now."""
         sets_up = self._machine.sets_up(state.track, run.job)
-        facts = start_facts(state, run, self._machine, setup_planned=sets_up)
+        facts = self._facts(state, run, setup_planned=sets_up)
         if facts.holds:  # out of a hold leads its release, never a start
             found = all_of(objection(one) for one in check(START_GUARDS[:1], facts, self.rule))
             return Verdict(found or Refusal("it is on hold", Guard.G1, found=run.state, what_to_do="release it first"))
@@ -103,7 +105,7 @@ class Dispatch:
 
     def may_end_setup(self, state: State, run: JobRun, cause: Cause) -> Verdict:
         """Whether the setup of the running order may end."""
-        facts = start_facts(state, run, self._machine, setup_planned=False)
+        facts = self._facts(state, run, setup_planned=False)
         return may(run, _S.IN_PROGRESS, cause, self.rule, facts) if run.state is _S.SETUP else Verdict()
 
     def start(self, state: State, run: JobRun, at_ns: int, cause: Cause, out: list[Output]) -> State:
@@ -121,8 +123,17 @@ class Dispatch:
         out.append(JobChanged(at_ns, started.record(), run.state, cause.text))
         return without(state, run)._replace(running=started, next_told="")
 
-    def setup_follows(self, state: State, at_ns: int, out: list[Output]) -> State:
-        """The running order is in setup as long as the machine is."""
+    def followed(self, before: State, state: State, at_ns: int, out: list[Output]) -> State:
+        """After each input: the running order is in setup as long as the machine is; times that are final are kept."""
+        if state.running is not None:
+            state = self._setup_follows(state, at_ns, out)
+        was, run = before.running, state.running
+        other = was is not run and (was is None or run is None or was.job is not run.job)
+        if other or state.track.timeline.left or before.queue is not state.queue:
+            return self.work.followed(before, state, at_ns, out)
+        return state
+
+    def _setup_follows(self, state: State, at_ns: int, out: list[Output]) -> State:
         run, sets_up = state.running, state.track.setup.since_ns is not None
         if run is None or run.state not in RUNNING or (run.state is _S.SETUP) == sets_up:
             return state
@@ -130,7 +141,9 @@ class Dispatch:
 
     def _to(self, run: JobRun, at_ns: int, cause: Cause, out: list[Output]) -> JobRun:
         """Into a setup, or out of it."""
-        after = run._replace(state=_S.SETUP if cause is _SETUP_BEGAN else _S.IN_PROGRESS)
+        begins = cause is _SETUP_BEGAN
+        work = run.work if begins else run.work._replace(setups=run.work.setups + 1)
+        after = run._replace(state=_S.SETUP if begins else _S.IN_PROGRESS, work=work)
         out.append(JobChanged(at_ns, after.record(), run.state, cause.text))
         return after
 
@@ -236,6 +249,12 @@ class Dispatch:
     ) -> tuple[JobRun, Confirmation]:
         """The next confirmation of an order."""
         return self.closer.close(state, run, at_ns, kind, trigger, said)
+
+    def _facts(self, state: State, run: JobRun, *, setup_planned: bool) -> GuardFacts:
+        """What is known of the start of a job order."""
+        facts = start_facts(state, run, self._machine, setup_planned=setup_planned)
+        needed, there = self.work.material.lacking(state.work.feeders, run, state.at_ns)
+        return facts._replace(lots_required=needed, lots_mounted=there)
 
     def _end(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> State:
         closed, confirmation = self.confirm(state, run, at_ns, ConfirmationKind.FINAL, trigger)

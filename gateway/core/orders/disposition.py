@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.core.entries import PiecesReclassified
 from gateway.core.model import Role
 from gateway.core.orders.dispatch import named, refusal_of
+from gateway.core.orders.job_run import with_reason, without_reasons
 from gateway.core.refusal import Refusal, refused
 
 if TYPE_CHECKING:
@@ -37,7 +38,11 @@ def reclassified(dispatch: Dispatch, state: State, entry: ReclassifyEntry, out: 
     before, after, pieces = entry.from_role, entry.to_role, entry.pieces
     out.append(PiecesReclassified(entry.at_ns, *run.job.key, pieces, before, after, entry.reason, entry.who))
     moved = _moved(run, before, -pieces)
+    if before is Role.SCRAP:
+        moved = without_reasons(run, pieces)._replace(scrap=moved.scrap, open_scrap=moved.open_scrap)
     moved = _moved(moved, after, pieces)
+    if after is Role.SCRAP:
+        moved = with_reason(moved, entry.reason, pieces)
     counted: Tally = state.counted.plus(before, -pieces).plus(after, pieces)
     state = state._replace(counted=counted)
     if state.running is not None and state.running.job.key == run.job.key:

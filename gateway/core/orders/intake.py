@@ -47,12 +47,23 @@ class Intake:
         self._rule = dispatch.rule
 
     def receive(self, state: State, received: OrderReceived, out: list[Output]) -> State:
-        """An ERP's image of a job order."""
+        """An ERP's image of a job order; it is answered unless it is another work center's, or has no room here."""
+        first = len(out)
+        state = self._received(state, received, out)
+        operation = received.job.operation
+        out[first:] = [one._replace(operation=operation) if isinstance(one, OrderAck) else one for one in out[first:]]
+        return state
+
+    def _received(self, state: State, received: OrderReceived, out: list[Output]) -> State:
         job, known = received.job, received.known
         run = next((one for one in state.open_runs() if one.job.key == job.key), None)
         if run is not None:
             return self._changed(state, run, received, out)
-        if job.work_center != self._work_center or (known is None and job.cancelled):
+        if job.work_center != self._work_center:
+            return state
+        if known is None and job.cancelled:
+            reason = f"order {job.order} is not held here; there is nothing to cancel"
+            out.append(OrderAck(AckKind.UNKNOWN_ORDER, job.order, job.revision, None, (reason,)))
             return state
         if known is None:
             return self._taken(state, JobRun(job), received, out)

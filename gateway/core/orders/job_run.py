@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.core.model import JobOrder, JobOrderState, JobRecord, Role
 from gateway.core.orders.order_image import OrderKind
+from gateway.core.work.run_work import RunWork
 
 if TYPE_CHECKING:
     from gateway.core.confirming.triggers import Trigger as Asked
@@ -27,6 +28,7 @@ class JobRun(NamedTuple):
     ``hold_reason`` belong to ON_HOLD. ``reopened``: a person opened it again behind its end, so it does not complete by
     itself. ``last_derived_ns``: when the piece of ``last_event_ns`` was counted. ``waiting``: what asked for a
     confirmation that comes later. ``open_scrap_reasons``: the reasons that are known of the open scrap.
+    ``work``: what is not confirmed of times, material and lots.
     """
 
     job: JobOrder
@@ -56,6 +58,7 @@ class JobRun(NamedTuple):
     reopened: bool = False
     waiting: tuple[Asked, ...] = ()
     open_scrap_reasons: tuple[tuple[str, int], ...] = ()
+    work: RunWork = RunWork()
 
     @property
     def runs_on(self) -> bool:

@@ -95,7 +95,7 @@ class OrderAck(NamedTuple):
     """The acknowledgement. ``held_revision`` is in force from now on, None: the order is not held.
 
     ``produced`` is what each started operation had made when it was cancelled. ``resend``: the ERP is asked for the
-    whole order.
+    whole order. ``operation`` is the one that answers, "" where the order does.
     """
 
     kind: AckKind
@@ -105,6 +105,7 @@ class OrderAck(NamedTuple):
     reasons: tuple[str, ...] = ()
     produced: tuple[tuple[str, Decimal], ...] = ()
     resend: bool = False
+    operation: str = ""
 
 
 class ChangeAccepted(NamedTuple):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.core.model import CalendarPlan, CountEvent, JobOrder, Role, Scalar, Status
     from gateway.core.rules_state import StateTimelineRule
     from gateway.core.state.data_watch import DataBack
+    from gateway.core.state.interval import StateInterval
     from gateway.core.state.signals import Told
 
 #: What a machine's state tells.
@@ -205,6 +206,10 @@ class MachineStateUnit:
         if isinstance(told, StopReasonAssigned) and told.to_ns is None and told.from_ns == entry.at_ns:
             track = track._replace(named=entry.reason)
         return track, (told,)
+
+    def not_final(self, track: MachineTrack, to_ns: int) -> tuple[StateInterval, ...]:
+        """What it did up to an instant and nobody summed up yet, as it would be judged if nothing more came."""
+        return (*track.timeline.left, *self._timeline.seems(track.timeline, to_ns))
 
     # --- time --------------------------------------------------------------------------------------------------------
 

@@ -163,8 +163,6 @@ class Timeline:
         state, more = self._told(state, now_ns, at_ns, {"setup": True, "setup_reason": reason})
         return state, out + more
 
-    # --- cycles ------------------------------------------------------------------------------------------------------
-
     def cycle(
         self, state: TimelineState, now_ns: int, from_ns: int, to_ns: int, cycles: int = 1
     ) -> tuple[TimelineState, _Out]:
@@ -242,6 +240,11 @@ class Timeline:
         """What the machine seems to do at ``state.now_ns``."""
         return self._steady.live(state) or self._outlook.live(state)
 
+    def seems(self, state: TimelineState, to_ns: int) -> tuple[StateInterval, ...]:
+        """What is not final yet up to an instant, as it would be judged if nothing more came."""
+        row = [intervals.cut(one, to_ns)[0] for one in self._judge(state, max(to_ns, state.pending_ns), "cut").row]
+        return tuple(self._reasons.with_reason(one, state.alarms) for one in row if one is not None)
+
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _fire(self, state: TimelineState, due_ns: int, out: list[TimelineOutput]) -> TimelineState:
@@ -258,12 +261,12 @@ class Timeline:
         return self._emitted(state, due_ns, out)
 
     def _emitted(self, state: TimelineState, now_ns: int, out: list[TimelineOutput]) -> TimelineState:
-        row, closed = state.row, _is_closed(state)
+        row, closed, left = state.row, _is_closed(state), list(state.left)
         while len(row) > ROW_MAX or (row and row[0].to_ns + self._settle <= now_ns and (closed or len(row) > 1)):
-            out.append(self._reasons.with_reason(row[0], state.alarms))
-            state = state._replace(final_ns=row[0].to_ns)
-            row = row[1:]
-        return state._replace(row=row)
+            left.append(self._reasons.with_reason(row[0], state.alarms))
+            out.append(left[-1])
+            state, row = state._replace(final_ns=left[-1].to_ns), row[1:]
+        return state._replace(row=row, left=tuple(left))
 
     def _told(
         self, state: TimelineState, now_ns: int, at_ns: int, fields: dict[str, Any]
@@ -342,8 +345,6 @@ class Timeline:
         if stop.amended == "detection_lag" and length_ns <= self._gaps.micro_stop_max_ns(ideal_ns):
             return stop._replace(state=MachineState.MICRO_STOP)
         return stop
-
-    # --- reasons -----------------------------------------------------------------------------------------------------
 
     def _standing(self, state: TimelineState) -> StateInterval | None:
         """The stop that goes on now, as far as it is judged."""

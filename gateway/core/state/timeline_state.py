@@ -28,7 +28,8 @@ class TimelineState(NamedTuple):
     ``row`` is judged and not final; its last interval may go on. What is from ``pending_ns`` on is not judged, and
     ``contexts`` is the evidence since then. ``unknown_to_ns``: data came back then, pieces made meanwhile may still be
     told. ``asked_ns``: the stop whose reason was asked for. ``cut_ns``: when another kind of
-    evidence took over last.
+    evidence took over last. ``left``: what became final within the input that is being handled; whoever sums times up
+    takes it before the next.
     """
 
     now_ns: int
@@ -41,6 +42,7 @@ class TimelineState(NamedTuple):
     alarms: tuple[Alarm, ...] = ()
     asked_ns: int | None = None
     cut_ns: int | None = None
+    left: tuple[StateInterval, ...] = ()
 
 
 class Live(NamedTuple):
@@ -59,6 +61,7 @@ def plain(state: TimelineState) -> dict[str, Any]:
         "gap": state.gap._asdict(),
         "row": [interval._asdict() for interval in state.row],
         "alarms": [alarm._asdict() for alarm in state.alarms],
+        "left": [interval._asdict() for interval in state.left],
     }
 
 
@@ -73,6 +76,7 @@ def loaded(data: dict[str, Any]) -> TimelineState:
             "gap": Gap(**data["gap"]),
             "row": tuple(interval_of(kept) for kept in data["row"]),
             "alarms": tuple(Alarm(**kept) for kept in data["alarms"]),
+            "left": tuple(interval_of(kept) for kept in data.get("left", ())),
         }
     )
 

@@ -99,6 +99,12 @@ class Backflush(NamedTuple):
     accounts: tuple[MaterialAccount, ...] = ()
     fixed: tuple[str, ...] = ()
 
+    def issued(self, component: Component, kind: LineKind, amount: Fraction) -> Backflush:
+        """With material that a person says was used without pieces; it is told with the next confirmation."""
+        accounts = {_key(one): one for one in self.accounts}
+        _book(accounts, _account(component, kind), amount)
+        return self._replace(accounts=tuple(accounts.values()))
+
 
 class Used(NamedTuple):
     """What a confirmation reckons material from. ``setups`` that ended since the last one purge what the rule says."""

@@ -30,12 +30,18 @@ _MACHINE_TIME: Final = {"busy": ("APT", "ADET"), "production": ("APT",)}
 
 
 class LogIn(NamedTuple):
-    """A person at a machine from ``from_ns`` (included) to ``to_ns`` (not included); None: still there."""
+    """A person at a machine from ``from_ns`` (included) to ``to_ns`` (not included); None: still there.
+
+    ``machines``: at so many that work the person is at once, as somebody says who sees them all; where more of them are
+    known here, these count. ``since_ns``: the log-in itself, where ``machines`` changed since then.
+    """
 
     person: str
     machine: str
     from_ns: int
     to_ns: int | None = None
+    machines: int = 1
+    since_ns: int | None = None
 
 
 class RunStretch(NamedTuple):
@@ -135,6 +141,21 @@ def logged_out(labour: Labour, person: str, machine: str, at_ns: int) -> Labour 
     return labour._replace(log_ins=(*kept, own._replace(to_ns=at_ns)) if at_ns > own.from_ns else kept)
 
 
+def shared_by(labour: Labour, person: str, machine: str, at_ns: int, machines: int) -> Labour | WorkRefused:
+    """The person is at so many machines that work from an instant on, 1 and more. Code: NOT_LOGGED_IN."""
+    own = next((one for one in labour.log_ins if one[:2] == (person, machine) and one.to_ns is None), None)
+    if own is None:
+        return WorkRefused("NOT_LOGGED_IN", f"{person} at {machine}", "no log-in", "who is logged in", "log in first")
+    at_ns, count = max(at_ns, own.from_ns, _settled_ns(labour, person, machine)), max(1, machines)
+    if count == own.machines:
+        return labour
+    since_ns = own.from_ns if own.since_ns is None else own.since_ns
+    goes_on = own._replace(from_ns=at_ns, machines=count, since_ns=since_ns)
+    kept = tuple(one for one in labour.log_ins if one is not own)
+    before = (own._replace(to_ns=at_ns),) if at_ns > own.from_ns else ()
+    return labour._replace(log_ins=(*kept, *before, goes_on))
+
+
 def _settled_ns(labour: Labour, person: str, machine: str) -> int:
     """Up to where labour is told of the machines that this person has to do with."""
     names = {machine, *(one.machine for one in labour.log_ins if one.person == person)}
@@ -148,7 +169,7 @@ def _too_late(where: str, at_ns: int, earliest_ns: int) -> WorkRefused:
 
 def expired(labour: Labour, rule: LabourRule, now_ns: int) -> tuple[LogIn, ...]:
     """Log-ins that ended because they lasted too long: somebody forgot to log out. A person should see it."""
-    return tuple(one for one in labour.log_ins if one.to_ns is None and now_ns >= one.from_ns + rule.log_in_max)
+    return tuple(one for one in labour.log_ins if one.to_ns is None and now_ns >= _longest_ns(one, rule))
 
 
 def stretch_of(
@@ -274,6 +295,9 @@ def _slices(
     busy_at: dict[str, int] = {}
     for person, _ in at_work:
         busy_at[person] = busy_at.get(person, 0) + 1
+    for one in present:
+        if one.person in busy_at:
+            busy_at[one.person] = max(busy_at[one.person], one.machines)
     found = []
     for run in running:
         persons = [person for person, machine in at_work if machine == run.machine]
@@ -291,8 +315,12 @@ def _slices(
 
 
 def _end_ns(log_in: LogIn, rule: LabourRule) -> int:
-    longest = log_in.from_ns + rule.log_in_max
+    longest = _longest_ns(log_in, rule)
     return longest if log_in.to_ns is None else min(log_in.to_ns, longest)
+
+
+def _longest_ns(log_in: LogIn, rule: LabourRule) -> int:
+    return (log_in.from_ns if log_in.since_ns is None else log_in.since_ns) + rule.log_in_max
 
 
 def labour_from(document: Mapping[str, Any]) -> Labour:

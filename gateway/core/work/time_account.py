@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MINUTE_PLACES: Final = 3
 FAMILY_MAX: Final = 16  # orders that run together
 
-_STEP_NS: Final = Fraction(NS_PER_UNIT["min"], 10**MINUTE_PLACES)
+MINUTE_STEP_NS: Final = Fraction(NS_PER_UNIT["min"], 10**MINUTE_PLACES)
 _ZERO: Final = Decimal(0)
 
 
@@ -65,7 +65,7 @@ class TimeAccount(NamedTuple):
 
     def tell(self) -> tuple[TimeAccount, ActivityMinutes]:
         """What a confirmation says now."""
-        told = [carry.tell(_STEP_NS) for carry in self]
+        told = [carry.tell(MINUTE_STEP_NS) for carry in self]
         minutes = ActivityMinutes(*(decimal_steps(steps, MINUTE_PLACES) for _, steps in told))
         return TimeAccount(*(carry for carry, _ in told)), minutes
 

@@ -1,0 +1,160 @@
+"""How long a machine worked for each order, exactly: sums of its final intervals, and of the people's time in them.
+
+Sums only; what a confirmation tells of them is decided in ``work_book.py``. An interval enters once, in turn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from gateway.core.state.interval import cut
+from gateway.core.work.activity_times import NO_TIME, PeriodTimes, period_from
+from gateway.core.work.labour import Labour, labour_from, labour_of, settled, stretch_of, took
+from gateway.core.work.lots import Feeder, feeder_from
+from gateway.core.work.rounding import carry_from_row
+from gateway.core.work.time_account import TimeAccount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from gateway.core.rules_material import WorkRule
+    from gateway.core.state.interval import StateInterval
+    from gateway.core.state.time_elements import TimeElements, TimeModel
+    from gateway.core.work.labour import LabourSlice, RunStretch
+
+LEDGERS_MAX: Final = 2_256  # open orders, and as many that ended as can wait for their last intervals
+
+Key = tuple[str, str]
+
+
+class RunLedger(NamedTuple):
+    """All that is final of one operation on this machine.
+
+    ``told``: what was told in all, once its final confirmation is made; from then on it waits for its last intervals.
+    ``ended_ns``: when that was. ``crew``: persons that the operation is planned with.
+    """
+
+    order: str
+    operation: str
+    period: PeriodTimes = NO_TIME
+    states: tuple[tuple[str, int], ...] = ()
+    told: TimeAccount | None = None
+    ended_ns: int = 0
+    crew: int = 1
+
+    @property
+    def key(self) -> Key:
+        """Order and operation."""
+        return (self.order, self.operation)
+
+    def with_interval(self, state: str, elements: TimeElements, length_ns: int) -> RunLedger:
+        """With one interval more."""
+        sums = dict(self.states)
+        sums[state] = sums.get(state, 0) + length_ns
+        return self._replace(period=self.period.plus(PeriodTimes(elements)), states=tuple(sorted(sums.items())))
+
+    def with_labour(self, found: LabourSlice) -> RunLedger:
+        """With the people's time of one slice more."""
+        return self._replace(period=self.period.plus(PeriodTimes(labour=found.labour, labour_setup=found.labour_setup)))
+
+
+class WorkState(NamedTuple):
+    """What a work unit remembers of times, people and material besides its orders.
+
+    ``ledgers`` by order, in their sequence of appearance; ``labour`` knows this machine only.
+    """
+
+    ledgers: tuple[RunLedger, ...] = ()
+    labour: Labour = Labour()
+    feeders: tuple[Feeder, ...] = ()
+
+    def ledger(self, key: Key) -> RunLedger | None:
+        """That of an order."""
+        return next((one for one in self.ledgers if one.key == key), None)
+
+
+class TimeBook:
+    """Enters intervals, with the rules of one machine.
+
+    Args:
+        rule: the settings.
+        machine: its name.
+        model: which time element a state is.
+    """
+
+    def __init__(self, rule: WorkRule, machine: str, model: TimeModel) -> None:
+        self._rule = rule
+        self._machine = machine
+        self._model = model
+
+    def entered(self, work: WorkState, row: Iterable[StateInterval], crew_of: Callable[[Key], int]) -> WorkState:
+        """With final intervals of the machine; ``crew_of`` says how many persons an operation is planned with."""
+        ledgers = {one.key: one for one in work.ledgers}
+        labour = work.labour
+        for found in row:
+            known = labour.machine(self._machine)
+            rest = found if known is None else cut(found, known.seen_ns)[1]
+            if rest is None:  # other rules told anew what is in already
+                continue
+            self._enter(ledgers, rest, crew_of)
+            stretch = self._stretch(rest, crew_of)
+            labour, slices = settled(took(labour, self._machine, rest.to_ns, stretch), self._rule.labour)
+            self._work(ledgers, slices)
+        return work._replace(ledgers=tuple(ledgers.values()), labour=labour)
+
+    def seeming(
+        self, work: WorkState, key: Key, row: Sequence[StateInterval], crew_of: Callable[[Key], int], to_ns: int
+    ) -> RunLedger:
+        """One order's ledger up to an instant, with what is not final as it seems to be."""
+        ledgers = {key: work.ledger(key) or RunLedger(*key)}
+        known = work.labour.machine(self._machine)
+        from_ns = to_ns if known is None else known.seen_ns
+        stretches: list[RunStretch] = []
+        for found in row:
+            rest = cut(found, from_ns)[1]
+            rest = None if rest is None else cut(rest, to_ns)[0]
+            if rest is None or (rest.order, rest.operation or "") != key:
+                continue
+            self._enter(ledgers, rest, crew_of)
+            stretch = self._stretch(rest, crew_of)
+            stretches += () if stretch is None else (stretch,)
+        if stretches and to_ns > from_ns:
+            self._work(ledgers, labour_of(stretches, work.labour.log_ins, self._rule.labour, from_ns, to_ns))
+        return ledgers[key]
+
+    def _enter(self, ledgers: dict[Key, RunLedger], found: StateInterval, crew_of: Callable[[Key], int]) -> None:
+        if found.order is None:
+            return
+        key = (found.order, found.operation or "")
+        known = (ledgers.get(key) or RunLedger(*key))._replace(crew=crew_of(key))
+        ledgers[key] = known.with_interval(found.state.value, self._model.of(found), found.length_ns)
+
+    def _stretch(self, found: StateInterval, crew_of: Callable[[Key], int]) -> RunStretch | None:
+        element = self._model.element(found)
+        crew = 0 if found.order is None else crew_of((found.order, found.operation or ""))
+        basis = self._rule.times.machine_time_basis
+        return stretch_of(self._machine, found, element, self._rule.labour, basis=basis, crew=crew)
+
+    @staticmethod
+    def _work(ledgers: dict[Key, RunLedger], slices: Iterable[LabourSlice]) -> None:
+        for found in slices:
+            key = (found.order, found.operation)
+            ledgers[key] = (ledgers.get(key) or RunLedger(*key)).with_labour(found)
+
+
+def work_state_from(document: Mapping[str, Any]) -> WorkState:
+    """What ``_asdict`` and JSON made of ``WorkState``. Raises KeyError, TypeError, ValueError."""
+    machines, stretches, log_ins = document["labour"]
+    return WorkState(
+        tuple(_ledger(*row) for row in document["ledgers"]),
+        labour_from({"machines": machines, "stretches": stretches, "log_ins": log_ins}),
+        tuple(feeder_from({"name": name, "item": item, "lots": lots}) for name, item, lots in document["feeders"]),
+    )
+
+
+def _ledger(
+    order: str, operation: str, period: Sequence[Any], states: Sequence[Any], told: Sequence[Any] | None, *others: int
+) -> RunLedger:
+    account = None if told is None else TimeAccount(*(carry_from_row(row) for row in told))
+    sums = tuple((state, length_ns) for state, length_ns in states)
+    return RunLedger(order, operation, period_from(period), sums, account, *others)

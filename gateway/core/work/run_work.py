@@ -1,0 +1,104 @@
+"""What was done for one open order on a machine and is not confirmed: what was told of its times, and its material.
+
+Part of a job order's numbers. A confirmation takes it, what is over stays. How long a machine worked is kept by
+``ledger.py``; which lot a piece came from is decided by ``lots.py``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from gateway.core.work.backflush import Backflush, MaterialLine, backflush_from
+from gateway.core.work.lots import LotUse, use_from
+from gateway.core.work.produced_lots import ProducedLot, SerialRecord
+from gateway.core.work.rounding import RoundingCarry, carry_from_row
+from gateway.core.work.time_account import ActivityMinutes, TimeAccount
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.core.work.genealogy import GenealogyLink
+
+SERIALS_MAX: Final = 1000  # of one confirmation; a further one is in the journal and the genealogy only
+MADE_LOTS_MAX: Final = 64  # of one confirmation; what comes on top is of the last one
+
+
+class MadeLot(NamedTuple):
+    """What was made of one lot since the last confirmation, and which lots it was made from."""
+
+    lot: str
+    pieces: int = 0
+    uses: tuple[LotUse, ...] = ()
+    from_ns: int = 0
+    to_ns: int = 0
+
+
+class RunWork(NamedTuple):
+    """The work of one order on one machine.
+
+    ``states`` is what was told of each machine state. ``setups`` ended since the last confirmation. ``made`` is what is
+    not confirmed, by produced lot. ``operators`` were logged in since then, and are not any more.
+    """
+
+    times: TimeAccount = TimeAccount()
+    states: tuple[tuple[str, RoundingCarry], ...] = ()
+    material: Backflush = Backflush()
+    setups: int = 0
+    produced: ProducedLot = ProducedLot()
+    made: tuple[MadeLot, ...] = ()
+    serials: tuple[SerialRecord, ...] = ()
+    operators: tuple[str, ...] = ()
+
+
+NO_WORK: Final = RunWork()
+
+
+class ConfirmedLines(NamedTuple):
+    """A line of material with the lots that it came from; their quantities add up to the line's."""
+
+    line: MaterialLine
+    lots: tuple[tuple[str, str], ...] = ()
+
+
+class ConfirmedWork(NamedTuple):
+    """What a confirmation says of times, material, lots and people.
+
+    ``states`` in minutes with three decimals, as text. ``told`` is what was told of the times in all, this confirmation
+    included. ``links`` and ``serials`` are written with it.
+    """
+
+    minutes: ActivityMinutes
+    states: tuple[tuple[str, str], ...] = ()
+    lines: tuple[ConfirmedLines, ...] = ()
+    lots: tuple[MadeLot, ...] = ()
+    serials: tuple[str, ...] = ()
+    operators: tuple[str, ...] = ()
+    links: tuple[GenealogyLink, ...] = ()
+    told: TimeAccount = TimeAccount()
+
+    @property
+    def takes_time(self) -> bool:
+        """Whether it says of any time that it passed."""
+        return any(self.minutes)
+
+
+def work_from(document: Mapping[str, Any]) -> RunWork:
+    """What ``_asdict`` and JSON made of ``RunWork``. Raises KeyError, TypeError, ValueError."""
+    accounts, fixed = document["material"]
+    number, lot, basis = document["produced"]
+    return RunWork(
+        TimeAccount(*(carry_from_row(row) for row in document["times"])),
+        tuple((state, carry_from_row(row)) for state, row in document["states"]),
+        backflush_from({"accounts": accounts, "fixed": fixed}),
+        document["setups"],
+        ProducedLot(number, lot, tuple(basis)),
+        tuple(_made(*row) for row in document["made"]),
+        tuple(SerialRecord(*row) for row in document["serials"]),
+        tuple(document["operators"]),
+    )
+
+
+def _made(lot: str, pieces: int, uses: Sequence[Sequence[Any]], from_ns: int, to_ns: int) -> MadeLot:
+    return MadeLot(
+        lot, pieces, tuple(use_from(dict(zip(LotUse._fields, row, strict=True))) for row in uses), from_ns, to_ns
+    )

@@ -1,0 +1,187 @@
+"""Times, people and material of one work unit put together: what is remembered, and what a confirmation says of it.
+
+The times of a confirmation are those of all that is final and of what is not yet, as it seems to be at its instant;
+what turns out otherwise goes into the next one. Decides no order and makes no confirmation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeGuard
+
+from gateway.core.duration import NS_PER_UNIT
+from gateway.core.model import Confirmation, Notice
+from gateway.core.orders.job_image import work_of
+from gateway.core.work.labour import expired, logged_out, watching
+from gateway.core.work.ledger import RunLedger, TimeBook
+from gateway.core.work.lots import swept
+from gateway.core.work.material_book import Drawing, MaterialBook
+from gateway.core.work.refused import WorkRefused
+from gateway.core.work.rounding import Exact, RoundingCarry, decimal_steps
+from gateway.core.work.run_work import ConfirmedWork
+from gateway.core.work.time_account import MINUTE_PLACES, MINUTE_STEP_NS, TimeAccount
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from gateway.core.model import CountEvent, Output
+    from gateway.core.orders.job_run import JobRun
+    from gateway.core.rules import WorkUnitRules
+    from gateway.core.state.state_unit import MachineStateUnit
+    from gateway.core.unit_state import State
+    from gateway.core.work.activity_times import PeriodTimes
+    from gateway.core.work.ledger import Key, WorkState
+
+#: No count reaches further back than that: lots that were taken off earlier are forgotten.
+LOTS_KEPT_NS: Final = 24 * NS_PER_UNIT["h"]
+#: Times that came after the final confirmation are worth telling from one step on.
+_KINDS: Final = TimeAccount._fields
+
+
+class WorkBook:
+    """The rules of one machine, prepared. Every method returns the new state or order."""
+
+    def __init__(self, rules: WorkUnitRules, machine: str, unit: MachineStateUnit) -> None:
+        self.rule = rules.work
+        self.machine = machine
+        self.material = MaterialBook(rules.work, machine)
+        self._unit = unit
+        self._times = TimeBook(rules.work, machine, unit.time_model)
+        self._basis = rules.work.times.machine_time_basis
+
+    def adapted(self, state: State) -> State:
+        """The state under these rules; people of a machine that was not watched are from what is not final on."""
+        labour = watching(state.work.labour, (self.machine,), state.track.timeline.final_ns)
+        return state._replace(
+            work=state.work._replace(labour=labour, feeders=self.material.feeders(state.work.feeders))
+        )
+
+    # --- within an input ----------------------------------------------------------------------------------------------
+
+    def drawn(
+        self, state: State, run: JobRun, event: CountEvent, pieces: int, at_ns: int, out: list[Output]
+    ) -> tuple[State, JobRun]:
+        """After pieces of an order were booked: what they took from the feeders."""
+        drawing = Drawing(pieces, min(event.t_from_ns, event.t_to_ns), event.t_to_ns, _shift(state))
+        feeders, run = self.material.took(state.work.feeders, run, drawing, at_ns, out)
+        return state._replace(work=state.work._replace(feeders=feeders)), run
+
+    def followed(self, before: State, state: State, at_ns: int, out: list[Output]) -> State:
+        """After an input: final intervals are entered, orders that are gone wait for their last ones."""
+        open_keys = {run.job.key: _crew(run) for run in state.open_runs()}
+        work = self._of_ended(before, state.work, open_keys, at_ns, out)
+        left = state.track.timeline.left
+        if left:
+            crews = {one.key: one.crew for one in work.ledgers} | open_keys
+            work = self._times.entered(work, left, lambda key: crews.get(key, 1))
+            work = self._expired(work, left[-1].to_ns, at_ns, out)
+            feeders = tuple(swept(one, at_ns - LOTS_KEPT_NS) for one in work.feeders)
+            timeline = state.track.timeline._replace(left=())
+            state = state._replace(track=state.track._replace(timeline=timeline))
+            work = work._replace(feeders=feeders)
+        final_ns = state.track.timeline.final_ns
+        ended = (one for one in work.ledgers if one.told is not None and one.key not in open_keys)
+        done = [one for one in ended if final_ns >= one.ended_ns]
+        if done:
+            for one in done:
+                self._after_final(one, at_ns, out)
+            work = work._replace(ledgers=tuple(one for one in work.ledgers if one not in done))
+        return state if work is state.work else state._replace(work=work)
+
+    def _of_ended(
+        self, before: State, work: WorkState, open_keys: Collection[Key], at_ns: int, out: list[Output]
+    ) -> WorkState:
+        """Marks the ledgers of orders that were open before this input and are not any more."""
+        ledgers: list[RunLedger] = []
+        changed = False
+        for one in work.ledgers:
+            was = [run.work.times for run in before.open_runs() if run.job.key == one.key]
+            if one.key in open_keys or (one.told is not None and not was):
+                ledgers.append(one)
+                continue
+            said = [given.work.told for given in out if _is_of(given, one.key) and given.work is not None]
+            ledgers.append(one._replace(told=([TimeAccount(), *was, *said])[-1], ended_ns=at_ns))
+            changed = True
+        return work._replace(ledgers=tuple(ledgers)) if changed else work
+
+    def _expired(self, work: WorkState, final_ns: int, at_ns: int, out: list[Output]) -> WorkState:
+        labour = work.labour
+        for one in expired(labour, self.rule.labour, final_ns):
+            after = logged_out(labour, one.person, one.machine, at_ns)
+            if not isinstance(after, WorkRefused):
+                labour = after
+                out.append(Notice(at_ns, "LOG_IN_EXPIRED", (("person", one.person),)))
+        return work if labour is work.labour else work._replace(labour=labour)
+
+    def _after_final(self, ledger: RunLedger, at_ns: int, out: list[Output]) -> None:
+        """What became final after the last confirmation and was not told so: a correction is due."""
+        assert ledger.told is not None, "asked of orders that ended"
+        exact = as_of(ledger.told, ledger.period, self._basis)
+        wrong = {name: carry.due(MINUTE_STEP_NS) for name, carry in zip(_KINDS, exact, strict=True)}
+        if any(wrong.values()):
+            minutes = ((name, str(decimal_steps(steps, MINUTE_PLACES))) for name, steps in wrong.items() if steps)
+            names = (("order", ledger.order), ("operation", ledger.operation))
+            out.append(Notice(at_ns, "TIMES_AFTER_FINAL", (*names, *minutes)))
+
+    # --- confirmations ------------------------------------------------------------------------------------------------
+
+    def seeming(self, state: State, run: JobRun, at_ns: int) -> RunLedger:
+        """The times of an order up to an instant."""
+        row = self._unit.not_final(state.track, at_ns)
+        crew = _crew(run)
+        return self._times.seeming(state.work, run.job.key, row, lambda _key: crew, at_ns)
+
+    def open_time_ns(self, state: State, run: JobRun, at_ns: int) -> int:
+        """Time of machine and people that a confirmation of this order would tell now; 0: none."""
+        account = as_of(run.work.times, self.seeming(state, run, at_ns).period, self._basis)
+        return int(sum(max(carry.due(MINUTE_STEP_NS), 0) for carry in account) * MINUTE_STEP_NS)
+
+    def confirmed(
+        self, state: State, run: JobRun, at_ns: int, shift: str, *, final: bool
+    ) -> tuple[JobRun, ConfirmedWork]:
+        """The order after a confirmation, and what it says."""
+        ledger = self.seeming(state, run, at_ns)
+        before = run.work.times
+        if before == TimeAccount() and ledger.told is not None:  # opened again before its last intervals were final
+            before = ledger.told
+        times, minutes = as_of(before, ledger.period, self._basis).tell()
+        told = dict(run.work.states)
+        states: list[tuple[str, str]] = []
+        for name, length_ns in ledger.states:
+            carry, steps = told.get(name, RoundingCarry())._replace(total=Exact.of(length_ns)).tell(MINUTE_STEP_NS)
+            told[name] = carry
+            if steps:
+                states.append((name, str(decimal_steps(steps, MINUTE_PLACES))))
+        serials = tuple(one.serial for one in run.work.serials)
+        rest, lines, lots, links = self.material.confirmed(run, shift, at_ns, final=final)
+        work = rest._replace(times=times, states=tuple(sorted(told.items())), operators=())
+        operators = self._operators(state, run, at_ns)
+        confirmed = ConfirmedWork(minutes, tuple(states), lines, lots, serials, operators, links, times)
+        return run._replace(work=work), confirmed
+
+    def _operators(self, state: State, run: JobRun, at_ns: int) -> tuple[str, ...]:
+        """Who was logged in at some time since the last confirmation."""
+        there = [
+            one.person
+            for one in state.work.labour.log_ins
+            if one.from_ns < at_ns and (one.to_ns is None or one.to_ns > run.open_from_ns)
+        ]
+        return tuple(sorted({*there, *run.work.operators}))
+
+
+def as_of(account: TimeAccount, period: PeriodTimes, basis: str) -> TimeAccount:
+    """The account with all that was worked, whatever it held before; what was told of it stays."""
+    fresh = TimeAccount().booked(period, basis)  # type: ignore[arg-type]  # one of the rule's words
+    return TimeAccount(*(now._replace(told=one.told) for one, now in zip(account, fresh, strict=True)))
+
+
+def _is_of(given: Output, key: Key) -> TypeGuard[Confirmation]:
+    return isinstance(given, Confirmation) and given.job.key == key
+
+
+def _crew(run: JobRun) -> int:
+    work = work_of(run.job)
+    return 1 if work is None else work.crew
+
+
+def _shift(state: State) -> str:
+    return state.track.timeline.contexts[-1].shift

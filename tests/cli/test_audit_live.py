@@ -1,0 +1,139 @@
+"""The audit trail of a running gateway: decisions, refusals, configuration, users, start, stop, kill; signatures."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from buffer.audit_chain import ChainReader
+from gateway.core.audit.chain import Verified
+from gateway.lock import DATABASE_NAME
+
+PASSPHRASE = "correct horse battery"
+
+
+@pytest.fixture
+def trail():
+    """The whole chain, verified, as (action, user, outcome)."""
+
+    def read(daemon):
+        with ChainReader.open(daemon.state_dir / DATABASE_NAME) as reader:
+            assert isinstance(reader.verify(), Verified)
+            return [entry.content for entry in reader.entries()]
+
+    return read
+
+
+def actions(contents):
+    return [(one.action, one.user, one.outcome) for one in contents]
+
+
+def user(linegate, state_dir, name, role):
+    """A token of a new user."""
+    assert linegate("user", "add", name, "--full-name", f"{name} X", "--role", role, "-d", state_dir).code == 0
+    return linegate("user", "token", name, "--role", role, "-d", state_dir).out.strip()
+
+
+def say(daemon, *words, token="", line=""):
+    env = {name: text for name, text in os.environ.items() if not name.startswith("LINEGATE_")}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "gateway", *words, "-d", str(daemon.state_dir)], input=line, text=True,
+        capture_output=True, check=False, timeout=30, env={**env, **({"LINEGATE_TOKEN": token} if token else {})},
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_what_happens_is_in_the_trail_and_the_chain_is_whole(linegate, start_daemon, trail):
+    daemon = start_daemon().listens()
+    daemon.take_orders()
+    assert say(daemon, "order", "start", "M-1", "4711")[0] == 0
+    assert say(daemon, "order", "start", "M-1", "4711")[0] == 1, "it runs already"
+    assert say(daemon, "order", "hold", "M-9", "4711")[0] == 1, "there is no such machine"
+    config = daemon.config.read_text()
+    daemon.config.write_text(config.replace("ideal_cycle: 2 s", "ideal_cycle: 3 s"))
+    assert say(daemon, "reload")[0] == 0
+    token = user(linegate, daemon.state_dir, "anna", "quality")
+    daemon.until(lambda: ("token_issued", "login") in {(c.action, c.auth) for c in trail(daemon)}, "the user")
+    assert say(daemon, "order", "hold", "M-1", "4711", "--reason", "look at it", token=token)[0] == 0
+
+    found = trail(daemon)
+    assert actions(found)[0] == ("gateway_started", "gateway", "done")
+    assert [one.entity_id for one in found if one.action == "state_changed" and one.user == "erp"] == [
+        "4711/0010", "4712/0010", "4712/0020",
+    ]  # fmt: skip
+    started, again = [one for one in found if one.action == "start"]
+    assert (started.old, started.new, started.outcome) == ("DISPATCHED", "IN_PROGRESS", "done")
+    assert (again.outcome, again.entity_id) == ("refused", "4711")
+    unknown, held = [one for one in found if one.action == "hold"]
+    assert (unknown.outcome, "unknown machine" in unknown.detail) == ("refused", True)
+    assert (held.user, held.role, held.reason_text, held.outcome) == ("anna", "quality", "look at it", "done")
+    assert held.auth.startswith("token ")
+    changed = [one for one in found if one.action == "config_changed" and one.field]
+    assert [(one.field, one.reason_code) for one in changed if "ideal_cycle" in one.field] == [
+        ("work_units.M-1.ideal_cycle", "reload")
+    ]
+    assert (("user_added", "anna") in {(one.action, one.entity_id) for one in found}) is True
+    text = "\n".join(map(str, found))
+    assert token.rsplit("_", 1)[1] not in text
+
+
+def test_how_the_run_before_ended(start_daemon, trail):
+    daemon = start_daemon().listens()
+    daemon.process.send_signal(signal.SIGKILL)
+    daemon.process.wait()
+    daemon = start_daemon().listens()
+    daemon.close()
+    daemon = start_daemon().listens()
+    runs = [(one.action, one.detail) for one in trail(daemon) if one.action.startswith("gateway_")]
+    assert [one for one, _ in runs] == [
+        "gateway_started", "gateway_started", "gateway_stopped", "gateway_started",
+    ]  # fmt: skip
+    assert "did not end in order" in runs[1][1]
+    assert runs[3][1] == "the run before ended in order"
+
+
+def test_the_regulated_profile(linegate, start_daemon, trail, configured, tmp_path):
+    config = configured.read_text().replace(str(tmp_path / "state"), "STATE_DIR")
+    config = config.replace("plant: P1,", "plant: P1, profile: regulated,")
+    daemon = start_daemon(config).listens()
+    daemon.take_orders()
+    code, _, err = say(daemon, "order", "hold", "M-1", "4711", "--reason", "x")
+    assert code == 1
+    assert "USER: found a login of this computer" in err
+    assert "LINEGATE_TOKEN" in err
+    token = user(linegate, daemon.state_dir, "anna", "quality")
+    code, _, err = say(daemon, "order", "hold", "M-1", "4711", token=token)
+    assert (code, "REASON: found none" in err) == (1, True)
+    assert say(daemon, "order", "hold", "M-1", "4711", "--reason", "x", token=token)[0] == 0
+    release = ("order", "release", "M-1", "4711", "--reason", "checked")
+    code, _, err = say(daemon, *release, token=token)
+    assert (code, "SIGNATURE: found no passphrase" in err) == (1, True)
+    code, _, err = say(daemon, *release, "--sign", token=token, line=PASSPHRASE)
+    assert "a wrong passphrase (1 in a row)" in err
+    assert "linegate user passphrase" in err
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "gateway", "user", "passphrase", "anna", "-d", str(daemon.state_dir)],
+        input=PASSPHRASE, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    code, out, err = say(daemon, *release, "--sign", token=token, line=PASSPHRASE)
+    assert (code, err) == (0, ""), out
+    *_, released, signed = [one for one in trail(daemon) if one.action in ("release", "signed")]
+    assert (released.action, released.old, released.user) == ("release", "ON_HOLD", "anna")
+    signature = json.loads(signed.new)
+    assert (signature["signer"], signature["full_name"]) == ("anna", "anna X")
+    assert signature["meaning"] == "I release this from its hold"
+    for place in (daemon.state_dir / DATABASE_NAME, daemon.state_dir / f"{DATABASE_NAME}-wal", daemon.folder / "log"):
+        assert not place.exists() or PASSPHRASE.encode() not in place.read_bytes()
+
+    for number in range(5):
+        err = say(daemon, *release, "--sign", token=token, line="not the right one")[2]
+        assert f"({number + 1} in a row)" in err
+    err = say(daemon, *release, "--sign", token=token, line=PASSPHRASE)[2]
+    assert "SIGNATURE: found 5 wrong passphrases in a row" in err
+    assert len([one for one in trail(daemon) if one.action == "access_refused"]) == 6

@@ -1,0 +1,234 @@
+"""What must be true of a week: held against the machines' own logs, never against the gateway's own sums."""
+
+from __future__ import annotations
+
+import bisect
+import datetime as dt
+import hashlib
+import sqlite3
+from collections import Counter, defaultdict
+from contextlib import closing
+from itertools import pairwise
+
+from week_plan import BERLIN
+
+from buffer.audit_chain import ChainReader
+from gateway.core.audit.chain import Verified
+from gateway.core.model import JobChanged, JobOrderState
+from gateway.core.orders.lifecycle import RUNNING
+from gateway.core.state.interval import StateInterval
+
+HOUR = 3_600_000_000_000
+ENDED = (JobOrderState.COMPLETED, JobOrderState.CANCELLED, JobOrderState.CLOSED)
+
+
+class Shifts:
+    """Which order ran when at a machine, and which had ended, as the gateway told it."""
+
+    def __init__(self, outputs):
+        self.ran = []  # (from, to, order, on_hold)
+        self.ended_ns = {}
+        self.filled = set()  # ended by their number, which does not ask when a piece began
+        running = None
+        for one in outputs:
+            if not isinstance(one, JobChanged):
+                continue
+            order, state, at_ns = one.record.job.order, one.record.state, one.at_ns
+            if state in ENDED:
+                self.ended_ns.setdefault(order, at_ns)
+                if one.trigger == "target reached":
+                    self.filled.add((order, at_ns))
+            held = state is JobOrderState.ON_HOLD and one.record.held_from in RUNNING
+            runs = state in RUNNING or (held and running is not None and running[1] == order)
+            if running is not None and (running[1] == order or runs):
+                self.ran.append((running[0], at_ns, *running[1:]))
+                running = None
+            if runs:
+                running = (at_ns, order, held)
+                if self.ran and self.ran[-1][1:] == running:  # only its numbers changed
+                    running = (self.ran.pop()[0], order, held)
+        if running is not None:
+            self.ran.append((running[0], 2**63, *running[1:]))
+        self._from = [one[0] for one in self.ran]
+
+    def at(self, at_ns):
+        """(order, on hold) of what ran at that instant; what ends with an instant has it."""
+        place = bisect.bisect_left(self._from, at_ns) - 1
+        if place >= 0 and at_ns <= self.ran[place][1]:
+            return self.ran[place][2:]
+        return None, False
+
+    def former(self, at_ns, before_ns):
+        """The order that ceased to run first after that, and before the other instant."""
+        place = max(bisect.bisect_left(self._from, at_ns) - 1, 0)
+        for (_, to_ns, order, _), after in pairwise([*self.ran[place:], (0, 0, None, False)]):
+            if after[2] != order and at_ns < to_ns < before_ns and (order, to_ns) not in self.filled:
+                return order
+        return None
+
+
+def truth(week):
+    """Pieces by order and kind as they must be in the ERP, from the machines' logs; order None: of nobody."""
+    found = defaultdict(Counter)
+    for name, device in week.devices.items():
+        shifts = Shifts(week.gateway.outputs[name])
+        stop_ns = week.gateway.units[name]._booking._stop_ns
+        for made in device.log.made:
+            order, held = shifts.at(made.judged_ns)
+            if not device.forced:
+                begin_ns = made.end_ns if made.end_ns - made.begin_ns > stop_ns else made.begin_ns
+                former = shifts.former(begin_ns, made.judged_ns)
+                if former is not None:
+                    order = None if shifts.ended_ns.get(former, 2**63) <= made.judged_ns else former
+            for kind, pieces in made.pieces.items():
+                found[order or f"nobody {name}"]["hold" if held and kind == "good" else kind] += pieces
+    for order, pieces, before, after in week.judged:
+        found[order][str(before)] -= pieces
+        found[order][str(after)] += pieces
+    return {order: {kind: n for kind, n in kinds.items() if n} for order, kinds in found.items() if any(kinds.values())}
+
+
+def confirmed(week):
+    """Pieces by order and kind as the ERP booked them."""
+    found = defaultdict(Counter)
+    for one in week.gateway.erp.documents():
+        quantity = one["qty"]
+        for kind in ("good", "rework", "hold", "test"):
+            found[one["order_id"]][kind] += int(quantity[kind])
+        found[one["order_id"]]["scrap"] += sum(int(part["qty"]) for part in quantity["scrap"])
+    return {order: {kind: n for kind, n in kinds.items() if n} for order, kinds in found.items() if any(kinds.values())}
+
+
+def check_pieces(week):
+    """Each order's confirmed pieces are those of the log, and what is nobody's is in the bucket."""
+    states = {name: runner.state for name, runner in week.gateway.runners.items()}
+    told = confirmed(week)
+    for name, state in states.items():
+        assert not list(state.open_runs()), (name, [run.job.key for run in state.open_runs()])
+        assert not state.review
+        nobodys = {kind: n for kind, n in state.unallocated._asdict().items() if n}
+        if nobodys:
+            told[f"nobody {name}"] = nobodys
+    expected = truth(week)
+    wrong = {
+        order: (expected.get(order), told.get(order))
+        for order in sorted(expected.keys() | told.keys())
+        if expected.get(order) != told.get(order)
+    }
+    assert not wrong, f"order: (the machine's log, told): {wrong}"
+
+
+def check_numbers(week):
+    """No key twice, numbers without a gap, each document the next in its chain."""
+    last = {}
+    for one in week.gateway.erp.documents():
+        lane = (one["order_id"], one["operation"])
+        seq, digest = last.get(lane, (0, ""))
+        assert (one["seq"], one["prev_hash"]) == (seq + 1, digest), lane
+        last[lane] = (one["seq"], one["hash"])
+    postings = rows(week, "SELECT key, state FROM outbox")
+    assert len({key for key, _ in postings}) == len(postings)
+    assert {state for _, state in postings} == {"posted"}
+    assert {key for key, _ in postings} == set(week.gateway.erp.booked)
+
+
+def check_times(week):
+    """The final intervals of each machine tile the whole week, which is an hour shorter or longer than others."""
+    begin_ns, end_ns = week.plan.from_ns, week.plan.to_ns
+    assert end_ns - begin_ns == week.plan.hours * HOUR
+    for name, outputs in week.gateway.outputs.items():
+        row = [one for one in outputs if isinstance(one, StateInterval)]
+        assert row[0].from_ns == begin_ns, name
+        assert row[-1].to_ns >= end_ns, name
+        assert all(first.to_ns == second.from_ns for first, second in pairwise(row)), name
+        sums = Counter()
+        for one in row:
+            sums[one.state] += min(one.to_ns, end_ns) - min(one.from_ns, end_ns)
+        assert sum(sums.values()) == week.plan.hours * HOUR, (name, sums)
+        shifts, days = Counter(), Counter()
+        for one in row:
+            shifts[one.shift] += one.length_ns
+            for from_ns, to_ns in by_day(one.from_ns, min(one.to_ns, end_ns)):
+                days[local(from_ns).date()] += to_ns - from_ns
+        # Seven days, the last of which is 23 or 25 hours long; all shifts are 8 hours but for the night before it.
+        lengths = [hours // HOUR for _, hours in sorted(days.items())]
+        assert lengths == [24] * 6 + [week.plan.hours - 144], (name, days)
+        nights = {f"{local(end_ns - 40 * HOUR).date()}/N": week.plan.hours - 160}
+        inner = sorted(shifts.items())[1:-2]  # the first began before the week, the last two end behind it
+        assert {shift: hours for shift, hours in inner if hours != 8 * HOUR} == {
+            shift: hours * HOUR for shift, hours in nights.items()
+        }, (name, shifts)
+
+
+def local(at_ns):
+    """The wall clock in the plant."""
+    return dt.datetime.fromtimestamp(at_ns // 10**9, BERLIN)
+
+
+def by_day(from_ns, to_ns):
+    """The parts of a stretch in each day on the wall clock."""
+    while from_ns < to_ns:
+        midnight = dt.datetime.combine(local(from_ns).date() + dt.timedelta(days=1), dt.time(), BERLIN)
+        until_ns = min(int(midnight.timestamp()) * 10**9, to_ns)
+        yield from_ns, until_ns
+        from_ns = until_ns
+
+
+def check_journal(week):
+    """The rows of each machine are numbered without a gap, and are what was told."""
+    for name, outputs in week.gateway.outputs.items():
+        ((count, last),) = rows(week, "SELECT count(*), max(seq) FROM journal WHERE work_unit = ?", name)
+        assert count == last == len(outputs), (name, count, last, len(outputs))
+
+
+def check_audit(week):
+    """The chain verifies against the anchors of each day, and breaks where one entry is changed."""
+    with ChainReader.open(week.gateway.path) as reader:
+        found = reader.verify(week.gateway.anchors)
+    assert isinstance(found, Verified), found
+    assert len(week.gateway.anchors) >= 6
+    decided = week.did["scrap"] + week.did["hold"] + week.did["interrupt"]
+    told = dict(rows(week, "SELECT action, count(*) FROM audit_entry WHERE user = 'ann' GROUP BY action"))
+    assert sum(told.values()) >= decided, told
+
+
+def figures(week):
+    """What the week came to, and the hash of all that must be the same for the same seed."""
+    documents = week.gateway.erp.documents()
+    digest = hashlib.sha256()
+    for sql in (
+        "SELECT work_unit, seq, at_ns, kind, body FROM journal ORDER BY work_unit, seq",
+        "SELECT key, payload FROM outbox ORDER BY key",
+        "SELECT id, snapshot FROM work_unit ORDER BY id",
+        "SELECT * FROM audit_entry ORDER BY seq",
+    ):
+        for row in rows(week, sql):
+            digest.update(repr(row).encode())
+    return {
+        "season": week.plan.season,
+        "hours": week.plan.hours,
+        "orders": len({one["order_id"] for one in documents}),
+        "cycles": sum(len(device.log.made) for device in week.devices.values()),
+        "pieces": sum(sum(made.pieces.values()) for device in week.devices.values() for made in device.log.made),
+        "confirmations": len(documents),
+        "audit entries": rows(week, "SELECT count(*) FROM audit_entry")[0][0],
+        "journal rows": rows(week, "SELECT count(*) FROM journal")[0][0],
+        "done": dict(sorted(week.did.items())),
+        "refused": len(week.refused),
+        "hash": digest.hexdigest(),
+    }
+
+
+def rows(week, sql, *values):
+    """Rows of a query."""
+    with closing(sqlite3.connect(week.gateway.path)) as connection:
+        return connection.execute(sql, values).fetchall()
+
+
+CHECKS = (check_pieces, check_numbers, check_times, check_journal, check_audit)
+
+
+def check_all(week):
+    """Every check."""
+    for check in CHECKS:
+        check(week)

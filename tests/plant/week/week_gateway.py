@@ -1,0 +1,206 @@
+"""A gateway in virtual time: the real runner of each machine with the real database, stepped by hand, and killed.
+
+Nothing waits: each step is handed its inputs and the time, and is durable when it returns. A kill throws away all that
+is in memory; the next start reads what was committed. The ERP is a ledger that books by key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sqlite3
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+from types import SimpleNamespace
+
+from buffer.audit_chain import keep_anchor
+from buffer.entry import OutboxState, Settlement
+from buffer.outbox import Outbox
+from buffer.store import Store
+from gateway.auditing import Auditing
+from gateway.caller import CALLER, Caller
+from gateway.core import snapshot
+from gateway.core.audit.told import Actor
+from gateway.core.calendar.honest_time import TimeQuality
+from gateway.core.calendar.shift_calendar import ShiftCalendar
+from gateway.core.document import Identity
+from gateway.core.model import DataValue, Notice, OrderReceived, Status
+from gateway.core.state.planned_time import plan_of
+from gateway.core.work_unit import WorkUnit
+from gateway.order_feed import job_orders
+from gateway.runner import Runner, RunnerHooks
+from gateway.timezone import zone
+
+S = 1_000_000_000
+HOUR = 3600 * S
+EPOCH = "weekepoch0000"
+DATABASE_MAX_BYTES = 2_000_000_000
+TARGET = "erp"
+LOST_ANSWERS = 0.03  # of the postings: booked, and nobody heard it
+
+
+class Erp:
+    """What an ERP has booked: each key once, its bytes for ever."""
+
+    def __init__(self):
+        self.booked = {}
+        self.order = []
+        self.repeats = 0
+
+    def book(self, key, payload):
+        """Book, or see that it was booked."""
+        if key in self.booked:
+            assert self.booked[key] == payload, f"{key}: other bytes under the same key"
+            self.repeats += 1
+            return
+        self.booked[key] = payload
+        self.order.append(key)
+
+    def documents(self):
+        """What was booked, in its order."""
+        return [json.loads(self.booked[key]) for key in self.order]
+
+
+class Gateway:
+    """The daemon's work units without its sources, forwarder and sockets."""
+
+    def __init__(self, folder, settings, dice, now_ns):
+        self.path = folder / "week.db"
+        self.settings = settings
+        self.now_ns = now_ns
+        self.dice = dice
+        self.erp = Erp()
+        self.units, self.runners = {}, {}
+        self.outputs = {name: [] for name in settings.work_units}
+        self.starts = 0
+        self.anchors = []
+        for name, rules in settings.work_units.items():
+            identity = Identity(
+                plant="RQ1", epoch=EPOCH, gateway_id="plant", line="L1", machine=name, work_center=rules.work_center
+            )
+            self.units[name] = WorkUnit(rules, identity)
+        self.of_work_center = {unit.identity.work_center: name for name, unit in self.units.items()}
+        self.calendar = ShiftCalendar(settings.calendars["plant"], zone("Europe/Berlin"))
+        self._planned_ns = 0
+        # Steady time is UTC here: that wall clocks jump is the plant's zone only.
+        self.clock = SimpleNamespace(
+            now_ns=lambda: self.now_ns, utc_ns=lambda at_ns: at_ns, offset_ns=0, quality=TimeQuality.SYNCHRONISED
+        )
+
+    # --- life ---
+
+    async def start(self):
+        """Begin, or begin again with what was committed."""
+        self.store = await Store.open(self.path, now_ns=lambda: self.now_ns, max_bytes=DATABASE_MAX_BYTES)
+        if not self.starts:
+            await self.store.close()
+            with contextlib.closing(sqlite3.connect(self.path)) as connection:
+                connection.execute("UPDATE meta SET epoch = ?", (EPOCH,))
+                connection.commit()
+            self.store = await Store.open(self.path, now_ns=lambda: self.now_ns, max_bytes=DATABASE_MAX_BYTES)
+        assert self.store.epoch == EPOCH
+        self.starts += 1
+        self.outbox = Outbox(self.store)
+        self.auditing = Auditing(self.settings, self.store, self.clock)
+        stored = await self.store.snapshots()
+        for name, unit in self.units.items():
+            state = snapshot.load(unit, stored[name]) if name in stored else unit.initial(self.now_ns)
+            self.runners[name] = Runner(
+                unit,
+                state.at_clock(0, True),
+                self.store,
+                now_ns=lambda: self.now_ns,
+                checkpoint_ns=S,
+                idle_wake_ns=HOUR,
+                hooks=RunnerHooks(
+                    targets=lambda job: (TARGET,),
+                    committed=lambda outputs, _state, name=name: self._committed(name, outputs),
+                    alive=lambda: None,
+                    trouble=self._trouble,
+                    common=self.auditing.common,
+                ),
+            )
+        self._planned_ns = 0
+        await self.plan()
+
+    async def stop(self):
+        """Close the database; what is in memory is gone."""
+        await self.store.close()
+
+    def _trouble(self, text):
+        raise AssertionError(text)
+
+    def _committed(self, name, outputs):
+        self.outputs[name] += outputs
+
+    # --- inputs ---
+
+    async def plan(self):
+        """The hours ahead, each hour anew."""
+        if self.now_ns - self._planned_ns >= HOUR:
+            self._planned_ns = self.now_ns
+            plan = plan_of(self.calendar, self.now_ns, 0, 48 * HOUR)
+            await asyncio.gather(*(self.submit(name, plan) for name in self.units))
+
+    async def take(self, name, changes):
+        """What the devices showed up to now, as readings."""
+        unit, runner = self.units[name], self.runners[name]
+        for at_ns, together in groupby(changes, key=attrgetter("at_ns")):
+            reading = [DataValue(one.signal, one.value, Status.GOOD, None, at_ns) for one in together]
+            if runner._queue.full():
+                await self._steps(runner)
+            await runner.put(tuple(unit.in_order(reading)))
+        await self._steps(runner)
+
+    async def submit(self, name, given, who=None):
+        """An order, a decision or the calendar; returns its outputs, committed."""
+        runner = self.runners[name]
+        CALLER.set(None if who is None else Caller(Actor(who, "supervisor", "token", "panel", reason="AS_PLANNED")))
+        asked = asyncio.create_task(runner.submit(given))
+        await asyncio.sleep(0)  # it is in the queue
+        await self._steps(runner)
+        return await asked
+
+    async def _steps(self, runner):
+        """All that waits, as the runner's own loop would."""
+        more = True
+        while more:
+            await runner._step([] if runner._queue.empty() and runner._next is None else await runner._next_items())
+            more = not runner._queue.empty() or runner._next is not None
+
+    async def release(self, order):
+        """The ERP's order or its change, to every work unit that it concerns; returns what they said."""
+        found = []
+        for job in job_orders(order, TARGET):
+            found += await self.submit(self.of_work_center[job.work_center], OrderReceived(self.now_ns, job))
+        return found
+
+    async def anchor(self, day):
+        """The end of the audit trail, for whoever is outside."""
+        found = await self.store.write(partial(keep_anchor, day, self.now_ns))
+        if found is not None:
+            self.anchors.append(found)
+
+    # --- the ERP ---
+
+    async def forward(self):
+        """Deliver what is due. Some answers get lost: those are looked up the next time."""
+        while due := await self.outbox.due(TARGET, self.now_ns, 100):
+            for entry in due:
+                if entry.state is OutboxState.UNCERTAIN:
+                    await self.outbox.begin_lookup(entry.id, self.now_ns)
+                    assert entry.key in self.erp.booked
+                    await self.outbox.settle(entry.id, Settlement(OutboxState.POSTED), self.now_ns)
+                    continue
+                sent = await self.outbox.begin_send(entry.id, (entry.payload, "application/json", ""), self.now_ns)
+                self.erp.book(sent.key, sent.body)
+                lost = self.dice.random() < LOST_ANSWERS
+                ended = Settlement(OutboxState.UNCERTAIN, self.now_ns + 1) if lost else Settlement(OutboxState.POSTED)
+                await self.outbox.settle(entry.id, ended, self.now_ns)
+
+
+def refusals(outputs):
+    """Why something was refused."""
+    return [dict(one.detail)["reason"] for one in outputs if isinstance(one, Notice) and one.code == "REFUSED"]
