@@ -40,7 +40,7 @@ _ADD: Final = f"INSERT INTO audit_entry ({_ROW}) VALUES ({', '.join('?' * (len(E
 _HEAD: Final = "SELECT seq, hash FROM audit_entry ORDER BY seq DESC LIMIT 1"
 _EPOCH: Final = "SELECT epoch FROM meta"
 _BATCH: Final = f"SELECT {_ROW} FROM audit_entry WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608 - constants
-_NEWEST: Final = f"SELECT {_ROW} FROM audit_entry WHERE (?1 IS NULL OR order_id = ?1) ORDER BY seq DESC LIMIT ?2"  # noqa: S608 - constants
+_NEWEST: Final = f"SELECT {_ROW} FROM audit_entry WHERE "  # noqa: S608 - constants
 _ANCHOR: Final = "INSERT INTO audit_anchor (seq, hash, day, at_ns) VALUES (?, ?, ?, ?)"
 _ANCHORS: Final = "SELECT seq, hash FROM audit_anchor ORDER BY seq DESC LIMIT ?"
 
@@ -50,6 +50,36 @@ class Appended(NamedTuple):
 
     entries: tuple[AuditEntry, ...]
     head: Head
+
+
+class Wanted(NamedTuple):
+    """Which entries; None: whatever it is. Times are UTC, ``from_ns`` is included, ``to_ns`` is not."""
+
+    order: str | None = None
+    user: str | None = None
+    from_ns: int | None = None
+    to_ns: int | None = None
+    before: int | None = None  # numbers below
+
+    def takes(self, entry: AuditEntry) -> bool:
+        """Whether it is one of them."""
+        content = entry.content
+        return (
+            self.order in (None, content.order)
+            and self.user in (None, content.user)
+            and (self.from_ns is None or content.utc_ns >= self.from_ns)
+            and (self.to_ns is None or content.utc_ns < self.to_ns)
+            and (self.before is None or entry.seq < self.before)
+        )
+
+    def condition(self) -> tuple[str, list[Any]]:
+        """The same for SQL."""
+        found = [(text, value) for text, value in zip(_CONDITIONS, self, strict=True) if value is not None]
+        return " AND ".join(text for text, _ in found) or "1", [value for _, value in found]
+
+
+#: In the order of ``Wanted``.
+_CONDITIONS: Final = ("order_id = ?", "user = ?", "utc_ns >= ?", "utc_ns < ?", "seq < ?")
 
 
 async def append(contents: Sequence[EntryContent], connection: aiosqlite.Connection) -> Appended:
@@ -133,11 +163,14 @@ class ChainReader:
             yield from map(_entry_of, rows)
             after = rows[-1][0]
 
-    def newest(self, limit: int, order: str | None = None) -> list[AuditEntry]:
-        """The last entries, of one order or of all, newest first. Raises ValueError for a limit out of range."""
+    def newest(self, limit: int, wanted: Wanted = Wanted()) -> list[AuditEntry]:  # noqa: B008 - immutable
+        """The last entries of those that are wanted, newest first. Raises ValueError for a limit out of range."""
         if not 1 <= limit <= PAGE_MAX:
             raise ValueError(f"limit: found {limit}, allowed 1 to {PAGE_MAX}")
-        return [_entry_of(row) for row in self._rows(_NEWEST, (order, limit))]
+        condition, values = wanted.condition()
+        return [
+            _entry_of(row) for row in self._rows(f"{_NEWEST}{condition} ORDER BY seq DESC LIMIT ?", (*values, limit))
+        ]
 
     def anchors(self, limit: int = ANCHORS_MAX) -> list[Anchor]:
         """The last so many anchors that were kept for publishing, newest first."""

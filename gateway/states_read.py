@@ -14,7 +14,7 @@ from gateway.core.calendar.honest_time import utc_of, utc_span
 from gateway.core.document import utc
 from gateway.core.duration import NS_PER_UNIT
 from gateway.core.model import MachineState, Role
-from gateway.core.state.annotations import StopReasonAssigned, annotated
+from gateway.core.state.annotations import annotated, loaded
 from gateway.core.state.report import By, Made, grouped, key_of, loaded_rules
 from gateway.core.state.timeline_state import interval_of
 
@@ -166,8 +166,7 @@ def _row(machine: _Machine, from_ns: int, to_ns: int) -> tuple[StateInterval, ..
         raise StatesError(f"{machine.name}: more than {INTERVALS_MAX} intervals; choose a shorter time")
     begin_ns = row[0].from_ns if row else from_ns
     said = machine.store.journal_of_kind(machine.name, "stop_reason", begin_ns, ANNOTATIONS_MAX)
-    reasons = tuple(StopReasonAssigned(**json.loads(one.body)) for one in said)
-    view = annotated(row, reasons)
+    view = annotated(row, tuple(loaded(json.loads(one.body)) for one in said))
     return tuple(found._replace(from_ns=max(found.from_ns, from_ns), to_ns=min(found.to_ns, to_ns)) for found in view)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.document import utc
 from gateway.core.duration import NS_PER_S, NS_PER_UNIT
+from gateway.core.state.interval import STOPS
 from gateway.machine_events import shift_and_day
 
 if TYPE_CHECKING:
@@ -58,6 +59,13 @@ def document(found: StatesFound, *, sums_only: bool = False) -> dict[str, Any]:
     if not sums_only:
         whole["intervals"] = [_interval(*one) for one in zip(found.row, found.elements, strict=True)]
     return whole
+
+
+def stops(found: StatesFound) -> list[dict[str, Any]]:
+    """The stops among the intervals as people see them: each part of one that was split is one of its own."""
+    return [
+        _interval(one, element) for one, element in zip(found.row, found.elements, strict=True) if one.state in STOPS
+    ]
 
 
 def _interval_line(found: StateInterval, element: str) -> str:

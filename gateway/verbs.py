@@ -195,7 +195,7 @@ class Verbs:
 
 
 def _which(request: Mapping[str, Any]) -> int | str:
-    number = request["which"]
+    number = request["number"] if "number" in request else request["which"]  # the API has it in its path
     if not isinstance(number, int):
         return text_of(request, "which")
     if not 1 <= number <= NUMBER_MAX:

@@ -50,6 +50,21 @@ def schemas() -> dict[str, dict[str, Any]]:
                 ]
             },
         ),
+        "stops": _object(machine=_TEXT, final_up_to=_TIME, stops={"type": "array", "items": _OPEN_OBJECT}),
+        "dispatch": _object(
+            machine=_TEXT,
+            state=_TEXT,
+            state_since=_TIME,
+            reason=_TEXT,
+            reason_missing={"type": "boolean"},
+            setup={"type": "boolean"},
+            running={"type": "array", "items": {"$ref": REF.format(model="order")}},
+            queue={"type": "array", "items": {"$ref": REF.format(model="order")}},
+            unallocated=_OPEN_OBJECT,
+            undo={"oneOf": [{"type": "null"}, _object(verb=_TEXT, who=_TEXT, until=_TIME)]},
+            may={"type": "array", "items": _TEXT},
+        ),
+        "resolved": _object(done={"type": "array", "items": _OPEN_OBJECT}),
         "done": _object(done={"type": "string", "description": "What was done, in words."}),
         "problem": _problem(),
     }

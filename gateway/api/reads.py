@@ -16,8 +16,11 @@ from gateway.api.problem import Problem, ProblemError, refuse, shown
 from gateway.core.access.permissions import permitted
 from gateway.core.document import utc
 from gateway.core.instant import Instant
-from gateway.core.orders.lifecycle import ActorRole
+from gateway.core.model import Role
+from gateway.core.orders.lifecycle import RUNNING, ActorRole
+from gateway.core.state.interval import STOPS
 from gateway.core.state.report import By
+from gateway.core.state.stop_reasons import UNSPECIFIED
 from gateway.states_read import StatesError, read
 from gateway.states_text import document
 from gateway.status import in_utc, to_json
@@ -62,6 +65,7 @@ class Reads:
             "me": self._me,
             "work_units": self._work_units,
             "work_unit": self._work_unit,
+            "dispatch": self._dispatch,
             "orders": self._orders,
             "states": self._states,
             "outbox": self._outbox,
@@ -97,6 +101,33 @@ class Reads:
     async def _work_unit(self, request: Mapping[str, Any]) -> Any:
         self._known(request["machine"])
         return self._view(request["machine"])
+
+    async def _dispatch(self, request: Mapping[str, Any]) -> Any:
+        """All that a decision at the machine needs, so that nothing is asked for that the machine knows."""
+        name = request["machine"]
+        self._known(name)
+        view, runner = self._view(name), self._parts.runners[name]
+        state, last = runner.state, runner.state.last_word
+        works = {run.job.key for run in state.open_runs() if run.state in RUNNING}
+        if state.running is not None:
+            works.add(state.running.job.key)
+        jobs = [{"machine": name, **job} for job in view["queue"]]
+        until_ns = 0 if last is None else last.at_ns + int(runner.unit.rules.confirm.undo_window)
+        return {
+            "machine": name,
+            "state": view["state"],
+            "state_since": utc(view["state_since_ns"]),
+            "reason": view["reason"],
+            "reason_missing": state.track.state in STOPS and view["reason"] in {"", UNSPECIFIED},
+            "setup": state.track.setup.since_ns is not None,
+            "running": [job for job in jobs if (job["order"], job["operation"]) in works],
+            "queue": [job for job in jobs if (job["order"], job["operation"]) not in works],
+            "unallocated": {role.value: view[f"unallocated_{role}"] for role in Role},
+            "undo": None
+            if last is None or until_ns < self._clock.now_ns()
+            else {"verb": last.verb, "who": last.who, "until": self._named(until_ns)},
+            "may": [action.value for action in permitted(ActorRole(request["role"]))],
+        }
 
     async def _orders(self, request: Mapping[str, Any]) -> Any:
         machines = list(self._parts.runners)

@@ -66,6 +66,8 @@ _MACHINE: Final = Field("machine", _NAME, "work unit, as in the configuration")
 _ORDER: Final = Field("order", Text(), "order number")
 _OPERATION: Final = Field("operation", Text(), "needed where the order has several at this machine", required=False)
 _WHY: Final = Field("reason", Text(), "why; it is written down")
+_SPLIT_AT: Final = Field("at", Time(), "the instant of the split")
+_POSTING_NUMBER: Final = (Field("number", Whole(1, NUMBER_MAX), "number of the posting"),)
 _SIGNED: Final = Field(
     PASSPHRASE, Hidden(), "yours, to sign with; needed where the profile asks for a signature", required=False
 )
@@ -136,6 +138,29 @@ _READING: Final = (
         may_be_missing=True,
     ),
     Route(
+        "stop.list",
+        "GET",
+        "/v1/stops",
+        (Action.SEE,),
+        "stops",
+        "The final stops of a machine, each part of one that was split; without a choice of time the last 24 hours",
+        query=(
+            _MACHINE,
+            Field("from", Time(), "from then on", required=False),
+            Field("to", Time(), "up to then", required=False),
+        ),
+    ),
+    Route(
+        "dispatch",
+        "GET",
+        "/v1/work-units/{machine}/dispatch",
+        (Action.SEE,),
+        "dispatch",
+        "What a person at the machine decides on: running orders, queue, what waits for a verdict, what can be undone",
+        params=(_MACHINE,),
+        may_be_missing=True,
+    ),
+    Route(
         "outbox",
         "GET",
         "/v1/outbox",
@@ -157,7 +182,7 @@ _READING: Final = (
         (Action.SEE,),
         "posting",
         "One confirmation whole: what it says, the message as it was sent, how it ended",
-        params=(Field("number", Whole(1, NUMBER_MAX), "number of the posting"),),
+        params=_POSTING_NUMBER,
         may_be_missing=True,
     ),
 )
@@ -264,6 +289,62 @@ _DECIDING: Final = (
             Field("from", Time(), "an instant of the stop; with to: only from then on", required=False),
             Field("to", Time(), "only up to then; needs from", required=False),
         ),
+    ),
+    Route(
+        "stop.split",
+        "POST",
+        "/v1/stops/split",
+        (Action.NAME_STOP,),
+        "done",
+        "Say that a stop was two, before and after an instant; both keep the reason, and no sum changes",
+        body=(_MACHINE, _SPLIT_AT, _WHY),
+    ),
+    Route(
+        "stop.merge",
+        "POST",
+        "/v1/stops/merge",
+        (Action.NAME_STOP,),
+        "done",
+        "Take the split of a stop back",
+        body=(_MACHINE, _SPLIT_AT, _WHY),
+    ),
+    Route(
+        "undo",
+        "POST",
+        "/v1/undo",
+        (Action.UNDO,),
+        "done",
+        "Take back your own last decision at a machine, within confirm.undo_window",
+        body=(_MACHINE,),
+    ),
+    Route(
+        "order.cancel",
+        "POST",
+        "/v1/orders/cancel",
+        (Action.DISPATCH,),
+        "done",
+        "Withdraw an order for the ERP; what was made is confirmed",
+        body=(*_DECISION, _may(_WHY)),
+    ),
+    Route(
+        "outbox.retry",
+        "POST",
+        "/v1/outbox/{number}/retry",
+        (Action.RESOLVE_POSTING,),
+        "resolved",
+        "Send a posting again that waits for a person",
+        params=_POSTING_NUMBER,
+        body=(_WHY,),
+    ),
+    Route(
+        "outbox.discard",
+        "POST",
+        "/v1/outbox/{number}/discard",
+        (Action.RESOLVE_POSTING,),
+        "resolved",
+        "Give a posting up that waits for a person: it is not sent any more",
+        params=_POSTING_NUMBER,
+        body=(_WHY,),
     ),
     Route(
         "setup.begin",

@@ -1,6 +1,6 @@
-"""``linegate audit verify`` and ``export``: whether the trail is whole, and the trail for others. Changes nothing.
+"""``linegate audit show``, ``verify`` and ``export``: the trail, whether it is whole, and the trail for others.
 
-Both need no running gateway, and do not disturb one.
+They need no running gateway and do not disturb one; one that runs writes down that the trail was verified or exported.
 """
 
 from __future__ import annotations
@@ -10,37 +10,125 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gateway.cli import state_dir
+from gateway.cli import person, state_dir
 from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from buffer.audit_chain import Wanted
     from gateway.core.audit.chain import Anchor
-    from gateway.core.audit.entry import AuditEntry
+    from gateway.core.audit.entry import AuditEntry, EntryContent
 
 EXIT_BROKEN: Final = 4
 #: A file of anchors has a line a day.
 ANCHOR_FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 SHOWN_CHARS_MAX: Final = 1000
+SHOWN_DEFAULT: Final = 50
+SHOWN_MAX: Final = 10_000
+NOTE_CHARS_MAX: Final = 300
 
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``verify`` and ``export`` to the verbs of ``audit``."""
+    """Add ``show``, ``verify`` and ``export`` to the verbs of ``audit``."""
+    showing = verbs.add_parser("show", help="newest last; works while the gateway is stopped, too")
+    showing.add_argument(
+        "-n", type=int, default=SHOWN_DEFAULT, metavar="N", help=f"entries, 1 to {SHOWN_MAX} (default {SHOWN_DEFAULT})"
+    )
+    showing.add_argument("--json", action="store_true", help="print for programs")
+    showing.set_defaults(run=show)
     checking = verbs.add_parser("verify", help=f"whether the trail is whole; exit status {EXIT_BROKEN} if it is not")
     checking.add_argument(
         "--anchors", metavar="FILE", type=Path, help="what was published of it, a line each; else those of the database"
     )
+    checking.add_argument(
+        "--anchor", metavar="NUMBER:HASH", action="append", default=[], help="one that was published; may be repeated"
+    )
     checking.add_argument("--json", action="store_true", help="print for programs")
     checking.set_defaults(run=verify)
-    giving = verbs.add_parser("export", help="the whole trail on standard output, oldest first")
+    giving = verbs.add_parser("export", help="the trail on standard output, oldest first")
     giving.add_argument(
-        "--format", choices=("jsonl", "csv"), default="jsonl", help="jsonl can be verified anywhere, csv is for reading"
+        "--format",
+        choices=("jsonl", "csv", "html"),
+        default="jsonl",
+        help="jsonl can be verified anywhere where all of it is exported; csv and html are for reading and printing",
     )
     giving.set_defaults(run=export)
-    for verb in (checking, giving):
+    for verb in (showing, giving):
+        verb.add_argument("--order", metavar="ORDER", help="only of this order")
+        verb.add_argument("--who", metavar="USER", help="only what this user did; gateway and erp are such names")
+        verb.add_argument("--from", dest="from_", metavar="TIME", help="from then on: 2026-03-27T06:00:00+01:00")
+        verb.add_argument("--to", metavar="TIME", help="before then")
+    for verb in (showing, checking, giving):
         state_dir.add_arguments(verb)
+
+
+def show(args: argparse.Namespace) -> int:
+    """0 after printing, 1 where there is nothing to read, 2 for an argument out of range."""
+    from buffer.audit_chain import ChainReader
+    from buffer.errors import StoreError
+    from gateway.core.audit.entry import as_mapping
+    from gateway.core.document import utc
+    from gateway.lock import DATABASE_NAME
+
+    if not 1 <= args.n <= SHOWN_MAX:
+        print(f"linegate: -n: found {args.n}, allowed 1 to {SHOWN_MAX}", file=sys.stderr)
+        return 2
+    where = state_dir.find(args)
+    if where is None:
+        return 1
+    try:
+        wanted = _wanted(args)
+        with ChainReader.open(where / DATABASE_NAME) as reader:
+            found = reader.newest(args.n, wanted)[::-1]
+    except (StoreError, ValueError) as error:
+        return _complain(error)
+    if args.json:
+        print(json.dumps([{**as_mapping(one), "at": utc(one.content.utc_ns)} for one in found]))
+        return 0
+    for entry in found:
+        print(clean(_line(entry), SHOWN_CHARS_MAX))
+    if not found:
+        print("nothing")
+    return 0
+
+
+def _line(entry: AuditEntry) -> str:
+    from gateway.core.document import utc
+
+    one = entry.content
+    what = f"{one.entity} {one.entity_id} {one.field}".strip()
+    change = "" if one.old is None and one.new is None else f": {'?' if one.old is None else one.old} -> {one.new}"
+    reason = "  because " + " ".join(filter(None, (one.reason_code, one.reason_text))) if _has_reason(one) else ""
+    detail = f"  {one.detail}" if one.detail else ""
+    who = f"{one.user} ({one.role})"
+    return f"{entry.seq:>6} {utc(one.utc_ns)} {who}  {one.action} {what}{change}  {one.outcome}{reason}{detail}"
+
+
+def _has_reason(content: EntryContent) -> bool:
+    return bool(content.reason_code or content.reason_text)
+
+
+def _wanted(args: argparse.Namespace) -> Wanted:
+    """Raises ValueError."""
+    from buffer.audit_chain import Wanted
+    from gateway.core.instant import Instant
+
+    times = [None if text is None else int(Instant(text)) for text in (args.from_, args.to)]
+    return Wanted(args.order, args.who, *times)
+
+
+def _note(where: Path, what: str, detail: str) -> None:
+    """A gateway that runs writes it down; without one there is nobody who may write."""
+    from gateway.control import ControlError, NotRunningError, call
+
+    try:
+        call(where, "audit.note", what=what, detail=detail[:NOTE_CHARS_MAX], who=person.name())
+    except NotRunningError:
+        return
+    except ControlError as error:
+        print(clean(f"linegate: not written down: {error}", SHOWN_CHARS_MAX), file=sys.stderr)
 
 
 def verify(args: argparse.Namespace) -> int:
@@ -56,9 +144,12 @@ def verify(args: argparse.Namespace) -> int:
     try:
         published = [] if args.anchors is None else _anchors(args.anchors)
         with ChainReader.open(where / DATABASE_NAME) as reader:
+            published += [_short_anchor(text, reader.chain) for text in args.anchor]
             found = reader.verify(published)
     except (StoreError, ValueError, OSError) as error:
         return _complain(error)
+    said = f"broken at {found.seq}: {found.fault}" if isinstance(found, Broken) else f"whole: {found.entries} entries"
+    _note(where, "verified", said)
     if isinstance(found, Broken):
         shown = {"whole": False, "entry": found.seq, "fault": found.fault.value, "why": found.why}
         print(json.dumps(shown) if args.json else clean(f"broken at {found.seq}: {found.why}", SHOWN_CHARS_MAX))
@@ -85,17 +176,24 @@ def export(args: argparse.Namespace) -> int:
     if where is None:
         return 1
     try:
+        wanted = _wanted(args)
         with ChainReader.open(where / DATABASE_NAME) as reader:
-            entries = reader.entries()
-            lines = forms.csv_lines(entries) if args.format == "csv" else _json_lines(entries)
+            entries = filter(wanted.takes, reader.entries())
+            title = f"Audit trail {reader.chain}"
+            lines = {
+                "csv": lambda: forms.csv_lines(entries),
+                "html": lambda: forms.html_lines(entries, title),
+                "jsonl": lambda: _json_lines(entries),
+            }[args.format]()
             for line in lines:
                 sys.stdout.write(line)
-    except (StoreError, UnicodeError) as error:
+    except (StoreError, ValueError) as error:
         return _complain(error)
+    _note(where, "exported", f"{args.format} {' '.join(str(one) for one in wanted if one is not None)}".strip())
     return 0
 
 
-def _json_lines(entries: Iterator[AuditEntry]) -> Iterator[str]:
+def _json_lines(entries: Iterable[AuditEntry]) -> Iterator[str]:
     from gateway.core.audit.export import json_line
 
     return map(json_line, entries)
@@ -114,6 +212,17 @@ def _anchors(path: Path) -> list[Anchor]:
             except ValueError as error:
                 raise ValueError(f"{path}:{number}: {error}") from error
     return found
+
+
+def _short_anchor(text: str, chain: str) -> Anchor:
+    """NUMBER:HASH of this database's chain. Raises ValueError."""
+    from gateway.core.audit.chain import anchor_from
+
+    number, _, digest = text.partition(":")
+    try:
+        return anchor_from(f"linegate-audit/1/{chain}/{number}/{digest}")
+    except ValueError as error:
+        raise ValueError(f"--anchor: found {text[:80]!a}, allowed: NUMBER:HASH, as it was published") from error
 
 
 def _complain(error: Exception) -> int:

@@ -1,4 +1,4 @@
-"""``linegate reason``: a person says why a machine stands, or stood."""
+"""``linegate reason``, which is ``linegate stop reason``: a person says why a machine stands, or stood."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``reason``."""
+    add_verb(commands)
+
+
+def add_verb(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verb, below ``stop`` too."""
     parser = commands.add_parser(
         "reason",
         help="say why a machine stands, or stood",

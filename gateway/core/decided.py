@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.core.entries import Decided, ReclassifyEntry, SetupEntry, StopReasonEntry
+from gateway.core.entries import (
+    Decided,
+    ReclassifyEntry,
+    SetupEntry,
+    StopCutEntry,
+    StopReasonEntry,
+    UndoEntry,
+)
 from gateway.core.model import Notice, OperatorEntry
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.refusal import REFUSED, parts_of
@@ -23,7 +30,9 @@ VERBS: Final[dict[type, Callable[[Any], str]]] = {
     OperatorEntry: lambda entry: f"order.{entry.verb}",
     SetupEntry: lambda entry: "setup.begin" if entry.begins else "setup.end",
     StopReasonEntry: lambda _entry: "reason",
+    StopCutEntry: lambda entry: "stop.merge" if entry.merge else "stop.split",
     ReclassifyEntry: lambda _entry: "order.reclassify",
+    UndoEntry: lambda _entry: "undo",
 }
 #: Fields that have a place of their own, or say nothing to a person.
 _TOLD_ELSEWHERE: Final = frozenset(

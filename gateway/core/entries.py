@@ -58,6 +58,32 @@ class ReclassifyEntry(NamedTuple):
     client: str = ""
 
 
+class StopCutEntry(NamedTuple):
+    """A person says that a standstill was two, before and after ``split_ns``; ``merge``: that it was one after all.
+
+    The caller has made sure that it is final, and inside of one standstill.
+    """
+
+    at_ns: int
+    split_ns: int
+    merge: bool
+    who: str
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+    reason: str = ""
+
+
+class UndoEntry(NamedTuple):
+    """A person takes back what he decided last at this machine."""
+
+    at_ns: int
+    who: str
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+
+
 class PiecesReclassified(NamedTuple):
     """Pieces of a job order are something else from here on: none was made, and none is gone."""
 
@@ -92,4 +118,4 @@ class Decided(NamedTuple):
     guard: str = ""
 
 
-PersonsEntry = SetupEntry | StopReasonEntry | ReclassifyEntry
+PersonsEntry = SetupEntry | StopReasonEntry | StopCutEntry | ReclassifyEntry | UndoEntry

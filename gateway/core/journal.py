@@ -17,7 +17,7 @@ from gateway.core.model import (
 )
 from gateway.core.orders.order_changes import OrderAck
 from gateway.core.snapshot import encode_job
-from gateway.core.state.annotations import StopReasonAssigned
+from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit, plain
 from gateway.core.state.interval import StateInterval
 from gateway.core.state.setup import SetupEnded, SetupObservation, SetupOverrun, SetupStarted, TransitionTime
 from gateway.core.state.timeline_state import ReasonRequired
@@ -41,7 +41,11 @@ KINDS: Final = {
     SetupObservation: "setup",
     TransitionTime: "transition",
     SetupOverrun: "setup_overrun",
+    # One kind for all that people say of stops: whoever reads stops needs them in their order.
     StopReasonAssigned: "stop_reason",
+    StopReasonWithdrawn: "stop_reason",
+    StopSplit: "stop_reason",
+    StopMerge: "stop_reason",
     PiecesReclassified: "reclassified",
     OrderAck: "order_ack",
     Decided: "decision",
@@ -70,6 +74,8 @@ def row(output: Output) -> tuple[str, dict[str, Any]]:
                 "test": output.test,
                 "digest": output.digest,
             }
+        case StopReasonAssigned() | StopReasonWithdrawn() | StopSplit() | StopMerge():
+            data = plain(output)
         case OrderAck(produced=produced):
             data = output._asdict() | {"produced": {operation: str(made) for operation, made in produced}}
         case Notice(detail=detail) | Decided(detail=detail):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.core.entries import Decided, PersonsEntry, PiecesReclassified
     from gateway.core.orders.lifecycle import ActorRole
     from gateway.core.orders.order_changes import OrderAck
-    from gateway.core.state.annotations import StopReasonAssigned
+    from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
     from gateway.core.state.interval import StateInterval
     from gateway.core.state.setup import SetupOutput
     from gateway.core.state.timeline_state import ReasonRequired
@@ -351,5 +351,6 @@ class Voided(NamedTuple):
 
 Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
-    " | StopReasonAssigned | PiecesReclassified | Decided | JobChanged | Notice | Confirmation | Voided | OrderAck"
+    " | StopReasonAssigned | StopReasonWithdrawn | StopSplit | StopMerge | PiecesReclassified | Decided | JobChanged"
+    " | Notice | Confirmation | Voided | OrderAck"
 )

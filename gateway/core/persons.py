@@ -8,10 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.decided import decided
-from gateway.core.entries import PersonsEntry, ReclassifyEntry, SetupEntry, StopReasonEntry
+from gateway.core.entries import (
+    PersonsEntry,
+    ReclassifyEntry,
+    SetupEntry,
+    StopCutEntry,
+    StopReasonEntry,
+    UndoEntry,
+)
 from gateway.core.model import OperatorEntry, OperatorVerb
 from gateway.core.orders.disposition import reclassified
 from gateway.core.refusal import Refusal, refused
+from gateway.core.state.annotations import StopReasonAssigned, cut, why_it_stood
+from gateway.core.state.interval import STOPS
+from gateway.core.undo import last_word
 
 if TYPE_CHECKING:
     from gateway.core.model import Output
@@ -19,11 +29,12 @@ if TYPE_CHECKING:
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.job_run import JobRun
     from gateway.core.state.state_unit import MachineStateUnit
+    from gateway.core.undo import Undo
     from gateway.core.unit_state import State
 
 
 #: Every kind of entry that a person makes.
-PERSONS: Final = (OperatorEntry, SetupEntry, StopReasonEntry, ReclassifyEntry)
+PERSONS: Final = (OperatorEntry, SetupEntry, StopReasonEntry, StopCutEntry, ReclassifyEntry, UndoEntry)
 _SETS_UP: Final = Refusal(
     "a setup goes on already", "SETUP", found="a setup", allowed="none that goes on", what_to_do="end it first"
 )
@@ -35,17 +46,19 @@ _SETS_NOT_UP: Final = Refusal(
 class Persons:
     """The parts of one work unit that listen to people."""
 
-    def __init__(self, dispatch: Dispatch, decisions: Decisions, machine: MachineStateUnit) -> None:
+    def __init__(self, dispatch: Dispatch, decisions: Decisions, machine: MachineStateUnit, undo: Undo) -> None:
         self._dispatch = dispatch
         self._decisions = decisions
         self._machine = machine
+        self._undo = undo
 
     def said(self, state: State, entry: OperatorEntry | PersonsEntry, out: list[Output]) -> State:
         """The state after a person's word, which is written down before what follows from it."""
         start = len(out)
-        state = self._heard(state, entry, out)
-        out.insert(start, decided(entry, out[start:]))
-        return state
+        before, state = state, self._heard(state, entry, out)
+        made = out[start:]
+        out.insert(start, decided(entry, made))
+        return state._replace(last_word=last_word(before, state, entry, made))
 
     def _heard(self, state: State, entry: OperatorEntry | PersonsEntry, out: list[Output]) -> State:
         if isinstance(entry, OperatorEntry):
@@ -58,9 +71,16 @@ class Persons:
                 out.append(refused(entry.at_ns, _SETS_UP if sets_up else _SETS_NOT_UP))
                 return state
             return self._setup(state, entry.at_ns, entry.who, out, begins=entry.begins)
-        track, told = self._machine.name_stop(state.track, entry)
-        out += told
-        return state._replace(track=track)
+        if isinstance(entry, UndoEntry):
+            return self._undo.undo(state, entry, out)
+        if isinstance(entry, StopCutEntry):
+            out.append(cut(entry, state.track.timeline))
+            return state
+        told = why_it_stood(entry, state.track.timeline, stands=state.track.state in STOPS)
+        out.append(told)
+        if isinstance(told, StopReasonAssigned) and told.to_ns is None and told.from_ns == entry.at_ns:
+            state = state._replace(track=state.track._replace(named=entry.reason))
+        return state
 
     def _order(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:
         """A decision about an order; who starts the one that is being set up says that the setup is done."""

@@ -10,6 +10,7 @@ import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.core import undo
 from gateway.core.confirming.quantities import Pieces
 from gateway.core.confirming.triggers import Trigger as Asked
 from gateway.core.counting.counter import CounterState, OldTrack, Pending
@@ -101,6 +102,7 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
         "kpi_rules": unit.kpi_rules,
         "clocks": plain(state.clocks),
         "next_told": state.next_told,
+        "last_word": undo.plain(state.last_word),
         "work": state.work._asdict(),
     }
 
@@ -141,6 +143,7 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             utc_offset_ns=0 if version < _WITH_STATES else data["utc_offset_ns"],
             clocks=loaded(SourceClocks, {} if version < _WITH_STATES else data["clocks"]),
             next_told=data["next_told"] if version >= _WITH_IMAGES else "",
+            last_word=undo.loaded(data["last_word"]) if version >= _WITH_WORK else None,
             work=work_state_from(data["work"]) if version >= _WITH_WORK else WorkState(),
         )
         state = with_images(state, {digest: decode_image(one) for digest, one in data.get("images", {}).items()})

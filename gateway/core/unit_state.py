@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.core.confirming.quantities import Pieces
     from gateway.core.orders.job_run import JobRun
     from gateway.core.state.machine_track import MachineTrack
+    from gateway.core.undo import LastWord
 
 UNKNOWN_INTERVALS_MAX: Final = 200  # older ones are summed up; each stays in the journal
 
@@ -54,7 +55,8 @@ class State(NamedTuple):
     ``journal_seq`` is the number of the last output. ``running`` is never also in ``queue``. ``past`` is
     which orders ran before, for what was made in their time and is counted later. ``utc_offset_ns``: UTC minus
     steady time. ``clocks``: whether that is known, and which devices' clocks are off. ``next_told`` is what was said
-    last of the order that is next: it is said once. ``work``: times, people and material.
+    last of the order that is next: it is said once. ``last_word``: what a person decided last, while it can
+    be undone. ``work``: times, people and material.
     """
 
     at_ns: int
@@ -76,6 +78,7 @@ class State(NamedTuple):
     utc_offset_ns: int = 0
     clocks: SourceClocks = SourceClocks()
     next_told: str = ""
+    last_word: LastWord | None = None
     work: WorkState = WorkState()
 
     # Every input and every piece passes through the next three. Fields by their places, without the call of the class,

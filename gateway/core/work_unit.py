@@ -39,6 +39,7 @@ from gateway.core.state.report import plain_rules
 from gateway.core.state.running import with_running
 from gateway.core.state.state_unit import MachineStateUnit
 from gateway.core.turns import EVIDENCE_TURN, JOB_TURN, turns_of
+from gateway.core.undo import Undo
 from gateway.core.unit_state import DetectorState, State
 
 if TYPE_CHECKING:
@@ -103,7 +104,9 @@ class WorkUnit:
         closer = Closer(rules, identity, self.machine, calendar=calendar, zone=zone)
         self._dispatch = Dispatch(rules, identity, self.machine, closer)
         self._intake = Intake(self._dispatch)
-        self._persons = Persons(self._dispatch, Decisions(self._dispatch, self._intake), self.machine)
+        self._undo = Undo(self._dispatch, self._intake, self.machine, int(rules.confirm.undo_window))
+        decisions = Decisions(self._dispatch, self._intake)
+        self._persons = Persons(self._dispatch, decisions, self.machine, self._undo)
         self._booking = Booking(rules, self._dispatch, datings(rules.counters))
         elsewhere = {*self._composed, *self._evidence, rules.orders.job_signal}
         self._just_counted = frozenset(self._counting) - elsewhere
@@ -197,7 +200,7 @@ class WorkUnit:
         state = self._followed(before, state, instant_ns, at_ns, out)
         if out or state.at_ns != at_ns:
             state = state.moved(at_ns, len(out))
-        return state, tuple(out)
+        return (state if state.last_word is None else self._undo.kept(state)), tuple(out)
 
     def next_deadline(self, state: State) -> int | None:
         """When to hand over a ``TimePassed`` although nothing arrives; None: never."""

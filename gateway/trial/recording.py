@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TextIO
 
-from gateway.core.entries import ReclassifyEntry, SetupEntry, StopReasonEntry
+from gateway.core.entries import ReclassifyEntry, SetupEntry, StopCutEntry, StopReasonEntry, UndoEntry
 from gateway.core.model import (
     CalendarPlan,
     ClockTold,
@@ -44,7 +44,7 @@ TIME_MAX_NS: Final = 9_000_000_000 * 1_000_000_000  # in the year 2255; behind i
 SHOWN_CHARS: Final = 60
 
 _VALUE, _ORDER, _DECISION, _CLOCK, _PLAN, _END = "v", "o", "d", "c", "p", "end"
-_SETUP, _REASON, _JUDGED = "s", "w", "j"
+_SETUP, _REASON, _JUDGED, _CUT, _UNDO = "s", "w", "j", "x", "u"
 
 
 class RecordingError(Exception):
@@ -102,7 +102,7 @@ def row(given: Input) -> list[Any] | None:
             plain = [_DECISION, at_ns, verb.value, order, operation]
             more = [given.reason, given.role, _plain_record(given.known)]
             return plain if more == ["", None, None] else plain + more
-        case SetupEntry() | StopReasonEntry() | ReclassifyEntry():
+        case SetupEntry() | StopReasonEntry() | StopCutEntry() | ReclassifyEntry() | UndoEntry():
             return _said(given)
         case ClockTold(at_ns, utc_offset_ns, known):
             return [_CLOCK, at_ns, utc_offset_ns, known]
@@ -119,6 +119,10 @@ def _said(given: PersonsEntry) -> list[Any]:
             return [_SETUP, at_ns, begins]
         case StopReasonEntry(at_ns, from_ns, to_ns, reason):
             return [_REASON, at_ns, from_ns, to_ns, reason]
+        case StopCutEntry(at_ns, split_ns, merge):
+            return [_CUT, at_ns, split_ns, merge]
+        case UndoEntry(at_ns):
+            return [_UNDO, at_ns]
         case ReclassifyEntry(at_ns, order, operation, pieces, before, after, reason):
             return [_JUDGED, at_ns, order, operation, pieces, before.value, after.value, reason]
 
@@ -130,6 +134,12 @@ def _heard(data: list[Any]) -> PersonsEntry:
     if data[0] == _REASON:
         _, at_ns, from_ns, to_ns, reason = data
         return StopReasonEntry(at_ns, from_ns, to_ns, reason, "recorded")
+    if data[0] == _CUT:
+        _, at_ns, split_ns, merge = data
+        return StopCutEntry(at_ns, split_ns, merge, "recorded")
+    if data[0] == _UNDO:
+        _, at_ns = data
+        return UndoEntry(at_ns, "recorded")
     _, at_ns, order, operation, pieces, before, after, reason = data
     return ReclassifyEntry(at_ns, order, operation, pieces, Role(before), Role(after), reason, "recorded")
 
@@ -235,7 +245,7 @@ def _input(data: list[Any]) -> Input:
         entry = OperatorEntry(_time(at_ns), OperatorVerb(verb), order, operation, "recorded", str(reason))
         record = None if known is None else _record(known)
         return entry._replace(role=None if role is None else ActorRole(role), known=record)
-    if kind in (_SETUP, _REASON, _JUDGED):
+    if kind in (_SETUP, _REASON, _JUDGED, _CUT, _UNDO):
         return _heard(data)
     if kind == _CLOCK:
         return ClockTold(_time(data[1]), *data[2:])

@@ -12,7 +12,7 @@ import pytest
 
 from buffer import audit, audit_chain
 from buffer.audit import AuditOutcome, AuditRow, NewAuditRow
-from buffer.audit_chain import ChainReader, append, keep_anchor, of_write_attempt
+from buffer.audit_chain import ChainReader, Wanted, append, keep_anchor, of_write_attempt
 from buffer.errors import StoreError
 from gateway.core.audit.chain import Anchor, Broken, Fault, Verified, anchor_of, genesis, verify
 from gateway.core.audit.entry import CHARS_MAX, EntryContent, checked
@@ -88,7 +88,7 @@ async def test_entries_are_chained_and_read_back(store, reader):
     assert tuple(reader.entries(after=3)) == second.entries
     assert reader.head() == second.head
     assert reader.newest(2) == [second.entries[0], first.entries[2]]
-    assert reader.newest(10, "4712") == list(second.entries)
+    assert reader.newest(10, Wanted(order="4712")) == list(second.entries)
     assert reader.chain == store.epoch
     assert reader.verify() == Verified(4, second.head)
     with pytest.raises(ValueError, match="limit: found 0, allowed 1 to 10000"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import signal
@@ -137,3 +139,25 @@ def test_the_regulated_profile(linegate, start_daemon, trail, configured, tmp_pa
     err = say(daemon, *release, "--sign", token=token, line=PASSPHRASE)[2]
     assert "SIGNATURE: found 5 wrong passphrases in a row" in err
     assert len([one for one in trail(daemon) if one.action == "access_refused"]) == 6
+
+
+def test_the_trail_on_the_command_line(start_daemon, trail):
+    daemon = start_daemon().listens()
+    daemon.take_orders()
+    say(daemon, "order", "start", "M-1", "4711")
+    shown = json.loads(say(daemon, "audit", "show", "--json", "--order", "4711")[1])
+    assert [one["action"] for one in shown][-1] == "start"
+    assert {one["order"] for one in shown} == {"4711"}
+    assert "DISPATCHED -> IN_PROGRESS" in say(daemon, "audit", "show", "--order", "4711", "-n", "1")[1]
+    assert json.loads(say(daemon, "audit", "show", "--json", "--who", "nobody")[1]) == []
+    code, out, err = say(daemon, "audit", "verify")
+    assert (code, err) == (0, "")
+    assert out.startswith("whole: ")
+    code, out, err = say(daemon, "audit", "export", "--format", "csv", "--who", "erp")
+    assert (code, err) == (0, "")
+    assert {row["user"] for row in csv.DictReader(io.StringIO(out, newline=""))} == {"erp"}
+    code, out, err = say(daemon, "audit", "export", "--format", "html")
+    assert out.startswith("<!DOCTYPE html>")
+    assert "<script" not in out
+    daemon.until(lambda: "exported" in {one.action for one in trail(daemon)}, "the export in the trail")
+    assert {"verified", "exported"} <= {one.action for one in trail(daemon)}

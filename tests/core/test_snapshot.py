@@ -8,6 +8,7 @@ import pytest
 
 from gateway.core import snapshot
 from gateway.core.duration import Duration
+from gateway.core.entries import SetupEntry
 from gateway.core.model import JobOrderState, MachineState, Status, TimePassed
 from gateway.core.orders.job_run import JobRun
 from gateway.core.orders.unallocated import Found, add
@@ -44,6 +45,7 @@ def floor(rig):
     bucket = add(UnallocatedRule(), made.state.bucket, loose)
     previous = JobRun(made.state.running.job, JobOrderState.COMPLETED, good=4, seq=2)
     made.state = made.state._replace(next_told="ORDER_WAITS A/0010: it is on hold", bucket=bucket, previous=previous)
+    made.put(SetupEntry(made.now_ns, begins=True, who="ann"))
     return made
 
 

@@ -10,7 +10,7 @@ JOB = {"table": "holding", "address": 8, "type": "string", "length": 16, "writab
 async def audited(plant):
     code, out, err = await plant.cli("audit", "show", "--json", "-d", plant.state_dir)
     assert code == 0, err
-    return [row for row in json.loads(out) if row["action"] == "write"]
+    return [row for row in json.loads(out) if row["action"] == "write_signal"]
 
 
 async def jobs(plant):
@@ -52,7 +52,7 @@ async def test_a_job_id_arrives_in_the_plc_and_nothing_else_does(plant, until):
 
     assert (plant.folder / "ASM-01.jsonl").read_text() == before
     rows = await audited(plant)
-    assert [(row["entity"], row["outcome"]) for row in rows] == [
+    assert [(row["entity_id"], row["outcome"]) for row in rows] == [
         ("asm.job", "attempted"),
         ("asm.job", "done"),
         ("asm.good", "refused"),
@@ -60,9 +60,9 @@ async def test_a_job_id_arrives_in_the_plc_and_nothing_else_does(plant, until):
         ("asm.tool", "attempted"),
         ("asm.tool", "failed"),
     ]
-    assert (rows[0]["new"], rows[0]["reason"]) == ("100240-0010", "hand over")
-    assert rows[0]["actor"].startswith("shift 2")
-    assert rows[1]["about"] == rows[0]["seq"]
+    assert (rows[0]["new"], rows[0]["reason_text"]) == ("100240-0010", "hand over")
+    assert rows[0]["user"].startswith("shift 2")
+    assert rows[1]["field"] == rows[0]["field"]
     view = await plant.status()
     assert view["sources"][0]["state"] == "up"
 

@@ -1,13 +1,14 @@
-"""The audit trail as text for others: JSON lines, which can be verified anywhere, and CSV, which a person can open.
+"""The audit trail as text for others: JSON lines, which can be verified anywhere; CSV and HTML, which people read.
 
 JSON lines are the entries themselves: ``entry_of_line`` gives back what ``json_line`` was made of. CSV is for reading:
-times are added in words, and a text that a spreadsheet would take for a formula gets an apostrophe in front. Opens no
-file.
+times are added in words, and a text that a spreadsheet would take for a formula gets an apostrophe in front. HTML is
+one page without scripts and without anything from elsewhere, made to be printed. Opens no file.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import html
 import json
 import re
 from typing import TYPE_CHECKING, Final
@@ -53,6 +54,50 @@ def csv_lines(entries: Iterable[AuditEntry]) -> Iterator[str]:
         fields["at_utc"] = local_text(entry.content.utc_ns, 0)
         fields["at_local"] = local_text(entry.content.utc_ns, entry.content.utc_offset_s)
         yield ",".join(_cell(fields[name]) for name in CSV_COLUMNS) + "\r\n"
+
+
+_HTML_HEAD: Final = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<style>
+@page {{ size: A4 landscape; margin: 12mm }}
+body {{ font: 9pt sans-serif }}
+table {{ border-collapse: collapse; width: 100% }}
+thead {{ display: table-header-group }}
+tr {{ break-inside: avoid }}
+th, td {{ border: 0.3pt solid #888; padding: 1mm; text-align: left; vertical-align: top; overflow-wrap: anywhere }}
+.refused {{ background: #eee }}
+.hash {{ font: 6pt monospace }}
+</style></head><body><h1>{title}</h1>
+<table><thead><tr><th>No.</th><th>When</th><th>Who</th><th>What</th><th>Old</th><th>New</th><th>Why</th><th>Hash</th></tr>
+</thead><tbody>
+"""
+
+
+def html_lines(entries: Iterable[AuditEntry], title: str) -> Iterator[str]:
+    """One page, piece by piece; nothing of an entry is taken for markup."""
+    yield _HTML_HEAD.format(title=html.escape(title))
+    count = 0
+    for count, entry in enumerate(entries, 1):  # noqa: B007 - told at the end
+        yield _html_row(entry)
+    yield f"</tbody></table><p>{count} entries</p></body></html>\n"
+
+
+def _html_row(entry: AuditEntry) -> str:
+    found = entry.content
+    what = f"{found.action} {found.outcome}: {found.entity} {found.entity_id} {found.field}".strip()
+    cells = (
+        str(entry.seq),
+        f"{local_text(found.utc_ns, found.utc_offset_s)} {found.time_zone}",
+        " ".join(text for text in (found.user, found.role, found.auth, found.client) if text),
+        f"{what}; {found.detail}" if found.detail else what,
+        found.old or "",
+        found.new or "",
+        " ".join(text for text in (found.reason_code, found.reason_text) if text),
+    )
+    kind = ' class="refused"' if found.outcome == "refused" else ""
+    shown = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+    return f'<tr{kind}>{shown}<td class="hash">{html.escape(entry.hash)}</td></tr>\n'
 
 
 def local_text(utc_ns: int, utc_offset_s: int) -> str:

@@ -22,7 +22,14 @@ from gateway.core.audit.entry import (
     reason_required,
 )
 from gateway.core.audit.signature import MEANINGS, Authentication, SigningRefused, sign, signed
-from gateway.core.entries import PiecesReclassified, ReclassifyEntry, SetupEntry, StopReasonEntry
+from gateway.core.entries import (
+    PiecesReclassified,
+    ReclassifyEntry,
+    SetupEntry,
+    StopCutEntry,
+    StopReasonEntry,
+    UndoEntry,
+)
 from gateway.core.foreign_text import clean
 from gateway.core.model import (
     CalendarPlan,
@@ -38,7 +45,7 @@ from gateway.core.model import (
     TimePassed,
 )
 from gateway.core.orders.order_changes import AckKind, OrderAck
-from gateway.core.state.annotations import StopReasonAssigned
+from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
 from gateway.core.state.setup import SetupEnded, SetupStarted
 
 if TYPE_CHECKING:
@@ -146,6 +153,16 @@ def _stop_named(found: StopReasonAssigned, unit: str) -> Told:
     return Told(Action.NAME_STOP.value, "stop", where, Change.CREATE.value, "reason", None, found.reason, detail=detail)
 
 
+def _stop_cut(found: StopSplit | StopMerge, unit: str) -> Told:
+    new = "split" if isinstance(found, StopSplit) else "merged"
+    return Told(Action.NAME_STOP.value, "stop", f"{unit}/{found.split_ns}", Change.EVENT.value, "split", new=new)
+
+
+def _reason_withdrawn(found: StopReasonWithdrawn, unit: str) -> Told:
+    detail = f"the reason given at {found.given_ns}"
+    return Told(Action.UNDO.value, "stop", f"{unit}/{found.from_ns}", Change.MODIFY.value, "reason", detail=detail)
+
+
 def _setup_started(found: SetupStarted, unit: str) -> Told:
     return Told(Action.SETUP_AGAIN.value, "machine", unit, field="setup", new=found.trigger)
 
@@ -189,6 +206,9 @@ TABLE: Final[dict[type, Row]] = {
     OrderAck: Row(_acknowledged),
     PiecesReclassified: Row(_reclassified),
     StopReasonAssigned: Row(_stop_named),
+    StopReasonWithdrawn: Row(_reason_withdrawn),
+    StopSplit: Row(_stop_cut),
+    StopMerge: Row(_stop_cut),
     SetupStarted: Row(_setup_started, always=False),
     SetupEnded: Row(_setup_ended, always=False),
     Confirmation: Row(_confirmed, always=False),
@@ -208,6 +228,8 @@ ACTIONS: Final[dict[type, Callable[[Any], str]]] = {
     OperatorEntry: lambda entry: _OF_VERB.get(entry.verb, entry.verb).value,
     SetupEntry: lambda entry: (Action.SETUP_AGAIN if entry.begins else Action.FINISH_SETUP).value,
     StopReasonEntry: lambda _entry: Action.NAME_STOP.value,
+    StopCutEntry: lambda _entry: Action.NAME_STOP.value,
+    UndoEntry: lambda _entry: Action.UNDO.value,
     ReclassifyEntry: _judgement,
 }
 

@@ -11,6 +11,8 @@ import enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from gateway.core.model import CountEvent
 
 #: Changes that are remembered; what began before the oldest belongs to the order that it ended.
@@ -56,6 +58,11 @@ class PastOrders(NamedTuple):
             return PastOrders(self.until_ns, self.ceased, transit)
         until_ns = max(until_ns, self.until_ns)
         return PastOrders(until_ns, (*self.ceased, Ceased(until_ns, *key))[-CHANGES_MAX:], self.transit)
+
+    def without(self, keys: Collection[tuple[str, str]], from_ns: int) -> PastOrders:
+        """These orders did not cease to run then or later, after all."""
+        kept = tuple(one for one in self.ceased if one.until_ns < from_ns or (one.order, one.operation) not in keys)
+        return self._replace(until_ns=kept[-1].until_ns if kept else 0, ceased=kept)
 
 
 class Share(NamedTuple):

@@ -26,13 +26,18 @@ JUDGED_AS: Final = (Role.GOOD, Role.SCRAP, Role.REWORK)
 JUDGED_FROM: Final = (*JUDGED_AS, Role.HOLD)
 
 
-def reclassified(dispatch: Dispatch, state: State, entry: ReclassifyEntry, out: list[Output]) -> State:
-    """The state with these pieces as what they are said to be; what cannot be done is a REFUSED notice."""
+def reclassified(
+    dispatch: Dispatch, state: State, entry: ReclassifyEntry, out: list[Output], *, back: bool = False
+) -> State:
+    """The state with these pieces as what they are said to be; what cannot be done is a REFUSED notice.
+
+    ``back``: a judgement is taken back, so they may be what waits for one, too.
+    """
     run = named(state, entry.order, entry.operation)
     if isinstance(run, str):
         out.append(refused(entry.at_ns, run))
         return state
-    if refusal := _why_not(run, entry):
+    if refusal := _why_not(run, entry, JUDGED_FROM if back else JUDGED_AS):
         out.append(refusal_of(entry.at_ns, run.job, refusal))
         return state
     before, after, pieces = entry.from_role, entry.to_role, entry.pieces
@@ -50,10 +55,10 @@ def reclassified(dispatch: Dispatch, state: State, entry: ReclassifyEntry, out: 
     return dispatch.late(state, moved, entry.at_ns, out, more=True)
 
 
-def _why_not(run: JobRun, entry: ReclassifyEntry) -> str:
+def _why_not(run: JobRun, entry: ReclassifyEntry, judged_as: tuple[Role, ...]) -> str:
     before, after = entry.from_role, entry.to_role
-    if before not in JUDGED_FROM or after not in JUDGED_AS or before is after:
-        allowed = f"from one of {', '.join(JUDGED_FROM)} to another one of {', '.join(JUDGED_AS)}"
+    if before not in JUDGED_FROM or after not in judged_as or before is after:
+        allowed = f"from one of {', '.join(JUDGED_FROM)} to another one of {', '.join(judged_as)}"
         text = f"found {before} to {after}, allowed {allowed}"
         return Refusal(text, "JUDGEMENT", found=f"{before} to {after}", allowed=allowed, what_to_do="name two of them")
     if entry.pieces < 1:

@@ -6,13 +6,15 @@ A view is made of intervals and annotations, in the order in which they were giv
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.core.refusal import Refusal, refused
 from gateway.core.state.interval import STOPS, StateInterval
 
 if TYPE_CHECKING:
-    from gateway.core.entries import StopReasonEntry
+    from collections.abc import Mapping
+
+    from gateway.core.entries import StopCutEntry, StopReasonEntry
     from gateway.core.model import Notice
     from gateway.core.state.timeline_state import TimelineState
 
@@ -50,10 +52,40 @@ class StopMerge(NamedTuple):
     who: str
 
 
-Annotation = StopReasonAssigned | StopSplit | StopMerge
+class StopReasonWithdrawn(NamedTuple):
+    """The reason that ``who`` gave at ``given_ns`` for ``from_ns`` is taken back: it counts no longer."""
+
+    at_ns: int
+    given_ns: int
+    from_ns: int
+    who: str
 
 
-def check(row: tuple[StateInterval, ...], found: Annotation, lock_ns: int | None = None) -> None:
+Annotation = StopReasonAssigned | StopSplit | StopMerge | StopReasonWithdrawn
+#: What each is called where it is stored.
+_NAMES: Final[dict[str, type[Annotation]]] = {
+    "reason": StopReasonAssigned,
+    "split": StopSplit,
+    "merge": StopMerge,
+    "withdrawn": StopReasonWithdrawn,
+}
+_WHAT: Final = {kind: name for name, kind in _NAMES.items()}
+
+
+def plain(found: Annotation) -> dict[str, Any]:
+    """An annotation as JSON data."""
+    return {**found._asdict(), "what": _WHAT[type(found)]}
+
+
+def loaded(data: Mapping[str, Any]) -> Annotation:
+    """An annotation from JSON data. Raises KeyError or TypeError where it is none."""
+    # Reasons were stored without a name before there was anything else.
+    return _NAMES[data.get("what", "reason")](**{name: value for name, value in data.items() if name != "what"})
+
+
+def check(
+    row: tuple[StateInterval, ...], found: StopReasonAssigned | StopSplit | StopMerge, lock_ns: int | None = None
+) -> None:
     """Raises AnnotationError where the annotation is outside of a stop, or later than ``lock_ns``."""
     if lock_ns is not None and found.at_ns > lock_ns:
         raise AnnotationError("found later than the lock of annotations, allowed up to it")
@@ -74,13 +106,16 @@ def check(row: tuple[StateInterval, ...], found: Annotation, lock_ns: int | None
 
 def annotated(row: tuple[StateInterval, ...], annotations: tuple[Annotation, ...]) -> tuple[StateInterval, ...]:
     """The intervals as people see them: cut where they say so, with the last reason that was given."""
-    cuts = set()
+    cuts: set[int] = set()
+    reasons: list[tuple[str, int, int]] = []
+    withdrawn = {(one.given_ns, one.from_ns) for one in annotations if isinstance(one, StopReasonWithdrawn)}
     for found in annotations:
         if isinstance(found, StopSplit):
             cuts.add(found.split_ns)
         elif isinstance(found, StopMerge):
             cuts.discard(found.split_ns)
-    reasons = [_bounded(row, found) for found in annotations if isinstance(found, StopReasonAssigned)]
+        elif isinstance(found, StopReasonAssigned) and (found.at_ns, found.from_ns) not in withdrawn:
+            reasons.append(_bounded(row, found, cuts))
     view: list[StateInterval] = []
     for interval in row:
         if interval.state not in STOPS:
@@ -98,14 +133,20 @@ def annotated(row: tuple[StateInterval, ...], annotations: tuple[Annotation, ...
     return tuple(view)
 
 
-def _bounded(row: tuple[StateInterval, ...], found: StopReasonAssigned) -> tuple[str, int, int]:
-    """The reason, and the time that it is about: the whole standstill as it turned out, where no end was named."""
+def _bounded(row: tuple[StateInterval, ...], found: StopReasonAssigned, cuts: set[int]) -> tuple[str, int, int]:
+    """The reason, and the time that it is about: the whole standstill as it turned out, where no end was named.
+
+    Where the standstill had been split by then, it is the part in which the instant lies.
+    """
     if found.to_ns is not None:
         return found.reason, found.from_ns, found.to_ns
     for inside in row:
         if inside.from_ns <= found.from_ns < inside.to_ns and inside.state in STOPS:
             whole = [one for one in row if one.stop_from_ns is not None and one.stop_from_ns == inside.stop_from_ns]
-            return found.reason, (whole or [inside])[0].from_ns, (whole or [inside])[-1].to_ns
+            begin, end = (whole or [inside])[0].from_ns, (whole or [inside])[-1].to_ns
+            begin = max([begin, *(at_ns for at_ns in cuts if begin < at_ns <= found.from_ns)])
+            end = min([end, *(at_ns for at_ns in cuts if found.from_ns < at_ns < end)])
+            return found.reason, begin, end
     return found.reason, found.from_ns, found.from_ns
 
 
@@ -129,3 +170,12 @@ def why_it_stood(entry: StopReasonEntry, timeline: TimelineState, *, stands: boo
         told = told._replace(from_ns=entry.at_ns)
     todo = "name an instant of a stop; see linegate states"
     return refused(entry.at_ns, Refusal(why, "STOP", allowed="a stop", what_to_do=todo)) if why else told
+
+
+def cut(entry: StopCutEntry, timeline: TimelineState) -> StopSplit | StopMerge | Notice:
+    """The annotation that a person's word makes; what is not final is refused, because it is still being judged."""
+    if entry.split_ns >= timeline.final_ns:
+        why = "what happened then is not final yet; wait a minute"
+        return refused(entry.at_ns, Refusal(why, "FINAL", allowed="what is final", what_to_do="wait a minute"))
+    kind = StopMerge if entry.merge else StopSplit
+    return kind(entry.at_ns, entry.split_ns, entry.who)

@@ -100,6 +100,11 @@ class SetupState(NamedTuple):
         # Field by field, because every piece passes here: three times as fast as ``_replace``.
         return tuple.__new__(SetupState, (self.product, self.tool, self.product, at_ns, *self[4:]))
 
+    def again(self, now: SetupState, tool: str | None) -> SetupState:
+        """This earlier state, with what was seen since: pieces, mode, and the tool that a tag names."""
+        made, last_ns = now.made_product, now.last_good_ns
+        return self._replace(tool=tool or self.tool, mode=now.mode, made_product=made, last_good_ns=last_ns)
+
 
 class SetupTracker:
     """The rule, prepared. Methods are called in the order in which things happened."""

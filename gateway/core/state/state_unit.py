@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.core.model import MachineState, Notice, PlannedTime, StateChanged
 from gateway.core.orders.job_image import planned_setup_ns, tool_of
 from gateway.core.state import machine_track, planned_time
-from gateway.core.state.annotations import StopReasonAssigned, why_it_stood
 from gateway.core.state.awaited_parts import heard_of, setup_over
 from gateway.core.state.data_watch import DataLost, DataWatch
 from gateway.core.state.display import StateDisplay
 from gateway.core.state.interval import STOPS
 from gateway.core.state.machine_track import MachineTrack
 from gateway.core.state.running import RunningSignal
-from gateway.core.state.setup import SetupEnded, SetupOutput, SetupStarted, SetupTracker
+from gateway.core.state.setup import SetupEnded, SetupOutput, SetupStarted, SetupState, SetupTracker
 from gateway.core.state.signals import AlarmTold, ExplicitTold, ModeTold, ReleaseTold, StateSignals, ToolTold, unmapped
 from gateway.core.state.time_elements import TimeModel
 from gateway.core.state.timeline import Timeline
@@ -27,7 +26,6 @@ from gateway.core.state.timeline_state import ReasonRequired, TimelineOutput
 
 if TYPE_CHECKING:
     from gateway.core.counting.analog import AnalogState
-    from gateway.core.entries import StopReasonEntry
     from gateway.core.model import CalendarPlan, CountEvent, JobOrder, Role, Scalar, Status
     from gateway.core.rules_state import StateTimelineRule
     from gateway.core.state.data_watch import DataBack
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.core.state.signals import Told
 
 #: What a machine's state tells.
-MachineOutput = TimelineOutput | SetupOutput | StopReasonAssigned | StateChanged | Notice
+MachineOutput = TimelineOutput | SetupOutput | StateChanged | Notice
 _Out = tuple[MachineOutput, ...]
 
 TIMERS_PER_CALL_MAX: Final = 10_000
@@ -199,13 +197,14 @@ class MachineStateUnit:
         signed = tuple(one._replace(who=who) if isinstance(one, (SetupStarted, SetupEnded)) else one for one in told)
         return self._on_setup(track._replace(setup=kept), signed, at_ns, at_ns)
 
-    @staticmethod
-    def name_stop(track: MachineTrack, entry: StopReasonEntry) -> tuple[MachineTrack, _Out]:
-        """A person says why it stood; of what is final the caller made sure that it was a standstill."""
-        told = why_it_stood(entry, track.timeline, stands=track.state in STOPS)
-        if isinstance(told, StopReasonAssigned) and told.to_ns is None and told.from_ns == entry.at_ns:
-            track = track._replace(named=entry.reason)
-        return track, (told,)
+    def setup_as(self, track: MachineTrack, before: SetupState, at_ns: int, who: str) -> tuple[MachineTrack, _Out]:
+        """The setup as it was before a person's word, which he takes back; the time in between stays what it was."""
+        began, now = before.since_ns is not None, track.setup.since_ns is not None
+        track = track._replace(setup=before.again(track.setup, self.tool_told(track)))
+        if began == now:
+            return track, ()
+        told = SetupStarted(at_ns, at_ns, "undo", who) if began else SetupEnded(at_ns, "undo", who)
+        return self._on_setup(track, (told,), at_ns, at_ns)
 
     def not_final(self, track: MachineTrack, to_ns: int) -> tuple[StateInterval, ...]:
         """What it did up to an instant and nobody summed up yet, as it would be judged if nothing more came."""
