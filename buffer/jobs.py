@@ -31,6 +31,7 @@ def decode(stored: bytes) -> JobRecord:
     job = fields.pop("job")
     job["quantity"] = Decimal(job["quantity"])
     job["echo"] = tuple((name, text) for name, text in job["echo"])
+    job["leads"] = tuple(job.get("leads", ()))
     held_from = fields.get("held_from")
     states = {
         "state": JobOrderState(fields["state"]),

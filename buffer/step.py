@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from buffer.replays import TakenKey
     from gateway.core.audit.entry import EntryContent
     from gateway.core.document import Identity
     from gateway.core.model import JobRecord
@@ -53,6 +54,7 @@ class Step(NamedTuple):
     ``last_time_ns`` is the highest time the step has seen: the steady clock starts above it after a restart. ``voids``
     are keys of postings that must not be sent any more: where one of them is under way meanwhile, nothing is kept.
     ``answers`` are told to their targets once all operations of the order have one; ``identity`` is who answers.
+    ``keys``: the Idempotency-Keys of the decisions in it.
     """
 
     work_unit: str
@@ -65,3 +67,4 @@ class Step(NamedTuple):
     answers: tuple[OperationAnswer, ...] = ()
     identity: Identity | None = None
     audit: tuple[EntryContent, ...] = ()
+    keys: tuple[TakenKey, ...] = ()

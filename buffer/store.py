@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
 import aiosqlite
 
-from buffer import answers, audit_chain, jobs, journal, postings, schema
+from buffer import answers, audit_chain, jobs, journal, postings, replays, schema
 from buffer.errors import StoreError
 from buffer.writer import Writer
 from gateway.core.audit.entry import AuditEntryError, checked
@@ -351,6 +351,8 @@ async def _apply(
         await connection.executemany(_JOB, records)
     if step.audit:
         await audit_chain.append_all(step.audit, connection)
+    for taken in step.keys:
+        await replays.take(taken, connection)
     await connection.execute_fetchall(_SNAPSHOT, (unit, step.snapshot))
     await connection.execute_fetchall(_TIME, (step.last_time_ns,))
 

@@ -152,7 +152,7 @@ class App:
         deciding = _deciding(self._settings, table, builder.auditing, users, clock)
         control = ControlServer(self._state_dir / SOCKET_NAME, deciding.door(Via.SOCKET))
         await control.start()
-        api = _api(self._settings, parts, clock, deciding.door(Via.API), audit)
+        api = _api(self._settings, parts, store, clock, deciding.door(Via.API), audit)
         await self._open_connectors(parts.connectors)
         parts.announce()
         timekeeper = Timekeeper(clock, store, parts, self._settings, builder.auditing)
@@ -182,7 +182,7 @@ class App:
             await asyncio.sleep(0)
             self._notifier.ready(f"{len(parts.runners)} machines, {len(parts.sources)} sources")
             if api is not None:
-                api.start(tasks)
+                await api.start(tasks)
             tasks.start("outer watchdog", feed_watchdog(self._notifier, self._progress))
             tasks.start("outer hang-up", self._reload_on_hangup(reloader))
             await self._until_stopped(tasks)
@@ -303,7 +303,12 @@ def _deciding(
 
 
 def _api(
-    settings: Settings, parts: Parts, clock: SteadyClock, table: Mapping[str, Any], audit: AuditRound
+    settings: Settings,
+    parts: Parts,
+    store: Store,
+    clock: SteadyClock,
+    table: Mapping[str, Any],
+    audit: AuditRound,
 ) -> Api | None:
     """Without the section, its libraries are not even loaded. Raises StartError."""
     if settings.api is None:
@@ -312,7 +317,7 @@ def _api(
     from gateway.api.server import ApiError
 
     try:
-        return api_of(settings, settings.api, parts, clock, table, audit.refused)
+        return api_of(settings, settings.api, parts, store, clock, table, audit.refused)
     except ApiError as error:
         raise StartError(str(error)) from error
 

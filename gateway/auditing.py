@@ -10,12 +10,14 @@ import datetime as dt
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from buffer import audit_chain
+from buffer import audit_chain, audit_taken
 from gateway import __version__
 from gateway.core.access.roles import ActorRole
+from gateway.core.audit.chain import anchor_text
 from gateway.core.audit.entry import EntryContent
 from gateway.core.audit.told import GATEWAY, Actor, Told, content_of
 from gateway.core.duration import NS_PER_S
+from gateway.status import AuditView
 from gateway.timezone import zone
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class Auditing:
         self._zone_name = settings.gateway.timezone
         self._zone = zone(self._zone_name)
         self._digest = settings.digest
+        self._profile = settings.gateway.profile
 
     def common(self, at_ns: int) -> EntryContent:
         """What entries of that steady time have in common; the rest is to be filled in."""
@@ -70,6 +73,17 @@ class Auditing:
     def day(self) -> str:
         """The date on the plant's wall clock, YYYY-MM-DD."""
         return self._zone.local(max(self._clock.utc_now_ns(), 0)).date().isoformat()
+
+    async def view(self) -> AuditView:
+        """The trail as it ends now. Raises StoreError."""
+        head, kept = await audit_taken.head(self._store), await audit_taken.last_anchor(self._store)
+        return AuditView(
+            entries=0 if head is None else head.seq,
+            hash="" if head is None else head.hash,
+            anchor="" if kept is None else anchor_text(kept.anchor),
+            anchor_day="" if kept is None else kept.day,
+            profile=self._profile,
+        )
 
     async def tell(self, told: Told, actor: Actor = ITSELF, reason: str = "") -> None:
         """Write that down; returns once it is durable. Raises StoreError."""

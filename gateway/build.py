@@ -179,7 +179,7 @@ class Builder:
             state = snapshot.load(unit, stored).at_clock(self._clock.offset_ns, self._clock.quality.known)
         except snapshot.SnapshotError as error:
             raise BuildError(f"{error}; start the linegate that wrote it, or move the database away") from error
-        remembered = [await self._store.job_record(*run.job.key) for run in state.open_runs()]
+        remembered = [await self._store.job_record(*run.job.key) for run in state.all_runs()]
         records = {record.job.key: record for record in remembered if record is not None}
         state, moved = without_moved(state, records, unit.rules.unallocated)
         for run in moved:

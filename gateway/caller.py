@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from buffer.replays import TakenKey
     from gateway.core.audit.told import Actor
 
 
@@ -22,5 +23,7 @@ class Caller:
         self.told = False
 
 
+#: The Idempotency-Key of the request, which is kept in the step of its decision; None where there is none.
+TAKEN: Final[ContextVar[TakenKey | None]] = ContextVar("TAKEN", default=None)
 #: Of the task that handles a request, and of those that it starts.
 CALLER: Final[ContextVar[Caller | None]] = ContextVar("CALLER", default=None)

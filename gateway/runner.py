@@ -14,7 +14,7 @@ import structlog
 
 from buffer.errors import StoreError
 from buffer.step import JournalRow, NewPosting, Step
-from gateway.caller import CALLER
+from gateway.caller import CALLER, TAKEN
 from gateway.core import journal, snapshot
 from gateway.core.audit import told
 from gateway.core.document import encode, fields
@@ -35,6 +35,7 @@ from gateway.posting import posting_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from buffer.replays import TakenKey
     from buffer.store import Store
     from gateway.caller import Caller
     from gateway.core.audit.entry import EntryContent
@@ -71,6 +72,7 @@ class _Item(NamedTuple):
     done: asyncio.Future[tuple[Output, ...]] | None
     hold: Hold | None = None
     caller: Caller | None = None
+    taken: TakenKey | None = None
 
 
 class RunnerHooks(NamedTuple):
@@ -99,6 +101,14 @@ class _Made(NamedTuple):
     outputs: tuple[Output, ...] = ()
     audit: tuple[EntryContent, ...] = ()
     error: Exception | None = None
+
+
+class Besides(NamedTuple):
+    """What a step keeps besides state and outputs, by the names of ``Step``."""
+
+    audit: tuple[EntryContent, ...] = ()
+    answers: tuple[OperationAnswer, ...] = ()
+    keys: tuple[TakenKey, ...] = ()
 
 
 class Runner:
@@ -138,7 +148,7 @@ class Runner:
     ) -> tuple[Output, ...]:
         """Hand over an order, a decision, the clock or the calendar; returns its outputs once they are committed."""
         done: asyncio.Future[tuple[Output, ...]] = asyncio.get_running_loop().create_future()
-        await self._queue.put(_Item((given,), done, caller=CALLER.get()))
+        await self._queue.put(_Item((given,), done, caller=CALLER.get(), taken=TAKEN.get()))
         return await done
 
     def last_values(self) -> tuple[DataValue, ...]:
@@ -246,7 +256,9 @@ class Runner:
             audit = tuple(entry for result in results for entry in result.audit)
             received = [given.job for item in items for given in item.inputs if isinstance(given, OrderReceived)]
             told = answers_to(received, outputs, state, self._hooks.answers_with)
-            await self._commit(state, outputs, first_seq, audit, told)
+            pairs = zip(items, results, strict=False)
+            keys = tuple(item.taken for item, made in pairs if item.taken and not made.error)
+            await self._commit(state, outputs, first_seq, Besides(audit, told, keys))
         self.state = state
         for item, result in zip(items, results, strict=False):  # the last may be the time's
             _answer(item, result)
@@ -304,15 +316,10 @@ class Runner:
         return given._replace(known=here[0] if len(here) == 1 else None)
 
     async def _commit(
-        self,
-        state: State,
-        outputs: tuple[Output, ...],
-        first_seq: int,
-        audit: tuple[EntryContent, ...] = (),
-        told: tuple[OperationAnswer, ...] = (),
+        self, state: State, outputs: tuple[Output, ...], first_seq: int, besides: Besides | None = None
     ) -> None:
         """Until it is durable: a failing disk is waited for, because nothing may go on without it."""
-        step = self._make_step(state, outputs, first_seq)._replace(audit=audit, answers=told)
+        step = self._make_step(state, outputs, first_seq)._replace(**(besides or Besides())._asdict())
         retry_s, failed = COMMIT_RETRY_FIRST_S, False
         while True:
             try:

@@ -122,7 +122,9 @@ class WorkUnitView:
         review_pieces: pieces set aside for a person.
         unknown: pieces nobody can know; each with signal, role, from_ns, to_ns, max_pieces, flag, order, operation.
         counted_good: good pieces this gateway ever counted here; the other roles likewise.
-        queue: open orders, each with order, operation, state, quantity, good, scrap, rework, hold, test.
+        queue: open orders, what runs first, each with order, operation, state, quantity, good, scrap, rework, hold,
+            test, hold_reason ("" where it is not on hold) and rush. Where several run at once ``order`` is the leading
+            one.
     """
 
     id: str
@@ -225,6 +227,25 @@ class ClockView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditView:
+    """The audit trail.
+
+    Attributes:
+        entries: so many there are.
+        hash: of the last one.
+        anchor: the newest that was kept for publishing, "" while there is none.
+        anchor_day: the plant's day for which it was kept, YYYY-MM-DD.
+        profile: how much is asked of a decision: standard or regulated.
+    """
+
+    entries: int
+    hash: str
+    anchor: str = ""
+    anchor_day: str = ""
+    profile: str = "standard"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayView:
     """The whole gateway at one moment; ``mqtt`` is None where no broker is configured."""
 
@@ -237,6 +258,7 @@ class GatewayView:
     state_dir: str
     config_digest: str
     clock: ClockView
+    audit: AuditView | None = None
     mqtt: MqttView | None = None
     sources: tuple[SourceView, ...] = ()
     targets: tuple[TargetView, ...] = ()
@@ -245,7 +267,7 @@ class GatewayView:
     warnings: tuple[str, ...] = ()
 
 
-_Part = ClockView | SourceView | TargetView | FeedView | WorkUnitView | MqttView
+_Part = AuditView | ClockView | SourceView | TargetView | FeedView | WorkUnitView | MqttView
 View = TypeVar("View", bound=GatewayView | _Part)
 
 

@@ -32,6 +32,9 @@ def lines(view: dict[str, Any]) -> list[str]:
         link = "up" if view["mqtt"]["connected"] else f"down ({error})"
         text.append(f"{'mqtt':<12} {link}")
     text += clock_lines(view["clock"], now)
+    if (audit := view.get("audit")) is not None:
+        anchored = f"anchored {audit['anchor_day']}" if audit["anchor"] else "not anchored yet"
+        text.append(f"{'audit':<12} {audit['entries']} entries, {anchored}, profile {audit['profile']}")
     return text + [f"WARNING {clean(warning, WARNING_CHARS_MAX)}" for warning in view["warnings"]]
 
 

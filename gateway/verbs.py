@@ -19,7 +19,7 @@ from gateway.core.model import OperatorEntry, OperatorVerb
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.floor_verbs import FloorVerbs
 from gateway.speaker import runner_of, speaker, told
-from gateway.status import GatewayView, in_utc, to_json
+from gateway.status import AuditView, GatewayView, in_utc, to_json
 from gateway.views import clock_view
 from gateway.writing import SignalWriter, WritingError
 
@@ -95,6 +95,7 @@ class Verbs:
             state_dir=str(self._settings.gateway.state_dir),
             config_digest=self._settings.digest,
             clock=clock_view(self._clock),
+            audit=await self._audit(),
             mqtt=parts.monitor.view() if parts.monitor is not None else None,
             sources=tuple(parts.source_view(name) for name in parts.sources),
             targets=tuple(parts.target_view(name) for name in parts.forwarders),
@@ -102,6 +103,12 @@ class Verbs:
             work_units=tuple(parts.work_unit_view(name) for name in parts.runners),
             warnings=(*self._warnings, *parts.troubles(), *await self._stranded()),
         )
+
+    async def _audit(self) -> AuditView | None:
+        try:
+            return None if self._auditing is None else await self._auditing.view()
+        except StoreError:  # the warnings say it; the rest of the status is wanted all the more
+            return None
 
     async def _stranded(self) -> tuple[str, ...]:
         try:
@@ -119,6 +126,10 @@ class Verbs:
         role = ActorRole.PLANNER if verb is OperatorVerb.CANCEL else ActorRole.SUPERVISOR
         by = speaker(request, role=role)
         entry = OperatorEntry(self._clock.now_ns(), verb, order, operation, reason=reason, **by)
+        if verb is OperatorVerb.START:
+            entry = entry._replace(interrupt=request.get("interrupt") is True)
+        elif verb is OperatorVerb.ACKNOWLEDGE_DOCUMENTS and request.get("document"):
+            entry = entry._replace(documents=(text_of(request, "document"),))
         told(await runner.submit(entry), f"{machine}: cannot {verb} {order}")
         return f"{machine}: {verb} {order} done"
 

@@ -100,4 +100,6 @@ def _queued(run: JobRun) -> dict[str, Any]:
         "rework": run.rework,
         "hold": run.hold,
         "test": run.test,
+        "hold_reason": run.hold_reason,
+        "rush": run.rush_no > 0,
     }

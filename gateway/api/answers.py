@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
+from gateway.core.audit.entry import EntryContent
 from gateway.status import GatewayView, WorkUnitView
 
 REF: Final = "#/components/schemas/{model}"
@@ -50,6 +51,8 @@ def schemas() -> dict[str, dict[str, Any]]:
                 ]
             },
         ),
+        "audit": _object(entries=_list_of("audit_entry")),
+        "audit_entry": _audit_entry(),
         "stops": _object(machine=_TEXT, final_up_to=_TIME, stops={"type": "array", "items": _OPEN_OBJECT}),
         "dispatch": _object(
             machine=_TEXT,
@@ -118,7 +121,16 @@ def _whole(view: dict[str, Any]) -> dict[str, Any]:
 def _order() -> dict[str, Any]:
     quantities = dict.fromkeys(("good", "scrap", "rework", "hold", "test"), _WHOLE)
     known = _object(machine=_TEXT, order=_TEXT, operation=_TEXT, state=_TEXT, quantity=_TEXT, **quantities)
+    known["properties"] |= {"hold_reason": {"type": "string"}, "rush": {"type": "boolean"}}
     return {**known, "additionalProperties": True, "description": "An open order at a machine."}
+
+
+def _audit_entry() -> dict[str, Any]:
+    whole = {"at_ns", "utc_ns", "time_quality", "utc_offset_s"}
+    fields: dict[str, Any] = {name: _WHOLE if name in whole else _TEXT for name in EntryContent._fields}
+    fields |= {name: {"type": ["string", "null"]} for name in ("old", "new")}
+    known = _object(form=_WHOLE, seq=_WHOLE, at=_TIME, **fields, prev_hash=_TEXT, hash=_TEXT)
+    return {**known, "description": "One entry; its hash covers all of it and the hash of the one before."}
 
 
 def _states() -> dict[str, Any]:

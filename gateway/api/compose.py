@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections import ChainMap
 from typing import TYPE_CHECKING, Final, cast
 
@@ -11,6 +10,7 @@ import structlog
 from gateway import __version__
 from gateway.access.access_file import AccessFile
 from gateway.api.body import BodyLimits
+from gateway.api.certificate import CertificateError, tls_context
 from gateway.api.gate import Gate
 from gateway.api.identity import FAILURES_PER_MINUTE, Identity
 from gateway.api.rate import RateLimit
@@ -22,8 +22,10 @@ from gateway.api.service import Answering, Service
 from gateway.lock import DATABASE_NAME
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
+    from buffer.store import Store
     from config.api_settings import ApiSettings
     from config.settings import Settings
     from gateway.api.identity import OnRefused
@@ -42,13 +44,15 @@ log = structlog.get_logger(__name__)
 class Api:
     """The API of one run."""
 
-    def __init__(self, server: ApiServer, reads: Reads, where: str) -> None:
+    def __init__(self, server: ApiServer, reads: Reads, replays: Replays, where: str) -> None:
         self._server = server
         self._reads = reads
+        self._replays = replays
         self._where = where
 
-    def start(self, tasks: Tasks) -> None:
-        """Serve as a task of the gateway."""
+    async def start(self, tasks: Tasks) -> None:
+        """Serve as a task of the gateway, with the answers that were given before. Raises StoreError."""
+        await self._replays.recall()
         tasks.start(TASK, self._server.run())
         log.info("api listens", address=self._where)
 
@@ -63,6 +67,7 @@ def api_of(
     settings: Settings,
     api: ApiSettings,
     parts: Parts,
+    store: Store,
     clock: SteadyClock,
     table: Mapping[str, Verb],
     on_refused: OnRefused,
@@ -75,15 +80,21 @@ def api_of(
     """
     reads = Reads(parts, clock, settings.gateway.state_dir / DATABASE_NAME)
     verbs = ChainMap(reads.table(), cast("dict[str, Verb]", table))
-    server = ApiServer(_app(settings, api, clock, verbs, on_refused), _listening(settings, api))
+    replays = Replays(api.idempotency_keep, clock.now_ns, store)
+    server = ApiServer(_app(settings, api, clock, verbs, on_refused, replays), _listening(settings, api))
     server.start()
     host, port = server.address
     shown = f"[{host}]" if ":" in host else host
-    return Api(server, reads, f"{'http' if api.tls is None else 'https'}://{shown}:{port}")
+    return Api(server, reads, replays, f"{'http' if api.tls is None else 'https'}://{shown}:{port}")
 
 
 def _app(
-    settings: Settings, api: ApiSettings, clock: SteadyClock, verbs: Mapping[str, Verb], on_refused: OnRefused
+    settings: Settings,
+    api: ApiSettings,
+    clock: SteadyClock,
+    verbs: Mapping[str, Verb],
+    on_refused: OnRefused,
+    replays: Replays,
 ) -> Gate:
     identity = Identity(
         AccessFile(settings.gateway.state_dir),
@@ -96,7 +107,7 @@ def _app(
         ROUTES,
         verbs,
         identity=identity,
-        replays=Replays(api.idempotency_keep, clock.now_ns),
+        replays=replays,
         limits=Answering(BodyLimits(int(api.max_body), api.request_timeout), api.request_timeout),
         version=__version__,
     )
@@ -122,13 +133,7 @@ def _listening(settings: Settings, api: ApiSettings) -> Listening:
 def _tls(settings: Settings, api: ApiSettings) -> ssl.SSLContext | None:
     if api.tls is None:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    base = settings.base_dir
     try:
-        # A passphrase would be asked for at a terminal that a daemon has not.
-        context.load_cert_chain(base / api.tls.cert_file, base / api.tls.key_file, password=lambda: b"")
-    except (OSError, ssl.SSLError) as error:
-        place = settings.place("api.tls")
-        raise ApiError(f"{place}: api.tls: certificate or key cannot be used: {error}; check both files") from error
-    return context
+        return tls_context(settings.base_dir, api.tls)
+    except CertificateError as error:
+        raise ApiError(f"{settings.place('api.tls')}: {error}") from error

@@ -143,6 +143,27 @@ class Whole(NamedTuple):
         return int(text) if text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX else text
 
 
+class Flag(NamedTuple):
+    """True or false, as JSON says it."""
+
+    @property
+    def allowed(self) -> str:
+        """In words."""
+        return "true, false"
+
+    def schema(self) -> dict[str, Any]:
+        """As JSON Schema."""
+        return {"type": "boolean"}
+
+    def takes(self, value: object) -> bool:
+        """Whether it may be that."""
+        return isinstance(value, bool)
+
+    def of_text(self, text: str) -> object:
+        """What these two words stand for."""
+        return {"true": True, "false": False}.get(text, text)
+
+
 class Choice(NamedTuple):
     """One of some words."""
 

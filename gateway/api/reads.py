@@ -10,10 +10,12 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
+from buffer.audit_chain import ChainReader, Wanted
 from buffer.entry import OutboxState
 from buffer.readonly import ReadOnlyStore
 from gateway.api.problem import Problem, ProblemError, refuse, shown
 from gateway.core.access.permissions import permitted
+from gateway.core.audit.entry import as_mapping
 from gateway.core.document import utc
 from gateway.core.instant import Instant
 from gateway.core.model import Role
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 NS_PER_MS: Final = 1_000_000
 OUTBOX_LIMIT: Final = 50
+AUDIT_LIMIT: Final = 50
 #: Of these long reads at a time: each takes processor time from the counting.
 STATES_AT_A_TIME: Final = 1
 #: Of one answer; some 4 MB.
@@ -70,6 +73,7 @@ class Reads:
             "states": self._states,
             "outbox": self._outbox,
             "posting": self._posting,
+            "audit": self._audit,
         }
 
     async def _health(self, _request: Mapping[str, Any]) -> Any:
@@ -183,6 +187,18 @@ class Reads:
             body = entry.body.decode("utf-8", errors="replace")
             message = {"content_type": entry.content_type, "name": entry.name, "body": body}
         return {**self._summary(entry), "confirmation": json.loads(entry.payload), "message": message}
+
+    async def _audit(self, request: Mapping[str, Any]) -> Any:
+        times = [int(Instant(request[name])) if name in request else None for name in ("from", "to")]
+        wanted = Wanted(request.get("order"), request.get("who_did"), times[0], times[1], request.get("before"))
+        limit = request.get("limit", AUDIT_LIMIT)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._long_reads, self._audit_now, wanted, limit)
+
+    def _audit_now(self, wanted: Wanted, limit: int) -> Any:
+        with ChainReader.open(self._database) as reader:
+            found = reader.newest(limit, wanted)
+        return {"entries": [{**as_mapping(one), "at": utc(one.content.utc_ns)} for one in found]}
 
     def _summary(self, entry: OutboxEntry) -> dict[str, Any]:
         return {

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Hidden, Matching, Text, Time, Whole
+from buffer.entry import OutboxState
+from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Flag, Hidden, Matching, Text, Time, Whole
 from gateway.control import NUMBER_MAX
 from gateway.core.access.permissions import Action
 
@@ -16,19 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 POSTINGS_MAX: Final = 1000
-OUTBOX_STATES: Final = (
-    "needs_approval",
-    "held",
-    "ready",
-    "sending",
-    "accepted",
-    "posted",
-    "uncertain",
-    "retry_wait",
-    "parked",
-    "superseded",
-    "voided",
-)
+AUDIT_ENTRIES_MAX: Final = 1000
+USER_CHARS_MAX: Final = 64
+OUTBOX_STATES: Final = tuple(state.value for state in OutboxState)
 ORDER_STATES_CHARS_MAX: Final = 32
 
 
@@ -186,6 +177,24 @@ _READING: Final = (
         may_be_missing=True,
     ),
 )
+_AUDITING: Final = (
+    Route(
+        "audit",
+        "GET",
+        "/v1/audit",
+        (Action.SEE_AUDIT,),
+        "audit",
+        "The audit trail, newest first: who did what, when and why",
+        query=(
+            _may(_ORDER),
+            Field("who_did", Text(USER_CHARS_MAX), "only what this user did", required=False),
+            Field("from", Time(), "from then on", required=False),
+            Field("to", Time(), "before then", required=False),
+            Field("before", Whole(1, NUMBER_MAX), "only numbers below: the next page", required=False),
+            Field("limit", Whole(1, AUDIT_ENTRIES_MAX), "at most so many; 50 if nothing is said", required=False),
+        ),
+    ),
+)
 _DECIDING: Final = (
     Route(
         "order.start",
@@ -194,7 +203,39 @@ _DECIDING: Final = (
         (Action.START,),
         "done",
         "Start or resume an order; the running one is interrupted",
+        body=(
+            *_DECISION,
+            Field(
+                "interrupt", Flag(), "true: what runs is interrupted in any case, and is next after it", required=False
+            ),
+        ),
+    ),
+    Route(
+        "order.rush",
+        "POST",
+        "/v1/orders/rush",
+        (Action.DISPATCH,),
+        "done",
+        "Put an order before all others; what runs is interrupted for it, and goes on after it",
         body=_DECISION,
+    ),
+    Route(
+        "order.approve-first-article",
+        "POST",
+        "/v1/orders/approve-first-article",
+        (Action.APPROVE_FIRST_ARTICLE,),
+        "done",
+        "The first piece is right: production begins",
+        body=_DECISION,
+    ),
+    Route(
+        "order.acknowledge-documents",
+        "POST",
+        "/v1/orders/acknowledge-documents",
+        (Action.ACKNOWLEDGE,),
+        "done",
+        "The documents of an order were read: all of them, or the one that is named",
+        body=(*_DECISION, Field("document", Text(), "as the order names it", required=False)),
     ),
     Route(
         "order.interrupt",
@@ -266,15 +307,6 @@ _DECIDING: Final = (
             _SIGNED,
         ),
         action_of=_judgement,
-    ),
-    Route(
-        "outbox.approve",
-        "POST",
-        "/v1/outbox/approve",
-        (Action.APPROVE_OVER_TOLERANCE,),
-        "done",
-        "Let a confirmation be sent that says more than the order's tolerance allows",
-        body=(Field("which", Whole(1, NUMBER_MAX), "number of the posting"), _WHY),
     ),
     Route(
         "reason",
@@ -366,4 +398,4 @@ _DECIDING: Final = (
     ),
 )
 
-ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *_DECIDING)
+ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *_AUDITING, *_DECIDING)

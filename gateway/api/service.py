@@ -26,6 +26,7 @@ from gateway.api.fields import PASSPHRASE, checked, of_texts
 from gateway.api.openapi import IDEMPOTENCY_KEY, KEY_PATTERN, OPENAPI_PATH, openapi
 from gateway.api.problem import CODES, FOUND_CHARS_MAX, Problem, ProblemError, refuse, shown
 from gateway.api.reply import JSON, OK, Reply, refusal, reply
+from gateway.caller import TAKEN
 from gateway.control import RequestError
 from gateway.core.foreign_text import clean
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
+    from buffer.replays import TakenKey
     from gateway.access.tokens import Bearer
     from gateway.api.identity import Identity
     from gateway.api.replays import Replays
@@ -135,9 +137,11 @@ class Service:
         task = self._replays.found(bearer.user, key, digest)
         again = task is not None
         if task is None:
-            task = asyncio.create_task(self._done(route, asked), name=f"api {route.verb}")
-            self._replays.keep(bearer.user, key, digest, task)
-            task.add_done_callback(partial(self._ended, route, bearer, key))
+            taken = self._replays.taken(bearer.user, key, digest)
+            made = asyncio.create_task(self._taken(route, asked, taken), name=f"api {route.verb}")
+            self._replays.keep(taken, made)
+            made.add_done_callback(partial(self._ended, route, bearer, key))
+            task = made
         await asyncio.wait({task}, timeout=self._limits.timeout_ns / NS_PER_S)
         if not task.done():
             raise self._too_slow(
@@ -148,7 +152,7 @@ class Service:
         answer = task.result()
         return answer._replace(headers=(*answer.headers, ("Idempotency-Replayed", "true"))) if again else answer
 
-    def _ended(self, route: Route, bearer: Bearer, key: str, task: asyncio.Task[Reply]) -> None:
+    def _ended(self, route: Route, bearer: Bearer, key: str, task: asyncio.Future[Reply]) -> None:
         problem = None if task.cancelled() else task.result().problem
         if task.cancelled() or (problem is not None and problem.code == "STORE"):
             self._replays.forget(bearer.user, key)  # surely nothing was decided
@@ -156,6 +160,18 @@ class Service:
         code = "STOPPED" if task.cancelled() else "DONE" if problem is None else problem.code
         part = f"{bearer.user} {route.verb}"
         said("api decision", code=code, part=part, role=bearer.role.value, credential=bearer.token_id)
+
+    async def _taken(self, route: Route, asked: dict[str, Any], taken: TakenKey) -> Reply:
+        """A decision, whose key goes with it; its answer is kept before it is given."""
+        TAKEN.set(taken)  # of this task alone
+        answer = await self._done(route, asked)
+        if answer.problem is not None and answer.problem.code == "STORE":
+            return answer
+        try:
+            await self._replays.answered(taken, answer)
+        except StoreError as error:
+            log.warning("api answer not kept", part=route.verb, error=str(error))
+        return answer
 
     async def _done(self, route: Route, asked: dict[str, Any]) -> Reply:
         try:

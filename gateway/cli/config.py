@@ -65,7 +65,7 @@ def check(file: Path, *, as_json: bool) -> int:
     from gateway import plugins
 
     settings, errors = _load(file)
-    errors += [{"message": text, "text": text} for text in plugins.foreign_owners()]
+    errors += [{"message": text, "text": text} for text in (*plugins.foreign_owners(), *_certificate(settings))]
     if settings is None or errors:
         if as_json:
             print(json.dumps({"ok": False, "errors": [_without_text(error) for error in errors]}, indent=2))
@@ -132,6 +132,19 @@ def _load(file: Path) -> tuple[Settings | None, list[dict[str, Any]]]:
         return None, errors
     except plugins.PluginError as failure:
         return None, [{"message": str(failure), "text": f"linegate: {failure}"}]
+
+
+def _certificate(settings: Settings | None) -> list[str]:
+    """What keeps the API from proving itself: its certificate and key are opened as the daemon will."""
+    if settings is None or settings.api is None or settings.api.tls is None:
+        return []
+    from gateway.api.certificate import CertificateError, tls_context
+
+    try:
+        tls_context(settings.base_dir, settings.api.tls)
+    except CertificateError as error:
+        return [f"{settings.place('api.tls')}: {error}"]
+    return []
 
 
 def _print_errors(errors: list[dict[str, Any]]) -> None:

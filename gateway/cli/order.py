@@ -20,6 +20,9 @@ VERBS = {
     "reopen": "open an order again that is complete; its final confirmation is to be reversed in the ERP",
     "cancel": "withdraw an order for the ERP; what was made is confirmed",
     "complete-setup": "say that the setup of the running order is done",
+    "rush": "put an order before all others; what runs is interrupted for it, and goes on after it",
+    "approve-first-article": "say that the first piece is right: production begins",
+    "acknowledge-documents": "say that the documents of an order were read; without --document all of them",
 }
 
 
@@ -33,6 +36,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         one.add_argument("order", help="order number")
         one.add_argument("operation", nargs="?", default="", help="needed where the order has several here")
         one.add_argument("--reason", default="", metavar="TEXT", help="why; it is written down with your name")
+        if verb == "start":
+            one.add_argument(
+                "--interrupt", action="store_true", help="interrupt what runs; it is next after this order"
+            )
+        elif verb == "acknowledge-documents":
+            one.add_argument("--document", default="", metavar="NAME", help="only this one")
         if verb == "release":
             person.add_signing(one)
         state_dir.add_arguments(one)
@@ -80,8 +89,9 @@ def reclassify(args: argparse.Namespace) -> int:
 
 def decide(args: argparse.Namespace) -> int:
     """One decision; 0 done, 1 refused, with the reason, 3 where no gateway runs."""
-    signing = person.signing(args) if args.verb == "release" else {}
-    return _told(args, f"order.{args.verb}", order=args.order, operation=args.operation, reason=args.reason, **signing)
+    more = {name: getattr(args, name) for name in ("interrupt", "document") if getattr(args, name, None)}
+    more |= person.signing(args) if args.verb == "release" else {}
+    return _told(args, f"order.{args.verb}", order=args.order, operation=args.operation, reason=args.reason, **more)
 
 
 def _told(args: argparse.Namespace, verb: str, **arguments: Any) -> int:
@@ -117,7 +127,16 @@ def list_orders(args: argparse.Namespace) -> int:
         for job in unit["queue"]:
             name = f"{job['order']}/{job['operation']}"
             made = f"{job['good']} good, {job['scrap']} scrap"
-            print(clean(f"  {name:<20} {job['state']:<12} {made} of {job['quantity']}"))
+            more = "".join(
+                f", {text}"
+                for text in (
+                    f"{job['hold']} wait for a verdict" if job["hold"] else "",
+                    f"on hold: {job['hold_reason']}" if job["hold_reason"] else "",
+                    "rush order" if job["rush"] else "",
+                )
+                if text
+            )
+            print(clean(f"  {name:<20} {job['state']:<12} {made} of {job['quantity']}{more}"))
         if not unit["queue"]:
             print("  no open order")
     return 0

@@ -55,6 +55,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     one.set_defaults(run=show)
     again = verbs.add_parser("retry", help="send a parked or waiting posting again, with the same key and bytes")
     again.add_argument("which", help="its number or its key")
+    again.add_argument("--reason", default="", metavar="TEXT", help="why; needed in the profile regulated")
     again.set_defaults(run=retry)
     never = verbs.add_parser(
         "discard",
@@ -127,7 +128,8 @@ def show(args: argparse.Namespace) -> int:
 
 def retry(args: argparse.Namespace) -> int:
     """Ask the running gateway to send it again."""
-    return _decide(args, "outbox.retry", "is sent again")
+    said = {"reason": args.reason} if args.reason else {}
+    return _decide(args, "outbox.retry", "is sent again", who=person.name(), **said)
 
 
 def discard(args: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cli import state_dir
+from gateway.cli import person, state_dir
 from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "counts, orders and what waits to be sent go on. All or nothing: where anything is wrong or needs a restart, "
         "everything stays as it is, and the exit status is 1. SIGHUP does the same.",
     )
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why; it stands in the audit trail")
     state_dir.add_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -32,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
     if where is None:
         return 1
     try:
-        done = call(where, "reload")
+        said = {"reason": args.reason} if args.reason else {}
+        done = call(where, "reload", who=person.name(), **said)
     except ControlError as error:
         return state_dir.complain_lines(error)
     print(clean(str(done), state_dir.SHOWN_CHARS_MAX))

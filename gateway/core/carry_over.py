@@ -35,7 +35,7 @@ def carried_over(old: WorkUnit, state: State, new: WorkUnit) -> Carried:
     A counter or pulse with the same signal keeps its position and level, whatever else of its rule changed; any other
     rule does if it is the same in every word. What is kept misses nothing.
     """
-    images = {run.job.image_digest: run.job.image for run in state.open_runs() if run.job.image is not None}
+    images = {run.job.image_digest: run.job.image for run in state.all_runs() if run.job.image is not None}
     loaded = with_images(snapshot.load(new, snapshot.dump(old, state)), images)
     known = {(rule.mode, rule.signal): at for at, rule in enumerate(old.rules.counters)}
     detectors: list[DetectorState] = []

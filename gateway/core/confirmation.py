@@ -12,7 +12,7 @@ from gateway.core.confirming import triggers
 from gateway.core.confirming.corrections import Origin
 from gateway.core.confirming.triggers import OpenContent, TriggerState
 from gateway.core.document import digest_of, key_of, message_id_of
-from gateway.core.model import Confirmation, ConfirmationKind, JobOrderState
+from gateway.core.model import Confirmation, ConfirmationKind
 from gateway.core.orders.lifecycle import RUNNING
 from gateway.core.state.evidence import before
 
@@ -56,9 +56,8 @@ class Closing(NamedTuple):
 
 def due_by_pieces(rule: ConfirmRule, run: JobRun) -> bool:
     """The piece that fills the hundred confirms all that is open; the hundred is not cut out of it."""
-    # What is made on hold waits for a verdict; so does its confirmation, as long as nothing cuts the period.
-    held = run.state is JobOrderState.ON_HOLD
-    return rule.every_pieces is not None and run.open_pieces >= rule.every_pieces and not held
+    # What waits for a verdict keeps its confirmation waiting, as long as nothing cuts the period.
+    return rule.every_pieces is not None and run.open_pieces >= rule.every_pieces and not run.waits_for_verdict
 
 
 def content_of(run: JobRun, time_ns: int = 0) -> OpenContent:
@@ -73,7 +72,7 @@ def trigger_state(run: JobRun) -> TriggerState:
 
 def deadline(rule: ConfirmRule, run: JobRun) -> int | None:
     """When a confirmation is due by itself; nothing open, nothing due."""
-    if run.state not in RUNNING:
+    if run.state not in RUNNING or run.waits_for_verdict:
         return None
     return triggers.deadline(rule, trigger_state(run), content_of(run))
 
@@ -158,6 +157,12 @@ def confirm(identity: Identity, run: JobRun, closing: Closing) -> tuple[JobRun, 
 
 def closed(run: JobRun, confirmation: Confirmation) -> JobRun:
     """The job order with nothing open: all of it is in this confirmation."""
+    empty = with_nothing_open(run, confirmation.period_to_ns)
+    return empty._replace(seq=confirmation.seq, last_hash=confirmation.digest)
+
+
+def with_nothing_open(run: JobRun, at_ns: int) -> JobRun:
+    """The job order as its next period begins."""
     return run._replace(
         open_good=0,
         open_scrap=0,
@@ -165,10 +170,8 @@ def closed(run: JobRun, confirmation: Confirmation) -> JobRun:
         open_cycles=0,
         open_estimated=0,
         open_flags=(),
-        open_from_ns=confirmation.period_to_ns,
-        confirmed_ns=confirmation.period_to_ns,
-        seq=confirmation.seq,
-        last_hash=confirmation.digest,
+        open_from_ns=at_ns,
+        confirmed_ns=at_ns,
         open_hold=0,
         open_test=0,
         open_scrap_reasons=(),

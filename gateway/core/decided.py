@@ -8,12 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.entries import (
+    AllocateEntry,
     Decided,
+    MergeEntry,
     ReclassifyEntry,
+    ReportEntry,
     SetupEntry,
+    SplitEntry,
     StopCutEntry,
     StopReasonEntry,
     UndoEntry,
+    UnmergeEntry,
 )
 from gateway.core.model import Notice, OperatorEntry
 from gateway.core.orders.lifecycle import ActorRole
@@ -32,11 +37,16 @@ VERBS: Final[dict[type, Callable[[Any], str]]] = {
     StopReasonEntry: lambda _entry: "reason",
     StopCutEntry: lambda entry: "stop.merge" if entry.merge else "stop.split",
     ReclassifyEntry: lambda _entry: "order.reclassify",
+    AllocateEntry: lambda _entry: "order.allocate",
+    SplitEntry: lambda _entry: "order.split",
+    MergeEntry: lambda _entry: "order.merge",
+    UnmergeEntry: lambda _entry: "order.unmerge",
+    ReportEntry: lambda _entry: "order.report",
     UndoEntry: lambda _entry: "undo",
 }
 #: Fields that have a place of their own, or say nothing to a person.
 _TOLD_ELSEWHERE: Final = frozenset(
-    {"at_ns", "who", "role", "auth", "client", "order", "operation", "reason", "verb", "known", "begins"}
+    {"at_ns", "who", "role", "auth", "client", "order", "operation", "reason", "verb", "known", "begins", "taken"}
 )
 
 
@@ -45,9 +55,9 @@ def decided(entry: OperatorEntry | PersonsEntry, made: Sequence[Output]) -> Deci
     refusal = next((one for one in made if isinstance(one, Notice) and one.code == REFUSED), None)
     parts = None if refusal is None else parts_of(refusal)
     more = tuple(
-        (name, str(value))
+        (name, ", ".join(map(str, value)) if isinstance(value, tuple) else str(value))
         for name, value in entry._asdict().items()
-        if name not in _TOLD_ELSEWHERE and value is not None
+        if name not in _TOLD_ELSEWHERE and value not in (None, ())
     )
     return Decided(
         entry.at_ns,

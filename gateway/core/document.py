@@ -89,8 +89,10 @@ def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
         "line": identity.line,
         "work_center": identity.work_center,
         "machine": identity.machine,
-        "order_id": job.order,
+        # What the ERP calls it: a child is posted to the order that it was split from.
+        "order_id": job.erp_order or job.order,
         "order_revision": job.revision,
+        "shop_order": job.leader or (job.order if job.erp_order else None),
         "operation": job.operation,
         "sequence": job.sequence,
         "seq": confirmation.seq,
@@ -127,7 +129,8 @@ def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
         "event_time_last": utc(None if last_ns is None else last_ns + offset_ns),
         "created_at": utc(confirmation.created_ns + offset_ns),
         "echo": dict(job.echo),
-        "audit_ref": None,
+        # Entity and id of its entry in the audit trail: its number there is given in the commit.
+        "audit_ref": f"confirmation/{confirmation.key}" if confirmation.by else None,
         "prev_hash": confirmation.previous_digest,
         "hash": confirmation.digest,
     }

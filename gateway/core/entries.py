@@ -10,8 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from gateway.core.model import Role
-    from gateway.core.orders.lifecycle import ActorRole
+    from decimal import Decimal
+
+    from gateway.core.access.roles import ActorRole
+    from gateway.core.model import JobRecord, Role
+    from gateway.core.rules_orders import Distribution
 
 
 class SetupEntry(NamedTuple):
@@ -51,6 +54,97 @@ class ReclassifyEntry(NamedTuple):
     pieces: int
     from_role: Role
     to_role: Role
+    reason: str
+    who: str
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+
+
+class AllocateEntry(NamedTuple):
+    """A person gives pieces without an order to an order, or writes them off (``order`` "") as scrap.
+
+    ``to_role`` None: as what they were counted. ``numbers``: of these entries of the bucket only. ``known`` as that of
+    ``OrderReceived``: an order that is complete takes pieces, too.
+    """
+
+    at_ns: int
+    order: str
+    operation: str
+    pieces: int
+    from_role: Role
+    reason: str
+    who: str
+    to_role: Role | None = None
+    numbers: tuple[int, ...] = ()
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+    known: JobRecord | None = None
+
+
+class SplitEntry(NamedTuple):
+    """A person splits an order, a child for each quantity. ``taken``: names of orders that exist and begin like it."""
+
+    at_ns: int
+    order: str
+    operation: str
+    quantities: tuple[Decimal, ...]
+    reason: str
+    who: str
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+    taken: tuple[str, ...] = ()
+
+
+class MergeEntry(NamedTuple):
+    """A person merges orders under a new one. ``how`` None: as the configuration says.
+
+    ``ratios`` one for each order, for ``fixed_ratio``. ``taken``: names of orders that exist and begin like the leader.
+    """
+
+    at_ns: int
+    leader: str
+    orders: tuple[str, ...]
+    operation: str
+    reason: str
+    who: str
+    how: Distribution | None = None
+    ratios: tuple[int, ...] = ()
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+    taken: tuple[str, ...] = ()
+
+    @property
+    def order(self) -> str:
+        """The order that comes to be."""
+        return self.leader
+
+
+class UnmergeEntry(NamedTuple):
+    """A person takes a merge back, as long as nothing was made."""
+
+    at_ns: int
+    order: str
+    operation: str
+    reason: str
+    who: str
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+
+
+class ReportEntry(NamedTuple):
+    """A person tells how many pieces were made since the last time, by what they are."""
+
+    at_ns: int
+    order: str
+    operation: str
+    good: int
+    scrap: int
+    rework: int
     reason: str
     who: str
     role: ActorRole | None = None
@@ -118,4 +212,15 @@ class Decided(NamedTuple):
     guard: str = ""
 
 
-PersonsEntry = SetupEntry | StopReasonEntry | StopCutEntry | ReclassifyEntry | UndoEntry
+PersonsEntry = (
+    SetupEntry
+    | StopReasonEntry
+    | ReclassifyEntry
+    | AllocateEntry
+    | SplitEntry
+    | MergeEntry
+    | UnmergeEntry
+    | ReportEntry
+    | StopCutEntry
+    | UndoEntry
+)

@@ -71,7 +71,9 @@ class JobOrder(NamedTuple):
     """An operation dispatched to one work unit (ISA-95 job order).
 
     ``source`` names the connector it came from: its confirmations go back there. ``image`` is the whole order as it was
-    released, stored once under ``image_digest`` ("": there is none).
+    released, stored once under ``image_digest`` ("": there is none). ``erp_order`` is the order that a child was split
+    from, as the ERP knows it, "" where it knows this one. ``leader`` is the order that this one is merged into, and
+    ``leads`` are those that are merged into it.
     """
 
     order: str
@@ -92,11 +94,19 @@ class JobOrder(NamedTuple):
     echo: tuple[tuple[str, str], ...] = ()
     image_digest: str = ""
     image: OrderImage | None = None
+    erp_order: str = ""
+    leader: str = ""
+    leads: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
         """Order and operation: the lane of its confirmations."""
         return (self.order, self.operation)
+
+    @property
+    def erp_key(self) -> tuple[str, str]:
+        """Order and operation as the ERP knows them."""
+        return (self.erp_order or self.order, self.operation)
 
 
 class JobRecord(NamedTuple):

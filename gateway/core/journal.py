@@ -16,6 +16,7 @@ from gateway.core.model import (
     Voided,
 )
 from gateway.core.orders.order_changes import OrderAck
+from gateway.core.orders.unallocated import CountAllocation
 from gateway.core.snapshot import encode_job
 from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit, plain
 from gateway.core.state.interval import StateInterval
@@ -48,6 +49,7 @@ KINDS: Final = {
     StopMerge: "stop_reason",
     PiecesReclassified: "reclassified",
     OrderAck: "order_ack",
+    CountAllocation: "allocation",
     Decided: "decision",
 }
 
@@ -78,6 +80,8 @@ def row(output: Output) -> tuple[str, dict[str, Any]]:
             data = plain(output)
         case OrderAck(produced=produced):
             data = output._asdict() | {"produced": {operation: str(made) for operation, made in produced}}
+        case CountAllocation(what=what):
+            data = output._asdict() | {"what": what._asdict()}
         case Notice(detail=detail) | Decided(detail=detail):
             data = output._asdict() | {"detail": dict(detail)}
         case _:

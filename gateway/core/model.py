@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gateway.core.entries import Decided, PersonsEntry, PiecesReclassified
     from gateway.core.orders.lifecycle import ActorRole
     from gateway.core.orders.order_changes import OrderAck
+    from gateway.core.orders.unallocated import CountAllocation
     from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
     from gateway.core.state.interval import StateInterval
     from gateway.core.state.setup import SetupOutput
@@ -138,13 +139,18 @@ class OperatorVerb(enum.StrEnum):
     REOPEN = "reopen"
     CANCEL = "cancel"
     COMPLETE_SETUP = "complete-setup"
+    RUSH = "rush"
+    APPROVE_FIRST_ARTICLE = "approve-first-article"
+    ACKNOWLEDGE_DOCUMENTS = "acknowledge-documents"
 
 
 class OperatorEntry(NamedTuple):
     """A person's decision about a job order. ``operation`` may be empty where the order has only one here.
 
-    ``role`` None: as a supervisor. ``known``: as that of ``OrderReceived``; only ``reopen`` needs it. ``auth``: how
-    the person was recognised, ``client`` from where.
+    ``role`` None: as a supervisor. ``known``: as that of ``OrderReceived``, for an order that is not open any more.
+    ``auth``: how the person was recognised, ``client`` from where. ``interrupt``: with ``start``, what runs is
+    interrupted whatever the rule says, and is next after this order. ``documents``: with ``acknowledge-documents``,
+    those that were read; none named: all of them.
     """
 
     at_ns: int
@@ -157,6 +163,8 @@ class OperatorEntry(NamedTuple):
     known: JobRecord | None = None
     auth: str = ""
     client: str = ""
+    interrupt: bool = False
+    documents: tuple[str, ...] = ()
 
 
 class ClockTold(NamedTuple):
@@ -352,5 +360,5 @@ class Voided(NamedTuple):
 Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
     " | StopReasonAssigned | StopReasonWithdrawn | StopSplit | StopMerge | PiecesReclassified | Decided | JobChanged"
-    " | Notice | Confirmation | Voided | OrderAck"
+    " | Notice | Confirmation | Voided | OrderAck | CountAllocation"
 )

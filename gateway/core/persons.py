@@ -5,19 +5,25 @@ What cannot be done becomes a REFUSED notice that says why. Decides nothing itse
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from gateway.core.decided import decided
 from gateway.core.entries import (
+    AllocateEntry,
+    MergeEntry,
     PersonsEntry,
     ReclassifyEntry,
+    ReportEntry,
     SetupEntry,
+    SplitEntry,
     StopCutEntry,
-    StopReasonEntry,
     UndoEntry,
+    UnmergeEntry,
 )
 from gateway.core.model import OperatorEntry, OperatorVerb
 from gateway.core.orders.disposition import reclassified
+from gateway.core.orders.division import divided
+from gateway.core.orders.reported import reported
 from gateway.core.refusal import Refusal, refused
 from gateway.core.state.annotations import StopReasonAssigned, cut, why_it_stood
 from gateway.core.state.interval import STOPS
@@ -25,6 +31,7 @@ from gateway.core.undo import last_word
 
 if TYPE_CHECKING:
     from gateway.core.model import Output
+    from gateway.core.orders.allocation import Allocation
     from gateway.core.orders.decisions import Decisions
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.job_run import JobRun
@@ -34,7 +41,7 @@ if TYPE_CHECKING:
 
 
 #: Every kind of entry that a person makes.
-PERSONS: Final = (OperatorEntry, SetupEntry, StopReasonEntry, StopCutEntry, ReclassifyEntry, UndoEntry)
+PERSONS: Final = (OperatorEntry, *get_args(PersonsEntry))
 _SETS_UP: Final = Refusal(
     "a setup goes on already", "SETUP", found="a setup", allowed="none that goes on", what_to_do="end it first"
 )
@@ -46,9 +53,17 @@ _SETS_NOT_UP: Final = Refusal(
 class Persons:
     """The parts of one work unit that listen to people."""
 
-    def __init__(self, dispatch: Dispatch, decisions: Decisions, machine: MachineStateUnit, undo: Undo) -> None:
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        decisions: Decisions,
+        allocation: Allocation,
+        machine: MachineStateUnit,
+        undo: Undo,
+    ) -> None:
         self._dispatch = dispatch
         self._decisions = decisions
+        self._allocation = allocation
         self._machine = machine
         self._undo = undo
 
@@ -63,8 +78,10 @@ class Persons:
     def _heard(self, state: State, entry: OperatorEntry | PersonsEntry, out: list[Output]) -> State:
         if isinstance(entry, OperatorEntry):
             return self._order(state, entry, out)
-        if isinstance(entry, ReclassifyEntry):
-            return reclassified(self._dispatch, state, entry, out)
+        if isinstance(entry, (ReclassifyEntry, AllocateEntry, ReportEntry)):
+            return self._pieces(state, entry, out)
+        if isinstance(entry, (SplitEntry, MergeEntry, UnmergeEntry)):
+            return divided(self._dispatch, state, entry, out)
         if isinstance(entry, SetupEntry):
             sets_up = state.track.setup.since_ns is not None
             if sets_up == entry.begins:
@@ -82,11 +99,19 @@ class Persons:
             state = state._replace(track=state.track._replace(named=entry.reason))
         return state
 
+    def _pieces(self, state: State, entry: ReclassifyEntry | AllocateEntry | ReportEntry, out: list[Output]) -> State:
+        if isinstance(entry, ReclassifyEntry):
+            return reclassified(self._dispatch, state, entry, out)
+        if isinstance(entry, ReportEntry):
+            return reported(self._dispatch, state, entry, out)
+        return self._allocation.said(state, entry, out)
+
     def _order(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:
         """A decision about an order; who starts the one that is being set up says that the setup is done."""
-        run, sets_up = state.running, state.track.setup.since_ns is not None
+        sets_up = state.track.setup.since_ns is not None
+        run = next((one for one in state.at_work() if _is_meant(one, entry)), None)
         said_so = entry.verb in (OperatorVerb.START, OperatorVerb.COMPLETE_SETUP)
-        if sets_up and said_so and run is not None and _is_meant(run, entry):
+        if sets_up and said_so and run is not None:
             if self._decisions.may_complete_setup(state, entry, run):
                 return self._setup(state, entry.at_ns, entry.who, out, begins=False)
             entry = entry._replace(verb=OperatorVerb.COMPLETE_SETUP)  # which tells what is in the way

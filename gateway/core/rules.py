@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from gateway.core.duration import Duration
 from gateway.core.model import Role
 from gateway.core.rule_signals import is_counted, is_evidence, named
-from gateway.core.rules_confirming import ChecklistRule, ConfirmingRule, DeliveryRule, UnallocatedRule
+from gateway.core.rules_confirming import ConfirmingRule, DeliveryRule, UnallocatedRule
 from gateway.core.rules_counting import AnalogRule, PartResultRule, RolesRule, StartEndRule
 from gateway.core.rules_inputs import (
     FORBID_UNKNOWN_KEYS,
@@ -85,10 +85,17 @@ class OrderRule(OrderBookRule):
             complete; ``propose``: a person is asked; ``off``: neither.
         when_running: what the start of an order does to the one that runs: ``interrupt`` or ``complete`` it, or
             ``refuse`` to start.
-        max_parallel_orders: only 1 so far.
+        max_parallel_orders: so many orders run at once, each with a part of its own: a cavity rule with ``parts``, or
+            ``parts`` here, tells whose a piece is. The next order of a part starts when that part is free. Not with
+            ``choose: job_signal``, and not with ``transport_delay_pieces``.
+        parts: signal of a counter to the product that it counts; a piece is only booked to an order for that product.
+        first_article: ``as_ordered``: the first piece of an operation waits for its approval where the order says so
+            (``control.first_article``); ``always``: of every order. Until then it is in setup and its pieces are held.
         cancel_in_progress: what a cancellation by the ERP does to an order that was started: ``stop_and_confirm`` what
             was made and cancel it, or ``reject``.
-        distribution: how the pieces of a merged order are shared by its originals; nothing merges orders yet.
+        distribution: how the pieces of a merged order are shared by its originals, unless a person says otherwise.
+        counting_source: who counts pieces, never both: the ``machine``, or the ``operator`` by what he reports; then
+            the machine's counts are cycles only.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -103,8 +110,15 @@ class OrderRule(OrderBookRule):
     def __post_init__(self) -> None:
         """The signal goes with the choice."""
         OrderBookRule.__post_init__(self)
-        if self.max_parallel_orders > 1:
-            raise ValueError(f"max_parallel_orders: found {self.max_parallel_orders}, allowed 1: one order at a time")
+        if self.max_parallel_orders > 1 and self.choose == "job_signal":
+            raise ValueError(
+                f"max_parallel_orders: found {self.max_parallel_orders}, allowed 1 with choose: job_signal, "
+                "which names one order"
+            )
+        if self.max_parallel_orders > 1 and self.transport_delay_pieces:
+            raise ValueError(
+                f"transport_delay_pieces: found {self.transport_delay_pieces}, allowed 0 with several orders at once"
+            )
         if (self.choose == "job_signal") != (self.job_signal is not None):
             raise ValueError("job_signal is needed with choose: job_signal, and only then")
         if "{order}" not in self.job_format:
@@ -126,17 +140,24 @@ class ConfirmRule(ConfirmingRule):
         hold_back: every confirmation waits so long before it is sent; what a person changes meanwhile replaces it.
         undo_window: a confirmation that a person caused waits at least so long.
         clear_reservations: the final confirmation tells the ERP to clear what is still reserved for the order.
-        late_after: from a piece to the ERP's answer; longer is reported.
+        late_after: from a piece to the ERP's answer; not used yet.
         also_to: further connectors that get a copy of every confirmation, besides the one the order came from.
-        delivery: at, beyond and short of the target quantity.
-        checklist: what must be settled before an order is confirmed finally.
+        delivery: beyond the target quantity; of it only ``over_tolerance`` can be set so far.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
 
     also_to: tuple[str, ...] = ()
     delivery: DeliveryRule = field(default_factory=DeliveryRule)
-    checklist: ChecklistRule = field(default_factory=ChecklistRule)
+
+    def __post_init__(self) -> None:
+        """Nothing that has no effect yet."""
+        ConfirmingRule.__post_init__(self)
+        plain = DeliveryRule()
+        for key in ("at_target", "under_tolerance"):
+            if getattr(self.delivery, key) != getattr(plain, key):
+                found, allowed = getattr(self.delivery, key), getattr(plain, key)
+                raise ValueError(f"delivery.{key}: found {found}, allowed {allowed} so far")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +196,7 @@ class WorkUnitRules:
             raise ValueError(f"counters: found {len(self.counters)}, allowed 1 to {COUNTERS_PER_WORK_UNIT_MAX}")
         if self.ideal_cycle is not None and self.ideal_cycle <= 0:
             raise ValueError("ideal_cycle: found 0 s, allowed more than that")
+        self._check_parts()
         uses = [use for rule in self.counters for use in named(rule)]
         # A rule itself may read one signal twice: its start and its end.
         counted = [{signal for keys, signal in named(rule) if is_counted(keys)} for rule in self.counters]
@@ -185,3 +207,27 @@ class WorkUnitRules:
         both = sorted(changing & {signal for keys, signal in uses if "restart_uptime" in keys})
         if both:
             raise ValueError(f"counters: {', '.join(both)} is in restart_evidence and in restart_uptime; choose one")
+
+    def parts_told(self) -> tuple[str, ...]:
+        """The products that counts are told apart by: those of family tools, and of counters with one of their own."""
+        family = (part for rule in self.counters if isinstance(rule, CavityRule) for part in rule.parts)
+        return tuple(dict.fromkeys((*family, *self.orders.parts.values())))
+
+    def _check_parts(self) -> None:
+        """Counters that there are; and of several orders at once each piece must be told by its part."""
+        signals = [rule.signal for rule in self.counters]
+        unknown = sorted(set(self.orders.parts) - set(signals))
+        if unknown:
+            raise ValueError(
+                f"orders.parts: found {', '.join(unknown)}, allowed signals of counters: {', '.join(signals)}"
+            )
+        blind = [
+            rule.signal
+            for rule in self.counters
+            if rule.signal not in self.orders.parts and not (isinstance(rule, CavityRule) and rule.parts)
+        ]
+        if self.orders.max_parallel_orders > 1 and blind:
+            raise ValueError(
+                f"max_parallel_orders: found {self.orders.max_parallel_orders} and no part for {', '.join(blind)}, "
+                "allowed 1, or a part for each counter: name its product in orders.parts, or parts of its cavities"
+            )

@@ -6,7 +6,7 @@ next in ``orders/queue.py``; what an ERP may change in ``orders/order_changes.py
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal
 
 FORBID_UNKNOWN_KEYS: Final[dict[str, Any]] = {"extra": "forbid"}
@@ -59,9 +59,14 @@ class OrderBookRule:
         when_running: what the start of an order does to the one that runs: ``interrupt`` or ``complete`` it, or
             ``refuse`` to start.
         max_parallel_orders: so many orders run at once, each with its own part (a family tool).
+        parts: signal of a counting rule to the product that it counts, where each counter has its own.
+        first_article: ``as_ordered``: the first piece of an operation waits for its approval where the order says so;
+            ``always``: of every order.
         cancel_in_progress: what a cancellation by the ERP does to an order that was started: ``stop_and_confirm`` what
             was made and cancel it, or ``reject``.
-        distribution: how the pieces of a merged order are shared by its originals.
+        distribution: how the pieces of a merged order are shared by its originals, unless a person says otherwise.
+        counting_source: who counts pieces, never both: the ``machine``, or the ``operator`` by what he reports; then
+            the machine's counts are cycles only.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -70,8 +75,11 @@ class OrderBookRule:
     auto_advance: AutoAdvance = "auto"
     when_running: Literal["interrupt", "complete", "refuse"] = "interrupt"
     max_parallel_orders: int = 1
+    parts: dict[str, str] = field(default_factory=dict)
+    first_article: Literal["as_ordered", "always"] = "as_ordered"
     cancel_in_progress: Literal["stop_and_confirm", "reject"] = "stop_and_confirm"
     distribution: Distribution = "by_open_qty"
+    counting_source: Literal["machine", "operator"] = "machine"
 
     def __post_init__(self) -> None:
         """A number of orders that a machine can run."""

@@ -19,8 +19,10 @@ from gateway.core.counting.modes import state_of
 from gateway.core.counting.pulse import PulseState
 from gateway.core.model import JobOrder, JobOrderState, Role, UnknownInterval
 from gateway.core.orders.attribution import PastOrders
+from gateway.core.orders.distribution import Original, Shares
 from gateway.core.orders.handover import with_images
 from gateway.core.orders.job_run import JobRun
+from gateway.core.orders.merged import Merged
 from gateway.core.orders.order_image import decode as decode_image
 from gateway.core.orders.order_image import encode as encode_image
 from gateway.core.orders.queue_entries import rank_of
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 VERSION: Final = 5
 #: What can be loaded. 1 knew counters and pulses, three roles and no former orders; up to 2 there was no history of
 #: states, up to 3 neither holds nor images of orders: what is not there starts at nothing. Up to 4 only the number of
-#: pieces without an order was known.
+#: pieces without an order was known, and one order ran at a time.
 VERSIONS: Final = (1, 2, 3, 4, VERSION)
 _WITH_STATES: Final = 3
 _WITH_IMAGES: Final = 4
@@ -69,7 +71,7 @@ def load(unit: WorkUnit, stored: bytes) -> State:
 
 def encode_whole(unit: WorkUnit, state: State) -> dict[str, Any]:
     """The state as JSON data with the images of its orders, for whoever reads it where no database is."""
-    images = {run.job.image_digest: run.job.image for run in state.open_runs() if run.job.image is not None}
+    images = {run.job.image_digest: run.job.image for run in state.all_runs() if run.job.image is not None}
     return encode(unit, state) | {"images": {digest: encode_image(image) for digest, image in images.items()}}
 
 
@@ -87,6 +89,7 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
         "track": unit.machine.plain(state.track),
         "evidence": dict(zip(evidence_names, state.evidence, strict=True)),
         "running": None if state.running is None else encode_run(state.running),
+        "beside": [encode_run(run) for run in state.beside],
         "queue": [encode_run(run) for run in state.queue],
         "job_tag": state.job_tag,
         "counted": list(state.counted),
@@ -127,6 +130,7 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             track=track,
             evidence=tuple(data["evidence"].get(name) for name in unit.evidence_signals),
             running=None if data["running"] is None else decode_run(data["running"]),
+            beside=() if version < _WITH_BUCKET else tuple(decode_run(run) for run in data["beside"]),
             queue=tuple(sorted((decode_run(run) for run in data["queue"]), key=rank_of)),
             job_tag=data["job_tag"],
             counted=Tally(*data["counted"]),
@@ -168,12 +172,20 @@ def _bucket_of(data: dict[str, Any]) -> Bucket:
 
 def encode_run(run: JobRun) -> dict[str, Any]:
     """A job order with its numbers as JSON data."""
-    return {**run._asdict(), "job": encode_job(run.job), "work": run.work._asdict()}
+    merged = None
+    if run.merged is not None:
+        merged = {
+            "how": run.merged.how,
+            "originals": [one._asdict() for one in run.merged.originals],
+            "runs": [encode_run(one) for one in run.merged.runs],
+            "given": [list(one.given) for one in run.merged.given],
+        }
+    return {**run._asdict(), "job": encode_job(run.job), "work": run.work._asdict(), "merged": merged}
 
 
 def decode_run(data: dict[str, Any]) -> JobRun:
     """A job order with its numbers from JSON data."""
-    run = JobRun(**{**data, "job": decode_job(data["job"])})
+    run = JobRun(**{**data, "job": decode_job(data["job"]), "merged": _merged(data.get("merged"))})
     held_from = None if run.held_from is None else JobOrderState(run.held_from)
     return run._replace(
         state=JobOrderState(run.state),
@@ -181,7 +193,20 @@ def decode_run(data: dict[str, Any]) -> JobRun:
         held_from=held_from,
         waiting=tuple(Asked(one) for one in run.waiting),
         open_scrap_reasons=tuple((reason, pieces) for reason, pieces in run.open_scrap_reasons),
+        documents_read=tuple(run.documents_read),
+        before_state=None if run.before_state is None else JobOrderState(run.before_state),
         work=work_from(data["work"]) if "work" in data else RunWork(),
+    )
+
+
+def _merged(data: dict[str, Any] | None) -> Merged | None:
+    if data is None:
+        return None
+    return Merged(
+        how=data["how"],
+        originals=tuple(Original(**one) for one in data["originals"]),
+        runs=tuple(decode_run(one) for one in data["runs"]),
+        given=tuple(Shares(tuple(one)) for one in data["given"]),
     )
 
 
@@ -194,7 +219,8 @@ def encode_job(job: JobOrder) -> dict[str, Any]:
 
 def decode_job(data: dict[str, Any]) -> JobOrder:
     """A job order from JSON data."""
-    return JobOrder(**{**data, "quantity": Decimal(data["quantity"]), "echo": tuple(data["echo"].items())})
+    quantity, echo = Decimal(data["quantity"]), tuple(data["echo"].items())
+    return JobOrder(**{**data, "quantity": quantity, "echo": echo, "leads": tuple(data.get("leads", ()))})
 
 
 def _plain(kept: DetectorState) -> dict[str, Any]:

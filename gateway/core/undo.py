@@ -13,10 +13,10 @@ from gateway.core.decided import VERBS
 from gateway.core.duration import Duration
 from gateway.core.entries import ReclassifyEntry, UndoEntry
 from gateway.core.model import JobChanged, JobOrderState, Role
-from gateway.core.orders.dispatch import enqueue, named, without
 from gateway.core.orders.disposition import reclassified
 from gateway.core.orders.job_run import JobRun
 from gateway.core.orders.lifecycle import RUNNING
+from gateway.core.orders.places import enqueue, named, put_to_work, without
 from gateway.core.refusal import Refusal, refused
 from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
 from gateway.core.state.setup import SetupState
@@ -35,7 +35,7 @@ _S: Final = JobOrderState
 GUARD: Final = "UNDO"
 #: What of a job order a decision changes, and an undo puts back. Numbers are none of it: what was made was made.
 _PUT_BACK: Final = ("state", "waits_for_person", "open_from_ns", "confirmed_ns", "held_from", "hold_reason", "resumes")
-_FIELDS: Final = tuple(name for name in _PUT_BACK if name in JobRun._fields)
+_FIELDS: Final = (*_PUT_BACK, "rush_no", "awaits_article", "article_approved", "documents_read")
 #: Instead of an undo.
 _INSTEAD: Final = {
     "order.finish": "open it again (linegate order reopen); its final confirmation is made",
@@ -156,7 +156,7 @@ class Undo:
             back = run._replace(**_restored(before))
             out.append(JobChanged(entry.at_ns, back.record(), run.state, text))
             state = without(state, run)
-            state = state._replace(running=back) if before.at_work else enqueue(state, back)
+            state = put_to_work(state, back) if before.at_work else enqueue(state, back)
         keys = {(before.order, before.operation) for before in last.runs}
         state = state._replace(past=state.past.without(keys, last.at_ns))
         return self._setup(state, last, entry, out)
@@ -233,11 +233,17 @@ def loaded(data: Mapping[str, Any] | None) -> LastWord | None:
     if data is None:
         return None
     runs = tuple(
-        RunBefore(order, operation, at_work, tuple(fields), left, None if numbers is None else tuple(numbers))
+        RunBefore(
+            order, operation, at_work, tuple(map(_kept, fields)), left, None if numbers is None else tuple(numbers)
+        )
         for order, operation, at_work, fields, left, numbers in data["runs"]
     )
     setup = None if data["setup"] is None else SetupState(**data["setup"])
     return LastWord(**{**data, "runs": runs, "detail": tuple(data["detail"]), "setup": setup})
+
+
+def _kept(field: Any) -> Any:
+    return tuple(field) if isinstance(field, list) else field
 
 
 def _changed(before: State, state: State) -> tuple[RunBefore, ...]:
@@ -251,7 +257,7 @@ def _changed(before: State, state: State) -> tuple[RunBefore, ...]:
         works = left is not None and left.state in RUNNING
         fields = tuple(getattr(run, name) for name in _FIELDS)
         was = _S.COMPLETED if left is None else left.state
-        at_work = before.running is not None and before.running.job.key == run.job.key
+        at_work = before.works_on(run.job.key)
         found.append(RunBefore(*run.job.key, at_work, fields, was.value, _numbers(left) if works and left else None))
     return tuple(found)
 

@@ -56,7 +56,8 @@ class State(NamedTuple):
     which orders ran before, for what was made in their time and is counted later. ``utc_offset_ns``: UTC minus
     steady time. ``clocks``: whether that is known, and which devices' clocks are off. ``next_told`` is what was said
     last of the order that is next: it is said once. ``last_word``: what a person decided last, while it can
-    be undone. ``work``: times, people and material.
+    be undone. ``work``: times, people and material. ``running`` leads: state and ideal cycle of the machine are by it;
+    ``beside`` are the others that run at the same time, each with its own part.
     """
 
     at_ns: int
@@ -80,6 +81,7 @@ class State(NamedTuple):
     next_told: str = ""
     last_word: LastWord | None = None
     work: WorkState = WorkState()
+    beside: tuple[JobRun, ...] = ()
 
     # Every input and every piece passes through the next three. Fields by their places, without the call of the class,
     # are four times as fast as ``_replace``, which looks each of them up by name; a test holds the two against each
@@ -119,10 +121,26 @@ class State(NamedTuple):
         """When the oldest of them was made; None: there are none."""
         return self.bucket.since_ns
 
+    def all_runs(self) -> Iterator[JobRun]:
+        """Whatever has numbers that are kept here: open job orders, originals under a leader, the one before."""
+        for run in self.open_runs():
+            yield run
+            if run.merged is not None:
+                yield from run.merged.runs
+        if self.previous is not None:
+            yield self.previous
+
+    def at_work(self) -> tuple[JobRun, ...]:
+        """What runs on the machine, the leading job order first."""
+        return self.beside if self.running is None else (self.running, *self.beside)
+
+    def works_on(self, key: tuple[str, str]) -> bool:
+        """Whether this order and operation is at work, also if it is on hold there."""
+        return any(run.job.key == key for run in self.at_work())
+
     def open_runs(self) -> Iterator[JobRun]:
-        """The running job order first, then the queue."""
-        if self.running is not None:
-            yield self.running
+        """What runs first, the leading job order before the others, then the queue."""
+        yield from self.at_work()
         yield from self.queue
 
 

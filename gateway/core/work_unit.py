@@ -21,15 +21,15 @@ from gateway.core.model import (
     ClockTold,
     CountEvent,
     DataValue,
-    JobChanged,
     OrderReceived,
     Status,
 )
+from gateway.core.orders.allocation import Allocation
 from gateway.core.orders.booking import Booking
 from gateway.core.orders.closing import Closer
 from gateway.core.orders.decisions import Decisions
 from gateway.core.orders.dispatch import Dispatch
-from gateway.core.orders.intake import Intake
+from gateway.core.orders.intake import Intake, as_known
 from gateway.core.persons import PERSONS, Persons
 from gateway.core.rule_signals import named
 from gateway.core.rules_inputs import CounterRule, PulseRule
@@ -105,11 +105,11 @@ class WorkUnit:
         self._dispatch = Dispatch(rules, identity, self.machine, closer)
         self._intake = Intake(self._dispatch)
         self._undo = Undo(self._dispatch, self._intake, self.machine, int(rules.confirm.undo_window))
+        self._allocation = Allocation(rules, self._dispatch)
         decisions = Decisions(self._dispatch, self._intake)
-        self._persons = Persons(self._dispatch, decisions, self.machine, self._undo)
+        self._persons = Persons(self._dispatch, decisions, self._allocation, self.machine, self._undo)
         self._booking = Booking(rules, self._dispatch, datings(rules.counters))
-        elsewhere = {*self._composed, *self._evidence, rules.orders.job_signal}
-        self._just_counted = frozenset(self._counting) - elsewhere
+        self._just_counted = frozenset(self._counting) - {*self._composed, *self._evidence, rules.orders.job_signal}
         self._turns = turns_of(rules, [d.signals for d in self._detectors if hasattr(d, "signals")])
         self._skew_ns = int(rules.max_source_skew)
         self._job_signal = rules.orders.job_signal
@@ -188,7 +188,7 @@ class WorkUnit:
             state = self._on_value(state, given, t_ns, at_ns, out)
             instant_ns = min(t_ns, at_ns)
         elif isinstance(given, OrderReceived):
-            state = self._intake.receive(state, _as_known(given._replace(at_ns=at_ns), out), out)
+            state = self._intake.receive(state, as_known(given._replace(at_ns=at_ns), out), out)
         elif isinstance(given, PERSONS):
             state = self._persons.said(state, given._replace(at_ns=at_ns), out)
         elif isinstance(given, CalendarPlan):
@@ -205,8 +205,10 @@ class WorkUnit:
     def next_deadline(self, state: State) -> int | None:
         """When to hand over a ``TimePassed`` although nothing arrives; None: never."""
         due = self.machine.deadline(state.track)
-        if state.running is not None and self._confirms:
-            due = confirmation.earlier(self.rules.confirm, state.running, due)
+        due = due if state.previous is None else self._allocation.earlier(state, due)
+        if self._confirms:
+            for run in state.at_work():
+                due = confirmation.earlier(self.rules.confirm, run, due)
         for index, detector in self._timed:
             timer = detector.deadline(state.detectors[index])
             if timer is not None and (due is None or timer < due):
@@ -238,6 +240,7 @@ class WorkUnit:
                 after, events = self._stuck.judged(index, after, events, state.track)
             if after is not kept:
                 state = self._on_counts(state, state.track, index, after, events, now_ns, out)
+        state = self._allocation.on_time(state, now_ns, out)
         return self._dispatch.confirmed_by_time(state, now_ns, out) if self._confirms else state
 
     def _on_value(self, state: State, value: DataValue, t_ns: int, at_ns: int, out: list[Output]) -> State:
@@ -353,6 +356,7 @@ class WorkUnit:
         """The machine's state after one input or timer, asked only where something came that it could tell."""
         # After a restart the rules may be others, and with them the ideal cycle of an order that names none.
         if _other_job(before.running, state.running) or before.track.down_ns is not state.track.down_ns:
+            state = self._allocation.begun(before.running, state, at_ns, out)
             state = self._follow(state, instant_ns, at_ns, out)
         elif self.machine.may_differ(before.track, state.track):
             state = self._changed(state, at_ns, out)
@@ -362,6 +366,8 @@ class WorkUnit:
         """What the machine's state makes of the order that runs now and did so since ``instant_ns``, and what it is."""
         track, job = state.track, None if state.running is None else state.running.job
         ideal_ns = self._ideal_ns(job)
+        if job is not None:
+            track = self._dispatch.parts.of_one_tool(track, job.product)
         if not self.machine.runs(track, job, ideal_ns):
             track, told = self.machine.on_job(track, job, ideal_ns, instant_ns, at_ns)
             out += told
@@ -380,12 +386,6 @@ class WorkUnit:
         if job is None or not job.std_cycle_ns or not self._pieces_per_cycle:
             return None
         return job.std_cycle_ns * self._pieces_per_cycle
-
-
-def _as_known(given: OrderReceived, fired: list[Output]) -> OrderReceived:
-    """What a timer changed of this very order right before it is known too, though it was not stored yet."""
-    records = [one.record for one in fired if isinstance(one, JobChanged) and one.record.job.key == given.job.key]
-    return given._replace(known=records[-1]) if records else given
 
 
 def _other_job(before: JobRun | None, after: JobRun | None) -> bool:

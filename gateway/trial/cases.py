@@ -83,7 +83,8 @@ class DecisionGiven:
     """What a person tells the machine in the course of a test.
 
     Attributes:
-        verb: start, interrupt, finish, hold, release, reopen, cancel or complete-setup.
+        verb: start, interrupt, finish, hold, release, reopen, cancel, complete-setup, rush,
+            approve-first-article or acknowledge-documents.
         order: number of the order.
         operation: needed where the order has several here.
         at: when, after the start of the test.

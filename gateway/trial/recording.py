@@ -9,7 +9,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TextIO
 
-from gateway.core.entries import ReclassifyEntry, SetupEntry, StopCutEntry, StopReasonEntry, UndoEntry
+from gateway.core.entries import (
+    AllocateEntry,
+    MergeEntry,
+    ReclassifyEntry,
+    ReportEntry,
+    SetupEntry,
+    SplitEntry,
+    StopCutEntry,
+    StopReasonEntry,
+    UndoEntry,
+    UnmergeEntry,
+)
 from gateway.core.model import (
     CalendarPlan,
     ClockTold,
@@ -28,6 +39,7 @@ from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.orders.order_image import decode as decode_image
 from gateway.core.orders.order_image import encode as encode_image
 from gateway.core.snapshot import decode_job, encode_job
+from gateway.trial import told_rows
 from gateway.trial.machine import time_of
 
 if TYPE_CHECKING:
@@ -104,6 +116,8 @@ def row(given: Input) -> list[Any] | None:
             return plain if more == ["", None, None] else plain + more
         case SetupEntry() | StopReasonEntry() | StopCutEntry() | ReclassifyEntry() | UndoEntry():
             return _said(given)
+        case AllocateEntry() | SplitEntry() | MergeEntry() | UnmergeEntry() | ReportEntry():
+            return [*told_rows.row_of(given), _plain_record(getattr(given, "known", None))]
         case ClockTold(at_ns, utc_offset_ns, known):
             return [_CLOCK, at_ns, utc_offset_ns, known]
         case CalendarPlan(at_ns, entries):
@@ -113,7 +127,9 @@ def row(given: Input) -> list[Any] | None:
             return None  # time passes by itself
 
 
-def _said(given: PersonsEntry) -> list[Any]:
+def _said(
+    given: SetupEntry | StopReasonEntry | StopCutEntry | ReclassifyEntry | UndoEntry,
+) -> list[Any]:
     match given:
         case SetupEntry(at_ns, begins):
             return [_SETUP, at_ns, begins]
@@ -247,6 +263,9 @@ def _input(data: list[Any]) -> Input:
         return entry._replace(role=None if role is None else ActorRole(role), known=record)
     if kind in (_SETUP, _REASON, _JUDGED, _CUT, _UNDO):
         return _heard(data)
+    if kind in told_rows.KINDS:
+        _time(data[1]["at_ns"])
+        return told_rows.entry_of(data, None if data[2] is None else _record(data[2]))
     if kind == _CLOCK:
         return ClockTold(_time(data[1]), *data[2:])
     if kind == _PLAN:

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -291,6 +292,30 @@ def test_nothing_changes_after_a_refusal(gateway, token):
     assert now() == before
 
 
+def test_a_key_gets_the_same_answer_after_the_gateway_was_killed(tmp_path):
+    running = Gateway(tmp_path)
+    try:
+        running.take_orders()
+        token = running.token()
+        asked = {"machine": "M-1", "order": "4711"}
+        first = running.ask("POST", "/v1/orders/start", asked, token, key="k1")
+        refused = running.ask("POST", "/v1/orders/start", asked, token, key="k2")
+        assert (first[0], refused[0]) == (200, 409)
+        running.process.kill()
+        running.process.wait()
+        running.close()
+        running = Gateway(tmp_path)
+        assert running.ask("POST", "/v1/orders/start", asked, token, key="k1") == first
+        assert running.ask("POST", "/v1/orders/start", asked, token, key="k2") == refused
+        status, answer = running.ask("POST", "/v1/orders/start", {**asked, "order": "4712"}, token, key="k1")
+        assert (status, answer["code"]) == (409, "IDEMPOTENCY_KEY_REUSED")
+        with contextlib.closing(sqlite3.connect(running.state_dir / "linegate.db")) as database:
+            starts = database.execute("SELECT count(*) FROM journal WHERE kind = 'decision'").fetchone()
+        assert starts == (2,)
+    finally:
+        running.close()
+
+
 def test_neither_tokens_nor_their_secrets_are_in_log_or_state(gateway, token):
     assert gateway.ask("GET", "/v1/status", token=token[:-1] + ("0" if token[-1] != "0" else "1"))[0] == 401
     gateway.until(lambda: "api request refused" in gateway.text(), "the refusal in the log")
@@ -371,6 +396,12 @@ def test_a_port_that_is_taken_and_a_wrong_certificate_end_the_start(tmp_path):
     (tmp_path / "x.pem").write_text("no certificate")
     said = start_in_vain(tmp_path, f"{{ port: {port}, tls: {{ cert_file: x.pem, key_file: x.pem }} }}")
     assert "api.tls: certificate or key cannot be used" in said
+    checked = subprocess.run(
+        [sys.executable, "-P", "-m", "gateway", "check", str(tmp_path / "linegate.yaml")],
+        capture_output=True, text=True, check=False, timeout=30, env=environment(),
+    )  # fmt: skip
+    assert checked.returncode == 1
+    assert "api.tls: certificate or key cannot be used" in checked.stderr
 
 
 def start_in_vain(folder, api):
@@ -424,3 +455,38 @@ def test_a_reload_keeps_the_api_and_refuses_another_port(gateway, token):
     gateway.process.send_signal(signal.SIGHUP)
     gateway.until(lambda: "configuration reloaded" in gateway.text()[len(before) :], "the reload")
     assert gateway.ask("GET", "/v1/status", token=token)[0] == 200
+
+
+def test_who_was_refused_and_what_was_decided_stand_in_the_audit_trail(gateway, token):
+    auditor = gateway.token("quentin", "quality")
+    assert gateway.ask("GET", "/v1/audit", token=token)[0] == 403
+    assert gateway.ask("GET", "/v1/me", token="lg_00000000_" + "0" * 64)[0] == 401
+
+    def refused():
+        status, found = gateway.ask("GET", "/v1/audit?limit=1000", token=auditor)
+        assert status == 200
+        return {(one["user"], one["detail"]) for one in found["entries"] if one["action"] == "access_refused"}
+
+    gateway.until(lambda: {("anna", "NOT_PERMITTED"), ("unknown", "NOT_AUTHENTICATED UNKNOWN")} <= refused(), "both")
+    held = {"machine": "ASM-01", "order": "no such order", "reason": "look at it"}
+    assert gateway.ask("POST", "/v1/orders/hold", held, auditor)[0] == 409
+    _, found = gateway.ask("GET", "/v1/audit?who_did=quentin&limit=1", token=auditor)
+    (entry,) = found["entries"]
+    assert (entry["action"], entry["outcome"], entry["role"], entry["reason_text"]) == (
+        "hold", "refused", "quality", "look at it",
+    )  # fmt: skip
+    assert entry["auth"].startswith("token ")
+    assert entry["client"] == "127.0.0.1"
+
+
+def test_a_passphrase_is_in_no_answer_and_no_log(gateway):
+    token = gateway.token("rita", "quality")
+    secret = "some very secret words"
+    body = {"machine": "ASM-01", "order": "4711", "reason": "checked", "passphrase": secret}
+    status, problem = gateway.ask("POST", "/v1/orders/release", body, token)
+    assert (status, problem["guard"]) == (409, "SIGNATURE")
+    status, problem = gateway.ask("POST", "/v1/orders/release", {**body, "passphrase": [secret]}, token)
+    assert (status, problem["code"]) == (422, "BAD_FIELD")
+    assert secret not in json.dumps(problem)
+    assert secret not in gateway.text()
+    assert secret.encode() not in (gateway.state_dir / "linegate.db-wal").read_bytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import sys
 import tracemalloc
 from functools import partial
 
@@ -343,3 +344,51 @@ async def test_a_step_keeps_its_entries_with_everything_else_of_it(store, reader
         await store.commit(make.step(seq=2)._replace(audit=(CONTENT._replace(role=""),)))
     await store.commit(make.step(seq=2)._replace(audit=tuple(numbered(audit_chain.APPEND_MAX + 1))))
     assert reader.verify().entries == 3 + audit_chain.APPEND_MAX + 1
+
+
+ENTRIES_MANY = 100_000
+EXPORT = """
+import resource, sys
+from gateway.cli import main
+code = main(sys.argv[1:])
+print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+"""
+
+
+async def exported_kib(folder):
+    """The most memory that the command took, in KiB, and how many lines it wrote."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-c", EXPORT, "audit", "export", "--format", "html", "-d", str(folder),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await process.communicate()
+    code, kib = map(int, err.split())
+    assert code == 0
+    return kib, out.count(b"</tr>")
+
+
+async def test_the_export_of_a_long_trail_takes_no_more_memory_than_that_of_a_short_one(store):
+    batch = tuple(numbered(audit_chain.APPEND_MAX))
+    await store.write(partial(append, batch))
+    short, _ = await exported_kib(store.path.parent)
+    for _ in range(ENTRIES_MANY // len(batch) - 1):
+        await store.write(partial(append, batch))
+    long, rows = await exported_kib(store.path.parent)
+    assert rows == ENTRIES_MANY + 1
+    assert long - short < 16 * 1024
+
+
+COLUMNS = [name for name in EntryContent._fields if name != "order"]
+
+
+@pytest.mark.parametrize("column", [*COLUMNS, "order_id", "seq", "prev_hash", "hash", "form"])
+async def test_a_change_of_any_column_is_found(store, reader, tamper, column):
+    await add(store, *numbered(5))
+    kind = type(getattr(CONTENT, "order" if column == "order_id" else column, 1))
+    new = "seq + 100" if column == "seq" else f"{column} + 1" if kind is int and column != "hash" else "'x'"
+    if column in ("prev_hash", "hash"):
+        new = f"'{'0' * 64}'"
+    tamper("PRAGMA ignore_check_constraints = ON", f"UPDATE audit_entry SET {column} = {new} WHERE seq = 3")
+    found = reader.verify()
+    assert isinstance(found, Broken)
+    assert found.seq in (3, 4)

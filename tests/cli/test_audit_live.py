@@ -153,6 +153,13 @@ def test_the_trail_on_the_command_line(start_daemon, trail):
     code, out, err = say(daemon, "audit", "verify")
     assert (code, err) == (0, "")
     assert out.startswith("whole: ")
+    assert " entries, anchored 20" in say(daemon, "status")[1]
+    anchor = json.loads(say(daemon, "status", "--json")[1])["audit"]["anchor"]
+    _, _, _, number, digest = anchor.split("/")
+    assert say(daemon, "audit", "verify", "--anchor", f"{number}:{digest}")[0] == 0
+    code, out, _ = say(daemon, "audit", "verify", "--anchor", f"9999:{digest}")
+    assert (code, "were cut off" in out) == (4, True)
+    assert "allowed: NUMBER:HASH" in say(daemon, "audit", "verify", "--anchor", "x")[2]
     code, out, err = say(daemon, "audit", "export", "--format", "csv", "--who", "erp")
     assert (code, err) == (0, "")
     assert {row["user"] for row in csv.DictReader(io.StringIO(out, newline=""))} == {"erp"}

@@ -158,7 +158,8 @@ class Rig:
             told = sum(getattr(c, role) for c in confirmations)
             still_open = sum(getattr(run, f"open_{role}") for run in runs)
             counted, nobodys = getattr(self.state.counted, role), getattr(self.state.unallocated, role)
-            assert counted == told + still_open + nobodys, role
+            written_off = self.state.bucket.written_off if role == "scrap" else 0
+            assert counted == told + still_open + nobodys + written_off, role
         keys = [run.job.key for run in runs]
         assert len(keys) == len(set(keys)), "an order is held once"
         assert self.state.journal_seq == len(self.said)

@@ -149,8 +149,12 @@ def test_what_runs_on_hold_is_made_but_waits_for_a_verdict(rig):
     assert floor.running == "A", "full, but on hold"
     floor.close_books()
     floor.says("release", "A")
-    assert states(floor)[-1] is S.COMPLETED
+    assert states(floor)[-1] is S.INTERRUPTED, "the 24 that wait for a verdict keep it open"
     assert floor.running == "B"
+    floor.close_books()
+    floor.put(ReclassifyEntry(floor.now_ns, "A", "", 24, Role.HOLD, Role.SCRAP, "cracked", "eve"))
+    assert states(floor)[-1] is S.COMPLETED
+    assert floor.confirmed[-1] == ("A", 3, 0, "final", "target reached")
     floor.close_books()
 
 
@@ -491,4 +495,4 @@ def test_a_state_of_the_version_before_is_loaded(rig):
         for name in ("held_from", "hold_reason", "reopened"):
             del run[name]
         del run["job"]["image_digest"]
-    assert snapshot.decode(floor.unit, old) == floor.unit.restored(floor.state)
+    assert snapshot.decode(floor.unit, old) == floor.unit.restored(floor.state)._replace(last_word=None)

@@ -43,9 +43,11 @@ def floor(rig):
     made.value("box.n", False)
     loose = Found("plc.good", Role.SCRAP, 3, 5, 9, "ART-1", "L1", "T1", 2)
     bucket = add(UnallocatedRule(), made.state.bucket, loose)
-    previous = JobRun(made.state.running.job, JobOrderState.COMPLETED, good=4, seq=2)
+    previous = JobRun(made.state.running.job, JobOrderState.COMPLETED, good=4, seq=2, confirmed_ns=made.now_ns)
     made.state = made.state._replace(next_told="ORDER_WAITS A/0010: it is on hold", bucket=bucket, previous=previous)
     made.put(SetupEntry(made.now_ns, begins=True, who="ann"))
+    beside = made.state.running._replace(job=made.state.running.job._replace(order="C"), documents_read=("D1",))
+    made.state = made.state._replace(beside=(beside._replace(before_state=JobOrderState.SETUP),))
     return made
 
 

@@ -267,3 +267,9 @@ def test_plain_text_within_the_machine_or_expressly():
 
 def test_the_password_is_not_shown():
     assert "s3cret" not in repr(MonitorSettings(host="localhost", username="u", password="s3cret"))
+
+
+def test_the_anchor_of_the_audit_trail():
+    assert topics.Topics("plant", "box-1").audit == "plant/box-1/audit"
+    anchor = f"linegate-audit/1/epoch/7/{'a' * 64}"
+    assert orjson.loads(topics.audit_document(anchor)) == {"v": 1, "anchor": anchor}

@@ -96,10 +96,10 @@ class Told(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row of the table. ``always``: also where no person caused it."""
+    """One row of the table. ``always``: whether also where the input is no person's."""
 
     tell: Callable[[Any, str], Told | None]
-    always: bool = True
+    always: Callable[[Any], bool] = lambda _output: True
 
 
 _THE_GATEWAY: Final = Actor(GATEWAY, ActorRole.SERVICE.value, "", "")
@@ -108,6 +108,7 @@ _NOBODY: Final = (DataValue, TimePassed, ClockTold, CalendarPlan)
 _NEVER_EMPTY: Final = frozenset({"user", "role", "action", "entity"})
 #: Fields of an input that stand elsewhere in the entry, or are too long.
 _NOT_SHOWN: Final = frozenset({"at_ns", "who", "role", "auth", "client", "known", "others", "job", "reason"})
+_ONLY_IF_SAID: Final = frozenset({"interrupt", "documents"})
 
 
 # --- the table: each function is told an output and the work unit -----------------------------------------------------
@@ -209,12 +210,18 @@ TABLE: Final[dict[type, Row]] = {
     StopReasonWithdrawn: Row(_reason_withdrawn),
     StopSplit: Row(_stop_cut),
     StopMerge: Row(_stop_cut),
-    SetupStarted: Row(_setup_started, always=False),
-    SetupEnded: Row(_setup_ended, always=False),
-    Confirmation: Row(_confirmed, always=False),
+    SetupStarted: Row(_setup_started, always=lambda found: bool(found.who)),
+    SetupEnded: Row(_setup_ended, always=lambda found: bool(found.who)),
+    # Its ``audit_ref`` is this entry.
+    Confirmation: Row(_confirmed, always=lambda found: bool(found.by)),
 }
 
-_OF_VERB: Final = {OperatorVerb.COMPLETE_SETUP: Action.FINISH_SETUP}
+_OF_VERB: Final = {
+    OperatorVerb.COMPLETE_SETUP: Action.FINISH_SETUP,
+    OperatorVerb.RUSH: Action.DISPATCH,
+    OperatorVerb.APPROVE_FIRST_ARTICLE: Action.APPROVE_FIRST_ARTICLE,
+    OperatorVerb.ACKNOWLEDGE_DOCUMENTS: Action.ACKNOWLEDGE,
+}
 
 
 def _judgement(entry: ReclassifyEntry) -> str:
@@ -315,7 +322,7 @@ def _system(
 ) -> Iterable[EntryContent]:
     for output in outputs:
         row = TABLE.get(type(output))
-        told = row.tell(output, unit) if row is not None and row.always else None
+        told = row.tell(output, unit) if row is not None and row.always(output) else None
         if told is not None:
             yield content_of(told, getattr(output, "at_ns", common(0).at_ns), common, actor)
 
@@ -324,7 +331,8 @@ def _of_person(given: Any, outputs: Sequence[Output], unit: str, actor: Actor) -
     action = action_of(given, actor)
     order, operation = (str(getattr(given, name, "") or "") for name in ("order", "operation"))
     entity, entity_id = ("operation", f"{order}/{operation}".rstrip("/")) if order else ("machine", unit)
-    whole = plain({name: value for name, value in given._asdict().items() if name not in _NOT_SHOWN})
+    said = {name: value for name, value in given._asdict().items() if name not in _NOT_SHOWN}
+    whole = plain({name: value for name, value in said.items() if value or name not in _ONLY_IF_SAID})
     bare = Told(action, entity, entity_id, new=whole, order=order)
     for output in outputs:
         if isinstance(output, Notice) and output.code == "REFUSED":

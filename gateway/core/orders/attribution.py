@@ -28,11 +28,12 @@ class Dating(enum.Enum):
 
 
 class Ceased(NamedTuple):
-    """An order that ran until then."""
+    """An order that ran until then; ``part``: only counts of that part were its, "": all were."""
 
     until_ns: int
     order: str
     operation: str
+    part: str = ""
 
 
 class Transit(NamedTuple):
@@ -50,14 +51,19 @@ class PastOrders(NamedTuple):
     ceased: tuple[Ceased, ...] = ()
     transit: tuple[Transit, ...] = ()
 
-    def after(self, key: tuple[str, str], until_ns: int, delay_pieces: int) -> PastOrders:
+    def of_part(self, part: str | None) -> PastOrders:
+        """What a count of this part may still belong to."""
+        ceased = tuple(one for one in self.ceased if one.part in ("", part))
+        return self if len(ceased) == len(self.ceased) else self._replace(ceased=ceased)
+
+    def after(self, key: tuple[str, str], until_ns: int, delay_pieces: int, part: str = "") -> PastOrders:
         """An order ceased to run, with so many pieces between the machine and its sensor."""
         if delay_pieces:
             left = delay_pieces - sum(one.pieces for one in self.transit)
             transit = (*self.transit, Transit(*key, left)) if left > 0 else self.transit
             return PastOrders(self.until_ns, self.ceased, transit)
         until_ns = max(until_ns, self.until_ns)
-        return PastOrders(until_ns, (*self.ceased, Ceased(until_ns, *key))[-CHANGES_MAX:], self.transit)
+        return PastOrders(until_ns, (*self.ceased, Ceased(until_ns, *key, part))[-CHANGES_MAX:], self.transit)
 
     def without(self, keys: Collection[tuple[str, str]], from_ns: int) -> PastOrders:
         """These orders did not cease to run then or later, after all."""

@@ -12,6 +12,8 @@ from gateway.core import confirmation
 from gateway.core.model import JobOrderState, PiecesProduced, Role, UnknownInterval
 from gateway.core.orders.attribution import Dating, owner, shares
 from gateway.core.orders.job_run import book, room, stays_open
+from gateway.core.orders.part_map import taker
+from gateway.core.orders.places import with_run
 from gateway.core.orders.unallocated import Found, add
 from gateway.core.state.gaps import CycleGaps
 from gateway.core.unit_state import remember_unknown
@@ -45,8 +47,10 @@ class Booking:
         self._target_counts = rules.orders.target_counts
         self._confirm = rules.confirm
         self._unallocated_rule = rules.unallocated
+        self._observes = rules.orders.counting_source == "operator"
         self._dispatch = dispatch
         self._datings = datings
+        self._parts = dispatch.parts.by_signal
         self._draws = dispatch.work.material.follows_lots
         ideal = rules.ideal_cycle
         self._stop_ns = CycleGaps(rules.state.timeline(ideal).gaps).stop_detect_ns(int(ideal or 0))
@@ -65,18 +69,24 @@ class Booking:
         # Every piece passes here: one new state for all that it changes.
         if event.flag not in _QUIET_FLAGS:
             out.append(event)
+        if self._observes:  # a person says how many pieces it was
+            run = _idle(state.running, event.delta if event.cycles is None else event.cycles)
+            return state.with_count(detectors, track, state.counted, state.last_piece_ns, run)
         if event.review:
             review = min(state.review + event.review * rule.pieces, REVIEW_PIECES_MAX)
             state = state._replace(review=review)
-        role = event.role or rule.role
-        if role is Role.GOOD and state.running is not None and state.running.state is JobOrderState.ON_HOLD:
-            role = Role.HOLD  # nobody stops the machine: what it makes on hold waits for a verdict
+        if self._parts and event.part is None and rule.signal in self._parts:
+            event = event._replace(part=self._parts[rule.signal])
+        role, run = event.role or rule.role, state.running
+        if role is Role.GOOD and run is not None and (run.state is not JobOrderState.IN_PROGRESS or state.beside):
+            role = _judged(taker(state, event.part))
         if event.max_lost or event.flag == "PULSES_POSSIBLY_LOST":
             state = self._declare_unknown(state, rule, role, event, out)
         cycles = event.delta if event.cycles is None else event.cycles
         if event.delta == 0:
-            run = _idle(state.running, cycles)  # the machine worked and made nothing, or just tells something
-            return state.with_count(detectors, track, state.counted, state.last_piece_ns, run)
+            # The machine worked and made nothing, or just tells something.
+            state = _idle_beside(state, event.part, cycles) if state.beside else _idling(state, cycles)
+            return state.with_count(detectors, track, state.counted, state.last_piece_ns, state.running)
         pieces = event.delta * rule.pieces
         counted = state.counted.plus(role, pieces)
         # The usual case: all of it belongs to the running order, and it has room for more.
@@ -86,6 +96,7 @@ class Booking:
             or event.t_from_ns < past.until_ns
             or past.transit
             or event.part is not None
+            or state.beside
             or self._draws
             or not (self._runs_on or stays_open(run, role, pieces, self._target_counts))
         ):
@@ -109,9 +120,13 @@ class Booking:
     ) -> State:
         """Each part of the count to the order in whose time it was made."""
         dating = self._datings.get(event.signal, Dating.START)
-        running = None if state.running is None else state.running.job.key
-        past, found = shares(state.past, event, pieces, cycles, dating=dating, stop_ns=self._stop_ns, running=running)
-        state = state._replace(past=past)
+        run, known = taker(state, event.part), state.past.of_part(event.part)
+        # A count of another part than the running order's is nobody's, but it asks nothing of the past either.
+        run = state.running if run is None and not state.beside else run
+        running = None if run is None else run.job.key
+        past, found = shares(known, event, pieces, cycles, dating=dating, stop_ns=self._stop_ns, running=running)
+        if past is not known:
+            state = state._replace(past=past)
         for share in found:
             given = event._replace(estimated=True) if share.estimated else event
             if share.key is None:
@@ -124,11 +139,11 @@ class Booking:
         self, state: State, event: CountEvent, role: Role, pieces: int, cycles: int, at_ns: int, out: list[Output]
     ) -> State:
         """Pieces belong to the running order up to its target, then to the next one; without one to nobody yet."""
-        if not pieces and state.running is not None:
-            return state._replace(running=_idle(state.running, cycles))
+        if not pieces:
+            return _idle_beside(state, event.part, cycles) if state.beside else _idling(state, cycles)
         while pieces:
-            run = state.running
-            if run is None or not _makes(run, event):
+            run = taker(state, event.part)
+            if run is None:
                 return self._unallocated(state, event, role, pieces, at_ns, out)
             free = self._room(run, role)
             taken = pieces if free is None else min(pieces, free)
@@ -138,20 +153,19 @@ class Booking:
                 if self._draws:
                     state, run = self._dispatch.work.drawn(state, run, event, taken, at_ns, out)
                 cycles = 0  # a cycle that fills one order and starts the next is one cycle
-                state = state._replace(running=run)
+                state = with_run(state, run)
             pieces -= taken
-            before = state.running
             if free is None or taken == free:
                 state = self._dispatch.complete_if_full(state, at_ns, out)
-            if state.running is before and confirmation.due_by_pieces(self._confirm, run):
-                state = state._replace(running=self._dispatch.closer.by_pieces(state, run, at_ns, out))
+            if taker(state, event.part) is run and confirmation.due_by_pieces(self._confirm, run):
+                state = with_run(state, self._dispatch.closer.by_pieces(state, run, at_ns, out))
         return state
 
     def _to_former(
         self, state: State, event: CountEvent, role: Role, share: Share, at_ns: int, out: list[Output]
     ) -> State:
         """Pieces of an order that ran before. If it has ended meanwhile, its numbers are final: a person decides."""
-        if state.running is not None and state.running.job.key == share.key:
+        if share.key is not None and state.works_on(share.key):
             return self._to_running(state, event, role, share.pieces, share.cycles, at_ns, out)
         run = next((waiting for waiting in state.queue if waiting.job.key == share.key), None)
         if run is None or not _makes(run, event):
@@ -188,8 +202,8 @@ class Booking:
     def _declare_unknown(
         self, state: State, rule: AnyCountingRule, role: Role, event: CountEvent, out: list[Output]
     ) -> State:
-        run = state.running
-        key = owner(state.past, event.t_from_ns) or (run.job.key if run else (None, None))
+        run = taker(state, event.part) if state.beside else state.running
+        key = owner(state.past.of_part(event.part), event.t_from_ns) or (run.job.key if run else (None, None))
         interval = UnknownInterval(
             signal=event.signal,
             role=role,
@@ -206,6 +220,20 @@ class Booking:
 
 def _idle(run: JobRun | None, cycles: int) -> JobRun | None:
     return run if run is None or not cycles else run._replace(open_cycles=run.open_cycles + cycles)
+
+
+def _judged(run: JobRun | None) -> Role:
+    """Nobody stops the machine: what it makes on hold, or before its first article is approved, waits for a verdict."""
+    return Role.HOLD if run is not None and run.waits_for_verdict else Role.GOOD
+
+
+def _idling(state: State, cycles: int) -> State:
+    return state if state.running is None else state._replace(running=_idle(state.running, cycles))
+
+
+def _idle_beside(state: State, part: str | None, cycles: int) -> State:
+    run = taker(state, part)
+    return state if run is None or not cycles else with_run(state, run._replace(open_cycles=run.open_cycles + cycles))
 
 
 def _makes(run: JobRun, event: CountEvent) -> bool:

@@ -16,6 +16,7 @@ from gateway.core.confirmation import (
     due_by_pieces,
     shift_of,
     trigger_state,
+    with_nothing_open,
 )
 from gateway.core.confirming import triggers
 from gateway.core.confirming.checklist import beyond_tolerance
@@ -25,10 +26,13 @@ from gateway.core.confirming.milestone import confirmed_by
 from gateway.core.confirming.posting_date import PostingDate, posting_date
 from gateway.core.confirming.triggers import Confirm, Trigger
 from gateway.core.document import utc
-from gateway.core.model import ConfirmationKind, JobChanged
+from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState
+from gateway.core.orders.merged import handed
 from gateway.core.work.work_book import WorkBook
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.core.calendar.shift_calendar import ShiftCalendar, Zone
     from gateway.core.document import Identity
     from gateway.core.model import Confirmation, Output
@@ -75,6 +79,7 @@ class Closer:
         self.identity = identity
         self.work = WorkBook(rules, identity.machine, machine)
         self._target_counts = rules.orders.target_counts
+        self._people_count = rules.orders.counting_source == "operator"
         self._calendar = calendar
         self._zone = zone
 
@@ -97,7 +102,7 @@ class Closer:
             shift=shift,
             posting_date=dated.posting,
             event_day=dated.event_day,
-            origin=said.origin,
+            origin=Origin.OPERATOR if self._people_count and said.origin is Origin.AUTO else said.origin,
             by=said.by,
             reason=said.reason,
             over_target=over,
@@ -131,9 +136,36 @@ class Closer:
         self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output], *, said: Said = NOBODY
     ) -> JobRun:
         """A partial confirmation now, whatever the triggers say."""
-        after, confirmation = self.close(state, run, at_ns, ConfirmationKind.PARTIAL, trigger, said)
-        out.extend((confirmation, JobChanged(at_ns, after.record(), after.state, trigger)))
+        after = self.closed(state, run, at_ns, ConfirmationKind.PARTIAL, trigger, out, said=said)
+        out.append(JobChanged(at_ns, after.record(), after.state, trigger))
         return after
+
+    def closed(
+        self,
+        state: State,
+        run: JobRun,
+        at_ns: int,
+        kind: ConfirmationKind,
+        trigger: str,
+        out: list[Output],
+        *,
+        said: Said = NOBODY,
+    ) -> JobRun:
+        """What is open of a job order, confirmed: by itself, or where it leads others, by each of these."""
+        if run.merged is None:
+            after, confirmation = self.close(state, run, at_ns, _kind(kind, run, _others(state, run)), trigger, said)
+            out.append(confirmation)
+            return after
+        merged = handed(run.merged, run)
+        outside, runs = _others(state, run), list(merged.runs)
+        for at, one in enumerate(merged.runs):
+            if not one.anything_open and kind is not ConfirmationKind.FINAL:
+                continue
+            last = _kind(kind, one, [*outside, *merged.runs[at + 1 :]])
+            runs[at], confirmation = self.close(state, one, at_ns, last, trigger, said)
+            told = runs[at]._replace(state=JobOrderState.MERGED).record()
+            out.extend((confirmation, JobChanged(at_ns, told, JobOrderState.MERGED, trigger)))
+        return with_nothing_open(run, at_ns)._replace(merged=merged._replace(runs=tuple(runs)))
 
     def over(self, run: JobRun) -> tuple[bool, bool]:
         """Whether more is made than the target, and more than is tolerated."""
@@ -154,6 +186,24 @@ class Closer:
                 pass
         day = (utc(max(to_utc_ns - 1, 0)) or "")[:_DATE_CHARS]
         return PostingDate(day, day)
+
+
+def _others(state: State, run: JobRun) -> list[JobRun]:
+    """All that is open here, originals too, but this order and what it leads."""
+    found: list[JobRun] = []
+    for one in state.open_runs():
+        if one.job.key != run.job.key:
+            found += (one, *(() if one.merged is None else one.merged.runs))
+    return found
+
+
+def _kind(kind: ConfirmationKind, run: JobRun, others: Sequence[JobRun]) -> ConfirmationKind:
+    """To the ERP the children of a split are one order: the last one alone ends it."""
+    if kind is ConfirmationKind.FINAL and any(
+        one.job.erp_key == run.job.erp_key and one.job.key != run.job.key for one in others
+    ):
+        return ConfirmationKind.PARTIAL
+    return kind
 
 
 def _milestone(run: JobRun) -> str | None:

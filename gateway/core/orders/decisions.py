@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway.core.access.permissions import Action
+from gateway.core.access.permissions import refusal as refusal_for
 from gateway.core.model import JobChanged, JobOrderState, OperatorVerb
-from gateway.core.orders.dispatch import JOB_QUEUE_MAX, named, notice, refusal_of, with_run
+from gateway.core.orders.dispatch import JOB_QUEUE_MAX
 from gateway.core.orders.guards import Guard, GuardFacts, GuardRefusal
 from gateway.core.orders.job_run import from_record
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
 from gateway.core.orders.order_steps import Cause, may, objection
+from gateway.core.orders.places import named, notice, put_to_work, refusal_of, with_run
 from gateway.core.refusal import AS_IT_IS, Refusal, refused
 
 if TYPE_CHECKING:
-    from gateway.core.model import JobRecord, OperatorEntry, Output
+    from gateway.core.model import JobOrder, OperatorEntry, Output
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.intake import Intake
     from gateway.core.orders.job_run import JobRun
@@ -42,6 +45,9 @@ class Decisions:
             _V.RELEASE: self._release,
             _V.CANCEL: self._cancel,
             _V.COMPLETE_SETUP: self._complete_setup,
+            _V.RUSH: self._rush,
+            _V.APPROVE_FIRST_ARTICLE: self._approve,
+            _V.ACKNOWLEDGE_DOCUMENTS: self._acknowledge,
         }
 
     def decide(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:
@@ -56,35 +62,74 @@ class Decisions:
         return self._verbs[entry.verb](state, entry, run, cause, out)
 
     def _interrupt(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
-        running = state.running is not None and state.running.job.key == run.job.key
-        if not running or run.state not in RUNNING:
+        if not state.works_on(run.job.key) or run.state not in RUNNING:
             return _refused(state, entry, run, _wrong_state(run, "it is not running but", "RUNNING"), out)
         refusal = may(run, _S.INTERRUPTED, cause, self._rule).refusal
         if refusal:
             return _refused(state, entry, run, refusal, out)
-        state = self._dispatch.interrupt(state, entry.at_ns, cause.text, out, by_person=True)
+        state = self._dispatch.interrupt(state, entry.at_ns, cause.text, out, by_person=True, run=run)
         return self._dispatch.advance(state, entry.at_ns, out)
 
     def _complete_setup(
         self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]
     ) -> State:
         """The end of a setup that goes on is the machine's to tell; here it is only asked for, or missed."""
-        refusal = self._dispatch.may_end_setup(state, run, cause).refusal
+        refusal = self._dispatch.starting.may_end_setup(state, run, cause).refusal
         return _refused(state, entry, run, refusal or _wrong_state(run, "it is not in setup but", "SETUP"), out)
 
     def may_complete_setup(self, state: State, entry: OperatorEntry, run: JobRun) -> bool:
         """Whether the setup of the running order may end by this person's word."""
-        return not self._dispatch.may_end_setup(state, run, _cause(entry)).refusal
+        return not self._dispatch.starting.may_end_setup(state, run, _cause(entry)).refusal
 
     def _start(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         if run.state in RUNNING:
             why = Refusal("it is running already", AS_IT_IS, found=run.state, allowed="an order that waits")
             return _refused(state, entry, run, why, out)
-        verdict = self._dispatch.may_start(state, run, cause)
+        verdict = self._dispatch.starting.may_start(state, run, cause, interrupt=entry.interrupt)
         if verdict.refusal:
             return _refused(state, entry, run, verdict.refusal, out)
         out.extend(notice(entry.at_ns, "START_WARNING", run.job, reason=warning) for warning in verdict.warnings)
-        return self._dispatch.start(state, run, entry.at_ns, cause, out)
+        return self._dispatch.start(state, run, entry.at_ns, cause, out, interrupt=entry.interrupt)
+
+    def _rush(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
+        """To the head of the queue; whether what runs makes way is the queue's to say."""
+        if refusal := _not_permitted(cause.role, Action.DISPATCH):
+            return _refused(state, entry, run, refusal, out)
+        if state.works_on(run.job.key):
+            return _refused(state, entry, run, _wrong_state(run, "it is at the machine already,", "waiting"), out)
+        return self._dispatch.rush(state, run, entry.at_ns, cause._replace(trigger=Trigger.RUSH_ORDER), out)
+
+    def _approve(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
+        """The first piece is right: production begins, unless the machine is still being set up."""
+        if refusal := _not_permitted(cause.role, Action.APPROVE_FIRST_ARTICLE):
+            return _refused(state, entry, run, refusal, out)
+        if run.article_approved or not self._dispatch.starting.article_asked(run):
+            why = "its first article is approved already" if run.article_approved else "it asks for no approval"
+            todo = "go on with it" if run.article_approved else "start it without"
+            return _refused(state, entry, run, Refusal(why, Guard.FIRST_ARTICLE, what_to_do=todo), out)
+        approved = run._replace(article_approved=True, awaits_article=False)
+        out.append(JobChanged(entry.at_ns, approved.record(), run.state, cause.text))
+        out.append(notice(entry.at_ns, "FIRST_ARTICLE_APPROVED", run.job, who=entry.who))
+        return self._dispatch.setup_follows(with_run(state, approved), entry.at_ns, out)
+
+    def _acknowledge(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
+        """A person has read documents of the order; what waited only for that may start."""
+        wanted = () if run.job.image is None else run.job.image.documents
+        unknown = [name for name in entry.documents if name not in wanted]
+        if unknown or not wanted:
+            allowed = ", ".join(wanted) or "none: the order names no documents"
+            text = f"documents: found {', '.join(unknown) or 'none'}, allowed {allowed}"
+            why = Refusal(
+                text, Guard.G7, found=", ".join(unknown), allowed=allowed, what_to_do="name those of the order"
+            )
+            return _refused(state, entry, run, why, out)
+        read = tuple(dict.fromkeys((*run.documents_read, *(entry.documents or wanted))))
+        known = run._replace(documents_read=tuple(name for name in read if name in wanted))
+        out.append(JobChanged(entry.at_ns, known.record(), run.state, cause.text))
+        out.append(
+            notice(entry.at_ns, "DOCUMENTS_READ", run.job, documents=", ".join(known.documents_read), who=entry.who)
+        )
+        return self._dispatch.advance(with_run(state, known), entry.at_ns, out)
 
     def _finish(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         if run.state is _S.DISPATCHED:
@@ -114,7 +159,7 @@ class Decisions:
         """A planner speaks for the ERP; nobody else withdraws an order."""
         if cause.role is ActorRole.PLANNER:
             cause = cause._replace(trigger=Trigger.ERP_MESSAGE)
-        refusal = may(run, _S.CANCELLED, cause, self._rule).refusal
+        refusal = may(run, _S.CANCELLED, cause, self._rule).refusal or _led(run.job)
         if not refusal and run.state is not _S.DISPATCHED and self._rule.cancel_in_progress == "reject":
             text = f"{Guard.CANCEL_POLICY}: it was started ({run.state}); finish it, or interrupt it first"
             todo = "finish it, or interrupt it first"
@@ -134,25 +179,34 @@ class Decisions:
             out.append(refused(entry.at_ns, Refusal(text, "ORDER_KNOWN", what_to_do="name order and operation")))
             return state
         found = from_record(known, known.job)._replace(state=known.state, held_from=known.held_from)
-        refusal = may(found, _S.IN_PROGRESS, cause, self._rule).refusal or _taken(state, known)
+        refusal = may(found, _S.IN_PROGRESS, cause, self._rule).refusal or _led(known.job) or self._taken(state, found)
         if refusal:
             return _refused(state, entry, found, refusal, out)
         opened = found._replace(state=_S.IN_PROGRESS, reopened=True, open_from_ns=entry.at_ns, confirmed_ns=entry.at_ns)
         out.append(JobChanged(entry.at_ns, opened.record(), known.state, cause.text))
         text = f"its final confirmation, number {known.seq}, is out; reverse it in the ERP"
         out.append(notice(entry.at_ns, "FINAL_TO_REVERSE", known.job, reason=text))
-        return with_run(state._replace(running=opened), opened)
+        return put_to_work(state, opened)
+
+    def _taken(self, state: State, run: JobRun) -> str:
+        if len(state.queue) >= JOB_QUEUE_MAX:
+            text = f"{JOB_QUEUE_MAX} orders are open here, allowed as many; finish some first"
+            return Refusal(text, "QUEUE_LIMIT", allowed=str(JOB_QUEUE_MAX), what_to_do="finish some first")
+        there = state.at_work()
+        if not there or (self._dispatch.parts.most > 1 and self._dispatch.parts.refusal(state, run) is None):
+            return ""
+        runs = f"order {there[0].job.order} running"
+        what = f"interrupt or finish it, then reopen order {run.job.order}"
+        return objection(GuardRefusal(Guard.G6, True, runs, "a free machine", what))
 
 
-def _taken(state: State, known: JobRecord) -> str:
-    if len(state.queue) >= JOB_QUEUE_MAX:
-        text = f"{JOB_QUEUE_MAX} orders are open here, allowed as many; finish some first"
-        return Refusal(text, "QUEUE_LIMIT", allowed=str(JOB_QUEUE_MAX), what_to_do="finish some first")
-    if state.running is None:
+def _led(job: JobOrder) -> str:
+    """A leader is no order of the ERP's: nobody can withdraw it there, nor reverse its end."""
+    if not job.leads:
         return ""
-    runs = f"order {state.running.job.order} running"
-    what = f"interrupt or finish it, then reopen order {known.job.order}"
-    return objection(GuardRefusal(Guard.G6, True, runs, "a free machine", what))
+    names, todo = ", ".join(job.leads), "undo the merge or finish it; afterwards release a new order"
+    text = f"LEADER: it leads or led {names}, and the ERP knows these only; {todo}"
+    return Refusal(text, "LEADER", found=job.order, allowed="an order of the ERP's", what_to_do=todo)
 
 
 _NOT_STARTED: Final = Refusal(
@@ -165,9 +219,17 @@ def _wrong_state(run: JobRun, words: str, allowed: str) -> Refusal:
     return Refusal(f"{words} {run.state}", AS_IT_IS, found=run.state, allowed=allowed, what_to_do=todo)
 
 
+def _not_permitted(role: ActorRole, action: Action) -> str:
+    no = refusal_for(role, action)
+    if no is None:
+        return ""
+    allowed = ", ".join(one.value for one in no.allowed)
+    return Refusal(f"{no.code}: {no.text}", no.code, found=role, allowed=allowed, what_to_do="ask one of them")
+
+
 def _cause(entry: OperatorEntry) -> Cause:
     text = f"{entry.verb} by {entry.who}" + (f": {entry.reason}" if entry.reason else "")
-    return Cause(Trigger.COMMAND, entry.role or ActorRole.SUPERVISOR, text)
+    return Cause(Trigger.COMMAND, entry.role or ActorRole.SUPERVISOR, text, entry.who, entry.reason)
 
 
 def _refused(state: State, entry: OperatorEntry, run: JobRun, reason: str, out: list[Output]) -> State:

@@ -6,35 +6,38 @@ ERP says of an order is read by ``intake.py``, what a person says by ``decisions
 
 from __future__ import annotations
 
-import bisect
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.confirmation import deadline
+from gateway.core.confirming.corrections import Origin
 from gateway.core.confirming.triggers import Trigger as Asked
 from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, Notice
 from gateway.core.orders import queue as queues
-from gateway.core.orders.closing import NOBODY
-from gateway.core.orders.guards import START_GUARDS, Guard, check
+from gateway.core.orders.closing import NOBODY, Said
+from gateway.core.orders.guards import START_GUARDS, GuardFacts, check
 from gateway.core.orders.job_run import JobRun, is_full
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
-from gateway.core.orders.order_steps import Cause, Verdict, may, objection
-from gateway.core.orders.queue_entries import entry_of, rank_of, start_facts
-from gateway.core.refusal import REFUSED, Refusal, all_of, details
+from gateway.core.orders.order_steps import Cause, may
+from gateway.core.orders.places import enqueue, named, notice, put_to_work, refusal_of, told, with_run, without
+from gateway.core.orders.queue_entries import entry_of
+from gateway.core.orders.starting import Starting
 
 if TYPE_CHECKING:
     from gateway.core.document import Identity
-    from gateway.core.model import Confirmation, JobOrder, Output
-    from gateway.core.orders.closing import Closer, Said
-    from gateway.core.orders.guards import GuardFacts
+    from gateway.core.model import JobOrder, Output
+    from gateway.core.orders.closing import Closer
+    from gateway.core.orders.part_map import PartMap
     from gateway.core.rules import WorkUnitRules
     from gateway.core.state.machine_track import MachineTrack
     from gateway.core.state.state_unit import MachineStateUnit
     from gateway.core.unit_state import State
 
+__all__ = ["JOB_QUEUE_MAX", "Dispatch", "enqueue", "named", "notice", "refusal_of", "with_run", "without"]
+
 JOB_QUEUE_MAX: Final = 2000  # open job orders at one work unit
 
 _S: Final = JobOrderState
-_BY_SEQUENCE: Final = Cause(Trigger.AUTO_ADVANCE, ActorRole.SERVICE, "next in sequence")
+BY_SEQUENCE: Final = Cause(Trigger.AUTO_ADVANCE, ActorRole.SERVICE, "next in sequence")
 _AT_TARGET: Final = Cause(Trigger.TARGET_REACHED, ActorRole.SERVICE, "target reached")
 _SETUP_ENDED: Final = Cause(Trigger.SETUP_END, ActorRole.SERVICE, "setup ended")
 _SETUP_BEGAN: Final = Cause(Trigger.MACHINE_SIGNAL, ActorRole.SERVICE, "setup began")
@@ -51,7 +54,10 @@ class Dispatch:
     def __init__(self, rules: WorkUnitRules, identity: Identity, machine: MachineStateUnit, closer: Closer) -> None:
         self.rule = rules.orders
         self.closer = closer
+        self._remembers = rules.unallocated.policy == "to_previous_if_within_tolerance"
         self.identity = identity
+        self.starting = Starting(rules, machine, closer.work)
+        self.parts: PartMap = self.starting.parts
         self._machine = machine
         self.work = closer.work
         self._delay_pieces = rules.orders.transport_delay_pieces
@@ -66,111 +72,156 @@ class Dispatch:
         return self._follow_tag(state._replace(job_tag=name), at_ns, out, changed=True, since_ns=since_ns)
 
     def advance(self, state: State, at_ns: int, out: list[Output]) -> State:
-        """Start the next order by itself, or propose it, where the rule says so."""
+        """Start the next order by itself, or propose it, where the rule says so; with parallel ones each that can."""
+        for _ in range(self.rule.max_parallel_orders):
+            before = len(state.at_work())
+            if before >= self.rule.max_parallel_orders:
+                return state
+            state = self._advance(state, at_ns, out)
+            if len(state.at_work()) == before:
+                return state
+        return state
+
+    def _advance(self, state: State, at_ns: int, out: list[Output]) -> State:
         rule = self.rule
-        if state.running is not None:
-            return state
         if rule.choose == "job_signal":
             return self._follow_tag(state, at_ns, out, changed=False, since_ns=at_ns)
         if rule.choose != "sequence" or rule.auto_advance == "off":
             return state
-        first = next((run for run in state.queue if not run.waits_for_person), None)
+        first = self.parts.candidate(state)
         if first is None:
             return state
-        sets_up = self._machine.sets_up(state.track, first.job)
-        facts = self._facts(state, first, setup_planned=sets_up)
-        refusals = check(START_GUARDS, facts, rule)
-        told = self._machine.tool_told(state.track)
-        tool = (state.track.setup.tool or None) if told is None else told
-        waiting = queues.AdvanceFacts(None, tool, refusals)
-        next_one = queues.next_order([entry_of(first, setup_planned=sets_up)], waiting, rule.auto_advance)
+        facts = self.starting.start_facts(state, first)
+        said = self._machine.tool_told(state.track)
+        tool = (state.track.setup.tool or None) if said is None else said
+        waiting = queues.AdvanceFacts(None, tool, check(START_GUARDS, facts, rule))
+        next_one = queues.next_order([entry_of(first, setup_planned=facts.changeover)], waiting, rule.auto_advance)
         match next_one:
             case queues.Start():
-                return self.start(state, first, at_ns, _BY_SEQUENCE, out)
+                refusal = self.starting.may_start(state, first, BY_SEQUENCE).refusal
+                if refusal:
+                    return told(state, at_ns, "ORDER_WAITS", first.job, refusal, out)
+                return self.start(state, first, at_ns, BY_SEQUENCE, out)
             case queues.Propose(warnings=warnings):
                 text = "start it, or another one" + "".join(f"; {one}" for one in warnings)
-                return _told(state, at_ns, "ORDER_PROPOSED", first.job, text, out)
+                return told(state, at_ns, "ORDER_PROPOSED", first.job, text, out)
             case queues.Wait(reason=reason, text=text) if reason in _WORTH_TELLING:
-                return _told(state, at_ns, "ORDER_WAITS", first.job, text, out)
+                return told(state, at_ns, "ORDER_WAITS", first.job, text, out)
         return state
 
-    def may_start(self, state: State, run: JobRun, cause: Cause) -> Verdict:
-        """Whether a waiting job order may start now."""
-        sets_up = self._machine.sets_up(state.track, run.job)
-        facts = self._facts(state, run, setup_planned=sets_up)
-        if facts.holds:  # out of a hold leads its release, never a start
-            found = all_of(objection(one) for one in check(START_GUARDS[:1], facts, self.rule))
-            return Verdict(found or Refusal("it is on hold", Guard.G1, found=run.state, what_to_do="release it first"))
-        return may(run, _S.SETUP if sets_up else _S.IN_PROGRESS, cause, self.rule, facts)
+    def start(
+        self, state: State, run: JobRun, at_ns: int, cause: Cause, out: list[Output], *, interrupt: bool = False
+    ) -> State:
+        """Start a waiting job order, whatever its guards say; what is in its way goes as the rule says.
 
-    def may_end_setup(self, state: State, run: JobRun, cause: Cause) -> Verdict:
-        """Whether the setup of the running order may end."""
-        facts = self._facts(state, run, setup_planned=False)
-        return may(run, _S.IN_PROGRESS, cause, self.rule, facts) if run.state is _S.SETUP else Verdict()
-
-    def start(self, state: State, run: JobRun, at_ns: int, cause: Cause, out: list[Output]) -> State:
-        """Start a waiting job order, whatever its guards say; what runs makes way as the rule says."""
-        if state.running is not None:
-            ends = self.rule.when_running == "complete" and state.running.state is _S.IN_PROGRESS
-            state = self.ended(state, state.running, at_ns, cause, out) if ends else self.away(state, at_ns, cause, out)
-        sets_up = self._machine.sets_up(state.track, run.job)
+        ``interrupt``: whatever the rule says it is interrupted, and is next once this order is over.
+        """
+        for one in self.parts.in_the_way(state, run):
+            if self.starting.ends(one, interrupt=interrupt):
+                state = self.ended(state, one, at_ns, cause, out)
+            else:
+                state = self.away(state, at_ns, cause, out, run=one, resumes=interrupt)
         started = run._replace(
-            state=_S.SETUP if sets_up else _S.IN_PROGRESS,
+            state=self.starting.begins_as(state, run),
             open_from_ns=at_ns,
             confirmed_ns=at_ns,
             waits_for_person=False,
+            resumes=False,
+            awaits_article=self.starting.awaits_article(run),
         )
         out.append(JobChanged(at_ns, started.record(), run.state, cause.text))
-        return without(state, run)._replace(running=started, next_told="")
+        return put_to_work(without(state, run), started)._replace(next_told="")
+
+    def rush(self, state: State, run: JobRun, at_ns: int, cause: Cause, out: list[Output]) -> State:
+        """A waiting order goes before all others but earlier rush orders; where orders start by themselves, now."""
+        entries = [entry_of(one, setup_planned=False) for one in state.queue]
+        running = next((one for one in self.parts.in_the_way(state, run)), None)
+        key, is_rush = (None, False) if running is None else (running.job.key, bool(running.rush_no))
+        inserted = queues.insert_rush(entries, entry_of(run, setup_planned=False), key, running_is_rush=is_rush)
+        number = next(one.rush_no for one in inserted.queue if one.key == run.job.key)
+        hurried = run._replace(rush_no=number, waits_for_person=False)
+        out.append(JobChanged(at_ns, hurried.record(), run.state, cause.text))
+        state = enqueue(without(state, run), hurried)
+        by_itself = self.rule.choose == "sequence" and self.rule.auto_advance == "auto"
+        if inserted.interrupt is None or not by_itself:
+            return self.advance(state, at_ns, out)
+        # A machine is not stopped for an order that could not start on it.
+        refusal = self.starting.may_start(state, hurried, BY_SEQUENCE, interrupt=True).refusal
+        if refusal:
+            return told(state, at_ns, "ORDER_WAITS", run.job, refusal, out)
+        return self.start(state, hurried, at_ns, BY_SEQUENCE._replace(text=cause.text), out, interrupt=True)
 
     def followed(self, before: State, state: State, at_ns: int, out: list[Output]) -> State:
         """After each input: the running order is in setup as long as the machine is; times that are final are kept."""
         if state.running is not None:
-            state = self._setup_follows(state, at_ns, out)
+            state = self.setup_follows(state, at_ns, out)
         was, run = before.running, state.running
         other = was is not run and (was is None or run is None or was.job is not run.job)
-        if other or state.track.timeline.left or before.queue is not state.queue:
+        if other or state.track.timeline.left or before.queue is not state.queue or before.beside is not state.beside:
             return self.work.followed(before, state, at_ns, out)
         return state
 
-    def _setup_follows(self, state: State, at_ns: int, out: list[Output]) -> State:
-        run, sets_up = state.running, state.track.setup.since_ns is not None
-        if run is None or run.state not in RUNNING or (run.state is _S.SETUP) == sets_up:
+    def setup_follows(self, state: State, at_ns: int, out: list[Output]) -> State:
+        """A running order is in setup as long as the machine is, or the first article waits for its approval."""
+        sets_up, first = state.track.setup.since_ns is not None, state.running
+        if not state.beside and (first is None or first.state not in RUNNING or (first.state is _S.SETUP) == sets_up):
             return state
-        return state._replace(running=self._to(run, at_ns, _SETUP_BEGAN if sets_up else _SETUP_ENDED, out))
+        for run in state.at_work():
+            if run.state not in RUNNING or (run.state is _S.SETUP) == sets_up:
+                continue
+            if sets_up:
+                state = with_run(state, self._to(run, at_ns, _SETUP_BEGAN, out))
+                continue
+            verdict = self.starting.may_end_setup(state, run, _SETUP_ENDED)
+            if verdict.refusal:
+                state = told(state, at_ns, "SETUP_WAITS", run.job, verdict.refusal, out)
+            else:
+                out += (notice(at_ns, "START_WARNING", run.job, reason=warning) for warning in verdict.warnings)
+                state = with_run(state, self._to(run, at_ns, _SETUP_ENDED, out))
+        return state
 
     def _to(self, run: JobRun, at_ns: int, cause: Cause, out: list[Output]) -> JobRun:
         """Into a setup, or out of it."""
         begins = cause is _SETUP_BEGAN
         work = run.work if begins else run.work._replace(setups=run.work.setups + 1)
-        after = run._replace(state=_S.SETUP if begins else _S.IN_PROGRESS, work=work)
+        after = run._replace(state=_S.SETUP if begins else _S.IN_PROGRESS, work=work, awaits_article=False)
         out.append(JobChanged(at_ns, after.record(), run.state, cause.text))
         return after
 
     # --- what ends -------------------------------------------------------------------------------------------------
 
     def complete_if_full(self, state: State, at_ns: int, out: list[Output]) -> State:
-        """End the running order at its target."""
-        run = state.running
-        if run is None or self.rule.at_target != "complete" or not is_full(run, self.rule.target_counts):
+        """End the running orders that are at their target; what waits for a verdict keeps them open."""
+        if self.rule.at_target != "complete":
             return state
-        if run.state is _S.SETUP:  # what a setup makes may fill an order; it was run for that
+        full = [run for run in state.at_work() if is_full(run, self.rule.target_counts)]
+        for run in full:
+            state = self._at_target(state, run, at_ns, out)
+        return self.advance(state, at_ns, out) if full else state
+
+    def _at_target(self, state: State, run: JobRun, at_ns: int, out: list[Output]) -> State:
+        refusal = self.starting.may_end_setup(state, run, _SETUP_ENDED).refusal
+        if not refusal and run.state is _S.SETUP:  # what a setup makes may fill an order; it was run for that
             run = self._to(run, at_ns, _SETUP_ENDED, out)
-        state = self._end(state._replace(running=run), run, at_ns, _AT_TARGET.text, out)
-        return self.advance(state, at_ns, out)
+            state = with_run(state, run)
+        if not refusal:
+            facts = GuardFacts(pieces_on_hold=run.open_hold)
+            refusal = may(run, _S.COMPLETED, _AT_TARGET, self.rule, facts).refusal
+        if not refusal:
+            return self._end(state, run, at_ns, _AT_TARGET.text, out)
+        # It makes way for the next one, and its held pieces stay open for whoever judges them: that ends it.
+        settled = self._settled(state, run, at_ns, _AT_TARGET.text, out)
+        aside = settled._replace(state=_S.INTERRUPTED, waits_for_person=True)
+        out.append(JobChanged(at_ns, aside.record(), run.state, _AT_TARGET.text))
+        out.append(notice(at_ns, "COMPLETION_WAITS", run.job, reason=refusal))
+        return enqueue(without(state, run), aside)
 
     def ended(self, state: State, run: JobRun, at_ns: int, cause: Cause, out: list[Output]) -> State:
         """End an order that was started, now."""
-        if state.running is run:
-            state = self.ceased(state, at_ns)
-        return self._end(state, run, at_ns, cause.text, out)
-
-    def confirm_running(self, state: State, at_ns: int, trigger: str, out: list[Output]) -> State:
-        """A partial confirmation of the running order, if there is anything to confirm."""
-        run = state.running
-        if run is None or not run.anything_open:
-            return state
-        return state._replace(running=self.confirmed(state, run, at_ns, trigger, out))
+        if state.works_on(run.job.key):
+            state = self.ceased(state, at_ns, run)
+        said = Said(cause.by, cause.reason, Origin.OPERATOR) if cause.by else NOBODY
+        return self._end(state, run, at_ns, cause.text, out, said)
 
     def confirmed(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> JobRun:
         """A partial confirmation of an order that has something to confirm."""
@@ -181,12 +232,12 @@ class Dispatch:
         return with_run(state, self.closer.asked(state, run, at_ns, out, *asked))
 
     def confirmed_by_time(self, state: State, now_ns: int, out: list[Output]) -> State:
-        """The running order after its timer, if that is due."""
-        run = state.running
-        due_ns = None if run is None else deadline(self.closer.rule, run)
-        if run is None or due_ns is None or due_ns > now_ns:
-            return state
-        return state._replace(running=self.closer.asked(state, run, now_ns, out))
+        """The running orders after their timers, as far as those are due."""
+        for run in state.at_work():
+            due_ns = deadline(self.closer.rule, run)
+            if due_ns is not None and due_ns <= now_ns:
+                state = with_run(state, self.closer.asked(state, run, now_ns, out))
+        return state
 
     def shift_followed(self, before: MachineTrack, state: State, at_ns: int, out: list[Output]) -> State:
         """Where a shift ended: what was made in it is confirmed in it, and its times even where nothing was."""
@@ -194,17 +245,27 @@ class Dispatch:
         if not ended or state.track.timeline.contexts[-1].shift == ended:
             return state
         for run in state.open_runs():
-            if run.anything_open or run is state.running:
+            if run.anything_open or state.works_on(run.job.key):
                 state = self.asked(state, run, at_ns, out, Asked.SHIFT_END)
         return state
+
+    def _settled(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> JobRun:
+        """All that is judged is confirmed; what waits for a verdict stays open."""
+        judged = run._replace(open_hold=0, hold=run.hold - run.open_hold)
+        if judged.anything_open:
+            judged = self.confirmed(state, judged, at_ns, trigger, out)
+        return judged._replace(open_hold=run.open_hold, hold=run.hold)
 
     def late(self, state: State, run: JobRun, at_ns: int, out: list[Output], *, more: bool) -> State:
         """Pieces were booked to a waiting order in whose time they were made: confirm them, unless more will come."""
         rule = self.rule
-        if run.state is _S.INTERRUPTED and rule.at_target == "complete" and is_full(run, rule.target_counts):
+        full = run.state is _S.INTERRUPTED and rule.at_target == "complete" and is_full(run, rule.target_counts)
+        facts = GuardFacts(pieces_on_hold=run.open_hold)
+        if full and not may(run, _S.COMPLETED, _AT_TARGET, rule, facts).refusal:
             return self._end(state, run, at_ns, _AT_TARGET.text, out)
         if not more and run.anything_open:
-            run = self.confirmed(state, run, at_ns, "late pieces", out)
+            settle = self._settled if full else self.confirmed
+            run = settle(state, run, at_ns, "late pieces", out)
         return enqueue(without(state, run), run)
 
     def interrupt(
@@ -216,51 +277,60 @@ class Dispatch:
         *,
         by_person: bool,
         since_ns: int | None = None,
+        run: JobRun | None = None,
+        resumes: bool = False,
     ) -> State:
-        """The running order stops; a person's word keeps it from starting again by itself."""
-        state = self.confirm_running(state, at_ns, "interruption", out)
-        run = state.running
-        assert run is not None, "only a running order is interrupted"
-        state = self.ceased(state, at_ns if since_ns is None else since_ns)
-        stopped = run._replace(state=_S.INTERRUPTED, waits_for_person=by_person)
-        out.append(JobChanged(at_ns, stopped.record(), run.state, text))
-        return enqueue(state._replace(running=None), stopped)
+        """A running order (None: the leading one) stops; a person's word keeps it from starting again by itself.
 
-    def away(self, state: State, at_ns: int, cause: Cause, out: list[Output], *, since_ns: int | None = None) -> State:
+        ``resumes``: it is next, before those that have not begun.
+        """
+        run = state.running if run is None else run
+        assert run is not None, "only a running order is interrupted"
+        if run.anything_open:
+            run = self.confirmed(state, run, at_ns, "interruption", out)
+        state = self.ceased(state, at_ns if since_ns is None else since_ns, run)
+        stopped = run._replace(state=_S.INTERRUPTED, waits_for_person=by_person, resumes=resumes)
+        out.append(JobChanged(at_ns, stopped.record(), run.state, text))
+        return enqueue(without(state, run), stopped)
+
+    def away(
+        self,
+        state: State,
+        at_ns: int,
+        cause: Cause,
+        out: list[Output],
+        *,
+        since_ns: int | None = None,
+        run: JobRun | None = None,
+        resumes: bool = False,
+    ) -> State:
         """What runs makes way; an order on hold stays on hold, and returns as an interrupted one."""
-        run = state.running
+        run = state.running if run is None else run
         assert run is not None, "something makes way"
         if run.state is not _S.ON_HOLD:
-            return self.interrupt(state, at_ns, cause.text, out, by_person=False, since_ns=since_ns)
-        state = self.ceased(state, at_ns if since_ns is None else since_ns)
-        aside = run._replace(held_from=_S.INTERRUPTED)
+            text = cause.text
+            return self.interrupt(state, at_ns, text, out, by_person=False, since_ns=since_ns, run=run, resumes=resumes)
+        state = self.ceased(state, at_ns if since_ns is None else since_ns, run)
+        aside = run._replace(held_from=_S.INTERRUPTED, resumes=resumes)
         out.append(JobChanged(at_ns, aside.record(), run.state, cause.text))
-        return enqueue(state._replace(running=None), aside)
+        return enqueue(without(state, run), aside)
 
-    def ceased(self, state: State, until_ns: int) -> State:
-        """The running order ran until then, for whatever is counted later."""
-        assert state.running is not None, "only a running order ceases to run"
-        return state._replace(past=state.past.after(state.running.job.key, until_ns, self._delay_pieces))
+    def ceased(self, state: State, until_ns: int, run: JobRun | None = None) -> State:
+        """An order (None: the leading one) ran until then, for whatever is counted later."""
+        run = state.running if run is None else run
+        assert run is not None, "only a running order ceases to run"
+        part = run.job.product if self.parts.most > 1 else ""
+        return state._replace(past=state.past.after(run.job.key, until_ns, self._delay_pieces, part))
 
     # --- parts -----------------------------------------------------------------------------------------------------
 
-    def confirm(
-        self, state: State, run: JobRun, at_ns: int, kind: ConfirmationKind, trigger: str, said: Said = NOBODY
-    ) -> tuple[JobRun, Confirmation]:
-        """The next confirmation of an order."""
-        return self.closer.close(state, run, at_ns, kind, trigger, said)
-
-    def _facts(self, state: State, run: JobRun, *, setup_planned: bool) -> GuardFacts:
-        """What is known of the start of a job order."""
-        facts = start_facts(state, run, self._machine, setup_planned=setup_planned)
-        needed, there = self.work.material.lacking(state.work.feeders, run, state.at_ns)
-        return facts._replace(lots_required=needed, lots_mounted=there)
-
-    def _end(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> State:
-        closed, confirmation = self.confirm(state, run, at_ns, ConfirmationKind.FINAL, trigger)
+    def _end(
+        self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output], said: Said = NOBODY
+    ) -> State:
+        closed = self.closer.closed(state, run, at_ns, ConfirmationKind.FINAL, trigger, out, said=said)
         done = closed._replace(state=_S.COMPLETED)
-        out.extend((confirmation, JobChanged(at_ns, done.record(), run.state, trigger)))
-        return without(state, run)
+        out.append(JobChanged(at_ns, done.record(), run.state, trigger))
+        return without(state, run)._replace(previous=done if self._remembers else None)
 
     def _follow_tag(self, state: State, at_ns: int, out: list[Output], *, changed: bool, since_ns: int) -> State:
         tag = state.job_tag
@@ -276,9 +346,9 @@ class Dispatch:
                 # What a person interrupted starts again when the PLC names it anew, not because it still does.
                 if run.waits_for_person and not changed:
                     return state
-                refusal = self.may_start(state, run, _BY_TAG).refusal
+                refusal = self.starting.may_start(state, run, _BY_TAG).refusal
                 if refusal:
-                    return _told(state, at_ns, "ORDER_WAITS", run.job, refusal, out)
+                    return told(state, at_ns, "ORDER_WAITS", run.job, refusal, out)
                 return self.start(state, run, at_ns, _BY_TAG, out)
         if tag:
             out.append(Notice(at_ns, "UNKNOWN_JOB", (("job_signal", tag),)))
@@ -286,59 +356,3 @@ class Dispatch:
 
     def _tag_of(self, job: JobOrder) -> str:
         return self.rule.job_format.replace("{order}", job.order).replace("{operation}", job.operation)
-
-
-def named(state: State, order: str, operation: str) -> JobRun | str:
-    """The open job order that a person means, or why it is none; ``operation`` may be empty where there is only one."""
-    found = [run for run in state.open_runs() if run.job.order == order and operation in ("", run.job.operation)]
-    if len(found) == 1:
-        return found[0]
-    name = f"{order}/{operation}" if operation else order
-    if found:
-        operations = ", ".join(run.job.operation for run in found)
-        text = f"order {name} has several operations here: {operations}; name one"
-        return Refusal(text, "ONE_OPERATION", found=operations, allowed="one of them", what_to_do="name the operation")
-    here = ", ".join("/".join(run.job.key) for run in state.open_runs()) or "none"
-    text = f"order {name} is not open at this work unit; open orders: {here}"
-    todo = "name an open order, or have this one released to this machine"
-    return Refusal(text, "ORDER_OPEN", found=name, allowed=here, what_to_do=todo)
-
-
-def enqueue(state: State, run: JobRun) -> State:
-    """The state with one more waiting job order, at its place."""
-    waiting = list(state.queue)
-    bisect.insort(waiting, run, key=rank_of)
-    return state._replace(queue=tuple(waiting))
-
-
-def without(state: State, run: JobRun) -> State:
-    """The state without a job order."""
-    if state.running is not None and state.running.job.key == run.job.key:
-        return state._replace(running=None)
-    return state._replace(queue=tuple(other for other in state.queue if other.job.key != run.job.key))
-
-
-def with_run(state: State, run: JobRun) -> State:
-    """The state with a job order as it is now, at its place."""
-    if state.running is not None and state.running.job.key == run.job.key:
-        return state._replace(running=run)
-    return enqueue(without(state, run), run)
-
-
-def notice(at_ns: int, code: str, job: JobOrder, **detail: str) -> Notice:
-    """Something a person should see of a job order."""
-    return Notice(at_ns, code, (("order", job.order), ("operation", job.operation), *detail.items()))
-
-
-def refusal_of(at_ns: int, job: JobOrder, why: str) -> Notice:
-    """What is not done with a job order, and why; a ``Refusal`` with its parts."""
-    return Notice(at_ns, REFUSED, (("order", job.order), ("operation", job.operation), *details(why)))
-
-
-def _told(state: State, at_ns: int, code: str, job: JobOrder, text: str, out: list[Output]) -> State:
-    """Said once, not each time that somebody asks."""
-    said = f"{code} {'/'.join(job.key)}: {text}"
-    if state.next_told == said:
-        return state
-    out.append(notice(at_ns, code, job, reason=text))
-    return state._replace(next_told=said)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.core.entries import PiecesReclassified
 from gateway.core.model import Role
-from gateway.core.orders.dispatch import named, refusal_of
-from gateway.core.orders.job_run import with_reason, without_reasons
+from gateway.core.orders.job_run import is_full, with_reason, without_reasons
+from gateway.core.orders.places import named, refusal_of, with_run
 from gateway.core.refusal import Refusal, refused
 
 if TYPE_CHECKING:
@@ -50,9 +50,12 @@ def reclassified(
         moved = with_reason(moved, entry.reason, pieces)
     counted: Tally = state.counted.plus(before, -pieces).plus(after, pieces)
     state = state._replace(counted=counted)
-    if state.running is not None and state.running.job.key == run.job.key:
-        return dispatch.complete_if_full(state._replace(running=moved), entry.at_ns, out)
-    return dispatch.late(state, moved, entry.at_ns, out, more=True)
+    if state.works_on(run.job.key):
+        return dispatch.complete_if_full(with_run(state, moved), entry.at_ns, out)
+    counts = dispatch.rule.target_counts
+    if is_full(run, counts) and not is_full(moved, counts):
+        moved = moved._replace(waits_for_person=False)  # it was put aside as full, and is to make some more
+    return dispatch.advance(dispatch.late(state, moved, entry.at_ns, out, more=True), entry.at_ns, out)
 
 
 def _why_not(run: JobRun, entry: ReclassifyEntry, judged_as: tuple[Role, ...]) -> str:

@@ -38,7 +38,7 @@ def without_moved(
     if not moved:
         return state, ()
     keys = {run.job.key for run in moved}
-    running = state.running if state.running is not None and state.running.job.key not in keys else None
+    stay = tuple(run for run in state.at_work() if run.job.key not in keys)
     bucket = state.bucket
     for run in moved:
         to_ns = max(run.last_event_ns or 0, run.open_from_ns)
@@ -46,15 +46,26 @@ def without_moved(
             if pieces:
                 bucket = add(rule, bucket, Found("", role, pieces, run.open_from_ns, to_ns, run.job.product))
     queue = tuple(run for run in state.queue if run.job.key not in keys)
-    return state._replace(running=running, queue=queue, bucket=bucket), moved
+    state = state._replace(running=stay[0] if stay else None, beside=stay[1:])
+    return state._replace(queue=queue, bucket=bucket), moved
 
 
 def with_images(state: State, images: Mapping[str, OrderImage]) -> State:
     """The state with the images of its orders, by digest: a stored state only names them."""
-    running, queue = state.running, state.queue
+
+    def whole(run: JobRun | None) -> JobRun | None:
+        if run is None:
+            return None
+        merged = run.merged
+        if merged is not None:
+            merged = merged._replace(runs=tuple(one for one in map(whole, merged.runs) if one is not None))
+        return run._replace(job=with_known_image(run.job, images), merged=merged)
+
     return state._replace(
-        running=None if running is None else running._replace(job=with_known_image(running.job, images)),
-        queue=tuple(run._replace(job=with_known_image(run.job, images)) for run in queue),
+        running=whole(state.running),
+        beside=tuple(run for run in map(whole, state.beside) if run is not None),
+        queue=tuple(run for run in map(whole, state.queue) if run is not None),
+        previous=whole(state.previous),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.core.model import JobChanged, JobOrderState
 from gateway.core.orders import dispatch as dispatching
 from gateway.core.orders.change_table import ChangeEffect, Phase
-from gateway.core.orders.dispatch import enqueue, notice, with_run, without
+from gateway.core.orders.divided_images import answered
 from gateway.core.orders.job_image import comparable
 from gateway.core.orders.job_run import JobRun, from_record
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
@@ -25,6 +25,7 @@ from gateway.core.orders.order_changes import (
     decide,
 )
 from gateway.core.orders.order_steps import Cause
+from gateway.core.orders.places import enqueue, notice, with_run, without
 
 if TYPE_CHECKING:
     from gateway.core.model import JobOrder, JobRecord, OrderReceived, Output
@@ -45,6 +46,7 @@ class Intake:
         self._dispatch = dispatch
         self._work_center = dispatch.identity.work_center
         self._rule = dispatch.rule
+        self.cancel_policy = dispatch.rule.cancel_in_progress
 
     def receive(self, state: State, received: OrderReceived, out: list[Output]) -> State:
         """An ERP's image of a job order; it is answered unless it is another work center's, or has no room here."""
@@ -56,6 +58,9 @@ class Intake:
 
     def _received(self, state: State, received: OrderReceived, out: list[Output]) -> State:
         job, known = received.job, received.known
+        after = answered(self, state, received, out)
+        if after is not None:
+            return after
         run = next((one for one in state.open_runs() if one.job.key == job.key), None)
         if run is not None:
             return self._changed(state, run, received, out)
@@ -146,24 +151,22 @@ class Intake:
             cause = Cause(Trigger.ERP_MESSAGE, ActorRole.PLANNER, f"revision {job.revision}")
             state = self._dispatch.ended(state, revised, at_ns, cause, out)
             return self._dispatch.advance(state, at_ns, out)
-        if state.running is not None and state.running.job.key == job.key:
-            return self._dispatch.complete_if_full(state, at_ns, out)
-        return state
+        return self._dispatch.complete_if_full(state, at_ns, out)
 
     def _moved(self, state: State, run: JobRun, job: JobOrder, at_ns: int, out: list[Output]) -> State:
         """The ERP gave the operation to another work center. It begins there as a released one, with its numbers."""
         if run.anything_open:
             run = self._dispatch.confirmed(state, run, at_ns, "moved", out)
-        if state.running is not None and state.running.job.key == job.key:
-            state = self._dispatch.ceased(state, at_ns)
+        if state.works_on(job.key):
+            state = self._dispatch.ceased(state, at_ns, run)
         moved = run._replace(job=job, state=_S.RELEASED, held_from=None, hold_reason="")
         out.append(JobChanged(at_ns, moved.record(), run.state, f"moved to work center {job.work_center}"))
         return self._dispatch.advance(without(state, run), at_ns, out)
 
     def cancelled(self, state: State, run: JobRun, job: JobOrder, at_ns: int, text: str, out: list[Output]) -> State:
         """What was made is a fact and is confirmed; what is made from now on has no order."""
-        if state.running is run:
-            state = self._dispatch.ceased(state, at_ns)
+        if state.works_on(run.job.key):
+            state = self._dispatch.ceased(state, at_ns, run)
         if run.anything_open:
             run = self._dispatch.confirmed(state, run, at_ns, text, out)
         gone = run._replace(state=_S.CANCELLED, job=job, held_from=None, hold_reason="")
@@ -186,8 +189,7 @@ class Intake:
         back = run._replace(state=run.held_from, held_from=None, hold_reason="")
         out.append(JobChanged(at_ns, back.record(), run.state, text))
         state = with_run(state, back)
-        if state.running is not None:
-            return self._dispatch.complete_if_full(state, at_ns, out)
+        state = self._dispatch.complete_if_full(state, at_ns, out)
         return self._dispatch.advance(state, at_ns, out)
 
     # --- facts -----------------------------------------------------------------------------------------------------
@@ -218,6 +220,12 @@ class Intake:
             on_hold=record.state is _S.ON_HOLD,
             ended=record.state in _ENDED,
         )
+
+
+def as_known(given: OrderReceived, fired: list[Output]) -> OrderReceived:
+    """What a timer changed of this very order right before it is known too, though it was not stored yet."""
+    records = [one.record for one in fired if isinstance(one, JobChanged) and one.record.job.key == given.job.key]
+    return given._replace(known=records[-1]) if records else given
 
 
 def _rejected(state: State, at_ns: int, job: JobOrder, ack: OrderAck, out: list[Output]) -> State:

@@ -15,6 +15,7 @@ from gateway.core.work.run_work import RunWork
 if TYPE_CHECKING:
     from gateway.core.confirming.triggers import Trigger as Asked
     from gateway.core.model import CountEvent
+    from gateway.core.orders.merged import Merged
 
 FLAGS_MAX: Final = 16
 REASONS_MAX: Final = 32  # of the scrap in one confirmation
@@ -27,8 +28,11 @@ class JobRun(NamedTuple):
     last confirmation was made (or the run began): the confirmation timer counts from there. ``held_from`` and
     ``hold_reason`` belong to ON_HOLD. ``reopened``: a person opened it again behind its end, so it does not complete by
     itself. ``last_derived_ns``: when the piece of ``last_event_ns`` was counted. ``waiting``: what asked for a
-    confirmation that comes later. ``open_scrap_reasons``: the reasons that are known of the open scrap.
-    ``work``: what is not confirmed of times, material and lots.
+    confirmation that comes later. ``open_scrap_reasons``: the reasons that are known of the open scrap. ``work``: what
+    is not confirmed of times, material and lots. ``rush_no`` above 0: a rush order, the first one first; ``resumes``:
+    it was interrupted for one. ``awaits_article``: its first piece is to be approved; ``documents_read`` are those that
+    a person acknowledged. ``before_state`` and ``before_good`` are how far the operation before it has got, wherever
+    that is made; None: nobody tells. ``merged``: the originals that it leads.
     """
 
     job: JobOrder
@@ -59,12 +63,25 @@ class JobRun(NamedTuple):
     waiting: tuple[Asked, ...] = ()
     open_scrap_reasons: tuple[tuple[str, int], ...] = ()
     work: RunWork = RunWork()
+    rush_no: int = 0
+    resumes: bool = False
+    awaits_article: bool = False
+    article_approved: bool = False
+    documents_read: tuple[str, ...] = ()
+    before_state: JobOrderState | None = None
+    before_good: int = 0
+    merged: Merged | None = None
 
     @property
     def runs_on(self) -> bool:
         """Whether it goes on behind its quantity, whatever the rule says: a campaign, or an order opened again."""
         image = self.job.image
         return self.reopened or (image is not None and image.order_kind is OrderKind.CAMPAIGN)
+
+    @property
+    def waits_for_verdict(self) -> bool:
+        """Whether what it makes now is set apart: it is on hold, or its first article is not approved."""
+        return self.state is JobOrderState.ON_HOLD or (self.awaits_article and self.state is JobOrderState.SETUP)
 
     @property
     def open_pieces(self) -> int:
@@ -123,7 +140,7 @@ def room(run: JobRun, role: Role, target_counts: str) -> int | None:
     """How many more pieces of this role the order takes before it is complete; None: as many as come."""
     counts = role is Role.GOOD or (role is Role.SCRAP and target_counts == "good_plus_scrap")
     # What is made on hold waits for a verdict, so it ends nothing.
-    if not counts or run.runs_on or run.state is JobOrderState.ON_HOLD:
+    if not counts or run.runs_on or run.waits_for_verdict:
         return None
     made = run.good + (run.scrap if target_counts == "good_plus_scrap" else 0)
     # A quantity of 10.5 is reached by the 11th piece.

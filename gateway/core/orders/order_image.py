@@ -46,7 +46,10 @@ class FlushMethod(enum.StrEnum):
 
 
 class Control(NamedTuple):
-    """Control key of an operation. ``overlap``: the next one may start while this one runs."""
+    """Control key of an operation. ``overlap``: the next one may start while this one runs.
+
+    ``first_article``: its first piece is approved before production.
+    """
 
     milestone: bool = False
     auto_gr: bool = False
@@ -54,6 +57,7 @@ class Control(NamedTuple):
     overlap: bool = False
     inspection: bool = False
     confirmation_required: bool = True
+    first_article: bool = False
 
 
 class ImageOperation(NamedTuple):

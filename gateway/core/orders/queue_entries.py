@@ -1,7 +1,7 @@
 """Job orders as the queue and the guards see them: their places, and the facts about a start that are known today.
 
-Asks and decides nothing. What nobody tells yet (people's skills, mounted lots, documents that were read) is no fact,
-and what is no fact is no objection.
+Asks and decides nothing. What nobody tells (people's skills, mounted lots) is no fact, and what is no fact is no
+objection.
 """
 
 from __future__ import annotations
@@ -36,20 +36,22 @@ def holds_of(run: JobRun) -> tuple[str, ...]:
 
 def start_facts(state: State, run: JobRun, machine: MachineStateUnit, *, setup_planned: bool) -> GuardFacts:
     """What is known of the start of a job order."""
-    others = () if state.running is None or state.running.job.key == run.job.key else (state.running.job.order,)
+    others = tuple(one.job.order for one in state.at_work() if one.job.key != run.job.key)
     image = run.job.image
     before = None if image is None else image.predecessor(run.job.operation)
-    predecessor = None if before is None else _open_operation(state, run.job.order, before.operation)
+    here = None if before is None else _open_operation(state, run.job.order, before.operation)
     queue = tuple(_entry(other) for other in state.queue[:QUEUE_MAX])
     return GuardFacts(
         holds=holds_of(run),
         predecessor="" if before is None else before.operation,
-        predecessor_state=None if predecessor is None else predecessor.state,
+        predecessor_state=run.before_state if here is None else here.state,
         overlap=before is not None and before.control.overlap,
         tool_wanted=tool_of(run.job),
         tool_found=machine.tool_told(state.track),
         changeover=setup_planned,
         running=others,
+        documents_required=() if image is None else image.documents,
+        documents_acknowledged=run.documents_read,
         ahead=ahead(queue, run.job.key),
     )
 
@@ -63,11 +65,13 @@ def _entry(run: JobRun) -> QueueEntry:
         job.sequence_no,
         0 if job.image is None else job.image.priority,
         job.planned_start_ns,
+        rush_no=run.rush_no,
+        resumes=run.resumes,
         waits_for_person=run.waits_for_person,
         holds=holds_of(run),
     )
 
 
 def _open_operation(state: State, order: str, operation: str) -> JobRun | None:
-    """Another operation of the order, if it is open here; where it is elsewhere nobody can tell yet."""
+    """Another operation of the order, if it is open here."""
     return next((run for run in state.open_runs() if run.job.key == (order, operation)), None)

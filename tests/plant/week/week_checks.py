@@ -8,18 +8,25 @@ import hashlib
 import sqlite3
 from collections import Counter, defaultdict
 from contextlib import closing
+from fractions import Fraction
 from itertools import pairwise
 
 from week_plan import BERLIN
 
 from buffer.audit_chain import ChainReader
 from gateway.core.audit.chain import Verified
-from gateway.core.model import JobChanged, JobOrderState
+from gateway.core.model import JobChanged, JobOrderState, Notice
 from gateway.core.orders.lifecycle import RUNNING
 from gateway.core.state.interval import StateInterval
 
 HOUR = 3_600_000_000_000
 ENDED = (JobOrderState.COMPLETED, JobOrderState.CANCELLED, JobOrderState.CLOSED)
+
+
+#: Minutes are told in steps of a thousandth.
+STEP = Fraction(1, 1000)
+#: Production and delays are machine time, setup is apart; breaks, and time of which nobody knows, are neither.
+ACTIVITY = {"APT": "machine", "ADET": "machine", "AUST": "machine_setup"}
 
 
 class Shifts:
@@ -160,6 +167,40 @@ def check_times(week):
         }, (name, shifts)
 
 
+def check_order_times(week):
+    """What the confirmations of an order say of times adds up to its final intervals, rounded once."""
+    told, expected = defaultdict(Counter), defaultdict(Counter)
+    for one in week.gateway.erp.documents():
+        for state, minutes in (one["machine_states"] or {}).items():
+            told[one["order_id"]][state] += Fraction(minutes)
+        for activity in ("machine", "machine_setup"):
+            told[one["order_id"]][activity] += Fraction(one["times"][f"{activity}_min"])
+    late = {
+        dict(one.detail)["order"]
+        for outputs in week.gateway.outputs.values()
+        for one in outputs
+        if isinstance(one, Notice) and one.code == "TIMES_AFTER_FINAL"
+    }
+    for name, outputs in week.gateway.outputs.items():
+        element = week.gateway.units[name].machine.time_model.element
+        for one in outputs:
+            if isinstance(one, StateInterval) and one.order is not None:
+                minutes = Fraction(one.length_ns, 60 * 10**9)
+                expected[one.order][one.state.value] += minutes
+                if element(one) in ACTIVITY:
+                    expected[one.order][ACTIVITY[element(one)]] += minutes
+    wrong = {
+        (order, state): (float(expected[order][state]), float(told[order][state]))
+        for order in sorted(set(told) - late)
+        for state in sorted({*expected[order], *told[order]})
+        if abs(expected[order][state] - told[order][state]) > STEP / 2
+        # A break, or time without data, that was told and was production after all is not taken back as such.
+        and not (state in ("UNKNOWN", "PLANNED_STOP") and told[order][state] > expected[order][state])
+    }
+    assert not wrong, f"(order, state): (minutes of the intervals, minutes told): {wrong}"
+    assert len(late) < len(told) / 4, late
+
+
 def local(at_ns):
     """The wall clock in the plant."""
     return dt.datetime.fromtimestamp(at_ns // 10**9, BERLIN)
@@ -190,6 +231,14 @@ def check_audit(week):
     decided = week.did["scrap"] + week.did["hold"] + week.did["interrupt"]
     told = dict(rows(week, "SELECT action, count(*) FROM audit_entry WHERE user = 'ann' GROUP BY action"))
     assert sum(told.values()) >= decided, told
+
+
+def check_answers(week):
+    """The ERP has one answer to each order, change and cancellation, and each was taken."""
+    answers = week.gateway.erp.answers()
+    assert len(answers) == week.gateway.releases
+    told = Counter(one["answer"] for one in answers)
+    assert set(told) <= {"accepted", "order_change_accepted", "order_cancelled"}, told
 
 
 def figures(week):
@@ -225,7 +274,7 @@ def rows(week, sql, *values):
         return connection.execute(sql, values).fetchall()
 
 
-CHECKS = (check_pieces, check_numbers, check_times, check_journal, check_audit)
+CHECKS = (check_pieces, check_numbers, check_times, check_order_times, check_journal, check_audit, check_answers)
 
 
 def check_all(week):

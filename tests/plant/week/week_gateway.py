@@ -27,6 +27,7 @@ from gateway.core.calendar.honest_time import TimeQuality
 from gateway.core.calendar.shift_calendar import ShiftCalendar
 from gateway.core.document import Identity
 from gateway.core.model import DataValue, Notice, OrderReceived, Status
+from gateway.core.orders.handover import without_moved
 from gateway.core.state.planned_time import plan_of
 from gateway.core.work_unit import WorkUnit
 from gateway.order_feed import job_orders
@@ -38,6 +39,7 @@ HOUR = 3600 * S
 EPOCH = "weekepoch0000"
 DATABASE_MAX_BYTES = 2_000_000_000
 TARGET = "erp"
+ORDER_ACK = "order_ack"
 LOST_ANSWERS = 0.03  # of the postings: booked, and nobody heard it
 
 
@@ -59,7 +61,14 @@ class Erp:
         self.order.append(key)
 
     def documents(self):
-        """What was booked, in its order."""
+        """The confirmations that were booked, in their order."""
+        return [one for one in self._all() if one["type"] != ORDER_ACK]
+
+    def answers(self):
+        """The answers to what it said of orders."""
+        return [one for one in self._all() if one["type"] == ORDER_ACK]
+
+    def _all(self):
         return [json.loads(self.booked[key]) for key in self.order]
 
 
@@ -76,6 +85,7 @@ class Gateway:
         self.outputs = {name: [] for name in settings.work_units}
         self.starts = 0
         self.anchors = []
+        self.releases = 0
         for name, rules in settings.work_units.items():
             identity = Identity(
                 plant="RQ1", epoch=EPOCH, gateway_id="plant", line="L1", machine=name, work_center=rules.work_center
@@ -106,7 +116,7 @@ class Gateway:
         self.auditing = Auditing(self.settings, self.store, self.clock)
         stored = await self.store.snapshots()
         for name, unit in self.units.items():
-            state = snapshot.load(unit, stored[name]) if name in stored else unit.initial(self.now_ns)
+            state = await self._loaded(unit, stored[name]) if name in stored else unit.initial(self.now_ns)
             self.runners[name] = Runner(
                 unit,
                 state.at_clock(0, True),
@@ -119,11 +129,20 @@ class Gateway:
                     committed=lambda outputs, _state, name=name: self._committed(name, outputs),
                     alive=lambda: None,
                     trouble=self._trouble,
+                    answers_with=lambda job: tuple(one.operation for one in job.image.operations),
                     common=self.auditing.common,
                 ),
             )
         self._planned_ns = 0
         await self.plan()
+
+    async def _loaded(self, unit, stored):
+        """As the daemon does it: images of orders are kept apart from the state."""
+        state = snapshot.load(unit, stored)
+        remembered = [await self.store.job_record(*run.job.key) for run in state.open_runs()]
+        state, moved = without_moved(state, {record.job.key: record for record in remembered}, unit.rules.unallocated)
+        assert not moved
+        return state
 
     async def stop(self):
         """Close the database; what is in memory is gone."""
@@ -172,6 +191,7 @@ class Gateway:
 
     async def release(self, order):
         """The ERP's order or its change, to every work unit that it concerns; returns what they said."""
+        self.releases += 1
         found = []
         for job in job_orders(order, TARGET):
             found += await self.submit(self.of_work_center[job.work_center], OrderReceived(self.now_ns, job))

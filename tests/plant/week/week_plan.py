@@ -84,6 +84,7 @@ DEEDS = {
     "reason": 3,
     "strays": 1,
     "fault": 3,
+    "slip": 2,
 }
 #: How often in a week the gateway gets new software, while some machines go on.
 UPDATES = 3

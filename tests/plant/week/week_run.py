@@ -20,7 +20,7 @@ import config
 from config.loader import load
 from gateway import plugins
 from gateway.core.duration import Duration
-from gateway.core.entries import PiecesReclassified, ReclassifyEntry, SetupEntry, StopReasonEntry
+from gateway.core.entries import PiecesReclassified, ReclassifyEntry, SetupEntry, StopReasonEntry, UndoEntry
 from gateway.core.model import JobOrderState, OperatorEntry, OperatorVerb, Role, TimePassed
 from gateway.core.orders.lifecycle import RUNNING
 
@@ -82,12 +82,13 @@ class Week:
 
     async def _run(self):
         await self.gateway.start()
-        for name, device in self.devices.items():
-            await self._show(name, device.look(self.now_ns))
-        for at_ns in self.plan.ticks:
-            await self._tick(max(at_ns, self.now_ns))
-        await self._end()
-        await self.gateway.stop()
+        try:
+            await self._look()
+            for at_ns in self.plan.ticks:
+                await self._tick(max(at_ns, self.now_ns))
+            await self._end()
+        finally:
+            await self.gateway.stop()
 
     # --- time ---
 
@@ -280,6 +281,25 @@ class Week:
         if run is None or run.open_good < pieces:
             return False
         return await self._judge(name, run.job.order, pieces, Role.GOOD, Role.REWORK)
+
+    async def _slip(self, name, number):
+        """Somebody scraps the wrong pieces, or interrupts the wrong order, and takes it back: nothing has happened."""
+        run = self._in_progress(name)
+        if run is None or run.open_good < _unit(name):
+            return False
+        if number % 2:
+            pieces = ReclassifyEntry(
+                self.now_ns, run.job.order, "", _unit(name), Role.GOOD, Role.SCRAP, "SURFACE", "ann"
+            )
+            told = await self.gateway.submit(name, pieces, "ann")
+        else:
+            told = await self.gateway.submit(
+                name, OperatorEntry(self.now_ns, OperatorVerb.INTERRUPT, run.job.order, "", "ann", "SLIP"), "ann"
+            )
+        assert not refusals(told), told
+        told = await self.gateway.submit(name, UndoEntry(self.now_ns, "ann"), "ann")
+        self.refused += [(name, "undo", run.job.order, text) for text in refusals(told)]
+        return not refusals(told)
 
     async def _hold(self, name, number):
         run = self._in_progress(name)

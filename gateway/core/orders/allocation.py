@@ -1,0 +1,228 @@
+"""Pieces without an order become an order's: by a person's word, or by the policy that the configuration names.
+
+What is allocated is a confirmation of its own, with the origin "allocation" and the time at which it was made; what is
+open of the order besides stays open. Which pieces may go where is ``unallocated.py``'s; counts nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.core.confirming.corrections import Origin
+from gateway.core.model import ConfirmationKind, CountEvent, JobChanged, JobOrderState, Role
+from gateway.core.orders.closing import Said
+from gateway.core.orders.division import made_of
+from gateway.core.orders.job_run import from_record, room, with_reason
+from gateway.core.orders.places import named, with_run
+from gateway.core.orders.unallocated import (
+    AllocationRefused,
+    AllocationRequest,
+    NextOrder,
+    PreviousOrder,
+    allocate,
+    by_policy,
+)
+from gateway.core.refusal import Refusal, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.core.entries import AllocateEntry
+    from gateway.core.model import Output
+    from gateway.core.orders.dispatch import Dispatch
+    from gateway.core.orders.job_run import JobRun
+    from gateway.core.orders.unallocated import Bucket, CountAllocation
+    from gateway.core.rules import WorkUnitRules
+    from gateway.core.unit_state import State
+
+#: The flag of a confirmation of pieces that no order ran for when they were made.
+ALLOCATED: Final = "ALLOCATED"
+TRIGGER: Final = "allocation"
+PERCENT: Final = 100
+
+_S: Final = JobOrderState
+_ROLES: Final = tuple(role.value for role in Role)
+
+
+class Allocation:
+    """The bucket's way out at one work unit. Every method returns the new state and appends to ``out``."""
+
+    def __init__(self, rules: WorkUnitRules, dispatch: Dispatch) -> None:
+        self._rule = rules.unallocated
+        self._target_counts = rules.orders.target_counts
+        self._runs_on = rules.orders.at_target != "complete"
+        self._dispatch = dispatch
+        self._draws = dispatch.work.material.follows_lots
+
+    # --- a person --------------------------------------------------------------------------------------------------
+
+    def said(self, state: State, entry: AllocateEntry, out: list[Output]) -> State:
+        """Pieces to an order, or written off; what cannot be done is a REFUSED notice."""
+        run = self._target(state, entry) if entry.order else None
+        if isinstance(run, str):
+            out.append(refused(entry.at_ns, run))
+            return state
+        key = ("", "") if run is None else run.job.key
+        request = AllocationRequest(
+            entry.at_ns,
+            entry.who,
+            *key,
+            product="" if run is None else run.job.product,
+            pieces=entry.pieces,
+            role=entry.from_role,
+            role_to=entry.to_role,
+            numbers=entry.numbers,
+            reason=entry.reason,
+        )
+        result = allocate(state.bucket, request)
+        if isinstance(result, AllocationRefused):
+            why = Refusal(str(result), result.code, found=result.text, what_to_do=result.what_to_do)
+            out.append(refused(entry.at_ns, why))
+            return state
+        return self._given(state, run, *result, entry.at_ns, out)
+
+    def _target(self, state: State, entry: AllocateEntry) -> JobRun | str:
+        """The order that is meant: open here, or complete and not closed yet."""
+        run = named(state, entry.order, entry.operation)
+        if isinstance(run, str):
+            known = entry.known
+            here = known is not None and known.job.work_center == self._dispatch.identity.work_center
+            if known is None or not here or known.state is not _S.COMPLETED or known.job.leads:
+                return run
+            return from_record(known, known.job)._replace(state=_S.COMPLETED)
+        if run.state is _S.ON_HOLD:
+            todo = "release it first"
+            text = f"ORDER_ON_HOLD: found order {run.job.order} {run.state}, allowed: an order without a hold; {todo}"
+            return Refusal(text, "ORDER_ON_HOLD", found=run.state, allowed="no hold", what_to_do=todo)
+        return run
+
+    # --- the policy ------------------------------------------------------------------------------------------------
+
+    def earlier(self, state: State, due_ns: int | None) -> int | None:
+        """``due_ns``, or when it is decided what the order that ended last gets, if that is sooner."""
+        timer = self._deadline(state)
+        return timer if timer is not None and (due_ns is None or timer < due_ns) else due_ns
+
+    def on_time(self, state: State, now_ns: int, out: list[Output]) -> State:
+        """What the order that ended last gets, if its time is over."""
+        due_ns = self._deadline(state)
+        return state if due_ns is None or now_ns < due_ns else self._to_previous(state, now_ns, out)
+
+    def _deadline(self, state: State) -> int | None:
+        run = state.previous
+        return None if run is None or not state.bucket.entries else run.confirmed_ns + self._rule.within
+
+    def _to_previous(self, state: State, at_ns: int, out: list[Output]) -> State:
+        """The order that ended last gets what it may still deliver, and is then none of ours any more."""
+        run, state = state.previous, state._replace(previous=None)
+        if run is None or not state.bucket.entries or any(one.job.key == run.job.key for one in state.open_runs()):
+            return state
+        image = run.job.image
+        percent = 0 if image is None else image.allowed_over or 0
+        most = math.floor(run.job.quantity * (PERCENT + percent) / PERCENT)
+        left = max(most - made_of(run, self._target_counts), 0)
+        before = PreviousOrder(*run.job.key, run.job.product, run.confirmed_ns, left)
+        return self._given(state, run, *by_policy(self._rule, state.bucket, at_ns, None, before), at_ns, out)
+
+    def begun(self, before: JobRun | None, state: State, at_ns: int, out: list[Output]) -> State:
+        """What the policy gives now that another order runs than before; what is full by it makes way for the next."""
+        run = state.running
+        while run is not None and (before is None or before.job.key != run.job.key):
+            if state.previous is not None:
+                state = self._to_previous(state, at_ns, out)
+            if not state.bucket.entries or run.state is _S.ON_HOLD:
+                return state
+            left = None if self._runs_on else room(run, Role.GOOD, self._target_counts)
+            follows = NextOrder(*run.job.key, run.job.product, run.open_from_ns, left)
+            bucket, given = by_policy(self._rule, state.bucket, at_ns, follows, None)
+            if not given:
+                return state
+            before, state = run, self._given(state, run, bucket, given, at_ns, out)
+            run = state.running
+        return state
+
+    # --- parts -----------------------------------------------------------------------------------------------------
+
+    def _given(
+        self,
+        state: State,
+        run: JobRun | None,
+        bucket: Bucket,
+        given: Sequence[CountAllocation],
+        at_ns: int,
+        out: list[Output],
+    ) -> State:
+        """The state with these pieces where they belong now; ``run`` None: written off."""
+        if not given:
+            return state
+        out.extend(given)
+        counted = state.counted
+        for one in given:
+            counted = counted.plus(one.what.role, -one.what.pieces).plus(one.role_to, one.what.pieces)
+        state = state._replace(bucket=bucket, counted=counted)
+        if run is None:
+            return state
+        if state.previous is not None and state.previous.job.key == run.job.key:
+            state = state._replace(previous=None)  # its numbers are others from here on
+        state, after = self._confirmed(state, run, given, at_ns, out)
+        if run.state is _S.COMPLETED:
+            return state
+        if state.works_on(run.job.key):
+            return self._dispatch.complete_if_full(with_run(state, after), at_ns, out)
+        if after.state is _S.DISPATCHED:
+            after = self._has_begun(after, at_ns, out)
+        return self._dispatch.late(with_run(state, after), after, at_ns, out, more=True)
+
+    def _has_begun(self, run: JobRun, at_ns: int, out: list[Output]) -> JobRun:
+        """Pieces of an order that waits were made before it: it has begun, and stands."""
+        for now in (_S.IN_PROGRESS, _S.INTERRUPTED):
+            before, run = run.state, run._replace(state=now)
+            out.append(JobChanged(at_ns, run.record(), before, TRIGGER))
+        return run
+
+    def _confirmed(
+        self, state: State, run: JobRun, given: Sequence[CountAllocation], at_ns: int, out: list[Output]
+    ) -> tuple[State, JobRun]:
+        """The order with these pieces, which are confirmed by themselves, with the lots that they were made of."""
+        confirmed: dict[str, Any] = {role: getattr(run, role) - getattr(run, f"open_{role}") for role in _ROLES}
+        alone = run._replace(
+            **confirmed | {f"open_{role}": 0 for role in _ROLES},
+            open_cycles=0,
+            open_estimated=sum(one.what.estimated for one in given),
+            open_flags=(ALLOCATED,),
+            open_scrap_reasons=(),
+            work=run.work._replace(made=(), serials=(), setups=0),
+            open_from_ns=min(one.what.t_from_ns for one in given),
+            last_event_ns=max(one.what.t_to_ns for one in given),
+            last_derived_ns=at_ns,
+        )
+        for one in given:
+            role, pieces = one.role_to.value, one.what.pieces
+            more: dict[str, Any] = {name: getattr(alone, name) + pieces for name in (role, f"open_{role}")}
+            alone = alone._replace(**more)
+            if one.role_to is Role.SCRAP:
+                alone = with_reason(alone, one.reason, pieces)
+            if self._draws:
+                event = CountEvent(one.what.signal, 0, one.what.t_from_ns, one.what.t_to_ns, ALLOCATED)
+                state, alone = self._dispatch.work.drawn(state, alone, event, pieces, at_ns, out)
+        by = given[0].by if given[0].by != self._rule.policy else ""
+        said = Said(by, given[0].reason, Origin.ALLOCATION)
+        closed = self._dispatch.closer.closed(state, alone, at_ns, ConfirmationKind.PARTIAL, TRIGGER, out, said=said)
+        still_open: dict[str, Any] = {f"open_{role}": getattr(run, f"open_{role}") for role in _ROLES}
+        totals = {role: getattr(closed, role) + still_open[f"open_{role}"] for role in _ROLES}
+        whole = closed._replace(
+            **still_open | totals,
+            open_cycles=run.open_cycles,
+            open_estimated=run.open_estimated,
+            open_flags=run.open_flags,
+            open_scrap_reasons=run.open_scrap_reasons,
+            open_from_ns=run.open_from_ns,
+            last_event_ns=run.last_event_ns,
+            last_derived_ns=run.last_derived_ns,
+            waiting=run.waiting,
+            work=closed.work._replace(made=run.work.made, serials=run.work.serials, setups=run.work.setups),
+            confirmed_ns=run.confirmed_ns,
+        )
+        out.append(JobChanged(at_ns, whole.record(), whole.state, TRIGGER))
+        return state, whole

@@ -1,0 +1,57 @@
+"""What people tell of orders (allocations, splits, merges, numbers) as rows of a recording, and back. Opens no file.
+
+Persons are not named.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.core.entries import AllocateEntry, MergeEntry, ReportEntry, SplitEntry, UnmergeEntry
+from gateway.core.model import Role
+
+if TYPE_CHECKING:
+    from gateway.core.model import JobRecord
+
+OrderEntry = AllocateEntry | SplitEntry | MergeEntry | UnmergeEntry | ReportEntry
+
+_KINDS: Final[dict[str, type[OrderEntry]]] = {
+    "allocate": AllocateEntry,
+    "split": SplitEntry,
+    "merge": MergeEntry,
+    "unmerge": UnmergeEntry,
+    "report": ReportEntry,
+}
+KINDS: Final = frozenset(_KINDS)
+_NAMES: Final = {kind: name for name, kind in _KINDS.items()}
+_PERSON: Final = frozenset({"who", "role", "auth", "client", "known"})
+WHO: Final = "recorded"
+
+
+def row_of(given: OrderEntry) -> list[Any]:
+    """The entry without its person; ``known`` of an allocation is the caller's."""
+    fields = {name: _plain(value) for name, value in given._asdict().items() if name not in _PERSON}
+    return [_NAMES[type(given)], fields]
+
+
+def entry_of(data: list[Any], known: JobRecord | None) -> OrderEntry:
+    """The entry of a row. Raises KeyError, TypeError or ValueError for anything else."""
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in data[1].items()
+    }
+    kind = _KINDS[data[0]]
+    if kind is SplitEntry:
+        fields["quantities"] = tuple(Decimal(one) for one in fields["quantities"])
+    if kind is AllocateEntry:
+        fields["from_role"] = Role(fields["from_role"])
+        fields["to_role"] = None if fields["to_role"] is None else Role(fields["to_role"])
+        fields["known"] = known
+    made: OrderEntry = kind(**fields, who=WHO)
+    return made
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Decimal) else value

@@ -1,0 +1,238 @@
+"""Rush orders and what they interrupt; the first article; documents; pieces on hold at the target."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.core.entries import ReclassifyEntry, SetupEntry
+from gateway.core.model import Confirmation, JobChanged, JobOrderState, Role
+from gateway.core.orders.lifecycle import TRANSITIONS, ActorRole
+from gateway.core.orders.order_image import Control, ImageOperation, OrderImage
+from gateway.core.rules import ConfirmRule, CounterRule, OrderRule
+from gateway.core.rules_orders import GuardRule
+
+S = JobOrderState
+GOOD = CounterRule(mode="counter", signal="plc.good")
+HELD = CounterRule(mode="counter", signal="plc.held", role=Role.HOLD)
+
+
+def image(order="A", *, control=None, **over):
+    """A whole order of one operation."""
+    work = ImageOperation("0010", "WC-1", 10, control=control or Control())
+    return OrderImage("erp", order, 1, "ART-1", "PC", 10, (work,), **over)
+
+
+def state_of(floor, order):
+    return floor.records[order, "0010"].state
+
+
+def reason(floor):
+    return floor.notices[-1][1]["reason"]
+
+
+# --- rush orders ------------------------------------------------------------------------------------------------------
+
+
+def test_a_rush_order_interrupts_and_the_interrupted_one_goes_on_by_itself(rig):
+    floor = rig()
+    floor.order("A", 10)
+    floor.order("B", 10, sequence_no=1)
+    floor.order("R", 3, sequence_no=9)
+    floor.make(4)
+    floor.says("rush", "R")
+    assert (floor.running, floor.queued) == ("R", ["A", "B"])
+    assert floor.confirmed == [("A", 1, 4, "partial", "interruption")]
+    floor.make(5)
+    assert (floor.running, floor.state.running.good) == ("A", 6), "two pieces too many for R are A's"
+    assert floor.confirmed[1:] == [("R", 1, 3, "final", "target reached")]
+    floor.make(5)
+    assert floor.running == "B"
+    assert [c.seq for c in floor.all(Confirmation) if c.job.order == "A"] == [1, 2]
+    assert (floor.records["A", "0010"].good, floor.records["R", "0010"].good, floor.state.running.good) == (10, 3, 1)
+    floor.close_books()
+
+
+def test_a_second_rush_order_waits_for_the_first(rig):
+    floor = rig()
+    for order in "ARST":
+        floor.order(order, 2)
+    floor.says("rush", "S")
+    floor.says("rush", "R")
+    floor.says("rush", "T")
+    assert (floor.running, floor.queued) == ("S", ["R", "T", "A"])
+    floor.make(2)
+    floor.make(2)
+    floor.make(2)
+    assert floor.running == "A"
+
+
+def test_nothing_is_stopped_for_a_rush_order_that_could_not_start(rig):
+    floor = rig()
+    floor.order("A", 10)
+    floor.order("R", 2, image=image("R", documents=("D1",)))
+    floor.says("rush", "R")
+    assert (floor.running, floor.queued) == ("A", ["R"])
+    assert floor.notices[-1][0] == "ORDER_WAITS"
+    assert "G7 documents: found D1 not acknowledged" in reason(floor)
+
+
+@pytest.mark.parametrize("rules", [{"choose": "command"}, {"auto_advance": "off"}])
+def test_where_nothing_starts_by_itself_it_is_only_the_first(rig, rules):
+    floor = rig(orders=OrderRule(**rules))
+    for order in "ABR":
+        floor.order(order, 10)
+    floor.says("start", "A")
+    floor.says("rush", "R")
+    assert (floor.running, floor.queued) == ("A", ["R", "B"])
+    floor.says("start", "R")
+    assert (floor.running, floor.queued) == ("R", ["A", "B"])
+
+
+def test_a_start_that_interrupts_passes_a_rule_that_refuses(rig):
+    floor = rig(orders=OrderRule(when_running="refuse", choose="command"))
+    for order in "ABC":
+        floor.order(order, 10)
+    floor.says("start", "B")
+    floor.says("start", "C")
+    assert "G6 machine free: found order B running" in reason(floor)
+    floor.says("start", "C", interrupt=True)
+    assert (floor.running, floor.queued) == ("C", ["B", "A"]), "what was interrupted for it is next"
+
+
+def test_who_may_not_hurry_an_order(rig):
+    floor = rig()
+    floor.order("A", 10)
+    floor.order("R", 10)
+    floor.says("rush", "R", role=ActorRole.OPERATOR)
+    assert reason(floor) == (
+        "ROLE_NOT_ALLOWED: dispatch is not allowed for operator; allowed: supervisor, planner; ask one of them"
+    )
+    floor.says("rush", "A")
+    assert "it is at the machine already" in reason(floor)
+
+
+# --- first article ----------------------------------------------------------------------------------------------------
+
+
+def test_production_waits_for_the_first_article(rig):
+    floor = rig(confirm=ConfirmRule(every_pieces=3))
+    floor.order("A", 5, image=image(control=Control(first_article=True)))
+    floor.make(4)
+    run = floor.state.running
+    assert (run.state, run.good, run.open_hold) == (S.SETUP, 0, 4)
+    assert not floor.confirmed, "what waits for a verdict is not confirmed by number"
+    assert [code for code, _ in floor.notices] == ["SETUP_WAITS"], "said once"
+    floor.says("complete-setup", "A")
+    assert "first article approved: found no approval" in reason(floor)
+    floor.says("approve-first-article", "A", role=ActorRole.OPERATOR)
+    assert reason(floor).startswith("ROLE_NOT_ALLOWED: approve_first_article is not allowed for operator")
+    floor.says("approve-first-article", "A", role=ActorRole.QUALITY)
+    assert floor.state.running.state is S.IN_PROGRESS
+    floor.make(1)
+    assert floor.state.running.good == 1
+    floor.put(ReclassifyEntry(floor.now_ns, "A", "", 4, Role.HOLD, Role.GOOD, "measured", "eve"))
+    assert state_of(floor, "A") is S.COMPLETED
+    floor.close_books()
+
+
+def test_an_approval_holds_after_an_interruption_and_in_a_setup(rig):
+    floor = rig(orders=OrderRule(choose="command", first_article="always"))
+    floor.order("A", 5)
+    floor.says("start", "A")
+    floor.put(SetupEntry(floor.now_ns, True, "ann"))
+    floor.says("approve-first-article", "A")
+    assert floor.state.running.state is S.SETUP, "the machine is still being set up"
+    floor.put(SetupEntry(floor.now_ns, False, "ann"))
+    assert floor.state.running.state is S.IN_PROGRESS
+    floor.says("interrupt", "A")
+    floor.says("start", "A")
+    assert floor.state.running.state is S.IN_PROGRESS
+    floor.says("approve-first-article", "A")
+    assert reason(floor) == "its first article is approved already"
+
+
+def test_a_guard_that_only_warns_lets_it_begin(rig):
+    floor = rig(orders=OrderRule(first_article="always", guards=GuardRule(first_article="warn")))
+    floor.order("A", 5)
+    assert floor.state.running.state is S.IN_PROGRESS
+    floor.says("approve-first-article", "A")
+    assert floor.state.running.article_approved
+
+
+# --- documents --------------------------------------------------------------------------------------------------------
+
+
+def test_documents_are_read_before_the_start(rig):
+    floor = rig()
+    floor.order("A", 5, image=image(documents=("D1", "D2")))
+    assert floor.running is None
+    assert "G7 documents: found D1, D2 not acknowledged" in reason(floor)
+    floor.says("acknowledge-documents", "A", documents=("D9",))
+    assert reason(floor) == "documents: found D9, allowed D1, D2"
+    floor.says("acknowledge-documents", "A", documents=("D1",))
+    assert floor.running is None
+    floor.says("acknowledge-documents", "A")
+    assert (floor.running, floor.state.running.documents_read) == ("A", ("D1", "D2"))
+
+
+# --- pieces on hold at the target -------------------------------------------------------------------------------------
+
+
+def test_pieces_on_hold_at_the_target_keep_the_order_open(rig):
+    floor = rig(GOOD, HELD)
+    floor.make(0, "plc.good")
+    floor.make(0, "plc.held")
+    floor.order("A", 5)
+    floor.order("B", 50)
+    floor.make(2, "plc.held")
+    floor.make(6, "plc.good")
+    assert (state_of(floor, "A"), floor.running, floor.state.running.good) == (S.INTERRUPTED, "B", 1)
+    assert floor.confirmed == [("A", 1, 5, "partial", "target reached")]
+    assert floor.notices[-1][0] == "COMPLETION_WAITS"
+    assert "2 pieces on hold" in reason(floor)
+    floor.says("finish", "A")
+    assert "no piece waits for a verdict: found 2 pieces on hold" in reason(floor)
+    floor.put(ReclassifyEntry(floor.now_ns, "A", "", 1, Role.HOLD, Role.GOOD, "measured", "eve"))
+    assert state_of(floor, "A") is S.INTERRUPTED
+    floor.put(ReclassifyEntry(floor.now_ns, "A", "", 1, Role.HOLD, Role.SCRAP, "cracked", "eve"))
+    assert state_of(floor, "A") is S.COMPLETED
+    final = floor.all(Confirmation)[-1]
+    assert (final.good, final.scrap, final.hold, final.total_good, final.total_hold) == (1, 1, 0, 6, 0)
+    floor.close_books()
+
+
+def test_a_verdict_that_makes_no_good_piece_ends_it_too(rig):
+    floor = rig(GOOD, HELD, orders=OrderRule(target_counts="good"))
+    floor.make(0, "plc.good")
+    floor.make(0, "plc.held")
+    floor.order("A", 5, sequence_no=1)
+    floor.order("B", 5, sequence_no=2)
+    floor.make(1, "plc.held")
+    floor.make(5, "plc.good")
+    assert state_of(floor, "A") is S.INTERRUPTED
+    run = next(run for run in floor.state.queue if run.job.order == "A")
+    assert run.waits_for_person
+    floor.says("interrupt", "B")
+    floor.put(ReclassifyEntry(floor.now_ns, "A", "", 1, Role.HOLD, Role.REWORK, "scratched", "eve"))
+    assert state_of(floor, "A") is S.COMPLETED
+    floor.close_books()
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+
+def test_every_change_of_state_stands_in_the_table(rig):
+    floor = rig(GOOD, HELD)
+    for order in "ABC":
+        floor.order(order, 4)
+    for signal in ("plc.good", "plc.held"):
+        floor.make(0, signal)
+    for verb, order in (("rush", "C"), ("hold", "C"), ("start", "A"), ("release", "C"), ("interrupt", "A")):
+        floor.make(1)
+        floor.says(verb, order, reason="r")
+    floor.make(1, "plc.held")
+    floor.make(9)
+    pairs = {(row.state_from, row.state_to) for row in TRANSITIONS} | {(None, S.DISPATCHED)}
+    changes = {(one.previous, one.record.state) for one in floor.all(JobChanged)}
+    assert {(one, two) for one, two in changes if one is not two} <= pairs
+    floor.close_books()
