@@ -47,6 +47,11 @@ IMAGES_KNOWN_MAX: Final = 4096
 _SNAPSHOT: Final = """
     INSERT INTO work_unit (id, snapshot) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET snapshot = excluded.snapshot
 """
+_IN_STATE: Final = "SELECT record FROM job WHERE instr(record, CAST(? AS BLOB)) > 0"
+_UNBOOKED: Final = """
+    SELECT count(*) FROM outbox
+    WHERE order_id = ? AND operation = ? AND state NOT IN ('posted', 'superseded')
+"""
 _TIME: Final = "UPDATE meta SET last_time_ns = max(last_time_ns, ?)"
 _CURSOR: Final = """
     INSERT INTO connector_cursor (connector, cursor) VALUES (?, ?)
@@ -206,6 +211,15 @@ class Store:
     async def job_records(self) -> list[JobRecord]:
         """Every remembered job order, without images. Raises StoreError."""
         return [self._decoded(row[0], jobs.decode) for row in await self.read("SELECT record FROM job", ())]
+
+    async def records_in(self, state: str) -> list[JobRecord]:
+        """Remembered job orders in this state, without images. Raises StoreError."""
+        rows = await self.read(_IN_STATE, (f'"state":"{state}"',))
+        return [self._decoded(row[0], jobs.decode) for row in rows]
+
+    async def unbooked(self, order: str, operation: str) -> int:
+        """Confirmations of an operation that no target has acknowledged yet. Raises StoreError."""
+        return int((await self.read(_UNBOOKED, (order, operation)))[0][0])
 
     async def cursor(self, connector: str) -> str:
         """The cursor of the last committed page of orders, "" at first."""

@@ -39,6 +39,7 @@ from gateway.core.audit.signature import Profile
 from gateway.deciding import Deciding, Via
 from gateway.lock import DATABASE_NAME, StateDirError, StateDirLock
 from gateway.notify import Notifier, Progress, feed_watchdog
+from gateway.order_closer import OrderCloser
 from gateway.plugins import PluginError
 from gateway.recorder import Recorder
 from gateway.reload import Reloader, ReloadError
@@ -160,7 +161,7 @@ class App:
         for warning in (*self._warnings, *await parts.stranded()):
             log.warning("needs attention", text=warning)
         tasks = Tasks()
-        self._start(tasks, parts, store)
+        self._start(tasks, parts, store, clock.now_ns)
         tasks.start("outer clock", timekeeper.run())
         tasks.start("outer audit", audit.run(parts))
         reloader = Reloader(
@@ -217,8 +218,9 @@ class App:
         for connector in parts.connectors.values():
             await connector.close()
 
-    def _start(self, tasks: Tasks, parts: Parts, store: Store) -> None:
+    def _start(self, tasks: Tasks, parts: Parts, store: Store, now_ns: Callable[[], int]) -> None:
         tasks.start("outer prune", self._prune(store))
+        tasks.start("outer closing", OrderCloser(parts, store, now_ns).run())
         if parts.monitor is not None:
             tasks.start("outer monitor", parts.monitor.run())
         for name, runner in parts.runners.items():

@@ -22,6 +22,7 @@ from gateway.core.duration import seconds
 from gateway.core.model import (
     Confirmation,
     DataValue,
+    FinalAcknowledged,
     JobChanged,
     OperatorEntry,
     OperatorVerb,
@@ -144,7 +145,7 @@ class Runner:
         await self._queue.put(_Item(values, None))
 
     async def submit(
-        self, given: OrderReceived | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan
+        self, given: OrderReceived | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan | FinalAcknowledged
     ) -> tuple[Output, ...]:
         """Hand over an order, a decision, the clock or the calendar; returns its outputs once they are committed."""
         done: asyncio.Future[tuple[Output, ...]] = asyncio.get_running_loop().create_future()
@@ -308,6 +309,9 @@ class Runner:
             records = await self._store.records_of(given.job.order)
             known = next((one for one in records if one.job.key == given.job.key), None)
             return given._replace(known=known, others=tuple(one for one in records if one is not known))
+        if isinstance(given, FinalAcknowledged):
+            known = await self._store.job_record(given.order, given.operation)
+            return given._replace(known=known, unbooked=await self._store.unbooked(given.order, given.operation))
         assert isinstance(given, OperatorEntry), "nothing else asks"
         records = [
             one for one in await self._store.records_of(given.order) if given.operation in ("", one.job.operation)
@@ -369,7 +373,7 @@ class Runner:
 def asks(given: Input) -> bool:
     """Whether an input needs what is remembered of an order, which must be read behind everything before it."""
     reopens = isinstance(given, OperatorEntry) and given.verb is OperatorVerb.REOPEN
-    return reopens or isinstance(given, OrderReceived)
+    return reopens or isinstance(given, (OrderReceived, FinalAcknowledged))
 
 
 def _answer(item: _Item, result: _Made) -> None:

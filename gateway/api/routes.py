@@ -69,6 +69,11 @@ def _may(field: Field) -> Field:
     return field._replace(required=False)
 
 
+def _decision(name: str, action: Action, summary: str) -> Route:
+    """A decision about one order that needs nothing besides."""
+    return Route(f"order.{name}", "POST", f"/v1/orders/{name}", (action,), "done", summary, body=_DECISION)
+
+
 def _judgement(body: Mapping[str, Any]) -> Action:
     """Held pieces are released; good ones are declared as something else; what is bad is corrected."""
     if body["from"] == "hold":
@@ -210,24 +215,10 @@ _DECIDING: Final = (
             ),
         ),
     ),
-    Route(
-        "order.rush",
-        "POST",
-        "/v1/orders/rush",
-        (Action.DISPATCH,),
-        "done",
-        "Put an order before all others; what runs is interrupted for it, and goes on after it",
-        body=_DECISION,
+    _decision(
+        "rush", Action.DISPATCH, "Put an order before all others; what runs is interrupted for it, and goes on after it"
     ),
-    Route(
-        "order.approve-first-article",
-        "POST",
-        "/v1/orders/approve-first-article",
-        (Action.APPROVE_FIRST_ARTICLE,),
-        "done",
-        "The first piece is right: production begins",
-        body=_DECISION,
-    ),
+    _decision("approve-first-article", Action.APPROVE_FIRST_ARTICLE, "The first piece is right: production begins"),
     Route(
         "order.acknowledge-documents",
         "POST",
@@ -237,33 +228,9 @@ _DECIDING: Final = (
         "The documents of an order were read: all of them, or the one that is named",
         body=(*_DECISION, Field("document", Text(), "as the order names it", required=False)),
     ),
-    Route(
-        "order.interrupt",
-        "POST",
-        "/v1/orders/interrupt",
-        (Action.INTERRUPT,),
-        "done",
-        "Interrupt the running order",
-        body=_DECISION,
-    ),
-    Route(
-        "order.finish",
-        "POST",
-        "/v1/orders/finish",
-        (Action.FINISH,),
-        "done",
-        "End an order and confirm it finally",
-        body=_DECISION,
-    ),
-    Route(
-        "order.complete-setup",
-        "POST",
-        "/v1/orders/complete-setup",
-        (Action.FINISH_SETUP,),
-        "done",
-        "The setup of the running order is done",
-        body=_DECISION,
-    ),
+    _decision("interrupt", Action.INTERRUPT, "Interrupt the running order"),
+    _decision("finish", Action.FINISH, "End an order and confirm it finally"),
+    _decision("complete-setup", Action.FINISH_SETUP, "The setup of the running order is done"),
     Route(
         "order.hold",
         "POST",
@@ -291,6 +258,8 @@ _DECIDING: Final = (
         "Open an order again that is complete; its final confirmation is to be reversed in the ERP",
         body=(*_DECISION, _WHY),
     ),
+    _decision("dispatch", Action.DISPATCH, "Put a released order into the queue of its machine"),
+    _decision("revoke", Action.DISPATCH, "Take an order that was not started out of the queue again"),
     Route(
         "order.reclassify",
         "POST",

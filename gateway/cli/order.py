@@ -19,6 +19,8 @@ VERBS = {
     "release": "end a hold: the order is where it was before",
     "reopen": "open an order again that is complete; its final confirmation is to be reversed in the ERP",
     "cancel": "withdraw an order for the ERP; what was made is confirmed",
+    "dispatch": "put a released order into the queue of its machine",
+    "revoke": "take an order that was not started out of the queue again",
     "complete-setup": "say that the setup of the running order is done",
     "rush": "put an order before all others; what runs is interrupted for it, and goes on after it",
     "approve-first-article": "say that the first piece is right: production begins",

@@ -29,6 +29,7 @@ __all__ = [
     "ConfirmationKind",
     "CountEvent",
     "DataValue",
+    "FinalAcknowledged",
     "Input",
     "JobChanged",
     "JobOrder",
@@ -139,6 +140,8 @@ class OperatorVerb(enum.StrEnum):
     REOPEN = "reopen"
     CANCEL = "cancel"
     COMPLETE_SETUP = "complete-setup"
+    DISPATCH = "dispatch"
+    REVOKE = "revoke"
     RUSH = "rush"
     APPROVE_FIRST_ARTICLE = "approve-first-article"
     ACKNOWLEDGE_DOCUMENTS = "acknowledge-documents"
@@ -167,6 +170,21 @@ class OperatorEntry(NamedTuple):
     documents: tuple[str, ...] = ()
 
 
+class FinalAcknowledged(NamedTuple):
+    """The ERP has acknowledged the final confirmation of a complete operation.
+
+    ``known`` and ``unbooked`` (confirmations of it that are not acknowledged) are read when the input is handled.
+    ``reconciled`` False: the ERP says something else of it.
+    """
+
+    at_ns: int
+    order: str
+    operation: str
+    reconciled: bool = True
+    unbooked: int = 0
+    known: JobRecord | None = None
+
+
 class ClockTold(NamedTuple):
     """UTC is the steady time plus ``utc_offset_ns``, also of what is stamped already; ``known``: it is vouched for."""
 
@@ -193,7 +211,10 @@ class CalendarPlan(NamedTuple):
     entries: tuple[PlannedTime, ...]
 
 
-Input: TypeAlias = "DataValue | TimePassed | OrderReceived | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan"
+Input: TypeAlias = (
+    "DataValue | TimePassed | OrderReceived | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan"
+    " | FinalAcknowledged"
+)
 
 
 class CountEvent(NamedTuple):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal
 
+from gateway.core.duration import Duration
+
 FORBID_UNKNOWN_KEYS: Final[dict[str, Any]] = {"extra": "forbid"}
 PARALLEL_ORDERS_MAX: Final = 16  # running at once on one machine
 
@@ -64,6 +66,10 @@ class OrderBookRule:
             ``always``: of every order.
         cancel_in_progress: what a cancellation by the ERP does to an order that was started: ``stop_and_confirm`` what
             was made and cancel it, or ``reject``.
+        dispatch: ``automatic``: a released order is in the queue at once; ``by_hand``: a supervisor, a planner or the
+            ERP puts it there.
+        close_after: so long after the ERP has acknowledged all of a complete operation it can be reopened; then it is
+            closed.
         distribution: how the pieces of a merged order are shared by its originals, unless a person says otherwise.
         counting_source: who counts pieces, never both: the ``machine``, or the ``operator`` by what he reports; then
             the machine's counts are cycles only.
@@ -78,6 +84,8 @@ class OrderBookRule:
     parts: dict[str, str] = field(default_factory=dict)
     first_article: Literal["as_ordered", "always"] = "as_ordered"
     cancel_in_progress: Literal["stop_and_confirm", "reject"] = "stop_and_confirm"
+    dispatch: Literal["automatic", "by_hand"] = "automatic"
+    close_after: Duration = Duration("1 d")
     distribution: Distribution = "by_open_qty"
     counting_source: Literal["machine", "operator"] = "machine"
 

@@ -21,7 +21,6 @@ from gateway.core.model import (
     ClockTold,
     CountEvent,
     DataValue,
-    OrderReceived,
     Status,
 )
 from gateway.core.orders.allocation import Allocation
@@ -29,7 +28,7 @@ from gateway.core.orders.booking import Booking
 from gateway.core.orders.closing import Closer
 from gateway.core.orders.decisions import Decisions
 from gateway.core.orders.dispatch import Dispatch
-from gateway.core.orders.intake import Intake, as_known
+from gateway.core.orders.intake import HEARD, Intake
 from gateway.core.persons import PERSONS, Persons
 from gateway.core.rule_signals import named
 from gateway.core.rules_inputs import CounterRule, PulseRule
@@ -55,7 +54,7 @@ if TYPE_CHECKING:
 
 #: Timers that may fire for one input; more means a rule that never comes to rest.
 TIMERS_PER_INPUT_MAX: Final = 10_000
-#: Of a device's text (a name, a code); the rest is cut off, because it is remembered and stored with every step.
+#: Of a device's text (a name, a code); the rest is cut off: it is stored with every step.
 TEXT_CHARS_MAX: Final = 1_000
 
 
@@ -187,8 +186,8 @@ class WorkUnit:
                 state = self._look_at_clock(state, given, out)
             state = self._on_value(state, given, t_ns, at_ns, out)
             instant_ns = min(t_ns, at_ns)
-        elif isinstance(given, OrderReceived):
-            state = self._intake.receive(state, as_known(given._replace(at_ns=at_ns), out), out)
+        elif isinstance(given, HEARD):
+            state = self._intake.hear(state, given._replace(at_ns=at_ns), out)
         elif isinstance(given, PERSONS):
             state = self._persons.said(state, given._replace(at_ns=at_ns), out)
         elif isinstance(given, CalendarPlan):

@@ -218,6 +218,7 @@ TABLE: Final[dict[type, Row]] = {
 
 _OF_VERB: Final = {
     OperatorVerb.COMPLETE_SETUP: Action.FINISH_SETUP,
+    OperatorVerb.REVOKE: Action.DISPATCH,
     OperatorVerb.RUSH: Action.DISPATCH,
     OperatorVerb.APPROVE_FIRST_ARTICLE: Action.APPROVE_FIRST_ARTICLE,
     OperatorVerb.ACKNOWLEDGE_DOCUMENTS: Action.ACKNOWLEDGE,

@@ -45,6 +45,8 @@ class Decisions:
             _V.RELEASE: self._release,
             _V.CANCEL: self._cancel,
             _V.COMPLETE_SETUP: self._complete_setup,
+            _V.DISPATCH: self._queued,
+            _V.REVOKE: self._queued,
             _V.RUSH: self._rush,
             _V.APPROVE_FIRST_ARTICLE: self._approve,
             _V.ACKNOWLEDGE_DOCUMENTS: self._acknowledge,
@@ -93,6 +95,8 @@ class Decisions:
 
     def _rush(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         """To the head of the queue; whether what runs makes way is the queue's to say."""
+        if run.state in (_S.PLANNED, _S.RELEASED):
+            return _refused(state, entry, run, _wrong_state(run, "it is not dispatched but", "DISPATCHED"), out)
         if refusal := _not_permitted(cause.role, Action.DISPATCH):
             return _refused(state, entry, run, refusal, out)
         if state.works_on(run.job.key):
@@ -140,6 +144,19 @@ class Decisions:
             return _refused(state, entry, run, refusal, out)
         state = self._dispatch.ended(state, run, entry.at_ns, cause, out)
         return self._dispatch.advance(state, entry.at_ns, out)
+
+    def _queued(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
+        """Into the queue, or out of it again as long as it has not been started."""
+        state_to = _S.DISPATCHED if entry.verb is _V.DISPATCH else _S.RELEASED
+        if state_to is _S.RELEASED and run.state is _S.ON_HOLD:  # out of a hold leads its release, never this
+            return _refused(state, entry, run, _wrong_state(run, "it is not dispatched but", "DISPATCHED"), out)
+        started = bool(run.good or run.scrap or run.rework or run.hold or run.test)
+        refusal = may(run, state_to, cause, self._rule, GuardFacts(started=started)).refusal
+        if refusal:
+            return _refused(state, entry, run, refusal, out)
+        queued = run._replace(state=state_to)
+        out.append(JobChanged(entry.at_ns, queued.record(), run.state, cause.text))
+        return self._dispatch.advance(with_run(state, queued), entry.at_ns, out)
 
     def _hold(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         refusal = may(run, _S.ON_HOLD, cause, self._rule).refusal

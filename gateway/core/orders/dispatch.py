@@ -134,7 +134,7 @@ class Dispatch:
 
     def rush(self, state: State, run: JobRun, at_ns: int, cause: Cause, out: list[Output]) -> State:
         """A waiting order goes before all others but earlier rush orders; where orders start by themselves, now."""
-        entries = [entry_of(one, setup_planned=False) for one in state.queue]
+        entries = [entry_of(one, setup_planned=False) for one in state.queue if one.state in queues.QUEUED]
         running = next((one for one in self.parts.in_the_way(state, run)), None)
         key, is_rush = (None, False) if running is None else (running.job.key, bool(running.rush_no))
         inserted = queues.insert_rush(entries, entry_of(run, setup_planned=False), key, running_is_rush=is_rush)

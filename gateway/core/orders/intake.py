@@ -9,11 +9,12 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.model import JobChanged, JobOrderState
+from gateway.core.model import FinalAcknowledged, JobChanged, JobOrderState, OrderReceived
 from gateway.core.orders import dispatch as dispatching
 from gateway.core.orders.change_table import ChangeEffect, Phase
 from gateway.core.orders.divided_images import answered
-from gateway.core.orders.job_image import comparable
+from gateway.core.orders.erp_status import BEFORE_START, ERP_CLOSED, closed, following, state_of, status_of, told_closed
+from gateway.core.orders.job_image import comparable, with_image
 from gateway.core.orders.job_run import JobRun, from_record
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
 from gateway.core.orders.order_changes import (
@@ -24,17 +25,20 @@ from gateway.core.orders.order_changes import (
     RunFacts,
     decide,
 )
+from gateway.core.orders.order_image import OrderStatus
 from gateway.core.orders.order_steps import Cause
 from gateway.core.orders.places import enqueue, notice, with_run, without
 
 if TYPE_CHECKING:
-    from gateway.core.model import JobOrder, JobRecord, OrderReceived, Output
+    from gateway.core.model import JobOrder, JobRecord, Output
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.order_changes import ChangeDecision
     from gateway.core.unit_state import State
 
 _S: Final = JobOrderState
 _ENDED: Final = frozenset({_S.COMPLETED, _S.CLOSED})
+#: What the ERP tells a work unit.
+HEARD: Final = (OrderReceived, FinalAcknowledged)
 _GONE: Final = frozenset({_S.CANCELLED, _S.SPLIT, _S.MERGED})
 _CANCELLED: Final = "cancelled by the ERP"
 
@@ -47,6 +51,13 @@ class Intake:
         self._work_center = dispatch.identity.work_center
         self._rule = dispatch.rule
         self.cancel_policy = dispatch.rule.cancel_in_progress
+
+    def hear(self, state: State, given: OrderReceived | FinalAcknowledged, out: list[Output]) -> State:
+        """An ERP's image of a job order, or that it has booked the last of one."""
+        if isinstance(given, FinalAcknowledged):
+            closed(given, self._rule, out)
+            return state
+        return self.receive(state, as_known(given, out), out)
 
     def receive(self, state: State, received: OrderReceived, out: list[Output]) -> State:
         """An ERP's image of a job order; it is answered unless it is another work center's, or has no room here."""
@@ -71,7 +82,11 @@ class Intake:
             out.append(OrderAck(AckKind.UNKNOWN_ORDER, job.order, job.revision, None, (reason,)))
             return state
         if known is None:
-            return self._taken(state, JobRun(job), received, out)
+            if status_of(job) is OrderStatus.CLOSED:
+                reason = f"order {job.order} is not held here, and closed in the ERP"
+                out.append(OrderAck(AckKind.UNKNOWN_ORDER, job.order, job.revision, None, (reason,)))
+                return state
+            return self._taken(state, JobRun(job, state_of(job, self._rule)), received, out)
         return self._remembered(state, known, received, out)
 
     # --- new here --------------------------------------------------------------------------------------------------
@@ -85,7 +100,7 @@ class Intake:
         out.append(JobChanged(at_ns, run.record(), known.state if known else None, "released by the ERP"))
         out.append(OrderAck(AckKind.ORDER_ACCEPTED, job.order, job.revision, job.revision))
         state = enqueue(state, run)
-        if job.image is not None and job.image.hold:
+        if job.image is not None and job.image.hold and run.state is not _S.ON_HOLD:
             state = self.held(state, run, at_ns, "hold by the ERP", job.image.hold, out)
         return self._dispatch.advance(state, at_ns, out)
 
@@ -104,7 +119,9 @@ class Intake:
                 out.append(JobChanged(at_ns, after, known.state, f"revision {job.revision}"))
             out.append(decision.ack)
             return state
-        if known.state is not _S.RELEASED and known.job.work_center != job.work_center:
+        at = known.held_from or known.state
+        given_up = at is not _S.DISPATCHED and at not in RUNNING and isinstance(decision, ChangeAccepted)
+        if known.state is not _S.RELEASED and not given_up and known.job.work_center != job.work_center:
             holder = f"work center {known.job.work_center} holds it, {known.state}; interrupt it there first"
             kind, held = AckKind.ORDER_CHANGE_REJECTED, known.job.revision
             return _rejected(state, at_ns, job, OrderAck(kind, job.order, job.revision, held, (holder,)), out)
@@ -113,7 +130,12 @@ class Intake:
         if job.cancelled or job.revision < known.job.revision:
             out.append(decision.ack)
             return state
-        return self._taken(state, from_record(known, job), received, out)
+        run = from_record(known, job)._replace(state=state_of(job, self._rule))
+        if known.state is _S.INTERRUPTED or known.state in RUNNING:
+            run = run._replace(state=_S.INTERRUPTED)
+        elif known.state is _S.ON_HOLD:
+            run = run._replace(state=_S.ON_HOLD, held_from=known.held_from, hold_reason=known.hold_reason)
+        return self._taken(state, run, received, out)
 
     # --- open here -------------------------------------------------------------------------------------------------
 
@@ -130,16 +152,48 @@ class Intake:
             return self.cancelled(state, run, job, at_ns, _CANCELLED, out)
         if job.work_center != self._work_center:
             return self._moved(state, run, job, at_ns, out)
+        if job.revision == run.job.revision:
+            job = with_image(run.job, decision.image)
         effects = {due.effect for due in decision.effects if due.operation in ("", job.operation)}
-        return self._revised(state, run, job, at_ns, effects, out)
+        state = self._revised(state, run, job, at_ns, effects, out)
+        return self._at_status(state, job, status_of(run.job), at_ns, out)
+
+    def _at_status(self, state: State, job: JobOrder, before: OrderStatus, at_ns: int, out: list[Output]) -> State:
+        """What follows where the ERP's status of the order is another one than before."""
+        run = next((one for one in state.open_runs() if one.job.key == job.key), None)
+        if run is None or status_of(job) is before:
+            return state
+        if status_of(job) is OrderStatus.CLOSED:
+            return self._closed_there(state, run, at_ns, out)
+        if run.state is _S.ON_HOLD and run.hold_reason == ERP_CLOSED:
+            return self.released(state, run, at_ns, "opened again by the ERP", out)
+        state = with_run(state, following(run, before, self._rule, at_ns, out))
+        return self._dispatch.advance(state, at_ns, out)
+
+    def _closed_there(self, state: State, run: JobRun, at_ns: int, out: list[Output]) -> State:
+        """Nobody stops the machine: what it makes from now on has no order."""
+        text = "closed by the ERP"
+        if run.state in BEFORE_START:
+            return self.cancelled(state, run, run.job, at_ns, text, out)
+        out.append(told_closed(at_ns, run.job))
+        if run.state is not _S.ON_HOLD:
+            state = self.held(state, run, at_ns, text, ERP_CLOSED, out)
+        if state.works_on(run.job.key):
+            here = next(one for one in state.at_work() if one.job.key == run.job.key)
+            cause = Cause(Trigger.ERP_MESSAGE, ActorRole.PLANNER, text)
+            state = self._dispatch.away(state, at_ns, cause, out, run=here)
+        return state
 
     def _revised(
         self, state: State, run: JobRun, job: JobOrder, at_ns: int, effects: set[ChangeEffect], out: list[Output]
     ) -> State:
         before = run.job.image
-        revised = run._replace(job=job)
+        unstable = ChangeEffect.PLAN_UNSTABLE in effects
+        revised = run._replace(job=job, plan_changes=run.plan_changes + unstable)
         out.append(JobChanged(at_ns, revised.record(), run.state, f"revision {job.revision}"))
         state = with_run(state, revised)
+        if ChangeEffect.PLAN_UNSTABLE in effects:
+            out.append(notice(at_ns, "PLAN_UNSTABLE", job, changes=str(revised.plan_changes)))
         if ChangeEffect.OVER_DELIVERY in effects:
             made = str(run.good + run.scrap)
             out.append(notice(at_ns, "OVER_DELIVERY", job, made=made, quantity=str(job.quantity)))
@@ -159,7 +213,9 @@ class Intake:
             run = self._dispatch.confirmed(state, run, at_ns, "moved", out)
         if state.works_on(job.key):
             state = self._dispatch.ceased(state, at_ns, run)
-        moved = run._replace(job=job, state=_S.RELEASED, held_from=None, hold_reason="")
+        # What was dispatched is revoked; what was started stays interrupted, and is resumed there.
+        revoked = run.state is _S.DISPATCHED
+        moved = run._replace(job=job, state=_S.RELEASED if revoked else run.state)
         out.append(JobChanged(at_ns, moved.record(), run.state, f"moved to work center {job.work_center}"))
         return self._dispatch.advance(without(state, run), at_ns, out)
 

@@ -71,6 +71,7 @@ class JobRun(NamedTuple):
     before_state: JobOrderState | None = None
     before_good: int = 0
     merged: Merged | None = None
+    plan_changes: int = 0
 
     @property
     def runs_on(self) -> bool:

@@ -151,7 +151,8 @@ def decide(
         return _refuse(held, new, [ChangeRefusal(ChangeCode.FOREIGN_SOURCE, "source", new.source, held.source, what)])
     # ERPs withdraw an order without a new revision.
     withdrawn = new.cancelled and not held.cancelled
-    if new.revision < held.revision or (new.revision == held.revision and not withdrawn):
+    told = new.status is not held.status
+    if new.revision < held.revision or (new.revision == held.revision and not withdrawn and not told):
         return _ignore(held, new)
     if held.cancelled:
         what = "release a new order with a new number"
@@ -159,6 +160,9 @@ def decide(
         return _refuse(held, new, [ChangeRefusal(ChangeCode.ORDER_ENDED, "order", found, "none", what)])
     if withdrawn:
         return _cancel(held, facts, new, cancel_policy)
+    if new.revision == held.revision:  # of such an image only the status is taken, like a withdrawal
+        ack = OrderAck(AckKind.ORDER_CHANGE_ACCEPTED, new.order, new.revision, new.revision)
+        return ChangeAccepted(held._replace(status=new.status), (), (), ack)
     return _change(held, facts, new)
 
 

@@ -37,6 +37,15 @@ class OrderKind(enum.StrEnum):
     SAMPLE = "sample"
 
 
+class OrderStatus(enum.StrEnum):
+    """How far the ERP has got with it."""
+
+    PLANNED = "planned"  # not released: shown, and not started
+    RELEASED = "released"
+    DISPATCHED = "dispatched"  # the ERP itself puts it into the queue
+    CLOSED = "closed"  # it takes no more confirmations
+
+
 class FlushMethod(enum.StrEnum):
     """How the use of a component is told to the ERP."""
 
@@ -139,6 +148,7 @@ class OrderImage(NamedTuple):
     change_number: str = ""
     effective_ns: int | None = None
     echo: tuple[tuple[str, str], ...] = ()
+    status: OrderStatus = OrderStatus.RELEASED
 
     def operation(self, number: str) -> ImageOperation | None:
         """The operation of that number."""
@@ -195,6 +205,7 @@ def decode(document: Mapping[str, Any]) -> OrderImage:
             "conversions": tuple((unit, Decimal(number)) for unit, number in plain["conversions"]),
             "order_type": OrderType(plain["order_type"]),
             "order_kind": OrderKind(plain["order_kind"]),
+            "status": OrderStatus(plain.get("status", OrderStatus.RELEASED)),  # images of before have none
             "under_tolerance": _maybe(plain["under_tolerance"]),
             "over_tolerance": _maybe(plain["over_tolerance"]),
             "documents": tuple(plain["documents"]),

@@ -18,6 +18,7 @@ from gateway.core.orders.order_image import (
     ImageOperation,
     OrderImage,
     OrderKind,
+    OrderStatus,
     OrderType,
 )
 
@@ -109,6 +110,7 @@ def read(
         batch=order.identifier("batch", default=""),
         hold=order.text("hold"),
         cancelled=order.flag("cancelled"),
+        status=order.word("status", OrderStatus, OrderStatus.RELEASED),
         change_number=order.identifier("change_number", default=""),
         effective_ns=order.time_ns("effective_at"),
         echo=tuple((name, text) for name in ECHOED if (text := order.text(name))),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core.orders.parallel import ParallelRefused, ParallelRun, ParallelRuns
+from gateway.core.orders.queue import QUEUED
 
 if TYPE_CHECKING:
     from gateway.core.orders.job_run import JobRun
@@ -50,7 +51,7 @@ class PartMap:
         """
         made = {run.job.product for run in state.at_work()}
         for run in state.queue:
-            if not run.waits_for_person and run.job.product not in made:
+            if run.state in QUEUED and not run.waits_for_person and run.job.product not in made:
                 return None if made and not self.own(run) else run
         return None
 

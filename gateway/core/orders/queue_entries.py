@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gateway.core.model import JobOrderState
 from gateway.core.orders.guards import GuardFacts
 from gateway.core.orders.job_image import tool_of
-from gateway.core.orders.queue import QUEUE_MAX, QueueEntry, ahead, rank
+from gateway.core.orders.queue import QUEUE_MAX, QUEUED, QueueEntry, ahead, rank
 
 if TYPE_CHECKING:
     from gateway.core.orders.job_run import JobRun
@@ -40,7 +40,7 @@ def start_facts(state: State, run: JobRun, machine: MachineStateUnit, *, setup_p
     image = run.job.image
     before = None if image is None else image.predecessor(run.job.operation)
     here = None if before is None else _open_operation(state, run.job.order, before.operation)
-    queue = tuple(_entry(other) for other in state.queue[:QUEUE_MAX])
+    queue = tuple(_entry(other) for other in state.queue[:QUEUE_MAX] if other.state in QUEUED)
     return GuardFacts(
         holds=holds_of(run),
         predecessor="" if before is None else before.operation,
