@@ -278,6 +278,15 @@ _DECIDING: Final = (
         action_of=_judgement,
     ),
     Route(
+        "outbox.approve",
+        "POST",
+        "/v1/outbox/approve",
+        (Action.APPROVE_OVER_TOLERANCE,),
+        "done",
+        "Let a confirmation be sent that says more than the order's tolerance allows",
+        body=(Field("which", Whole(1, NUMBER_MAX), "number of the posting"), _WHY),
+    ),
+    Route(
         "reason",
         "POST",
         "/v1/stops/reason",
