@@ -145,6 +145,7 @@ _READING: Final = (
             Field("from", Time(), "from then on", required=False),
             Field("to", Time(), "up to then", required=False),
         ),
+        may_be_missing=True,
     ),
     Route(
         "dispatch",

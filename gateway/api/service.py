@@ -181,7 +181,9 @@ class Service:
             return refusal(error.problem)
         except RequestError as error:
             parts = (error.guard, error.found, error.allowed)
-            return refusal(Problem("REFUSED", str(error), todo=error.what_to_do, parts=parts))
+            missing = route.may_be_missing and error.guard == "MACHINE"
+            code = "NOT_FOUND" if missing else "REFUSED"
+            return refusal(Problem(code, str(error), todo=error.what_to_do, parts=parts))
         except StoreError as error:
             return refusal(Problem("STORE", f"the buffer: {error}", todo="see linegate status; come again"))
         except Exception as error:  # a defect at one question is told to the one who asked, and ends nothing
