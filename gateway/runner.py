@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from buffer.store import Store
     from gateway.caller import Caller
     from gateway.core.audit.entry import EntryContent
-    from gateway.core.entries import PersonsEntry
-    from gateway.core.model import CalendarPlan, ClockTold, Input, JobOrder, Output
+    from gateway.core.model import Input, JobOrder, Output
     from gateway.core.orders.order_answer import OperationAnswer
     from gateway.core.unit_state import State
     from gateway.core.work_unit import WorkUnit
@@ -142,9 +141,7 @@ class Runner:
         """Hand over one reading's values; waits while the queue is full."""
         await self._queue.put(_Item(values, None))
 
-    async def submit(
-        self, given: OrderReceived | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan | FinalAcknowledged
-    ) -> tuple[Output, ...]:
+    async def submit(self, given: Input) -> tuple[Output, ...]:
         """Hand over an order, a decision, the clock or the calendar; returns its outputs once they are committed."""
         done: asyncio.Future[tuple[Output, ...]] = asyncio.get_running_loop().create_future()
         await self._queue.put(_Item((given,), done, caller=CALLER.get(), taken=TAKEN.get()))

@@ -40,6 +40,7 @@ __all__ = [
     "Operation",
     "OperatorEntry",
     "OperatorVerb",
+    "OrderProgress",
     "OrderReceived",
     "Output",
     "PiecesProduced",
@@ -128,6 +129,13 @@ class OrderReceived(NamedTuple):
     others: tuple[JobRecord, ...] = ()
 
 
+class OrderProgress(NamedTuple):
+    """How far other operations of an order have got, wherever in this gateway they are made."""
+
+    at_ns: int
+    records: tuple[JobRecord, ...]
+
+
 class OperatorVerb(enum.StrEnum):
     """What a person may tell a work unit (OPC 10031-4 command vocabulary)."""
 
@@ -211,7 +219,7 @@ class CalendarPlan(NamedTuple):
 
 
 Input: TypeAlias = (
-    "DataValue | TimePassed | OrderReceived | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan"
+    "DataValue | TimePassed | OrderReceived | OrderProgress | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan"
     " | FinalAcknowledged"
 )
 
