@@ -247,7 +247,7 @@ def table(found: dict) -> str:
         (
             f"{found['seconds']} s, {found['pieces']} pieces: {found['pieces_per_minute']} a minute, "
             f"{found['idle_pieces_per_minute']} while nobody asks; CPU {found['cpu_percent']} %, "
-        f"RSS {found['rss_mb']} MB"
+            f"RSS {found['rss_mb']} MB"
         ),
         f"{'ms':<42} {'calls':>6} {'p50':>8} {'p99':>8} {'max':>8}",
     ]
