@@ -212,6 +212,11 @@ class Store:
         rows = await self.read("SELECT record FROM job WHERE order_id = ? ORDER BY operation", (order,))
         return await self._with_images([row[0] for row in rows])
 
+    async def orders_like(self, beginning: str) -> tuple[str, ...]:
+        """The remembered orders whose number begins so. Raises StoreError."""
+        sql = "SELECT DISTINCT order_id FROM job WHERE substr(order_id, 1, ?) = ?"
+        return tuple(str(row[0]) for row in await self.read(sql, (len(beginning), beginning)))
+
     async def job_records(self) -> list[JobRecord]:
         """Every remembered job order, without images. Raises StoreError."""
         return [self._decoded(row[0], jobs.decode) for row in await self.read("SELECT record FROM job", ())]

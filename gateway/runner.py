@@ -17,15 +17,16 @@ from buffer.step import JournalRow, NewPosting, Step
 from gateway.caller import CALLER, TAKEN
 from gateway.core import journal, snapshot
 from gateway.core.audit import told
+from gateway.core.decided import asks
 from gateway.core.document import encode, fields
 from gateway.core.duration import seconds
+from gateway.core.entries import AllocateEntry, MergeEntry, SplitEntry
 from gateway.core.model import (
     Confirmation,
     DataValue,
     FinalAcknowledged,
     JobChanged,
     OperatorEntry,
-    OperatorVerb,
     OrderReceived,
     TimePassed,
 )
@@ -307,7 +308,9 @@ class Runner:
         if isinstance(given, FinalAcknowledged):
             known = await self._store.job_record(given.order, given.operation)
             return given._replace(known=known, unbooked=await self._store.unbooked(given.order, given.operation))
-        assert isinstance(given, OperatorEntry), "nothing else asks"
+        if isinstance(given, (SplitEntry, MergeEntry)):
+            return given._replace(taken=await self._store.orders_like(given.order))
+        assert isinstance(given, (OperatorEntry, AllocateEntry)), "nothing else asks"
         records = [
             one for one in await self._store.records_of(given.order) if given.operation in ("", one.job.operation)
         ]
@@ -359,12 +362,6 @@ class Runner:
             jobs=tuple(jobs.values()),
             identity=identity,
         )
-
-
-def asks(given: Input) -> bool:
-    """Whether an input needs what is remembered of an order, which must be read behind everything before it."""
-    reopens = isinstance(given, OperatorEntry) and given.verb is OperatorVerb.REOPEN
-    return reopens or isinstance(given, (OrderReceived, FinalAcknowledged))
 
 
 def _answer(item: _Item, result: _Made) -> None:

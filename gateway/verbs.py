@@ -18,6 +18,7 @@ from gateway.control import NUMBER_MAX, TEXT_CHARS_MAX, RequestError, text_of
 from gateway.core.model import OperatorEntry, OperatorVerb
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.floor_verbs import FloorVerbs
+from gateway.order_verbs import OrderVerbs
 from gateway.speaker import runner_of, speaker, told
 from gateway.status import AuditView, GatewayView, in_utc, to_json
 from gateway.views import clock_view
@@ -76,6 +77,7 @@ class Verbs:
             "reconcile": self._reconcile,
             "write": self._write,
             **self._floor.table(),
+            **OrderVerbs(self.parts, self._clock).table(),
         }
 
     async def _status(self, request: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from gateway.core.access.permissions import PERMISSIONS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.api.routes import Route
+    from gateway.api.route import Route
 
 OPENAPI_PATH: Final = "/openapi.json"
 KEY_PATTERN: Final = r"^[\x21-\x7e]{1,64}$"

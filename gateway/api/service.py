@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gateway.access.tokens import Bearer
     from gateway.api.identity import Identity
     from gateway.api.replays import Replays
-    from gateway.api.routes import Route
+    from gateway.api.route import Route
     from gateway.control import Verb
 
 NS_PER_S: Final = 1_000_000_000
