@@ -29,8 +29,10 @@ from gateway.core.model import (
     OperatorEntry,
     OrderReceived,
     TimePassed,
+    Voided,
 )
 from gateway.core.orders.order_answer import answers_to
+from gateway.posting import posting_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -345,6 +347,7 @@ class Runner:
         rows: list[JournalRow] = []
         postings: list[NewPosting] = []
         jobs = {}
+        voids: list[str] = []
         for seq, output in enumerate(outputs, first_seq):
             kind, data = journal.row(output)
             rows.append(JournalRow(seq, state.at_ns, kind, _json(data)))
@@ -352,7 +355,9 @@ class Runner:
                 jobs[output.record.job.key] = output.record
             elif isinstance(output, Confirmation):
                 payload = encode(fields(identity, output))
-                postings += [_posting(output, target, payload) for target in self._hooks.targets(output.job)]
+                postings += [posting_of(output, target, payload) for target in self._hooks.targets(output.job)]
+            elif isinstance(output, Voided):
+                voids.append(output.key)
         return Step(
             work_unit=identity.machine,
             snapshot=snapshot.dump(self.unit, state),
@@ -360,6 +365,7 @@ class Runner:
             rows=tuple(rows),
             postings=tuple(postings),
             jobs=tuple(jobs.values()),
+            voids=tuple(voids),
             identity=identity,
         )
 
@@ -378,17 +384,3 @@ def _answer(item: _Item, result: _Made) -> None:
 def _json(data: Any) -> bytes:
     # The standard library's: it has no largest integer and takes any text, and whatever was counted must be written.
     return json.dumps(data, separators=(",", ":")).encode()
-
-
-def _posting(confirmation: Confirmation, target: str, payload: bytes) -> NewPosting:
-    return NewPosting(
-        target=target,
-        key=confirmation.key,
-        message_id=confirmation.message_id,
-        order=confirmation.job.order,
-        operation=confirmation.job.operation,
-        seq=confirmation.seq,
-        kind=confirmation.kind.value,
-        payload=payload,
-        created_ns=confirmation.created_ns,
-    )

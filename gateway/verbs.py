@@ -74,6 +74,7 @@ class Verbs:
             "outbox.open": self._open_postings,
             "outbox.retry": self._retry,
             "outbox.discard": self._discard,
+            "outbox.approve": self._approve,
             "reconcile": self._reconcile,
             "write": self._write,
             **self._floor.table(),
@@ -176,6 +177,18 @@ class Verbs:
         for entry in discarded:
             log.warning("posting discarded", target=entry.target, key=entry.key, who=who, reason=reason)
         return self._decided(discarded)
+
+    async def _approve(self, request: Mapping[str, Any]) -> Any:
+        """What was made beyond a tolerance may be sent: a person's word, and his name."""
+        which, who, reason = _which(request), text_of(request, "who"), text_of(request, "reason")
+        try:
+            approved = await self.parts.outbox.approve(which, self._clock.now_ns(), who=f"{who}: {reason}")
+        except OutboxError as error:
+            raise RequestError(str(error)) from error
+        for entry in approved:
+            log.warning("posting approved", target=entry.target, key=entry.key, who=who, reason=reason)
+        self._decided(approved)
+        return "; ".join(f"{entry.id}: {entry.key} for {entry.target} may be sent" for entry in approved)
 
     async def _park_stranded(self, which: int | str, now_ns: int) -> None:
         """Nobody works on a posting without a connector, so it would never be parked, and never be given up."""

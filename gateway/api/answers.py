@@ -100,6 +100,9 @@ _SUMMARY: Final[dict[str, Any]] = {
     "last_sent": _TIME,
     "settled": _TIME,
     "due": _TIME,
+    "event": _TIME,
+    "derived": _TIME,
+    "latency_ms": {"type": ["integer", "null"]},
     "reference": _TEXT,
     "error": _TEXT,
 }

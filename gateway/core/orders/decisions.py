@@ -255,7 +255,7 @@ def _not_permitted(role: ActorRole, action: Action) -> str:
 
 def _cause(entry: OperatorEntry) -> Cause:
     text = f"{entry.verb} by {entry.who}" + (f": {entry.reason}" if entry.reason else "")
-    return Cause(Trigger.COMMAND, entry.role or ActorRole.SUPERVISOR, text)
+    return Cause(Trigger.COMMAND, entry.role or ActorRole.SUPERVISOR, text, entry.who, entry.reason)
 
 
 def _refused(state: State, entry: OperatorEntry, run: JobRun, reason: str, out: list[Output]) -> State:
