@@ -1,4 +1,4 @@
-"""What one row of the table of the API is. Runs nothing."""
+"""One row of the table of the API: what a verb is asked by, and of whom. Knows no path and runs nothing."""
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from buffer.entry import OutboxState
+from gateway.api.dividing import DIVIDING
 from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Flag, Hidden, Matching, Text, Time, Whole
 from gateway.api.route import Route
 from gateway.api.routes_working import WORKING
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 POSTINGS_MAX: Final = 1000
 AUDIT_ENTRIES_MAX: Final = 1000
 USER_CHARS_MAX: Final = 64
-OUTBOX_STATES: Final = ("ready", "sending", "accepted", "posted", "uncertain", "retry_wait", "parked", "superseded")
+OUTBOX_STATES: Final = tuple(state.value for state in OutboxState)
 ORDER_STATES_CHARS_MAX: Final = 32
 
 
@@ -251,6 +253,15 @@ _DECIDING: Final = (
         action_of=_judgement,
     ),
     Route(
+        "outbox.approve",
+        "POST",
+        "/v1/outbox/approve",
+        (Action.APPROVE_OVER_TOLERANCE,),
+        "done",
+        "Let a confirmation be sent that says more than the order's tolerance allows",
+        body=(Field("which", Whole(1, NUMBER_MAX), "number of the posting"), _WHY),
+    ),
+    Route(
         "reason",
         "POST",
         "/v1/stops/reason",
@@ -340,4 +351,4 @@ _DECIDING: Final = (
     ),
 )
 
-ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *_AUDITING, *_DECIDING, *WORKING)
+ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *_AUDITING, *_DECIDING, *DIVIDING, *WORKING)

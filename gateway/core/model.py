@@ -52,6 +52,7 @@ __all__ = [
     "Status",
     "TimePassed",
     "UnknownInterval",
+    "Voided",
 ]
 
 
@@ -377,8 +378,17 @@ class Confirmation(NamedTuple):
     delivery: str = ""
 
 
+class Voided(NamedTuple):
+    """A confirmation is not to be sent any more: something else takes its place. ``by`` and ``reason``: whose word."""
+
+    at_ns: int
+    key: str
+    by: str
+    reason: str
+
+
 Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
     " | StopReasonAssigned | StopReasonWithdrawn | StopSplit | StopMerge | PiecesReclassified | Decided | JobChanged"
-    " | Notice | Confirmation | OrderAck | CountAllocation"
+    " | Notice | Confirmation | Voided | OrderAck | CountAllocation"
 )

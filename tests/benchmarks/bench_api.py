@@ -246,7 +246,8 @@ def table(found: dict) -> str:
         f"HTTP API: {ORDERS} open orders, {MACHINES} machines, {MACHINES * SIGNALS} signals every 100 ms, counting",
         (
             f"{found['seconds']} s, {found['pieces']} pieces: {found['pieces_per_minute']} a minute, "
-            f"{found['idle_pieces_per_minute']} while nobody asks; CPU {found['cpu_percent']} %, RSS {found['rss_mb']} MB"
+            f"{found['idle_pieces_per_minute']} while nobody asks; CPU {found['cpu_percent']} %, "
+            f"RSS {found['rss_mb']} MB"
         ),
         f"{'ms':<42} {'calls':>6} {'p50':>8} {'p99':>8} {'max':>8}",
     ]

@@ -261,3 +261,11 @@ def test_an_operation_waits_for_the_one_before_on_another_machine(rig, job):
     assert floor.running is None
     floor.put(OrderProgress(floor.now_ns, (first._replace(state=S.COMPLETED),)))
     assert floor.running == "A"
+
+
+def test_what_is_over_is_not_held(rig):
+    floor = rig()
+    floor.order("A", 1)
+    floor.make(1)
+    floor.says("hold", "A", reason="recall")
+    assert reason(floor).startswith("it is over: nothing of it is made any more")
