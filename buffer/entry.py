@@ -5,13 +5,17 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from gateway.core.confirming.stamps import Stamps, queued
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 class OutboxState(enum.StrEnum):
-    """Where a posting stands. Only POSTED and SUPERSEDED are over; anything else blocks its lane."""
+    """Where a posting stands. Only POSTED, SUPERSEDED and VOIDED are over; anything else blocks its lane."""
 
+    NEEDS_APPROVAL = "needs_approval"  # beyond a tolerance: a person approves it first
+    HELD = "held"  # waits for the end of its window, in which it may still be replaced
     READY = "ready"  # may be sent
     SENDING = "sending"  # committed before the first byte leaves; after a crash it is uncertain
     ACCEPTED = "accepted"  # taken over by the target, not yet booked there
@@ -20,9 +24,12 @@ class OutboxState(enum.StrEnum):
     RETRY_WAIT = "retry_wait"  # surely not booked: again when due
     PARKED = "parked"  # waits for a person
     SUPERSEDED = "superseded"  # a person decided that it is not to be posted
+    VOIDED = "voided"  # replaced before it was sent, or the ERP confirms it by itself
 
 
-OPEN_STATES: Final = tuple(state for state in OutboxState if state not in {OutboxState.POSTED, OutboxState.SUPERSEDED})
+#: It is settled for ever.
+OVER: Final = frozenset({OutboxState.POSTED, OutboxState.SUPERSEDED, OutboxState.VOIDED})
+OPEN_STATES: Final = tuple(state for state in OutboxState if state not in OVER)
 
 #: From which states a settlement may lead to the state.
 SETTLED_FROM: Final[dict[OutboxState, tuple[OutboxState, ...]]] = {
@@ -32,6 +39,8 @@ SETTLED_FROM: Final[dict[OutboxState, tuple[OutboxState, ...]]] = {
     OutboxState.UNCERTAIN: (OutboxState.SENDING, OutboxState.UNCERTAIN),
     OutboxState.READY: (OutboxState.UNCERTAIN,),
     OutboxState.PARKED: (
+        OutboxState.NEEDS_APPROVAL,
+        OutboxState.HELD,
         OutboxState.READY,
         OutboxState.SENDING,
         OutboxState.RETRY_WAIT,
@@ -39,7 +48,10 @@ SETTLED_FROM: Final[dict[OutboxState, tuple[OutboxState, ...]]] = {
         OutboxState.ACCEPTED,
     ),
 }
-SENT_FROM: Final = (OutboxState.READY, OutboxState.RETRY_WAIT)
+SENT_FROM: Final = (OutboxState.READY, OutboxState.HELD, OutboxState.RETRY_WAIT)
+APPROVED_FROM: Final = (OutboxState.NEEDS_APPROVAL,)
+#: Nothing of it is at the target, nor will be once it is made void.
+VOIDED_FROM: Final = (OutboxState.NEEDS_APPROVAL, OutboxState.HELD, OutboxState.READY, OutboxState.PARKED)
 LOOKED_UP_FROM: Final = (OutboxState.UNCERTAIN, OutboxState.ACCEPTED)
 RETRIED_FROM: Final = (OutboxState.PARKED, OutboxState.RETRY_WAIT)
 SUPERSEDED_FROM: Final = (OutboxState.PARKED,)
@@ -50,7 +62,8 @@ class OutboxEntry(NamedTuple):
 
     ``body``, ``content_type`` and ``name`` are the exact message, None until it was fixed for the first send.
     ``unclear_ns`` is when the last send ended without a clear answer. ``error_count`` counts equal errors in a row,
-    ``error_since_ns`` is the first of them.
+    ``error_since_ns`` is the first of them. ``event_ns`` is when the last piece in it was made, ``derived_ns`` when
+    that was counted.
     """
 
     id: int
@@ -80,6 +93,19 @@ class OutboxEntry(NamedTuple):
     error_since_ns: int | None
     error_count: int
     created_ns: int
+    event_ns: int | None = None
+    derived_ns: int | None = None
+
+    @property
+    def stamps(self) -> Stamps:
+        """Its five times; a posting without an event, or an older one, has the later ones only."""
+        if self.event_ns is None or self.derived_ns is None:
+            made = Stamps(None, None, self.created_ns)
+        else:
+            derived_ns = min(self.derived_ns, self.created_ns)
+            made = queued(self.event_ns, derived_ns, self.created_ns)
+        acked_ns = self.settled_ns if self.state is OutboxState.POSTED else None
+        return made._replace(t_sent_ns=self.last_sent_ns, t_acked_ns=acked_ns)
 
     @property
     def lane(self) -> tuple[str, str]:
@@ -113,7 +139,7 @@ class Settlement(NamedTuple):
 class OutboxCounts(NamedTuple):
     """How much is where, for one target.
 
-    ``waiting``: everything that is neither posted, parked nor superseded (uncertain and accepted included). ``posted``
+    ``waiting``: everything that is neither over nor parked (uncertain and accepted included). ``posted``
     counts since the database exists, also what was pruned since. ``oldest_created_ns``: of the oldest posting that is
     not over yet, None if there is none.
     """
@@ -124,3 +150,5 @@ class OutboxCounts(NamedTuple):
     accepted: int
     posted: int
     oldest_created_ns: int | None
+    held: int = 0
+    needs_approval: int = 0

@@ -22,5 +22,9 @@ class DamagedStoreError(StoreError):
     """The file is not a sound database; ``buffer.damage.set_aside`` keeps it for a person and makes room."""
 
 
+class PostingMovedError(StoreError):
+    """A posting that was to become void may be under way already: whoever decided it looks again."""
+
+
 class OutboxError(StoreError):
     """A posting is not in a state that allows the change, or there is no such posting."""

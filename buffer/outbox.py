@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from buffer.entry import (
+    APPROVED_FROM,
     COLUMNS,
     LOOKED_UP_FROM,
+    OVER,
     RETRIED_FROM,
     SENT_FROM,
     SETTLED_FROM,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from buffer.store import Store
 
 PAGE_MAX: Final = 1000
+#: Of so many newest postings the latency is shown.
+LATENCIES_MAX: Final = 200
 #: A message from a target may be long; a person reads the start of it.
 ERROR_TEXT_MAX_CHARS: Final = 500
 ERROR_CODE_MAX_CHARS: Final = 100
@@ -41,23 +45,28 @@ ID_MAX: Final = 2**63 - 1
 
 _DUE: Final = f"""
     SELECT {COLUMNS} FROM outbox
-    WHERE target = ? AND head = 1 AND state IN ('ready', 'retry_wait', 'uncertain', 'accepted') AND due_ns <= ?
+    WHERE target = ? AND head = 1 AND state IN ('held', 'ready', 'retry_wait', 'uncertain', 'accepted') AND due_ns <= ?
     ORDER BY due_ns, id LIMIT ?
 """  # noqa: S608 - COLUMNS is a constant
 _DUE_BY_ORDER: Final = f"""
     SELECT {COLUMNS} FROM outbox AS entry
-    WHERE target = ? AND head = 1 AND state IN ('ready', 'retry_wait', 'uncertain', 'accepted') AND due_ns <= ?
+    WHERE target = ? AND head = 1 AND state IN ('held', 'ready', 'retry_wait', 'uncertain', 'accepted') AND due_ns <= ?
         AND NOT EXISTS (
             SELECT 1 FROM outbox
             WHERE target = entry.target AND order_id = entry.order_id AND id < entry.id
                 AND (kind = 'ack') = (entry.kind = 'ack')
-                AND state NOT IN ('posted', 'superseded')
+                AND state NOT IN ('posted', 'superseded', 'voided')
         )
     ORDER BY due_ns, id LIMIT ?
 """  # noqa: S608 - COLUMNS is a constant
+_LATENCIES: Final = """
+    SELECT max(settled_ns - event_ns, 0) FROM outbox
+    WHERE target = ? AND state = 'posted' AND event_ns IS NOT NULL
+        AND id > coalesce((SELECT max(id) FROM outbox WHERE target = ?), 0) - ?
+"""
 _NEXT_DUE: Final = """
     SELECT min(due_ns) FROM outbox
-    WHERE target = ? AND head = 1 AND state IN ('ready', 'retry_wait', 'uncertain', 'accepted') AND due_ns > ?
+    WHERE target = ? AND head = 1 AND state IN ('held', 'ready', 'retry_wait', 'uncertain', 'accepted') AND due_ns > ?
 """
 _BEGIN_SEND: Final = """
     state = 'sending', attempts = attempts + 1, lookups = 0, first_sent_ns = coalesce(first_sent_ns, :now),
@@ -147,6 +156,19 @@ class Outbox:
         return await self._decide(
             which, change, SUPERSEDED_FROM, now_ns, "be superseded", who=clean(who, WHO_MAX_CHARS)
         )
+
+    async def approve(self, which: int | str, now_ns: int, *, who: str) -> list[OutboxEntry]:
+        """A person's decision: what is beyond a tolerance may be sent, once its window is over. Raises OutboxError."""
+        change = """
+            state = CASE WHEN due_ns > :now THEN 'held' ELSE 'ready' END,
+            error_text = 'approved by ' || :who, error_kind = '', error_code = ''
+        """
+        return await self._decide(which, change, APPROVED_FROM, now_ns, "be approved", who=clean(who, WHO_MAX_CHARS))
+
+    async def latencies_ns(self, target: str, limit: int = LATENCIES_MAX) -> list[int]:
+        """From event to answer, of the newest postings that have both; each 0 and above."""
+        rows = await self._store.read(_LATENCIES, (target, target, limit))
+        return [row[0] for row in rows]
 
     async def get(self, key: str, target: str | None = None) -> OutboxEntry | None:
         """The posting with this key (of this target), None if there is none."""
@@ -269,14 +291,15 @@ def counts_of(rows: Sequence[Sequence[Any]]) -> OutboxCounts:
     """The counts in the rows of ``counts_query``."""
     found = {str(state): number for state, number in rows}
     oldest_created_ns = found.pop("oldest")
-    over = (OutboxState.POSTED, OutboxState.SUPERSEDED, OutboxState.PARKED)
     return OutboxCounts(
-        waiting=sum(number for state, number in found.items() if state not in over),
+        waiting=sum(number for state, number in found.items() if state not in {*OVER, OutboxState.PARKED}),
         uncertain=found.get(OutboxState.UNCERTAIN, 0),
         parked=found.get(OutboxState.PARKED, 0),
         accepted=found.get(OutboxState.ACCEPTED, 0),
         posted=found.get(OutboxState.POSTED, 0),
         oldest_created_ns=oldest_created_ns,
+        held=found.get(OutboxState.HELD, 0),
+        needs_approval=found.get(OutboxState.NEEDS_APPROVAL, 0),
     )
 
 

@@ -25,7 +25,12 @@ class JournalRow(NamedTuple):
 
 
 class NewPosting(NamedTuple):
-    """A confirmation on its way to one target. ``payload`` is the canonical document; key and payload never change."""
+    """A confirmation on its way to one target. ``payload`` is the canonical document; key and payload never change.
+
+    ``state`` is one of those that a posting begins in: ready, held, needs_approval, parked (a person books it by hand)
+    or voided; ``note`` says why. It is not sent before ``due_ns`` (None: at once). ``event_ns`` and ``derived_ns`` are
+    those of its last piece, None without any.
+    """
 
     target: str
     key: str
@@ -36,12 +41,18 @@ class NewPosting(NamedTuple):
     kind: str
     payload: bytes
     created_ns: int
+    state: str = "ready"
+    due_ns: int | None = None
+    event_ns: int | None = None
+    derived_ns: int | None = None
+    note: str = ""
 
 
 class Step(NamedTuple):
     """The new state of a work unit with everything that follows from it: all of it is kept, or nothing.
 
-    ``last_time_ns`` is the highest time the step has seen: the steady clock starts above it after a restart.
+    ``last_time_ns`` is the highest time the step has seen: the steady clock starts above it after a restart. ``voids``
+    are keys of postings that must not be sent any more: where one of them is under way meanwhile, nothing is kept.
     ``answers`` are told to their targets once all operations of the order have one; ``identity`` is who answers.
     ``keys``: the Idempotency-Keys of the decisions in it.
     """
@@ -52,6 +63,7 @@ class Step(NamedTuple):
     rows: tuple[JournalRow, ...] = ()
     postings: tuple[NewPosting, ...] = ()
     jobs: tuple[JobRecord, ...] = ()
+    voids: tuple[str, ...] = ()
     answers: tuple[OperationAnswer, ...] = ()
     identity: Identity | None = None
     audit: tuple[EntryContent, ...] = ()

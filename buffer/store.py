@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
 import aiosqlite
 
-from buffer import answers, audit_chain, jobs, journal, replays, schema
+from buffer import answers, audit_chain, jobs, journal, postings, replays, schema
 from buffer.errors import StoreError
 from buffer.writer import Writer
 from gateway.core.audit.entry import AuditEntryError, checked
@@ -37,10 +37,6 @@ PRUNE_CHUNK_ROWS: Final = 1000
 T = TypeVar("T")
 
 _JOURNAL: Final = "INSERT INTO journal (work_unit, seq, at_ns, kind, body) VALUES (?, ?, ?, ?, ?)"
-_POSTING: Final = """
-    INSERT INTO outbox (target, key, message_id, order_id, operation, seq, kind, payload, due_ns, created_ns)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
 _JOB: Final = """
     INSERT INTO job (order_id, operation, record) VALUES (?, ?, ?)
     ON CONFLICT (order_id, operation) DO UPDATE SET record = excluded.record
@@ -71,7 +67,7 @@ _PRUNE_POSTED: Final = """
     DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state = 'posted' AND settled_ns < ? LIMIT ?) RETURNING 1
 """
 _STATS: Final = """
-    SELECT (SELECT coalesce(sum(postings), 0) FROM outbox_tally WHERE state NOT IN ('posted', 'superseded')),
+    SELECT (SELECT coalesce(sum(postings), 0) FROM outbox_tally WHERE state NOT IN ('posted', 'superseded', 'voided')),
         (SELECT coalesce(sum(postings), 0) FROM outbox_tally WHERE state = 'posted'),
         (SELECT coalesce(sum(last_seq), 0) FROM journal_head), (SELECT count(*) FROM job)
 """
@@ -212,6 +208,11 @@ class Store:
         rows = await self.read("SELECT record FROM job WHERE order_id = ? ORDER BY operation", (order,))
         return await self._with_images([row[0] for row in rows])
 
+    async def orders_like(self, beginning: str) -> tuple[str, ...]:
+        """The remembered orders whose number begins so. Raises StoreError."""
+        sql = "SELECT DISTINCT order_id FROM job WHERE substr(order_id, 1, ?) = ?"
+        return tuple(str(row[0]) for row in await self.read(sql, (len(beginning), beginning)))
+
     async def job_records(self) -> list[JobRecord]:
         """Every remembered job order, without images. Raises StoreError."""
         return [self._decoded(row[0], jobs.decode) for row in await self.read("SELECT record FROM job", ())]
@@ -249,11 +250,11 @@ class Store:
     async def prune(self, *, posted_keep_ns: int, journal_keep_ns: int) -> Pruned:
         """Delete posted postings and journal rows that are older; what is not posted is never deleted."""
         now_ns = self._now_ns()
-        postings = 0
+        deleted_postings = 0
         values = (now_ns - posted_keep_ns, PRUNE_CHUNK_ROWS)
         while deleted := await self._writer.submit(partial(_execute, _PRUNE_POSTED, values)):
-            postings += deleted
-        return Pruned(postings, await journal.prune(self, now_ns - journal_keep_ns))
+            deleted_postings += deleted
+        return Pruned(deleted_postings, await journal.prune(self, now_ns - journal_keep_ns))
 
     async def stats(self) -> StoreStats:
         """Sizes and counts; cheap."""
@@ -354,15 +355,15 @@ async def _apply(
     unit = step.work_unit
     if step.rows:
         await connection.executemany(_JOURNAL, [(unit, *row) for row in step.rows])
-    postings = list(step.postings)
+    if step.voids:
+        await postings.void(connection, step.voids, step.last_time_ns)
+    new = list(step.postings)
     for answer in step.answers:
         assert step.identity is not None, "who answers says who he is"
         whole = await answers.put(connection, step.identity, answer, step.last_time_ns)
-        postings += [] if whole is None else [whole]
-    if postings:
-        await connection.executemany(
-            _POSTING, [(*posting[:-1], posting.created_ns, posting.created_ns) for posting in postings]
-        )
+        new += [] if whole is None else [whole]
+    if new:
+        await postings.add(connection, new)
     if images:
         await connection.executemany(_IMAGE, images)
     if records:

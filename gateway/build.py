@@ -27,6 +27,7 @@ from gateway.looks import looked_at_every, loss_found_within, stale_after_ns
 from gateway.narrate import narrate
 from gateway.order_feed import OrderFeed
 from gateway.parts import Parts
+from gateway.progress_relay import ProgressRelay, informed
 from gateway.router import Router
 from gateway.runner import Runner, RunnerHooks
 from gateway.taps import Taps
@@ -80,6 +81,7 @@ class Builder:
         self._warnings = warnings
         self._parts = Parts(outbox, Taps(clock.now_ns), clock.utc_ns)
         self.auditing = Auditing(settings, store, clock)
+        self._relay = ProgressRelay(self._parts, clock.now_ns)
         self._routers: dict[str, Router] = {}
         self._watched: dict[str, Part] = {}
 
@@ -187,7 +189,7 @@ class Builder:
                 f"{unit.identity.machine}: order {'/'.join(run.job.key)} went on elsewhere while this machine was not "
                 f"configured; {run.open_pieces} pieces became unallocated"
             )
-        return state
+        return await informed(self._store, state)
 
     def _targets_of(self, also_to: Sequence[str], job: JobOrder) -> tuple[str, ...]:
         """Back to where the order came from, and the copies that the rule names.
@@ -212,6 +214,7 @@ class Builder:
         # One that was removed still commits what waited for it, and is shown no longer.
         if name in self._parts.runners:
             self._parts.publish(name, outputs)
+        self._relay.committed(name, outputs)
         if any(isinstance(output, (Confirmation, OrderAck)) for output in outputs):
             for forwarder in self._parts.forwarders.values():
                 forwarder.wake()

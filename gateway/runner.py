@@ -17,19 +17,22 @@ from buffer.step import JournalRow, NewPosting, Step
 from gateway.caller import CALLER, TAKEN
 from gateway.core import journal, snapshot
 from gateway.core.audit import told
+from gateway.core.decided import asks
 from gateway.core.document import encode, fields
 from gateway.core.duration import seconds
+from gateway.core.entries import AllocateEntry, MergeEntry, SplitEntry
 from gateway.core.model import (
     Confirmation,
     DataValue,
     FinalAcknowledged,
     JobChanged,
     OperatorEntry,
-    OperatorVerb,
     OrderReceived,
     TimePassed,
+    Voided,
 )
 from gateway.core.orders.order_answer import answers_to
+from gateway.posting import posting_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,8 +41,7 @@ if TYPE_CHECKING:
     from buffer.store import Store
     from gateway.caller import Caller
     from gateway.core.audit.entry import EntryContent
-    from gateway.core.entries import PersonsEntry
-    from gateway.core.model import CalendarPlan, ClockTold, Input, JobOrder, Output
+    from gateway.core.model import Input, JobOrder, Output
     from gateway.core.orders.order_answer import OperationAnswer
     from gateway.core.unit_state import State
     from gateway.core.work_unit import WorkUnit
@@ -142,9 +144,7 @@ class Runner:
         """Hand over one reading's values; waits while the queue is full."""
         await self._queue.put(_Item(values, None))
 
-    async def submit(
-        self, given: OrderReceived | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan | FinalAcknowledged
-    ) -> tuple[Output, ...]:
+    async def submit(self, given: Input) -> tuple[Output, ...]:
         """Hand over an order, a decision, the clock or the calendar; returns its outputs once they are committed."""
         done: asyncio.Future[tuple[Output, ...]] = asyncio.get_running_loop().create_future()
         await self._queue.put(_Item((given,), done, caller=CALLER.get(), taken=TAKEN.get()))
@@ -310,7 +310,9 @@ class Runner:
         if isinstance(given, FinalAcknowledged):
             known = await self._store.job_record(given.order, given.operation)
             return given._replace(known=known, unbooked=await self._store.unbooked(given.order, given.operation))
-        assert isinstance(given, OperatorEntry), "nothing else asks"
+        if isinstance(given, (SplitEntry, MergeEntry)):
+            return given._replace(taken=await self._store.orders_like(given.order))
+        assert isinstance(given, (OperatorEntry, AllocateEntry)), "nothing else asks"
         records = [
             one for one in await self._store.records_of(given.order) if given.operation in ("", one.job.operation)
         ]
@@ -345,6 +347,7 @@ class Runner:
         rows: list[JournalRow] = []
         postings: list[NewPosting] = []
         jobs = {}
+        voids: list[str] = []
         for seq, output in enumerate(outputs, first_seq):
             kind, data = journal.row(output)
             rows.append(JournalRow(seq, state.at_ns, kind, _json(data)))
@@ -352,7 +355,9 @@ class Runner:
                 jobs[output.record.job.key] = output.record
             elif isinstance(output, Confirmation):
                 payload = encode(fields(identity, output))
-                postings += [_posting(output, target, payload) for target in self._hooks.targets(output.job)]
+                postings += [posting_of(output, target, payload) for target in self._hooks.targets(output.job)]
+            elif isinstance(output, Voided):
+                voids.append(output.key)
         return Step(
             work_unit=identity.machine,
             snapshot=snapshot.dump(self.unit, state),
@@ -360,14 +365,9 @@ class Runner:
             rows=tuple(rows),
             postings=tuple(postings),
             jobs=tuple(jobs.values()),
+            voids=tuple(voids),
             identity=identity,
         )
-
-
-def asks(given: Input) -> bool:
-    """Whether an input needs what is remembered of an order, which must be read behind everything before it."""
-    reopens = isinstance(given, OperatorEntry) and given.verb is OperatorVerb.REOPEN
-    return reopens or isinstance(given, (OrderReceived, FinalAcknowledged))
 
 
 def _answer(item: _Item, result: _Made) -> None:
@@ -384,17 +384,3 @@ def _answer(item: _Item, result: _Made) -> None:
 def _json(data: Any) -> bytes:
     # The standard library's: it has no largest integer and takes any text, and whatever was counted must be written.
     return json.dumps(data, separators=(",", ":")).encode()
-
-
-def _posting(confirmation: Confirmation, target: str, payload: bytes) -> NewPosting:
-    return NewPosting(
-        target=target,
-        key=confirmation.key,
-        message_id=confirmation.message_id,
-        order=confirmation.job.order,
-        operation=confirmation.job.operation,
-        seq=confirmation.seq,
-        kind=confirmation.kind.value,
-        payload=payload,
-        created_ns=confirmation.created_ns,
-    )

@@ -119,6 +119,8 @@ class WorkUnitView:
         unconfirmed_good: good pieces of it that are not confirmed; ``unconfirmed_scrap``, ``_rework``, ``_hold`` and
             ``_test`` likewise.
         unallocated_good: good pieces without an order; the other roles likewise.
+        unallocated_since_ns: when the oldest of them was made, None without any.
+        written_off: pieces without an order that a person wrote off as scrap.
         review_pieces: pieces set aside for a person.
         unknown: pieces nobody can know; each with signal, role, from_ns, to_ns, max_pieces, flag, order, operation.
         counted_good: good pieces this gateway ever counted here; the other roles likewise.
@@ -157,6 +159,8 @@ class WorkUnitView:
     unallocated_rework: int = 0
     unallocated_hold: int = 0
     unallocated_test: int = 0
+    unallocated_since_ns: int | None = None
+    written_off: int = 0
     review_pieces: int = 0
     unknown: tuple[Mapping[str, Any], ...] = ()
     counted_good: int = 0

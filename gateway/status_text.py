@@ -66,7 +66,7 @@ def machine_line(unit: dict[str, Any], now_ns: int) -> str:
     notes = [
         f"{sum(unit[f'unconfirmed_{role}'] for role in _ROLES)} unconfirmed",
         held,
-        f"{loose} unallocated" if loose else "",
+        f"{loose} unallocated for {_age(now_ns, unit['unallocated_since_ns'])}" if loose else "",
         f"{unit['review_pieces']} under review" if unit["review_pieces"] else "",
         f"{len(unit['unknown'])} unknown intervals" if unit["unknown"] else "",
     ]

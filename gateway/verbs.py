@@ -13,11 +13,12 @@ import structlog
 
 from buffer.entry import OPEN_STATES, OutboxState, Settlement
 from buffer.errors import OutboxError, StoreError
-from gateway import __version__
+from gateway import __version__, reconciler
 from gateway.control import NUMBER_MAX, TEXT_CHARS_MAX, RequestError, text_of
 from gateway.core.model import OperatorEntry, OperatorVerb
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.floor_verbs import FloorVerbs
+from gateway.order_verbs import OrderVerbs
 from gateway.speaker import runner_of, speaker, told
 from gateway.status import AuditView, GatewayView, in_utc, to_json
 from gateway.views import clock_view
@@ -73,8 +74,11 @@ class Verbs:
             "outbox.open": self._open_postings,
             "outbox.retry": self._retry,
             "outbox.discard": self._discard,
+            "outbox.approve": self._approve,
+            "reconcile": self._reconcile,
             "write": self._write,
             **self._floor.table(),
+            **OrderVerbs(self.parts, self._clock).table(),
         }
 
     async def _status(self, request: Mapping[str, Any]) -> Any:
@@ -151,6 +155,10 @@ class Verbs:
             found += [_posting(entry) for entry in await self.parts.outbox.page(state=state, limit=1000)]
         return sorted(found, key=lambda posting: posting["id"])
 
+    async def _reconcile(self, request: Mapping[str, Any]) -> Any:
+        order = text_of(request, "order") if request.get("order") else ""
+        return reconciler.document(*await reconciler.reconcile(self.parts, self._store, self._clock.now_ns(), order))
+
     async def _retry(self, request: Mapping[str, Any]) -> Any:
         which = _which(request)
         try:
@@ -169,6 +177,18 @@ class Verbs:
         for entry in discarded:
             log.warning("posting discarded", target=entry.target, key=entry.key, who=who, reason=reason)
         return self._decided(discarded)
+
+    async def _approve(self, request: Mapping[str, Any]) -> Any:
+        """What was made beyond a tolerance may be sent: a person's word, and his name."""
+        which, who, reason = _which(request), text_of(request, "who"), text_of(request, "reason")
+        try:
+            approved = await self.parts.outbox.approve(which, self._clock.now_ns(), who=f"{who}: {reason}")
+        except OutboxError as error:
+            raise RequestError(str(error)) from error
+        for entry in approved:
+            log.warning("posting approved", target=entry.target, key=entry.key, who=who, reason=reason)
+        self._decided(approved)
+        return "; ".join(f"{entry.id}: {entry.key} for {entry.target} may be sent" for entry in approved)
 
     async def _park_stranded(self, which: int | str, now_ns: int) -> None:
         """Nobody works on a posting without a connector, so it would never be parked, and never be given up."""

@@ -54,6 +54,8 @@ def work_unit_view(unit_id: str, state: State, display: StateDisplay) -> WorkUni
         unallocated_rework=state.unallocated.rework,
         unallocated_hold=state.unallocated.hold,
         unallocated_test=state.unallocated.test,
+        unallocated_since_ns=state.unallocated_since_ns,
+        written_off=state.bucket.written_off,
         review_pieces=state.review,
         unknown=tuple(_unknown(interval) for interval in state.unknown),
         counted_good=state.counted.good,

@@ -68,6 +68,18 @@ def schemas() -> dict[str, dict[str, Any]]:
             may={"type": "array", "items": _TEXT},
         ),
         "resolved": _object(done={"type": "array", "items": _OPEN_OBJECT}),
+        "unallocated": _object(
+            machine=_TEXT,
+            entries={
+                "type": "array",
+                "items": _object(
+                    **dict.fromkeys(("number", "pieces", "estimated", "age_ms", "merged"), _WHOLE),
+                    **dict.fromkeys(("role", "signal", "product", "tool", "lot"), _TEXT),
+                    **{"from": _TIME, "to": _TIME},
+                ),
+            },
+            written_off=_WHOLE,
+        ),
         "done": _object(done={"type": "string", "description": "What was done, in words."}),
         "problem": _problem(),
     }
@@ -88,6 +100,9 @@ _SUMMARY: Final[dict[str, Any]] = {
     "last_sent": _TIME,
     "settled": _TIME,
     "due": _TIME,
+    "event": _TIME,
+    "derived": _TIME,
+    "latency_ms": {"type": ["integer", "null"]},
     "reference": _TEXT,
     "error": _TEXT,
 }

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.access.access_file import AccessFile
     from gateway.access.tokens import Bearer
     from gateway.api.rate import RateLimit
-    from gateway.api.routes import Route
+    from gateway.api.route import Route
     from gateway.core.access.permissions import NotPermitted
 
     OnRefused = Callable[[Told, Actor], None]

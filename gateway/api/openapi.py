@@ -12,7 +12,7 @@ from gateway.core.access.permissions import PERMISSIONS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.api.routes import Route
+    from gateway.api.route import Route
 
 OPENAPI_PATH: Final = "/openapi.json"
 KEY_PATTERN: Final = r"^[\x21-\x7e]{1,64}$"
@@ -31,9 +31,9 @@ _ANYWHERE: Final = (
     "BUSY",
     "ANSWER_TIMEOUT",
 )
-_WITH_TOKEN: Final = ("NOT_AUTHENTICATED", "NOT_PERMITTED", "BAD_FIELD", "STORE")
+_WITH_TOKEN: Final = ("NOT_AUTHENTICATED", "NOT_PERMITTED", "BAD_FIELD", "REFUSED", "STORE")
 _WITH_BODY: Final = (
-    "BAD_JSON", "BODY_TIMEOUT", "REFUSED", "IDEMPOTENCY_KEY_REUSED", "BODY_TOO_LARGE", "BAD_CONTENT_TYPE",
+    "BAD_JSON", "BODY_TIMEOUT", "IDEMPOTENCY_KEY_REUSED", "BODY_TOO_LARGE", "BAD_CONTENT_TYPE",
 )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from gateway.control import Verb
     from gateway.parts import Parts
 
+NS_PER_MS: Final = 1_000_000
 OUTBOX_LIMIT: Final = 50
 AUDIT_LIMIT: Final = 50
 #: Of these long reads at a time: each takes processor time from the counting.
@@ -215,6 +216,9 @@ class Reads:
             "last_sent": self._named(entry.last_sent_ns),
             "settled": self._named(entry.settled_ns),
             "due": self._named(entry.due_ns),
+            "event": self._named(entry.event_ns),
+            "derived": self._named(entry.derived_ns),
+            "latency_ms": None if entry.stamps.latency_ns is None else entry.stamps.latency_ns // NS_PER_MS,
             "reference": entry.reference,
             "error": " ".join(filter(None, (entry.error_kind, entry.error_code, entry.error_text))),
         }

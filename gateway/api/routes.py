@@ -6,49 +6,23 @@ row here and a verb of the same name in the gateway's table. Runs nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
+from buffer.entry import OutboxState
+from gateway.api.dividing import DIVIDING
 from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Flag, Hidden, Matching, Text, Time, Whole
+from gateway.api.route import Route
 from gateway.control import NUMBER_MAX
 from gateway.core.access.permissions import Action
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 POSTINGS_MAX: Final = 1000
 AUDIT_ENTRIES_MAX: Final = 1000
 USER_CHARS_MAX: Final = 64
-OUTBOX_STATES: Final = ("ready", "sending", "accepted", "posted", "uncertain", "retry_wait", "parked", "superseded")
+OUTBOX_STATES: Final = tuple(state.value for state in OutboxState)
 ORDER_STATES_CHARS_MAX: Final = 32
-
-
-class Route(NamedTuple):
-    """One row.
-
-    ``actions`` are those of which the role must have one; where it depends on the body, ``action_of`` says which.
-    No action: anybody may ask, without a token. ``answer``: the name of its schema in ``answers.py``.
-    """
-
-    verb: str
-    method: str
-    path: str
-    actions: tuple[Action, ...]
-    answer: str
-    summary: str
-    params: tuple[Field, ...] = ()
-    query: tuple[Field, ...] = ()
-    body: tuple[Field, ...] = ()
-    action_of: Callable[[Mapping[str, Any]], Action] | None = None
-    may_be_missing: bool = False  # what the path or the query names
-
-    @property
-    def writes(self) -> bool:
-        """Whether it changes something."""
-        return self.method != "GET"
-
-    def action(self, body: Mapping[str, Any]) -> Action:
-        """What the caller wants to do."""
-        return self.actions[0] if self.action_of is None else self.action_of(body)
 
 
 _NAME: Final = Matching(NAME_PATTERN, "1 to 64 letters, digits, - and _")
@@ -144,6 +118,7 @@ _READING: Final = (
             Field("from", Time(), "from then on", required=False),
             Field("to", Time(), "up to then", required=False),
         ),
+        may_be_missing=True,
     ),
     Route(
         "dispatch",
@@ -277,6 +252,15 @@ _DECIDING: Final = (
         action_of=_judgement,
     ),
     Route(
+        "outbox.approve",
+        "POST",
+        "/v1/outbox/approve",
+        (Action.APPROVE_OVER_TOLERANCE,),
+        "done",
+        "Let a confirmation be sent that says more than the order's tolerance allows",
+        body=(Field("which", Whole(1, NUMBER_MAX), "number of the posting"), _WHY),
+    ),
+    Route(
         "reason",
         "POST",
         "/v1/stops/reason",
@@ -366,4 +350,4 @@ _DECIDING: Final = (
     ),
 )
 
-ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *_AUDITING, *_DECIDING)
+ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *_AUDITING, *_DECIDING, *DIVIDING)

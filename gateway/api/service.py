@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gateway.access.tokens import Bearer
     from gateway.api.identity import Identity
     from gateway.api.replays import Replays
-    from gateway.api.routes import Route
+    from gateway.api.route import Route
     from gateway.control import Verb
 
 NS_PER_S: Final = 1_000_000_000
@@ -181,7 +181,9 @@ class Service:
             return refusal(error.problem)
         except RequestError as error:
             parts = (error.guard, error.found, error.allowed)
-            return refusal(Problem("REFUSED", str(error), todo=error.what_to_do, parts=parts))
+            missing = route.may_be_missing and error.guard == "MACHINE"
+            code = "NOT_FOUND" if missing else "REFUSED"
+            return refusal(Problem(code, str(error), todo=error.what_to_do, parts=parts))
         except StoreError as error:
             return refusal(Problem("STORE", f"the buffer: {error}", todo="see linegate status; come again"))
         except Exception as error:  # a defect at one question is told to the one who asked, and ends nothing

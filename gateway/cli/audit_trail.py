@@ -15,11 +15,12 @@ from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from buffer.audit_chain import Wanted
     from gateway.core.audit.chain import Anchor
     from gateway.core.audit.entry import AuditEntry, EntryContent
+    from gateway.core.calendar.honest_time import ClockCorrection
 
 EXIT_BROKEN: Final = 4
 #: A file of anchors has a line a day.
@@ -68,6 +69,7 @@ def show(args: argparse.Namespace) -> int:
     """0 after printing, 1 where there is nothing to read, 2 for an argument out of range."""
     from buffer.audit_chain import ChainReader
     from buffer.errors import StoreError
+    from buffer.readonly import ReadOnlyStore
     from gateway.core.audit.entry import as_mapping
     from gateway.core.document import utc
     from gateway.lock import DATABASE_NAME
@@ -82,19 +84,29 @@ def show(args: argparse.Namespace) -> int:
         wanted = _wanted(args)
         with ChainReader.open(where / DATABASE_NAME) as reader:
             found = reader.newest(args.n, wanted)[::-1]
+        with ReadOnlyStore(where / DATABASE_NAME) as store:
+            known = store.corrections()
     except (StoreError, ValueError) as error:
         return _complain(error)
     if args.json:
-        print(json.dumps([{**as_mapping(one), "at": utc(one.content.utc_ns)} for one in found]))
+        print(json.dumps([{**as_mapping(one), "at": utc(_when_ns(one, known))} for one in found]))
         return 0
     for entry in found:
-        print(clean(_line(entry), SHOWN_CHARS_MAX))
+        print(clean(_line(entry, _when_ns(entry, known)), SHOWN_CHARS_MAX))
     if not found:
         print("nothing")
     return 0
 
 
-def _line(entry: AuditEntry) -> str:
+def _when_ns(entry: AuditEntry, known: Sequence[ClockCorrection]) -> int:
+    """Its date; where nobody vouched for it then, the date as it was learned since."""
+    from gateway.core.calendar.honest_time import TimeQuality, utc_of
+
+    content = entry.content
+    return content.utc_ns if TimeQuality(content.time_quality).known else utc_of(known, content.at_ns)
+
+
+def _line(entry: AuditEntry, utc_ns: int) -> str:
     from gateway.core.document import utc
 
     one = entry.content
@@ -103,7 +115,7 @@ def _line(entry: AuditEntry) -> str:
     reason = "  because " + " ".join(filter(None, (one.reason_code, one.reason_text))) if _has_reason(one) else ""
     detail = f"  {one.detail}" if one.detail else ""
     who = f"{one.user} ({one.role})"
-    return f"{entry.seq:>6} {utc(one.utc_ns)} {who}  {one.action} {what}{change}  {one.outcome}{reason}{detail}"
+    return f"{entry.seq:>6} {utc(utc_ns)} {who}  {one.action} {what}{change}  {one.outcome}{reason}{detail}"
 
 
 def _has_reason(content: EntryContent) -> bool:

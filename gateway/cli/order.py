@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli import person, state_dir
+from gateway.cli import division, person, state_dir
 from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         state_dir.add_arguments(one)
         one.set_defaults(run=decide, verb=verb)
     _add_reclassify(verbs)
+    division.add_verbs(verbs)
     show = verbs.add_parser("list", help="open orders of every machine")
     show.add_argument("--json", action="store_true", help="print for programs")
     state_dir.add_arguments(show)

@@ -18,7 +18,20 @@ if TYPE_CHECKING:
     from buffer.entry import OutboxEntry
     from gateway.core.calendar.honest_time import ClockCorrection
 
-STATES: Final = ("ready", "sending", "accepted", "posted", "uncertain", "retry_wait", "parked", "superseded")
+STATES: Final = (
+    "needs_approval",
+    "held",
+    "ready",
+    "sending",
+    "accepted",
+    "posted",
+    "uncertain",
+    "retry_wait",
+    "parked",
+    "superseded",
+    "voided",
+)
+NS_PER_MS: Final = 1_000_000
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 1000
 NUMBER_DIGITS_MAX: Final = 18
@@ -53,7 +66,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     never.add_argument("which", help="its number or its key")
     never.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")
     never.set_defaults(run=discard)
-    for verb in (listing, one, again, never):
+    yes = verbs.add_parser(
+        "approve", help="let a confirmation be sent that says more than the order's tolerance allows"
+    )
+    yes.add_argument("which", help="its number or its key")
+    yes.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")
+    yes.set_defaults(run=approve)
+    for verb in (listing, one, again, never, yes):
         state_dir.add_arguments(verb)
 
 
@@ -118,6 +137,21 @@ def discard(args: argparse.Namespace) -> int:
     return _decide(args, "outbox.discard", "is given up", who=person.name(), reason=args.reason)
 
 
+def approve(args: argparse.Namespace) -> int:
+    """Ask the running gateway to let it go."""
+    from gateway.control import ControlError, call
+
+    where = state_dir.find(args)
+    if where is None:
+        return 1
+    which = _number_or_key(args.which)
+    try:
+        print(clean(call(where, "outbox.approve", which=which, who=person.name(), reason=args.reason)))
+    except ControlError as error:
+        return state_dir.complain(error)
+    return 0
+
+
 def _decide(args: argparse.Namespace, verb: str, done: str, **arguments: str) -> int:
     from gateway.control import ControlError, call
 
@@ -176,6 +210,8 @@ def _in_utc(entry: OutboxEntry, known: Sequence[ClockCorrection]) -> OutboxEntry
         created_ns=utc_of(known, entry.created_ns),
         due_ns=utc_of(known, entry.due_ns),
         last_sent_ns=named(entry.last_sent_ns),
+        event_ns=named(entry.event_ns),
+        derived_ns=named(entry.derived_ns),
         settled_ns=named(entry.settled_ns),
     )
 
@@ -196,6 +232,9 @@ def _summary(entry: OutboxEntry) -> dict[str, Any]:
         "last_sent": utc(entry.last_sent_ns),
         "settled": utc(entry.settled_ns),
         "due": utc(entry.due_ns),
+        "event": utc(entry.event_ns),
+        "derived": utc(entry.derived_ns),
+        "latency_ms": None if entry.stamps.latency_ns is None else entry.stamps.latency_ns // NS_PER_MS,
         "reference": entry.reference,
         "error": " ".join(filter(None, (entry.error_kind, entry.error_code, entry.error_text))),
     }

@@ -20,7 +20,7 @@ from gateway.core.entries import (
     UndoEntry,
     UnmergeEntry,
 )
-from gateway.core.model import Notice, OperatorEntry
+from gateway.core.model import FinalAcknowledged, Notice, OperatorEntry, OperatorVerb, OrderReceived
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.refusal import REFUSED, parts_of
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.core.entries import PersonsEntry
-    from gateway.core.model import Output
+    from gateway.core.model import Input, Output
 
 #: The verb of each kind of entry, as the command line and the API name it.
 VERBS: Final[dict[type, Callable[[Any], str]]] = {
@@ -73,3 +73,9 @@ def decided(entry: OperatorEntry | PersonsEntry, made: Sequence[Output]) -> Deci
         "" if parts is None else parts.text,
         "" if parts is None else parts.guard,
     )
+
+
+def asks(given: Input) -> bool:
+    """Whether an input needs what is remembered of an order, which must be read behind everything before it."""
+    reopens = isinstance(given, OperatorEntry) and given.verb in (OperatorVerb.REOPEN, OperatorVerb.HOLD)
+    return reopens or isinstance(given, (OrderReceived, FinalAcknowledged, AllocateEntry, SplitEntry, MergeEntry))

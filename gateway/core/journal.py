@@ -13,6 +13,7 @@ from gateway.core.model import (
     PiecesProduced,
     StateChanged,
     UnknownInterval,
+    Voided,
 )
 from gateway.core.orders.order_changes import OrderAck
 from gateway.core.orders.unallocated import CountAllocation
@@ -33,6 +34,7 @@ KINDS: Final = {
     JobChanged: "job",
     Notice: "notice",
     Confirmation: "confirmation",
+    Voided: "voided",
     StateInterval: "interval",
     ReasonRequired: "reason_required",
     SetupStarted: "setup_started",

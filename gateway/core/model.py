@@ -40,6 +40,7 @@ __all__ = [
     "Operation",
     "OperatorEntry",
     "OperatorVerb",
+    "OrderProgress",
     "OrderReceived",
     "Output",
     "PiecesProduced",
@@ -51,6 +52,7 @@ __all__ = [
     "Status",
     "TimePassed",
     "UnknownInterval",
+    "Voided",
 ]
 
 
@@ -126,6 +128,13 @@ class OrderReceived(NamedTuple):
     job: JobOrder
     known: JobRecord | None = None
     others: tuple[JobRecord, ...] = ()
+
+
+class OrderProgress(NamedTuple):
+    """How far other operations of an order have got, wherever in this gateway they are made."""
+
+    at_ns: int
+    records: tuple[JobRecord, ...]
 
 
 class OperatorVerb(enum.StrEnum):
@@ -211,7 +220,7 @@ class CalendarPlan(NamedTuple):
 
 
 Input: TypeAlias = (
-    "DataValue | TimePassed | OrderReceived | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan"
+    "DataValue | TimePassed | OrderReceived | OrderProgress | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan"
     " | FinalAcknowledged"
 )
 
@@ -368,8 +377,17 @@ class Confirmation(NamedTuple):
     delivery: str = ""
 
 
+class Voided(NamedTuple):
+    """A confirmation is not to be sent any more: something else takes its place. ``by`` and ``reason``: whose word."""
+
+    at_ns: int
+    key: str
+    by: str
+    reason: str
+
+
 Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
     " | StopReasonAssigned | StopReasonWithdrawn | StopSplit | StopMerge | PiecesReclassified | Decided | JobChanged"
-    " | Notice | Confirmation | OrderAck | CountAllocation"
+    " | Notice | Confirmation | Voided | OrderAck | CountAllocation"
 )

@@ -205,9 +205,8 @@ class WorkUnit:
         """When to hand over a ``TimePassed`` although nothing arrives; None: never."""
         due = self.machine.deadline(state.track)
         due = due if state.previous is None else self._allocation.earlier(state, due)
-        if self._confirms:
-            for run in state.at_work():
-                due = confirmation.earlier(self.rules.confirm, run, due)
+        for run in state.at_work() if self._confirms else ():
+            due = confirmation.earlier(self.rules.confirm, run, due)
         for index, detector in self._timed:
             timer = detector.deadline(state.detectors[index])
             if timer is not None and (due is None or timer < due):
@@ -365,8 +364,7 @@ class WorkUnit:
         """What the machine's state makes of the order that runs now and did so since ``instant_ns``, and what it is."""
         track, job = state.track, None if state.running is None else state.running.job
         ideal_ns = self._ideal_ns(job)
-        if job is not None:
-            track = self._dispatch.parts.of_one_tool(track, job.product)
+        track = track if job is None else self._dispatch.parts.of_one_tool(track, job.product)
         if not self.machine.runs(track, job, ideal_ns):
             track, told = self.machine.on_job(track, job, ideal_ns, instant_ns, at_ns)
             out += told

@@ -195,6 +195,8 @@ def machine_counts(view: WorkUnitView) -> bytes:
         unallocated_rework=view.unallocated_rework,
         unallocated_hold=view.unallocated_hold,
         unallocated_test=view.unallocated_test,
+        unallocated_since=_ms(view.unallocated_since_ns),
+        written_off=view.written_off,
         review_pieces=view.review_pieces,
         counted_good=view.counted_good,
         counted_scrap=view.counted_scrap,

@@ -30,6 +30,7 @@ from gateway.core.model import (
     MachineState,
     OperatorEntry,
     OperatorVerb,
+    OrderProgress,
     OrderReceived,
     PlannedTime,
     Role,
@@ -55,7 +56,7 @@ LINE_CHARS_MAX: Final = 16 * 1024 * 1024  # the first line holds a whole state
 TIME_MAX_NS: Final = 9_000_000_000 * 1_000_000_000  # in the year 2255; behind it there is no calendar
 SHOWN_CHARS: Final = 60
 
-_VALUE, _ORDER, _DECISION, _CLOCK, _PLAN, _END = "v", "o", "d", "c", "p", "end"
+_VALUE, _ORDER, _PROGRESS, _DECISION, _CLOCK, _PLAN, _END = "v", "o", "n", "d", "c", "p", "end"
 _SETUP, _REASON, _JUDGED, _CUT, _UNDO = "s", "w", "j", "x", "u"
 
 
@@ -118,8 +119,8 @@ def row(given: Input) -> list[Any] | None:
             return _said(given)
         case AllocateEntry() | SplitEntry() | MergeEntry() | UnmergeEntry() | ReportEntry():
             return [*told_rows.row_of(given), _plain_record(getattr(given, "known", None))]
-        case ClockTold(at_ns, utc_offset_ns, known):
-            return [_CLOCK, at_ns, utc_offset_ns, known]
+        case ClockTold() | OrderProgress():
+            return _news(given)
         case CalendarPlan(at_ns, entries):
             planned = [[one.from_ns, None if one.planned is None else one.planned.value, one.shift] for one in entries]
             return [_PLAN, at_ns, planned]
@@ -263,6 +264,8 @@ def _input(data: list[Any]) -> Input:
         return entry._replace(role=None if role is None else ActorRole(role), known=record)
     if kind in (_SETUP, _REASON, _JUDGED, _CUT, _UNDO):
         return _heard(data)
+    if kind == _PROGRESS:
+        return OrderProgress(_time(data[1]), tuple(_record(one) for one in data[2]))
     if kind in told_rows.KINDS:
         _time(data[1]["at_ns"])
         return told_rows.entry_of(data, None if data[2] is None else _record(data[2]))
@@ -272,6 +275,12 @@ def _input(data: list[Any]) -> Input:
         _, at_ns, entries = data
         return CalendarPlan(_time(at_ns), tuple(_planned(*one) for one in entries))
     raise ValueError(f"kind {kind!r}")
+
+
+def _news(given: ClockTold | OrderProgress) -> list[Any]:
+    if isinstance(given, ClockTold):
+        return [_CLOCK, given.at_ns, given.utc_offset_ns, given.known]
+    return [_PROGRESS, given.at_ns, [_plain_record(one) for one in given.records]]
 
 
 def _planned(from_ns: int, planned: str | None, shift: str) -> PlannedTime:

@@ -9,6 +9,7 @@ import ipaddress
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -23,6 +24,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from gateway.api.routes import ROUTES
 
 WAIT_S = 20.0
 CONFIG = """
@@ -314,6 +317,93 @@ def test_a_key_gets_the_same_answer_after_the_gateway_was_killed(tmp_path):
         assert starts == (2,)
     finally:
         running.close()
+
+
+WRONG = {
+    "machine": "M-1", "order": "9999", "operation": "0099", "pieces": 1, "from": "good", "to": "scrap", "number": 10**9,
+    "reason": "NO_MATERIAL", "at": "2020-03-27T06:00:00Z",
+}  # fmt: skip
+
+
+def wrong(field):
+    """A value that the field may have and that nothing here fits."""
+    if field.name in WRONG and field.kind.takes(WRONG[field.name]):
+        return WRONG[field.name]
+    tried = ("2020-03-27T06:00:00Z", 10**9, 1, "9999", True, ["9999"], [1, 2], *getattr(field.kind, "words", ()))
+    return next((one for one in tried if field.kind.takes(one)), None)
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.writes], ids=lambda route: route.verb)
+def test_every_refusal_says_which_guard_and_what_to_do(gateway, holds, route, token_of):
+    for role in ("supervisor", "quality", "planner", "operator"):
+        body = {field.name: wrong(field) for field in route.body if field.required}
+        path = re.sub(r"\{(\w+)\}", lambda match: str(WRONG.get(match[1], "9999")), route.path)
+        status, answer = gateway.ask(route.method, path, body, token_of(role))
+        if status == 200:
+            return  # nothing here stands against it
+        holds(route.path, route.method, status, answer)
+        assert answer["guard"], answer
+        assert answer["what_to_do"], answer
+        assert status < 500, answer
+        if status != 403:
+            return
+    raise AssertionError(f"{route.verb}: nobody may")
+
+
+@pytest.fixture(scope="module")
+def token_of(gateway):
+    known = {}
+
+    def of(role):
+        if role not in known:
+            known[role] = gateway.token(f"one-{role}", role)
+        return known[role]
+
+    return of
+
+
+def whole(gateway):
+    """All that is kept of machines, orders, journal and postings; the machine M-1 makes nothing."""
+    with contextlib.closing(sqlite3.connect(gateway.state_dir / "linegate.db")) as database:
+        rows = [
+            database.execute(sql).fetchall()
+            for sql in (
+                "SELECT order_id, operation, record FROM job ORDER BY 1, 2",
+                "SELECT seq, kind, body FROM journal WHERE work_unit = 'M-1' ORDER BY seq",
+                "SELECT key, digest FROM api_replay ORDER BY 1",
+                "SELECT id, state FROM outbox ORDER BY id",
+            )
+        ]
+    return rows, (gateway.state_dir / "users.json").read_bytes() if (gateway.state_dir / "users.json").exists() else b""
+
+
+def test_what_may_not_be_leaves_everything_as_it_was(gateway, token, token_of):
+    start = {"machine": "M-1", "order": "4713"}
+    planner = token_of("planner")
+    gateway.ask("GET", "/v1/me", token=planner)
+    before = whole(gateway)
+    tries = [
+        ("POST", "/v1/orders/start", start, None),
+        ("POST", "/v1/orders/start", start, "lg_00000000_" + "0" * 64),
+        ("POST", "/v1/orders/start", start, planner),
+        ("POST", "/v1/orders/start", {**start, "force": True}, token),
+        ("POST", "/v1/orders/start", {**start, "machine": "../M-1"}, token),
+        ("POST", "/v1/orders/start", {**start, "order": "4713\u202e"}, token),
+        ("POST", "/v1/orders/start", {**start, "order": "x" * 70_000}, token),
+        ("POST", "/v1/orders/../orders/start", start, token),
+        ("POST", "/v1//orders/start", start, token),
+        ("POST", "/v1/undo", {"machine": "M-9"}, token),
+        ("POST", "/v1/stops/split", {"machine": "M-1", "at": "yesterday", "reason": "x"}, token),
+        ("DELETE", "/v1/orders/start", start, token),
+    ]
+    for method, path, body, who in tries:
+        status, answer = gateway.ask(method, path, body, who)
+        assert 400 <= status < 500, (path, status, answer)
+        assert answer["guard"]
+        assert answer["what_to_do"]
+    after = whole(gateway)
+    assert after[1] == before[1]
+    assert after[0][:2] == before[0][:2], "orders and journal"
 
 
 def test_neither_tokens_nor_their_secrets_are_in_log_or_state(gateway, token):

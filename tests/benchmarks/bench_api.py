@@ -17,10 +17,14 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from rig import HOST, Rig, RigError, free_port, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MACHINES, SIGNALS, ORDERS = 8, 25, 50
 AIM_MS = 50.0
@@ -184,6 +188,7 @@ def run(seconds: float, warm_up_s: float) -> dict:
         tokens = [token_of(config, f"person-{number}", "supervisor") for number in range(1, MACHINES + 1)]
         token = token_of(config, "other-screens", "service")
         time.sleep(warm_up_s)
+        idle = _pieces_while(port, token, lambda: time.sleep(seconds / 2))
         ended = threading.Event()
         threads = other_screens(port, token, ended)
         counted, cpu_s, began_s = _counted(port, token), daemon.cpu_s(), time.monotonic()
@@ -203,9 +208,17 @@ def run(seconds: float, warm_up_s: float) -> dict:
         for name, one in took.items()
     }  # fmt: skip
     return {
-        "seconds": round(length_s, 1), "pieces": pieces, "cpu_percent": round(100 * used_s / length_s, 1),
+        "seconds": round(length_s, 1), "pieces": pieces, "pieces_per_minute": round(60 * pieces / length_s, 1),
+        "idle_pieces_per_minute": idle, "cpu_percent": round(100 * used_s / length_s, 1),
         "rss_mb": round(memory.rss, 1), "calls": calls, "other_statuses": odd,
     }  # fmt: skip
+
+
+def _pieces_while(port: int, token: str, work: Callable[[], None]) -> float:
+    """Pieces a minute while nobody asks."""
+    before, began_s = _counted(port, token), time.monotonic()
+    work()
+    return round(60 * (_counted(port, token) - before) / (time.monotonic() - began_s), 1)
 
 
 _TOKENS: dict[Path, str] = {}
@@ -231,7 +244,11 @@ def table(found: dict) -> str:
     """For a person."""
     lines = [
         f"HTTP API: {ORDERS} open orders, {MACHINES} machines, {MACHINES * SIGNALS} signals every 100 ms, counting",
-        f"{found['seconds']} s, {found['pieces']} pieces, CPU {found['cpu_percent']} %, RSS {found['rss_mb']} MB",
+        (
+            f"{found['seconds']} s, {found['pieces']} pieces: {found['pieces_per_minute']} a minute, "
+            f"{found['idle_pieces_per_minute']} while nobody asks; CPU {found['cpu_percent']} %, "
+            f"RSS {found['rss_mb']} MB"
+        ),
         f"{'ms':<42} {'calls':>6} {'p50':>8} {'p99':>8} {'max':>8}",
     ]
     for name, one in found["calls"].items():

@@ -96,7 +96,12 @@ async def test_a_database_of_the_first_schema_gets_it_and_keeps_everything(open_
     first = [step for step in schema.migrations() if step[0] == 1]
     monkeypatch.setattr(schema, "migrations", lambda: first)
     old = await open_store()
-    await old.commit(make.step(rows=3, postings=[make.posting()], jobs=[make.record()], snapshot=b"kept"))
+    await old.commit(make.step(rows=3, jobs=[make.record()], snapshot=b"kept"))
+    names = "target, key, message_id, order_id, operation, seq, kind, payload, created_ns, due_ns"
+    values = (*make.posting()[:9], make.posting().created_ns)
+    with sqlite3.connect(path) as link:
+        link.execute(f"INSERT INTO outbox ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+    link.close()
     epoch, tables = old.epoch, {row[0] for row in await old.read("SELECT name FROM sqlite_master", ())}
     await old.close()
     assert "audit" not in tables

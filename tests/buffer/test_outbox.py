@@ -172,13 +172,13 @@ async def test_pages_are_newest_first_and_bounded(outbox):
 
 
 async def test_counts(outbox):
-    assert await outbox.counts("erp") == (5, 0, 0, 0, 0, 1)
+    assert (await outbox.counts("erp"))[:6] == (5, 0, 0, 0, 0, 1)
     await settled(outbox, 1, OutboxState.POSTED, now_ns=123)
     await settled(outbox, 2, OutboxState.PARKED)
     await settled(outbox, 3, OutboxState.ACCEPTED)
     await settled(outbox, 4, OutboxState.UNCERTAIN)
-    assert await outbox.counts("erp") == (3, 1, 1, 1, 1, 2)
-    assert await outbox.counts("nobody") == (0, 0, 0, 0, 0, None)
+    assert (await outbox.counts("erp"))[:6] == (3, 1, 1, 1, 1, 2)
+    assert (await outbox.counts("nobody"))[:6] == (0, 0, 0, 0, 0, None)
     assert await outbox.targets() == ["erp"]
     assert await outbox.last_posted_ns("erp") == 123
 

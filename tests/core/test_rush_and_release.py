@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.entries import ReclassifyEntry, SetupEntry
-from gateway.core.model import Confirmation, JobChanged, JobOrderState, Role
+from gateway.core.model import (
+    Confirmation,
+    JobChanged,
+    JobOrderState,
+    JobRecord,
+    OrderProgress,
+    OrderReceived,
+    Role,
+)
 from gateway.core.orders.lifecycle import TRANSITIONS, ActorRole
 from gateway.core.orders.order_image import Control, ImageOperation, OrderImage
 from gateway.core.rules import ConfirmRule, CounterRule, OrderRule
@@ -236,3 +244,28 @@ def test_every_change_of_state_stands_in_the_table(rig):
     changes = {(one.previous, one.record.state) for one in floor.all(JobChanged)}
     assert {(one, two) for one, two in changes if one is not two} <= pairs
     floor.close_books()
+
+
+# --- the operation before, elsewhere ----------------------------------------------------------------------------------
+
+
+def test_an_operation_waits_for_the_one_before_on_another_machine(rig, job):
+    works = tuple(ImageOperation(number, "WC-1", 10) for number in ("0010", "0020"))
+    whole = OrderImage("erp", "A", 1, "ART-1", "PC", 10, works)
+    first = JobRecord(job("A", work_center="WC-0", image=whole), S.IN_PROGRESS, 1, 4, 0, 0, "")
+    floor = rig()
+    floor.put(OrderReceived(floor.now_ns, job("A", operation="0020", image=whole), None, (first,)))
+    assert floor.running is None
+    assert "G2 predecessor: found operation 0010 IN_PROGRESS" in reason(floor)
+    floor.put(OrderProgress(floor.now_ns, (first._replace(state=S.INTERRUPTED),)))
+    assert floor.running is None
+    floor.put(OrderProgress(floor.now_ns, (first._replace(state=S.COMPLETED),)))
+    assert floor.running == "A"
+
+
+def test_what_is_over_is_not_held(rig):
+    floor = rig()
+    floor.order("A", 1)
+    floor.make(1)
+    floor.says("hold", "A", reason="recall")
+    assert reason(floor).startswith("it is over: nothing of it is made any more")

@@ -15,6 +15,7 @@ from buffer.store import Store
 from gateway import status
 from gateway.cli import main
 from gateway.clock import SteadyClock
+from gateway.core.audit.entry import EntryContent
 from gateway.core.calendar.honest_time import TimeQuality, utc_of
 from gateway.core.model import Role, UnknownInterval
 from gateway.narrate import narrate
@@ -138,7 +139,9 @@ async def test_stored_rows_are_shown_as_they_are_known_now(tmp_path, box, capsys
             at_ns=box.clock.now_ns(), actor="ann", action="write", entity="plc.n", old=None, new="1", reason="",
             outcome=AuditOutcome.DONE, detail="", about=None,
         )  # fmt: skip
-        await audit.add(store, row)
+        at_ns, unknown = box.clock.now_ns(), box.clock.quality.value
+        common = EntryContent(at_ns, at_ns, unknown, 0, "UTC", "ann", "operator", "", "", "write", "event", "signal")
+        await audit.add(store, row, common)
         box.pass_time(100 * S)
         box.set(NOW)
         await clock_record.save(store, box.clock.record(), box.clock.corrections)

@@ -231,10 +231,10 @@ class Plant:
     async def ledger(self):
         return await asyncio.to_thread(self._erp, "GET", "/ledger", None)
 
-    async def release(self, order, *operations, quantity=24, sequence_no=1, revision=1):
+    async def release(self, order, *operations, quantity=24, sequence_no=1, revision=1, product="P-1"):
         """Release an order at the ERP; ``operations`` as (number, work center)."""
         image = {
-            "order_id": order, "revision": revision, "product": {"id": "P-1", "uom": "PC"}, "qty": str(quantity),
+            "order_id": order, "revision": revision, "product": {"id": product, "uom": "PC"}, "qty": str(quantity),
             "sequence_no": sequence_no,
             "operations": [{"op": op, "work_center": center, "qty": str(quantity)} for op, center in operations],
         }  # fmt: skip

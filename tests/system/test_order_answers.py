@@ -9,6 +9,7 @@ import json
 import random
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,11 +23,12 @@ from gateway.connectors.rest import PLUGIN as REST
 from gateway.connectors.rest.settings import RestSettings
 from gateway.core import snapshot
 from gateway.core.document import Identity
-from gateway.core.model import Operation, OperatorEntry, OperatorVerb, OrderReceived, ProductionOrder
+from gateway.core.model import DataValue, Operation, OperatorEntry, OperatorVerb, OrderReceived, ProductionOrder, Status
 from gateway.core.rules import CounterRule, WorkUnitRules
 from gateway.core.work_unit import WorkUnit
 from gateway.forwarder import Forwarder
 from gateway.order_feed import job_orders
+from gateway.reconciler import reconcile
 from gateway.runner import Runner, RunnerHooks
 from simulators.erp_server import Erp
 
@@ -176,6 +178,46 @@ async def test_the_bundled_erp_hears_every_answer(floor):
         await floor.all_posted()
         assert [one["answer"] for one in erp.ledger.answers()] == ["accepted", "duplicate"]
         assert erp.ledger.answers() == [{**one, "received": 1} for one in await floor.answers()]
+    finally:
+        await connector.close()
+        await erp.close()
+
+
+async def test_what_the_erp_has_booked_is_compared(floor):
+    options = argparse.Namespace(host="127.0.0.1", port=0, ledger=None, release="none", idempotent=False, token=None)
+    erp = Erp(options)
+    await erp.listener.open()
+    url = f"http://127.0.0.1:{erp.listener.port}"
+    connector = REST.build(
+        RestSettings(connector="rest", url=url, totals_path="/orders/{order}/totals"), context(floor)
+    )
+    await connector.open()
+    parts = SimpleNamespace(connectors={"erp": connector}, outbox=floor.outbox)
+    operations = [{"op": number, "work_center": "W"} for number in ("0010", "0020")]
+    erp.ledger.put({"order_id": "4711", "revision": 1, "operations": operations})
+
+    async def codes():
+        found, left_out = await reconcile(parts, floor.store, floor.clock.now_ns())
+        assert left_out == ()
+        assert found.compared == 2
+        return [(one.code.value, one.operation) for one in found.findings]
+
+    try:
+        floor.forward(connector)
+        await floor.hears(order())
+        assert await codes() == []
+        for value in (5, 8):
+            floor.clock.advance(S)
+            reading = DataValue("A.good", value, Status.GOOD, None, floor.clock.now_ns())
+            await floor.runners["A"].put((reading,))
+        await floor.says("A", OperatorVerb.FINISH)
+        await floor.all_posted()
+        assert await codes() == []
+        erp._external("4711", "0020", 2)
+        assert await codes() == [("EXTERNAL_CONFIRMATION", "0020")]
+        (key,) = [entry.key for entry in await floor.outbox.page() if entry.kind == "final"]
+        erp.ledger.forget(key)
+        assert await codes() == [("LOOK_UP", "0010"), ("EXTERNAL_CONFIRMATION", "0020")]
     finally:
         await connector.close()
         await erp.close()

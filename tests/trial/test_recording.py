@@ -98,7 +98,7 @@ def test_a_file_that_was_cut_off_is_good_up_to_there(rest):
         (["[" * 100_000], "it is no JSON"),
         (["gateway: {}\n"], "f:1: found 'gateway: {}', which is no line of a recording (it is no JSON)"),
         ([*written(end=False), '["v", 1\n'], f"f:{len(INPUTS) + 2}: found '[\"v\", 1', which is no line"),
-        ([*written(end=False), '["x", 1]\n'], "kind 'x'"),
+        ([*written(end=False), '["zz", 1]\n'], "kind 'zz'"),
         ([*written(end=False), '["v", 1, "a", 1, 9, null]\n'], "no line"),
         ([*written(end=False), '["v", "1", "a", 1, 0, null]\n'], "time '1'"),
         ([*written(end=False), '["v", -1, "a", 1, 0, null]\n'], "time -1"),

@@ -40,6 +40,7 @@ from gateway.core.model import (
     Notice,
     OperatorEntry,
     OperatorVerb,
+    OrderProgress,
     OrderReceived,
     Role,
     TimePassed,
@@ -104,7 +105,7 @@ class Row(NamedTuple):
 
 _THE_GATEWAY: Final = Actor(GATEWAY, ActorRole.SERVICE.value, "", "")
 #: What is no person's word, and no ERP's.
-_NOBODY: Final = (DataValue, TimePassed, ClockTold, CalendarPlan)
+_NOBODY: Final = (DataValue, TimePassed, ClockTold, CalendarPlan, OrderProgress)
 _NEVER_EMPTY: Final = frozenset({"user", "role", "action", "entity"})
 #: Fields of an input that stand elsewhere in the entry, or are too long.
 _NOT_SHOWN: Final = frozenset({"at_ns", "who", "role", "auth", "client", "known", "others", "job", "reason"})

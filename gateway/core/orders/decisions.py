@@ -59,7 +59,8 @@ class Decisions:
         if entry.verb is _V.REOPEN:
             return self._reopen(state, entry, None if isinstance(run, str) else run, cause, out)
         if isinstance(run, str):
-            out.append(refused(entry.at_ns, run))
+            ended = entry.verb is _V.HOLD and entry.known is not None and entry.known.state in _OVER
+            out.append(refused(entry.at_ns, _NOT_HELD if ended else run))
             return state
         return self._verbs[entry.verb](state, entry, run, cause, out)
 
@@ -226,6 +227,14 @@ def _led(job: JobOrder) -> str:
     return Refusal(text, "LEADER", found=job.order, allowed="an order of the ERP's", what_to_do=todo)
 
 
+_OVER: Final = frozenset({_S.COMPLETED, _S.CLOSED, _S.CANCELLED, _S.SPLIT, _S.MERGED})
+_NOT_HELD: Final = Refusal(
+    "it is over: nothing of it is made any more, so there is nothing to hold; reopen it, then hold it",
+    AS_IT_IS,
+    found="an order that is over",
+    allowed="an open order",
+    what_to_do="reopen it, then hold it",
+)
 _NOT_STARTED: Final = Refusal(
     "it has not been started", AS_IT_IS, found=_S.DISPATCHED, allowed="a started order", what_to_do="start it first"
 )
@@ -246,7 +255,7 @@ def _not_permitted(role: ActorRole, action: Action) -> str:
 
 def _cause(entry: OperatorEntry) -> Cause:
     text = f"{entry.verb} by {entry.who}" + (f": {entry.reason}" if entry.reason else "")
-    return Cause(Trigger.COMMAND, entry.role or ActorRole.SUPERVISOR, text)
+    return Cause(Trigger.COMMAND, entry.role or ActorRole.SUPERVISOR, text, entry.who, entry.reason)
 
 
 def _refused(state: State, entry: OperatorEntry, run: JobRun, reason: str, out: list[Output]) -> State:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.confirmation import deadline
+from gateway.core.confirming.corrections import Origin
 from gateway.core.confirming.triggers import Trigger as Asked
 from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, Notice
 from gateway.core.orders import queue as queues
+from gateway.core.orders.closing import NOBODY, Said
 from gateway.core.orders.guards import START_GUARDS, GuardFacts, check
 from gateway.core.orders.job_run import JobRun, is_full
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
@@ -218,7 +220,8 @@ class Dispatch:
         """End an order that was started, now."""
         if state.works_on(run.job.key):
             state = self.ceased(state, at_ns, run)
-        return self._end(state, run, at_ns, cause.text, out)
+        said = Said(cause.by, cause.reason, Origin.OPERATOR) if cause.by else NOBODY
+        return self._end(state, run, at_ns, cause.text, out, said)
 
     def confirmed(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> JobRun:
         """A partial confirmation of an order that has something to confirm."""
@@ -321,8 +324,10 @@ class Dispatch:
 
     # --- parts -----------------------------------------------------------------------------------------------------
 
-    def _end(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> State:
-        closed = self.closer.closed(state, run, at_ns, ConfirmationKind.FINAL, trigger, out)
+    def _end(
+        self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output], said: Said = NOBODY
+    ) -> State:
+        closed = self.closer.closed(state, run, at_ns, ConfirmationKind.FINAL, trigger, out, said=said)
         done = closed._replace(state=_S.COMPLETED)
         out.append(JobChanged(at_ns, done.record(), run.state, trigger))
         return without(state, run)._replace(previous=done if self._remembers else None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.core.entries import PiecesReclassified
 from gateway.core.model import Role
-from gateway.core.orders.job_run import is_full
+from gateway.core.orders.job_run import is_full, with_reason, without_reasons
 from gateway.core.orders.places import named, refusal_of, with_run
 from gateway.core.refusal import Refusal, refused
 
@@ -43,7 +43,11 @@ def reclassified(
     before, after, pieces = entry.from_role, entry.to_role, entry.pieces
     out.append(PiecesReclassified(entry.at_ns, *run.job.key, pieces, before, after, entry.reason, entry.who))
     moved = _moved(run, before, -pieces)
+    if before is Role.SCRAP:
+        moved = without_reasons(run, pieces)._replace(scrap=moved.scrap, open_scrap=moved.open_scrap)
     moved = _moved(moved, after, pieces)
+    if after is Role.SCRAP:
+        moved = with_reason(moved, entry.reason, pieces)
     counted: Tally = state.counted.plus(before, -pieces).plus(after, pieces)
     state = state._replace(counted=counted)
     if state.works_on(run.job.key):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.model import FinalAcknowledged, JobChanged, JobOrderState, OrderReceived
+from gateway.core.model import FinalAcknowledged, JobChanged, JobOrderState, OrderProgress, OrderReceived
 from gateway.core.orders import dispatch as dispatching
 from gateway.core.orders.change_table import ChangeEffect, Phase
 from gateway.core.orders.divided_images import answered
@@ -28,6 +28,7 @@ from gateway.core.orders.order_changes import (
 from gateway.core.orders.order_image import OrderStatus
 from gateway.core.orders.order_steps import Cause
 from gateway.core.orders.places import enqueue, notice, with_run, without
+from gateway.core.orders.progress import with_progress
 
 if TYPE_CHECKING:
     from gateway.core.model import JobOrder, JobRecord, Output
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 _S: Final = JobOrderState
 _ENDED: Final = frozenset({_S.COMPLETED, _S.CLOSED})
 #: What the ERP tells a work unit.
-HEARD: Final = (OrderReceived, FinalAcknowledged)
+HEARD: Final = (OrderReceived, FinalAcknowledged, OrderProgress)
 _GONE: Final = frozenset({_S.CANCELLED, _S.SPLIT, _S.MERGED})
 _CANCELLED: Final = "cancelled by the ERP"
 
@@ -52,11 +53,14 @@ class Intake:
         self._rule = dispatch.rule
         self.cancel_policy = dispatch.rule.cancel_in_progress
 
-    def hear(self, state: State, given: OrderReceived | FinalAcknowledged, out: list[Output]) -> State:
-        """An ERP's image of a job order, or that it has booked the last of one."""
+    def hear(self, state: State, given: OrderReceived | FinalAcknowledged | OrderProgress, out: list[Output]) -> State:
+        """An ERP's image of a job order, that it has booked the last of one, or how far an operation before has got."""
         if isinstance(given, FinalAcknowledged):
             closed(given, self._rule, out)
             return state
+        if isinstance(given, OrderProgress):
+            after = with_progress(state, given.records)
+            return state if after is state else self._dispatch.advance(after, given.at_ns, out)
         return self.receive(state, as_known(given, out), out)
 
     def receive(self, state: State, received: OrderReceived, out: list[Output]) -> State:
@@ -99,7 +103,7 @@ class Intake:
             return state
         out.append(JobChanged(at_ns, run.record(), known.state if known else None, "released by the ERP"))
         out.append(OrderAck(AckKind.ORDER_ACCEPTED, job.order, job.revision, job.revision))
-        state = enqueue(state, run)
+        state = with_progress(enqueue(state, run), received.others)
         if job.image is not None and job.image.hold and run.state is not _S.ON_HOLD:
             state = self.held(state, run, at_ns, "hold by the ERP", job.image.hold, out)
         return self._dispatch.advance(state, at_ns, out)

@@ -31,8 +31,8 @@ class JobRun(NamedTuple):
     confirmation that comes later. ``open_scrap_reasons``: the reasons that are known of the open scrap. ``work``: what
     is not confirmed of times, material and lots. ``rush_no`` above 0: a rush order, the first one first; ``resumes``:
     it was interrupted for one. ``awaits_article``: its first piece is to be approved; ``documents_read`` are those that
-    a person acknowledged. ``before_state`` and ``before_good`` are how far the operation before it has got, wherever
-    that is made; None: nobody tells. ``merged``: the originals that it leads.
+    a person acknowledged. ``before_state`` is how far the operation before it has got, wherever that is made; None:
+    nobody tells. ``merged``: the originals that it leads.
     """
 
     job: JobOrder
@@ -69,7 +69,6 @@ class JobRun(NamedTuple):
     article_approved: bool = False
     documents_read: tuple[str, ...] = ()
     before_state: JobOrderState | None = None
-    before_good: int = 0
     merged: Merged | None = None
     plan_changes: int = 0
 

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 
 class Cause(NamedTuple):
-    """What asks for a change, who, and what is written down of it."""
+    """What asks for a change, who, and what is written down of it. ``by`` "": nobody, but the machine or the ERP."""
 
     trigger: Trigger
     role: ActorRole
     text: str
+    by: str = ""
+    reason: str = ""
 
 
 class Verdict(NamedTuple):

@@ -1,0 +1,52 @@
+"""The postings of one step, inside its transaction: new ones, and those that must not be sent any more.
+
+The latter is compare and set: what the core found unsent may be under way by now. Then nothing of the step is kept, and
+whoever made it looks again. Opens no transaction and ends none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from buffer.entry import VOIDED_FROM
+from buffer.errors import PostingMovedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import aiosqlite
+
+    from buffer.step import NewPosting
+
+_INSERT: Final = """
+    INSERT INTO outbox (
+        target, key, message_id, order_id, operation, seq, kind, payload, created_ns, state, due_ns, event_ns,
+        derived_ns, error_kind, error_text, settled_ns
+    )
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_STATES: Final = "SELECT id, state FROM outbox WHERE key = ?"
+_VOID: Final = "UPDATE outbox SET state = 'voided', settled_ns = ? WHERE key = ?"
+_SETTLED: Final = frozenset({"voided", "parked"})
+
+
+async def add(connection: aiosqlite.Connection, postings: Sequence[NewPosting]) -> None:
+    """Put them into the outbox, each in the state in which it begins."""
+    await connection.executemany(_INSERT, [_row(posting) for posting in postings])
+
+
+async def void(connection: aiosqlite.Connection, keys: Sequence[str], at_ns: int) -> None:
+    """Make the postings of these keys void, for every target. Raises PostingMovedError where one may be sent."""
+    for key in keys:
+        found = list(await connection.execute_fetchall(_STATES, (key,)))
+        moved = [state for _, state in found if state not in VOIDED_FROM]
+        if moved or not found:
+            raise PostingMovedError(f"outbox, {key}: is {', '.join(moved) or 'gone'}, and was not sent a moment ago")
+        await connection.execute_fetchall(_VOID, (at_ns, key))
+
+
+def _row(one: NewPosting) -> tuple[object, ...]:
+    why = "" if not one.note else "by_hand" if one.state == "parked" else "kept_back"
+    settled_ns = one.created_ns if one.state in _SETTLED else None
+    due_ns = one.created_ns if one.due_ns is None else one.due_ns
+    return (*one[:9], one.state, due_ns, one.event_ns, one.derived_ns, why, one.note, settled_ns)
