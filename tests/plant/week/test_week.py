@@ -28,7 +28,10 @@ def test_a_week_with_the_spring_clock_change(happen):
     check_all(week)
     found = figures(week)
     assert found["orders"] == 40
-    assert min(week.did[deed] for deed in DEEDS) >= 4, f"each deed happens on most machines: {found['done']}"
+    assert min(week.did[deed] for deed in DEEDS if deed != "allocate") >= 4, (
+        f"each deed happens on most machines: {found['done']}"
+    )
+    assert week.allocated
     assert (week.did["update"], week.did["commit lost"]) == (3, 3)
     assert week.did["kill"] > 10
     assert figures(happen("spring", 1)) == found, "the same seed gives the same bytes"

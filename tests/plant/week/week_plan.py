@@ -41,6 +41,12 @@ NORMAL, RUSH, LATE, WITHDRAWN = "normal", "rush", "late", "withdrawn"
 KINDS = (NORMAL, NORMAL, WITHDRAWN, NORMAL, LATE, RUSH, NORMAL, NORMAL)
 
 
+#: The day on which each is released, by its number; the rush order on any.
+DAYS = {0: 0, 1: 0, 2: 1, 3: 0.3, 4: 0, 6: 0.4, 7: 5.6}
+#: Orders are split and merged while several of them wait.
+EARLY_HOURS = 14
+
+
 class Wanted(NamedTuple):
     """One order of the plan: when the ERP releases it, and what kind it is."""
 
@@ -85,6 +91,9 @@ DEEDS = {
     "strays": 1,
     "fault": 3,
     "slip": 2,
+    "split": 1,
+    "merge": 1,
+    "allocate": 1,
 }
 #: How often in a week the gateway gets new software, while some machines go on.
 UPDATES = 3
@@ -103,13 +112,14 @@ def plan_of_week(season, seed):
         for number, kind in enumerate(KINDS):
             share = 0.25 if kind in (RUSH, LATE) else dice.uniform(0.7, 1.3)
             quantity = int(usual * share) // cycle * cycle
-            # The first ones are there on Monday, each further one before it is its turn.
-            day = {NORMAL: (number - 1) * 0.9, WITHDRAWN: 1, LATE: 0, RUSH: dice.uniform(1, 6)}[kind]
+            # The first ones are there on Monday, the last one is made in the night in which the clocks change.
+            day = DAYS.get(number, dice.uniform(1, 6))
             at_ns = from_ns + MIN + max(int(day * 24 * HOUR), 0) + dice.randrange(S)
             orders.append(Wanted(at_ns, machine, kind, f"{100240 + 100 * at + number}", quantity))
         for what, times in DEEDS.items():
             for number in range(times):
-                after_ns = (2 * HOUR + int((hours - 20) * HOUR * (number + dice.random()) / times)) // S * S
+                span = EARLY_HOURS if what in ("split", "merge") else hours - 20
+                after_ns = (2 * HOUR + int(span * HOUR * (number + dice.random()) / times)) // S * S
                 deeds.append(Deed(from_ns + after_ns + dice.randrange(S), machine, what, dice.randrange(1, 10_000)))
     for number in range(UPDATES):
         after_ns = int((hours - 40) * HOUR * (number + dice.random()) / UPDATES) + 8 * HOUR

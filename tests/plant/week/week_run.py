@@ -1,6 +1,6 @@
 """Lets a week of the plan happen: machines, people and ERP on one side, the gateway on the other, nothing at random.
 
-It writes down what people did to pieces (``Week.judged``), so that the checks need not ask the gateway for that.
+What people do at the machines besides looking after them stands in ``week_deeds.py``.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from week_gateway import Gateway, refusals
+from week_deeds import Deeds
+from week_gateway import Gateway
 from week_machines import CYCLES_NS, KINDS, MIN, S
-from week_plan import BERLIN, HOUR, LATE, PRODUCTS, RUSH, WITHDRAWN, plan_of_week, released
+from week_plan import BERLIN, HOUR, LATE, RUSH, WITHDRAWN, plan_of_week, released
 
 import config
 from config.loader import load
 from gateway import plugins
 from gateway.core.duration import Duration
-from gateway.core.entries import PiecesReclassified, ReclassifyEntry, SetupEntry, StopReasonEntry, UndoEntry
-from gateway.core.model import JobOrderState, OperatorEntry, OperatorVerb, Role, TimePassed
+from gateway.core.entries import (
+    UnmergeEntry,
+)
+from gateway.core.model import JobOrderState, OperatorVerb, TimePassed
 from gateway.core.orders.lifecycle import RUNNING
 
 EXAMPLE = Path(config.__file__).parent / "examples" / "plant.yaml"
@@ -55,7 +58,7 @@ async def _dies(_step):
     raise DiedError
 
 
-class Week:
+class Week(Deeds):
     """One week, from Monday to Sunday, and everything that it came to."""
 
     def __init__(self, folder, season, seed):
@@ -67,6 +70,9 @@ class Week:
         self.wanted = {one.number: one for one in self.plan.orders}
         self.revisions = Counter()
         self.judged = []  # (order, pieces, from, to)
+        self.parts = {}  # child: the ERP's order that it is a part of
+        self.together = {}  # leader: the orders that it makes
+        self.allocated = []  # (machine, order, pieces, role)
         self.did = Counter()
         self.day = ""
         self.refused = []
@@ -174,45 +180,26 @@ class Week:
         self.now_ns += 5 * MIN
         await self._pass(self.now_ns)
         for name in self.devices:
-            for run in tuple(self._state(name).open_runs()):
-                if run.state is JobOrderState.ON_HOLD:
-                    await self._release_hold(name, run.job.order)
-            for run in tuple(self._state(name).open_runs()):
-                await self._judge_held(name, run.job.order)
-            for run in tuple(self._state(name).open_runs()):
-                if run.state is JobOrderState.DISPATCHED:
-                    await self._say(name, OperatorVerb.CANCEL, run.job.order)
-                else:
-                    await self._say(name, OperatorVerb.FINISH, run.job.order)
+            await self._end_orders(name)
         self.now_ns += SETTLE_NS
         await self._pass(self.now_ns)
         for name in self.devices:
             await self.gateway.submit(name, TimePassed(self.now_ns))
         await self.gateway.forward()
 
-    # --- the gateway as people see it ---
-
-    def _state(self, name):
-        return self.gateway.runners[name].state
-
-    def _running(self, name):
-        return self._state(name).running
-
-    async def _say(self, name, verb, order, reason=""):
-        told = await self.gateway.submit(name, OperatorEntry(self.now_ns, verb, order, "", "ann", reason), "ann")
-        why = refusals(told)
-        self.refused += [(name, verb.value, order, text) for text in why]
-        return not why
-
-    async def _judge(self, name, order, pieces, before, after):
-        """A person says what pieces are; what was said and accepted is written down here."""
-        entry = ReclassifyEntry(self.now_ns, order, "", pieces, before, after, "SURFACE", "ann")
-        told = await self.gateway.submit(name, entry, "ann")
-        self.refused += [(name, "reclassify", order, text) for text in refusals(told)]
-        if any(isinstance(one, PiecesReclassified) for one in told):
-            self.judged.append((order, pieces, before, after))
-            return True
-        return False
+    async def _end_orders(self, name):
+        for run in tuple(self._state(name).open_runs()):
+            if run.state is JobOrderState.ON_HOLD:
+                await self._release_hold(name, run.job.order)
+        for run in tuple(self._state(name).open_runs()):
+            await self._judge_held(name, run.job.order)
+        for run in tuple(self._state(name).open_runs()):
+            if run.merged is not None and run.state is JobOrderState.DISPATCHED:
+                entry = UnmergeEntry(self.now_ns, run.job.order, "", "WEEKEND", "eve")
+                await self._told(name, entry, run.job.order)
+        for run in tuple(self._state(name).open_runs()):
+            waits = run.state is JobOrderState.DISPATCHED
+            await self._say(name, OperatorVerb.CANCEL if waits else OperatorVerb.FINISH, run.job.order)
 
     # --- orders ---
 
@@ -261,136 +248,3 @@ class Week:
             await self._show(name, device.start(self.now_ns))
         elif not runs and device.runs:
             await self._show(name, device.stop(self.now_ns))
-
-    # --- deeds: each returns whether it could be done ---
-
-    def _in_progress(self, name):
-        run = self._running(name)
-        return run if run is not None and run.state is JobOrderState.IN_PROGRESS else None
-
-    async def _scrap(self, name, number):
-        run = self._in_progress(name)
-        pieces = (1 + number % 5) * _unit(name)
-        if run is None or run.open_good < pieces:
-            return False
-        return await self._judge(name, run.job.order, pieces, Role.GOOD, Role.SCRAP)
-
-    async def _rework(self, name, number):
-        run = self._in_progress(name)
-        pieces = (1 + number % 8) * _unit(name)
-        if run is None or run.open_good < pieces:
-            return False
-        return await self._judge(name, run.job.order, pieces, Role.GOOD, Role.REWORK)
-
-    async def _slip(self, name, number):
-        """Somebody scraps the wrong pieces, or interrupts the wrong order, and takes it back: nothing has happened."""
-        run = self._in_progress(name)
-        if run is None or run.open_good < _unit(name):
-            return False
-        if number % 2:
-            pieces = ReclassifyEntry(
-                self.now_ns, run.job.order, "", _unit(name), Role.GOOD, Role.SCRAP, "SURFACE", "ann"
-            )
-            told = await self.gateway.submit(name, pieces, "ann")
-        else:
-            told = await self.gateway.submit(
-                name, OperatorEntry(self.now_ns, OperatorVerb.INTERRUPT, run.job.order, "", "ann", "SLIP"), "ann"
-            )
-        assert not refusals(told), told
-        told = await self.gateway.submit(name, UndoEntry(self.now_ns, "ann"), "ann")
-        self.refused += [(name, "undo", run.job.order, text) for text in refusals(told)]
-        return not refusals(told)
-
-    async def _hold(self, name, number):
-        run = self._in_progress(name)
-        if run is None or not await self._say(name, OperatorVerb.HOLD, run.job.order, "COLOUR"):
-            return False
-        self.later.append((self.now_ns + (1 + number % 3) * HOUR, name, "release_hold", run.job.order))
-        return True
-
-    async def _release_hold(self, name, order):
-        if await self._say(name, OperatorVerb.RELEASE, order, "COLOUR"):
-            await self._judge_held(name, order)
-
-    async def _judge_held(self, name, order):
-        """Of what was made on hold one in seven is scrap, the rest is good."""
-        run = next((one for one in self._state(name).open_runs() if one.job.order == order), None)
-        if run is None or not run.open_hold:
-            return
-        bad = run.open_hold // 7 // _unit(name) * _unit(name)
-        if bad:
-            await self._judge(name, order, bad, Role.HOLD, Role.SCRAP)
-        await self._judge(name, order, run.open_hold - bad, Role.HOLD, Role.GOOD)
-
-    async def _interrupt(self, name, number):
-        """A person interrupts; the machine stands for a while or the next order runs."""
-        run = self._in_progress(name)
-        return run is not None and await self._say(name, OperatorVerb.INTERRUPT, run.job.order, "MAT")
-
-    async def _strays(self, name, number):
-        """The order is interrupted, the machine goes on: pieces of nobody. The order that they are for comes later."""
-        run = self._in_progress(name)
-        if run is None or any(one[2] == "after_strays" for one in self.later if one[1] == name):
-            return False
-        late = next((one for one in self.plan.orders if one.machine == name and one.kind == LATE), None)
-        if not await self._say(name, OperatorVerb.INTERRUPT, run.job.order, "LATE"):
-            return False
-        self.rest[name] = self.now_ns + 40 * MIN
-        self.later.append((self.rest[name], name, "after_strays", late.number))
-        return True
-
-    async def _after_strays(self, name, order):
-        self.revisions[order] += 1
-        await self.gateway.release(released(self.wanted[order], revision=1))
-        self.did["late"] += 1
-
-    async def _change(self, name, factor):
-        run = self._in_progress(name)
-        if run is None or run.job.order not in self.wanted:
-            return False
-        _, _, cycle, _ = PRODUCTS[name]
-        wanted = self.wanted[run.job.order]
-        if wanted.kind == WITHDRAWN:
-            return False
-        quantity = max(int(wanted.quantity * factor) // cycle * cycle, cycle)
-        self.wanted[wanted.number] = wanted = wanted._replace(quantity=quantity)
-        await self._release(wanted, quantity=quantity)
-        return True
-
-    async def _more(self, name, number):
-        return await self._change(name, 1.1)
-
-    async def _less(self, name, number):
-        return await self._change(name, 0.9)
-
-    async def _setup(self, name, number):
-        if self._in_progress(name) is None or self._state(name).track.setup.since_ns is not None:
-            return False
-        await self._show(name, self.devices[name].stop(self.now_ns, "setup"))
-        self.rest[name] = self.now_ns + 30 * MIN
-        told = await self.gateway.submit(name, SetupEntry(self.now_ns, True, "sam"), "sam")
-        self.later.append((self.now_ns + 20 * MIN, name, "end_setup", ""))
-        return not refusals(told)
-
-    async def _end_setup(self, name, _order):
-        if self._state(name).track.setup.since_ns is not None:
-            await self.gateway.submit(name, SetupEntry(self.now_ns, False, "sam"), "sam")
-
-    async def _fault(self, name, number):
-        if not self.devices[name].runs:
-            return False
-        alarm = {"ASM-01": 101, "FIL-02": 2101, "PCK-01": 1}.get(name, 0)
-        await self._show(name, self.devices[name].stop(self.now_ns, "fault", alarm))
-        self.rest[name] = self.now_ns + (10 + number % 30) * MIN
-        return True
-
-    async def _reason(self, name, number):
-        if self.devices[name].runs or self._running(name) is None:
-            return False
-        entry = StopReasonEntry(self.now_ns, None, None, "EXT.NO_STAFF", "ann")
-        return not refusals(await self.gateway.submit(name, entry, "ann"))
-
-
-def _unit(name):
-    """Whole cartons are judged; else an order would end within one."""
-    return PRODUCTS[name][2] if name == "PCK-01" else 1
