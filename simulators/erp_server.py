@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 USUAL_PORT: Final = ERP_PORT
 LOGIN_PAGE: Final = b"<!DOCTYPE html><html><body><h1>Sign in</h1><form><input name='user'></form></body></html>"
 DIGITS: Final = re.compile(r"\d{1,12}")
+#: A correction takes back.
+SIGNED_DIGITS: Final = re.compile(r"-?\d{1,12}")
 MAX_KEY: Final = 400
 #: Doors of the test bench: no token is asked for here.
 OPEN_PATHS: Final = frozenset({"/health", "/ledger", "/_faults"})
@@ -251,9 +253,17 @@ class Erp:
             raise RefusedError("OPERATION_UNKNOWN", f"order {order} has no operation {operation!r}, only {known}")
         if type(seq) is not int or seq < 1:
             raise RefusedError("SEQ_INVALID", f"seq: found {seq!r}, allowed is a whole number from 1 on")
-        if body.get("type") not in {"partial", "final"}:
-            raise RefusedError("TYPE_INVALID", f"type: found {body.get('type')!r}, allowed: partial, final")
+        if body.get("type") not in {"partial", "final", "reversal"}:
+            raise RefusedError("TYPE_INVALID", f"type: found {body.get('type')!r}, allowed: partial, final, reversal")
         good, scrap, rework = _quantities(body.get("qty"))
+        reverses, final = "", int(body["type"] == "final")
+        if body["type"] == "reversal":
+            reverses = str(body.get("reverses") or "")
+            found_final = self.ledger.reversible(reverses, str(order), str(operation))
+            if found_final is None and self.ledger.find(key) is None:
+                text = f"reverses: found {reverses!r}, allowed: the key of a booking that was not taken back"
+                raise RefusedError("NOTHING_TO_REVERSE", text)
+            final = -int(bool(found_final))
         return Booking(
             key=key,
             order=str(order),
@@ -264,7 +274,8 @@ class Erp:
             good=good,
             scrap=scrap,
             rework=rework,
-            final=body["type"] == "final",
+            final=final,
+            reverses=reverses,
             digest=hashlib.sha256(request.body).hexdigest(),
         )
 
@@ -347,7 +358,7 @@ def _quantities(qty: object) -> tuple[int, int, int]:
 
 def _digits(where: str, place: Mapping[str, Any], name: str = "qty", absent: str | None = None) -> int:
     text = place.get(name, absent)
-    if not isinstance(text, str) or not DIGITS.fullmatch(text):
+    if not isinstance(text, str) or not SIGNED_DIGITS.fullmatch(text):
         raise RefusedError("QTY_INVALID", f"{where}: found {text!r}, allowed is text of 1 to 12 digits")
     return int(text)
 
@@ -375,6 +386,7 @@ connectors:
     url: http://{host}:{facts["port"]}
     acknowledgements_path: /acknowledgements
     totals_path: /orders/{{order}}/totals
+    correction: cancel
     poll_orders: 2 s{token}
 """
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.entries import (
     AllocateEntry,
+    CorrectEntry,
     Decided,
     LotEntry,
     MaterialEntry,
     MergeEntry,
     PresenceEntry,
     ReclassifyEntry,
+    RejectEntry,
     ReportEntry,
     SetupEntry,
     SplitEntry,
@@ -40,6 +42,8 @@ VERBS: Final[dict[type, Callable[[Any], str]]] = {
     StopReasonEntry: lambda _entry: "reason",
     StopCutEntry: lambda entry: "stop.merge" if entry.merge else "stop.split",
     ReclassifyEntry: lambda _entry: "order.reclassify",
+    CorrectEntry: lambda entry: "order.correct" if entry.pieces is not None else "order.reverse",
+    RejectEntry: lambda _entry: "order.reject",
     AllocateEntry: lambda _entry: "order.allocate",
     SplitEntry: lambda _entry: "order.split",
     MergeEntry: lambda _entry: "order.merge",
@@ -52,7 +56,21 @@ VERBS: Final[dict[type, Callable[[Any], str]]] = {
 }
 #: Fields that have a place of their own, or say nothing to a person.
 _TOLD_ELSEWHERE: Final = frozenset(
-    {"at_ns", "who", "role", "auth", "client", "order", "operation", "reason", "verb", "known", "begins", "taken"}
+    {
+        *("at_ns", "who", "role", "auth", "client", "order", "operation", "reason", "verb", "known", "begins", "taken"),
+        *("ledger", "contents"),
+    }
+)
+_ASK: Final = (
+    OrderReceived,
+    FinalAcknowledged,
+    AllocateEntry,
+    SplitEntry,
+    MergeEntry,
+    ReclassifyEntry,
+    CorrectEntry,
+    RejectEntry,
+    UndoEntry,
 )
 
 
@@ -63,7 +81,7 @@ def decided(entry: OperatorEntry | PersonsEntry, made: Sequence[Output]) -> Deci
     more = tuple(
         (name, ", ".join(map(str, value)) if isinstance(value, tuple) else str(value))
         for name, value in entry._asdict().items()
-        if name not in _TOLD_ELSEWHERE and value not in (None, ())
+        if name not in _TOLD_ELSEWHERE and value not in (None, ()) and not (name == "signed_by" and not value)
     )
     return Decided(
         entry.at_ns,
@@ -84,4 +102,4 @@ def decided(entry: OperatorEntry | PersonsEntry, made: Sequence[Output]) -> Deci
 def asks(given: Input) -> bool:
     """Whether an input needs what is remembered of an order, which must be read behind everything before it."""
     reopens = isinstance(given, OperatorEntry) and given.verb in (OperatorVerb.REOPEN, OperatorVerb.HOLD)
-    return reopens or isinstance(given, (OrderReceived, FinalAcknowledged, AllocateEntry, SplitEntry, MergeEntry))
+    return reopens or isinstance(given, _ASK)

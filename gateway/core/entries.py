@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from gateway.core.access.roles import ActorRole
+    from gateway.core.confirming.booked import Confirmed, Content
     from gateway.core.model import JobRecord, Role
     from gateway.core.rules_orders import Distribution
 
@@ -46,7 +47,11 @@ class StopReasonEntry(NamedTuple):
 
 
 class ReclassifyEntry(NamedTuple):
-    """A person says what pieces of an order are that were booked as something else; ``operation`` may be empty."""
+    """A person says what pieces of an order are that were booked as something else; ``operation`` may be empty.
+
+    ``signed_by``: who signs it, "" where nobody does. ``known`` and ``ledger`` as those of ``CorrectEntry``: what is
+    confirmed is corrected.
+    """
 
     at_ns: int
     order: str
@@ -59,6 +64,51 @@ class ReclassifyEntry(NamedTuple):
     role: ActorRole | None = None
     auth: str = ""
     client: str = ""
+    signed_by: str = ""
+    known: JobRecord | None = None
+    ledger: Confirmed | None = None
+
+
+class CorrectEntry(NamedTuple):
+    """A person corrects confirmation ``number`` of an operation.
+
+    ``pieces``: good, scrap and rework as they should have been, each 0 and above; None: it is reversed, and its pieces
+    are open again. ``signed_by``: who signs it, "" where nobody does. ``known`` as that of ``OrderReceived``;
+    ``ledger``: what is confirmed of the operation and how far it got, both read when the input is handled.
+    """
+
+    at_ns: int
+    order: str
+    operation: str
+    number: int
+    reason: str
+    who: str
+    pieces: tuple[int, int, int] | None = None
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+    signed_by: str = ""
+    known: JobRecord | None = None
+    ledger: Confirmed | None = None
+
+
+class RejectEntry(NamedTuple):
+    """A person does not approve confirmation ``number``: what is tolerated is confirmed, the rest is no order's.
+
+    ``known`` and ``ledger`` as those of ``CorrectEntry``.
+    """
+
+    at_ns: int
+    order: str
+    operation: str
+    number: int
+    reason: str
+    who: str
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+    known: JobRecord | None = None
+    ledger: Confirmed | None = None
 
 
 class AllocateEntry(NamedTuple):
@@ -169,13 +219,17 @@ class StopCutEntry(NamedTuple):
 
 
 class UndoEntry(NamedTuple):
-    """A person takes back what he decided last at this machine."""
+    """A person takes back what he decided last at this machine.
+
+    ``contents``: the confirmations that the decision made, as they are now; read when the input is handled.
+    """
 
     at_ns: int
     who: str
     role: ActorRole | None = None
     auth: str = ""
     client: str = ""
+    contents: tuple[Content, ...] = ()
 
 
 class PresenceEntry(NamedTuple):
@@ -279,6 +333,8 @@ PersonsEntry = (
     SetupEntry
     | StopReasonEntry
     | ReclassifyEntry
+    | CorrectEntry
+    | RejectEntry
     | AllocateEntry
     | SplitEntry
     | MergeEntry

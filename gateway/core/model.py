@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from gateway.core.job_order import JobOrder, JobOrderState, JobRecord, Operation, ProductionOrder
 
 if TYPE_CHECKING:
+    from gateway.core.confirming.booked import Confirmed
     from gateway.core.entries import Decided, PersonsEntry, PiecesReclassified, PresenceShared
     from gateway.core.orders.lifecycle import ActorRole
     from gateway.core.orders.order_changes import OrderAck
@@ -161,7 +162,7 @@ class OperatorEntry(NamedTuple):
     ``role`` None: as a supervisor. ``known``: as that of ``OrderReceived``, for an order that is not open any more.
     ``auth``: how the person was recognised, ``client`` from where. ``interrupt``: with ``start``, what runs is
     interrupted whatever the rule says, and is next after this order. ``documents``: with ``acknowledge-documents``,
-    those that were read; none named: all of them.
+    those that were read; none named: all of them. ``ledger``: with ``reopen``, what is confirmed of the operation.
     """
 
     at_ns: int
@@ -176,6 +177,7 @@ class OperatorEntry(NamedTuple):
     client: str = ""
     interrupt: bool = False
     documents: tuple[str, ...] = ()
+    ledger: Confirmed | None = None
 
 
 class FinalAcknowledged(NamedTuple):

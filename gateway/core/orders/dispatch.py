@@ -54,6 +54,7 @@ class Dispatch:
     def __init__(self, rules: WorkUnitRules, identity: Identity, machine: MachineStateUnit, closer: Closer) -> None:
         self.rule = rules.orders
         self.closer = closer
+        self.unallocated = rules.unallocated
         self._remembers = rules.unallocated.policy == "to_previous_if_within_tolerance"
         self.identity = identity
         self.starting = Starting(rules, machine, closer.work)
