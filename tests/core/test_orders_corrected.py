@@ -18,7 +18,8 @@ from gateway.core.model import Confirmation, JobOrderState, OperatorEntry, Opera
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.orders.order_image import ImageOperation, OrderImage
 from gateway.core.rules import ConfirmRule, CounterRule, OrderRule
-from gateway.core.snapshot import decode, encode as encode_state
+from gateway.core.snapshot import decode
+from gateway.core.snapshot import encode as encode_state
 
 ON = {"orders": OrderRule(at_target="continue"), "confirm": ConfirmRule(every_pieces=10)}
 ROLES = ("good", "scrap", "rework", "hold", "test")
@@ -361,7 +362,9 @@ def test_an_interruption_that_is_taken_back_is_not_confirmed(floor):
 
 STEP = st.one_of(
     st.tuples(st.just("make"), st.integers(0, 25), st.sampled_from(["plc.good", "plc.scrap"])),
-    st.tuples(st.just("sent"), st.integers(1, 12), st.sampled_from(sorted(set(Delivery) - {Delivery.VOIDED_BEFORE_SEND}))),
+    st.tuples(
+        st.just("sent"), st.integers(1, 12), st.sampled_from(sorted(set(Delivery) - {Delivery.VOIDED_BEFORE_SEND}))
+    ),
     st.tuples(st.just("correct"), st.integers(1, 12), st.tuples(*[st.integers(0, 15)] * 3)),
     st.tuples(st.just("reverse"), st.integers(1, 12), st.booleans()),
     st.tuples(st.just("judge"), st.integers(1, 15), st.permutations(["good", "scrap", "rework"])),
@@ -371,7 +374,7 @@ STEP = st.one_of(
 
 @given(steps=st.lists(STEP, max_size=25), capability=st.sampled_from(list(Capability)))
 @settings(max_examples=150)
-def test_what_the_erp_has_and_what_is_open_is_what_was_made(rig, steps, capability):
+def test_what_the_erp_has_and_what_is_open_is_what_was_made(rig, steps, capability):  # noqa: C901 - a row of each kind
     counters = tuple(CounterRule(mode="counter", signal=f"plc.{role}", role=role) for role in (Role.GOOD, Role.SCRAP))
     floor = rig(*counters, **ON)
     for counter in counters:
