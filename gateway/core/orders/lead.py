@@ -18,7 +18,7 @@ from gateway.core.orders.unallocated import Found, add
 from gateway.core.work.ledger import RunLedger
 
 if TYPE_CHECKING:
-    from gateway.core.model import Output, Role
+    from gateway.core.model import Output
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.job_run import JobRun
     from gateway.core.orders.shares import MemberTold
