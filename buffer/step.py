@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gateway.core.document import Identity
     from gateway.core.model import JobRecord
     from gateway.core.orders.order_answer import OperationAnswer
+    from gateway.core.work.genealogy import GenealogyLink
 
 
 class JournalRow(NamedTuple):
@@ -67,4 +68,5 @@ class Step(NamedTuple):
     answers: tuple[OperationAnswer, ...] = ()
     identity: Identity | None = None
     audit: tuple[EntryContent, ...] = ()
+    links: tuple[GenealogyLink, ...] = ()
     keys: tuple[TakenKey, ...] = ()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
 import aiosqlite
 
-from buffer import answers, audit_chain, jobs, journal, postings, replays, schema
+from buffer import answers, audit_chain, genealogy, jobs, journal, postings, replays, schema
 from buffer.errors import StoreError
 from buffer.writer import Writer
 from gateway.core.audit.entry import AuditEntryError, checked
@@ -368,6 +368,8 @@ async def _apply(
         await connection.executemany(_IMAGE, images)
     if records:
         await connection.executemany(_JOB, records)
+    if step.links:
+        await connection.executemany(genealogy.INSERT, [genealogy.row_of(link) for link in step.links])
     if step.audit:
         await audit_chain.append_all(step.audit, connection)
     for taken in step.keys:

@@ -12,6 +12,7 @@ from gateway.core.entries import PiecesReclassified, ReclassifyEntry, SetupEntry
 from gateway.core.model import Role
 from gateway.speaker import runner_of, speaker, told
 from gateway.stop_verbs import StopVerbs
+from gateway.work_verbs import WorkVerbs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,7 @@ class FloorVerbs:
         self._store = store
         self._clock = clock
         self._stops = StopVerbs(parts, store, clock)
+        self._work = WorkVerbs(parts, store, clock)
 
     def table(self) -> dict[str, Verb]:
         """Every verb by name."""
@@ -38,6 +40,7 @@ class FloorVerbs:
             "setup.end": self._setup,
             **self._stops.table(),
             "order.reclassify": self._reclassify,
+            **self._work.table(),
         }
 
     async def _setup(self, request: Mapping[str, Any]) -> Any:

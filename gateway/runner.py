@@ -367,6 +367,9 @@ class Runner:
             jobs=tuple(jobs.values()),
             voids=tuple(voids),
             identity=identity,
+            links=tuple(
+                link for one in outputs if isinstance(one, Confirmation) and one.work for link in one.work.links
+            ),
         )
 
 

@@ -68,6 +68,7 @@ def schemas() -> dict[str, dict[str, Any]]:
             may={"type": "array", "items": _TEXT},
         ),
         "resolved": _object(done={"type": "array", "items": _OPEN_OBJECT}),
+        "trace": _object(number=_TEXT, direction=_TEXT, traces={"type": "array", "items": _OPEN_OBJECT}),
         "unallocated": _object(
             machine=_TEXT,
             entries={

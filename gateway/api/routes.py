@@ -12,6 +12,7 @@ from buffer.entry import OutboxState
 from gateway.api.dividing import DIVIDING
 from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Flag, Hidden, Matching, Text, Time, Whole
 from gateway.api.route import Route
+from gateway.api.routes_working import WORKING
 from gateway.control import NUMBER_MAX
 from gateway.core.access.permissions import Action
 
@@ -350,4 +351,4 @@ _DECIDING: Final = (
     ),
 )
 
-ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *_AUDITING, *_DECIDING, *DIVIDING)
+ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *_AUDITING, *_DECIDING, *DIVIDING, *WORKING)

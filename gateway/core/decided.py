@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.core.entries import (
     AllocateEntry,
     Decided,
+    LotEntry,
+    MaterialEntry,
     MergeEntry,
+    PresenceEntry,
     ReclassifyEntry,
     ReportEntry,
     SetupEntry,
@@ -43,6 +46,9 @@ VERBS: Final[dict[type, Callable[[Any], str]]] = {
     UnmergeEntry: lambda _entry: "order.unmerge",
     ReportEntry: lambda _entry: "order.report",
     UndoEntry: lambda _entry: "undo",
+    PresenceEntry: lambda entry: "labour.in" if entry.begins else "labour.out",
+    LotEntry: lambda entry: "lot.mount" if entry.mounts else "lot.unmount",
+    MaterialEntry: lambda _entry: "material.issue",
 }
 #: Fields that have a place of their own, or say nothing to a person.
 _TOLD_ELSEWHERE: Final = frozenset(

@@ -178,6 +178,65 @@ class UndoEntry(NamedTuple):
     client: str = ""
 
 
+class PresenceEntry(NamedTuple):
+    """A person begins to work at the machine, or ceases to; ``person`` is whom it is about."""
+
+    at_ns: int
+    begins: bool
+    person: str
+    who: str
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+
+
+class PresenceShared(NamedTuple):
+    """At how many machines that work a person is from here on, 1 and more; said by the gateway, which sees them all."""
+
+    at_ns: int
+    person: str
+    machines: int
+
+
+class LotEntry(NamedTuple):
+    """A person mounts a lot at a feeder, or takes it off.
+
+    ``item`` "": what belongs there. ``quantity`` is what is left of it in the item's unit, None where nobody knows.
+    ``replace``: what was mounted is taken off.
+    """
+
+    at_ns: int
+    mounts: bool
+    feeder: str
+    lot: str
+    who: str
+    item: str = ""
+    quantity: Decimal | None = None
+    replace: bool = False
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+
+
+class MaterialEntry(NamedTuple):
+    """A person says what was used without pieces: purged, or with ``startup`` to get going; ``operation`` may be empty.
+
+    ``quantity`` in the item's unit, above 0.
+    """
+
+    at_ns: int
+    order: str
+    operation: str
+    item: str
+    quantity: Decimal
+    startup: bool
+    who: str
+    reason: str = ""
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+
+
 class PiecesReclassified(NamedTuple):
     """Pieces of a job order are something else from here on: none was made, and none is gone."""
 
@@ -223,4 +282,7 @@ PersonsEntry = (
     | ReportEntry
     | StopCutEntry
     | UndoEntry
+    | PresenceEntry
+    | LotEntry
+    | MaterialEntry
 )

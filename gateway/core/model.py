@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from gateway.core.job_order import JobOrder, JobOrderState, JobRecord, Operation, ProductionOrder
 
 if TYPE_CHECKING:
-    from gateway.core.entries import Decided, PersonsEntry, PiecesReclassified
+    from gateway.core.entries import Decided, PersonsEntry, PiecesReclassified, PresenceShared
     from gateway.core.orders.lifecycle import ActorRole
     from gateway.core.orders.order_changes import OrderAck
     from gateway.core.orders.unallocated import CountAllocation
@@ -220,7 +220,8 @@ class CalendarPlan(NamedTuple):
 
 
 Input: TypeAlias = (
-    "DataValue | TimePassed | OrderReceived | OrderProgress | OperatorEntry | PersonsEntry | ClockTold | CalendarPlan"
+    "DataValue | TimePassed | OrderReceived | OrderProgress | OperatorEntry | PersonsEntry | PresenceShared"
+    " | ClockTold | CalendarPlan"
     " | FinalAcknowledged"
 )
 

@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING, Final, get_args
 from gateway.core.decided import decided
 from gateway.core.entries import (
     AllocateEntry,
+    LotEntry,
+    MaterialEntry,
     MergeEntry,
     PersonsEntry,
+    PresenceEntry,
+    PresenceShared,
     ReclassifyEntry,
     ReportEntry,
     SetupEntry,
     SplitEntry,
     StopCutEntry,
+    StopReasonEntry,
     UndoEntry,
     UnmergeEntry,
 )
@@ -28,6 +33,7 @@ from gateway.core.refusal import Refusal, refused
 from gateway.core.state.annotations import StopReasonAssigned, cut, why_it_stood
 from gateway.core.state.interval import STOPS
 from gateway.core.undo import last_word
+from gateway.core.work import work_persons
 
 if TYPE_CHECKING:
     from gateway.core.model import Output
@@ -41,7 +47,8 @@ if TYPE_CHECKING:
 
 
 #: Every kind of entry that a person makes.
-PERSONS: Final = (OperatorEntry, *get_args(PersonsEntry))
+_WORK: Final = (PresenceEntry, LotEntry, MaterialEntry)
+PERSONS: Final = (OperatorEntry, *get_args(PersonsEntry), PresenceShared)
 _SETS_UP: Final = Refusal(
     "a setup goes on already", "SETUP", found="a setup", allowed="none that goes on", what_to_do="end it first"
 )
@@ -67,10 +74,16 @@ class Persons:
         self._machine = machine
         self._undo = undo
 
-    def said(self, state: State, entry: OperatorEntry | PersonsEntry, out: list[Output]) -> State:
+    def said(self, state: State, entry: OperatorEntry | PersonsEntry | PresenceShared, out: list[Output]) -> State:
         """The state after a person's word, which is written down before what follows from it."""
+        if isinstance(entry, PresenceShared):  # the gateway's, not a person's
+            return work_persons.shared(self._dispatch, state, entry)
         start = len(out)
-        before, state = state, self._heard(state, entry, out)
+        before = state
+        if isinstance(entry, _WORK):
+            state = work_persons.said(self._dispatch, state, entry, out)
+        else:
+            state = self._heard(state, entry, out)
         made = out[start:]
         out.insert(start, decided(entry, made))
         return state._replace(last_word=last_word(before, state, entry, made))
@@ -93,6 +106,7 @@ class Persons:
         if isinstance(entry, StopCutEntry):
             out.append(cut(entry, state.track.timeline))
             return state
+        assert isinstance(entry, StopReasonEntry), "material and people have their own module"
         told = why_it_stood(entry, state.track.timeline, stands=state.track.state in STOPS)
         out.append(told)
         if isinstance(told, StopReasonAssigned) and told.to_ns is None and told.from_ns == entry.at_ns:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TextIO
 
 from gateway.core.entries import (
     AllocateEntry,
+    LotEntry,
+    MaterialEntry,
     MergeEntry,
     ReclassifyEntry,
     ReportEntry,
@@ -117,7 +119,15 @@ def row(given: Input) -> list[Any] | None:
             return plain if more == ["", None, None] else plain + more
         case SetupEntry() | StopReasonEntry() | StopCutEntry() | ReclassifyEntry() | UndoEntry():
             return _said(given)
-        case AllocateEntry() | SplitEntry() | MergeEntry() | UnmergeEntry() | ReportEntry():
+        case (
+            AllocateEntry()
+            | SplitEntry()
+            | MergeEntry()
+            | UnmergeEntry()
+            | ReportEntry()
+            | LotEntry()
+            | MaterialEntry()
+        ):
             return [*told_rows.row_of(given), _plain_record(getattr(given, "known", None))]
         case ClockTold() | OrderProgress():
             return _news(given)

@@ -1,6 +1,6 @@
-"""What people tell of orders (allocations, splits, merges, numbers) as rows of a recording, and back. Opens no file.
+"""What people tell of orders (allocations, splits, merges, numbers) and material as rows of a recording, and back.
 
-Persons are not named.
+Persons are not named. Opens no file.
 """
 
 from __future__ import annotations
@@ -8,13 +8,21 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.core.entries import AllocateEntry, MergeEntry, ReportEntry, SplitEntry, UnmergeEntry
+from gateway.core.entries import (
+    AllocateEntry,
+    LotEntry,
+    MaterialEntry,
+    MergeEntry,
+    ReportEntry,
+    SplitEntry,
+    UnmergeEntry,
+)
 from gateway.core.model import Role
 
 if TYPE_CHECKING:
     from gateway.core.model import JobRecord
 
-OrderEntry = AllocateEntry | SplitEntry | MergeEntry | UnmergeEntry | ReportEntry
+OrderEntry = AllocateEntry | SplitEntry | MergeEntry | UnmergeEntry | ReportEntry | LotEntry | MaterialEntry
 
 _KINDS: Final[dict[str, type[OrderEntry]]] = {
     "allocate": AllocateEntry,
@@ -22,6 +30,8 @@ _KINDS: Final[dict[str, type[OrderEntry]]] = {
     "merge": MergeEntry,
     "unmerge": UnmergeEntry,
     "report": ReportEntry,
+    "lot": LotEntry,
+    "material": MaterialEntry,
 }
 KINDS: Final = frozenset(_KINDS)
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
@@ -47,6 +57,8 @@ def entry_of(data: list[Any], known: JobRecord | None) -> OrderEntry:
         fields["from_role"] = Role(fields["from_role"])
         fields["to_role"] = None if fields["to_role"] is None else Role(fields["to_role"])
         fields["known"] = known
+    if fields.get("quantity") is not None:
+        fields["quantity"] = Decimal(fields["quantity"])
     made: OrderEntry = kind(**fields, who=WHO)
     return made
 

@@ -24,6 +24,8 @@ VALUES = {
     "which": 1,
     "reason": "NO_MATERIAL", "passphrase": "some words of my own", "at": "2026-03-27T06:00:00Z",
     "interrupt": True, "document": "D1",
+    "person": "ann", "feeder": "bowl", "lot": "L1", "item": "RING", "quantity": "12.5", "replace": "true",
+    "kind": "purge", "direction": "forward",
 }  # fmt: skip
 
 
@@ -41,7 +43,8 @@ def path_of(route):
 
 
 def query_of(route):
-    return "?machine=M-1" if any(field.name == "machine" and field.required for field in route.query) else ""
+    needed = [f"{field.name}={VALUES[field.name]}" for field in route.query if field.required]
+    return "?" + "&".join(needed) if needed else ""
 
 
 def test_the_document_is_one_of_openapi_and_its_schemas_are_schemas():

@@ -66,6 +66,8 @@ class MaterialBook:
         needed: list[str] = []
         there: list[str] = []
         by_name = {one.name: one for one in feeders}
+        # What was mounted within this very input is there, too.
+        at_ns = max([at_ns, *(lot.mounted_ns for one in feeders for lot in one.lots)])
         for component, each in self._taken(run):
             feeder = by_name[self._feeder_of[component.item]]
             setting = self._rule.lots.feeders[feeder.name]

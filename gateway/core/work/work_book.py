@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 #: No count reaches further back than that: lots that were taken off earlier are forgotten.
 LOTS_KEPT_NS: Final = 24 * NS_PER_UNIT["h"]
-#: Times that came after the final confirmation are worth telling from one step on.
+#: Times that turn out otherwise after the final confirmation are told from so much on: devices' stamps and the arrival
+#: of what they say differ by less.
+LATE_TIME_NS: Final = NS_PER_UNIT["s"]
 _KINDS: Final = TimeAccount._fields
 
 
@@ -73,7 +75,12 @@ class WorkBook:
         if left:
             crews = {one.key: one.crew for one in work.ledgers} | open_keys
             work = self._times.entered(work, left, lambda key: crews.get(key, 1))
-            work = self._expired(work, left[-1].to_ns, at_ns, out)
+            stray = TimeAccount()  # of an order of which nothing was told: it is over
+            ledgers = tuple(
+                one._replace(told=stray, ended_ns=at_ns) if one.told is None and one.key not in open_keys else one
+                for one in work.ledgers
+            )
+            work = self._expired(work._replace(ledgers=ledgers), left[-1].to_ns, at_ns, out)
             feeders = tuple(swept(one, at_ns - LOTS_KEPT_NS) for one in work.feeders)
             timeline = state.track.timeline._replace(left=())
             state = state._replace(track=state.track._replace(timeline=timeline))
@@ -91,17 +98,17 @@ class WorkBook:
         self, before: State, work: WorkState, open_keys: Collection[Key], at_ns: int, out: list[Output]
     ) -> WorkState:
         """Marks the ledgers of orders that were open before this input and are not any more."""
-        ledgers: list[RunLedger] = []
-        changed = False
-        for one in work.ledgers:
-            was = [run.work.times for run in before.open_runs() if run.job.key == one.key]
-            if one.key in open_keys or (one.told is not None and not was):
-                ledgers.append(one)
-                continue
-            said = [given.work.told for given in out if _is_of(given, one.key) and given.work is not None]
-            ledgers.append(one._replace(told=([TimeAccount(), *was, *said])[-1], ended_ns=at_ns))
-            changed = True
-        return work._replace(ledgers=tuple(ledgers)) if changed else work
+        gone = {run.job.key: run for run in before.open_runs() if run.job.key not in open_keys}
+        if not gone:
+            return work
+        ledgers = {one.key: one for one in work.ledgers}
+        for key, run in gone.items():
+            said = [given.work.told for given in out if _is_of(given, key) and given.work is not None]
+            told = said[-1] if said else run.work.times
+            if key in ledgers or any(carry.told for carry in told):
+                known = ledgers.get(key) or RunLedger(*key, crew=_crew(run))
+                ledgers[key] = known._replace(told=told, ended_ns=at_ns)
+        return work._replace(ledgers=tuple(ledgers.values()))
 
     def _expired(self, work: WorkState, final_ns: int, at_ns: int, out: list[Output]) -> WorkState:
         labour = work.labour
@@ -117,7 +124,7 @@ class WorkBook:
         assert ledger.told is not None, "asked of orders that ended"
         exact = as_of(ledger.told, ledger.period, self._basis)
         wrong = {name: carry.due(MINUTE_STEP_NS) for name, carry in zip(_KINDS, exact, strict=True)}
-        if any(wrong.values()):
+        if any(abs(steps) * MINUTE_STEP_NS >= LATE_TIME_NS for steps in wrong.values()):
             minutes = ((name, str(decimal_steps(steps, MINUTE_PLACES))) for name, steps in wrong.items() if steps)
             names = (("order", ledger.order), ("operation", ledger.operation))
             out.append(Notice(at_ns, "TIMES_AFTER_FINAL", (*names, *minutes)))
@@ -139,7 +146,7 @@ class WorkBook:
         self, state: State, run: JobRun, at_ns: int, shift: str, *, final: bool
     ) -> tuple[JobRun, ConfirmedWork]:
         """The order after a confirmation, and what it says."""
-        ledger = self.seeming(state, run, at_ns)
+        ledger = self.seeming(state, run, _until(state, run, at_ns, final=final))
         before = run.work.times
         if before == TimeAccount() and ledger.told is not None:  # opened again before its last intervals were final
             before = ledger.told
@@ -176,6 +183,14 @@ def as_of(account: TimeAccount, period: PeriodTimes, basis: str) -> TimeAccount:
 
 def _is_of(given: Output, key: Key) -> TypeGuard[Confirmation]:
     return isinstance(given, Confirmation) and given.job.key == key
+
+
+def _until(state: State, run: JobRun, at_ns: int, *, final: bool) -> int:
+    """Up to when an order's time goes: one that its last piece ends was over when that was made, not when it came."""
+    made_ns = run.last_event_ns
+    if not final or made_ns is None or run.last_derived_ns != at_ns or state.track.timeline.pending_ns != made_ns:
+        return at_ns
+    return min(max(made_ns, run.open_from_ns), at_ns)
 
 
 def _crew(run: JobRun) -> int:

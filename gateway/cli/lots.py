@@ -1,0 +1,99 @@
+"""``linegate lots``: mount lots, take them off, issue material, and trace where a lot came from or went."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from gateway.cli import person, state_dir
+from gateway.core.foreign_text import clean
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``lots`` with its verbs."""
+    parser = commands.add_parser("lots", help="mount lots, issue material, trace lots and serial numbers")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb, text in (("mount", "mount a lot at a feeder"), ("unmount", "take a lot off a feeder")):
+        one = verbs.add_parser(verb, help=text)
+        one.add_argument("machine", help="work unit, as in the configuration (ASM-01)")
+        one.add_argument("feeder", help="place where material is mounted, as in the configuration")
+        one.add_argument("lot", help="lot, as on its label")
+        if verb == "mount":
+            one.add_argument("--item", default="", help="what the label says; it must belong there")
+            one.add_argument("--quantity", default="", metavar="N", help="what is left of it, in the item's unit")
+            one.add_argument("--replace", action="store_true", help="what was mounted is taken off")
+        state_dir.add_arguments(one)
+        one.set_defaults(run=change, verb=f"lot.{verb}")
+    issue = verbs.add_parser("issue", help="say what an order used without pieces")
+    issue.add_argument("machine", help="work unit, as in the configuration (ASM-01)")
+    issue.add_argument("order", help="order number")
+    issue.add_argument("item", help="item of the order's BOM")
+    issue.add_argument("quantity", help="how much, in the item's unit")
+    issue.add_argument("--kind", choices=("purge", "startup"), default="purge", help="what for (purge)")
+    issue.add_argument("--operation", default="", help="needed where the order has several here")
+    issue.add_argument("--reason", default="", metavar="TEXT", help="why")
+    state_dir.add_arguments(issue)
+    issue.set_defaults(run=material)
+    trace = verbs.add_parser("trace", help="what a lot or serial number went into, or was made from")
+    trace.add_argument("number", help="lot or serial number")
+    way = trace.add_mutually_exclusive_group()
+    way.add_argument("--forward", dest="direction", action="store_const", const="forward", help="went into (default)")
+    way.add_argument("--backward", dest="direction", action="store_const", const="backward", help="was made from")
+    trace.add_argument("--json", action="store_true", help="print for programs")
+    state_dir.add_arguments(trace)
+    trace.set_defaults(run=show, direction="forward")
+
+
+def change(args: argparse.Namespace) -> int:
+    """One lot; 0 done, 1 refused, with the reason, 3 where no gateway runs."""
+    names = ("item", "quantity", "replace") if args.verb == "lot.mount" else ()
+    more = {name: getattr(args, name) for name in names}
+    return _told(args, args.verb, machine=args.machine, feeder=args.feeder, lot=args.lot, **more)
+
+
+def material(args: argparse.Namespace) -> int:
+    """One issue; 0 done, 1 refused, with the reason, 3 where no gateway runs."""
+    names = ("machine", "order", "operation", "item", "quantity", "kind", "reason")
+    return _told(args, "material.issue", **{name: getattr(args, name) for name in names})
+
+
+def show(args: argparse.Namespace) -> int:
+    """One trace; 0 found, 1 refused, with the reason, 3 where no gateway runs."""
+    from gateway.control import ControlError, call
+
+    where = state_dir.find(args)
+    if where is None:
+        return 1
+    try:
+        found = call(where, "lots.trace", number=args.number, direction=args.direction)
+    except ControlError as error:
+        return state_dir.complain(error)
+    if args.json:
+        print(json.dumps(found))
+        return 0
+    for trace in found["traces"]:
+        print(clean(_name(trace["start"])))
+        for one in trace["reached"]:
+            print(clean(f"{'  ' * one['depth']}{_name(one)}  {one['certainty']}"))
+    return 0
+
+
+def _name(node: dict[str, Any]) -> str:
+    return f"{node['kind']} {node['number']}" + (f" of {node['item']}" if node["item"] else "")
+
+
+def _told(args: argparse.Namespace, verb: str, **arguments: Any) -> int:
+    from gateway.control import ControlError, call
+
+    where = state_dir.find(args)
+    if where is None:
+        return 1
+    try:
+        answer = call(where, verb, who=person.name(), **arguments)
+    except ControlError as error:
+        return state_dir.complain(error)
+    print(clean(answer))
+    return 0

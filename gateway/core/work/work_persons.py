@@ -1,0 +1,100 @@
+"""What people tell of themselves and of material: who is at the machine, which lots are mounted, what was used up.
+
+What cannot be done is told with the code of the module that refuses it. Counts nothing; a change of lots asks for a
+confirmation, whether one is made is ``closing.py``'s.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from gateway.core.confirming.triggers import Trigger
+from gateway.core.entries import LotEntry, MaterialEntry, PresenceEntry
+from gateway.core.orders.dispatch import named, with_run
+from gateway.core.refusal import Refusal, refused
+from gateway.core.work.backflush import LineKind
+from gateway.core.work.labour import logged_in, logged_out, shared_by
+from gateway.core.work.lots import mount, unmount
+from gateway.core.work.refused import WorkRefused
+from gateway.core.work.rounding import Exact
+
+if TYPE_CHECKING:
+    from gateway.core.entries import PresenceShared
+    from gateway.core.model import Output
+    from gateway.core.orders.dispatch import Dispatch
+    from gateway.core.unit_state import State
+
+
+def said(dispatch: Dispatch, state: State, entry: PresenceEntry | LotEntry | MaterialEntry, out: list[Output]) -> State:
+    """The state after such a word of a person."""
+    if isinstance(entry, PresenceEntry):
+        return _presence(dispatch, state, entry, out)
+    if isinstance(entry, LotEntry):
+        return _lot(dispatch, state, entry, out)
+    return _material(dispatch, state, entry, out)
+
+
+def shared(dispatch: Dispatch, state: State, given: PresenceShared) -> State:
+    """The state after it was told at how many machines that work a person is; of nobody here it says nothing."""
+    labour = shared_by(state.work.labour, given.person, dispatch.work.machine, given.at_ns, given.machines)
+    return state if isinstance(labour, WorkRefused) else state._replace(work=state.work._replace(labour=labour))
+
+
+def _presence(dispatch: Dispatch, state: State, entry: PresenceEntry, out: list[Output]) -> State:
+    verb = logged_in if entry.begins else logged_out
+    labour = verb(state.work.labour, entry.person, dispatch.work.machine, entry.at_ns)
+    if isinstance(labour, WorkRefused):
+        return _refused(state, entry.at_ns, labour, out)
+    run = state.running
+    if run is not None and not entry.begins:
+        operators = tuple(sorted({*run.work.operators, entry.person}))
+        state = state._replace(running=run._replace(work=run.work._replace(operators=operators)))
+    return state._replace(work=state.work._replace(labour=labour))
+
+
+def _lot(dispatch: Dispatch, state: State, entry: LotEntry, out: list[Output]) -> State:
+    feeder = next((one for one in state.work.feeders if one.name == entry.feeder), None)
+    if feeder is None:
+        names = ", ".join(one.name for one in state.work.feeders) or "none is configured"
+        why = WorkRefused("UNKNOWN_FEEDER", f"feeder {entry.feeder}", "no such feeder", names, "name one of these")
+        return _refused(state, entry.at_ns, why, out)
+    if entry.mounts:
+        left = None if entry.quantity is None else Exact.of(entry.quantity)
+        item = entry.item or feeder.item
+        after = mount(feeder, entry.lot, item, entry.at_ns, quantity=left, replace=entry.replace)
+    else:
+        after = unmount(feeder, entry.lot, entry.at_ns)
+    if isinstance(after, WorkRefused):
+        return _refused(state, entry.at_ns, after, out)
+    feeders = tuple(after if one is feeder else one for one in state.work.feeders)
+    state = state._replace(work=state.work._replace(feeders=feeders))
+    run = state.running
+    if run is not None:
+        state = with_run(state, dispatch.closer.asked(state, run, entry.at_ns, out, Trigger.LOT_CHANGE))
+    return dispatch.advance(state, entry.at_ns, out)
+
+
+def _material(dispatch: Dispatch, state: State, entry: MaterialEntry, out: list[Output]) -> State:
+    run = named(state, entry.order, entry.operation)
+    if isinstance(run, str):
+        out.append(refused(entry.at_ns, run))
+        return state
+    if entry.quantity <= 0:
+        found, allowed = str(entry.quantity), "more than 0"
+        why = WorkRefused("QUANTITY", f"item {entry.item}", found, allowed, "enter what was used")
+        return _refused(state, entry.at_ns, why, out)
+    kind = LineKind.STARTUP if entry.startup else LineKind.PURGE
+    used = dispatch.work.material.issued(
+        state.work.feeders, run, entry.item, Fraction(entry.quantity), kind, entry.at_ns
+    )
+    if isinstance(used, WorkRefused):
+        return _refused(state, entry.at_ns, used, out)
+    feeders, run = used
+    return with_run(state._replace(work=state.work._replace(feeders=feeders)), run)
+
+
+def _refused(state: State, at_ns: int, why: WorkRefused, out: list[Output]) -> State:
+    parts = {"found": why.found, "allowed": why.allowed, "what_to_do": why.what_to_do}
+    out.append(refused(at_ns, Refusal(str(why), why.code, **parts)))
+    return state
