@@ -100,12 +100,12 @@ class JobOrder(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str]:
-        """Order and operation: the lane of its confirmations."""
+        """Order and operation: its confirmations are numbered by these."""
         return (self.order, self.operation)
 
     @property
     def erp_key(self) -> tuple[str, str]:
-        """Order and operation as the ERP knows them."""
+        """Order and operation as the ERP knows them: the lane of its confirmations."""
         return (self.erp_order or self.order, self.operation)
 
 

@@ -36,9 +36,11 @@ class Floor:
         self.plant = plant
         self.token = ""
 
-    async def begin(self, *orders, **rules):
+    async def begin(self, *orders, confirm=None, **rules):
         plant = self.plant
         plant.keep("ASM-01")
+        if confirm is not None:
+            plant.document["work_units"]["ASM-01"]["confirm"] = confirm
         plant.document["work_units"]["ASM-01"]["orders"] = {"choose": "command", "target_counts": "good", **rules}
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -59,7 +61,9 @@ class Floor:
             "user", "add", f"anna-{role}", "--full-name", "Anna Z", "--role", role, "-d", self.plant.state_dir
         )
         assert code == 0, err
-        code, out, err = await self.plant.cli("user", "token", f"anna-{role}", "--role", role, "-d", self.plant.state_dir)
+        code, out, err = await self.plant.cli(
+            "user", "token", f"anna-{role}", "--role", role, "-d", self.plant.state_dir
+        )
         assert code == 0, err
         return out.strip()
 
@@ -180,7 +184,7 @@ async def test_split_merge_and_allocation_by_command_with_a_gateway_that_dies_in
 
 
 async def test_split_merge_report_and_rework_over_the_api_where_people_count(floor, plant):
-    await floor.begin(("A-1", 30), ("M-1", 20), ("M-2", 10), counting_source="operator")
+    await floor.begin(("A-1", 30), ("M-1", 20), ("M-2", 10), confirm={}, counting_source="operator")
     token, operator = await floor.person(), await floor.person("operator")
     status, refused = await floor.api("split", operator, order="A-1", operation="0010", quantities="10,20")
     assert (status, refused["code"]) == (403, "NOT_PERMITTED"), refused
