@@ -15,7 +15,7 @@ from pathlib import Path
 from week_deeds import Deeds
 from week_gateway import Gateway
 from week_machines import CYCLES_NS, KINDS, MIN, S
-from week_plan import BERLIN, HOUR, LATE, RUSH, WITHDRAWN, plan_of_week, released
+from week_plan import BERLIN, FEEDERS, HOUR, LATE, RUSH, WITHDRAWN, plan_of_week, released
 
 import config
 from config.loader import load
@@ -26,6 +26,7 @@ from gateway.core.entries import (
 )
 from gateway.core.model import JobOrderState, OperatorVerb, TimePassed
 from gateway.core.orders.lifecycle import RUNNING
+from gateway.core.rules_material import FeederRule
 
 EXAMPLE = Path(config.__file__).parent / "examples" / "plant.yaml"
 KILLS = 0.03  # of the ticks
@@ -46,8 +47,16 @@ def settings_of_week():
             ideal_cycle=Duration(CYCLES_NS[name]),
             confirm=replace(rules.confirm, every_pieces=None, every=Duration("2 h")),
             orders=orders,
+            work=_work_rule(name, rules.work),
         )
     return replace(settings, work_units=units)
+
+
+def _work_rule(name, rule):
+    if name not in FEEDERS:
+        return rule
+    feeder, item = FEEDERS[name]
+    return replace(rule, lots=replace(rule.lots, feeders={feeder: FeederRule(item=item)}))
 
 
 class DiedError(Exception):
@@ -73,6 +82,7 @@ class Week(Deeds):
         self.parts = {}  # child: the ERP's order that it is a part of
         self.together = {}  # leader: the orders that it makes
         self.allocated = []  # (machine, order, pieces, role)
+        self.mounted = {}  # machine: [(at_ns, lot)]
         self.did = Counter()
         self.day = ""
         self.refused = []
@@ -90,6 +100,8 @@ class Week(Deeds):
         await self.gateway.start()
         try:
             await self._look()
+            for name in FEEDERS:
+                await self._lot(name)
             for at_ns in self.plan.ticks:
                 await self._tick(max(at_ns, self.now_ns))
             await self._end()
