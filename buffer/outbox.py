@@ -96,8 +96,9 @@ class Outbox:
     async def due(self, target: str, now_ns: int, limit: int, *, lane_by_order: bool = False) -> list[OutboxEntry]:
         """The head of each lane that may be worked on now, longest due first.
 
-        A lane is an operation of an order as the ERP knows it, or that whole order. A head that waits, is accepted, sending or parked holds back
-        its own lane only. An answer to the order holds up no confirmation, nor the other way round.
+        A lane is an operation of an order as the ERP knows it, or that whole order. A head that waits, is accepted,
+        sending or parked holds back its own lane only. An answer to the order holds up no confirmation, nor the other
+        way round.
         """
         rows = await self._store.read(_DUE_BY_ORDER if lane_by_order else _DUE, (target, now_ns, limit))
         return [entry_of(row) for row in rows]
