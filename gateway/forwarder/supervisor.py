@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from buffer.entry import OutboxState
+from buffer.entry import SENT_FROM, OutboxState
 from buffer.errors import OutboxError, StoreError
 from gateway.connectors.base import (
     Lookup,
@@ -210,7 +210,7 @@ class Forwarder:
         try:
             # Told twice an answer says nothing else.
             repeatable = entry.state is OutboxState.UNCERTAIN and (self._can.idempotent or entry.kind == ACK)
-            if repeatable or entry.state in {OutboxState.READY, OutboxState.RETRY_WAIT}:
+            if repeatable or entry.state in SENT_FROM:
                 await self._deliver(entry)
             elif self._can.can_lookup:
                 await self._look_up(entry)

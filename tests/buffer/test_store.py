@@ -243,6 +243,12 @@ async def test_a_newer_schema_is_refused_and_left_alone(open_store, path):
         ReadOnlyStore(path)
 
 
+def test_every_migration_has_a_number_of_its_own():
+    """Of two with one number the second is passed over where the program ended between them."""
+    numbers = [number for number, _ in schema.migrations()]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
 async def test_a_migration_that_fails_leaves_nothing_behind(open_store, path, monkeypatch):
     known = schema.migrations()
     broken = [*known, (known[-1][0] + 1, "CREATE TABLE half (a INTEGER) STRICT;\nINSERT INTO nowhere VALUES (1);\n")]
