@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 PUT: Final = """
     INSERT INTO job (order_id, operation, record, seq, state, image_digest, changed_ns)
     VALUES (?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (order_id, operation) DO UPDATE SET record = excluded.record, seq = excluded.seq, state = excluded.state,
-        image_digest = excluded.image_digest, changed_ns = excluded.changed_ns
+    ON CONFLICT (order_id, operation) DO UPDATE SET record = excluded.record, seq = excluded.seq,
+        state = excluded.state, image_digest = excluded.image_digest, changed_ns = excluded.changed_ns
 """
 #: Names that were given once are never given again, also where the order is forgotten.
 LIKE: Final = """

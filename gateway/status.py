@@ -251,10 +251,7 @@ class AuditView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayView:
-    """The whole gateway at one moment; ``mqtt`` is None where no broker is configured.
-
-    ``kept``: each class of records, how long it is kept, and from when on it is there (None: all of it).
-    """
+    """The whole gateway at one moment; ``mqtt`` is None where no broker is configured."""
 
     id: str
     version: str
@@ -267,7 +264,6 @@ class GatewayView:
     clock: ClockView
     audit: AuditView | None = None
     mqtt: MqttView | None = None
-    kept: tuple[Mapping[str, Any], ...] = ()
     sources: tuple[SourceView, ...] = ()
     targets: tuple[TargetView, ...] = ()
     feeds: tuple[FeedView, ...] = ()
