@@ -115,6 +115,7 @@ async def test_a_nearly_full_disk_thins_before_the_age_but_never_what_is_open(tm
 async def test_the_command_shows_it(plant):
     plant.keep("ASM-01")
     await plant.run()
+    await plant.status_where(lambda view: view["work_units"], "a gateway that answers")
     code, text, errors = await plant.cli("retention", "-c", plant.config)
     assert code == 0, errors
     assert "raw_journal    7 d" in text
