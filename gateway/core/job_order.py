@@ -126,3 +126,11 @@ class JobRecord(NamedTuple):
     test: int = 0
     held_from: JobOrderState | None = None
     hold_reason: str = ""
+
+
+class LastNumber(NamedTuple):
+    """What is left of a job order that was forgotten: the last number and hash of its confirmations, its revision."""
+
+    seq: int
+    last_hash: str
+    revision: int
