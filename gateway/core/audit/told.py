@@ -23,8 +23,14 @@ from gateway.core.audit.entry import (
 )
 from gateway.core.audit.signature import MEANINGS, Authentication, SigningRefused, sign, signed
 from gateway.core.entries import (
+    LotEntry,
+    LotNameEntry,
+    MaterialEntry,
     PiecesReclassified,
+    PresenceEntry,
+    PresenceShared,
     ReclassifyEntry,
+    SerialEntry,
     SetupEntry,
     StopCutEntry,
     StopReasonEntry,
@@ -105,10 +111,12 @@ class Row(NamedTuple):
 
 _THE_GATEWAY: Final = Actor(GATEWAY, ActorRole.SERVICE.value, "", "")
 #: What is no person's word, and no ERP's.
-_NOBODY: Final = (DataValue, TimePassed, ClockTold, CalendarPlan, OrderProgress)
+_NOBODY: Final = (DataValue, TimePassed, ClockTold, CalendarPlan, OrderProgress, PresenceShared)
 _NEVER_EMPTY: Final = frozenset({"user", "role", "action", "entity"})
 #: Fields of an input that stand elsewhere in the entry, or are too long.
-_NOT_SHOWN: Final = frozenset({"at_ns", "who", "role", "auth", "client", "known", "others", "job", "reason"})
+_NOT_SHOWN: Final = frozenset(
+    {"at_ns", "who", "role", "auth", "client", "known", "others", "job", "reason", "told", "earlier"}
+)
 _ONLY_IF_SAID: Final = frozenset({"interrupt", "documents"})
 
 
@@ -240,6 +248,11 @@ ACTIONS: Final[dict[type, Callable[[Any], str]]] = {
     StopCutEntry: lambda _entry: Action.NAME_STOP.value,
     UndoEntry: lambda _entry: Action.UNDO.value,
     ReclassifyEntry: _judgement,
+    PresenceEntry: lambda _entry: Action.LOG_ON.value,
+    LotEntry: lambda _entry: Action.MOUNT_LOT.value,
+    LotNameEntry: lambda _entry: Action.CORRECT.value,
+    MaterialEntry: lambda _entry: Action.ISSUE_MATERIAL.value,
+    SerialEntry: lambda _entry: Action.MOUNT_LOT.value,
 }
 
 

@@ -1,0 +1,18 @@
+-- Serial numbers of pieces, at each operation that they passed: written with the step that read them.
+
+CREATE TABLE serial (
+    serial TEXT NOT NULL,
+    item TEXT NOT NULL,
+    order_id TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    -- The columns of the key come first, in its order: the check of an older SQLite mistakes others for NULL.
+    at_ns INTEGER NOT NULL,
+    machine TEXT NOT NULL,
+    PRIMARY KEY (serial, item, order_id, operation, at_ns)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX serial_order ON serial (order_id);
+
+-- Links of an order are found by it: to name a lot, and to forget the order. A link whose certainty is ``refused`` would
+-- have made something out of itself: it is kept in sight, and no trace goes along it.
+CREATE INDEX genealogy_run ON genealogy (run);
