@@ -23,14 +23,9 @@ from gateway.core.audit.entry import (
 )
 from gateway.core.audit.signature import MEANINGS, Authentication, SigningRefused, sign, signed
 from gateway.core.entries import (
-    LotEntry,
-    LotNameEntry,
-    MaterialEntry,
     PiecesReclassified,
-    PresenceEntry,
     PresenceShared,
     ReclassifyEntry,
-    SerialEntry,
     SetupEntry,
     StopCutEntry,
     StopReasonEntry,
@@ -248,11 +243,6 @@ ACTIONS: Final[dict[type, Callable[[Any], str]]] = {
     StopCutEntry: lambda _entry: Action.NAME_STOP.value,
     UndoEntry: lambda _entry: Action.UNDO.value,
     ReclassifyEntry: _judgement,
-    PresenceEntry: lambda _entry: Action.LOG_ON.value,
-    LotEntry: lambda _entry: Action.MOUNT_LOT.value,
-    LotNameEntry: lambda _entry: Action.CORRECT.value,
-    MaterialEntry: lambda _entry: Action.ISSUE_MATERIAL.value,
-    SerialEntry: lambda _entry: Action.MOUNT_LOT.value,
 }
 
 
