@@ -1,7 +1,7 @@
 """Links of genealogy and serial numbers in the database: written with the step that told them, read along a trace.
 
-The way itself is ``gateway/core/work/genealogy.py``'s. A link is never deleted here; where nobody knew a lot a person
-may name it, and a link that would make something out of itself is kept apart.
+The way itself is ``gateway/core/work/genealogy.py``'s, when an order is forgotten is ``retention.py``'s. Where nobody knew
+a lot a person may name it; a link that would make something out of itself is kept apart.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ _UNKNOWN: Final = f"""
 _OF_RUN: Final = """
     SELECT id, child_kind, child_item, child FROM genealogy WHERE run = ? AND parent = ? AND parent_item = ?
 """
+_FORGET_LINKS: Final = "DELETE FROM genealogy WHERE run >= ?1 || '/' AND run < ?1 || '0'"  # as above
+_FORGET_SERIALS: Final = "DELETE FROM serial WHERE order_id = ?"
 _NAME: Final = "UPDATE genealogy SET parent = ?, certainty = ? WHERE id = ?"
 
 
@@ -105,6 +107,12 @@ def row_of(link: GenealogyLink) -> tuple[Any, ...]:
         link.run,
         *span,
     )
+
+
+async def forget(connection: aiosqlite.Connection, order: str) -> None:
+    """Links and serial numbers of an order that is forgotten, in the transaction that forgets it."""
+    await connection.execute_fetchall(_FORGET_LINKS, (order,))
+    await connection.execute_fetchall(_FORGET_SERIALS, (order,))
 
 
 async def named(store: Store, number: str) -> list[Tracked]:

@@ -38,7 +38,15 @@ def crosscheck(
         *_work_centers(document.work_units, place),
         *_calendars(document),
         *_connectors(document),
+        *_two_names(document),
     ]
+
+
+def _two_names(document: Any) -> Iterator[Complaint]:
+    for old in ("journal_keep", "posted_keep") if document.retention is not None else ():
+        if getattr(document.buffer, old) is not None:
+            text = "is an old name of ages in the section retention, which is there too: write them there only"
+            yield Complaint(("buffer", old), about_key=True, text=text)
 
 
 def warnings(document: Any) -> Iterator[tuple[KeyPath, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from gateway.core.job_order import JobOrder, JobOrderState, JobRecord, Operation, ProductionOrder
+from gateway.core.job_order import JobOrder, JobOrderState, JobRecord, LastNumber, Operation, ProductionOrder
 
 if TYPE_CHECKING:
     from gateway.core.entries import Decided, LotNamed, PersonsEntry, PiecesReclassified, PresenceShared, SerialRead
@@ -122,12 +122,14 @@ class OrderReceived(NamedTuple):
 
     ``known`` is read when the input is handled, behind everything that was committed before; an older one would give
     out confirmation numbers twice. ``others`` are the records of the other operations of this order, wherever they are.
+    ``forgotten`` is what is left of it where it was known once.
     """
 
     at_ns: int
     job: JobOrder
     known: JobRecord | None = None
     others: tuple[JobRecord, ...] = ()
+    forgotten: LastNumber | None = None
 
 
 class OrderProgress(NamedTuple):

@@ -140,6 +140,15 @@ async def test_killed_in_the_middle_of_commits(path, open_store, seed):
         await store.close()
 
 
+async def test_a_forgotten_order_takes_its_links_and_serial_numbers_with_it(store):
+    first = SerialRecord("ART", "S1", "4711", "0010", 5)
+    await kept(store, link(lot("L1"), lot("4711", "ART")), serials=(first, first._replace(order="47110")))
+    await kept(store, link(lot("L1"), lot("47110", "ART"), run="47110/0010/M-01"))
+    await store.write(lambda connection: genealogy.forget(connection, "4711"))
+    assert set(await reached(store, lot("L1"), down=True)) == {lot("47110", "ART")}
+    assert [one.order for one in await genealogy.serials(store, "S1")] == ["47110"]
+
+
 def _run_and_kill(path, enough):
     acknowledged = 0
     with subprocess.Popen([sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE, text=True) as child:

@@ -90,7 +90,15 @@ class Intake:
                 reason = f"order {job.order} is not held here, and closed in the ERP"
                 out.append(OrderAck(AckKind.UNKNOWN_ORDER, job.order, job.revision, None, (reason,)))
                 return state
-            return self._taken(state, JobRun(job, state_of(job, self._rule)), received, out)
+            left = received.forgotten
+            if left is not None and job.revision <= left.revision:
+                kind = AckKind.DUPLICATE if job.revision == left.revision else AckKind.STALE
+                out.append(OrderAck(kind, job.order, job.revision, left.revision, (f"order {job.order} is over here",)))
+                return state
+            run = JobRun(job, state_of(job, self._rule))
+            if left is not None:
+                run = run._replace(seq=left.seq, last_hash=left.last_hash)
+            return self._taken(state, run, received, out)
         return self._remembered(state, known, received, out)
 
     # --- new here --------------------------------------------------------------------------------------------------

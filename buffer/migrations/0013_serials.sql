@@ -12,7 +12,3 @@ CREATE TABLE serial (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX serial_order ON serial (order_id);
-
--- Links of an order are found by it: to name a lot, and to forget the order. A link whose certainty is ``refused`` would
--- have made something out of itself: it is kept in sight, and no trace goes along it.
-CREATE INDEX genealogy_run ON genealogy (run);
