@@ -1,7 +1,7 @@
 """Links of genealogy and serial numbers in the database: written with the step that told them, read along a trace.
 
-The way itself is ``gateway/core/work/genealogy.py``'s, when an order is forgotten is ``retention.py``'s. Where nobody knew
-a lot a person may name it; a link that would make something out of itself is kept apart.
+Neither finds the way (``gateway/core/work/genealogy.py``) nor says when an order is forgotten (``retention.py``). Where
+nobody knew a lot a person may name it; a link that would make something out of itself is kept apart.
 """
 
 from __future__ import annotations
