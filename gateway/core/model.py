@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gateway.core.entries import Decided, LotNamed, PersonsEntry, PiecesReclassified, PresenceShared, SerialRead
     from gateway.core.orders.lifecycle import ActorRole
     from gateway.core.orders.order_changes import OrderAck
+    from gateway.core.orders.shares import LeadTold, MemberPieces, MemberTold
     from gateway.core.orders.unallocated import CountAllocation
     from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
     from gateway.core.state.interval import StateInterval
@@ -224,7 +225,7 @@ class CalendarPlan(NamedTuple):
 Input: TypeAlias = (
     "DataValue | TimePassed | OrderReceived | OrderProgress | OperatorEntry | PersonsEntry | PresenceShared"
     " | ClockTold | CalendarPlan"
-    " | FinalAcknowledged"
+    " | FinalAcknowledged | MemberTold | LeadTold"
 )
 
 
@@ -392,5 +393,10 @@ class Voided(NamedTuple):
 Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
     " | StopReasonAssigned | StopReasonWithdrawn | StopSplit | StopMerge | PiecesReclassified | Decided | JobChanged"
+<<<<<<< HEAD
     " | Notice | Confirmation | Voided | OrderAck | CountAllocation | LotNamed | SerialRead"
+=======
+    " | Notice | Confirmation | Voided | OrderAck | CountAllocation"
+    " | MemberPieces"
+>>>>>>> orders
 )
