@@ -52,12 +52,9 @@ KINDS: Final = {
     OrderAck: "order_ack",
     CountAllocation: "allocation",
     Decided: "decision",
-<<<<<<< HEAD
     LotNamed: "lot_named",
     SerialRead: "serial",
-=======
     MemberPieces: "member_pieces",
->>>>>>> orders
 }
 
 

@@ -393,10 +393,5 @@ class Voided(NamedTuple):
 Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
     " | StopReasonAssigned | StopReasonWithdrawn | StopSplit | StopMerge | PiecesReclassified | Decided | JobChanged"
-<<<<<<< HEAD
-    " | Notice | Confirmation | Voided | OrderAck | CountAllocation | LotNamed | SerialRead"
-=======
-    " | Notice | Confirmation | Voided | OrderAck | CountAllocation"
-    " | MemberPieces"
->>>>>>> orders
+    " | Notice | Confirmation | Voided | OrderAck | CountAllocation | LotNamed | SerialRead | MemberPieces"
 )

@@ -51,10 +51,7 @@ if TYPE_CHECKING:
 
 
 #: Every kind of entry that a person makes.
-<<<<<<< HEAD
 _WORK: Final = (PresenceEntry, LotEntry, MaterialEntry, LotNameEntry, SerialEntry)
-=======
-_WORK: Final = (PresenceEntry, LotEntry, MaterialEntry)
 #: What is decided where the orders are, not at a machine that works on them, too.
 _OF_ORDERS: Final = (
     OperatorEntry,
@@ -64,9 +61,10 @@ _OF_ORDERS: Final = (
     MergeEntry,
     UnmergeEntry,
     LotEntry,
+    LotNameEntry,
     MaterialEntry,
+    SerialEntry,
 )
->>>>>>> orders
 PERSONS: Final = (OperatorEntry, *get_args(PersonsEntry), PresenceShared)
 _SETS_UP: Final = Refusal(
     "a setup goes on already", "SETUP", found="a setup", allowed="none that goes on", what_to_do="end it first"
