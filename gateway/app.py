@@ -162,6 +162,7 @@ class App:
             log.warning("needs attention", text=warning)
         tasks = Tasks()
         self._start(tasks, parts, store, clock.now_ns)
+        builder.shares.started()
         tasks.start("outer prune", keeper.run())
         tasks.start("outer clock", timekeeper.run())
         tasks.start("outer audit", audit.run(parts))

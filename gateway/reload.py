@@ -194,7 +194,9 @@ class Reloader:
         refused = []
         for name in found.units_changed:
             was, now = (one.work_units[name].orders.counting_source for one in (self.settings, new))
-            begun = [run.job.order for run in self._parts.runners[name].state.open_runs() if not may_change(sum(run.made))]
+            begun = [
+                run.job.order for run in self._parts.runners[name].state.open_runs() if not may_change(sum(run.made))
+            ]
             if was != now and begun:
                 path = f"work_units.{name}.orders.counting_source"
                 refused.append(

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from gateway.core.job_order import JobOrder, JobOrderState, JobRecord, LastNumber, Operation, ProductionOrder
 
 if TYPE_CHECKING:
-    from gateway.core.entries import Decided, PersonsEntry, PiecesReclassified, PresenceShared
+    from gateway.core.entries import Decided, LotNamed, PersonsEntry, PiecesReclassified, PresenceShared, SerialRead
     from gateway.core.orders.lifecycle import ActorRole
     from gateway.core.orders.order_changes import OrderAck
+    from gateway.core.orders.shares import LeadTold, MemberPieces, MemberTold
     from gateway.core.orders.unallocated import CountAllocation
     from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
     from gateway.core.state.interval import StateInterval
@@ -224,7 +225,7 @@ class CalendarPlan(NamedTuple):
 Input: TypeAlias = (
     "DataValue | TimePassed | OrderReceived | OrderProgress | OperatorEntry | PersonsEntry | PresenceShared"
     " | ClockTold | CalendarPlan"
-    " | FinalAcknowledged"
+    " | FinalAcknowledged | MemberTold | LeadTold"
 )
 
 
@@ -392,5 +393,5 @@ class Voided(NamedTuple):
 Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
     " | StopReasonAssigned | StopReasonWithdrawn | StopSplit | StopMerge | PiecesReclassified | Decided | JobChanged"
-    " | Notice | Confirmation | Voided | OrderAck | CountAllocation"
+    " | Notice | Confirmation | Voided | OrderAck | CountAllocation | LotNamed | SerialRead | MemberPieces"
 )

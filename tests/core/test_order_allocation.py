@@ -156,7 +156,7 @@ def test_what_cannot_be_given_says_why_and_changes_nothing(rig, order, pieces, m
 # --- policies --------------------------------------------------------------------------------------------------------
 
 
-def with_policy(rig, policy, confirm=ConfirmRule(), **orders):  # noqa: B008 - frozen
+def with_policy(rig, policy, confirm=ConfirmRule(), **orders):
     bucket = UnallocatedRule(policy=policy, within=Duration("10 min"))
     return rig(GOOD, orders=OrderRule(**orders), unallocated=bucket, confirm=confirm)
 
@@ -223,7 +223,7 @@ def test_the_order_before_gets_them_before_the_next_begins(rig, job):
 def test_without_a_word_of_the_erp_the_tolerance_is_the_configured_one(rig, job):
     for over, expected in ((None, 0), ("3", 3)):
         delivery = DeliveryRule(over_tolerance=over)
-        floor = with_policy(rig, "to_previous_if_within_tolerance", confirm=ConfirmRule(delivery=delivery))
+        floor = with_policy(rig, "to_previous_if_within_tolerance", delivery=delivery)
         floor.receive(job("A", 100))
         floor.make(105)
         floor.at("10 min").put(TimePassed(floor.now_ns))

@@ -81,6 +81,8 @@ class Closer:
         self.identity = identity
         self.work = WorkBook(rules, identity.machine, machine)
         self._target_counts = rules.orders.target_counts
+        #: Its orders are another machine's, which confirms them.
+        self.silent = rules.orders.shares_with is not None
         self._people_count = rules.orders.counting_source == "operator"
         self._calendar = calendar
         self._zone = zone
@@ -129,6 +131,8 @@ class Closer:
         self, state: State, run: JobRun, at_ns: int, out: list[Output], *asked: Trigger, said: Said = NOBODY
     ) -> JobRun:
         """The job order after these triggers: confirmed, or it waits, or there is nothing to say."""
+        if self.silent:
+            return run
         # Asked only where it decides: what was made is confirmed in any case.
         time_ns = 0 if run.open_pieces else self.work.open_time_ns(state, run, at_ns)
         kept, decision = triggers.decide(self.rule, trigger_state(run), content_of(run, time_ns), at_ns, asked)
@@ -146,6 +150,8 @@ class Closer:
         self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output], *, said: Said = NOBODY
     ) -> JobRun:
         """A partial confirmation now, whatever the triggers say."""
+        if self.silent:
+            return run
         after = self.closed(state, run, at_ns, ConfirmationKind.PARTIAL, trigger, out, said=said)
         out.append(JobChanged(at_ns, after.record(), after.state, trigger))
         return after

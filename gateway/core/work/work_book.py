@@ -48,6 +48,7 @@ class WorkBook:
         self.machine = machine
         self.material = MaterialBook(rules.work, machine)
         self._unit = unit
+        self._silent = rules.orders.shares_with is not None  # its times are told by another machine
         self._times = TimeBook(rules.work, machine, unit.time_model)
         self._basis = rules.work.times.machine_time_basis
 
@@ -123,6 +124,8 @@ class WorkBook:
     def _after_final(self, ledger: RunLedger, at_ns: int, out: list[Output]) -> None:
         """What became final after the last confirmation and was not told so: a correction is due."""
         assert ledger.told is not None, "asked of orders that ended"
+        if self._silent:
+            return
         exact = as_of(ledger.told, ledger.period, self._basis)
         wrong = {name: carry.due(MINUTE_STEP_NS) for name, carry in zip(_KINDS, exact, strict=True)}
         if any(abs(steps) * MINUTE_STEP_NS >= LATE_TIME_NS for steps in wrong.values()):
