@@ -107,16 +107,7 @@ class Row(NamedTuple):
 
 _THE_GATEWAY: Final = Actor(GATEWAY, ActorRole.SERVICE.value, "", "")
 #: What is no person's word, and no ERP's.
-_NOBODY: Final = (
-    DataValue,
-    TimePassed,
-    ClockTold,
-    CalendarPlan,
-    OrderProgress,
-    MemberTold,
-    LeadTold,
-    PresenceShared,
-)
+_NOBODY: Final = (DataValue, TimePassed, ClockTold, CalendarPlan, OrderProgress, MemberTold, LeadTold, PresenceShared)
 _NEVER_EMPTY: Final = frozenset({"user", "role", "action", "entity"})
 #: Fields of an input that stand elsewhere in the entry, or are too long.
 _NOT_SHOWN: Final = frozenset(
