@@ -156,7 +156,8 @@ def test_what_cannot_be_given_says_why_and_changes_nothing(rig, order, pieces, m
 # --- policies --------------------------------------------------------------------------------------------------------
 
 
-def with_policy(rig, policy, confirm=ConfirmRule(), **orders):
+def with_policy(rig, policy, delivery=None, **orders):
+    confirm = ConfirmRule(delivery=delivery or DeliveryRule())
     bucket = UnallocatedRule(policy=policy, within=Duration("10 min"))
     return rig(GOOD, orders=OrderRule(**orders), unallocated=bucket, confirm=confirm)
 
