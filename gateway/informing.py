@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway import ledgers
+from gateway import ledgers, remembered
 from gateway.core.confirming.corrections import Capability
+from gateway.core.decided import REMEMBERED
 from gateway.core.entries import (
     AllocateEntry,
     CorrectEntry,
@@ -39,12 +40,16 @@ async def informed(
     if isinstance(given, OrderReceived):
         records = await store.records_of(given.job.order)
         known = next((one for one in records if one.job.key == given.job.key), None)
-        return given._replace(known=known, others=tuple(one for one in records if one is not known))
+        left = None if known is not None else await store.number_of(*given.job.key)
+        others = tuple(one for one in records if one is not known)
+        return given._replace(known=known, others=others, forgotten=left)
     if isinstance(given, FinalAcknowledged):
         known = await store.job_record(given.order, given.operation)
         return given._replace(known=known, unbooked=await store.unbooked(given.order, given.operation))
     if isinstance(given, (SplitEntry, MergeEntry)):
         return given._replace(taken=await store.orders_like(given.order))
+    if isinstance(given, REMEMBERED):
+        return await remembered.informed(store, unit.identity.machine, given)
     if isinstance(given, UndoEntry):
         return given._replace(contents=await _confirmed_by(state, store))
     assert isinstance(given, (OperatorEntry, AllocateEntry, *_CORRECTING)), "nothing else asks"

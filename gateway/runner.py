@@ -21,6 +21,7 @@ from gateway.core.confirming.corrections import Capability
 from gateway.core.decided import asks
 from gateway.core.document import encode, fields
 from gateway.core.duration import seconds
+from gateway.core.entries import LotNamed, SerialRead
 from gateway.core.model import (
     Confirmation,
     DataValue,
@@ -294,6 +295,7 @@ class Runner:
         before = state
         made: tuple[Output, ...] = ()
         inputs: Sequence[Input] = item.inputs
+        reader = self.unit.rules.work.serial_signal
         try:
             for given in item.inputs:
                 if asks(given):
@@ -305,6 +307,9 @@ class Runner:
                     state, more = self.unit.handle(state, given)
                     if isinstance(given, DataValue):
                         self._last[given.signal] = given
+                        if given.signal == reader and (read := await remembered.serial_of(self._store, state, given)):
+                            state, found = self.unit.handle(state, read)
+                            more += found
                 made += more
             audit = self._audit(inputs[0] if item.done is not None else None, made, item.caller)
         except StoreError:
@@ -372,6 +377,8 @@ class Runner:
             jobs=tuple(jobs.values()),
             voids=tuple(voids),
             identity=identity,
+            serials=tuple(one.record for one in outputs if isinstance(one, SerialRead)),
+            lots=tuple(one for one in outputs if isinstance(one, LotNamed)),
             links=tuple(
                 link for one in outputs if isinstance(one, Confirmation) and one.work for link in one.work.links
             ),

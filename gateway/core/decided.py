@@ -12,12 +12,14 @@ from gateway.core.entries import (
     CorrectEntry,
     Decided,
     LotEntry,
+    LotNameEntry,
     MaterialEntry,
     MergeEntry,
     PresenceEntry,
     ReclassifyEntry,
     RejectEntry,
     ReportEntry,
+    SerialEntry,
     SetupEntry,
     SplitEntry,
     StopCutEntry,
@@ -53,12 +55,16 @@ VERBS: Final[dict[type, Callable[[Any], str]]] = {
     PresenceEntry: lambda entry: "labour.in" if entry.begins else "labour.out",
     LotEntry: lambda entry: "lot.mount" if entry.mounts else "lot.unmount",
     MaterialEntry: lambda _entry: "material.issue",
+    LotNameEntry: lambda _entry: "lots.name",
+    SerialEntry: lambda _entry: "lots.serial",
 }
+#: Entries that come with what the database knows of lots and serial numbers.
+REMEMBERED: Final = (LotNameEntry, SerialEntry)
 #: Fields that have a place of their own, or say nothing to a person.
 _TOLD_ELSEWHERE: Final = frozenset(
     {
         *("at_ns", "who", "role", "auth", "client", "order", "operation", "reason", "verb", "known", "begins", "taken"),
-        *("ledger", "contents"),
+        *("ledger", "contents", "told", "earlier"),
     }
 )
 _ASK: Final = (
@@ -71,6 +77,7 @@ _ASK: Final = (
     CorrectEntry,
     RejectEntry,
     UndoEntry,
+    *REMEMBERED,
 )
 
 

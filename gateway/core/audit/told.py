@@ -23,6 +23,7 @@ from gateway.core.audit.rows import REFUSED, TABLE, Told, plain
 from gateway.core.audit.signature import MEANINGS, Authentication, SigningRefused, sign, signed
 from gateway.core.entries import (
     CorrectEntry,
+    PresenceShared,
     ReclassifyEntry,
     RejectEntry,
     SetupEntry,
@@ -43,6 +44,7 @@ from gateway.core.model import (
     Role,
     TimePassed,
 )
+from gateway.core.orders.shares import BETWEEN_MACHINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -76,10 +78,10 @@ class Actor(NamedTuple):
 
 _THE_GATEWAY: Final = Actor(GATEWAY, ActorRole.SERVICE.value, "", "")
 #: What is no person's word, and no ERP's.
-_NOBODY: Final = (DataValue, TimePassed, ClockTold, CalendarPlan, OrderProgress)
+_NOBODY: Final = (DataValue, TimePassed, ClockTold, CalendarPlan, OrderProgress, PresenceShared, *BETWEEN_MACHINES)
 _NEVER_EMPTY: Final = frozenset({"user", "role", "action", "entity"})
 #: Fields of an input that stand elsewhere in the entry, or are too long.
-_READ: Final = ("ledger", "contents", "signed_by")
+_READ: Final = ("ledger", "contents", "signed_by", "told", "earlier")
 _NOT_SHOWN: Final = frozenset({"at_ns", "who", "role", "auth", "client", "known", "others", "job", "reason", *_READ})
 _ONLY_IF_SAID: Final = frozenset({"interrupt", "documents"})
 

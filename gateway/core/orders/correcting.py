@@ -107,7 +107,7 @@ def rejected(dispatch: Dispatch, state: State, entry: RejectEntry, out: list[Out
         offset_ns, setup = state.utc_offset_ns, state.track.setup
         span = (content.from_utc_ns - offset_ns, content.to_utc_ns - offset_ns)
         found = Found("", Role.GOOD, rest, *span, product=run.job.product, tool=setup.tool)
-        state = state._replace(bucket=add(dispatch.unallocated, state.bucket, found))
+        state = state._replace(bucket=add(dispatch.unallocated_rule, state.bucket, found))
         out.append(notice(entry.at_ns, "REJECTED_UNALLOCATED", run.job, pieces=str(rest), confirmation=key))
     return placed(dispatch, state, run, after, entry.at_ns, out, is_open=target.is_open)
 
