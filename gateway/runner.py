@@ -14,6 +14,7 @@ import structlog
 
 from buffer.errors import PostingMovedError, StoreError
 from buffer.step import JournalRow, NewPosting, Step
+from gateway import remembered
 from gateway.caller import CALLER, TAKEN
 from gateway.core import journal, snapshot
 from gateway.core.audit import told
@@ -244,10 +245,9 @@ class Runner:
         return due_ns - now_ns
 
     async def _step(self, items: list[_Item]) -> None:
-        """Handle these and commit, all or nothing.
+        """Handle these and commit, all or nothing; again where a confirmation that was to be void is sent meanwhile.
 
-        Where a confirmation that was to become void is sent meanwhile, everything is handled again: the decision with
-        its confirmations as they are then. After VOID_TRIES_MAX the decision, which is the first item, fails alone.
+        After VOID_TRIES_MAX the decision to make it void, which is the first item, fails alone.
         """
         for left in reversed(range(VOID_TRIES_MAX)):
             try:
@@ -298,11 +298,10 @@ class Runner:
         reader = self.unit.rules.work.serial_signal
         try:
             for given in item.inputs:
-                if asks(given):
-                    inputs = (
-                        await informed(given, state, self.unit, self._store, self._hooks.corrects),
-                    )  # it comes alone
-                    state, more = self.unit.handle(state, inputs[0])
+                if asks(given):  # it comes alone
+                    whole = await informed(given, state, self.unit, self._store, self._hooks.corrects)
+                    inputs = (whole,)
+                    state, more = self.unit.handle(state, whole)
                 else:
                     state, more = self.unit.handle(state, given)
                     if isinstance(given, DataValue):

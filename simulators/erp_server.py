@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 USUAL_PORT: Final = ERP_PORT
 LOGIN_PAGE: Final = b"<!DOCTYPE html><html><body><h1>Sign in</h1><form><input name='user'></form></body></html>"
 DIGITS: Final = re.compile(r"\d{1,12}")
-#: A correction takes back.
 SIGNED_DIGITS: Final = re.compile(r"-?\d{1,12}")
 MAX_KEY: Final = 400
 #: Doors of the test bench: no token is asked for here.
@@ -256,14 +255,12 @@ class Erp:
         if body.get("type") not in {"partial", "final", "reversal"}:
             raise RefusedError("TYPE_INVALID", f"type: found {body.get('type')!r}, allowed: partial, final, reversal")
         good, scrap, rework = _quantities(body.get("qty"))
-        reverses, final = "", int(body["type"] == "final")
+        reverses, final = str(body.get("reverses") or ""), int(body["type"] == "final")
         if body["type"] == "reversal":
-            reverses = str(body.get("reverses") or "")
-            found_final = self.ledger.reversible(reverses, str(order), str(operation))
-            if found_final is None and self.ledger.find(key) is None:
-                text = f"reverses: found {reverses!r}, allowed: the key of a booking that was not taken back"
-                raise RefusedError("NOTHING_TO_REVERSE", text)
-            final = -int(bool(found_final))
+            was_final = self.ledger.reversible(reverses, str(order), str(operation))
+            if was_final is None and self.ledger.find(key) is None:
+                raise RefusedError("NOTHING_TO_REVERSE", f"reverses: {reverses!r} is not booked, or was taken back")
+            final = -int(bool(was_final))
         return Booking(
             key=key,
             order=str(order),

@@ -50,8 +50,7 @@ class StopReasonEntry(NamedTuple):
 class ReclassifyEntry(NamedTuple):
     """A person says what pieces of an order are that were booked as something else; ``operation`` may be empty.
 
-    ``signed_by``: who signs it, "" where nobody does. ``known`` and ``ledger`` as those of ``CorrectEntry``: what is
-    confirmed is corrected.
+    What is confirmed is corrected: ``signed_by``, ``known`` and ``ledger`` as those of ``CorrectEntry``.
     """
 
     at_ns: int
@@ -94,10 +93,7 @@ class CorrectEntry(NamedTuple):
 
 
 class RejectEntry(NamedTuple):
-    """A person does not approve confirmation ``number``: what is tolerated is confirmed, the rest is no order's.
-
-    ``known`` and ``ledger`` as those of ``CorrectEntry``.
-    """
+    """A person does not approve confirmation ``number``: what is tolerated is confirmed, the rest is no order's."""
 
     at_ns: int
     order: str

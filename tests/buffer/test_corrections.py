@@ -210,6 +210,7 @@ async def test_an_approval_and_its_entry_are_one(open_store, make):
         change="event",
         entity="confirmation",
         entity_id="k",
+        reason_code="not_given",
         config_version="x",
         sw_version="1",
     )
