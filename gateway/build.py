@@ -27,6 +27,7 @@ from gateway.looks import looked_at_every, loss_found_within, stale_after_ns
 from gateway.narrate import narrate
 from gateway.order_feed import OrderFeed
 from gateway.parts import Parts
+from gateway.presence_relay import PresenceRelay
 from gateway.progress_relay import ProgressRelay, informed
 from gateway.router import Router
 from gateway.runner import Runner, RunnerHooks
@@ -82,6 +83,7 @@ class Builder:
         self._parts = Parts(outbox, Taps(clock.now_ns), clock.utc_ns)
         self.auditing = Auditing(settings, store, clock)
         self._relay = ProgressRelay(self._parts, clock.now_ns)
+        self._presence = PresenceRelay(self._parts, clock.now_ns)
         self._routers: dict[str, Router] = {}
         self._watched: dict[str, Part] = {}
 
@@ -95,6 +97,7 @@ class Builder:
         for name in self._settings.sources:
             self.source(name)
         self._warnings += orders_without_target(self._settings, self._parts)
+        self._presence.told()
         return self._parts
 
     # --- work units ------------------------------------------------------------------------------------------------
@@ -114,19 +117,13 @@ class Builder:
     def unit(self, name: str, settings: Settings) -> WorkUnit:
         """The rules of one work unit, prepared."""
         gateway, rules = settings.gateway, settings.work_units[name]
-        identity = Identity(
-            plant=gateway.plant,
-            epoch=self._store.epoch,
-            gateway_id=gateway.id,
-            line=gateway.line,
-            machine=name,
-            work_center=rules.work_center,
-        )
+        where = {"plant": gateway.plant, "gateway_id": gateway.id, "line": gateway.line}
+        identity = Identity(**where, epoch=self._store.epoch, machine=name, work_center=rules.work_center)
         silence, looks = loss_found_within(settings, name), looked_at_every(settings, name)
-        where = zone(gateway.timezone)
-        calendar = None if rules.calendar is None else ShiftCalendar(settings.calendars[rules.calendar], where)
+        local = zone(gateway.timezone)
+        calendar = None if rules.calendar is None else ShiftCalendar(settings.calendars[rules.calendar], local)
         return WorkUnit(
-            rules, identity, loss_found_within=silence, looked_at_every=looks, calendar=calendar, zone=where
+            rules, identity, loss_found_within=silence, looked_at_every=looks, calendar=calendar, zone=local
         )
 
     def hooks(self, unit: WorkUnit) -> RunnerHooks:
@@ -215,6 +212,7 @@ class Builder:
         if name in self._parts.runners:
             self._parts.publish(name, outputs)
         self._relay.committed(name, outputs)
+        self._presence.committed(name, outputs)
         if any(isinstance(output, (Confirmation, OrderAck)) for output in outputs):
             for forwarder in self._parts.forwarders.values():
                 forwarder.wake()
@@ -342,6 +340,7 @@ class Builder:
         self._settings = settings
         self.auditing.configure(settings)
         self._routers = {name: self._router(name) for name in self._routers if name in settings.sources}
+        self._presence.told()
 
     def _source_changed(self, status: Any) -> None:
         if self._parts.monitor is not None:

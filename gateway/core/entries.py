@@ -191,11 +191,15 @@ class PresenceEntry(NamedTuple):
 
 
 class PresenceShared(NamedTuple):
-    """At how many machines that work a person is from here on, 1 and more; said by the gateway, which sees them all."""
+    """At how many machines that work a person is, 1 and more; said by the gateway, which sees them all.
+
+    ``since_ns``: since when, as far as it is not told already; None: from here on.
+    """
 
     at_ns: int
     person: str
     machines: int
+    since_ns: int | None = None
 
 
 class LotEntry(NamedTuple):

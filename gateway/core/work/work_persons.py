@@ -37,7 +37,8 @@ def said(dispatch: Dispatch, state: State, entry: PresenceEntry | LotEntry | Mat
 
 def shared(dispatch: Dispatch, state: State, given: PresenceShared) -> State:
     """The state after it was told at how many machines that work a person is; of nobody here it says nothing."""
-    labour = shared_by(state.work.labour, given.person, dispatch.work.machine, given.at_ns, given.machines)
+    since_ns = given.at_ns if given.since_ns is None else min(given.since_ns, given.at_ns)
+    labour = shared_by(state.work.labour, given.person, dispatch.work.machine, since_ns, given.machines)
     return state if isinstance(labour, WorkRefused) else state._replace(work=state.work._replace(labour=labour))
 
 
