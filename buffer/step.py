@@ -30,7 +30,8 @@ class NewPosting(NamedTuple):
 
     ``state`` is one of those that a posting begins in: ready, held, needs_approval, parked (a person books it by hand)
     or voided; ``note`` says why. It is not sent before ``due_ns`` (None: at once). ``event_ns`` and ``derived_ns`` are
-    those of its last piece, None without any.
+    those of its last piece, None without any. ``lane_order``: the order as the ERP knows it, "" where it is this one;
+    what has it in common, and the operation, is sent one after the other.
     """
 
     target: str
@@ -47,6 +48,7 @@ class NewPosting(NamedTuple):
     event_ns: int | None = None
     derived_ns: int | None = None
     note: str = ""
+    lane_order: str = ""
 
 
 class Step(NamedTuple):

@@ -306,7 +306,9 @@ class Runner:
         if isinstance(given, OrderReceived):
             records = await self._store.records_of(given.job.order)
             known = next((one for one in records if one.job.key == given.job.key), None)
-            return given._replace(known=known, others=tuple(one for one in records if one is not known))
+            left = None if known is not None else await self._store.number_of(*given.job.key)
+            others = tuple(one for one in records if one is not known)
+            return given._replace(known=known, others=others, forgotten=left)
         if isinstance(given, FinalAcknowledged):
             known = await self._store.job_record(given.order, given.operation)
             return given._replace(known=known, unbooked=await self._store.unbooked(given.order, given.operation))

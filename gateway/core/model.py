@@ -9,12 +9,13 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from gateway.core.job_order import JobOrder, JobOrderState, JobRecord, Operation, ProductionOrder
+from gateway.core.job_order import JobOrder, JobOrderState, JobRecord, LastNumber, Operation, ProductionOrder
 
 if TYPE_CHECKING:
     from gateway.core.entries import Decided, PersonsEntry, PiecesReclassified, PresenceShared
     from gateway.core.orders.lifecycle import ActorRole
     from gateway.core.orders.order_changes import OrderAck
+    from gateway.core.orders.shares import LeadTold, MemberPieces, MemberTold
     from gateway.core.orders.unallocated import CountAllocation
     from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
     from gateway.core.state.interval import StateInterval
@@ -122,12 +123,14 @@ class OrderReceived(NamedTuple):
 
     ``known`` is read when the input is handled, behind everything that was committed before; an older one would give
     out confirmation numbers twice. ``others`` are the records of the other operations of this order, wherever they are.
+    ``forgotten`` is what is left of it where it was known once.
     """
 
     at_ns: int
     job: JobOrder
     known: JobRecord | None = None
     others: tuple[JobRecord, ...] = ()
+    forgotten: LastNumber | None = None
 
 
 class OrderProgress(NamedTuple):
@@ -222,7 +225,7 @@ class CalendarPlan(NamedTuple):
 Input: TypeAlias = (
     "DataValue | TimePassed | OrderReceived | OrderProgress | OperatorEntry | PersonsEntry | PresenceShared"
     " | ClockTold | CalendarPlan"
-    " | FinalAcknowledged"
+    " | FinalAcknowledged | MemberTold | LeadTold"
 )
 
 
@@ -391,4 +394,5 @@ Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
     " | StopReasonAssigned | StopReasonWithdrawn | StopSplit | StopMerge | PiecesReclassified | Decided | JobChanged"
     " | Notice | Confirmation | Voided | OrderAck | CountAllocation"
+    " | MemberPieces"
 )

@@ -28,6 +28,7 @@ from gateway.core.entries import (
 from gateway.core.model import OperatorEntry, OperatorVerb
 from gateway.core.orders.disposition import reclassified
 from gateway.core.orders.division import divided
+from gateway.core.orders.member import refused_here
 from gateway.core.orders.reported import reported
 from gateway.core.refusal import Refusal, refused
 from gateway.core.state.annotations import StopReasonAssigned, cut, why_it_stood
@@ -48,6 +49,17 @@ if TYPE_CHECKING:
 
 #: Every kind of entry that a person makes.
 _WORK: Final = (PresenceEntry, LotEntry, MaterialEntry)
+#: What is decided where the orders are, not at a machine that works on them, too.
+_OF_ORDERS: Final = (
+    OperatorEntry,
+    ReclassifyEntry,
+    ReportEntry,
+    SplitEntry,
+    MergeEntry,
+    UnmergeEntry,
+    LotEntry,
+    MaterialEntry,
+)
 PERSONS: Final = (OperatorEntry, *get_args(PersonsEntry), PresenceShared)
 _SETS_UP: Final = Refusal(
     "a setup goes on already", "SETUP", found="a setup", allowed="none that goes on", what_to_do="end it first"
@@ -73,6 +85,7 @@ class Persons:
         self._allocation = allocation
         self._machine = machine
         self._undo = undo
+        self._lead = dispatch.rule.shares_with
 
     def said(self, state: State, entry: OperatorEntry | PersonsEntry | PresenceShared, out: list[Output]) -> State:
         """The state after a person's word, which is written down before what follows from it."""
@@ -80,7 +93,9 @@ class Persons:
             return work_persons.shared(self._dispatch, state, entry)
         start = len(out)
         before = state
-        if isinstance(entry, _WORK):
+        if self._lead is not None and isinstance(entry, _OF_ORDERS):
+            out.append(refused(entry.at_ns, refused_here(self._lead)))
+        elif isinstance(entry, _WORK):
             state = work_persons.said(self._dispatch, state, entry, out)
         else:
             state = self._heard(state, entry, out)

@@ -54,6 +54,7 @@ class Dispatch:
     def __init__(self, rules: WorkUnitRules, identity: Identity, machine: MachineStateUnit, closer: Closer) -> None:
         self.rule = rules.orders
         self.closer = closer
+        self.unallocated_rule = rules.unallocated
         self._remembers = rules.unallocated.policy == "to_previous_if_within_tolerance"
         self.identity = identity
         self.starting = Starting(rules, machine, closer.work)
@@ -153,7 +154,7 @@ class Dispatch:
 
     def followed(self, before: State, state: State, at_ns: int, out: list[Output]) -> State:
         """After each input: the running order is in setup as long as the machine is; times that are final are kept."""
-        if state.running is not None:
+        if state.running is not None and not self.closer.silent:
             state = self.setup_follows(state, at_ns, out)
         was, run = before.running, state.running
         other = was is not run and (was is None or run is None or was.job is not run.job)
