@@ -21,6 +21,7 @@ from gateway.core.orders.order_steps import Cause, may
 from gateway.core.orders.places import enqueue, named, notice, put_to_work, refusal_of, told, with_run, without
 from gateway.core.orders.queue_entries import entry_of
 from gateway.core.orders.starting import Starting
+from gateway.core.work.serials import held
 
 if TYPE_CHECKING:
     from gateway.core.document import Identity
@@ -156,6 +157,8 @@ class Dispatch:
         """After each input: the running order is in setup as long as the machine is; times that are final are kept."""
         if state.running is not None and not self.closer.silent:
             state = self.setup_follows(state, at_ns, out)
+        if state.work.holds:
+            state = held(state, at_ns, out)
         was, run = before.running, state.running
         other = was is not run and (was is None or run is None or was.job is not run.job)
         if other or state.track.timeline.left or before.queue is not state.queue or before.beside is not state.beside:
