@@ -30,7 +30,7 @@ from gateway.core.orders.order_image import OrderStatus
 from gateway.core.orders.order_steps import Cause
 from gateway.core.orders.places import enqueue, notice, with_run, without
 from gateway.core.orders.progress import with_progress
-from gateway.core.orders.shares import LeadTold, MemberTold
+from gateway.core.orders.shares import BETWEEN_MACHINES, LeadTold, MemberTold
 
 if TYPE_CHECKING:
     from gateway.core.model import JobOrder, JobRecord, Output
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _S: Final = JobOrderState
 _ENDED: Final = frozenset({_S.COMPLETED, _S.CLOSED})
 #: What the ERP and other machines tell a work unit.
-HEARD: Final = (OrderReceived, FinalAcknowledged, OrderProgress, MemberTold, LeadTold)
+HEARD: Final = (OrderReceived, FinalAcknowledged, OrderProgress, *BETWEEN_MACHINES)
 Heard: TypeAlias = OrderReceived | FinalAcknowledged | OrderProgress | MemberTold | LeadTold
 _GONE: Final = frozenset({_S.CANCELLED, _S.SPLIT, _S.MERGED})
 _CANCELLED: Final = "cancelled by the ERP"
