@@ -46,6 +46,7 @@ from gateway.core.model import (
     Status,
     TimePassed,
 )
+from gateway.core.orders.shares import MemberPieces, MemberRow, MemberTold
 from gateway.core.orders.unallocated import CountAllocation
 from gateway.core.rules import WorkUnitRules
 from gateway.core.state.interval import StateInterval
@@ -100,12 +101,13 @@ CHOICES = {
     "m.tare": (0.0, 0.5),
 }
 SIGNALS = (*COUNTERS, *BITS, *CHOICES)
+VERBS = tuple(map(OperatorVerb, ("start", "interrupt", "hold", "release", "rush", "approve-first-article")))
 GAPS_MS = (0, 1, 5, 10, 30, 100, 400, 1000, 1000, 7000, 40_000, 400_000)
 
 
 def hours(seed, job, readings):
     """Inputs of a random stretch of time; a list inside stands for one reading of several signals."""
-    choice, now_ns, shown = random.Random(seed), START_NS, {}
+    choice, now_ns, shown, made = random.Random(seed), START_NS, {}, 0
     for order in "ABC":
         yield job(order, choice.choice((5, 40)), product=order, operation="0010"), now_ns
     for order in "DE":
@@ -120,7 +122,13 @@ def hours(seed, job, readings):
             yield CalendarPlan(now_ns, entries), now_ns
         elif kind < 0.05:
             yield ClockTold(now_ns, choice.choice((0, 5 * S))), now_ns
-        elif kind < 0.13:
+        elif kind < 0.07:
+            yield OperatorEntry(now_ns, choice.choice(VERBS), choice.choice("ABC"), "", "ann"), now_ns
+        elif kind < 0.09:
+            made += choice.choice((0, 1, 3))
+            row = MemberRow(1, choice.choice("ABC"), "0010", good=made, from_ns=START_NS, to_ns=now_ns)
+            yield MemberTold(now_ns, "M-02", now_ns, (row,)), now_ns
+        elif kind < 0.17:
             yield word(choice, now_ns), now_ns
         else:
             names = choice.sample(SIGNALS, choice.choice((1, 1, 2, 6)))
@@ -257,7 +265,8 @@ def test_no_piece_is_lost_or_doubled(rig, job, seed, restarts):
     player = Player(restarts=restarts, keeps=stored).play(rig, list(hours(seed, job, 80)))
     told = [output for output in player.said if isinstance(output, Confirmation)]
     runs = list(player.state.open_runs())
-    assert sum(player.state.counted) == sum(one.pieces for one in player.said if isinstance(one, PiecesProduced))
+    made = (one for one in player.said if isinstance(one, PiecesProduced | MemberPieces))
+    assert sum(player.state.counted) == sum(one.pieces for one in made)
     for role in ("good", "scrap", "rework", "hold", "test"):
         confirmed = sum(getattr(confirmation, role) for confirmation in told)
         still_open = sum(getattr(run, f"open_{role}") for run in runs)
