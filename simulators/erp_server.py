@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 USUAL_PORT: Final = ERP_PORT
 LOGIN_PAGE: Final = b"<!DOCTYPE html><html><body><h1>Sign in</h1><form><input name='user'></form></body></html>"
 DIGITS: Final = re.compile(r"\d{1,12}")
-SIGNED_DIGITS: Final = re.compile(r"-?\d{1,12}")
 MAX_KEY: Final = 400
 #: Doors of the test bench: no token is asked for here.
 OPEN_PATHS: Final = frozenset({"/health", "/ledger", "/_faults"})
@@ -260,7 +259,7 @@ class Erp:
             was_final = self.ledger.reversible(reverses, str(order), str(operation))
             if was_final is None and self.ledger.find(key) is None:
                 raise RefusedError("NOTHING_TO_REVERSE", f"reverses: {reverses!r} is not booked, or was taken back")
-            final = -int(bool(was_final))
+            final = -int(was_final or False)
         return Booking(
             key=key,
             order=str(order),
@@ -355,7 +354,7 @@ def _quantities(qty: object) -> tuple[int, int, int]:
 
 def _digits(where: str, place: Mapping[str, Any], name: str = "qty", absent: str | None = None) -> int:
     text = place.get(name, absent)
-    if not isinstance(text, str) or not SIGNED_DIGITS.fullmatch(text):
+    if not isinstance(text, str) or not DIGITS.fullmatch(text.removeprefix("-")):
         raise RefusedError("QTY_INVALID", f"{where}: found {text!r}, allowed is text of 1 to 12 digits")
     return int(text)
 
