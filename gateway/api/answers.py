@@ -63,12 +63,20 @@ def schemas() -> dict[str, dict[str, Any]]:
             setup={"type": "boolean"},
             running={"type": "array", "items": {"$ref": REF.format(model="order")}},
             queue={"type": "array", "items": {"$ref": REF.format(model="order")}},
+            operators={"type": "array", "items": _OPEN_OBJECT},
+            feeders={"type": "array", "items": _object(feeder=_TEXT, item=_TEXT)},
+            lots={"type": "array", "items": _OPEN_OBJECT},
             unallocated=_OPEN_OBJECT,
             undo={"oneOf": [{"type": "null"}, _object(verb=_TEXT, who=_TEXT, until=_TIME)]},
             may={"type": "array", "items": _TEXT},
         ),
         "resolved": _object(done={"type": "array", "items": _OPEN_OBJECT}),
-        "trace": _object(number=_TEXT, direction=_TEXT, traces={"type": "array", "items": _OPEN_OBJECT}),
+        "trace": _object(
+            number=_TEXT,
+            direction=_TEXT,
+            traces={"type": "array", "items": _OPEN_OBJECT},
+            refused={"type": "array", "items": _OPEN_OBJECT},
+        ),
         "unallocated": _object(
             machine=_TEXT,
             entries={
