@@ -19,6 +19,7 @@ from config.bytesize import ByteSize
 from config.errors import KeyPath, Place, did_you_mean
 from config.limits import Between
 from config.secrets import SecretStore
+from gateway.core.calendar.time_of_day import TimeOfDay
 from gateway.core.duration import Duration
 from gateway.core.host import is_loopback
 from gateway.core.rules import FORBID_UNKNOWN_KEYS, WorkUnitRules
@@ -263,6 +264,22 @@ class BufferSettings:
     checkpoint: Annotated[Duration, Between(Duration("100 ms"), Duration("10 min"))] = Duration("5 s")
 
 
+_AT_NIGHT: Final = TimeOfDay("02:30")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconciliationSettings:
+    """When the gateway's confirmations are compared with what the ERPs have booked.
+
+    Attributes:
+        nightly: each day at this time of the plant's clock; empty: only on demand.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
+
+    nightly: TimeOfDay | None = _AT_NIGHT
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """What the gateway says about itself.
@@ -294,6 +311,7 @@ class Settings:
         api: None where no HTTP API listens.
         buffer: limits of the database.
         retention: how long records are kept after they are closed.
+        reconciliation: when confirmations are compared with what is booked.
         log: what is logged.
         tests: tests of the rules, by name; the gateway itself ignores them.
         secrets: resolves the secrets that the settings name; relative paths start at ``base_dir``.
@@ -313,6 +331,7 @@ class Settings:
     api: ApiSettings | None
     buffer: BufferSettings
     retention: RetentionRule
+    reconciliation: ReconciliationSettings
     log: LogSettings
     tests: Mapping[str, RuleTest]
     secrets: SecretStore

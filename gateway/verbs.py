@@ -13,7 +13,7 @@ import structlog
 
 from buffer.entry import OPEN_STATES, OutboxState, Settlement
 from buffer.errors import OutboxError, StoreError
-from gateway import __version__, reconciler
+from gateway import __version__
 from gateway.control import NUMBER_MAX, TEXT_CHARS_MAX, RequestError, text_of
 from gateway.core.model import OperatorEntry, OperatorVerb
 from gateway.core.orders.lifecycle import ActorRole
@@ -75,7 +75,6 @@ class Verbs:
             "outbox.retry": self._retry,
             "outbox.discard": self._discard,
             "outbox.approve": self._approve,
-            "reconcile": self._reconcile,
             "write": self._write,
             **self._floor.table(),
             **OrderVerbs(self.parts, self._clock).table(),
@@ -154,10 +153,6 @@ class Verbs:
         for state in OPEN_STATES:
             found += [_posting(entry) for entry in await self.parts.outbox.page(state=state, limit=1000)]
         return sorted(found, key=lambda posting: posting["id"])
-
-    async def _reconcile(self, request: Mapping[str, Any]) -> Any:
-        order = text_of(request, "order") if request.get("order") else ""
-        return reconciler.document(*await reconciler.reconcile(self.parts, self._store, self._clock.now_ns(), order))
 
     async def _retry(self, request: Mapping[str, Any]) -> Any:
         which = _which(request)

@@ -175,6 +175,35 @@ _AUDITING: Final = (
         ),
     ),
 )
+_COMPARING: Final = (
+    Route(
+        "reconcile.reports",
+        "GET",
+        "/v1/reconciliation",
+        (Action.SEE,),
+        "reconciliation",
+        "The last reports of what was confirmed against what the ERP has booked, newest first; or one of them whole",
+        query=(Field("number", Whole(1, NUMBER_MAX), "only this one, with its findings", required=False),),
+    ),
+    Route(
+        "reconcile.accept",
+        "POST",
+        "/v1/reconciliation/accept",
+        (Action.RESOLVE_POSTING,),
+        "done",
+        "Take over what the last report found to be confirmed in the ERP: less remains, nothing is sent",
+        body=(_ORDER, Field("operation", Text(), "operation"), _WHY),
+    ),
+    Route(
+        "outbox.resend",
+        "POST",
+        "/v1/reconciliation/resend",
+        (Action.RESOLVE_POSTING,),
+        "resolved",
+        "Send a booked confirmation again that the ERP has lost, with the same key and bytes",
+        body=(Field("key", Text(), "its idempotency key"), _WHY),
+    ),
+)
 _DECIDING: Final = (
     Route(
         "order.start",
@@ -351,4 +380,4 @@ _DECIDING: Final = (
     ),
 )
 
-ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *_AUDITING, *_DECIDING, *DIVIDING, *WORKING)
+ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *_AUDITING, *_COMPARING, *_DECIDING, *DIVIDING, *WORKING)

@@ -211,6 +211,7 @@ def decode_run(data: dict[str, Any]) -> JobRun:
         waiting=tuple(Asked(one) for one in run.waiting),
         open_scrap_reasons=tuple((reason, pieces) for reason, pieces in run.open_scrap_reasons),
         documents_read=tuple(run.documents_read),
+        external=(run.external[0], run.external[1], run.external[2]),
         before_state=None if run.before_state is None else JobOrderState(run.before_state),
         work=work_from(data["work"]) if "work" in data else RunWork(),
     )
