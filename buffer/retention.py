@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from buffer import genealogy
 from gateway.core.retention import CLASS_OF_KIND, RecordClass, class_of
 
 if TYPE_CHECKING:
@@ -82,9 +83,9 @@ _KEEP_NUMBERS: Final = """
     SET seq = excluded.seq, last_hash = excluded.last_hash, revision = excluded.revision,
         forgotten_ns = excluded.forgotten_ns
 """
-_DELETE_LINKS: Final = "DELETE FROM genealogy WHERE run >= ?1 || '/' AND run < ?1 || '0'"  # "0" follows "/"
 _DELETE_JOBS: Final = "DELETE FROM job WHERE order_id = ? RETURNING 1"
 _DELETE_ANSWERS: Final = "DELETE FROM order_answer WHERE order_id = ? AND told IS NOT NULL"
+_DELETE_SERIALS: Final = "DELETE FROM serial WHERE order_id = ?"
 _DELETE_SAID: Final = "DELETE FROM reconciled WHERE order_id = ?"
 _UNUSED_IMAGES: Final = """
     SELECT digest FROM order_image WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.image_digest = order_image.digest)
@@ -210,9 +211,10 @@ async def _forget(order: str, before_ns: int, now_ns: int, connection: aiosqlite
     if not list(again):
         return 0
     await connection.execute_fetchall(_KEEP_NUMBERS, (order, now_ns))
-    await connection.execute_fetchall(_DELETE_LINKS, (order,))
+    await genealogy.forget(connection, order)
     await connection.execute_fetchall(_DELETE_ANSWERS, (order,))
     await connection.execute_fetchall(_DELETE_SAID, (order,))
+    await connection.execute_fetchall(_DELETE_SERIALS, (order,))
     await connection.execute_fetchall(_DELETE_JOBS, (order,))
     return 1
 

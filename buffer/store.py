@@ -358,8 +358,7 @@ async def _apply(
         await connection.executemany(_IMAGE, images)
     if records:
         await connection.executemany(jobs.PUT, records)
-    if step.links:
-        await connection.executemany(genealogy.INSERT, [genealogy.row_of(link) for link in step.links])
+    await genealogy.keep(step, connection)
     if step.audit:
         await audit_chain.append_all(step.audit, connection)
     for taken in step.keys:

@@ -74,6 +74,8 @@ def signal_uses(work_units: Mapping[str, WorkUnitRules]) -> Iterator[tuple[KeyPa
                 yield (*top, "counters", at, *keys), signal
         if rules.orders.job_signal is not None:
             yield (*top, "orders", "job_signal"), rules.orders.job_signal
+        if rules.work.serial_signal is not None:
+            yield (*top, "work", "serial_signal"), rules.work.serial_signal
         for keys, signal in rules.state.signals:
             yield (*top, "state", *keys), signal
 

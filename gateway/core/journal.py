@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.core.entries import Decided, PiecesReclassified
+from gateway.core.entries import Decided, LotNamed, PiecesReclassified, SerialRead
 from gateway.core.model import (
     Confirmation,
     CountEvent,
@@ -52,6 +52,8 @@ KINDS: Final = {
     OrderAck: "order_ack",
     CountAllocation: "allocation",
     Decided: "decision",
+    LotNamed: "lot_named",
+    SerialRead: "serial",
     MemberPieces: "member_pieces",
 }
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from gateway.core.job_order import JobOrder, JobOrderState, JobRecord, LastNumber, Operation, ProductionOrder
 
 if TYPE_CHECKING:
-    from gateway.core.entries import Decided, PersonsEntry, PiecesReclassified, PresenceShared
+    from gateway.core.entries import Decided, LotNamed, PersonsEntry, PiecesReclassified, PresenceShared, SerialRead
     from gateway.core.orders.lifecycle import ActorRole
     from gateway.core.orders.order_changes import OrderAck
     from gateway.core.orders.shares import LeadTold, MemberPieces, MemberTold
@@ -393,6 +393,5 @@ class Voided(NamedTuple):
 Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
     " | StopReasonAssigned | StopReasonWithdrawn | StopSplit | StopMerge | PiecesReclassified | Decided | JobChanged"
-    " | Notice | Confirmation | Voided | OrderAck | CountAllocation"
-    " | MemberPieces"
+    " | Notice | Confirmation | Voided | OrderAck | CountAllocation | LotNamed | SerialRead | MemberPieces"
 )

@@ -12,6 +12,7 @@ from gateway.core.entries import (
     AllocateEntry,
     ExternalEntry,
     LotEntry,
+    LotNameEntry,
     MaterialEntry,
     MergeEntry,
     PersonsEntry,
@@ -19,6 +20,7 @@ from gateway.core.entries import (
     PresenceShared,
     ReclassifyEntry,
     ReportEntry,
+    SerialEntry,
     SetupEntry,
     SplitEntry,
     StopCutEntry,
@@ -37,6 +39,7 @@ from gateway.core.state.annotations import StopReasonAssigned, cut, why_it_stood
 from gateway.core.state.interval import STOPS
 from gateway.core.undo import last_word
 from gateway.core.work import work_persons
+from gateway.core.work.serials import serial_given
 
 if TYPE_CHECKING:
     from gateway.core.model import Output
@@ -50,7 +53,7 @@ if TYPE_CHECKING:
 
 
 #: Every kind of entry that a person makes.
-_WORK: Final = (PresenceEntry, LotEntry, MaterialEntry)
+_WORK: Final = (PresenceEntry, LotEntry, MaterialEntry, LotNameEntry, SerialEntry)
 #: What is decided where the orders are, not at a machine that works on them, too.
 _OF_ORDERS: Final = (
     OperatorEntry,
@@ -61,7 +64,9 @@ _OF_ORDERS: Final = (
     MergeEntry,
     UnmergeEntry,
     LotEntry,
+    LotNameEntry,
     MaterialEntry,
+    SerialEntry,
 )
 PERSONS: Final = (OperatorEntry, *get_args(PersonsEntry), PresenceShared)
 _SETS_UP: Final = Refusal(
@@ -94,6 +99,8 @@ class Persons:
         """The state after a person's word, which is written down before what follows from it."""
         if isinstance(entry, PresenceShared):  # the gateway's, not a person's
             return work_persons.shared(self._dispatch, state, entry)
+        if isinstance(entry, SerialEntry) and not entry.who:  # the reader's
+            return serial_given(state, entry, out)
         start = len(out)
         before = state
         if self._lead is not None and isinstance(entry, _OF_ORDERS):

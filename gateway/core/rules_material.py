@@ -46,14 +46,11 @@ class ActivityRule:
     Attributes:
         machine_time_basis: ``busy``: production and delays (AUBT - AUST); ``production``: production only (APT). Setup
             is apart in both.
-        family_time: how orders that run together in a family tool share the machine's time: ``equal`` parts,
-            ``by_piece``, ``by_weight`` of their pieces, or all of it to the ``leading_order``.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
 
     machine_time_basis: MachineTimeBasis = "busy"
-    family_time: FamilyTime = "equal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +217,8 @@ class WorkRule:
         labour: which time of people is.
         backflush: how much material is proposed as used.
         lots: which lots it came from, and which it became.
+        serial_signal: ``source.name`` of the text that a reader shows of each piece; each other text is a further piece
+            of the running order, an empty one is none.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -228,3 +227,4 @@ class WorkRule:
     labour: LabourRule = field(default_factory=LabourRule)
     backflush: BackflushRule = field(default_factory=BackflushRule)
     lots: LotRule = field(default_factory=LotRule)
+    serial_signal: str | None = None

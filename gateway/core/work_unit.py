@@ -120,7 +120,7 @@ class WorkUnit:
     @property
     def signals(self) -> frozenset[str]:
         """Every signal that a rule of this work unit reads."""
-        known = {*self._state_signals, self.rules.orders.job_signal}
+        known = {*self._state_signals, self.rules.orders.job_signal, self.rules.work.serial_signal}
         read = {signal for rule in self.rules.counters for _, signal in named(rule)}
         return frozenset(read | set(filter(None, known)))
 

@@ -327,7 +327,8 @@ def _record(data: dict[str, Any]) -> JobRecord:
         "state": JobOrderState(data["state"]),
         "held_from": None if held_from is None else JobOrderState(held_from),
     }
-    return JobRecord(**{**data, **states, "job": _job(data["job"])})
+    good, scrap, rework = data.get("external", (0, 0, 0))
+    return JobRecord(**{**data, **states, "job": _job(data["job"]), "external": (good, scrap, rework)})
 
 
 def _plain_record(record: JobRecord | None) -> dict[str, Any] | None:

@@ -32,9 +32,11 @@ def test_the_first_order_starts_by_itself_and_the_next_follows_at_its_target(rig
     assert floor.confirmed == [("A", 1, 5, "final", "target reached")]
     changes = [(c.record.job.order, c.previous, c.record.state, c.trigger) for c in floor.all(JobChanged)]
     assert changes == [
-        ("A", None, "DISPATCHED", "released by the ERP"),
+        ("A", None, "RELEASED", "released by the ERP"),
+        ("A", "RELEASED", "DISPATCHED", "released by the ERP"),
         ("A", "DISPATCHED", "IN_PROGRESS", "next in sequence"),
-        ("B", None, "DISPATCHED", "released by the ERP"),
+        ("B", None, "RELEASED", "released by the ERP"),
+        ("B", "RELEASED", "DISPATCHED", "released by the ERP"),
         ("A", "IN_PROGRESS", "COMPLETED", "target reached"),
         ("B", "DISPATCHED", "IN_PROGRESS", "next in sequence"),
     ]

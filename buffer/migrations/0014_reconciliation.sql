@@ -83,11 +83,11 @@ CREATE TRIGGER outbox_head_back AFTER UPDATE OF state ON outbox
 WHEN OLD.state = 'posted' AND NEW.state = 'ready'
 BEGIN
     UPDATE outbox SET head = 0
-    WHERE target = NEW.target AND order_id = NEW.order_id AND operation = NEW.operation AND head = 1;
+    WHERE target = NEW.target AND lane_order = NEW.lane_order AND operation = NEW.operation AND head = 1;
     UPDATE outbox SET head = 1
     WHERE id = (
         SELECT min(id) FROM outbox
-        WHERE target = NEW.target AND order_id = NEW.order_id AND operation = NEW.operation
+        WHERE target = NEW.target AND lane_order = NEW.lane_order AND operation = NEW.operation
             AND state NOT IN ('posted', 'superseded', 'voided')
     );
 END;
