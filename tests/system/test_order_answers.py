@@ -125,10 +125,11 @@ class Floor:
         self.tasks.append(asyncio.create_task(forwarder.run()))
 
     async def all_posted(self):
-        self.clock.advance(10 * S)  # what a person caused waits a while, in which he may take it back
-        self.forwarder.wake()
+        """Until the ERP has all of it; the time in which a person may take a finish back passes meanwhile."""
         async with asyncio.timeout(WAIT_S):
             while (await self.outbox.counts("erp")).waiting:  # noqa: ASYNC110 - the database has no event
+                self.clock.advance(S)
+                self.forwarder.wake()
                 await asyncio.sleep(0.02)
 
 
