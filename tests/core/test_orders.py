@@ -375,3 +375,23 @@ def test_quantities_stay_decimal(rig):
     floor = rig(**COMMAND)
     floor.order("A", "10.50")
     assert floor.state.queue[0].job.quantity == Decimal("10.50")
+
+
+def test_every_change_of_a_long_run_is_an_allowed_pair(floor):
+    pairs = {(one.state_from, one.state_to) for one in TABLE}
+    for number in range(12):
+        floor.order(f"O{number}", 3)
+        floor.make(4)
+        if number % 3 == 0:
+            floor.says("hold", f"O{number}")
+            floor.says("release", f"O{number}")
+        if number % 4 == 0 and floor.running:
+            floor.says("interrupt", floor.running)
+    changes = floor.all(JobChanged)
+    assert len(changes) > 40
+    for one in changes:
+        before, after = one.previous, one.record.state
+        if before is None:
+            assert after in (JobOrderState.PLANNED, JobOrderState.RELEASED), one
+        else:
+            assert before is after or (before, after) in pairs, one
