@@ -8,6 +8,7 @@ import pytest
 
 from gateway.core.model import Confirmation, JobChanged, JobOrderState, JobRecord, OrderReceived, PiecesProduced, Role
 from gateway.core.orders import dispatch
+from gateway.core.orders.lifecycle import TRANSITIONS
 from gateway.core.orders.order_changes import AckKind
 from gateway.core.rules import CounterRule, OrderRule, PulseRule
 
@@ -377,21 +378,16 @@ def test_quantities_stay_decimal(rig):
     assert floor.state.queue[0].job.quantity == Decimal("10.50")
 
 
-def test_every_change_of_a_long_run_is_an_allowed_pair(floor):
-    pairs = {(one.state_from, one.state_to) for one in TABLE}
+def test_every_change_of_a_long_run_is_an_allowed_pair(rig):
+    floor = rig(**SEQUENCE)
+    pairs = {(one.state_from, one.state_to) for one in TRANSITIONS}
     for number in range(12):
         floor.order(f"O{number}", 3)
         floor.make(4)
-        if number % 3 == 0:
-            floor.says("hold", f"O{number}")
-            floor.says("release", f"O{number}")
         if number % 4 == 0 and floor.running:
             floor.says("interrupt", floor.running)
     changes = floor.all(JobChanged)
-    assert len(changes) > 40
+    assert len(changes) > 30
     for one in changes:
         before, after = one.previous, one.record.state
-        if before is None:
-            assert after in (JobOrderState.PLANNED, JobOrderState.RELEASED), one
-        else:
-            assert before is after or (before, after) in pairs, one
+        assert before is after or (before, after) in pairs, one
