@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.errors import KeyPath, did_you_mean, dotted, listed
 from config.messages import Complaint
+from drivers.limits import value_within
 from gateway.core.duration import Duration
 from gateway.core.rule_signals import counter_rules, is_counted, named
 
@@ -38,6 +39,7 @@ def crosscheck(
         *_work_centers(document.work_units, place),
         *_calendars(document),
         *_connectors(document),
+        *_stops(document),
     ]
 
 
@@ -65,8 +67,31 @@ def signal_uses(work_units: Mapping[str, WorkUnitRules]) -> Iterator[tuple[KeyPa
                 yield (*top, "counters", at, *keys), signal
         if rules.orders.job_signal is not None:
             yield (*top, "orders", "job_signal"), rules.orders.job_signal
+        if rules.confirm.delivery.stop_signal is not None:
+            yield (*top, "confirm", "delivery", "stop_signal"), rules.confirm.delivery.stop_signal
         for keys, signal in rules.state.signals:
             yield (*top, "state", *keys), signal
+
+
+def _stops(document: Any) -> Iterator[Complaint]:
+    """What a machine is asked to stop by must be writable, and take that value."""
+    for unit, rules in document.work_units.items():
+        delivery = rules.confirm.delivery
+        source, _, name = (delivery.stop_signal or "").partition(".")
+        found = document.sources.get(source)
+        signal = None if found is None else found.signals.get(name)
+        if signal is None:
+            continue  # told already, as that of any signal
+        path: KeyPath = ("work_units", unit, "confirm", "delivery")
+        limits = getattr(signal, "writable", None)
+        if limits is None:
+            text = f"found {delivery.stop_signal!r}, which is not writable; allowed: a signal with writable (limits)"
+            yield Complaint((*path, "stop_signal"), about_key=False, text=text)
+            continue
+        try:
+            value_within(limits, delivery.stop_value)
+        except ValueError as error:
+            yield Complaint((*path, "stop_value"), about_key=False, text=str(error))
 
 
 def _calendars(document: Any) -> Iterator[Complaint]:

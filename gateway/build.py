@@ -30,6 +30,7 @@ from gateway.parts import Parts
 from gateway.progress_relay import ProgressRelay, informed
 from gateway.router import Router
 from gateway.runner import Runner, RunnerHooks
+from gateway.stop_requests import StopRequests
 from gateway.taps import Taps
 from gateway.timezone import zone
 from gateway.views import clock_view
@@ -82,6 +83,7 @@ class Builder:
         self._parts = Parts(outbox, Taps(clock.now_ns), clock.utc_ns)
         self.auditing = Auditing(settings, store, clock)
         self._relay = ProgressRelay(self._parts, clock.now_ns)
+        self._stops = StopRequests(self._parts, store, self.auditing, clock.now_ns)
         self._routers: dict[str, Router] = {}
         self._watched: dict[str, Part] = {}
 
@@ -215,6 +217,7 @@ class Builder:
         if name in self._parts.runners:
             self._parts.publish(name, outputs)
         self._relay.committed(name, outputs)
+        self._stops.committed(name, outputs)
         if any(isinstance(output, (Confirmation, OrderAck)) for output in outputs):
             for forwarder in self._parts.forwarders.values():
                 forwarder.wake()
@@ -251,6 +254,7 @@ class Builder:
                         parallel_lanes=settings.parallel_lanes,
                         wait_precondition_ns=settings.wait_precondition,
                         auth_probe_ns=settings.auth_probe,
+                        late_after_ns=settings.late_after,
                     ),
                     rng=self._rng,
                     on_status=self._target_changed,

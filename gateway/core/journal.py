@@ -16,6 +16,7 @@ from gateway.core.model import (
     Voided,
 )
 from gateway.core.orders.order_changes import OrderAck
+from gateway.core.orders.stop_request import StopRequested
 from gateway.core.orders.unallocated import CountAllocation
 from gateway.core.snapshot import encode_job
 from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit, plain
@@ -51,6 +52,7 @@ KINDS: Final = {
     OrderAck: "order_ack",
     CountAllocation: "allocation",
     Decided: "decision",
+    StopRequested: "stop_requested",
 }
 
 

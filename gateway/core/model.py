@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gateway.core.entries import Decided, PersonsEntry, PiecesReclassified, PresenceShared
     from gateway.core.orders.lifecycle import ActorRole
     from gateway.core.orders.order_changes import OrderAck
+    from gateway.core.orders.stop_request import StopRequested
     from gateway.core.orders.unallocated import CountAllocation
     from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
     from gateway.core.state.interval import StateInterval
@@ -153,6 +154,9 @@ class OperatorVerb(enum.StrEnum):
     RUSH = "rush"
     APPROVE_FIRST_ARTICLE = "approve-first-article"
     ACKNOWLEDGE_DOCUMENTS = "acknowledge-documents"
+    ACKNOWLEDGE_DATA = "acknowledge-data"
+    INSPECT = "inspect"
+    CONFIRM = "confirm"
 
 
 class OperatorEntry(NamedTuple):
@@ -161,7 +165,7 @@ class OperatorEntry(NamedTuple):
     ``role`` None: as a supervisor. ``known``: as that of ``OrderReceived``, for an order that is not open any more.
     ``auth``: how the person was recognised, ``client`` from where. ``interrupt``: with ``start``, what runs is
     interrupted whatever the rule says, and is next after this order. ``documents``: with ``acknowledge-documents``,
-    those that were read; none named: all of them.
+    those that were read; none named: all of them. ``verdict``: with ``inspect``, passed or failed.
     """
 
     at_ns: int
@@ -176,6 +180,7 @@ class OperatorEntry(NamedTuple):
     client: str = ""
     interrupt: bool = False
     documents: tuple[str, ...] = ()
+    verdict: str = ""
 
 
 class FinalAcknowledged(NamedTuple):
@@ -235,7 +240,7 @@ class CountEvent(NamedTuple):
     time of one single cycle, where it was measured. ``role`` None is the rule's own; ``part`` names the product of a
     family tool. ``cycles`` are the machine's counts behind ``delta`` where they differ (a mould makes eight pieces in
     one). ``activity`` are the cycles that the machine's state hears of, where they are others: of a part that waits for
-    its verdict it hears at once, of the verdict nothing more.
+    its verdict it hears at once, of the verdict nothing more. ``reason``: why it is scrap.
     """
 
     signal: str
@@ -251,6 +256,7 @@ class CountEvent(NamedTuple):
     part: str | None = None
     cycles: int | None = None
     activity: int | None = None
+    reason: str = ""
 
 
 class PiecesProduced(NamedTuple):
@@ -390,5 +396,5 @@ class Voided(NamedTuple):
 Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
     " | StopReasonAssigned | StopReasonWithdrawn | StopSplit | StopMerge | PiecesReclassified | Decided | JobChanged"
-    " | Notice | Confirmation | Voided | OrderAck | CountAllocation"
+    " | Notice | Confirmation | Voided | OrderAck | CountAllocation | StopRequested"
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import json
+import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
@@ -24,6 +25,7 @@ from gateway.connectors.base import (
     Posting,
     Rendered,
 )
+from gateway.core.confirming.stamps import figures
 from gateway.core.duration import NS_PER_S, Duration
 from gateway.core.orders.order_answer import ACK
 from gateway.forwarder.policy import Decision, ForwarderSettings, ForwarderTimings, Pause, Policy, cannot_know
@@ -56,7 +58,12 @@ class Link(enum.StrEnum):
 
 
 class TargetStatus(NamedTuple):
-    """What a person wants to know of a target. Times are nanoseconds UTC, None where it has not happened."""
+    """What a person wants to know of a target. Times are nanoseconds UTC, None where it has not happened.
+
+    ``held`` wait for the end of their window, ``needs_approval`` for a person. Of the newest confirmations that were
+    answered: ``latency_last_ns`` and ``latency_median_ns`` from the last event to the answer, ``late`` took longer than
+    ``late_after_ns``.
+    """
 
     name: str
     link: Link
@@ -70,6 +77,12 @@ class TargetStatus(NamedTuple):
     last_posted_ns: int | None
     last_error: str
     next_retry_ns: int | None
+    held: int = 0
+    needs_approval: int = 0
+    latency_last_ns: int | None = None
+    latency_median_ns: int | None = None
+    late: int = 0
+    late_after_ns: int = 0
 
 
 class Forwarder:
@@ -210,7 +223,8 @@ class Forwarder:
         try:
             # Told twice an answer says nothing else.
             repeatable = entry.state is OutboxState.UNCERTAIN and (self._can.idempotent or entry.kind == ACK)
-            if repeatable or entry.state in {OutboxState.READY, OutboxState.RETRY_WAIT}:
+            # One that is held is due once its window is over.
+            if repeatable or entry.state in {OutboxState.READY, OutboxState.HELD, OutboxState.RETRY_WAIT}:
                 await self._deliver(entry)
             elif self._can.can_lookup:
                 await self._look_up(entry)
@@ -358,6 +372,8 @@ class Forwarder:
             # Parked in an earlier run: the reason is a person's first question, and only the outbox remembers it.
             parked = await self._outbox.page(target=self._name, state=OutboxState.PARKED, limit=1)
             self._last_error = f"{parked[0].error_kind}: {parked[0].error_text}" if parked else ""
+        latencies_ns = await self._outbox.latencies_ns(self._name)
+        figure = figures(latencies_ns, self._settings.late_after_ns)
         status = TargetStatus(
             name=self._name,
             link=self._link,
@@ -371,6 +387,12 @@ class Forwarder:
             last_posted_ns=self._last_posted_ns,
             last_error=self._last_error,
             next_retry_ns=deadline_ns if self._failures else None,
+            held=counts.held,
+            needs_approval=counts.needs_approval,
+            latency_last_ns=latencies_ns[0] if latencies_ns else None,
+            latency_median_ns=None if figure.median_ns is None else math.floor(figure.median_ns),
+            late=figure.late,
+            late_after_ns=self._settings.late_after_ns,
         )
         if status != self._status:
             self._status = status

@@ -109,7 +109,7 @@ _NOBODY: Final = (DataValue, TimePassed, ClockTold, CalendarPlan, OrderProgress)
 _NEVER_EMPTY: Final = frozenset({"user", "role", "action", "entity"})
 #: Fields of an input that stand elsewhere in the entry, or are too long.
 _NOT_SHOWN: Final = frozenset({"at_ns", "who", "role", "auth", "client", "known", "others", "job", "reason"})
-_ONLY_IF_SAID: Final = frozenset({"interrupt", "documents"})
+_ONLY_IF_SAID: Final = frozenset({"interrupt", "documents", "verdict"})
 
 
 # --- the table: each function is told an output and the work unit -----------------------------------------------------
@@ -223,6 +223,7 @@ _OF_VERB: Final = {
     OperatorVerb.RUSH: Action.DISPATCH,
     OperatorVerb.APPROVE_FIRST_ARTICLE: Action.APPROVE_FIRST_ARTICLE,
     OperatorVerb.ACKNOWLEDGE_DOCUMENTS: Action.ACKNOWLEDGE,
+    OperatorVerb.ACKNOWLEDGE_DATA: Action.ACKNOWLEDGE,
 }
 
 

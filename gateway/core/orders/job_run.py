@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gateway.core.confirming.run_checks import RunChecks
 from gateway.core.model import JobOrder, JobOrderState, JobRecord, Role
 from gateway.core.orders.order_image import OrderKind
 from gateway.core.work.run_work import RunWork
@@ -32,7 +33,7 @@ class JobRun(NamedTuple):
     is not confirmed of times, material and lots. ``rush_no`` above 0: a rush order, the first one first; ``resumes``:
     it was interrupted for one. ``awaits_article``: its first piece is to be approved; ``documents_read`` are those that
     a person acknowledged. ``before_state`` is how far the operation before it has got, wherever that is made; None:
-    nobody tells. ``merged``: the originals that it leads.
+    nobody tells. ``merged``: the originals that it leads. ``checks``: what its final confirmation asks about.
     """
 
     job: JobOrder
@@ -71,6 +72,7 @@ class JobRun(NamedTuple):
     before_state: JobOrderState | None = None
     merged: Merged | None = None
     plan_changes: int = 0
+    checks: RunChecks = RunChecks()
 
     @property
     def runs_on(self) -> bool:
