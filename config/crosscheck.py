@@ -11,6 +11,7 @@ from config.errors import KeyPath, did_you_mean, dotted, listed
 from config.messages import Complaint
 from drivers.limits import value_within
 from gateway.core.duration import Duration
+from gateway.core.orders.parallel import MACHINES_MAX
 from gateway.core.rule_signals import counter_rules, is_counted, named
 
 if TYPE_CHECKING:
@@ -40,7 +41,15 @@ def crosscheck(
         *_calendars(document),
         *_connectors(document),
         *_stops(document),
+        *_two_names(document),
     ]
+
+
+def _two_names(document: Any) -> Iterator[Complaint]:
+    for old in ("journal_keep", "posted_keep") if document.retention is not None else ():
+        if getattr(document.buffer, old) is not None:
+            text = "is an old name of ages in the section retention, which is there too: write them there only"
+            yield Complaint(("buffer", old), about_key=True, text=text)
 
 
 def warnings(document: Any) -> Iterator[tuple[KeyPath, str]]:
@@ -69,6 +78,8 @@ def signal_uses(work_units: Mapping[str, WorkUnitRules]) -> Iterator[tuple[KeyPa
             yield (*top, "orders", "job_signal"), rules.orders.job_signal
         if rules.confirm.delivery.stop_signal is not None:
             yield (*top, "confirm", "delivery", "stop_signal"), rules.confirm.delivery.stop_signal
+        if rules.work.serial_signal is not None:
+            yield (*top, "work", "serial_signal"), rules.work.serial_signal
         for keys, signal in rules.state.signals:
             yield (*top, "state", *keys), signal
 
@@ -170,15 +181,41 @@ def _work_centers(work_units: Mapping[str, WorkUnitRules], place: Callable[[KeyP
     first: dict[str, KeyPath] = {}
     for unit, rules in work_units.items():
         path: KeyPath = ("work_units", unit, "work_center")
+        if rules.orders.shares_with is not None:
+            yield from _shares(unit, rules.orders.shares_with, work_units)
+            continue
         if rules.work_center in first:
             other = first[rules.work_center]
             text = (
                 f"found {rules.work_center!r}, which {dotted(other)} has too, at {place(other)}; "
-                "an order would not know where to run: give each work unit its own"
+                "an order would not know where to run: give each work unit its own, or name one in the others' "
+                "orders.shares_with"
             )
             yield Complaint(path, about_key=False, text=text)
         else:
             first[rules.work_center] = path
+
+
+def _shares(unit: str, lead: str, work_units: Mapping[str, WorkUnitRules]) -> Iterator[Complaint]:
+    """A machine works on the orders of one that has orders, at the same work center, each of which runs alone."""
+    path: KeyPath = ("work_units", unit, "orders", "shares_with")
+    leads = [name for name, rules in work_units.items() if rules.orders.shares_with is None]
+    if lead not in leads or lead == unit:
+        others = listed(leads) if leads else "none: one of them must hold the orders"
+        text = f"found {lead!r}, allowed a work unit that holds orders: {others}{did_you_mean(lead, leads)}"
+        yield Complaint(path, about_key=False, text=text)
+        return
+    rules = work_units[lead]
+    members = [name for name, one in work_units.items() if one.orders.shares_with == lead]
+    if rules.work_center != work_units[unit].work_center:
+        text = f"found {lead!r}, whose work center is {rules.work_center!r}, not {work_units[unit].work_center!r}"
+        yield Complaint(path, about_key=False, text=f"{text}; give both the same")
+    if rules.orders.max_parallel_orders > 1 or rules.orders.counting_source != "machine":
+        text = f"found {lead!r}, which runs several orders at once or whose pieces people count; allowed neither"
+        yield Complaint(path, about_key=False, text=text)
+    if len(members) >= MACHINES_MAX:
+        text = f"found {len(members)} machines that share with {lead!r}, allowed {MACHINES_MAX - 1}"
+        yield Complaint(path, about_key=False, text=text)
 
 
 def _connectors(document: Any) -> Iterator[Complaint]:

@@ -59,6 +59,7 @@ _REST: Final = (
     ("api", "ApiSettings"),
     ("api.tls", "ApiTlsSettings"),
     ("buffer", "BufferSettings"),
+    ("retention", "RetentionRule"),
     ("log", "LogSettings"),
     ("tests.NAME", "RuleTest"),
     ("tests.NAME.series[]", "Series"),

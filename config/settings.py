@@ -23,6 +23,7 @@ from gateway.core.duration import Duration
 from gateway.core.host import is_loopback
 from gateway.core.rules import FORBID_UNKNOWN_KEYS, WorkUnitRules
 from gateway.core.rules_calendar import CalendarRule
+from gateway.core.rules_confirming import RetentionRule
 from gateway.core.secret import SecretRef
 from gateway.trial.cases import RuleTest
 
@@ -251,16 +252,16 @@ class BufferSettings:
 
     Attributes:
         max_size: the database grows no larger than this.
-        journal_keep: how long what happened can be looked up.
-        posted_keep: how long confirmations that were booked are kept, to recognise repeats.
+        journal_keep: old name for ages of ``retention``: ``raw_journal``, ``cycles``, ``states`` and ``notices``.
+        posted_keep: old name for ages of ``retention``: ``orders`` and ``confirmations``.
         checkpoint: how often a snapshot of the counters is written; a restart replays at most this much.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
 
     max_size: Annotated[ByteSize, Between(ByteSize("16 MiB"), ByteSize("16 TiB"))] = _BUFFER_SIZE
-    journal_keep: _Keep = Duration("30 d")
-    posted_keep: _Keep = Duration("90 d")
+    journal_keep: _Keep | None = None
+    posted_keep: _Keep | None = None
     checkpoint: Annotated[Duration, Between(Duration("100 ms"), Duration("10 min"))] = Duration("5 s")
 
 
@@ -294,6 +295,7 @@ class Settings:
         mqtt: None where nothing is published.
         api: None where no HTTP API listens.
         buffer: limits of the database.
+        retention: how long records are kept after they are closed.
         log: what is logged.
         tests: tests of the rules, by name; the gateway itself ignores them.
         secrets: resolves the secrets that the settings name; relative paths start at ``base_dir``.
@@ -312,6 +314,7 @@ class Settings:
     mqtt: MqttSettings | None
     api: ApiSettings | None
     buffer: BufferSettings
+    retention: RetentionRule
     log: LogSettings
     tests: Mapping[str, RuleTest]
     secrets: SecretStore

@@ -40,7 +40,9 @@ TRUSTED: Final = frozenset({*SPEAKER, "signed_by"})
 #: Never in an entry, a log line or an answer.
 SECRET: Final = frozenset({"passphrase", "token"})
 #: Verbs that change nothing an auditor asks about.
-READS: Final = frozenset({"status", "outbox.open", "record.open", "record.take", "record.close", "audit.note"})
+READS: Final = frozenset(
+    {"status", "retention", "outbox.open", "record.open", "record.take", "record.close", "audit.note"}
+)
 #: Verbs of the control socket that the table of the API does not have.
 OTHERS: Final[Mapping[str, str]] = {
     "order.cancel": "cancel",

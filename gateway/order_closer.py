@@ -47,7 +47,8 @@ class OrderCloser:
 
     async def close_due(self) -> int:
         """Tell the work units of what is due; returns how many operations were told. Raises StoreError."""
-        runners = {runner.unit.identity.work_center: runner for runner in self._parts.runners.values()}
+        holders = [one for one in self._parts.runners.values() if one.unit.rules.orders.shares_with is None]
+        runners = {runner.unit.identity.work_center: runner for runner in holders}
         told = 0
         for record in await self._store.records_in("COMPLETED"):
             runner = runners.get(record.job.work_center)

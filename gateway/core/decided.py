@@ -11,11 +11,13 @@ from gateway.core.entries import (
     AllocateEntry,
     Decided,
     LotEntry,
+    LotNameEntry,
     MaterialEntry,
     MergeEntry,
     PresenceEntry,
     ReclassifyEntry,
     ReportEntry,
+    SerialEntry,
     SetupEntry,
     SplitEntry,
     StopCutEntry,
@@ -49,10 +51,29 @@ VERBS: Final[dict[type, Callable[[Any], str]]] = {
     PresenceEntry: lambda entry: "labour.in" if entry.begins else "labour.out",
     LotEntry: lambda entry: "lot.mount" if entry.mounts else "lot.unmount",
     MaterialEntry: lambda _entry: "material.issue",
+    LotNameEntry: lambda _entry: "lots.name",
+    SerialEntry: lambda _entry: "lots.serial",
 }
+#: Entries that come with what the database knows of lots and serial numbers.
+REMEMBERED: Final = (LotNameEntry, SerialEntry)
 #: Fields that have a place of their own, or say nothing to a person.
 _TOLD_ELSEWHERE: Final = frozenset(
-    {"at_ns", "who", "role", "auth", "client", "order", "operation", "reason", "verb", "known", "begins", "taken"}
+    {
+        "at_ns",
+        "who",
+        "role",
+        "auth",
+        "client",
+        "order",
+        "operation",
+        "reason",
+        "verb",
+        "known",
+        "begins",
+        "taken",
+        "told",
+        "earlier",
+    }
 )
 
 
@@ -84,4 +105,6 @@ def decided(entry: OperatorEntry | PersonsEntry, made: Sequence[Output]) -> Deci
 def asks(given: Input) -> bool:
     """Whether an input needs what is remembered of an order, which must be read behind everything before it."""
     reopens = isinstance(given, OperatorEntry) and given.verb in (OperatorVerb.REOPEN, OperatorVerb.HOLD)
-    return reopens or isinstance(given, (OrderReceived, FinalAcknowledged, AllocateEntry, SplitEntry, MergeEntry))
+    return reopens or isinstance(
+        given, (OrderReceived, FinalAcknowledged, AllocateEntry, SplitEntry, MergeEntry, *REMEMBERED)
+    )

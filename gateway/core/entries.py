@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gateway.core.access.roles import ActorRole
     from gateway.core.model import JobRecord, Role
     from gateway.core.rules_orders import Distribution
+    from gateway.core.work.produced_lots import SerialRecord
 
 
 class SetupEntry(NamedTuple):
@@ -191,11 +192,15 @@ class PresenceEntry(NamedTuple):
 
 
 class PresenceShared(NamedTuple):
-    """At how many machines that work a person is from here on, 1 and more; said by the gateway, which sees them all."""
+    """At how many machines that work a person is, 1 and more; said by the gateway, which sees them all.
+
+    ``since_ns``: since when, as far as it is not told already; None: from here on.
+    """
 
     at_ns: int
     person: str
     machines: int
+    since_ns: int | None = None
 
 
 class LotEntry(NamedTuple):
@@ -235,6 +240,59 @@ class MaterialEntry(NamedTuple):
     role: ActorRole | None = None
     auth: str = ""
     client: str = ""
+
+
+class LotNameEntry(NamedTuple):
+    """A person says which lot an order took at a feeder while nobody knew; ``operation`` may be empty.
+
+    ``told``: run and item of links with an unknown lot that are confirmed already.
+    """
+
+    at_ns: int
+    order: str
+    operation: str
+    feeder: str
+    lot: str
+    reason: str
+    who: str
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+    told: tuple[tuple[str, str], ...] = ()
+
+
+class SerialEntry(NamedTuple):
+    """The serial number of a piece was read: by the machine's reader (``who`` ""), or as a person or program says.
+
+    ``order`` "": that of the running order. ``earlier``: where the number was seen before, of whatever item.
+    """
+
+    at_ns: int
+    serial: str
+    who: str = ""
+    order: str = ""
+    operation: str = ""
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+    earlier: tuple[SerialRecord, ...] = ()
+
+
+class LotNamed(NamedTuple):
+    """Links of a run with an unknown lot of this item have that lot from here on."""
+
+    at_ns: int
+    run: str
+    item: str
+    lot: str
+
+
+class SerialRead(NamedTuple):
+    """A piece with a serial number passed an operation. ``first_pass``: it was never there before."""
+
+    at_ns: int
+    record: SerialRecord
+    first_pass: bool
 
 
 class PiecesReclassified(NamedTuple):
@@ -285,4 +343,6 @@ PersonsEntry = (
     | PresenceEntry
     | LotEntry
     | MaterialEntry
+    | LotNameEntry
+    | SerialEntry
 )

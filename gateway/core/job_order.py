@@ -100,12 +100,12 @@ class JobOrder(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str]:
-        """Order and operation: the lane of its confirmations."""
+        """Order and operation: its confirmations are numbered by these."""
         return (self.order, self.operation)
 
     @property
     def erp_key(self) -> tuple[str, str]:
-        """Order and operation as the ERP knows them."""
+        """Order and operation as the ERP knows them: the lane of its confirmations."""
         return (self.erp_order or self.order, self.operation)
 
 
@@ -126,3 +126,11 @@ class JobRecord(NamedTuple):
     test: int = 0
     held_from: JobOrderState | None = None
     hold_reason: str = ""
+
+
+class LastNumber(NamedTuple):
+    """What is left of a job order that was forgotten: the last number and hash of its confirmations, its revision."""
+
+    seq: int
+    last_hash: str
+    revision: int

@@ -8,7 +8,7 @@ counting mode stand in ``rules_inputs.py``, ``rules_counting.py``, ``rules_packm
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from gateway.core.duration import Duration
@@ -24,7 +24,7 @@ from gateway.core.rules_inputs import (
     CountingRule,
     PulseRule,
 )
-from gateway.core.rules_material import WorkRule
+from gateway.core.rules_material import BackflushRule, LotRule, WorkRule
 from gateway.core.rules_orders import OrderBookRule
 from gateway.core.rules_packml import PackmlRule
 from gateway.core.rules_pieces import CavityRule, UnitsRule
@@ -96,6 +96,8 @@ class OrderRule(OrderBookRule):
         distribution: how the pieces of a merged order are shared by its originals, unless a person says otherwise.
         counting_source: who counts pieces, never both: the ``machine``, or the ``operator`` by what he reports; then
             the machine's counts are cycles only.
+        shares_with: the work unit whose orders this one works on, too, at the same work center. That one holds,
+            completes (by the sum) and confirms them; nothing else of ``orders`` and nothing of ``confirm`` is set here.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -189,6 +191,7 @@ class WorkUnitRules:
         if self.ideal_cycle is not None and self.ideal_cycle <= 0:
             raise ValueError("ideal_cycle: found 0 s, allowed more than that")
         self._check_parts()
+        self._check_shares()
         if self.confirm.delivery.at_target == "stop_booking" and self.orders.at_target == "complete":
             raise ValueError(
                 "confirm.delivery.at_target: found stop_booking, allowed with orders.at_target: continue only; an "
@@ -209,6 +212,28 @@ class WorkUnitRules:
         """The products that counts are told apart by: those of family tools, and of counters with one of their own."""
         family = (part for rule in self.counters if isinstance(rule, CavityRule) for part in rule.parts)
         return tuple(dict.fromkeys((*family, *self.orders.parts.values())))
+
+    def in_effect(self) -> WorkUnitRules:
+        """The rules as they work: a machine that shares another one's orders neither starts nor ends any."""
+        if self.orders.shares_with is None:
+            return self
+        return replace(self, orders=replace(self.orders, choose="command", at_target="continue"))
+
+    def _check_shares(self) -> None:
+        """What a machine that works on another one's orders has no use for."""
+        lead = self.orders.shares_with
+        if lead is None:
+            return
+        others = replace(self.orders, shares_with=None, choose="sequence", at_target="complete")
+        idle = {
+            "orders": others != OrderRule(transport_delay_pieces=self.orders.transport_delay_pieces),
+            "confirm": self.confirm != ConfirmRule(),
+            "work.backflush": self.work.backflush != BackflushRule(),
+            "work.lots": self.work.lots != LotRule(),
+        }
+        if any(idle.values()):
+            names = ", ".join(name for name, found in idle.items() if found)
+            raise ValueError(f"orders.shares_with: found settings of {names}, allowed none: set them at {lead}")
 
     def _check_parts(self) -> None:
         """Counters that there are; and of several orders at once each piece must be told by its part."""

@@ -171,11 +171,11 @@ class RetentionRule:
     """How long records are kept after they are closed. The audit trail and what the ERP has not acknowledged stay.
 
     Attributes:
-        raw_journal: recorded inputs.
-        cycles: single counts and cycles.
+        raw_journal: single counts and states, as the signals gave them.
+        cycles: pieces as they were booked.
         states: intervals of machine states and stops.
         notices: notices and warnings.
-        orders: closed orders with their lots.
+        orders: orders that are closed, with their lots; the last number of an order is kept for ever.
         confirmations: confirmations that the ERP acknowledged, with the bytes that were sent.
         reports: reconciliation reports.
     """

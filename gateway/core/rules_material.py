@@ -220,6 +220,8 @@ class WorkRule:
         labour: which time of people is.
         backflush: how much material is proposed as used.
         lots: which lots it came from, and which it became.
+        serial_signal: ``source.name`` of the text that a reader shows of each piece; each other text is a further piece
+            of the running order, an empty one is none.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -228,3 +230,4 @@ class WorkRule:
     labour: LabourRule = field(default_factory=LabourRule)
     backflush: BackflushRule = field(default_factory=BackflushRule)
     lots: LotRule = field(default_factory=LotRule)
+    serial_signal: str | None = None

@@ -29,6 +29,7 @@ from gateway.core.orders.closing import Closer
 from gateway.core.orders.decisions import Decisions
 from gateway.core.orders.dispatch import Dispatch
 from gateway.core.orders.intake import HEARD, Intake
+from gateway.core.orders.member import rows_of
 from gateway.core.persons import PERSONS, Persons
 from gateway.core.rule_signals import named
 from gateway.core.rules_inputs import CounterRule, PulseRule
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from gateway.core.duration import Duration
     from gateway.core.model import Input, JobOrder, Output
     from gateway.core.orders.job_run import JobRun
+    from gateway.core.orders.shares import MemberRow
     from gateway.core.rules import WorkUnitRules
     from gateway.core.state.machine_track import MachineTrack
 
@@ -76,7 +78,7 @@ class WorkUnit:
         calendar: ShiftCalendar | None = None,
         zone: Zone | None = None,
     ) -> None:
-        self.rules = rules
+        self.rules = rules = rules.in_effect()
         self.looked_at_every = looked_at_every
         self.identity = identity
         self.loss_found_within = loss_found_within
@@ -118,7 +120,7 @@ class WorkUnit:
     @property
     def signals(self) -> frozenset[str]:
         """Every signal that a rule of this work unit reads."""
-        known = {*self._state_signals, self.rules.orders.job_signal}
+        known = {*self._state_signals, self.rules.orders.job_signal, self.rules.work.serial_signal}
         read = {signal for rule in self.rules.counters for _, signal in named(rule)}
         return frozenset(read | set(filter(None, known)))
 
@@ -157,6 +159,10 @@ class WorkUnit:
         detectors: tuple[DetectorState, ...] = tuple(detector.initial() for detector in self._detectors)
         state = State(at_ns, detectors, self.machine.initial(at_ns), evidence=(None,) * len(self.evidence_signals))
         return self._dispatch.work.adapted(state)
+
+    def shares(self, state: State) -> tuple[MemberRow, ...]:
+        """What it made for the machine whose orders it works on."""
+        return rows_of(self._dispatch.work, state)
 
     def restored(self, state: State) -> State:
         """The state after a restart: baselines stay, what must be seen anew is unknown."""

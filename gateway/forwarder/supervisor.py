@@ -7,14 +7,13 @@ decides nothing about outcomes (``policy``) and knows no protocol (connectors).
 from __future__ import annotations
 
 import asyncio
-import enum
 import json
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from buffer.entry import OutboxState
+from buffer.entry import SENT_FROM, OutboxState
 from buffer.errors import OutboxError, StoreError
 from gateway.connectors.base import (
     Lookup,
@@ -29,6 +28,7 @@ from gateway.core.confirming.stamps import figures
 from gateway.core.duration import NS_PER_S, Duration
 from gateway.core.orders.order_answer import ACK
 from gateway.forwarder.policy import Decision, ForwarderSettings, ForwarderTimings, Pause, Policy, cannot_know
+from gateway.forwarder.target_status import Link, TargetStatus
 
 if TYPE_CHECKING:
     import random
@@ -47,42 +47,6 @@ BUFFER_RETRY_S: Final = 1.0
 _SHOWN: Final = frozenset({OutboxState.PARKED, OutboxState.RETRY_WAIT})
 
 _log = structlog.get_logger(__name__)
-
-
-class Link(enum.StrEnum):
-    """Whether the target can be reached."""
-
-    UP = "up"
-    DOWN = "down"
-    UNKNOWN = "unknown"
-
-
-class TargetStatus(NamedTuple):
-    """What a person wants to know of a target. Times are nanoseconds UTC, None where it has not happened.
-
-    ``held`` wait for the end of their window, ``needs_approval`` for a person. Of the newest confirmations that were
-    answered: ``latency_last_ns`` and ``latency_median_ns`` from the last event to the answer, ``late`` took longer than
-    ``late_after_ns``.
-    """
-
-    name: str
-    link: Link
-    since_ns: int
-    waiting: int
-    uncertain: int
-    parked: int
-    accepted: int
-    posted: int
-    oldest_waiting_ns: int | None
-    last_posted_ns: int | None
-    last_error: str
-    next_retry_ns: int | None
-    held: int = 0
-    needs_approval: int = 0
-    latency_last_ns: int | None = None
-    latency_median_ns: int | None = None
-    late: int = 0
-    late_after_ns: int = 0
 
 
 class Forwarder:
@@ -223,8 +187,7 @@ class Forwarder:
         try:
             # Told twice an answer says nothing else.
             repeatable = entry.state is OutboxState.UNCERTAIN and (self._can.idempotent or entry.kind == ACK)
-            # One that is held is due once its window is over.
-            if repeatable or entry.state in {OutboxState.READY, OutboxState.HELD, OutboxState.RETRY_WAIT}:
+            if repeatable or entry.state in SENT_FROM:
                 await self._deliver(entry)
             elif self._can.can_lookup:
                 await self._look_up(entry)

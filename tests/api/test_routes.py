@@ -25,7 +25,7 @@ VALUES = {
     "reason": "NO_MATERIAL", "passphrase": "some words of my own", "at": "2026-03-27T06:00:00Z",
     "interrupt": True, "document": "D1",
     "person": "ann", "feeder": "bowl", "lot": "L1", "item": "RING", "quantity": "12.5", "replace": "true",
-    "kind": "purge", "direction": "forward",
+    "kind": "purge", "direction": "forward", "serial": "SN-1",
 }  # fmt: skip
 
 

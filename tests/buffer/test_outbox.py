@@ -55,6 +55,32 @@ async def test_a_head_that_is_not_over_blocks_its_lane_only(outbox, state):
     assert (("A", "10", 1) in lanes(await outbox.due("erp", 1_000, 10))) == (state is not OutboxState.PARKED)
 
 
+@pytest.mark.parametrize("state", ["parked", "held", "needs_approval", "retry_wait"])
+async def test_the_end_of_an_order_does_not_overtake_what_another_child_has_still_to_tell(store, make, state):
+    """Two children have their own numbers, and one lane."""
+    begins = state if state in ("held", "needs_approval") else "ready"
+    first = make.posting(1, "A-001")._replace(lane_order="A", state=begins, due_ns=5000)
+    last = make.posting(1, "A-002")._replace(lane_order="A", kind="final")
+    other = make.posting(1, "A-001", "0020")._replace(lane_order="A")
+    await store.commit(make.step(postings=[first, last, other]))
+    outbox = Outbox(store)
+    if begins == "ready":
+        await settled(outbox, 1, OutboxState(state), due_ns=10**6)
+    assert lanes(await outbox.due("erp", 2000, 10)) == [("A-001", "0020", 1)]
+    assert lanes(await outbox.due("erp", 2000, 10, lane_by_order=True)) == []
+    if state == "parked":
+        await outbox.supersede(1, who="ann", now_ns=6000)
+    elif state == "needs_approval":
+        await outbox.approve(1, who="ann", now_ns=6000)
+        await settled(outbox, 1, OutboxState.POSTED, 6000)
+    else:
+        await settled(outbox, 1, OutboxState.POSTED, 2 * 10**6)
+    (head,) = [one for one in await outbox.due("erp", 10**7, 10) if one.operation == "0010"]
+    assert (head.order, head.kind, head.lane) == ("A-002", "final", ("A", "0010"))
+    with pytest.raises(StoreError, match="never changes"):
+        await store.write(lambda link: link.execute("UPDATE outbox SET lane_order = 'B' WHERE id = 2"))
+
+
 async def test_the_message_is_fixed_by_the_first_send_and_never_changes(outbox, path):
     entry = await outbox.begin_send(1, MESSAGE, 50)
     assert (entry.body, entry.content_type, entry.name) == MESSAGE

@@ -114,7 +114,7 @@ def test_an_order_from_start_to_its_confirmation(ask, daemon):
     (posting,) = posted()
     assert set(posting) == {
         "no", "key", "state", "target", "order", "operation", "seq", "kind", "created", "attempts", "lookups",
-        "last_sent", "settled", "due", "reference", "error",
+        "last_sent", "settled", "due", "reference", "error", "event", "derived", "latency_ms",
     }  # fmt: skip
     assert (posting["target"], posting["kind"], posting["seq"], posting["attempts"]) == ("share", "final", 1, 1)
     code, out, _err = ask("outbox", "list")

@@ -280,14 +280,16 @@ class Filled:
         self._clock = clock
         self._journal = 0
 
-    async def add(self, *lanes: tuple[str, str, int], target: str = "erp") -> None:
+    async def add(
+        self, *lanes: tuple[str, str, int], target: str = "erp", state: str = "ready", due_ns: int | None = None
+    ) -> None:
         postings = []
         for order, operation, seq in lanes:
             document = make_document(seq, order, operation)
             postings.append(
                 NewPosting(
                     target, document["idempotency_key"], document["confirmation_id"], order, operation, seq, "partial",
-                    json.dumps(document, separators=(",", ":")).encode(), self._clock(),
+                    json.dumps(document, separators=(",", ":")).encode(), self._clock(), state, due_ns,
                 )
             )  # fmt: skip
         self._journal += 1

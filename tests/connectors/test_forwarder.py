@@ -115,6 +115,18 @@ async def test_what_is_committed_later_goes_at_once(forward, filled, erp):
     await run.until_state(A1, OutboxState.POSTED)
 
 
+@pytest.mark.parametrize("can_lookup", [True, False])
+async def test_what_is_held_goes_when_its_window_is_over_and_not_before(forward, filled, erp, clock, can_lookup):
+    end_ns = clock() + Duration("5 s")
+    await filled.add(A1, state="held", due_ns=end_ns)
+    await filled.add(A2)
+    run = await forward(can_lookup=can_lookup)
+    entry = await run.until_state(A2, OutboxState.POSTED, passing_s=0.1)
+    assert keys(erp) == [A1, A2]
+    assert (await run.state(*A1)).first_sent_ns >= end_ns
+    assert (entry.attempts, entry.lookups) == (1, 0)
+
+
 async def test_a_refused_posting_blocks_its_lane_only(forward, filled, erp):
     erp.by_order["A"] = {"status": 422, "body": b'{"error": {"code": "CLOSED", "message": "order closed"}}'}
     await filled.add(A1, A2, B1)

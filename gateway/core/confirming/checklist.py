@@ -194,7 +194,7 @@ def _lots(facts: FinalFacts, _rule: ChecklistRule, _delivery: DeliveryRule) -> _
     return (
         f"unknown lot of {_names(facts.lots_missing)}",
         "every lot known",
-        "find out which were used: linegate order acknowledge-data",
+        "name them (linegate lots name), or take it as it is: linegate order acknowledge-data",
     )
 
 

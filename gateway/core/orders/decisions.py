@@ -166,10 +166,7 @@ class Decisions:
             return _refused(state, entry, run, why, out)
         known = run._replace(checks=checks)
         out += (JobChanged(entry.at_ns, known.record(), run.state, cause.text), said)
-        state = with_run(state, known)
-        if state.works_on(run.job.key):
-            return state
-        return self._dispatch.advance(self._dispatch.late(state, known, entry.at_ns, out, more=True), entry.at_ns, out)
+        return self._dispatch.settled(state, known, entry.at_ns, out)
 
     def _confirm(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         """A partial confirmation because somebody wants it; what waits for a verdict stays open."""

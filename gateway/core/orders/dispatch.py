@@ -22,6 +22,7 @@ from gateway.core.orders.order_steps import Cause
 from gateway.core.orders.places import enqueue, named, notice, put_to_work, refusal_of, told, with_run, without
 from gateway.core.orders.queue_entries import entry_of
 from gateway.core.orders.starting import Starting
+from gateway.core.work.serials import held
 
 if TYPE_CHECKING:
     from gateway.core.document import Identity
@@ -55,6 +56,7 @@ class Dispatch:
     def __init__(self, rules: WorkUnitRules, identity: Identity, machine: MachineStateUnit, closer: Closer) -> None:
         self.rule = rules.orders
         self.closer = closer
+        self.unallocated_rule = rules.unallocated
         self._remembers = rules.unallocated.policy == "to_previous_if_within_tolerance"
         self.identity = identity
         self.finishing = Finishing(rules, closer.work)
@@ -156,8 +158,10 @@ class Dispatch:
 
     def followed(self, before: State, state: State, at_ns: int, out: list[Output]) -> State:
         """After each input: the running order is in setup as long as the machine is; times that are final are kept."""
-        if state.running is not None:
+        if state.running is not None and not self.closer.silent:
             state = self.setup_follows(state, at_ns, out)
+        if state.work.holds:
+            state = held(state, at_ns, out)
         was, run = before.running, state.running
         other = was is not run and (was is None or run is None or was.job is not run.job)
         if other or state.track.timeline.left or before.queue is not state.queue or before.beside is not state.beside:
@@ -271,6 +275,12 @@ class Dispatch:
         if judged.anything_open:
             judged = self.confirmed(state, judged, at_ns, trigger, out)
         return judged._replace(open_hold=run.open_hold, hold=run.hold)
+
+    def settled(self, state: State, run: JobRun, at_ns: int, out: list[Output]) -> State:
+        """The state with an order of which something is settled; where it waited only for that, it ends."""
+        if state.works_on(run.job.key):
+            return with_run(state, run)
+        return self.advance(self.late(with_run(state, run), run, at_ns, out, more=True), at_ns, out)
 
     def late(self, state: State, run: JobRun, at_ns: int, out: list[Output], *, more: bool) -> State:
         """Pieces were booked to a waiting order in whose time they were made: confirm them, unless more will come."""

@@ -7,10 +7,11 @@ starts or ends is done by ``dispatch.py``. Sends nothing.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gateway.core.model import FinalAcknowledged, JobChanged, JobOrderState, OrderProgress, OrderReceived
 from gateway.core.orders import dispatch as dispatching
+from gateway.core.orders import lead, member
 from gateway.core.orders.change_table import ChangeEffect, Phase
 from gateway.core.orders.divided_images import answered
 from gateway.core.orders.erp_status import BEFORE_START, ERP_CLOSED, closed, following, state_of, status_of, told_closed
@@ -29,6 +30,7 @@ from gateway.core.orders.order_image import OrderStatus
 from gateway.core.orders.order_steps import Cause
 from gateway.core.orders.places import enqueue, notice, with_run, without
 from gateway.core.orders.progress import with_progress
+from gateway.core.orders.shares import LeadTold, MemberTold
 
 if TYPE_CHECKING:
     from gateway.core.model import JobOrder, JobRecord, Output
@@ -38,8 +40,9 @@ if TYPE_CHECKING:
 
 _S: Final = JobOrderState
 _ENDED: Final = frozenset({_S.COMPLETED, _S.CLOSED})
-#: What the ERP tells a work unit.
-HEARD: Final = (OrderReceived, FinalAcknowledged, OrderProgress)
+#: What the ERP and other machines tell a work unit.
+HEARD: Final = (OrderReceived, FinalAcknowledged, OrderProgress, MemberTold, LeadTold)
+Heard: TypeAlias = OrderReceived | FinalAcknowledged | OrderProgress | MemberTold | LeadTold
 _GONE: Final = frozenset({_S.CANCELLED, _S.SPLIT, _S.MERGED})
 _CANCELLED: Final = "cancelled by the ERP"
 
@@ -53,11 +56,15 @@ class Intake:
         self._rule = dispatch.rule
         self.cancel_policy = dispatch.rule.cancel_in_progress
 
-    def hear(self, state: State, given: OrderReceived | FinalAcknowledged | OrderProgress, out: list[Output]) -> State:
-        """An ERP's image of a job order, that it has booked the last of one, or how far an operation before has got."""
+    def hear(self, state: State, given: Heard, out: list[Output]) -> State:
+        """An ERP's image of a job order, that it has booked the last of one, or the word of another machine."""
         if isinstance(given, FinalAcknowledged):
             closed(given, self._rule, out)
             return state
+        if isinstance(given, MemberTold):
+            return lead.booked(self._dispatch, state, given, out)
+        if isinstance(given, LeadTold):
+            return member.told(self._dispatch, state, given)
         if isinstance(given, OrderProgress):
             after = with_progress(state, given.records)
             return state if after is state else self._dispatch.advance(after, given.at_ns, out)
@@ -90,7 +97,15 @@ class Intake:
                 reason = f"order {job.order} is not held here, and closed in the ERP"
                 out.append(OrderAck(AckKind.UNKNOWN_ORDER, job.order, job.revision, None, (reason,)))
                 return state
-            return self._taken(state, JobRun(job, state_of(job, self._rule)), received, out)
+            left = received.forgotten
+            if left is not None and job.revision <= left.revision:
+                kind = AckKind.DUPLICATE if job.revision == left.revision else AckKind.STALE
+                out.append(OrderAck(kind, job.order, job.revision, left.revision, (f"order {job.order} is over here",)))
+                return state
+            run = JobRun(job, state_of(job, self._rule))
+            if left is not None:
+                run = run._replace(seq=left.seq, last_hash=left.last_hash)
+            return self._taken(state, run, received, out)
         return self._remembered(state, known, received, out)
 
     # --- new here --------------------------------------------------------------------------------------------------

@@ -33,7 +33,8 @@ class JobRun(NamedTuple):
     is not confirmed of times, material and lots. ``rush_no`` above 0: a rush order, the first one first; ``resumes``:
     it was interrupted for one. ``awaits_article``: its first piece is to be approved; ``documents_read`` are those that
     a person acknowledged. ``before_state`` is how far the operation before it has got, wherever that is made; None:
-    nobody tells. ``merged``: the originals that it leads. ``checks``: what its final confirmation asks about.
+    nobody tells. ``merged``: the originals that it leads. ``share_no`` above 0: no order of this machine's own, but so
+    much of its lead's (``member.py``). ``checks``: what its final confirmation asks about.
     """
 
     job: JobOrder
@@ -72,6 +73,7 @@ class JobRun(NamedTuple):
     before_state: JobOrderState | None = None
     merged: Merged | None = None
     plan_changes: int = 0
+    share_no: int = 0
     checks: RunChecks = RunChecks()
 
     @property

@@ -61,12 +61,16 @@ class RunLedger(NamedTuple):
 class WorkState(NamedTuple):
     """What a work unit remembers of times, people and material besides its orders.
 
-    ``ledgers`` by order, in their sequence of appearance; ``labour`` knows this machine only.
+    ``ledgers`` by order, in their sequence of appearance; ``labour`` knows this machine only. ``read``: what the reader
+    of serial numbers showed last. ``holds``: duplicates of which no piece is counted yet, by order, operation and
+    who said it.
     """
 
     ledgers: tuple[RunLedger, ...] = ()
     labour: Labour = Labour()
     feeders: tuple[Feeder, ...] = ()
+    read: str | None = None
+    holds: tuple[tuple[str, str, str], ...] = ()
 
     def ledger(self, key: Key) -> RunLedger | None:
         """That of an order."""
@@ -149,6 +153,8 @@ def work_state_from(document: Mapping[str, Any]) -> WorkState:
         tuple(_ledger(*row) for row in document["ledgers"]),
         labour_from({"machines": machines, "stretches": stretches, "log_ins": log_ins}),
         tuple(feeder_from({"name": name, "item": item, "lots": lots}) for name, item, lots in document["feeders"]),
+        document.get("read"),
+        tuple((order, operation, who) for order, operation, who in document.get("holds", ())),
     )
 
 

@@ -6,24 +6,25 @@ what turns out otherwise goes into the next one. Decides no order and makes no c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, Final
 
 from gateway.core.confirming.run_checks import with_lots, with_unknown
 from gateway.core.duration import NS_PER_UNIT
 from gateway.core.model import Confirmation, MachineState, Notice
 from gateway.core.orders.job_image import work_of
 from gateway.core.orders.places import with_run
+from gateway.core.work.handed_work import ToldTimes
 from gateway.core.work.labour import expired, logged_out, watching
 from gateway.core.work.ledger import RunLedger, TimeBook
 from gateway.core.work.lots import swept
 from gateway.core.work.material_book import Drawing, MaterialBook
 from gateway.core.work.refused import WorkRefused
-from gateway.core.work.rounding import Exact, RoundingCarry, decimal_steps
+from gateway.core.work.rounding import Exact, RoundingCarry, decimal_steps, steps_of
 from gateway.core.work.run_work import ConfirmedWork
-from gateway.core.work.time_account import MINUTE_PLACES, MINUTE_STEP_NS, TimeAccount
+from gateway.core.work.time_account import MINUTE_PLACES, MINUTE_STEP_NS, ActivityMinutes, TimeAccount
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from gateway.core.model import CountEvent, Output
     from gateway.core.orders.job_run import JobRun
@@ -50,6 +51,7 @@ class WorkBook:
         self.machine = machine
         self.material = MaterialBook(rules.work, machine)
         self._unit = unit
+        self._silent = rules.orders.shares_with is not None  # its times are told by another machine
         self._times = TimeBook(rules.work, machine, unit.time_model)
         self._basis = rules.work.times.machine_time_basis
 
@@ -72,7 +74,7 @@ class WorkBook:
 
     def followed(self, before: State, state: State, at_ns: int, out: list[Output]) -> State:
         """After an input: final intervals are entered, orders that are gone wait for their last ones."""
-        open_keys = {run.job.key: _crew(run) for run in state.open_runs()}
+        open_keys = {run.job.key: _crew(run) for run in _with_led(state.open_runs())}
         work = self._of_ended(before, state.work, open_keys, at_ns, out)
         left = state.track.timeline.left
         if left:
@@ -103,12 +105,12 @@ class WorkBook:
         self, before: State, work: WorkState, open_keys: Collection[Key], at_ns: int, out: list[Output]
     ) -> WorkState:
         """Marks the ledgers of orders that were open before this input and are not any more."""
-        gone = {run.job.key: run for run in before.open_runs() if run.job.key not in open_keys}
+        gone = {run.job.key: run for run in _with_led(before.open_runs()) if run.job.key not in open_keys}
         if not gone:
             return work
         ledgers = {one.key: one for one in work.ledgers}
         for key, run in gone.items():
-            said = [given.work.told for given in out if _is_of(given, key) and given.work is not None]
+            said = [told for given in out if (told := _told_of(given, key)) is not None]
             told = said[-1] if said else run.work.times
             if key in ledgers or any(carry.told for carry in told):
                 known = ledgers.get(key) or RunLedger(*key, crew=_crew(run))
@@ -127,6 +129,8 @@ class WorkBook:
     def _after_final(self, ledger: RunLedger, at_ns: int, out: list[Output]) -> None:
         """What became final after the last confirmation and was not told so: a correction is due."""
         assert ledger.told is not None, "asked of orders that ended"
+        if self._silent:
+            return
         exact = as_of(ledger.told, ledger.period, self._basis)
         wrong = {name: carry.due(MINUTE_STEP_NS) for name, carry in zip(_KINDS, exact, strict=True)}
         if any(abs(steps) * MINUTE_STEP_NS >= LATE_TIME_NS for steps in wrong.values()):
@@ -156,6 +160,17 @@ class WorkBook:
         self, state: State, run: JobRun, at_ns: int, shift: str, *, final: bool
     ) -> tuple[JobRun, ConfirmedWork]:
         """The order after a confirmation, and what it says."""
+        run, times = self.timed(state, run, at_ns, final=final)
+        serials = tuple(one.serial for one in run.work.serials)
+        rest, lines, lots, links = self.material.confirmed(run, shift, at_ns, final=final)
+        minutes = ActivityMinutes(*(decimal_steps(steps, MINUTE_PLACES) for steps in times.minutes))
+        states = tuple((name, str(decimal_steps(steps, MINUTE_PLACES))) for name, steps in times.states)
+        operators = self._operators(state, run, at_ns)
+        confirmed = ConfirmedWork(minutes, states, lines, lots, serials, operators, links, times.told)
+        return run._replace(work=rest._replace(operators=())), confirmed
+
+    def timed(self, state: State, run: JobRun, at_ns: int, *, final: bool) -> tuple[JobRun, ToldTimes]:
+        """The order after its times up to an instant were told, and these."""
         ledger = self.seeming(state, run, _until(state, run, at_ns, final=final))
         before = run.work.times
         if items := self.material.unknown_items(run):
@@ -164,18 +179,15 @@ class WorkBook:
             before = ledger.told
         times, minutes = as_of(before, ledger.period, self._basis).tell()
         told = dict(run.work.states)
-        states: list[tuple[str, str]] = []
+        states: list[tuple[str, int]] = []
         for name, length_ns in ledger.states:
             carry, steps = told.get(name, RoundingCarry())._replace(total=Exact.of(length_ns)).tell(MINUTE_STEP_NS)
             told[name] = carry
             if steps:
-                states.append((name, str(decimal_steps(steps, MINUTE_PLACES))))
-        serials = tuple(one.serial for one in run.work.serials)
-        rest, lines, lots, links = self.material.confirmed(run, shift, at_ns, final=final)
-        work = rest._replace(times=times, states=tuple(sorted(told.items())), operators=())
-        operators = self._operators(state, run, at_ns)
-        confirmed = ConfirmedWork(minutes, tuple(states), lines, lots, serials, operators, links, times)
-        return run._replace(work=work), confirmed
+                states.append((name, steps))
+        work = run.work._replace(times=times, states=tuple(sorted(told.items())))
+        whole = tuple(steps_of(one, MINUTE_PLACES) for one in minutes)
+        return run._replace(work=work), ToldTimes(whole, tuple(states), times)
 
     def _operators(self, state: State, run: JobRun, at_ns: int) -> tuple[str, ...]:
         """Who was logged in at some time since the last confirmation."""
@@ -208,8 +220,21 @@ def as_of(account: TimeAccount, period: PeriodTimes, basis: str) -> TimeAccount:
     return TimeAccount(*(now._replace(told=one.told) for one, now in zip(account, fresh, strict=True)))
 
 
-def _is_of(given: Output, key: Key) -> TypeGuard[Confirmation]:
-    return isinstance(given, Confirmation) and given.job.key == key
+def _told_of(given: Output, key: Key) -> TimeAccount | None:
+    """What a confirmation says was told of an operation in all; of a leader its originals' confirmations say it."""
+    if not isinstance(given, Confirmation) or given.work is None:
+        return None
+    if given.job.key == key:
+        return given.work.told
+    return given.work.led if (given.job.leader, given.job.operation) == key else None
+
+
+def _with_led(runs: Iterable[JobRun]) -> Iterator[JobRun]:
+    """Open orders, and those that they lead: these may go on alone, and are told with what they took before."""
+    for run in runs:
+        yield run
+        if run.merged is not None:
+            yield from run.merged.runs
 
 
 def _until(state: State, run: JobRun, at_ns: int, *, final: bool) -> int:

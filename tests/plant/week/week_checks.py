@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import bisect
 import datetime as dt
-import hashlib
 import sqlite3
 from collections import Counter, defaultdict
 from contextlib import closing
 from fractions import Fraction
 from itertools import pairwise
 
+from week_gateway import digest_of
 from week_plan import BERLIN
 
 from buffer.audit_chain import ChainReader
@@ -24,6 +24,8 @@ HOUR = 3_600_000_000_000
 ENDED = frozenset({"COMPLETED", "CANCELLED", "CLOSED", "SPLIT", "MERGED"})
 
 
+#: What seemed to be of one state when it was told and became another is told as the former; activities never are.
+AMENDED_MINUTES = 10
 #: Minutes are told in steps of a thousandth.
 STEP = Fraction(1, 1000)
 #: Production and delays are machine time, setup is apart; breaks, and time of which nobody knows, are neither.
@@ -70,24 +72,36 @@ class Shifts:
         """The order that ceased to run first after that, and before the other instant."""
         place = max(bisect.bisect_left(self._from, at_ns) - 1, 0)
         for (_, to_ns, order, _), after in pairwise([*self.ran[place:], (0, 0, None, False)]):
-            if after[2] != order and at_ns < to_ns < before_ns and (order, to_ns) not in self.filled:
+            goes_on = after[0] == to_ns and after[2] == order
+            if not goes_on and at_ns < to_ns < before_ns and (order, to_ns) not in self.filled:
                 return order
         return None
 
 
+def attributed(week, name):
+    """(order or None, made) of each cycle of a machine, by its log and by which order ran when."""
+    return ((order, made) for order, _, made in _attributed(week, name))
+
+
+def _attributed(week, name):
+    shifts = Shifts(week.gateway.outputs[name])
+    stop_ns = week.gateway.units[name]._booking._stop_ns
+    device = week.devices[name]
+    for made in device.log.made:
+        order, held = shifts.at(made.judged_ns)
+        if not device.forced:
+            begin_ns = made.end_ns if made.end_ns - made.begin_ns > stop_ns else made.begin_ns
+            former = shifts.former(begin_ns, made.judged_ns)
+            if former is not None:
+                order = None if shifts.ended_ns.get(former, 2**63) <= made.judged_ns else former
+        yield order, held, made
+
+
 def truth(week):
-    """Pieces by order and kind as they must be in the ERP, from the machines' logs; order None: of nobody."""
+    """Pieces by order and kind as they must be in the ERP, from the machines' logs."""
     found = defaultdict(Counter)
-    for name, device in week.devices.items():
-        shifts = Shifts(week.gateway.outputs[name])
-        stop_ns = week.gateway.units[name]._booking._stop_ns
-        for made in device.log.made:
-            order, held = shifts.at(made.judged_ns)
-            if not device.forced:
-                begin_ns = made.end_ns if made.end_ns - made.begin_ns > stop_ns else made.begin_ns
-                former = shifts.former(begin_ns, made.judged_ns)
-                if former is not None:
-                    order = None if shifts.ended_ns.get(former, 2**63) <= made.judged_ns else former
+    for name in week.devices:
+        for order, held, made in _attributed(week, name):
             for kind, pieces in made.pieces.items():
                 found[order or f"nobody {name}"]["hold" if held and kind == "good" else kind] += pieces
     for name, order, pieces, kind in week.allocated:
@@ -146,7 +160,7 @@ def check_pieces(week):
 
 
 def check_merged(week):
-    """What a merged order made is its originals', none of which gets more than it asked for while another is not full."""
+    """What a merged order made is its originals'; none gets more than it asked for while another is not full."""
     made = Counter()
     for one in week.gateway.erp.documents():
         made[one["order_id"]] += int(one["qty"]["good"]) + sum(int(part["qty"]) for part in one["qty"]["scrap"])
@@ -226,12 +240,11 @@ def check_order_times(week):
         (order, state): (float(expected[order][state]), float(told[order][state]))
         for order in sorted(set(told) - late)
         for state in sorted({*expected[order], *told[order]})
-        if abs(expected[order][state] - told[order][state]) > members[order] * STEP / 2
-        # What seemed to be of one state when it was told, and became another, is told as both; activities never are.
-        and not (state not in ACTIVITY.values() and told[order][state] > expected[order][state])
+        if abs(expected[order][state] - told[order][state]) > members[order] * STEP
+        and (state in ACTIVITY.values() or abs(expected[order][state] - told[order][state]) > AMENDED_MINUTES)
     }
     assert not wrong, f"(order, state): (minutes of the intervals, minutes told): {wrong}"
-    assert len(late) < len(told) / 4, late
+    assert len(late) < len(told) / 2, late
 
 
 def local(at_ns):
@@ -266,6 +279,33 @@ def check_audit(week):
     assert sum(told.values()) >= decided, told
 
 
+def lots_used(week):
+    """(order, lot) of all that was made, by the machines' logs and by what was mounted when."""
+    found = set()
+    for name, mounted in week.mounted.items():
+        times = [at_ns for at_ns, _ in mounted]
+        for order, made in attributed(week, name):
+            lot = mounted[bisect.bisect_left(times, made.end_ns) - 1][1]
+            found.add((order or f"nobody {name}", lot))
+    return found
+
+
+def check_lots(week):
+    """From each lot the trace leads to what was made of it, from what was made to its lots: no more, and no less.
+
+    Pieces that were nobody's bring their lots to the order that they are given to, or nobody knows any more. What
+    merged orders were made from is not followed.
+    """
+    used = lots_used(week)
+    told = {(run.partition("/")[0], parent) for parent, run in rows(week, "SELECT parent, run FROM genealogy")}
+    given = {order: f"nobody {name}" for name, order, *_ in week.allocated}
+    strays = {(order, lot) for order, nobody in given.items() for who, lot in used if who == nobody}
+    strays |= {(order, "UNKNOWN") for order in given}
+    known = {(order, lot) for order, lot in used if order in week.wanted or order in week.parts}
+    assert known - told == set(), "made of a lot, and the trace does not say so"
+    assert told - known <= strays, "by the trace made of a lot that was not there"
+
+
 def check_answers(week):
     """The ERP has one answer to each order, change and cancellation, and each was taken."""
     answers = week.gateway.erp.answers()
@@ -277,15 +317,6 @@ def check_answers(week):
 def figures(week):
     """What the week came to, and the hash of all that must be the same for the same seed."""
     documents = week.gateway.erp.documents()
-    digest = hashlib.sha256()
-    for sql in (
-        "SELECT work_unit, seq, at_ns, kind, body FROM journal ORDER BY work_unit, seq",
-        "SELECT key, payload FROM outbox ORDER BY key",
-        "SELECT id, snapshot FROM work_unit ORDER BY id",
-        "SELECT * FROM audit_entry ORDER BY seq",
-    ):
-        for row in rows(week, sql):
-            digest.update(repr(row).encode())
     return {
         "season": week.plan.season,
         "hours": week.plan.hours,
@@ -297,7 +328,7 @@ def figures(week):
         "journal rows": rows(week, "SELECT count(*) FROM journal")[0][0],
         "done": dict(sorted(week.did.items())),
         "refused": len(week.refused),
-        "hash": digest.hexdigest(),
+        "hash": digest_of(week.gateway.path),
     }
 
 
@@ -316,6 +347,7 @@ CHECKS = (
     check_journal,
     check_audit,
     check_answers,
+    check_lots,
 )
 
 

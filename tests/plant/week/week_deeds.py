@@ -9,10 +9,11 @@ from decimal import Decimal
 
 from week_gateway import refusals
 from week_machines import MIN
-from week_plan import HOUR, LATE, NORMAL, PRODUCTS, WITHDRAWN, released
+from week_plan import FEEDERS, HOUR, LATE, NORMAL, PRODUCTS, WITHDRAWN, released
 
 from gateway.core.entries import (
     AllocateEntry,
+    LotEntry,
     MergeEntry,
     PiecesReclassified,
     ReclassifyEntry,
@@ -165,6 +166,16 @@ class Deeds:
             return False
         self.together[leader] = tuple(orders)
         return True
+
+    async def _lot(self, name, number=0):
+        """Another lot is mounted in place of what was there."""
+        feeder, item = FEEDERS[name]
+        mounted = self.mounted.setdefault(name, [])
+        lot = f"{item}/{len(mounted) + 1:03d}"
+        told = await self._told(name, LotEntry(self.now_ns, True, feeder, lot, "sam", replace=bool(mounted)), lot)
+        if not refusals(told):
+            mounted.append((self.now_ns, lot))
+        return not refusals(told)
 
     async def _allocate(self, name, number):
         """What was made before its order was there becomes that order's."""

@@ -36,6 +36,8 @@ COMPONENTS = {
     "FIL-02": (("SYRUP", "0.05", True), ("CAP-8", "1", False)),
     "PCK-01": (("BOX", "0.041666", False),),
 }
+#: Machine: the feeder whose lots are followed, and what belongs there.
+FEEDERS = {"ASM-01": ("bowl", "RING-20"), "IMM-01": ("hopper", "PP-BLUE"), "FIL-02": ("tank", "SYRUP")}
 NORMAL, RUSH, LATE, WITHDRAWN = "normal", "rush", "late", "withdrawn"
 #: What is asked for on each machine, in the order of its numbers.
 KINDS = (NORMAL, NORMAL, WITHDRAWN, NORMAL, LATE, RUSH, NORMAL, NORMAL)
@@ -94,6 +96,7 @@ DEEDS = {
     "split": 1,
     "merge": 1,
     "allocate": 1,
+    "lot": 4,
 }
 #: How often in a week the gateway gets new software, while some machines go on.
 UPDATES = 3
@@ -117,6 +120,8 @@ def plan_of_week(season, seed):
             at_ns = from_ns + MIN + max(int(day * 24 * HOUR), 0) + dice.randrange(S)
             orders.append(Wanted(at_ns, machine, kind, f"{100240 + 100 * at + number}", quantity))
         for what, times in DEEDS.items():
+            if what == "lot" and machine not in FEEDERS:
+                continue
             for number in range(times):
                 span = EARLY_HOURS if what in ("split", "merge") else hours - 20
                 after_ns = (2 * HOUR + int(span * HOUR * (number + dice.random()) / times)) // S * S
