@@ -5,11 +5,11 @@ Returns complaints and warnings; knows no files.
 
 from __future__ import annotations
 
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from config.errors import KeyPath, did_you_mean, dotted, listed
 from config.messages import Complaint
-from drivers.limits import value_within
 from gateway.core.duration import Duration
 from gateway.core.orders.parallel import MACHINES_MAX
 from gateway.core.rule_signals import counter_rules, is_counted, named
@@ -99,10 +99,20 @@ def _stops(document: Any) -> Iterator[Complaint]:
             text = f"found {delivery.stop_signal!r}, which is not writable; allowed: a signal with writable (limits)"
             yield Complaint((*path, "stop_signal"), about_key=False, text=text)
             continue
-        try:
-            value_within(limits, delivery.stop_value)
-        except ValueError as error:
-            yield Complaint((*path, "stop_value"), about_key=False, text=str(error))
+        if not _may_be_written(limits, delivery.stop_value):
+            text = f"found {delivery.stop_value!r}, allowed: what writable of {delivery.stop_signal} allows"
+            yield Complaint((*path, "stop_value"), about_key=False, text=text)
+
+
+def _may_be_written(limits: Any, text: str) -> bool:
+    if limits.values and text not in limits.values:
+        return False
+    if limits.min is None or limits.max is None:
+        return True
+    try:
+        return Decimal(limits.min) <= Decimal(text) <= Decimal(limits.max)
+    except InvalidOperation:
+        return False
 
 
 def _calendars(document: Any) -> Iterator[Complaint]:

@@ -74,8 +74,7 @@ class DataValue(NamedTuple):
     """One sampled value of one signal (OPC UA DataValue).
 
     ``signal`` is ``source.name``. ``source_time_ns`` is the device's or kernel's stamp, None where it has none. Both
-    times are steady: a driver takes ``DriverContext.utc_offset_ns`` off a stamp in UTC. ``value`` is None where
-    ``status`` is BAD.
+    times are steady (see ``DriverContext.utc_offset_ns``). ``value`` is None where ``status`` is BAD.
     """
 
     signal: str
