@@ -86,7 +86,8 @@ class OrderRule(OrderBookRule):
         when_running: what the start of an order does to the one that runs: ``interrupt`` or ``complete`` it, or
             ``refuse`` to start.
         max_parallel_orders: so many orders run at once, each with a part of its own: a cavity rule with ``parts``, or
-            ``parts`` here, tells whose a piece is. The next order of a part starts when that part is free. Not with
+            ``parts`` here, tells whose a piece is. The next order of a part starts when that part is free. Their times
+            are shared by the cavity rule's ``machine_time``, else in equal parts. Not with
             ``choose: job_signal``, and not with ``transport_delay_pieces``.
         parts: signal of a counter to the product that it counts; a piece is only booked to an order for that product.
         first_article: ``as_ordered``: the first piece of an operation waits for its approval where the order says so

@@ -46,14 +46,11 @@ class ActivityRule:
     Attributes:
         machine_time_basis: ``busy``: production and delays (AUBT - AUST); ``production``: production only (APT). Setup
             is apart in both.
-        family_time: how orders that run together in a family tool share the machine's time: ``equal`` parts,
-            ``by_piece``, ``by_weight`` of their pieces, or all of it to the ``leading_order``.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
 
     machine_time_basis: MachineTimeBasis = "busy"
-    family_time: FamilyTime = "equal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

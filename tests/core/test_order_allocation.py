@@ -10,13 +10,14 @@ import pytest
 from gateway.core import journal, snapshot
 from gateway.core.document import fields
 from gateway.core.duration import Duration
-from gateway.core.entries import AllocateEntry
-from gateway.core.model import Confirmation, JobOrderState, Role, TimePassed
+from gateway.core.entries import AllocateEntry, LotEntry
+from gateway.core.model import Confirmation, FinalAcknowledged, JobOrderState, Role, TimePassed
 from gateway.core.orders.job_image import with_image
 from gateway.core.orders.order_image import ImageOperation, OrderImage, OrderKind
 from gateway.core.orders.unallocated import CountAllocation
-from gateway.core.rules import CounterRule, OrderRule
-from gateway.core.rules_confirming import UnallocatedRule
+from gateway.core.rules import ConfirmRule, CounterRule, OrderRule
+from gateway.core.rules_confirming import DeliveryRule, UnallocatedRule
+from gateway.core.rules_material import FeederRule, LotRule, WorkRule
 
 GOOD = CounterRule(mode="counter", signal="plc.good")
 SEQUENCE = {"orders": OrderRule(choose="sequence")}
@@ -155,8 +156,10 @@ def test_what_cannot_be_given_says_why_and_changes_nothing(rig, order, pieces, m
 # --- policies --------------------------------------------------------------------------------------------------------
 
 
-def with_policy(rig, policy, **orders):
-    return rig(GOOD, orders=OrderRule(**orders), unallocated=UnallocatedRule(policy=policy, within=Duration("10 min")))
+def with_policy(rig, policy, delivery=None, **orders):
+    confirm = ConfirmRule(delivery=delivery or DeliveryRule())
+    bucket = UnallocatedRule(policy=policy, within=Duration("10 min"))
+    return rig(GOOD, orders=OrderRule(**orders), unallocated=bucket, confirm=confirm)
 
 
 def test_the_next_order_of_the_same_product_takes_them(rig, job):
@@ -216,6 +219,38 @@ def test_the_order_before_gets_them_before_the_next_begins(rig, job):
     floor.make(103)
     floor.at("1 min").order("B", 10)
     assert floor.confirmed[1:] == [("A", 2, 3, "partial", "allocation")]
+
+
+def test_without_a_word_of_the_erp_the_tolerance_is_the_configured_one(rig, job):
+    for over, expected in ((None, 0), ("3", 3)):
+        delivery = DeliveryRule(over_tolerance=over)
+        floor = with_policy(rig, "to_previous_if_within_tolerance", delivery=delivery)
+        floor.receive(job("A", 100))
+        floor.make(105)
+        floor.at("10 min").put(TimePassed(floor.now_ns))
+        assert sum(one.good for one in floor.all(Confirmation)) == 100 + expected
+        floor.close_books()
+
+
+def test_the_bucket_knows_the_lot_where_only_one_was_mounted(rig):
+    lots = LotRule(feeders={"bowl": FeederRule(item="RING"), "tank": FeederRule(item="OIL")})
+    floor = rig(work=WorkRule(lots=lots), **COMMAND)
+    floor.make(0)
+    for second, (feeder, lot) in enumerate((("bowl", "L1"), ("tank", "T1")), 1):
+        floor.at(f"{second} min").put(LotEntry(floor.now_ns, True, feeder, lot, "ann"))
+        floor.at(f"{60 * second + 30} s").make(3)
+    assert [(one.what.pieces, one.what.lot) for one in floor.state.bucket.entries] == [(3, "L1"), (3, "")]
+
+
+def test_what_is_closed_takes_nothing_any_more(rig, job):
+    floor = with_policy(rig, "to_previous_if_within_tolerance")
+    floor.receive(imaged(job, "A", 100, over_tolerance=Decimal(50)))
+    floor.make(103)
+    floor.at("1 min").put(FinalAcknowledged(floor.now_ns, "A", "0010", known=floor.records["A", "0010"]))
+    assert floor.records["A", "0010"].state is JobOrderState.CLOSED
+    floor.at("20 min").put(TimePassed(floor.now_ns))
+    assert len(floor.confirmed) == 1
+    assert floor.state.unallocated.good == 3
 
 
 # --- rework and campaign ---------------------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ open of the order besides stays open. Which pieces may go where is ``unallocated
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.core.confirming.checklist import tolerated_part
 from gateway.core.confirming.corrections import Origin
 from gateway.core.model import ConfirmationKind, CountEvent, JobChanged, JobOrderState, Role
 from gateway.core.orders.closing import Said
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 #: The flag of a confirmation of pieces that no order ran for when they were made.
 ALLOCATED: Final = "ALLOCATED"
 TRIGGER: Final = "allocation"
-PERCENT: Final = 100
 
 _S: Final = JobOrderState
 _ROLES: Final = tuple(role.value for role in Role)
@@ -52,6 +51,7 @@ class Allocation:
 
     def __init__(self, rules: WorkUnitRules, dispatch: Dispatch) -> None:
         self._rule = rules.unallocated
+        self._delivery = rules.confirm.delivery
         self._target_counts = rules.orders.target_counts
         self._runs_on = rules.orders.at_target != "complete"
         self._dispatch = dispatch
@@ -130,9 +130,9 @@ class Allocation:
         if run is None or not state.bucket.entries or any(one.job.key == run.job.key for one in state.open_runs()):
             return state
         image = run.job.image
-        percent = 0 if image is None else image.allowed_over or 0
-        most = math.floor(run.job.quantity * (PERCENT + percent) / PERCENT)
-        left = max(most - made_of(run, self._target_counts), 0)
+        tolerance = None if image is None else image.allowed_over
+        made = made_of(run, self._target_counts)
+        left, _ = tolerated_part(self._delivery, run.job.quantity, tolerance, made, sum(state.bucket.left))
         before = PreviousOrder(*run.job.key, run.job.product, run.confirmed_ns, left)
         return self._given(state, run, *by_policy(self._rule, state.bucket, at_ns, None, before), at_ns, out)
 

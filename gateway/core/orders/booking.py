@@ -216,6 +216,7 @@ class Booking:
             t_to_ns=event.t_to_ns,
             product=event.part or setup.product,
             tool=setup.tool,
+            lot=_lot(state, event.t_to_ns),
             estimated=pieces if event.estimated else 0,
         )
         return state._replace(bucket=add(self._unallocated_rule, state.bucket, found))
@@ -269,6 +270,12 @@ def _idling(state: State, cycles: int) -> State:
 def _idle_beside(state: State, part: str | None, cycles: int) -> State:
     run = taker(state, part)
     return state if run is None or not cycles else with_run(state, run._replace(open_cycles=run.open_cycles + cycles))
+
+
+def _lot(state: State, at_ns: int) -> str:
+    """What was mounted where only one lot can be meant: a piece may be of several materials."""
+    lots = [one.lot for feeder in state.work.feeders for one in feeder.mounted_at(at_ns)]
+    return lots[0] if len(lots) == 1 else ""
 
 
 def _makes(run: JobRun, event: CountEvent) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.core.access.permissions import Action
 from gateway.core.access.permissions import refusal as refusal_for
 from gateway.core.confirming.run_checks import VERDICTS, acknowledged
-from gateway.core.model import JobChanged, JobOrderState, OperatorVerb
+from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, OperatorVerb
 from gateway.core.orders.dispatch import JOB_QUEUE_MAX
 from gateway.core.orders.guards import Guard, GuardFacts, GuardRefusal
 from gateway.core.orders.job_run import from_record
@@ -214,6 +214,9 @@ class Decisions:
             refusal = Refusal(text, Guard.CANCEL_POLICY, found=run.state, allowed="DISPATCHED", what_to_do=todo)
         if refusal:
             return _refused(state, entry, run, refusal, out)
+        if run.owes_final:  # nobody else would tell the ERP that the rest of its order is complete
+            run = self._dispatch.closer.closed(state, run, entry.at_ns, ConfirmationKind.FINAL, cause.text, out)
+            state = with_run(state, run)
         job = run.job._replace(cancelled=True)
         return self._intake.cancelled(state, run, job, entry.at_ns, cause.text, out)
 
