@@ -115,7 +115,7 @@ class WorkUnit:
         self._skew_ns = int(rules.max_source_skew)
         self._job_signal = rules.orders.job_signal
         self._stuck = StuckSignals(rules)
-        self._confirms = rules.confirm.every is not None or rules.confirm.min_interval > 0
+        self._confirms = rules.confirm.every is not None or rules.confirm.spacing_ns > 0
 
     @property
     def signals(self) -> frozenset[str]:

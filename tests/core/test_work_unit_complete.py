@@ -26,11 +26,14 @@ from gateway.core.model import (
     CountEvent,
     DataValue,
     MachineState,
+    OperatorEntry,
+    OperatorVerb,
     PiecesProduced,
     PlannedTime,
     Status,
     TimePassed,
 )
+from gateway.core.orders.shares import MemberPieces, MemberRow, MemberTold
 from gateway.core.rules import WorkUnitRules
 from gateway.core.state.interval import StateInterval
 from gateway.core.work_unit import WorkUnit
@@ -84,12 +87,13 @@ CHOICES = {
     "m.tare": (0.0, 0.5),
 }
 SIGNALS = (*COUNTERS, *BITS, *CHOICES)
+VERBS = tuple(map(OperatorVerb, ("start", "interrupt", "hold", "release", "rush", "approve-first-article")))
 GAPS_MS = (0, 1, 5, 10, 30, 100, 400, 1000, 1000, 7000, 40_000, 400_000)
 
 
 def hours(seed, job, readings):
     """Inputs of a random stretch of time; a list inside stands for one reading of several signals."""
-    choice, now_ns, shown = random.Random(seed), START_NS, {}
+    choice, now_ns, shown, made = random.Random(seed), START_NS, {}, 0
     for order in "ABC":
         yield job(order, choice.choice((5, 40)), product=order, operation="0010"), now_ns
     for _ in range(readings):
@@ -102,6 +106,12 @@ def hours(seed, job, readings):
             yield CalendarPlan(now_ns, entries), now_ns
         elif kind < 0.05:
             yield ClockTold(now_ns, choice.choice((0, 5 * S))), now_ns
+        elif kind < 0.08:
+            yield OperatorEntry(now_ns, choice.choice(VERBS), choice.choice("ABC"), "", "ann"), now_ns
+        elif kind < 0.10:
+            made += choice.choice((0, 1, 3))
+            row = MemberRow(1, choice.choice("ABC"), "0010", good=made, from_ns=START_NS, to_ns=now_ns)
+            yield MemberTold(now_ns, "M-02", now_ns, (row,)), now_ns
         else:
             names = choice.sample(SIGNALS, choice.choice((1, 1, 2, 6)))
             yield [reading(name, choice, shown, now_ns) for name in names], now_ns
@@ -144,7 +154,7 @@ class Player:
             if isinstance(what, list):
                 for value in self.unit.in_order(what):
                     self.put(value)
-            elif isinstance(what, CalendarPlan | ClockTold):
+            elif isinstance(what, CalendarPlan | ClockTold | OperatorEntry | MemberTold):
                 self.put(what)
             else:
                 helper = rig.__new__(rig)
@@ -212,7 +222,8 @@ def test_no_piece_is_lost_or_doubled(rig, job, seed, restarts):
     told = [output for output in player.said if isinstance(output, Confirmation)]
     runs = list(player.state.open_runs())
     for role in ("good", "scrap", "rework", "hold", "test"):
-        counted = sum(piece.pieces for piece in player.said if isinstance(piece, PiecesProduced) and piece.role == role)
+        made = (piece for piece in player.said if isinstance(piece, PiecesProduced | MemberPieces))
+        counted = sum(piece.pieces for piece in made if piece.role == role)
         confirmed = sum(getattr(confirmation, role) for confirmation in told)
         still_open = sum(getattr(run, f"open_{role}") for run in runs)
         assert counted == getattr(player.state.counted, role)

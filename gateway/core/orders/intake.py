@@ -133,7 +133,7 @@ class Intake:
         decision = self._judged(state, known.job, received, gone=known.state in _GONE)
         if isinstance(decision, ChangeRefused):
             return _rejected(state, at_ns, job, decision.ack, out)
-        if known.state in _ENDED or known.state in _GONE:
+        if known.state in _ENDED or known.state in _GONE or known.held_from in _ENDED:
             if isinstance(decision, ChangeAccepted):
                 after = known._replace(job=job)
                 out.append(JobChanged(at_ns, after, known.state, f"revision {job.revision}"))

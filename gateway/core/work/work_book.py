@@ -64,6 +64,14 @@ class WorkBook:
             work=state.work._replace(labour=labour, feeders=self.material.feeders(state.work.feeders))
         )
 
+    def skills(self, work: WorkState, run: JobRun) -> tuple[str, tuple[str, ...]]:
+        """The skill that an operation asks for, and what those who are logged in can do; "" where nobody tells."""
+        known, image = self.rule.labour.skills, work_of(run.job)
+        if not known or image is None or not image.skill:
+            return "", ()
+        there = (one.person for one in work.labour.log_ins if one.to_ns is None and one.machine == self.machine)
+        return image.skill, tuple(sorted({skill for person in there for skill in known.get(person, ())}))
+
     # --- within an input ----------------------------------------------------------------------------------------------
 
     def drawn(
