@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.core import confirmation
-from gateway.core.model import JobOrderState, PiecesProduced, Role, UnknownInterval
+from gateway.core.model import JobOrderState, Notice, PiecesProduced, Role, UnknownInterval
 from gateway.core.orders.attribution import Dating, owner, shares
 from gateway.core.orders.division import made_of
 from gateway.core.orders.job_run import book, room, stays_open, with_reason
 from gateway.core.orders.part_map import taker
 from gateway.core.orders.places import with_run
 from gateway.core.orders.stop_request import StopRequested
-from gateway.core.orders.unallocated import Found, add
+from gateway.core.orders.unallocated import Found, add, review_of
 from gateway.core.state.gaps import CycleGaps
 from gateway.core.unit_state import remember_unknown
 
@@ -138,6 +138,10 @@ class Booking:
         past, found = shares(known, event, pieces, cycles, dating=dating, stop_ns=self._stop_ns, running=running)
         if past is not known:
             state = state._replace(past=past)
+        task = review_of(event, found, running)
+        if task is not None:
+            names = (("signal", task.signal), ("from_ns", str(task.t_from_ns)), ("to_ns", str(task.t_to_ns)))
+            out.append(Notice(at_ns, "SHARED_BY_TIME", (*names, ("reason", str(task)))))
         for share in found:
             given = event._replace(estimated=True) if share.estimated else event
             if share.key is None:
