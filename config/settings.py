@@ -132,6 +132,7 @@ class ConnectorCommon:
         parallel_lanes: how many operations may be confirmed at the same time.
         wait_precondition: pause before a confirmation is repeated that had to wait for another one.
         auth_probe: how often a target that refused the credentials is asked again.
+        late_after: from the last piece of a confirmation to the ERP's answer; the status says what takes longer.
     """
 
     poll_orders: _Pace = Duration("10 s")
@@ -141,6 +142,7 @@ class ConnectorCommon:
     parallel_lanes: Annotated[int, Field(ge=1, le=32)] = 4
     wait_precondition: Annotated[Duration, Between(Duration("1 s"), Duration("1 d"))] = Duration("15 min")
     auth_probe: Annotated[Duration, Between(Duration("1 s"), Duration("1 d"))] = Duration("15 min")
+    late_after: Annotated[Duration, Between(Duration("1 s"), Duration("30 d"))] = Duration("1 h")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,7 +104,7 @@ class Verbs:
             targets=tuple(parts.target_view(name) for name in parts.forwarders),
             feeds=tuple(parts.feed_view(name) for name in parts.feeds),
             work_units=tuple(parts.work_unit_view(name) for name in parts.runners),
-            warnings=(*self._warnings, *parts.troubles(), *await self._stranded()),
+            warnings=(*self._warnings, *parts.troubles(), *parts.late(self._clock.now_ns()), *await self._stranded()),
         )
 
     async def _audit(self) -> AuditView | None:
@@ -133,6 +133,8 @@ class Verbs:
             entry = entry._replace(interrupt=request.get("interrupt") is True)
         elif verb is OperatorVerb.ACKNOWLEDGE_DOCUMENTS and request.get("document"):
             entry = entry._replace(documents=(text_of(request, "document"),))
+        elif verb is OperatorVerb.INSPECT:
+            entry = entry._replace(verdict=text_of(request, "verdict"))
         told(await runner.submit(entry), f"{machine}: cannot {verb} {order}")
         return f"{machine}: {verb} {order} done"
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.duration import Duration
+from gateway.core.entries import AllocateEntry, MergeEntry, ReportEntry, SplitEntry
 from gateway.core.model import CalendarPlan, MachineState, PlannedTime, Role, Status
 from gateway.core.orders.shares import MemberRow, MemberTold
 from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, PulseRule, StateRule
@@ -58,7 +60,7 @@ STEPS = st.lists(
             + ("same",) * 4
             + ("scrap", "pulse", "pulse", "late") * 2
             + ("state", "order", "say", "alarm")
-            + ("plan", "bad", "time", "tool", "member")
+            + ("plan", "bad", "time", "tool", "member", "divide", "give", "report")
         ),
         st.sampled_from((0, 250, 900, 1000, 1000, 1100, 1200, 1300, 2400, 4900, 5000, 5001, 6200, 16_000, 400_000)),
         st.integers(0, 7),
@@ -118,7 +120,7 @@ class Machine:
             self.rig.value(f"plc.{signal}", value)
         self.play(Step("order", 0, 7))
 
-    def play(self, step: Step) -> None:  # noqa: C901 - one case for each word
+    def play(self, step: Step) -> None:  # noqa: C901, PLR0912 - one case for each word
         rig = self.rig
         rig.now_ns += step.after_ms * MS
         match step.what:
@@ -149,6 +151,8 @@ class Machine:
                 name = f"O-{1 + step.amount % max(self.orders, 1)}"
                 row = MemberRow(1 + step.amount, name, "0010", good=self.shared, to_ns=rig.now_ns)
                 rig.put(MemberTold(rig.now_ns, "M-02", rig.now_ns, (row,)))
+            case "divide" | "give" | "report":
+                self.say(step)
             case "alarm" | "tool":
                 rig.value(f"plc.{step.what}", step.amount % 3)
             case "plan":
@@ -161,6 +165,19 @@ class Machine:
                 rig.value("plc.good", None, Status.BAD)
             case "time":
                 rig.wait()
+
+    def say(self, step: Step) -> None:
+        """What a person says of orders besides decisions."""
+        name, other = (f"O-{1 + (step.amount + n) % max(self.orders, 1)}" for n in (0, 1))
+        said: Any = ReportEntry(self.rig.now_ns, f"O-{self.orders}", "", 0, 1, step.amount % 2, "why", "ann")
+        if step.what == "give":
+            said = AllocateEntry(self.rig.now_ns, name, "", 1 + step.amount, Role.GOOD, "why", "ann")
+        elif step.what == "divide" and step.amount % 2:
+            said = MergeEntry(self.rig.now_ns, f"L-{self.orders}", (name, other), "", "why", "ann")
+        elif step.what == "divide":
+            parts = (Decimal(1), Decimal(2 + 10 * step.amount))
+            said = SplitEntry(self.rig.now_ns, name, "", parts, "why", "ann")
+        self.rig.put(said)
 
 
 @settings(max_examples=300)

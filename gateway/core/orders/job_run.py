@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gateway.core.confirming.run_checks import RunChecks
 from gateway.core.model import JobOrder, JobOrderState, JobRecord, Role
 from gateway.core.orders.order_image import OrderKind
 from gateway.core.work.run_work import RunWork
@@ -34,7 +35,7 @@ class JobRun(NamedTuple):
     a person acknowledged. ``before_state`` is how far the operation before it has got, wherever that is made; None:
     nobody tells. ``merged``: the originals that it leads. ``share_no`` above 0: no order of this machine's own, but so
     much of its lead's (``member.py``). ``owes_final``: a sibling of this child is complete, and left it to the last one
-    to tell the ERP so.
+    to tell the ERP so. ``checks``: what its final confirmation asks about.
     """
 
     job: JobOrder
@@ -75,6 +76,7 @@ class JobRun(NamedTuple):
     plan_changes: int = 0
     share_no: int = 0
     owes_final: bool = False
+    checks: RunChecks = RunChecks()
 
     @property
     def runs_on(self) -> bool:
