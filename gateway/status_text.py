@@ -124,9 +124,11 @@ def target_line(target: dict[str, Any], now_ns: int) -> str:
     text = f"{target['name']:<12} {target['link']}  posted {target['posted']}  waiting {target['waiting']}"
     if target["waiting"]:
         text += f"  oldest {_age(now_ns, target['oldest_waiting_ns'])}"
-    for kind in ("uncertain", "parked", "accepted"):
-        if target[kind]:
-            text += f"  {kind} {target[kind]}"
+    for kind in ("uncertain", "parked", "accepted", "held", "needs_approval", "late"):
+        if target.get(kind):
+            text += f"  {kind.replace('_', ' ')} {target[kind]}"
+    if target.get("latency_last_ms") is not None:
+        text += f"  last answer after {target['latency_last_ms']} ms, median {target['latency_median_ms']} ms"
     since_ns = target["oldest_waiting_ns"]
     held_up = target["parked"] or target["uncertain"] or (since_ns is not None and now_ns - since_ns > HELD_UP_NS)
     if target["last_error"] and (held_up or target["link"] != "up"):

@@ -1,4 +1,4 @@
-"""Two machines make one operation: the ERP hears one sum, exactly both machines' counts, whatever is killed."""
+"""Two machines: one operation of both, with one sum at the ERP whatever is killed; one operation after the other."""
 
 from __future__ import annotations
 
@@ -133,3 +133,26 @@ async def test_the_order_is_complete_by_the_sum(plant, until):
     await until(booked, "what was made, confirmed or without an order")
     final = [one for one in await plant.outbox() if one["kind"] == "final"]
     assert [one["order"] for one in final] == ["A-1"]
+
+
+async def test_the_second_operation_waits_for_the_first_on_the_other_machine(plant):
+    plant.keep(LEAD)
+    second = Second(plant)
+    second.unit = {**second.unit, "work_center": "WC-2", "orders": {}}
+    await plant.start_erp()
+    await plant.start_machine(LEAD)
+    await second.start()
+    await plant.run()
+    await plant.release("A-1", ("0010", "WC-ASM"), ("0020", "WC-2"), quantity=24)
+    view = await plant.status_where(lambda view: unit_of(view, MEMBER)["queue"], "the second operation")
+    assert unit_of(view, MEMBER)["order"] is None
+    code, _, err = await plant.cli("order", "start", MEMBER, "A-1", "-d", plant.state_dir)
+    assert (code, "G2 predecessor: found operation 0010" in err) == (1, True), err
+    await plant.status_where(lambda view: unit_of(view, LEAD)["order"] == "A-1", "the first operation at work")
+    plant.daemon.kill()
+    await plant.daemon.ended()
+    await plant.run()
+    await plant.status_where(lambda view: all(one["state"] == "up" for one in view["sources"]), "sources up")
+    await plant.produce()
+    view = await plant.status_where(lambda view: unit_of(view, MEMBER)["order"] == "A-1", "the start of the second")
+    assert unit_of(view, LEAD)["order"] is None

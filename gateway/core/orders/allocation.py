@@ -136,21 +136,23 @@ class Allocation:
         before = PreviousOrder(*run.job.key, run.job.product, run.confirmed_ns, left)
         return self._given(state, run, *by_policy(self._rule, state.bucket, at_ns, None, before), at_ns, out)
 
-    def begun(self, before: JobRun | None, state: State, at_ns: int, out: list[Output]) -> State:
-        """What the policy gives now that another order runs than before; what is full by it makes way for the next."""
-        run = state.running
-        while run is not None and (before is None or before.job.key != run.job.key):
+    def begun(self, before: State, state: State, at_ns: int, out: list[Output]) -> State:
+        """What the policy gives now that other orders run than before; what is full by it makes way for the next."""
+        if not state.bucket.entries and state.previous is None:
+            return state
+        known = {run.job.key for run in before.at_work()}
+        while (run := next((one for one in state.at_work() if one.job.key not in known), None)) is not None:
+            known.add(run.job.key)
             if state.previous is not None:
                 state = self._to_previous(state, at_ns, out)
-            if not state.bucket.entries or run.state is _S.ON_HOLD:
+            if not state.bucket.entries:
                 return state
+            if run.state is _S.ON_HOLD:
+                continue
             left = None if self._runs_on else room(run, Role.GOOD, self._target_counts)
             follows = NextOrder(*run.job.key, run.job.product, run.open_from_ns, left)
             bucket, given = by_policy(self._rule, state.bucket, at_ns, follows, None)
-            if not given:
-                return state
-            before, state = run, self._given(state, run, bucket, given, at_ns, out)
-            run = state.running
+            state = self._given(state, run, bucket, given, at_ns, out)
         return state
 
     # --- parts -----------------------------------------------------------------------------------------------------

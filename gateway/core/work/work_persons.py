@@ -40,7 +40,7 @@ def said(
     if isinstance(entry, SerialEntry):
         return serial_given(state, entry, out)
     if isinstance(entry, LotNameEntry):
-        return _lot_named(state, entry, out)
+        return _lot_named(dispatch, state, entry, out)
     if isinstance(entry, PresenceEntry):
         return _presence(dispatch, state, entry, out)
     if isinstance(entry, LotEntry):
@@ -133,7 +133,7 @@ def _feeder(state: State, name: str) -> Feeder | WorkRefused:
     return WorkRefused("UNKNOWN_FEEDER", f"feeder {name}", "no such feeder", names, "name one of these")
 
 
-def _lot_named(state: State, entry: LotNameEntry, out: list[Output]) -> State:
+def _lot_named(dispatch: Dispatch, state: State, entry: LotNameEntry, out: list[Output]) -> State:
     """What is not confirmed, and what is: the lot is assumed from here on, because nobody saw it."""
     feeder = _feeder(state, entry.feeder)
     if isinstance(feeder, WorkRefused):
@@ -153,7 +153,11 @@ def _lot_named(state: State, entry: LotNameEntry, out: list[Output]) -> State:
         assert isinstance(why, WorkRefused), "there is nothing to name"
         return _refused(state, entry.at_ns, why, out)
     out += [LotNamed(entry.at_ns, name, feeder.item, entry.lot) for name in told]
-    return state if renamed is None else with_run(state, renamed)
+    if isinstance(run, str):
+        return state
+    after = run if renamed is None else renamed
+    missing = tuple(item for item in after.checks.lots_missing if item != feeder.item)
+    return dispatch.settled(state, after._replace(checks=after.checks._replace(lots_missing=missing)), entry.at_ns, out)
 
 
 def _with_named(run: JobRun, entry: LotNameEntry) -> JobRun | None:
