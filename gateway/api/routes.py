@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from buffer.entry import OutboxState
+from gateway.api.comparing import COMPARING
 from gateway.api.correcting import CORRECTING
 from gateway.api.dividing import DIVIDING
 from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Flag, Hidden, Matching, Text, Time, Whole
@@ -205,7 +206,42 @@ _DECIDING: Final = (
         body=(*_DECISION, Field("document", Text(), "as the order names it", required=False)),
     ),
     _decision("interrupt", Action.INTERRUPT, "Interrupt the running order"),
-    _decision("finish", Action.FINISH, "End an order and confirm it finally"),
+    Route(
+        "order.finish",
+        "POST",
+        "/v1/orders/finish",
+        (Action.FINISH,),
+        "done",
+        "End an order and confirm it finally; below what is tolerated a reason is needed",
+        body=(*_DECISION, _may(_WHY)),
+    ),
+    Route(
+        "order.confirm",
+        "POST",
+        "/v1/orders/confirm",
+        (Action.CONFIRM,),
+        "done",
+        "Confirm now what was made of an order since its last confirmation",
+        body=(*_DECISION, _may(_WHY)),
+    ),
+    Route(
+        "order.acknowledge-data",
+        "POST",
+        "/v1/orders/acknowledge-data",
+        (Action.ACKNOWLEDGE,),
+        "done",
+        "Take time without data, counters in doubt and unknown lots of an order as they are",
+        body=(*_DECISION, _may(_WHY)),
+    ),
+    Route(
+        "order.inspect",
+        "POST",
+        "/v1/orders/inspect",
+        (Action.INSPECT,),
+        "done",
+        "Enter the verdict of an order's inspection; its final confirmation may wait for it",
+        body=(*_DECISION, Field("verdict", Choice(("passed", "failed")), "what it says"), _may(_WHY)),
+    ),
     _decision("complete-setup", Action.FINISH_SETUP, "The setup of the running order is done"),
     Route(
         "order.hold",
@@ -343,4 +379,13 @@ _DECIDING: Final = (
     ),
 )
 
-ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *_AUDITING, *_DECIDING, *CORRECTING, *DIVIDING, *WORKING)
+ROUTES: Final[tuple[Route, ...]] = (
+    *_OPEN,
+    *_READING,
+    *_AUDITING,
+    *COMPARING,
+    *_DECIDING,
+    *CORRECTING,
+    *DIVIDING,
+    *WORKING,
+)

@@ -9,6 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.core.entries_work import (
+    LotEntry,
+    LotNamed,
+    LotNameEntry,
+    MaterialEntry,
+    PresenceEntry,
+    PresenceShared,
+    SerialEntry,
+    SerialRead,
+)
+
 if TYPE_CHECKING:
     from decimal import Decimal
 
@@ -16,7 +27,33 @@ if TYPE_CHECKING:
     from gateway.core.confirming.booked import Confirmed, Content
     from gateway.core.model import JobRecord, Role
     from gateway.core.rules_orders import Distribution
-    from gateway.core.work.produced_lots import SerialRecord
+
+__all__ = [
+    "AllocateEntry",
+    "CorrectEntry",
+    "Decided",
+    "ExternalEntry",
+    "LotEntry",
+    "LotNameEntry",
+    "LotNamed",
+    "MaterialEntry",
+    "MergeEntry",
+    "PersonsEntry",
+    "PiecesReclassified",
+    "PresenceEntry",
+    "PresenceShared",
+    "ReclassifyEntry",
+    "RejectEntry",
+    "ReportEntry",
+    "SerialEntry",
+    "SerialRead",
+    "SetupEntry",
+    "SplitEntry",
+    "StopCutEntry",
+    "StopReasonEntry",
+    "UndoEntry",
+    "UnmergeEntry",
+]
 
 
 class SetupEntry(NamedTuple):
@@ -199,6 +236,22 @@ class ReportEntry(NamedTuple):
     client: str = ""
 
 
+class ExternalEntry(NamedTuple):
+    """A person takes over what somebody confirmed in the ERP: less remains to be made, and nothing is sent."""
+
+    at_ns: int
+    order: str
+    operation: str
+    good: int
+    scrap: int
+    rework: int
+    reason: str
+    who: str
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+
+
 class StopCutEntry(NamedTuple):
     """A person says that a standstill was two, before and after ``split_ns``; ``merge``: that it was one after all.
 
@@ -227,122 +280,6 @@ class UndoEntry(NamedTuple):
     auth: str = ""
     client: str = ""
     contents: tuple[Content, ...] = ()
-
-
-class PresenceEntry(NamedTuple):
-    """A person begins to work at the machine, or ceases to; ``person`` is whom it is about."""
-
-    at_ns: int
-    begins: bool
-    person: str
-    who: str
-    role: ActorRole | None = None
-    auth: str = ""
-    client: str = ""
-
-
-class PresenceShared(NamedTuple):
-    """At how many machines that work a person is, 1 and more; said by the gateway, which sees them all.
-
-    ``since_ns``: since when, as far as it is not told already; None: from here on.
-    """
-
-    at_ns: int
-    person: str
-    machines: int
-    since_ns: int | None = None
-
-
-class LotEntry(NamedTuple):
-    """A person mounts a lot at a feeder, or takes it off.
-
-    ``item`` "": what belongs there. ``quantity`` is what is left of it in the item's unit, None where nobody knows.
-    ``replace``: what was mounted is taken off.
-    """
-
-    at_ns: int
-    mounts: bool
-    feeder: str
-    lot: str
-    who: str
-    item: str = ""
-    quantity: Decimal | None = None
-    replace: bool = False
-    role: ActorRole | None = None
-    auth: str = ""
-    client: str = ""
-
-
-class MaterialEntry(NamedTuple):
-    """A person says what was used without pieces: purged, or with ``startup`` to get going; ``operation`` may be empty.
-
-    ``quantity`` in the item's unit, above 0.
-    """
-
-    at_ns: int
-    order: str
-    operation: str
-    item: str
-    quantity: Decimal
-    startup: bool
-    who: str
-    reason: str = ""
-    role: ActorRole | None = None
-    auth: str = ""
-    client: str = ""
-
-
-class LotNameEntry(NamedTuple):
-    """A person says which lot an order took at a feeder while nobody knew; ``operation`` may be empty.
-
-    ``told``: run and item of links with an unknown lot that are confirmed already.
-    """
-
-    at_ns: int
-    order: str
-    operation: str
-    feeder: str
-    lot: str
-    reason: str
-    who: str
-    role: ActorRole | None = None
-    auth: str = ""
-    client: str = ""
-    told: tuple[tuple[str, str], ...] = ()
-
-
-class SerialEntry(NamedTuple):
-    """The serial number of a piece was read: by the machine's reader (``who`` ""), or as a person or program says.
-
-    ``order`` "": that of the running order. ``earlier``: where the number was seen before, of whatever item.
-    """
-
-    at_ns: int
-    serial: str
-    who: str = ""
-    order: str = ""
-    operation: str = ""
-    role: ActorRole | None = None
-    auth: str = ""
-    client: str = ""
-    earlier: tuple[SerialRecord, ...] = ()
-
-
-class LotNamed(NamedTuple):
-    """Links of a run with an unknown lot of this item have that lot from here on."""
-
-    at_ns: int
-    run: str
-    item: str
-    lot: str
-
-
-class SerialRead(NamedTuple):
-    """A piece with a serial number passed an operation. ``first_pass``: it was never there before."""
-
-    at_ns: int
-    record: SerialRecord
-    first_pass: bool
 
 
 class PiecesReclassified(NamedTuple):
@@ -390,6 +327,7 @@ PersonsEntry = (
     | MergeEntry
     | UnmergeEntry
     | ReportEntry
+    | ExternalEntry
     | StopCutEntry
     | UndoEntry
     | PresenceEntry

@@ -10,6 +10,7 @@ import enum
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from gateway.core.job_order import JobOrder, JobOrderState, JobRecord, LastNumber, Operation, ProductionOrder
+from gateway.core.job_response import Confirmation, ConfirmationKind, Voided
 
 if TYPE_CHECKING:
     from gateway.core.confirming.booked import Confirmed
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     from gateway.core.orders.lifecycle import ActorRole
     from gateway.core.orders.order_changes import OrderAck
     from gateway.core.orders.shares import LeadTold, MemberPieces, MemberTold
+    from gateway.core.orders.stop_request import StopRequested
     from gateway.core.orders.unallocated import CountAllocation
     from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
     from gateway.core.state.interval import StateInterval
     from gateway.core.state.setup import SetupOutput
     from gateway.core.state.timeline_state import ReasonRequired
-    from gateway.core.work.run_work import ConfirmedWork
 
 __all__ = [
     "CalendarPlan",
@@ -74,8 +75,7 @@ class DataValue(NamedTuple):
     """One sampled value of one signal (OPC UA DataValue).
 
     ``signal`` is ``source.name``. ``source_time_ns`` is the device's or kernel's stamp, None where it has none. Both
-    times are steady: a driver takes ``DriverContext.utc_offset_ns`` off a stamp in UTC. ``value`` is None where
-    ``status`` is BAD.
+    times are steady (see ``DriverContext.utc_offset_ns``). ``value`` is None where ``status`` is BAD.
     """
 
     signal: str
@@ -157,15 +157,18 @@ class OperatorVerb(enum.StrEnum):
     RUSH = "rush"
     APPROVE_FIRST_ARTICLE = "approve-first-article"
     ACKNOWLEDGE_DOCUMENTS = "acknowledge-documents"
+    ACKNOWLEDGE_DATA = "acknowledge-data"
+    INSPECT = "inspect"
+    CONFIRM = "confirm"
 
 
 class OperatorEntry(NamedTuple):
     """A person's decision about a job order. ``operation`` may be empty where the order has only one here.
 
-    ``role`` None: as a supervisor. ``known``: as that of ``OrderReceived``, for an order that is not open any more.
-    ``auth``: how the person was recognised, ``client`` from where. ``interrupt``: with ``start``, what runs is
-    interrupted whatever the rule says, and is next after this order. ``documents``: with ``acknowledge-documents``,
-    those that were read; none named: all of them. ``ledger``: with ``reopen``, what is confirmed of the operation.
+    ``role`` None: as a supervisor. ``known``: as that of ``OrderReceived``, for an order that is over. ``auth``: how
+    the person was recognised, ``client`` from where. ``interrupt``: with ``start``, what runs is interrupted whatever
+    the rule says, and is next. ``documents``: those that were read, none: all. ``verdict``: passed or failed.
+    ``ledger``: with ``reopen``, what is confirmed of the operation.
     """
 
     at_ns: int
@@ -180,13 +183,14 @@ class OperatorEntry(NamedTuple):
     client: str = ""
     interrupt: bool = False
     documents: tuple[str, ...] = ()
+    verdict: str = ""
     ledger: Confirmed | None = None
 
 
 class FinalAcknowledged(NamedTuple):
     """The ERP has acknowledged the final confirmation of a complete operation.
 
-    ``known`` and ``unbooked`` (confirmations of it that are not acknowledged) are read when the input is handled.
+    ``known`` and ``unbooked`` (confirmations that are not acknowledged) are read when the input is handled.
     ``reconciled`` False: the ERP says something else of it.
     """
 
@@ -226,21 +230,19 @@ class CalendarPlan(NamedTuple):
 
 Input: TypeAlias = (
     "DataValue | TimePassed | OrderReceived | OrderProgress | OperatorEntry | PersonsEntry | PresenceShared"
-    " | ClockTold | CalendarPlan"
-    " | FinalAcknowledged | MemberTold | LeadTold"
+    " | ClockTold | CalendarPlan | FinalAcknowledged | MemberTold | LeadTold"
 )
 
 
 class CountEvent(NamedTuple):
     """What one counter or pulse input moved by: never negative.
 
-    ``delta`` in counts; ``flag`` says how it was decided (OK, ROLLOVER, RESET ...); ``review`` counts are set aside for
-    a person; ``max_lost`` bounds what nobody can know in ``[t_from_ns, t_to_ns]``, -1 where no rate gives a bound.
-    ``estimated``: more than one count fell between two samples, so single cycle times are unknown. ``cycle_ns`` is the
-    time of one single cycle, where it was measured. ``role`` None is the rule's own; ``part`` names the product of a
-    family tool. ``cycles`` are the machine's counts behind ``delta`` where they differ (a mould makes eight pieces in
-    one). ``activity`` are the cycles that the machine's state hears of, where they are others: of a part that waits for
-    its verdict it hears at once, of the verdict nothing more.
+    ``delta`` in counts; ``flag`` says how it was decided (OK, RESET ...); ``review`` counts are set aside for a person;
+    ``max_lost`` bounds what nobody can know in ``[t_from_ns, t_to_ns]``, -1 where no rate gives a bound. ``estimated``:
+    more than one count fell between two samples. ``cycle_ns`` is the time of one single cycle, where it was measured.
+    ``role`` None is the rule's own; ``part`` names the product of a family tool; ``reason``: why it is scrap.
+    ``cycles`` are the machine's counts behind ``delta`` where they differ (a mould makes eight pieces). ``activity``
+    are those that the machine's state hears of: of a part that waits for its verdict at once, of the verdict none.
     """
 
     signal: str
@@ -256,6 +258,7 @@ class CountEvent(NamedTuple):
     part: str | None = None
     cycles: int | None = None
     activity: int | None = None
+    reason: str = ""
 
 
 class PiecesProduced(NamedTuple):
@@ -317,83 +320,9 @@ class Notice(NamedTuple):
     detail: tuple[tuple[str, str], ...] = ()
 
 
-class ConfirmationKind(enum.StrEnum):
-    """Partial while the operation goes on, final once; a reversal takes one back."""
-
-    PARTIAL = "partial"
-    FINAL = "final"
-    REVERSAL = "reversal"
-
-
-class Confirmation(NamedTuple):
-    """The claim on the ERP: what was made for a job order since its last confirmation (ISA-95 job response).
-
-    ``key`` is ``{plant}/{epoch}/{order}/{operation}/{seq}``, ``message_id`` its UUIDv5; both never change. Quantities
-    are deltas; ``total_*`` are cumulated. Times are steady; UTC is ``utc_offset_ns`` more. ``shift`` is production day
-    and shift in which the period ended, "" outside. ``digest`` is the SHA-256 of the content, with ``previous_digest``.
-    ``scrap_reasons``: scrap by reason, the rest has none. ``work``: times,
-    material, lots and people, None where nobody tells. ``reverses``: the key of what a reversal takes back; its
-    quantities are below 0. ``by`` and ``reason``: whose word caused it. ``kept_back``: the milestone operation whose
-    confirmation makes the ERP confirm this one, so that it is not sent. ``release_ns``: it is not sent before.
-    ``derived_ns``: when its last piece was counted; ``last_event_ns`` is when that was made. ``delivery``: how far it
-    is on its way from the start, "" as the other facts say.
-    """
-
-    key: str
-    message_id: str
-    kind: ConfirmationKind
-    trigger: str
-    job: JobOrder
-    seq: int
-    period_from_ns: int
-    period_to_ns: int
-    good: int
-    scrap: int
-    rework: int
-    total_good: int
-    total_scrap: int
-    total_rework: int
-    cycles: int
-    estimated_pieces: int
-    flags: tuple[str, ...]
-    last_event_ns: int | None
-    created_ns: int
-    previous_digest: str
-    digest: str
-    hold: int = 0
-    test: int = 0
-    total_hold: int = 0
-    total_test: int = 0
-    utc_offset_ns: int = 0
-    shift: str = ""
-    work: ConfirmedWork | None = None
-    scrap_reasons: tuple[tuple[str, int], ...] = ()
-    origin: str = "auto"
-    reverses: str = ""
-    posting_date: str = ""
-    event_day: str = ""
-    by: str = ""
-    reason: str = ""
-    over_target: bool = False
-    needs_approval: bool = False
-    clear_reservations: bool = False
-    kept_back: str = ""
-    release_ns: int = 0
-    derived_ns: int | None = None
-    delivery: str = ""
-
-
-class Voided(NamedTuple):
-    """A confirmation is not to be sent any more: something else takes its place. ``by`` and ``reason``: whose word."""
-
-    at_ns: int
-    key: str
-    by: str
-    reason: str
-
-
 Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
     " | StopReasonAssigned | StopReasonWithdrawn | StopSplit | StopMerge | PiecesReclassified | Decided | JobChanged"
     " | Notice | Confirmation | Voided | OrderAck | CountAllocation | LotNamed | SerialRead | MemberPieces"
+    " | StopRequested"
 )

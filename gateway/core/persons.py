@@ -11,6 +11,7 @@ from gateway.core.decided import decided
 from gateway.core.entries import (
     AllocateEntry,
     CorrectEntry,
+    ExternalEntry,
     LotEntry,
     LotNameEntry,
     MaterialEntry,
@@ -33,6 +34,7 @@ from gateway.core.model import OperatorEntry, OperatorVerb
 from gateway.core.orders.correcting import corrected, rejected
 from gateway.core.orders.disposition import reclassified
 from gateway.core.orders.division import divided
+from gateway.core.orders.external import taken_over
 from gateway.core.orders.member import refused_here
 from gateway.core.orders.reported import reported
 from gateway.core.refusal import Refusal, refused
@@ -60,6 +62,7 @@ _OF_ORDERS: Final = (
     OperatorEntry,
     ReclassifyEntry,
     ReportEntry,
+    ExternalEntry,
     SplitEntry,
     MergeEntry,
     UnmergeEntry,
@@ -119,7 +122,7 @@ class Persons:
     def _heard(self, state: State, entry: OperatorEntry | PersonsEntry, out: list[Output]) -> State:
         if isinstance(entry, OperatorEntry):
             return self._order(state, entry, out)
-        if isinstance(entry, (ReclassifyEntry, AllocateEntry, ReportEntry, CorrectEntry, RejectEntry)):
+        if isinstance(entry, (ReclassifyEntry, AllocateEntry, ReportEntry, ExternalEntry, CorrectEntry, RejectEntry)):
             return self._pieces(state, entry, out)
         if isinstance(entry, (SplitEntry, MergeEntry, UnmergeEntry)):
             return divided(self._dispatch, state, entry, out)
@@ -144,7 +147,7 @@ class Persons:
     def _pieces(
         self,
         state: State,
-        entry: ReclassifyEntry | AllocateEntry | ReportEntry | CorrectEntry | RejectEntry,
+        entry: ReclassifyEntry | AllocateEntry | ReportEntry | ExternalEntry | CorrectEntry | RejectEntry,
         out: list[Output],
     ) -> State:
         if isinstance(entry, CorrectEntry):
@@ -155,6 +158,8 @@ class Persons:
             return reclassified(self._dispatch, state, entry, out)
         if isinstance(entry, ReportEntry):
             return reported(self._dispatch, state, entry, out)
+        if isinstance(entry, ExternalEntry):
+            return taken_over(self._dispatch, state, entry, out)
         return self._allocation.said(state, entry, out)
 
     def _order(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:

@@ -83,7 +83,7 @@ _NEVER_EMPTY: Final = frozenset({"user", "role", "action", "entity"})
 #: Fields of an input that stand elsewhere in the entry, or are too long.
 _READ: Final = ("ledger", "contents", "signed_by", "told", "earlier")
 _NOT_SHOWN: Final = frozenset({"at_ns", "who", "role", "auth", "client", "known", "others", "job", "reason", *_READ})
-_ONLY_IF_SAID: Final = frozenset({"interrupt", "documents"})
+_ONLY_IF_SAID: Final = frozenset({"interrupt", "documents", "verdict"})
 
 
 _OF_VERB: Final = {
@@ -92,6 +92,7 @@ _OF_VERB: Final = {
     OperatorVerb.RUSH: Action.DISPATCH,
     OperatorVerb.APPROVE_FIRST_ARTICLE: Action.APPROVE_FIRST_ARTICLE,
     OperatorVerb.ACKNOWLEDGE_DOCUMENTS: Action.ACKNOWLEDGE,
+    OperatorVerb.ACKNOWLEDGE_DATA: Action.ACKNOWLEDGE,
 }
 
 
