@@ -126,6 +126,16 @@ class TimeBook:
             self._work(ledgers, labour_of(stretches, work.labour.log_ins, self._rule.labour, from_ns, to_ns))
         return ledgers[key]
 
+    def states(self, work: WorkState, key: Key, row: Iterable[StateInterval]) -> tuple[tuple[str, int], ...]:
+        """One order's time by machine state, with these intervals, as far as they are not in already."""
+        known, ledger = work.labour.machine(self._machine), work.ledger(key)
+        sums = {} if ledger is None else dict(ledger.states)
+        for found in row:
+            rest = found if known is None else cut(found, known.seen_ns)[1]
+            if rest is not None and (rest.order, rest.operation or "") == key:
+                sums[rest.state.value] = sums.get(rest.state.value, 0) + rest.length_ns
+        return tuple(sorted(sums.items()))
+
     def _enter(self, ledgers: dict[Key, RunLedger], found: StateInterval, crew_of: Callable[[Key], int]) -> None:
         if found.order is None:
             return
