@@ -29,6 +29,7 @@ INSTANTS: Final = frozenset(
         "started_ns",
         "state_since_ns",
         "to_ns",
+        "unallocated_since_ns",
     }
 )
 

@@ -56,6 +56,8 @@ VERBS: Final[dict[type, Callable[[Any], str]]] = {
 }
 #: Entries that come with what the database knows of lots and serial numbers.
 REMEMBERED: Final = (LotNameEntry, SerialEntry)
+#: What can be decided of an operation that is complete.
+_OF_WHAT_ENDED: Final = (OperatorVerb.REOPEN, OperatorVerb.HOLD, OperatorVerb.RELEASE)
 #: Fields that have a place of their own, or say nothing to a person.
 _TOLD_ELSEWHERE: Final = frozenset(
     {
@@ -104,7 +106,7 @@ def decided(entry: OperatorEntry | PersonsEntry, made: Sequence[Output]) -> Deci
 
 def asks(given: Input) -> bool:
     """Whether an input needs what is remembered of an order, which must be read behind everything before it."""
-    reopens = isinstance(given, OperatorEntry) and given.verb in (OperatorVerb.REOPEN, OperatorVerb.HOLD)
-    return reopens or isinstance(
+    ended = isinstance(given, OperatorEntry) and given.verb in _OF_WHAT_ENDED
+    return ended or isinstance(
         given, (OrderReceived, FinalAcknowledged, AllocateEntry, SplitEntry, MergeEntry, *REMEMBERED)
     )

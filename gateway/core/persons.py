@@ -104,6 +104,8 @@ class Persons:
             out.append(refused(entry.at_ns, refused_here(self._lead)))
         elif isinstance(entry, _WORK):
             state = work_persons.said(self._dispatch, state, entry, out)
+            if isinstance(entry, PresenceEntry) and self._dispatch.work.rule.labour.skills:
+                state = self._dispatch.advance(state, entry.at_ns, out)  # what waited for somebody who can do it
         else:
             state = self._heard(state, entry, out)
         made = out[start:]

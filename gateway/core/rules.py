@@ -86,7 +86,8 @@ class OrderRule(OrderBookRule):
         when_running: what the start of an order does to the one that runs: ``interrupt`` or ``complete`` it, or
             ``refuse`` to start.
         max_parallel_orders: so many orders run at once, each with a part of its own: a cavity rule with ``parts``, or
-            ``parts`` here, tells whose a piece is. The next order of a part starts when that part is free. Not with
+            ``parts`` here, tells whose a piece is. The next order of a part starts when that part is free. Their times
+            are shared by the cavity rule's ``machine_time``, else in equal parts. Not with
             ``choose: job_signal``, and not with ``transport_delay_pieces``.
         parts: signal of a counter to the product that it counts; a piece is only booked to an order for that product.
         first_article: ``as_ordered``: the first piece of an operation waits for its approval where the order says so
@@ -138,7 +139,8 @@ class ConfirmRule(ConfirmingRule):
     Attributes:
         every_pieces: as soon as this many pieces are unconfirmed.
         every: this long after the last confirmation, if anything was made since.
-        min_interval: pieces, timer and full handling units do not confirm sooner than this after the last one.
+        min_interval: pieces, timer and full handling units do not confirm sooner than this after the last; 1 min, or
+            ``every`` where that is shorter.
         hold_back: every confirmation waits so long before it is sent; what a person changes meanwhile replaces it.
         undo_window: a confirmation that a person caused waits at least so long.
         clear_reservations: the final confirmation tells the ERP to clear what is still reserved for the order.

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 PERCENT_MAX: Final = 100
+#: Confirmations by amount come no closer than this where nothing is said.
+MIN_INTERVAL: Final = Duration("60 s")
 HOLD_BACK_MAX: Final = Duration("24 h")
 UNDO_WINDOW_MAX: Final = Duration("5 min")
 ENTRIES_MIN: Final = 8  # above the number of roles, so that two of one role are always found to merge
@@ -37,7 +39,8 @@ class ConfirmingRule:
     Attributes:
         every_pieces: as soon as this many pieces are unconfirmed.
         every: this long after the last confirmation, if anything was made since.
-        min_interval: pieces, timer and full handling units do not confirm sooner than this after the last one.
+        min_interval: pieces, timer and full handling units do not confirm sooner than this after the last; 1 min, or
+            ``every`` where that is shorter.
         hold_back: every confirmation waits so long before it is sent; what a person changes meanwhile replaces it.
         undo_window: a confirmation that a person caused waits at least so long.
         clear_reservations: the final confirmation tells the ERP to clear what is still reserved for the order.
@@ -48,7 +51,7 @@ class ConfirmingRule:
 
     every_pieces: int | None = None
     every: Duration | None = None
-    min_interval: Duration = Duration("60 s")
+    min_interval: Duration | None = None
     hold_back: Duration = Duration("0 s")
     undo_window: Duration = Duration("5 s")
     clear_reservations: bool = False
@@ -58,13 +61,21 @@ class ConfirmingRule:
         """Lengths that go together."""
         if self.every_pieces is not None and self.every_pieces < 1:
             raise ValueError(f"every_pieces: found {self.every_pieces}, allowed 1 and above")
-        if self.every is not None and self.every < max(self.min_interval, 1):
-            raise ValueError(f"every: found {self.every}, allowed more than 0 s and min_interval ({self.min_interval})")
+        if self.every is not None and self.every < max(self.spacing_ns, 1):
+            least = Duration(self.spacing_ns)
+            raise ValueError(f"every: found {self.every}, allowed more than 0 s and min_interval ({least})")
         for key, most in (("hold_back", HOLD_BACK_MAX), ("undo_window", UNDO_WINDOW_MAX)):
             if getattr(self, key) > most:
                 raise ValueError(f"{key}: found {getattr(self, key)}, allowed 0 s to {most}")
         if self.late_after <= 0:
             raise ValueError("late_after: found 0 s, allowed more than that")
+
+    @property
+    def spacing_ns(self) -> int:
+        """What ``min_interval`` says, or what holds where it is left out."""
+        if self.min_interval is not None:
+            return self.min_interval
+        return MIN_INTERVAL if self.every is None else min(self.every, MIN_INTERVAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

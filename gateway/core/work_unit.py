@@ -16,13 +16,7 @@ from gateway.core.counting.evidence import is_told, kinds_of, shown
 from gateway.core.counting.modes import datings, detector_of, pieces_per_cycle, waits_for_time
 from gateway.core.counting.pulse import PulseDetector
 from gateway.core.counting.stuck import StuckSignals
-from gateway.core.model import (
-    CalendarPlan,
-    ClockTold,
-    CountEvent,
-    DataValue,
-    Status,
-)
+from gateway.core.model import CalendarPlan, ClockTold, CountEvent, DataValue, Status
 from gateway.core.orders.allocation import Allocation
 from gateway.core.orders.booking import Booking
 from gateway.core.orders.closing import Closer
@@ -115,7 +109,7 @@ class WorkUnit:
         self._skew_ns = int(rules.max_source_skew)
         self._job_signal = rules.orders.job_signal
         self._stuck = StuckSignals(rules)
-        self._confirms = rules.confirm.every is not None or rules.confirm.min_interval > 0
+        self._confirms = rules.confirm.every is not None or rules.confirm.spacing_ns > 0
 
     @property
     def signals(self) -> frozenset[str]:
@@ -358,10 +352,13 @@ class WorkUnit:
 
     def _followed(self, before: State, state: State, instant_ns: int, at_ns: int, out: list[Output]) -> State:
         """The machine's state after one input or timer, asked only where something came that it could tell."""
+        other = _other_job(before.running, state.running)
+        if other or before.beside is not state.beside:
+            state = self._allocation.begun(before, state, at_ns, out)
+            other = _other_job(before.running, state.running)
         # After a restart the rules may be others, and with them the ideal cycle of an order that names none.
-        if _other_job(before.running, state.running) or before.track.down_ns is not state.track.down_ns:
+        if other or before.track.down_ns is not state.track.down_ns:
             instant_ns = self._dispatch.work.free_from_ns(before, state, instant_ns, at_ns, out)
-            state = self._allocation.begun(before.running, state, at_ns, out)
             state = self._follow(state, instant_ns, at_ns, out)
         elif self.machine.may_differ(before.track, state.track):
             state = self._changed(state, at_ns, out)

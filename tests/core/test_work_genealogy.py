@@ -248,5 +248,5 @@ def test_rules_that_cannot_be(plain, text):
 
 
 def test_the_usual_rules():
-    assert WorkRule() == WorkRule(times=ActivityRule(machine_time_basis="busy", family_time="equal"))
+    assert WorkRule() == WorkRule(times=ActivityRule(machine_time_basis="busy"))
     assert LotRule(produced="shift", lot_format="{order}.{day}.{shift}").format == "{order}.{day}.{shift}"

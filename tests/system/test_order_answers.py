@@ -107,9 +107,11 @@ class Floor:
         self.tasks.append(asyncio.create_task(forwarder.run()))
 
     async def all_posted(self):
-        self.forwarder.wake()
+        """Until the ERP has all of it; the time in which a person may take a finish back passes meanwhile."""
         async with asyncio.timeout(WAIT_S):
-            while (await self.outbox.counts("erp")).waiting:  # noqa: ASYNC110 - the database has no event
+            while (await self.outbox.counts("erp")).waiting:
+                self.clock.advance(S)
+                self.forwarder.wake()
                 await asyncio.sleep(0.02)
 
 

@@ -47,7 +47,7 @@ from gateway.core.model import (
     TimePassed,
 )
 from gateway.core.orders.order_changes import AckKind, OrderAck
-from gateway.core.orders.shares import LeadTold, MemberTold
+from gateway.core.orders.shares import BETWEEN_MACHINES
 from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
 from gateway.core.state.setup import SetupEnded, SetupStarted
 
@@ -107,16 +107,7 @@ class Row(NamedTuple):
 
 _THE_GATEWAY: Final = Actor(GATEWAY, ActorRole.SERVICE.value, "", "")
 #: What is no person's word, and no ERP's.
-_NOBODY: Final = (
-    DataValue,
-    TimePassed,
-    ClockTold,
-    CalendarPlan,
-    OrderProgress,
-    MemberTold,
-    LeadTold,
-    PresenceShared,
-)
+_NOBODY: Final = (DataValue, TimePassed, ClockTold, CalendarPlan, OrderProgress, PresenceShared, *BETWEEN_MACHINES)
 _NEVER_EMPTY: Final = frozenset({"user", "role", "action", "entity"})
 #: Fields of an input that stand elsewhere in the entry, or are too long.
 _NOT_SHOWN: Final = frozenset(

@@ -6,9 +6,9 @@ open of the order besides stays open. Which pieces may go where is ``unallocated
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.core.confirming.checklist import tolerated_part
 from gateway.core.confirming.corrections import Origin
 from gateway.core.model import ConfirmationKind, CountEvent, JobChanged, JobOrderState, Role
 from gateway.core.orders.closing import Said
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 #: The flag of a confirmation of pieces that no order ran for when they were made.
 ALLOCATED: Final = "ALLOCATED"
 TRIGGER: Final = "allocation"
-PERCENT: Final = 100
 
 _S: Final = JobOrderState
 _ROLES: Final = tuple(role.value for role in Role)
@@ -52,6 +51,7 @@ class Allocation:
 
     def __init__(self, rules: WorkUnitRules, dispatch: Dispatch) -> None:
         self._rule = rules.unallocated
+        self._delivery = rules.confirm.delivery
         self._target_counts = rules.orders.target_counts
         self._runs_on = rules.orders.at_target != "complete"
         self._dispatch = dispatch
@@ -130,27 +130,29 @@ class Allocation:
         if run is None or not state.bucket.entries or any(one.job.key == run.job.key for one in state.open_runs()):
             return state
         image = run.job.image
-        percent = 0 if image is None else image.allowed_over or 0
-        most = math.floor(run.job.quantity * (PERCENT + percent) / PERCENT)
-        left = max(most - made_of(run, self._target_counts), 0)
+        tolerance = None if image is None else image.allowed_over
+        made = made_of(run, self._target_counts)
+        left, _ = tolerated_part(self._delivery, run.job.quantity, tolerance, made, sum(state.bucket.left))
         before = PreviousOrder(*run.job.key, run.job.product, run.confirmed_ns, left)
         return self._given(state, run, *by_policy(self._rule, state.bucket, at_ns, None, before), at_ns, out)
 
-    def begun(self, before: JobRun | None, state: State, at_ns: int, out: list[Output]) -> State:
-        """What the policy gives now that another order runs than before; what is full by it makes way for the next."""
-        run = state.running
-        while run is not None and (before is None or before.job.key != run.job.key):
+    def begun(self, before: State, state: State, at_ns: int, out: list[Output]) -> State:
+        """What the policy gives now that other orders run than before; what is full by it makes way for the next."""
+        if not state.bucket.entries and state.previous is None:
+            return state
+        known = {run.job.key for run in before.at_work()}
+        while (run := next((one for one in state.at_work() if one.job.key not in known), None)) is not None:
+            known.add(run.job.key)
             if state.previous is not None:
                 state = self._to_previous(state, at_ns, out)
-            if not state.bucket.entries or run.state is _S.ON_HOLD:
+            if not state.bucket.entries:
                 return state
+            if run.state is _S.ON_HOLD:
+                continue
             left = None if self._runs_on else room(run, Role.GOOD, self._target_counts)
             follows = NextOrder(*run.job.key, run.job.product, run.open_from_ns, left)
             bucket, given = by_policy(self._rule, state.bucket, at_ns, follows, None)
-            if not given:
-                return state
-            before, state = run, self._given(state, run, bucket, given, at_ns, out)
-            run = state.running
+            state = self._given(state, run, bucket, given, at_ns, out)
         return state
 
     # --- parts -----------------------------------------------------------------------------------------------------

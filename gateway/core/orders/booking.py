@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.core import confirmation
-from gateway.core.model import JobOrderState, PiecesProduced, Role, UnknownInterval
+from gateway.core.model import JobOrderState, Notice, PiecesProduced, Role, UnknownInterval
 from gateway.core.orders.attribution import Dating, owner, shares
 from gateway.core.orders.job_run import book, room, stays_open
 from gateway.core.orders.lead import has_begun
 from gateway.core.orders.part_map import taker
 from gateway.core.orders.places import with_run
-from gateway.core.orders.unallocated import Found, add
+from gateway.core.orders.unallocated import Found, add, review_of
 from gateway.core.state.gaps import CycleGaps
 from gateway.core.unit_state import remember_unknown
 
@@ -128,6 +128,10 @@ class Booking:
         past, found = shares(known, event, pieces, cycles, dating=dating, stop_ns=self._stop_ns, running=running)
         if past is not known:
             state = state._replace(past=past)
+        task = review_of(event, found, running)
+        if task is not None:
+            names = (("signal", task.signal), ("from_ns", str(task.t_from_ns)), ("to_ns", str(task.t_to_ns)))
+            out.append(Notice(at_ns, "SHARED_BY_TIME", (*names, ("reason", str(task)))))
         for share in found:
             given = event._replace(estimated=True) if share.estimated else event
             if share.key is None:
@@ -198,6 +202,7 @@ class Booking:
             t_to_ns=event.t_to_ns,
             product=event.part or setup.product,
             tool=setup.tool,
+            lot=_lot(state, event.t_to_ns),
             estimated=pieces if event.estimated else 0,
         )
         return state._replace(bucket=add(self._unallocated_rule, state.bucket, found))
@@ -237,6 +242,12 @@ def _idling(state: State, cycles: int) -> State:
 def _idle_beside(state: State, part: str | None, cycles: int) -> State:
     run = taker(state, part)
     return state if run is None or not cycles else with_run(state, run._replace(open_cycles=run.open_cycles + cycles))
+
+
+def _lot(state: State, at_ns: int) -> str:
+    """What was mounted where only one lot can be meant: a piece may be of several materials."""
+    lots = [one.lot for feeder in state.work.feeders for one in feeder.mounted_at(at_ns)]
+    return lots[0] if len(lots) == 1 else ""
 
 
 def _makes(run: JobRun, event: CountEvent) -> bool:

@@ -144,7 +144,7 @@ class Closer:
 
     def by_pieces(self, state: State, run: JobRun, at_ns: int, out: list[Output]) -> JobRun:
         """After pieces were booked: the confirmation that they fill, unless the last one was just made."""
-        if not due_by_pieces(self.rule, run) or at_ns < run.confirmed_ns + self.rule.min_interval:
+        if not due_by_pieces(self.rule, run) or at_ns < run.confirmed_ns + self.rule.spacing_ns:
             return run
         return self.asked(state, run, at_ns, out)
 

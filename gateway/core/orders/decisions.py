@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.core.access.permissions import Action
 from gateway.core.access.permissions import refusal as refusal_for
-from gateway.core.model import JobChanged, JobOrderState, OperatorVerb
+from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, OperatorVerb
 from gateway.core.orders.dispatch import JOB_QUEUE_MAX
 from gateway.core.orders.guards import Guard, GuardFacts, GuardRefusal
 from gateway.core.orders.job_run import from_record
@@ -20,7 +20,7 @@ from gateway.core.orders.places import named, notice, put_to_work, refusal_of, w
 from gateway.core.refusal import AS_IT_IS, Refusal, refused
 
 if TYPE_CHECKING:
-    from gateway.core.model import JobOrder, OperatorEntry, Output
+    from gateway.core.model import JobOrder, JobRecord, OperatorEntry, Output
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.intake import Intake
     from gateway.core.orders.job_run import JobRun
@@ -59,8 +59,10 @@ class Decisions:
         if entry.verb is _V.REOPEN:
             return self._reopen(state, entry, None if isinstance(run, str) else run, cause, out)
         if isinstance(run, str):
-            ended = entry.verb is _V.HOLD and entry.known is not None and entry.known.state in _OVER
-            out.append(refused(entry.at_ns, _NOT_HELD if ended else run))
+            known = entry.known
+            if known is not None and entry.verb in (_V.HOLD, _V.RELEASE) and (known.held_from or known.state) in _OVER:
+                return self._over(state, entry, known, cause, out)
+            out.append(refused(entry.at_ns, run))
             return state
         return self._verbs[entry.verb](state, entry, run, cause, out)
 
@@ -165,6 +167,22 @@ class Decisions:
             return _refused(state, entry, run, refusal, out)
         return self._intake.held(state, run, entry.at_ns, cause.text, entry.reason or "without a reason", out)
 
+    def _over(self, state: State, entry: OperatorEntry, known: JobRecord, cause: Cause, out: list[Output]) -> State:
+        """A hold of what is complete: it is neither closed nor reopened nor given pieces until its release."""
+        run = from_record(known, known.job)._replace(
+            state=known.state, held_from=known.held_from, hold_reason=known.hold_reason
+        )
+        holds = entry.verb is _V.HOLD
+        if not holds and run.held_from is None:
+            return _refused(state, entry, run, _wrong_state(run, "it is not on hold but", "ON_HOLD"), out)
+        to = _S.ON_HOLD if holds or run.held_from is None else run.held_from
+        if refusal := may(run, to, cause, self._rule).refusal:
+            return _refused(state, entry, run, refusal, out)
+        reason = entry.reason or "without a reason"
+        after = run._replace(state=to, held_from=run.state if holds else None, hold_reason=reason if holds else "")
+        out.append(JobChanged(entry.at_ns, after.record(), run.state, cause.text))
+        return state
+
     def _release(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         if run.state is not _S.ON_HOLD or run.held_from is None:
             return _refused(state, entry, run, _wrong_state(run, "it is not on hold but", "ON_HOLD"), out)
@@ -184,6 +202,9 @@ class Decisions:
             refusal = Refusal(text, Guard.CANCEL_POLICY, found=run.state, allowed="DISPATCHED", what_to_do=todo)
         if refusal:
             return _refused(state, entry, run, refusal, out)
+        if run.owes_final:  # nobody else would tell the ERP that the rest of its order is complete
+            run = self._dispatch.closer.closed(state, run, entry.at_ns, ConfirmationKind.FINAL, cause.text, out)
+            state = with_run(state, run)
         job = run.job._replace(cancelled=True)
         return self._intake.cancelled(state, run, job, entry.at_ns, cause.text, out)
 
@@ -228,13 +249,6 @@ def _led(job: JobOrder) -> str:
 
 
 _OVER: Final = frozenset({_S.COMPLETED, _S.CLOSED, _S.CANCELLED, _S.SPLIT, _S.MERGED})
-_NOT_HELD: Final = Refusal(
-    "it is over: nothing of it is made any more, so there is nothing to hold; reopen it, then hold it",
-    AS_IT_IS,
-    found="an order that is over",
-    allowed="an open order",
-    what_to_do="reopen it, then hold it",
-)
 _NOT_STARTED: Final = Refusal(
     "it has not been started", AS_IT_IS, found=_S.DISPATCHED, allowed="a started order", what_to_do="start it first"
 )

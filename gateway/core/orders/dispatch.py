@@ -18,7 +18,17 @@ from gateway.core.orders.guards import START_GUARDS, GuardFacts, check
 from gateway.core.orders.job_run import JobRun, is_full
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
 from gateway.core.orders.order_steps import Cause, may
-from gateway.core.orders.places import enqueue, named, notice, put_to_work, refusal_of, told, with_run, without
+from gateway.core.orders.places import (
+    enqueue,
+    named,
+    notice,
+    owing,
+    put_to_work,
+    refusal_of,
+    told,
+    with_run,
+    without,
+)
 from gateway.core.orders.queue_entries import entry_of
 from gateway.core.orders.starting import Starting
 from gateway.core.work.serials import held
@@ -340,7 +350,7 @@ class Dispatch:
         closed = self.closer.closed(state, run, at_ns, ConfirmationKind.FINAL, trigger, out, said=said)
         done = closed._replace(state=_S.COMPLETED)
         out.append(JobChanged(at_ns, done.record(), run.state, trigger))
-        return without(state, run)._replace(previous=done if self._remembers else None)
+        return owing(without(state, run), run)._replace(previous=done if self._remembers else None)
 
     def _follow_tag(self, state: State, at_ns: int, out: list[Output], *, changed: bool, since_ns: int) -> State:
         tag = state.job_tag

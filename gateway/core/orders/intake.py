@@ -30,7 +30,7 @@ from gateway.core.orders.order_image import OrderStatus
 from gateway.core.orders.order_steps import Cause
 from gateway.core.orders.places import enqueue, notice, with_run, without
 from gateway.core.orders.progress import with_progress
-from gateway.core.orders.shares import LeadTold, MemberTold
+from gateway.core.orders.shares import BETWEEN_MACHINES, LeadTold, MemberTold
 
 if TYPE_CHECKING:
     from gateway.core.model import JobOrder, JobRecord, Output
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _S: Final = JobOrderState
 _ENDED: Final = frozenset({_S.COMPLETED, _S.CLOSED})
 #: What the ERP and other machines tell a work unit.
-HEARD: Final = (OrderReceived, FinalAcknowledged, OrderProgress, MemberTold, LeadTold)
+HEARD: Final = (OrderReceived, FinalAcknowledged, OrderProgress, *BETWEEN_MACHINES)
 Heard: TypeAlias = OrderReceived | FinalAcknowledged | OrderProgress | MemberTold | LeadTold
 _GONE: Final = frozenset({_S.CANCELLED, _S.SPLIT, _S.MERGED})
 _CANCELLED: Final = "cancelled by the ERP"
@@ -59,8 +59,9 @@ class Intake:
     def hear(self, state: State, given: Heard, out: list[Output]) -> State:
         """An ERP's image of a job order, that it has booked the last of one, or the word of another machine."""
         if isinstance(given, FinalAcknowledged):
+            first = len(out)
             closed(given, self._rule, out)
-            return state
+            return _unremembered(state, (given.order, given.operation)) if len(out) > first else state
         if isinstance(given, MemberTold):
             return lead.booked(self._dispatch, state, given, out)
         if isinstance(given, LeadTold):
@@ -132,10 +133,11 @@ class Intake:
         decision = self._judged(state, known.job, received, gone=known.state in _GONE)
         if isinstance(decision, ChangeRefused):
             return _rejected(state, at_ns, job, decision.ack, out)
-        if known.state in _ENDED or known.state in _GONE:
+        if known.state in _ENDED or known.state in _GONE or known.held_from in _ENDED:
             if isinstance(decision, ChangeAccepted):
                 after = known._replace(job=job)
                 out.append(JobChanged(at_ns, after, known.state, f"revision {job.revision}"))
+                state = _unremembered(state, job.key)
             out.append(decision.ack)
             return state
         at = known.held_from or known.state
@@ -293,6 +295,12 @@ class Intake:
             on_hold=record.state is _S.ON_HOLD,
             ended=record.state in _ENDED,
         )
+
+
+def _unremembered(state: State, key: tuple[str, str]) -> State:
+    """What is over for good, or is another order by now, gets no pieces behind its end."""
+    previous = state.previous
+    return state._replace(previous=None) if previous is not None and previous.job.key == key else state
 
 
 def as_known(given: OrderReceived, fired: list[Output]) -> OrderReceived:

@@ -33,7 +33,8 @@ class JobRun(NamedTuple):
     it was interrupted for one. ``awaits_article``: its first piece is to be approved; ``documents_read`` are those that
     a person acknowledged. ``before_state`` is how far the operation before it has got, wherever that is made; None:
     nobody tells. ``merged``: the originals that it leads. ``share_no`` above 0: no order of this machine's own, but so
-    much of its lead's (``member.py``).
+    much of its lead's (``member.py``). ``owes_final``: a sibling of this child is complete, and left it to the last one
+    to tell the ERP so.
     """
 
     job: JobOrder
@@ -73,6 +74,7 @@ class JobRun(NamedTuple):
     merged: Merged | None = None
     plan_changes: int = 0
     share_no: int = 0
+    owes_final: bool = False
 
     @property
     def runs_on(self) -> bool:
@@ -89,6 +91,11 @@ class JobRun(NamedTuple):
     def open_pieces(self) -> int:
         """Pieces made and not confirmed: samples that were taken out are not among them."""
         return self.open_good + self.open_scrap + self.open_rework + self.open_hold
+
+    @property
+    def made(self) -> tuple[int, int, int, int, int]:
+        """All that was ever made of it, by role."""
+        return (self.good, self.scrap, self.rework, self.hold, self.test)
 
     @property
     def anything_open(self) -> bool:

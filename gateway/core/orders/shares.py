@@ -80,6 +80,10 @@ class LeadTold(NamedTuple):
     booked: tuple[MemberRow, ...] = ()
 
 
+#: What machines that work on one operation tell each other.
+BETWEEN_MACHINES: Final = (MemberTold, LeadTold)
+
+
 class MemberPieces(NamedTuple):
     """Pieces of a member were booked by its lead; ``order`` None: no order takes them any more."""
 

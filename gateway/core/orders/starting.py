@@ -80,7 +80,8 @@ class Starting:
     def _facts(self, state: State, run: JobRun, *, setup_planned: bool) -> GuardFacts:
         facts = start_facts(state, run, self._machine, setup_planned=setup_planned)
         needed, there = self._work.material.lacking(state.work.feeders, run, state.at_ns)
-        return facts._replace(lots_required=needed, lots_mounted=there)
+        wanted, skills = self._work.skills(state.work, run)
+        return facts._replace(lots_required=needed, lots_mounted=there, skill_required=wanted, skills=skills)
 
     def begins_as(self, state: State, run: JobRun) -> JobOrderState:
         """The state that it starts in: a setup where the machine needs one, or its first article an approval."""

@@ -14,6 +14,7 @@ from gateway.core.model import Confirmation, Notice
 from gateway.core.orders.attribution import Dating
 from gateway.core.orders.job_image import work_of
 from gateway.core.state.settled import settled
+from gateway.core.work.family_time import FamilyTime, kept
 from gateway.core.work.handed_work import ToldTimes
 from gateway.core.work.labour import expired, logged_out, watching
 from gateway.core.work.ledger import RunLedger, TimeBook
@@ -55,7 +56,8 @@ class WorkBook:
         self.material = MaterialBook(rules.work, machine)
         self._unit = unit
         self._silent = rules.orders.shares_with is not None  # its times are told by another machine
-        self._times = TimeBook(rules.work, machine, unit.time_model)
+        self._family = FamilyTime(rules)
+        self._times = TimeBook(rules.work, machine, unit.time_model, self._family)
         self._basis = rules.work.times.machine_time_basis
         self._tests = Dating.START in datings(rules.counters).values()
 
@@ -65,6 +67,14 @@ class WorkBook:
         return state._replace(
             work=state.work._replace(labour=labour, feeders=self.material.feeders(state.work.feeders))
         )
+
+    def skills(self, work: WorkState, run: JobRun) -> tuple[str, tuple[str, ...]]:
+        """The skill that an operation asks for, and what those who are logged in can do; "" where nobody tells."""
+        known, image = self.rule.labour.skills, work_of(run.job)
+        if not known or image is None or not image.skill:
+            return "", ()
+        there = (one.person for one in work.labour.log_ins if one.to_ns is None and one.machine == self.machine)
+        return image.skill, tuple(sorted({skill for person in there for skill in known.get(person, ())}))
 
     # --- within an input ----------------------------------------------------------------------------------------------
 
@@ -80,6 +90,8 @@ class WorkBook:
         """After an input: final intervals are entered, orders that are gone wait for their last ones."""
         open_keys = {run.job.key: _crew(run) for run in _with_led(state.open_runs())}
         work = self._of_ended(before, state.work, open_keys, at_ns, out)
+        if self._family.possible:
+            work = work._replace(together=self._family.seen(work.together, state.at_work(), at_ns))
         left = state.track.timeline.left
         if left:
             crews = {one.key: one.crew for one in work.ledgers} | open_keys
@@ -93,7 +105,7 @@ class WorkBook:
             feeders = tuple(swept(one, at_ns - LOTS_KEPT_NS) for one in work.feeders)
             timeline = state.track.timeline._replace(left=())
             state = state._replace(track=state.track._replace(timeline=timeline))
-            work = work._replace(feeders=feeders)
+            work = work._replace(feeders=feeders, together=kept(work.together, left[-1].to_ns))
         final_ns = state.track.timeline.final_ns
         ended = (one for one in work.ledgers if one.told is not None and one.key not in open_keys)
         done = [one for one in ended if final_ns >= one.ended_ns]
