@@ -56,6 +56,7 @@ def decode(stored: bytes) -> JobRecord:
         "state": JobOrderState(fields["state"]),
         "held_from": None if held_from is None else JobOrderState(held_from),
     }
+    fields["external"] = tuple(fields.get("external", (0, 0, 0)))
     return JobRecord(**{**fields, **states}, job=JobOrder(**job))
 
 

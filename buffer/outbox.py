@@ -63,6 +63,7 @@ _LATENCIES: Final = """
     SELECT max(settled_ns - event_ns, 0) FROM outbox
     WHERE target = ? AND state = 'posted' AND event_ns IS NOT NULL
         AND id > coalesce((SELECT max(id) FROM outbox WHERE target = ?), 0) - ?
+    ORDER BY id DESC
 """
 _NEXT_DUE: Final = """
     SELECT min(due_ns) FROM outbox
@@ -167,7 +168,7 @@ class Outbox:
         return await self._decide(which, change, APPROVED_FROM, now_ns, "be approved", who=clean(who, WHO_MAX_CHARS))
 
     async def latencies_ns(self, target: str, limit: int = LATENCIES_MAX) -> list[int]:
-        """From event to answer, of the newest postings that have both; each 0 and above."""
+        """From event to answer, of the newest postings that have both, the newest first; each 0 and above."""
         rows = await self._store.read(_LATENCIES, (target, target, limit))
         return [row[0] for row in rows]
 

@@ -85,6 +85,8 @@ _KEEP_NUMBERS: Final = """
 """
 _DELETE_JOBS: Final = "DELETE FROM job WHERE order_id = ? RETURNING 1"
 _DELETE_ANSWERS: Final = "DELETE FROM order_answer WHERE order_id = ? AND told IS NOT NULL"
+_DELETE_SERIALS: Final = "DELETE FROM serial WHERE order_id = ?"
+_DELETE_SAID: Final = "DELETE FROM reconciled WHERE order_id = ?"
 _UNUSED_IMAGES: Final = """
     SELECT digest FROM order_image WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.image_digest = order_image.digest)
     LIMIT ?
@@ -190,6 +192,8 @@ async def kept_since(store: Store) -> dict[RecordClass, int | None]:
     found: dict[RecordClass, int | None] = {RecordClass(row[0]): row[1] for row in await store.read(_SINCE_JOURNAL, ())}
     since = {one: found.get(one) for one in (*dict.fromkeys(CLASS_OF_KIND.values()), RecordClass.ORDER)}
     (orders_ns,), (posted_ns,) = (await store.read(_SINCE_ORDERS, ()))[0], (await store.read(_SINCE_POSTED, ()))[0]
+    ((report_ns,),) = await store.read("SELECT min(at_ns) FROM reconciliation_report", ())
+    since[RecordClass.REPORT] = report_ns
     return {**since, RecordClass.ORDER: orders_ns, RecordClass.CONFIRMATION: posted_ns}
 
 
@@ -209,6 +213,8 @@ async def _forget(order: str, before_ns: int, now_ns: int, connection: aiosqlite
     await connection.execute_fetchall(_KEEP_NUMBERS, (order, now_ns))
     await genealogy.forget(connection, order)
     await connection.execute_fetchall(_DELETE_ANSWERS, (order,))
+    await connection.execute_fetchall(_DELETE_SAID, (order,))
+    await connection.execute_fetchall(_DELETE_SERIALS, (order,))
     await connection.execute_fetchall(_DELETE_JOBS, (order,))
     return 1
 

@@ -5,6 +5,7 @@ Returns complaints and warnings; knows no files.
 
 from __future__ import annotations
 
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from config.errors import KeyPath, did_you_mean, dotted, listed
@@ -39,6 +40,7 @@ def crosscheck(
         *_work_centers(document.work_units, place),
         *_calendars(document),
         *_connectors(document),
+        *_stops(document),
         *_two_names(document),
     ]
 
@@ -74,10 +76,43 @@ def signal_uses(work_units: Mapping[str, WorkUnitRules]) -> Iterator[tuple[KeyPa
                 yield (*top, "counters", at, *keys), signal
         if rules.orders.job_signal is not None:
             yield (*top, "orders", "job_signal"), rules.orders.job_signal
+        if rules.confirm.delivery.stop_signal is not None:
+            yield (*top, "confirm", "delivery", "stop_signal"), rules.confirm.delivery.stop_signal
         if rules.work.serial_signal is not None:
             yield (*top, "work", "serial_signal"), rules.work.serial_signal
         for keys, signal in rules.state.signals:
             yield (*top, "state", *keys), signal
+
+
+def _stops(document: Any) -> Iterator[Complaint]:
+    """What a machine is asked to stop by must be writable, and take that value."""
+    for unit, rules in document.work_units.items():
+        delivery = rules.confirm.delivery
+        source, _, name = (delivery.stop_signal or "").partition(".")
+        found = document.sources.get(source)
+        signal = None if found is None else found.signals.get(name)
+        if signal is None:
+            continue  # told already, as that of any signal
+        path: KeyPath = ("work_units", unit, "confirm", "delivery")
+        limits = getattr(signal, "writable", None)
+        if limits is None:
+            text = f"found {delivery.stop_signal!r}, which is not writable; allowed: a signal with writable (limits)"
+            yield Complaint((*path, "stop_signal"), about_key=False, text=text)
+            continue
+        if not _may_be_written(limits, delivery.stop_value):
+            text = f"found {delivery.stop_value!r}, allowed: what writable of {delivery.stop_signal} allows"
+            yield Complaint((*path, "stop_value"), about_key=False, text=text)
+
+
+def _may_be_written(limits: Any, text: str) -> bool:
+    if limits.values and text not in limits.values:
+        return False
+    if limits.min is None or limits.max is None:
+        return True
+    try:
+        return Decimal(limits.min) <= Decimal(text) <= Decimal(limits.max)
+    except InvalidOperation:
+        return False
 
 
 def _calendars(document: Any) -> Iterator[Complaint]:

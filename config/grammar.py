@@ -29,6 +29,7 @@ from config.settings import (
     LogSettings,
     MqttSettings,
     Name,
+    ReconciliationSettings,
     SourceCommon,
     TestName,
 )
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import core_schema
 
-OPTIONAL_SECTIONS: Final = ("calendars", "mqtt", "api", "buffer", "retention", "log", "tests")
+OPTIONAL_SECTIONS: Final = ("calendars", "mqtt", "api", "buffer", "retention", "reconciliation", "log", "tests")
 SECTIONS: Final = ("gateway", "sources", "work_units", "connectors", *OPTIONAL_SECTIONS)
 
 _ATTRIBUTE = re.compile(r"(\w+): (.*)")
@@ -58,6 +59,7 @@ _SECTION_TEXTS: Final = {
     "api": "The local HTTP API; without this section nothing listens.",
     "buffer": "How much is kept on disk, and how long.",
     "retention": "How long records are kept after they are closed; the audit trail and what is not acknowledged stay.",
+    "reconciliation": "When confirmations are compared with what the ERPs have booked.",
     "log": "What the gateway says about itself.",
     "tests": "What must come of the rules; run by linegate test, ignored by the gateway.",
     "include": "Further files or patterns, relative to this file; a name may stand in one file only.",
@@ -99,6 +101,7 @@ def document_type(drivers: Mapping[str, PluginType], connectors: Mapping[str, Pl
             ("api", ApiSettings | None, None),
             ("buffer", BufferSettings, BufferSettings()),
             ("retention", RetentionRule | None, None),
+            ("reconciliation", ReconciliationSettings, ReconciliationSettings()),
             ("log", LogSettings, LogSettings()),
             (
                 "tests",

@@ -89,6 +89,7 @@ def load(
         mqtt=_mqtt(document.mqtt, document.gateway.id),
         api=document.api,
         buffer=document.buffer,
+        reconciliation=document.reconciliation,
         retention=ages(document.retention, document.buffer),
         log=document.log,
         tests=document.tests,

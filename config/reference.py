@@ -60,6 +60,7 @@ _REST: Final = (
     ("api.tls", "ApiTlsSettings"),
     ("buffer", "BufferSettings"),
     ("retention", "RetentionRule"),
+    ("reconciliation", "ReconciliationSettings"),
     ("log", "LogSettings"),
     ("tests.NAME", "RuleTest"),
     ("tests.NAME.series[]", "Series"),

@@ -19,6 +19,7 @@ from config.bytesize import ByteSize
 from config.errors import KeyPath, Place, did_you_mean
 from config.limits import Between
 from config.secrets import SecretStore
+from gateway.core.calendar.time_of_day import TimeOfDay
 from gateway.core.duration import Duration
 from gateway.core.host import is_loopback
 from gateway.core.rules import FORBID_UNKNOWN_KEYS, WorkUnitRules
@@ -132,6 +133,7 @@ class ConnectorCommon:
         parallel_lanes: how many operations may be confirmed at the same time.
         wait_precondition: pause before a confirmation is repeated that had to wait for another one.
         auth_probe: how often a target that refused the credentials is asked again.
+        late_after: from the last piece of a confirmation to the ERP's answer; the status says what takes longer.
     """
 
     poll_orders: _Pace = Duration("10 s")
@@ -141,6 +143,7 @@ class ConnectorCommon:
     parallel_lanes: Annotated[int, Field(ge=1, le=32)] = 4
     wait_precondition: Annotated[Duration, Between(Duration("1 s"), Duration("1 d"))] = Duration("15 min")
     auth_probe: Annotated[Duration, Between(Duration("1 s"), Duration("1 d"))] = Duration("15 min")
+    late_after: Annotated[Duration, Between(Duration("1 s"), Duration("30 d"))] = Duration("1 h")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,6 +266,22 @@ class BufferSettings:
     checkpoint: Annotated[Duration, Between(Duration("100 ms"), Duration("10 min"))] = Duration("5 s")
 
 
+_AT_NIGHT: Final = TimeOfDay("02:30")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconciliationSettings:
+    """When the gateway's confirmations are compared with what the ERPs have booked.
+
+    Attributes:
+        nightly: each day at this time of the plant's clock; empty: only on demand.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
+
+    nightly: TimeOfDay | None = _AT_NIGHT
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """What the gateway says about itself.
@@ -294,6 +313,7 @@ class Settings:
         api: None where no HTTP API listens.
         buffer: limits of the database.
         retention: how long records are kept after they are closed.
+        reconciliation: when confirmations are compared with what is booked.
         log: what is logged.
         tests: tests of the rules, by name; the gateway itself ignores them.
         secrets: resolves the secrets that the settings name; relative paths start at ``base_dir``.
@@ -313,6 +333,7 @@ class Settings:
     api: ApiSettings | None
     buffer: BufferSettings
     retention: RetentionRule
+    reconciliation: ReconciliationSettings
     log: LogSettings
     tests: Mapping[str, RuleTest]
     secrets: SecretStore

@@ -41,6 +41,7 @@ from gateway.lock import DATABASE_NAME, StateDirError, StateDirLock
 from gateway.notify import Notifier, Progress, feed_watchdog
 from gateway.order_closer import OrderCloser
 from gateway.plugins import PluginError
+from gateway.reconciliation_round import ReconciliationRound
 from gateway.recorder import Recorder
 from gateway.reload import Reloader, ReloadError
 from gateway.retention_round import RetentionRound
@@ -148,7 +149,8 @@ class App:
         users = AccessFile(self._state_dir)
         audit = AuditRound(self._settings, store, clock, builder.auditing, users)
         keeper = RetentionRound(self._settings, store, clock, parts)
-        table |= audit.table() | keeper.table()
+        comparing = ReconciliationRound(self._settings, store, clock, parts)
+        table |= audit.table() | keeper.table() | comparing.table()
         await audit.start()
         deciding = _deciding(self._settings, table, builder.auditing, users, clock)
         control = ControlServer(self._state_dir / SOCKET_NAME, deciding.door(Via.SOCKET))
@@ -164,6 +166,7 @@ class App:
         self._start(tasks, parts, store, clock.now_ns)
         builder.shares.started()
         tasks.start("outer prune", keeper.run())
+        tasks.start("outer reconciliation", comparing.run())
         tasks.start("outer clock", timekeeper.run())
         tasks.start("outer audit", audit.run(parts))
         reloader = Reloader(
@@ -174,7 +177,7 @@ class App:
             warnings=self._warnings,
             utc_ns=clock.utc_now_ns,
         )
-        reloader.on_change = partial(_changed, table, verbs_of, (timekeeper, keeper))
+        reloader.on_change = partial(_changed, table, verbs_of, (timekeeper, keeper, comparing))
         reloader.on_taken = audit.configured
         table["reload"] = reloader.on_request
         table |= Recorder(parts, lambda: reloader.settings, clock.now_ns).table()
@@ -313,7 +316,7 @@ def _api(
 def _changed(
     table: dict[str, Any],
     verbs_of: Callable[[Settings], Verbs],
-    others: tuple[Timekeeper | RetentionRound, ...],
+    others: tuple[Timekeeper | RetentionRound | ReconciliationRound, ...],
     new: Settings,
 ) -> None:
     table.update(verbs_of(new).table())

@@ -32,6 +32,7 @@ from gateway.resuming import resumed
 from gateway.router import Router
 from gateway.runner import Runner, RunnerHooks
 from gateway.share_relay import ShareRelay
+from gateway.stop_requests import StopRequests
 from gateway.taps import Taps
 from gateway.timezone import zone
 from gateway.views import clock_view
@@ -84,6 +85,7 @@ class Builder:
         self._parts = Parts(outbox, Taps(clock.now_ns), clock.utc_ns)
         self.auditing = Auditing(settings, store, clock)
         self._relay = ProgressRelay(self._parts, clock.now_ns)
+        self._stops = StopRequests(self._parts, store, self.auditing, clock.now_ns)
         self.shares = ShareRelay(self._parts, clock.now_ns)
         self._presence = PresenceRelay(self._parts, clock.now_ns)
         self._routers: dict[str, Router] = {}
@@ -206,6 +208,7 @@ class Builder:
         if name in self._parts.runners:
             self._parts.publish(name, outputs)
         self._relay.committed(name, outputs)
+        self._stops.committed(name, outputs)
         self.shares.committed(name)
         self._presence.committed(name, outputs)
         if any(isinstance(output, (Confirmation, OrderAck)) for output in outputs):
@@ -244,6 +247,7 @@ class Builder:
                         parallel_lanes=settings.parallel_lanes,
                         wait_precondition_ns=settings.wait_precondition,
                         auth_probe_ns=settings.auth_probe,
+                        late_after_ns=settings.late_after,
                     ),
                     rng=self._rng,
                     on_status=self._target_changed,

@@ -41,7 +41,17 @@ TRUSTED: Final = frozenset({*SPEAKER, "signed_by"})
 SECRET: Final = frozenset({"passphrase", "token"})
 #: Verbs that change nothing an auditor asks about.
 READS: Final = frozenset(
-    {"status", "retention", "outbox.open", "record.open", "record.take", "record.close", "audit.note"}
+    {
+        "status",
+        "retention",
+        "reconcile",
+        "reconcile.reports",
+        "outbox.open",
+        "record.open",
+        "record.take",
+        "record.close",
+        "audit.note",
+    }
 )
 #: Verbs of the control socket that the table of the API does not have.
 OTHERS: Final[Mapping[str, str]] = {
@@ -49,6 +59,8 @@ OTHERS: Final[Mapping[str, str]] = {
     "write": Action.WRITE_SIGNAL.value,
     "outbox.retry": Action.RESOLVE_POSTING.value,
     "outbox.discard": Action.RESOLVE_POSTING.value,
+    "outbox.resend": Action.RESOLVE_POSTING.value,
+    "reconcile.accept": Action.RESOLVE_POSTING.value,
     "reload": "reload",
 }
 #: Whoever has a shell of the gateway's user may ask for these; it is written down under his login.

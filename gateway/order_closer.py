@@ -12,6 +12,7 @@ import structlog
 
 from buffer.errors import StoreError
 from gateway.core.model import FinalAcknowledged
+from gateway.reconciliation_round import agrees
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +59,7 @@ class OrderCloser:
             wait_ns = int(runner.unit.rules.orders.close_after)
             if settled_ns is None or settled_ns + wait_ns > self._now_ns():
                 continue
-            await runner.submit(FinalAcknowledged(self._now_ns(), *record.job.key))
+            reconciled = await agrees(self._store, record.job.erp_key[0], record.job.operation)
+            await runner.submit(FinalAcknowledged(self._now_ns(), *record.job.key, reconciled=reconciled))
             told += 1
         return told

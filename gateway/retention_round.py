@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
-from buffer import replays, retention
+from buffer import reconciliation, replays, retention
 from buffer.errors import StoreError
 from gateway.core.duration import NS_PER_S, Duration
 from gateway.core.retention import CLASS_OF_KIND, THINNED_FIRST, RecordClass, cutoff_ns
@@ -97,6 +97,7 @@ class RetentionRound:
         unused, told = await retention.images(store), await retention.answers(store)
         if self._replays_ns is not None:
             await replays.forget(store, now_ns - self._replays_ns)
+        await reconciliation.purge(store, cutoff_ns(rule, RecordClass.REPORT, now_ns))
         rows += await self._thin(floors)
         purged = Purged(rows, booked, over, unused, told)
         if any(purged):

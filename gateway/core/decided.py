@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.core.entries import (
     AllocateEntry,
     Decided,
+    ExternalEntry,
     LotEntry,
     LotNameEntry,
     MaterialEntry,
@@ -47,6 +48,7 @@ VERBS: Final[dict[type, Callable[[Any], str]]] = {
     MergeEntry: lambda _entry: "order.merge",
     UnmergeEntry: lambda _entry: "order.unmerge",
     ReportEntry: lambda _entry: "order.report",
+    ExternalEntry: lambda _entry: "reconcile.accept",
     UndoEntry: lambda _entry: "undo",
     PresenceEntry: lambda entry: "labour.in" if entry.begins else "labour.out",
     LotEntry: lambda entry: "lot.mount" if entry.mounts else "lot.unmount",

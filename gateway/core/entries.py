@@ -153,6 +153,22 @@ class ReportEntry(NamedTuple):
     client: str = ""
 
 
+class ExternalEntry(NamedTuple):
+    """A person takes over what somebody confirmed in the ERP: less remains to be made, and nothing is sent."""
+
+    at_ns: int
+    order: str
+    operation: str
+    good: int
+    scrap: int
+    rework: int
+    reason: str
+    who: str
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+
+
 class StopCutEntry(NamedTuple):
     """A person says that a standstill was two, before and after ``split_ns``; ``merge``: that it was one after all.
 
@@ -338,6 +354,7 @@ PersonsEntry = (
     | MergeEntry
     | UnmergeEntry
     | ReportEntry
+    | ExternalEntry
     | StopCutEntry
     | UndoEntry
     | PresenceEntry

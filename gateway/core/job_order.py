@@ -113,6 +113,7 @@ class JobRecord(NamedTuple):
     """What the gateway must remember of a job order for ever: its last number, totals and state.
 
     ``seq``: its last confirmation (0: none yet); ``last_hash`` chains them. ``held_from``: before ON_HOLD, else None.
+    ``external``: good, scrap and rework that were confirmed in the ERP, and are in none of the totals.
     """
 
     job: JobOrder
@@ -126,6 +127,7 @@ class JobRecord(NamedTuple):
     test: int = 0
     held_from: JobOrderState | None = None
     hold_reason: str = ""
+    external: tuple[int, int, int] = (0, 0, 0)
 
 
 class LastNumber(NamedTuple):

@@ -17,6 +17,7 @@ from gateway.core.model import (
 )
 from gateway.core.orders.order_changes import OrderAck
 from gateway.core.orders.shares import MemberPieces
+from gateway.core.orders.stop_request import StopRequested
 from gateway.core.orders.unallocated import CountAllocation
 from gateway.core.snapshot import encode_job
 from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit, plain
@@ -52,6 +53,7 @@ KINDS: Final = {
     OrderAck: "order_ack",
     CountAllocation: "allocation",
     Decided: "decision",
+    StopRequested: "stop_requested",
     LotNamed: "lot_named",
     SerialRead: "serial",
     MemberPieces: "member_pieces",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, get_args
 from gateway.core.decided import decided
 from gateway.core.entries import (
     AllocateEntry,
+    ExternalEntry,
     LotEntry,
     LotNameEntry,
     MaterialEntry,
@@ -30,6 +31,7 @@ from gateway.core.entries import (
 from gateway.core.model import OperatorEntry, OperatorVerb
 from gateway.core.orders.disposition import reclassified
 from gateway.core.orders.division import divided
+from gateway.core.orders.external import taken_over
 from gateway.core.orders.member import refused_here
 from gateway.core.orders.reported import reported
 from gateway.core.refusal import Refusal, refused
@@ -57,6 +59,7 @@ _OF_ORDERS: Final = (
     OperatorEntry,
     ReclassifyEntry,
     ReportEntry,
+    ExternalEntry,
     SplitEntry,
     MergeEntry,
     UnmergeEntry,
@@ -115,7 +118,7 @@ class Persons:
     def _heard(self, state: State, entry: OperatorEntry | PersonsEntry, out: list[Output]) -> State:
         if isinstance(entry, OperatorEntry):
             return self._order(state, entry, out)
-        if isinstance(entry, (ReclassifyEntry, AllocateEntry, ReportEntry)):
+        if isinstance(entry, (ReclassifyEntry, AllocateEntry, ReportEntry, ExternalEntry)):
             return self._pieces(state, entry, out)
         if isinstance(entry, (SplitEntry, MergeEntry, UnmergeEntry)):
             return divided(self._dispatch, state, entry, out)
@@ -137,11 +140,15 @@ class Persons:
             state = state._replace(track=state.track._replace(named=entry.reason))
         return state
 
-    def _pieces(self, state: State, entry: ReclassifyEntry | AllocateEntry | ReportEntry, out: list[Output]) -> State:
+    def _pieces(
+        self, state: State, entry: ReclassifyEntry | AllocateEntry | ReportEntry | ExternalEntry, out: list[Output]
+    ) -> State:
         if isinstance(entry, ReclassifyEntry):
             return reclassified(self._dispatch, state, entry, out)
         if isinstance(entry, ReportEntry):
             return reported(self._dispatch, state, entry, out)
+        if isinstance(entry, ExternalEntry):
+            return taken_over(self._dispatch, state, entry, out)
         return self._allocation.said(state, entry, out)
 
     def _order(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from gateway.core.duration import Duration
 from gateway.core.model import Role
 from gateway.core.rule_signals import is_counted, is_evidence, named
-from gateway.core.rules_confirming import ConfirmingRule, DeliveryRule, UnallocatedRule
+from gateway.core.rules_confirming import ChecklistRule, ConfirmingRule, DeliveryRule, UnallocatedRule
 from gateway.core.rules_counting import AnalogRule, PartResultRule, RolesRule, StartEndRule
 from gateway.core.rules_inputs import (
     FORBID_UNKNOWN_KEYS,
@@ -144,24 +144,16 @@ class ConfirmRule(ConfirmingRule):
         hold_back: every confirmation waits so long before it is sent; what a person changes meanwhile replaces it.
         undo_window: a confirmation that a person caused waits at least so long.
         clear_reservations: the final confirmation tells the ERP to clear what is still reserved for the order.
-        late_after: from a piece to the ERP's answer; not used yet.
         also_to: further connectors that get a copy of every confirmation, besides the one the order came from.
-        delivery: beyond the target quantity; of it only ``over_tolerance`` can be set so far.
+        delivery: what happens at the target, beyond it and short of it.
+        checklist: what must be settled before the final confirmation.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
 
     also_to: tuple[str, ...] = ()
     delivery: DeliveryRule = field(default_factory=DeliveryRule)
-
-    def __post_init__(self) -> None:
-        """Nothing that has no effect yet."""
-        ConfirmingRule.__post_init__(self)
-        plain = DeliveryRule()
-        for key in ("at_target", "under_tolerance"):
-            if getattr(self.delivery, key) != getattr(plain, key):
-                found, allowed = getattr(self.delivery, key), getattr(plain, key)
-                raise ValueError(f"delivery.{key}: found {found}, allowed {allowed} so far")
+    checklist: ChecklistRule = field(default_factory=ChecklistRule)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +194,11 @@ class WorkUnitRules:
             raise ValueError("ideal_cycle: found 0 s, allowed more than that")
         self._check_parts()
         self._check_shares()
+        if self.confirm.delivery.at_target == "stop_booking" and self.orders.at_target == "complete":
+            raise ValueError(
+                "confirm.delivery.at_target: found stop_booking, allowed with orders.at_target: continue only; an "
+                "order that is complete at its target takes no further piece anyway"
+            )
         uses = [use for rule in self.counters for use in named(rule)]
         # A rule itself may read one signal twice: its start and its end.
         counted = [{signal for keys, signal in named(rule) if is_counted(keys)} for rule in self.counters]

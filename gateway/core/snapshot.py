@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core import undo
 from gateway.core.confirming.quantities import Pieces
+from gateway.core.confirming.run_checks import RunChecks, checks_from
 from gateway.core.confirming.triggers import Trigger as Asked
 from gateway.core.counting.counter import CounterState, OldTrack, Pending
 from gateway.core.counting.detector import loaded, plain
@@ -197,7 +198,9 @@ def encode_run(run: JobRun) -> dict[str, Any]:
             "runs": [encode_run(one) for one in run.merged.runs],
             "given": [list(one.given) for one in run.merged.given],
         }
-    return {**run._asdict(), "job": encode_job(run.job), "work": run.work._asdict(), "merged": merged}
+    return {**run._asdict(), "job": encode_job(run.job), "work": run.work._asdict(), "merged": merged} | {
+        "checks": run.checks._asdict()
+    }
 
 
 def decode_run(data: dict[str, Any]) -> JobRun:
@@ -211,8 +214,10 @@ def decode_run(data: dict[str, Any]) -> JobRun:
         waiting=tuple(Asked(one) for one in run.waiting),
         open_scrap_reasons=tuple((reason, pieces) for reason, pieces in run.open_scrap_reasons),
         documents_read=tuple(run.documents_read),
+        external=(run.external[0], run.external[1], run.external[2]),
         before_state=None if run.before_state is None else JobOrderState(run.before_state),
         work=work_from(data["work"]) if "work" in data else RunWork(),
+        checks=checks_from(data["checks"]) if "checks" in data else RunChecks(),
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TextIO
 
 from gateway.core.entries import (
     AllocateEntry,
+    ExternalEntry,
     LotEntry,
     MaterialEntry,
     MergeEntry,
@@ -23,6 +24,7 @@ from gateway.core.entries import (
     UndoEntry,
     UnmergeEntry,
 )
+from gateway.core.job_order import LastNumber
 from gateway.core.model import (
     CalendarPlan,
     ClockTold,
@@ -114,7 +116,8 @@ def row(given: Input) -> list[Any] | None:
         case DataValue(signal, value, status, source_ns, received_ns):
             return [_VALUE, received_ns, signal, value, int(status), source_ns]
         case OrderReceived(at_ns, job, known, others):
-            return [_ORDER, at_ns, _whole(job), _plain_record(known), [_plain_record(one) for one in others]]
+            plain = [_ORDER, at_ns, _whole(job), _plain_record(known), [_plain_record(one) for one in others]]
+            return plain if given.forgotten is None else [*plain, list(given.forgotten)]
         case OperatorEntry(at_ns, verb, order, operation):
             plain = [_DECISION, at_ns, verb.value, order, operation]
             more = [given.reason, given.role, _plain_record(given.known), given.interrupt, list(given.documents)]
@@ -127,6 +130,7 @@ def row(given: Input) -> list[Any] | None:
             | MergeEntry()
             | UnmergeEntry()
             | ReportEntry()
+            | ExternalEntry()
             | LotEntry()
             | MaterialEntry()
         ):
@@ -267,7 +271,8 @@ def _input(data: list[Any]) -> Input:
     if kind == _ORDER:
         _, at_ns, job, known, *others = data
         records = tuple(_record(one) for one in (others[0] if others else ()))
-        return OrderReceived(_time(at_ns), _job(job), None if known is None else _record(known), records)
+        left = LastNumber(*others[1]) if len(others) > 1 else None
+        return OrderReceived(_time(at_ns), _job(job), None if known is None else _record(known), records, left)
     if kind == _DECISION:
         _, at_ns, verb, order, operation, *more = data
         reason, role, known, *how = more or ("", None, None)
@@ -322,7 +327,8 @@ def _record(data: dict[str, Any]) -> JobRecord:
         "state": JobOrderState(data["state"]),
         "held_from": None if held_from is None else JobOrderState(held_from),
     }
-    return JobRecord(**{**data, **states, "job": _job(data["job"])})
+    good, scrap, rework = data.get("external", (0, 0, 0))
+    return JobRecord(**{**data, **states, "job": _job(data["job"]), "external": (good, scrap, rework)})
 
 
 def _plain_record(record: JobRecord | None) -> dict[str, Any] | None:

@@ -222,3 +222,37 @@ async def test_the_queries_of_every_cycle_use_an_index(outbox, store):
         scans = [row[3] for row in plan if row[3].startswith("SCAN") and "CONSTANT" not in row[3]]
         assert not scans, plan
         assert not [row for row in plan if "TEMP B-TREE" in row[3]], plan
+
+
+async def test_what_is_approved_waits_for_its_window_and_holds_up_its_lane(store, make):
+    first = make.posting(1, "Z", created_ns=1)._replace(state="needs_approval", due_ns=500)
+    await store.commit(make.step(postings=[first, make.posting(2, "Z", created_ns=2)]))
+    outbox = Outbox(store)
+    assert await outbox.due("erp", 1_000, 10) == []
+    with pytest.raises(OutboxError, match="allowed from: ready, held, retry_wait"):
+        await outbox.begin_send(1, MESSAGE, 1_000)
+    (held,) = await outbox.approve(1, 100, who="eve: agreed with sales")
+    assert (held.state, held.error_text) == (OutboxState.HELD, "approved by eve: agreed with sales")
+    assert await outbox.due("erp", 499, 10) == []
+    assert lanes(await outbox.due("erp", 500, 10)) == [("Z", "0010", 1)]
+    with pytest.raises(OutboxError, match="cannot be approved; allowed from: needs_approval"):
+        await outbox.approve(1, 600, who="eve")
+    await settled(outbox, 1, OutboxState.POSTED, now_ns=600)
+    assert lanes(await outbox.due("erp", 600, 10)) == [("Z", "0010", 2)]
+
+
+async def test_what_is_approved_after_its_window_is_ready(store, make):
+    await store.commit(make.step(postings=[make.posting(1)._replace(state="needs_approval", due_ns=500)]))
+    (ready,) = await Outbox(store).approve(1, 500, who="eve")
+    assert ready.state is OutboxState.READY
+
+
+async def test_the_newest_latency_comes_first(store, make):
+    postings = [
+        make.posting(number, f"O{number}")._replace(event_ns=10 * number, derived_ns=11) for number in (1, 2, 3)
+    ]
+    await store.commit(make.step(postings=postings))
+    outbox = Outbox(store)
+    for number in (3, 1):
+        await settled(outbox, number, OutboxState.POSTED, now_ns=2_000 + number)
+    assert await outbox.latencies_ns("erp") == [2_003 - 30, 2_001 - 10]

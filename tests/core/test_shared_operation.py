@@ -11,6 +11,7 @@ from gateway.core.duration import Duration
 from gateway.core.entries import AllocateEntry, ReclassifyEntry
 from gateway.core.model import Confirmation, JobChanged, JobOrderState, Role
 from gateway.core.orders.lead import word_for
+from gateway.core.orders.member import parted
 from gateway.core.orders.shares import LeadTold, MemberPieces, MemberTold
 from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, WorkUnitRules
 from gateway.core.rules_confirming import UnallocatedRule
@@ -414,3 +415,30 @@ def test_each_piece_is_booked_once_whatever_happens_between_them(rig, steps, how
     assert isinstance(word, LeadTold)
     running = floor.lead.state.running
     assert floor.member.running == (None if running is None else running.job.order)
+
+
+def test_a_machine_that_shares_no_more_keeps_what_was_not_booked(pair):
+    floor = pair()
+    floor.lead.order("A", 50)
+    floor.settle()
+    floor.later()
+    floor.member.make(3)
+    floor.lead.put(floor.up())
+    floor.later()
+    floor.member.make(2)
+    lead = snapshot.dump(floor.lead.unit, floor.lead.state)
+    booked = snapshot.booked_of((b"{}", b"no JSON", lead), "M-02")
+    assert [row.good for row in booked] == [3]
+    state, gone = parted(floor.member.state, booked, UnallocatedRule(), None)
+    assert ([run.job.order for run in gone], state.running, state.queue) == (["A"], None, ())
+    assert state.unallocated.good == 2
+
+
+def test_a_machine_that_becomes_a_member_gives_its_own_orders_up(rig):
+    floor = rig(confirm=ConfirmRule(every_pieces=3, min_interval=Duration("0 s")))
+    floor.order("A", 50)
+    floor.make(4)
+    open_good = floor.state.running.open_good
+    state, gone = parted(floor.state, (), UnallocatedRule(), "WC-1")
+    assert ([run.job.order for run in gone], state.running) == (["A"], None)
+    assert state.unallocated.good == open_good

@@ -200,6 +200,13 @@ async def test_split_merge_report_and_rework_over_the_api_where_people_count(flo
     for order, good, scrap in (("A-1-002", 20, 1), ("L-1", 30, 3), ("A-1-001", 10, 2)):
         assert (await floor.api("start", operator, order=order))[0] == 200
         assert (await floor.api("report", operator, order=order, good=good - 1, scrap=scrap))[0] == 200
+        if order == "A-1-002":
+            plant.document["work_units"]["ASM-01"]["orders"]["counting_source"] = "machine"
+            plant.write()
+            code, _out, err = await plant.cli("reload", "-d", plant.state_dir)
+            assert (code, "counting_source: found machine, allowed operator" in err) == (1, True), err
+            plant.document["work_units"]["ASM-01"]["orders"]["counting_source"] = "operator"
+            plant.write()
         if order == "L-1":
             status, answer = await floor.api("rework", operator, order=order, pieces=2, reason="burr")
             assert status == 200, answer

@@ -113,7 +113,7 @@ _NEVER_EMPTY: Final = frozenset({"user", "role", "action", "entity"})
 _NOT_SHOWN: Final = frozenset(
     {"at_ns", "who", "role", "auth", "client", "known", "others", "job", "reason", "told", "earlier"}
 )
-_ONLY_IF_SAID: Final = frozenset({"interrupt", "documents"})
+_ONLY_IF_SAID: Final = frozenset({"interrupt", "documents", "verdict"})
 
 
 # --- the table: each function is told an output and the work unit -----------------------------------------------------
@@ -227,6 +227,7 @@ _OF_VERB: Final = {
     OperatorVerb.RUSH: Action.DISPATCH,
     OperatorVerb.APPROVE_FIRST_ARTICLE: Action.APPROVE_FIRST_ARTICLE,
     OperatorVerb.ACKNOWLEDGE_DOCUMENTS: Action.ACKNOWLEDGE,
+    OperatorVerb.ACKNOWLEDGE_DATA: Action.ACKNOWLEDGE,
 }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.core.access.permissions import Action
 from gateway.core.access.permissions import refusal as refusal_for
+from gateway.core.confirming.run_checks import VERDICTS, acknowledged
 from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, OperatorVerb
 from gateway.core.orders.dispatch import JOB_QUEUE_MAX
 from gateway.core.orders.guards import Guard, GuardFacts, GuardRefusal
@@ -50,6 +51,9 @@ class Decisions:
             _V.RUSH: self._rush,
             _V.APPROVE_FIRST_ARTICLE: self._approve,
             _V.ACKNOWLEDGE_DOCUMENTS: self._acknowledge,
+            _V.ACKNOWLEDGE_DATA: self._settled,
+            _V.INSPECT: self._settled,
+            _V.CONFIRM: self._confirm,
         }
 
     def decide(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:
@@ -90,7 +94,7 @@ class Decisions:
         if run.state in RUNNING:
             why = Refusal("it is running already", AS_IT_IS, found=run.state, allowed="an order that waits")
             return _refused(state, entry, run, why, out)
-        verdict = self._dispatch.starting.may_start(state, run, cause, interrupt=entry.interrupt)
+        verdict = self._dispatch.starting.may_start(state, run, cause, entry.at_ns, interrupt=entry.interrupt)
         if verdict.refusal:
             return _refused(state, entry, run, verdict.refusal, out)
         out.extend(notice(entry.at_ns, "START_WARNING", run.job, reason=warning) for warning in verdict.warnings)
@@ -141,12 +145,38 @@ class Decisions:
     def _finish(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         if run.state is _S.DISPATCHED:
             return _refused(state, entry, run, _NOT_STARTED, out)
-        # What was confirmed as held is the ERP's to judge; what was not is still ours.
-        refusal = may(run, _S.COMPLETED, cause, self._rule, GuardFacts(pieces_on_hold=run.open_hold)).refusal
-        if refusal:
-            return _refused(state, entry, run, refusal, out)
-        state = self._dispatch.ended(state, run, entry.at_ns, cause, out)
+        ending = self._dispatch.finishing.may_end(state, run, cause, entry.at_ns, reason=entry.reason)
+        if ending.refusal:
+            return _refused(state, entry, run, ending.refusal, out)
+        state = self._dispatch.ended(state, run, entry.at_ns, cause, out, ending.flags)
         return self._dispatch.advance(state, entry.at_ns, out)
+
+    def _settled(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
+        """A point of the checklist is settled; an order that waited only for that ends by it."""
+        if entry.verb is _V.INSPECT:
+            why = _not_permitted(cause.role, Action.INSPECT) or _no_verdict(entry.verdict)
+            checks = run.checks._replace(inspection=entry.verdict)
+            said = notice(entry.at_ns, "INSPECTED", run.job, verdict=entry.verdict, who=entry.who)
+        else:
+            why = _not_permitted(cause.role, Action.ACKNOWLEDGE)
+            missing = self._dispatch.finishing.lots_missing(run)
+            checks = acknowledged(run.checks, entry.at_ns, missing)
+            said = notice(entry.at_ns, "DATA_ACKNOWLEDGED", run.job, who=entry.who)
+        if not why and run.state is _S.DISPATCHED:
+            why = _NOT_STARTED
+        if why:
+            return _refused(state, entry, run, why, out)
+        known = run._replace(checks=checks)
+        out += (JobChanged(entry.at_ns, known.record(), run.state, cause.text), said)
+        return self._dispatch.settled(state, known, entry.at_ns, out)
+
+    def _confirm(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
+        """A partial confirmation because somebody wants it; what waits for a verdict stays open."""
+        why = _not_permitted(cause.role, Action.CONFIRM)
+        confirmed = None if why else self._dispatch.confirmed_by_hand(state, run, entry.at_ns, cause, out)
+        if confirmed is None:
+            return _refused(state, entry, run, why or _nothing(run), out)
+        return with_run(state, confirmed)
 
     def _queued(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         """Into the queue, or out of it again as long as it has not been started."""
@@ -252,6 +282,22 @@ _OVER: Final = frozenset({_S.COMPLETED, _S.CLOSED, _S.CANCELLED, _S.SPLIT, _S.ME
 _NOT_STARTED: Final = Refusal(
     "it has not been started", AS_IT_IS, found=_S.DISPATCHED, allowed="a started order", what_to_do="start it first"
 )
+
+
+def _no_verdict(verdict: str) -> str:
+    if verdict in VERDICTS:
+        return ""
+    allowed = ", ".join(VERDICTS)
+    text = f"verdict: found {verdict!a}, allowed {allowed}"
+    return Refusal(text, "VERDICT", found=verdict, allowed=allowed, what_to_do="name one of them")
+
+
+def _nothing(run: JobRun) -> str:
+    held = f"{run.open_hold} pieces that wait for a verdict" if run.open_hold else "nothing"
+    text = f"found {held} that is not confirmed, allowed 1 piece and more; confirm it when something was made"
+    return Refusal(
+        text, "NOTHING_OPEN", found=held, allowed="1 piece and more", what_to_do="confirm it when something was made"
+    )
 
 
 def _wrong_state(run: JobRun, words: str, allowed: str) -> Refusal:

@@ -45,6 +45,7 @@ HEARD: Final = (OrderReceived, FinalAcknowledged, OrderProgress, *BETWEEN_MACHIN
 Heard: TypeAlias = OrderReceived | FinalAcknowledged | OrderProgress | MemberTold | LeadTold
 _GONE: Final = frozenset({_S.CANCELLED, _S.SPLIT, _S.MERGED})
 _CANCELLED: Final = "cancelled by the ERP"
+_RELEASED: Final = "released by the ERP"
 
 
 class Intake:
@@ -117,7 +118,11 @@ class Intake:
         if len(state.queue) >= most:
             out.append(notice(at_ns, "JOB_QUEUE_FULL", job, limit=str(most)))
             return state
-        out.append(JobChanged(at_ns, run.record(), known.state if known else None, "released by the ERP"))
+        before = known.state if known else None
+        if known is None and run.state is _S.DISPATCHED:  # by the life of an order it is released first
+            out.append(JobChanged(at_ns, run._replace(state=_S.RELEASED).record(), None, _RELEASED))
+            before = _S.RELEASED
+        out.append(JobChanged(at_ns, run.record(), before, _RELEASED))
         out.append(OrderAck(AckKind.ORDER_ACCEPTED, job.order, job.revision, job.revision))
         state = with_progress(enqueue(state, run), received.others)
         if job.image is not None and job.image.hold and run.state is not _S.ON_HOLD:

@@ -78,6 +78,12 @@ class MaterialBook:
                 there.append(component.item)
         return tuple(needed), tuple(there)
 
+    @staticmethod
+    def unknown_items(run: JobRun) -> tuple[str, ...]:
+        """Items of which open pieces of an order took a lot that nobody knows."""
+        uses = (use for one in run.work.made for use in one.uses)
+        return tuple(dict.fromkeys(use.item for use in uses if use.lot == UNKNOWN_LOT))
+
     # --- pieces ----------------------------------------------------------------------------------------------------
 
     def took(

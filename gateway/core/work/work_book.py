@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway.core.confirming.run_checks import with_lots, with_unknown
 from gateway.core.counting.modes import datings
 from gateway.core.duration import NS_PER_UNIT
-from gateway.core.model import Confirmation, Notice
+from gateway.core.model import Confirmation, MachineState, Notice
 from gateway.core.orders.attribution import Dating
 from gateway.core.orders.job_image import work_of
+from gateway.core.orders.places import with_run
 from gateway.core.state.settled import settled
 from gateway.core.work.family_time import FamilyTime, kept
 from gateway.core.work.handed_work import ToldTimes
@@ -27,11 +29,12 @@ from gateway.core.work.state_minutes import told_states
 from gateway.core.work.time_account import MINUTE_PLACES, MINUTE_STEP_NS, ActivityMinutes, TimeAccount
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from gateway.core.model import CountEvent, Output
     from gateway.core.orders.job_run import JobRun
     from gateway.core.rules import WorkUnitRules
+    from gateway.core.state.interval import StateInterval
     from gateway.core.state.state_unit import MachineStateUnit
     from gateway.core.unit_state import State
     from gateway.core.work.activity_times import PeriodTimes
@@ -96,6 +99,8 @@ class WorkBook:
         if left:
             crews = {one.key: one.crew for one in work.ledgers} | open_keys
             work = self._times.entered(work, left, lambda key: crews.get(key, 1))
+            if any(one.state is MachineState.UNKNOWN for one in left):
+                state = _not_heard(state, left)
             stray = TimeAccount()  # of an order of which nothing was told: it is over
             ledgers = tuple(
                 one._replace(told=stray, ended_ns=at_ns) if one.told is None and one.key not in open_keys else one
@@ -170,6 +175,11 @@ class WorkBook:
         _, times = self.timed(state, run, at_ns, last=True)
         return times.takes_time
 
+    def not_final(self, state: State, key: Key, machine: MachineState, to_ns: int) -> tuple[tuple[int, int], ...]:
+        """Stretches of an order in a state of the machine that are not entered yet, as they seem to be."""
+        row = self._unit.not_final(state.track, to_ns)
+        return tuple((one.from_ns, one.to_ns) for one in row if one.state is machine and _key(one) == key)
+
     def open_time_ns(self, state: State, run: JobRun, at_ns: int) -> int:
         """Time of machine and people that a confirmation of this order would tell now; 0: none."""
         account = as_of(run.work.times, self.seeming(state, run, at_ns).period, self._basis)
@@ -192,6 +202,8 @@ class WorkBook:
         """The order after its times up to an instant were told, and these; ``last``: none follows here."""
         ledger = self.seeming(state, run, self._until(state, run, at_ns) if last else at_ns)
         before = run.work.times
+        if items := self.material.unknown_items(run):
+            run = run._replace(checks=with_lots(run.checks, items))
         if before == TimeAccount() and ledger.told is not None:  # opened again before its last intervals were final
             before = ledger.told
         times, minutes = as_of(before, ledger.period, self._basis).tell()
@@ -234,6 +246,21 @@ class WorkBook:
             if one.from_ns < at_ns and (one.to_ns is None or one.to_ns > run.open_from_ns)
         ]
         return tuple(sorted({*there, *run.work.operators}))
+
+
+def _not_heard(state: State, left: Sequence[StateInterval]) -> State:
+    """Open orders remember when nobody knew what their machine did."""
+    for run in tuple(state.open_runs()):
+        of_run = [one for one in left if one.state is MachineState.UNKNOWN and _key(one) == run.job.key]
+        known_ns = run.checks.acknowledged_ns
+        stretches = [(max(one.from_ns, known_ns), one.to_ns) for one in of_run if one.to_ns > known_ns]
+        if stretches:
+            state = with_run(state, run._replace(checks=with_unknown(run.checks, stretches)))
+    return state
+
+
+def _key(one: StateInterval) -> Key:
+    return (one.order or "", one.operation or "")
 
 
 def as_of(account: TimeAccount, period: PeriodTimes, basis: str) -> TimeAccount:

@@ -7,7 +7,7 @@ confirmation, whether one is made is ``closing.py``'s.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.core.confirming.triggers import Trigger
 from gateway.core.entries import LotEntry, LotNamed, LotNameEntry, MaterialEntry, PresenceEntry, SerialEntry
@@ -23,7 +23,7 @@ from gateway.core.work.rounding import Exact
 from gateway.core.work.serials import serial_given
 
 if TYPE_CHECKING:
-    from gateway.core.entries import PresenceShared
+    from gateway.core.entries import PresenceShared, UndoEntry
     from gateway.core.model import Output
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.job_run import JobRun
@@ -40,12 +40,50 @@ def said(
     if isinstance(entry, SerialEntry):
         return serial_given(state, entry, out)
     if isinstance(entry, LotNameEntry):
-        return _lot_named(state, entry, out)
+        return _lot_named(dispatch, state, entry, out)
     if isinstance(entry, PresenceEntry):
         return _presence(dispatch, state, entry, out)
     if isinstance(entry, LotEntry):
         return _lot(dispatch, state, entry, out)
     return _material(dispatch, state, entry, out)
+
+
+def kept_of(before: State, entry: PresenceEntry | LotEntry) -> tuple[Any, ...]:
+    """What an undo of it needs: whom, or feeder, lot, what was left of it, and whether another one made way."""
+    if isinstance(entry, PresenceEntry):
+        return (entry.person,)
+    there = next((one.lots for one in before.work.feeders if one.name == entry.feeder), ())
+    lot = next((one for one in there if one.lot == entry.lot and one.unmounted_ns is None), None)
+    left = None if lot is None or lot.remaining is None else list(lot.remaining)
+    made_way = entry.mounts and entry.replace and any(one.unmounted_ns is None for one in there)
+    return (entry.feeder, entry.lot, left, made_way)
+
+
+def back(
+    dispatch: Dispatch, state: State, verb: str, kept: tuple[Any, ...], entry: UndoEntry, out: list[Output]
+) -> State:
+    """The state with such a word taken back from here on; the time in between stays what it was."""
+    by, at_ns = (entry.who, entry.role, entry.auth, entry.client), entry.at_ns
+    if verb.startswith("labour."):
+        return _presence(dispatch, state, PresenceEntry(at_ns, verb == "labour.out", kept[0], *by), out)
+    feeder, lot, left, made_way = kept
+    if made_way:
+        todo = "mount what was there again, with --replace"
+        text = f"{verb} took off what was there before and cannot be undone; {todo}"
+        parts = {"found": "a lot that made way", "allowed": "a lot that was put behind others", "what_to_do": todo}
+        out.append(refused(at_ns, Refusal(text, "UNDO", **parts)))
+        return state
+    taken_off = LotEntry(at_ns, verb == "lot.unmount", feeder, lot, entry.who)
+    state = _lot(dispatch, state, taken_off, out)
+    if left is None:
+        return state
+    feeders = tuple(_with_left(one, lot, Exact(*left)) if one.name == feeder else one for one in state.work.feeders)
+    return state._replace(work=state.work._replace(feeders=feeders))
+
+
+def _with_left(feeder: Feeder, lot: str, left: Exact) -> Feeder:
+    lots = (one._replace(remaining=left) if one.lot == lot and one.unmounted_ns is None else one for one in feeder.lots)
+    return feeder._replace(lots=tuple(lots))
 
 
 def shared(dispatch: Dispatch, state: State, given: PresenceShared) -> State:
@@ -95,7 +133,7 @@ def _feeder(state: State, name: str) -> Feeder | WorkRefused:
     return WorkRefused("UNKNOWN_FEEDER", f"feeder {name}", "no such feeder", names, "name one of these")
 
 
-def _lot_named(state: State, entry: LotNameEntry, out: list[Output]) -> State:
+def _lot_named(dispatch: Dispatch, state: State, entry: LotNameEntry, out: list[Output]) -> State:
     """What is not confirmed, and what is: the lot is assumed from here on, because nobody saw it."""
     feeder = _feeder(state, entry.feeder)
     if isinstance(feeder, WorkRefused):
@@ -115,7 +153,11 @@ def _lot_named(state: State, entry: LotNameEntry, out: list[Output]) -> State:
         assert isinstance(why, WorkRefused), "there is nothing to name"
         return _refused(state, entry.at_ns, why, out)
     out += [LotNamed(entry.at_ns, name, feeder.item, entry.lot) for name in told]
-    return state if renamed is None else with_run(state, renamed)
+    if isinstance(run, str):
+        return state
+    after = run if renamed is None else renamed
+    missing = tuple(item for item in after.checks.lots_missing if item != feeder.item)
+    return dispatch.settled(state, after._replace(checks=after.checks._replace(lots_missing=missing)), entry.at_ns, out)
 
 
 def _with_named(run: JobRun, entry: LotNameEntry) -> JobRun | None:
