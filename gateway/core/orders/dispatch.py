@@ -1,7 +1,6 @@
 """Which job order runs: started by sequence, by the PLC's job tag or by a person, set up, interrupted, held and ended.
 
-Changes the state's ``running`` and ``queue`` and makes the confirmations that go with an end. Counts nothing. What an
-ERP says of an order is read by ``intake.py``, what a person says by ``decisions.py``.
+Changes the state's ``running`` and ``queue``. Counts nothing. An ERP's word is for ``intake.py``, a person's for others.
 """
 
 from __future__ import annotations
