@@ -246,6 +246,12 @@ class Dispatch:
         """A partial confirmation of an order that has something to confirm."""
         return self.closer.partial(state, run, at_ns, trigger, out)
 
+    def left(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> JobRun:
+        """The last confirmation here of an order that goes elsewhere or is no more, if anything of it is not told."""
+        if run.anything_open or self.work.untold(state, run, at_ns):
+            return self.closer.partial(state, run, at_ns, trigger, out, last=True)
+        return run
+
     def asked(self, state: State, run: JobRun, at_ns: int, out: list[Output], *asked: Asked) -> State:
         """Something asks for a confirmation of an open order: it is made, or waits, or there is nothing to say."""
         return with_run(state, self.closer.asked(state, run, at_ns, out, *asked))
