@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from buffer.entry import OutboxState
-from gateway.api.comparing import COMPARING
 from gateway.api.correcting import CORRECTING
 from gateway.api.dividing import DIVIDING
 from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Flag, Hidden, Matching, Text, Time, Whole
 from gateway.api.route import Route
+from gateway.api.routes_checking import CHECKING
 from gateway.api.routes_working import WORKING
 from gateway.control import NUMBER_MAX
 from gateway.core.access.permissions import Action
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 POSTINGS_MAX: Final = 1000
-AUDIT_ENTRIES_MAX: Final = 1000
-USER_CHARS_MAX: Final = 64
 OUTBOX_STATES: Final = tuple(state.value for state in OutboxState)
 ORDER_STATES_CHARS_MAX: Final = 32
 
@@ -157,24 +155,6 @@ _READING: Final = (
         "One confirmation whole: what it says, the message as it was sent, how it ended",
         params=_POSTING_NUMBER,
         may_be_missing=True,
-    ),
-)
-_AUDITING: Final = (
-    Route(
-        "audit",
-        "GET",
-        "/v1/audit",
-        (Action.SEE_AUDIT,),
-        "audit",
-        "The audit trail, newest first: who did what, when and why",
-        query=(
-            _may(_ORDER),
-            Field("who_did", Text(USER_CHARS_MAX), "only what this user did", required=False),
-            Field("from", Time(), "from then on", required=False),
-            Field("to", Time(), "before then", required=False),
-            Field("before", Whole(1, NUMBER_MAX), "only numbers below: the next page", required=False),
-            Field("limit", Whole(1, AUDIT_ENTRIES_MAX), "at most so many; 50 if nothing is said", required=False),
-        ),
     ),
 )
 _DECIDING: Final = (
@@ -379,13 +359,4 @@ _DECIDING: Final = (
     ),
 )
 
-ROUTES: Final[tuple[Route, ...]] = (
-    *_OPEN,
-    *_READING,
-    *_AUDITING,
-    *COMPARING,
-    *_DECIDING,
-    *CORRECTING,
-    *DIVIDING,
-    *WORKING,
-)
+ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *CHECKING, *_DECIDING, *CORRECTING, *DIVIDING, *WORKING)
