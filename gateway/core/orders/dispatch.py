@@ -1,6 +1,6 @@
 """Which job order runs: started by sequence, by the PLC's job tag or by a person, set up, interrupted, held and ended.
 
-Changes the state's ``running`` and ``queue``. Counts nothing. An ERP's word is for ``intake.py``, a person's for others.
+Changes the state's ``running`` and ``queue``. Counts nothing. An ERP's word is for ``intake.py``.
 """
 
 from __future__ import annotations
