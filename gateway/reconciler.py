@@ -81,7 +81,7 @@ async def reconciled(
         for operation in dict.fromkeys(record.job.operation for record in known):
             records = [record for record in known if record.job.operation == operation]
             own = [one for one in postings if one.operation == operation and one.kind != ACK]
-            if any(one.error_kind == "kept_back" for one in own):
+            if any(one.error_kind == "kept_back" and one.kind != "reversal" for one in own):
                 left_out.append(f"order {name} operation {operation}: the ERP confirms it by itself, at a milestone")
                 continue
             edge, erp = _edge(name, records, store.epoch, own), _erp(operation, booked)

@@ -27,6 +27,7 @@ from gateway.core.refusal import Refusal, refused
 from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
 from gateway.core.state.setup import SetupState
 from gateway.core.work import work_persons
+from gateway.core.work.taken_back import links_stored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -219,7 +220,7 @@ class Undo:
         by = Who(entry.at_ns, entry.who, text)
         none = Delivery.VOIDED_BEFORE_SEND
         draft = Draft(EntryKind.REVERSAL, NOTHING.minus(content.pieces), none, content.key, -1, content.key, by)
-        ended = kept._replace(seq=content.seq, last_hash=content.digest)
+        ended = kept._replace(seq=content.seq, last_hash=content.digest, work=links_stored(kept.work))
         making = Making(self._dispatch.closer, state, (False, False))
         confirmed = totals_of(kept).minus(open_of(kept))
         after, reversal = drafted(making, ended, draft, content, content.work, confirmed)

@@ -10,7 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core import document, snapshot
-from gateway.core.entries import LotEntry, MaterialEntry, PresenceEntry, PresenceShared, UndoEntry
+from gateway.core.confirming.booked import Confirmed, content_of
+from gateway.core.confirming.corrections import Capability
+from gateway.core.confirming.hold_back import Delivery
+from gateway.core.entries import (
+    CorrectEntry,
+    LotEntry,
+    MaterialEntry,
+    PresenceEntry,
+    PresenceShared,
+    SerialEntry,
+    UndoEntry,
+)
 from gateway.core.model import Confirmation, Notice
 from gateway.core.orders.job_image import with_image
 from gateway.core.orders.order_image import Component, ImageOperation, OrderImage
@@ -256,3 +267,72 @@ def test_an_issue_is_not_undone_and_says_what_to_do(floor_of):
     floor.put(MaterialEntry(floor.now_ns, "4711", "", "GRAN", Decimal(1), False, "ann"))
     assert undo(floor) == ["REFUSED"]
     assert floor.notices[-1][1]["guard"] == "UNDO"
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_an_undone_finish_told_of_lots_is_linked_once(floor_of, restarts):
+    floor = floor_of(1000, RING, work=ring())
+    floor.at("1 s").put(LotEntry(floor.now_ns, True, "bowl", "L1", "ann"))
+    floor.make(0)
+    floor.at("5 min").make(7)
+    for serial in ("S0", "S1"):  # what a reader shows first of all was made before
+        floor.put(SerialEntry(floor.now_ns, serial))
+    floor.says("finish", "4711")
+    identity = floor.unit.identity
+    for cycle in range(3):
+        if restarts:
+            restart(floor)
+        told = floor.all(Confirmation)[-1]
+        back = content_of(json.loads(document.encode(document.fields(identity, told))), Delivery.HELD)
+        floor.put(UndoEntry(floor.now_ns, told.by or "ann", contents=(back,)))
+        assert floor.running == "4711"
+        if restarts:
+            restart(floor)
+        floor.at(f"{6 + cycle} min").make(1)
+        floor.put(SerialEntry(floor.now_ns, f"T{cycle}"))
+        floor.says("finish", "4711")
+    last = documents(floor)[-1]
+    assert (last["lots"], last["serials"]) == ([{"lot": "4711", "qty": "10"}], ["S1", "T0", "T1", "T2"])
+    assert [one["lots"] for one in last["components"]] == [[{"lot": "L1", "qty": "10"}]]
+    once_each(floor, {("L1", "4711"): 10} | {("4711", name): 1 for name in ("S1", "T0", "T1", "T2")})
+
+
+def test_what_is_taken_back_and_confirmed_again_keeps_its_lots_and_is_linked_once(floor_of):
+    floor = floor_of(1000, RING, work=ring())
+    floor.at("1 s").put(LotEntry(floor.now_ns, True, "bowl", "L1", "ann"))
+    floor.make(0)
+    floor.at("5 min").make(7)
+    for serial in ("S0", "S1"):  # what a reader shows first of all was made before
+        floor.put(SerialEntry(floor.now_ns, serial))
+    floor.says("interrupt", "4711")
+    floor.says("start", "4711")
+    (told,) = floor.all(Confirmation)
+    back = content_of(json.loads(document.encode(document.fields(floor.unit.identity, told))), Delivery.POSTED)
+    known = floor.records["4711", "0010"]
+    ledger = Confirmed((back,), Capability.NEGATIVE)
+    floor.put(CorrectEntry(floor.now_ns, "4711", "", 1, "not yet", "ann", known=known, ledger=ledger))
+    floor.at("6 min").make(3)
+    floor.says("finish", "4711")
+    first, reversal, last = documents(floor)
+    assert [one["lots"] for one in (first, reversal, last)] == [
+        [{"lot": "4711", "qty": qty}] for qty in ("7", "-7", "10")
+    ]
+    assert last["serials"] == ["S1"]
+    assert [one["components"][0]["lots"] for one in (first, reversal, last)] == [
+        [{"lot": "L1", "qty": qty}] for qty in ("7", "-7", "10")
+    ]
+    once_each(floor, {("L1", "4711"): 10, ("4711", "S1"): 1})
+
+
+def restart(floor):
+    stored = json.loads(json.dumps(snapshot.encode_whole(floor.unit, floor.state)))
+    floor.state = snapshot.decode(floor.unit, stored)
+
+
+def once_each(floor, expected):
+    found = {}
+    for one in floor.all(Confirmation):
+        for link in one.work.links:
+            ends = (link.parent.number, link.child.number)
+            found[ends] = found.get(ends, 0) + link.quantity.fraction
+    assert found == expected

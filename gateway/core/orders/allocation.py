@@ -200,7 +200,7 @@ class Allocation:
             open_estimated=sum(one.what.estimated for one in given),
             open_flags=(ALLOCATED,),
             open_scrap_reasons=(),
-            work=run.work._replace(made=(), serials=(), setups=0),
+            work=run.work._replace(made=(), serials=(), linked_serials=0, setups=0),
             open_from_ns=min(one.what.t_from_ns for one in given),
             last_event_ns=max(one.what.t_to_ns for one in given),
             last_derived_ns=at_ns,
@@ -229,7 +229,12 @@ class Allocation:
             last_event_ns=run.last_event_ns,
             last_derived_ns=run.last_derived_ns,
             waiting=run.waiting,
-            work=closed.work._replace(made=run.work.made, serials=run.work.serials, setups=run.work.setups),
+            work=closed.work._replace(
+                made=run.work.made,
+                serials=run.work.serials,
+                linked_serials=run.work.linked_serials,
+                setups=run.work.setups,
+            ),
             confirmed_ns=run.confirmed_ns,
         )
         out.append(JobChanged(at_ns, whole.record(), whole.state, TRIGGER))

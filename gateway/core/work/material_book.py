@@ -150,10 +150,10 @@ class MaterialBook:
         """The order with these pieces in their lot."""
         work = self._in_lot(run, feeders, uses, drawing, at_ns, out)
         made, lot = list(work.made), work.produced.lot
-        place = next((at for at, one in enumerate(made) if one.lot == lot), None)
+        place = next((at for at, one in enumerate(made) if one.lot == lot and not one.linked), None)
         if place is not None and len(made) < MADE_LOTS_MAX and len(made[place].uses) + len(uses) > USES_MAX:
             place = None
-        if place is None and len(made) < MADE_LOTS_MAX:
+        if place is None and (len(made) < MADE_LOTS_MAX or made[-1].linked):
             made.append(MadeLot(lot, drawing.pieces, collected((), uses), drawing.from_ns, drawing.to_ns))
         else:
             at = -1 if place is None else place
@@ -216,7 +216,7 @@ class MaterialBook:
         uses = [use for lot in work.made for use in lot.uses]
         told = tuple(self._by_lot(line, uses) for line in lines)
         links = self._links(run, {one.item: one.uom for one in components})
-        rest = work._replace(material=material, setups=0, made=(), serials=())
+        rest = work._replace(material=material, setups=0, made=(), serials=(), linked_serials=0)
         return rest, told, work.made, links
 
     def _by_lot(self, line: MaterialLine, uses: Iterable[LotUse]) -> ConfirmedLines:
@@ -232,11 +232,11 @@ class MaterialBook:
         name = f"{job.order}/{job.operation}/{self._machine}"
         lots = {one.lot: Tracked(TrackedKind.LOT, job.product, one.lot) for one in run.work.made if one.lot}
         for made in run.work.made:
-            if made.lot:
+            if made.lot and not made.linked:
                 found += links_of(made.uses, lots[made.lot], name, uoms)
         parent = lots.get(run.work.produced.lot)
         if parent is not None:
-            for one in run.work.serials:
+            for one in run.work.serials[run.work.linked_serials :]:
                 child = Tracked(TrackedKind.SERIAL, one.item, one.serial)
                 link = GenealogyLink(parent, child, _ONE, job.uom, name, one.at_ns, one.at_ns, Certainty.EXACT)
                 found.append(link)

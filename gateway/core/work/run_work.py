@@ -24,13 +24,17 @@ MADE_LOTS_MAX: Final = 64  # of one confirmation; what comes on top is of the la
 
 
 class MadeLot(NamedTuple):
-    """What was made of one lot since the last confirmation, and which lots it was made from."""
+    """What was made of one lot since the last confirmation, and which lots it was made from.
+
+    ``linked``: a confirmation that was taken back told it, so that its links are stored and not told again.
+    """
 
     lot: str
     pieces: int = 0
     uses: tuple[LotUse, ...] = ()
     from_ns: int = 0
     to_ns: int = 0
+    linked: bool = False
 
 
 class RunWork(NamedTuple):
@@ -48,6 +52,7 @@ class RunWork(NamedTuple):
     made: tuple[MadeLot, ...] = ()
     serials: tuple[SerialRecord, ...] = ()
     operators: tuple[str, ...] = ()
+    linked_serials: int = 0
 
 
 NO_WORK: Final = RunWork()
@@ -97,10 +102,17 @@ def work_from(document: Mapping[str, Any]) -> RunWork:
         tuple(_made(*row) for row in document["made"]),
         tuple(SerialRecord(*row) for row in document["serials"]),
         tuple(document["operators"]),
+        document.get("linked_serials", 0),
     )
 
 
-def _made(lot: str, pieces: int, uses: Sequence[Sequence[Any]], from_ns: int, to_ns: int) -> MadeLot:
-    return MadeLot(
-        lot, pieces, tuple(use_from(dict(zip(LotUse._fields, row, strict=True))) for row in uses), from_ns, to_ns
-    )
+def _made(
+    lot: str,
+    pieces: int,
+    uses: Sequence[Sequence[Any]],
+    from_ns: int,
+    to_ns: int,
+    linked: bool = False,  # noqa: FBT001, FBT002 - a row, older ones without it
+) -> MadeLot:
+    known = tuple(use_from(dict(zip(LotUse._fields, row, strict=True))) for row in uses)
+    return MadeLot(lot, pieces, known, from_ns, to_ns, linked)

@@ -1,7 +1,8 @@
 """What a correction changes of an order's times and material: what was told is due again, or told otherwise.
 
-Arithmetic on what the order remembers. What was told of an order before it was opened again is not remembered: its
-minutes are due again all the same, its material is left to the ERP.
+Arithmetic on what the order remembers. Links and serial numbers are stored already and are not told again. What was
+told of an order before it was opened again is not remembered: its minutes are due again all the same, its material is
+left to the ERP.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from gateway.core.work.backflush import LineKind, Made, components_of, per_unit, reckoned
-from gateway.core.work.rounding import RoundingCarry, decimal_steps, half_up, step_of, steps_of
-from gateway.core.work.run_work import ConfirmedLines, ConfirmedWork
+from gateway.core.work.lots import USES_MAX, Certainty, LotUse, collected
+from gateway.core.work.produced_lots import SerialRecord
+from gateway.core.work.rounding import Exact, RoundingCarry, decimal_steps, half_up, step_of, steps_of
+from gateway.core.work.run_work import SERIALS_MAX, ConfirmedLines, ConfirmedWork, MadeLot
 from gateway.core.work.time_account import MINUTE_PLACES, TimeAccount
 
 if TYPE_CHECKING:
@@ -21,6 +24,24 @@ if TYPE_CHECKING:
     from gateway.core.rules_material import BackflushRule
     from gateway.core.work.backflush import Backflush
     from gateway.core.work.run_work import RunWork
+
+
+def links_stored(work: RunWork) -> RunWork:
+    """As the order was before a confirmation that was taken back: what that linked is linked."""
+    made: list[MadeLot] = []
+    for one in work.made:
+        at = next((at for at, before in enumerate(made) if _fit(before, one)), None)
+        if at is None:
+            made.append(one._replace(linked=True))
+            continue
+        before = made[at]
+        made[at] = before._replace(
+            pieces=before.pieces + one.pieces,
+            uses=collected(before.uses, one.uses),
+            from_ns=min(before.from_ns, one.from_ns),
+            to_ns=max(before.to_ns, one.to_ns),
+        )
+    return work._replace(made=tuple(made), linked_serials=len(work.serials))
 
 
 def due_again(work: RunWork, said: ConfirmedWork, job: JobOrder, pieces: Pieces, rule: BackflushRule) -> RunWork:
@@ -32,11 +53,15 @@ def due_again(work: RunWork, said: ConfirmedWork, job: JobOrder, pieces: Pieces,
     material = _booked(work.material, job, _made(pieces, -1), rule)
     for one in said.lines:
         material = _told(material, one, -_quantity(one, rule))
+    room = max(SERIALS_MAX - len(work.serials), 0)
+    back = tuple(SerialRecord(job.product, serial, *job.key, 0) for serial in said.serials[:room])
     return work._replace(
         times=TimeAccount(*times),
         states=tuple(sorted(states.items())),
         material=material,
-        made=(*work.made, *(one for one in said.lots if one.pieces)),
+        made=(*work.made, *_lots_of(said)),
+        serials=(*back, *work.serials),
+        linked_serials=len(back) + work.linked_serials,
         operators=tuple(sorted({*work.operators, *said.operators})),
     )
 
@@ -68,6 +93,24 @@ def told_otherwise(
     if len(made) == 1:
         made = (made[0]._replace(pieces=max(made[0].pieces + change.total, 0)),)
     return work._replace(material=material), said._replace(lines=tuple(lines), lots=made)
+
+
+def _fit(one: MadeLot, more: MadeLot) -> bool:
+    return one.lot == more.lot and len(one.uses) + len(more.uses) <= USES_MAX
+
+
+def _lots_of(said: ConfirmedWork) -> tuple[MadeLot, ...]:
+    """What it made, and from which lots: no link is told of it again."""
+    uses = tuple(
+        LotUse("", told.line.item, lot, 0, Exact.of(Fraction(quantity)), 0, 0, Certainty.INTERVAL)
+        for told in said.lines
+        for lot, quantity in told.lots
+        if Decimal(quantity) > 0
+    )[:USES_MAX]
+    made = [one._replace(linked=True) for one in said.lots if one.pieces]
+    if uses:
+        made.append(MadeLot("", 0, uses, linked=True))
+    return tuple(made)
 
 
 def _less(carry: RoundingCarry, minutes: Decimal | str) -> RoundingCarry:

@@ -22,11 +22,14 @@ def work_fields(work: ConfirmedWork | None) -> dict[str, Any]:
             ("machine_setup_min", "labour_setup_min", "machine_min", "labour_min")
         )
         return {"times": times, "machine_states": None, "components": [], "lots": [], "serials": [], "operators": []}
+    lots: dict[str, int] = {}
+    for one in work.lots:
+        lots[one.lot] = lots.get(one.lot, 0) + one.pieces
     return {
         "times": {f"{name}_min": str(minutes) for name, minutes in work.minutes._asdict().items()},
         "machine_states": dict(work.states),
         "components": [_component(one) for one in work.lines],
-        "lots": [{"lot": one.lot, "qty": str(one.pieces)} for one in work.lots if one.lot and one.pieces],
+        "lots": [{"lot": lot, "qty": str(pieces)} for lot, pieces in lots.items() if lot and pieces],
         "serials": list(work.serials),
         "operators": list(work.operators),
     }
