@@ -63,7 +63,7 @@ class OutboxEntry(NamedTuple):
     ``body``, ``content_type`` and ``name`` are the exact message, None until it was fixed for the first send.
     ``unclear_ns`` is when the last send ended without a clear answer. ``error_count`` counts equal errors in a row,
     ``error_since_ns`` is the first of them. ``event_ns`` is when the last piece in it was made, ``derived_ns`` when
-    that was counted.
+    that was counted. ``lane_order`` is the order as the ERP knows it, where that is another one.
     """
 
     id: int
@@ -95,6 +95,7 @@ class OutboxEntry(NamedTuple):
     created_ns: int
     event_ns: int | None = None
     derived_ns: int | None = None
+    lane_order: str = ""
 
     @property
     def stamps(self) -> Stamps:
@@ -109,8 +110,8 @@ class OutboxEntry(NamedTuple):
 
     @property
     def lane(self) -> tuple[str, str]:
-        """Order and operation: one posting at a time, in sequence."""
-        return (self.order, self.operation)
+        """Order as the ERP knows it, and operation: one posting at a time, in sequence."""
+        return (self.lane_order or self.order, self.operation)
 
 
 COLUMNS: Final = ", ".join("order_id" if name == "order" else name for name in OutboxEntry._fields)

@@ -6,7 +6,7 @@ A record holds the digest of its order's image, never the image: operations and 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -15,6 +15,25 @@ from gateway.core.orders import order_image
 
 if TYPE_CHECKING:
     from gateway.core.orders.order_image import OrderImage
+
+PUT: Final = """
+    INSERT INTO job (order_id, operation, record, seq, state, image_digest, changed_ns)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (order_id, operation) DO UPDATE SET record = excluded.record, seq = excluded.seq,
+        state = excluded.state, image_digest = excluded.image_digest, changed_ns = excluded.changed_ns
+"""
+#: Names that were given once are never given again, also where the order is forgotten.
+LIKE: Final = """
+    SELECT order_id FROM job WHERE substr(order_id, 1, ?1) = ?2
+    UNION SELECT order_id FROM job_number WHERE substr(order_id, 1, ?1) = ?2
+"""
+LEFT: Final = "SELECT seq, last_hash, revision FROM job_number WHERE order_id = ? AND operation = ?"
+
+
+def row(record: JobRecord, changed_ns: int) -> tuple[object, ...]:
+    """The values of ``PUT``. Raises TypeError where the record cannot be written."""
+    job = record.job
+    return (job.order, job.operation, encode(record), record.seq, record.state.value, job.image_digest, changed_ns)
 
 
 def encode(record: JobRecord) -> bytes:
@@ -37,6 +56,7 @@ def decode(stored: bytes) -> JobRecord:
         "state": JobOrderState(fields["state"]),
         "held_from": None if held_from is None else JobOrderState(held_from),
     }
+    fields["external"] = tuple(fields.get("external", (0, 0, 0)))
     return JobRecord(**{**fields, **states}, job=JobOrder(**job))
 
 

@@ -53,7 +53,7 @@ _DUE_BY_ORDER: Final = f"""
     WHERE target = ? AND head = 1 AND state IN ('held', 'ready', 'retry_wait', 'uncertain', 'accepted') AND due_ns <= ?
         AND NOT EXISTS (
             SELECT 1 FROM outbox
-            WHERE target = entry.target AND order_id = entry.order_id AND id < entry.id
+            WHERE target = entry.target AND lane_order = entry.lane_order AND id < entry.id
                 AND (kind = 'ack') = (entry.kind = 'ack')
                 AND state NOT IN ('posted', 'superseded', 'voided')
         )
@@ -63,6 +63,7 @@ _LATENCIES: Final = """
     SELECT max(settled_ns - event_ns, 0) FROM outbox
     WHERE target = ? AND state = 'posted' AND event_ns IS NOT NULL
         AND id > coalesce((SELECT max(id) FROM outbox WHERE target = ?), 0) - ?
+    ORDER BY id DESC
 """
 _NEXT_DUE: Final = """
     SELECT min(due_ns) FROM outbox
@@ -96,8 +97,9 @@ class Outbox:
     async def due(self, target: str, now_ns: int, limit: int, *, lane_by_order: bool = False) -> list[OutboxEntry]:
         """The head of each lane that may be worked on now, longest due first.
 
-        A lane is an order's operation, or the whole order. A head that waits, is accepted, sending or parked holds back
-        its own lane only. An answer to the order holds up no confirmation, nor the other way round.
+        A lane is an operation of an order as the ERP knows it, or that whole order. A head that waits, is accepted,
+        sending or parked holds back its own lane only. An answer to the order holds up no confirmation, nor the other
+        way round.
         """
         rows = await self._store.read(_DUE_BY_ORDER if lane_by_order else _DUE, (target, now_ns, limit))
         return [entry_of(row) for row in rows]
@@ -166,7 +168,7 @@ class Outbox:
         return await self._decide(which, change, APPROVED_FROM, now_ns, "be approved", who=clean(who, WHO_MAX_CHARS))
 
     async def latencies_ns(self, target: str, limit: int = LATENCIES_MAX) -> list[int]:
-        """From event to answer, of the newest postings that have both; each 0 and above."""
+        """From event to answer, of the newest postings that have both, the newest first; each 0 and above."""
         rows = await self._store.read(_LATENCIES, (target, target, limit))
         return [row[0] for row in rows]
 

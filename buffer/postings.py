@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 _INSERT: Final = """
     INSERT INTO outbox (
         target, key, message_id, order_id, operation, seq, kind, payload, created_ns, state, due_ns, event_ns,
-        derived_ns, error_kind, error_text, settled_ns
+        derived_ns, error_kind, error_text, settled_ns, lane_order
     )
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _STATES: Final = "SELECT id, state FROM outbox WHERE key = ?"
 _VOID: Final = "UPDATE outbox SET state = 'voided', settled_ns = ? WHERE key = ?"
@@ -49,4 +49,5 @@ def _row(one: NewPosting) -> tuple[object, ...]:
     why = "" if not one.note else "by_hand" if one.state == "parked" else "kept_back"
     settled_ns = one.created_ns if one.state in _SETTLED else None
     due_ns = one.created_ns if one.due_ns is None else one.due_ns
-    return (*one[:9], one.state, due_ns, one.event_ns, one.derived_ns, why, one.note, settled_ns)
+    first = (*one[:9], one.state, due_ns, one.event_ns, one.derived_ns)
+    return (*first, why, one.note, settled_ns, one.lane_order or one.order)

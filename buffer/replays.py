@@ -56,10 +56,19 @@ async def answered(store: Store, kept: KeptAnswer, *, before_ns: int) -> None:
     await store.write(partial(_answer, kept, before_ns))
 
 
+async def forget(store: Store, before_ns: int) -> None:
+    """Forget what is older. Raises StoreError."""
+    await store.write(partial(_forget, before_ns))
+
+
 async def load(store: Store, from_ns: int) -> list[KeptAnswer]:
     """What was kept since then, oldest first. Raises StoreError."""
     rows = await store.read(_LOAD, (from_ns, LOADED_MAX))
     return [KeptAnswer(TakenKey(*row[:4]), row[4], row[5] or "", row[6] or b"") for row in rows]
+
+
+async def _forget(before_ns: int, connection: aiosqlite.Connection) -> None:
+    await connection.execute_fetchall(_FORGET, (before_ns,))
 
 
 async def _answer(kept: KeptAnswer, before_ns: int, connection: aiosqlite.Connection) -> None:

@@ -8,9 +8,11 @@ if TYPE_CHECKING:
     from buffer.replays import TakenKey
     from gateway.core.audit.entry import EntryContent
     from gateway.core.document import Identity
+    from gateway.core.entries import LotNamed
     from gateway.core.model import JobRecord
     from gateway.core.orders.order_answer import OperationAnswer
     from gateway.core.work.genealogy import GenealogyLink
+    from gateway.core.work.produced_lots import SerialRecord
 
 
 class JournalRow(NamedTuple):
@@ -30,7 +32,8 @@ class NewPosting(NamedTuple):
 
     ``state`` is one of those that a posting begins in: ready, held, needs_approval, parked (a person books it by hand)
     or voided; ``note`` says why. It is not sent before ``due_ns`` (None: at once). ``event_ns`` and ``derived_ns`` are
-    those of its last piece, None without any.
+    those of its last piece, None without any. ``lane_order``: the order as the ERP knows it, "" where it is this one;
+    what has it in common, and the operation, is sent one after the other.
     """
 
     target: str
@@ -47,6 +50,7 @@ class NewPosting(NamedTuple):
     event_ns: int | None = None
     derived_ns: int | None = None
     note: str = ""
+    lane_order: str = ""
 
 
 class Step(NamedTuple):
@@ -55,7 +59,8 @@ class Step(NamedTuple):
     ``last_time_ns`` is the highest time the step has seen: the steady clock starts above it after a restart. ``voids``
     are keys of postings that must not be sent any more: where one of them is under way meanwhile, nothing is kept.
     ``answers`` are told to their targets once all operations of the order have one; ``identity`` is who answers.
-    ``keys``: the Idempotency-Keys of the decisions in it.
+    ``keys``: the Idempotency-Keys of the decisions in it. ``links``, ``serials`` and ``lots`` (named
+    later) are what it says of genealogy.
     """
 
     work_unit: str
@@ -69,4 +74,6 @@ class Step(NamedTuple):
     identity: Identity | None = None
     audit: tuple[EntryContent, ...] = ()
     links: tuple[GenealogyLink, ...] = ()
+    serials: tuple[SerialRecord, ...] = ()
+    lots: tuple[LotNamed, ...] = ()
     keys: tuple[TakenKey, ...] = ()

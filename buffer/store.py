@@ -20,6 +20,7 @@ from buffer import answers, audit_chain, genealogy, jobs, journal, postings, rep
 from buffer.errors import StoreError
 from buffer.writer import Writer
 from gateway.core.audit.entry import AuditEntryError, checked
+from gateway.core.job_order import LastNumber
 from gateway.core.orders.job_image import with_known_image
 
 if TYPE_CHECKING:
@@ -32,25 +33,20 @@ if TYPE_CHECKING:
 
 FILE_MODE: Final = 0o600
 EPOCH_BYTES: Final = 8
-PRUNE_CHUNK_ROWS: Final = 1000
 
 T = TypeVar("T")
 
 _JOURNAL: Final = "INSERT INTO journal (work_unit, seq, at_ns, kind, body) VALUES (?, ?, ?, ?, ?)"
-_JOB: Final = """
-    INSERT INTO job (order_id, operation, record) VALUES (?, ?, ?)
-    ON CONFLICT (order_id, operation) DO UPDATE SET record = excluded.record
-"""
 _IMAGE: Final = "INSERT OR IGNORE INTO order_image (digest, document) VALUES (?, ?)"
 #: Digests of images that are known to be stored; one that was forgotten is offered again, and ignored.
 IMAGES_KNOWN_MAX: Final = 4096
 _SNAPSHOT: Final = """
     INSERT INTO work_unit (id, snapshot) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET snapshot = excluded.snapshot
 """
-_IN_STATE: Final = "SELECT record FROM job WHERE instr(record, CAST(? AS BLOB)) > 0"
+_IN_STATE: Final = "SELECT record FROM job WHERE state = ?"
 _UNBOOKED: Final = """
     SELECT count(*) FROM outbox
-    WHERE order_id = ? AND operation = ? AND state NOT IN ('posted', 'superseded')
+    WHERE order_id = ? AND operation = ? AND state NOT IN ('posted', 'superseded', 'voided')
 """
 _TIME: Final = "UPDATE meta SET last_time_ns = max(last_time_ns, ?)"
 _CURSOR: Final = """
@@ -62,9 +58,6 @@ _FORGET_SENDING: Final = """
     UPDATE outbox SET state = 'uncertain', due_ns = last_sent_ns, error_kind = 'uncertain', error_code = '',
         error_text = 'linegate was stopped while this was being sent', error_since_ns = last_sent_ns, error_count = 1
     WHERE state = 'sending' RETURNING 1
-"""
-_PRUNE_POSTED: Final = """
-    DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state = 'posted' AND settled_ns < ? LIMIT ?) RETURNING 1
 """
 _STATS: Final = """
     SELECT (SELECT coalesce(sum(postings), 0) FROM outbox_tally WHERE state NOT IN ('posted', 'superseded', 'voided')),
@@ -86,13 +79,6 @@ class StoreStats(NamedTuple):
     jobs: int
 
 
-class Pruned(NamedTuple):
-    """How much was deleted."""
-
-    postings: int
-    journal_rows: int
-
-
 class Store:
     """One open database. Made by ``open``; ``close`` must be called, also after errors."""
 
@@ -103,6 +89,7 @@ class Store:
         self._writer = Writer(parts.writing, path)
         self._closed: asyncio.Task[None] | None = None
         self._images_kept: set[str] = set()
+        self._images_forgotten = 0
 
     @classmethod
     async def open(cls, path: Path, *, now_ns: Callable[[], int], max_bytes: int) -> Self:
@@ -161,7 +148,8 @@ class Store:
         Several waiting steps share one transaction. If its caller is cancelled, a step is kept or not, never half.
         """
         try:
-            records = tuple(_job_row(record) for record in step.jobs)
+            records = tuple(jobs.row(record, step.last_time_ns) for record in step.jobs)
+            forgotten = self._images_forgotten
             images = self._new_images(step.jobs)
             step = step._replace(audit=tuple(checked(content) for content in step.audit))
         except AuditEntryError as error:
@@ -175,7 +163,13 @@ class Store:
         await self._writer.submit(partial(_apply, step, records, images))
         if len(self._images_kept) + len(images) > IMAGES_KNOWN_MAX:
             self._images_kept.clear()
-        self._images_kept.update(digest for digest, _ in images)
+        if forgotten == self._images_forgotten:
+            self._images_kept.update(digest for digest, _ in images)
+
+    def forget_images(self, digests: Iterable[str]) -> None:
+        """These images are to be deleted where nothing needs them: whoever needs one from here on brings it again."""
+        self._images_forgotten += 1
+        self._images_kept.difference_update(digests)
 
     def _new_images(self, records: Iterable[JobRecord]) -> tuple[tuple[str, bytes], ...]:
         found = {record.job.image_digest: record.job.image for record in records if record.job.image is not None}
@@ -209,9 +203,14 @@ class Store:
         return await self._with_images([row[0] for row in rows])
 
     async def orders_like(self, beginning: str) -> tuple[str, ...]:
-        """The remembered orders whose number begins so. Raises StoreError."""
-        sql = "SELECT DISTINCT order_id FROM job WHERE substr(order_id, 1, ?) = ?"
-        return tuple(str(row[0]) for row in await self.read(sql, (len(beginning), beginning)))
+        """The orders that were ever remembered and whose number begins so. Raises StoreError."""
+        rows = await self.read(jobs.LIKE, (len(beginning), beginning))
+        return tuple(str(row[0]) for row in rows)
+
+    async def number_of(self, order: str, operation: str) -> LastNumber | None:
+        """What is left of a job order that was forgotten, None where nothing was. Raises StoreError."""
+        rows = await self.read(jobs.LEFT, (order, operation))
+        return LastNumber(*rows[0]) if rows else None
 
     async def job_records(self) -> list[JobRecord]:
         """Every remembered job order, without images. Raises StoreError."""
@@ -219,7 +218,7 @@ class Store:
 
     async def records_in(self, state: str) -> list[JobRecord]:
         """Remembered job orders in this state, without images. Raises StoreError."""
-        rows = await self.read(_IN_STATE, (f'"state":"{state}"',))
+        rows = await self.read(_IN_STATE, (state,))
         return [self._decoded(row[0], jobs.decode) for row in rows]
 
     async def unbooked(self, order: str, operation: str) -> int:
@@ -246,15 +245,6 @@ class Store:
     async def journal_seqs(self) -> dict[str, int]:
         """The last journal number of each work unit: the next step continues from it."""
         return dict(await self.read("SELECT work_unit, last_seq FROM journal_head", ()))
-
-    async def prune(self, *, posted_keep_ns: int, journal_keep_ns: int) -> Pruned:
-        """Delete posted postings and journal rows that are older; what is not posted is never deleted."""
-        now_ns = self._now_ns()
-        deleted_postings = 0
-        values = (now_ns - posted_keep_ns, PRUNE_CHUNK_ROWS)
-        while deleted := await self._writer.submit(partial(_execute, _PRUNE_POSTED, values)):
-            deleted_postings += deleted
-        return Pruned(deleted_postings, await journal.prune(self, now_ns - journal_keep_ns))
 
     async def stats(self) -> StoreStats:
         """Sizes and counts; cheap."""
@@ -348,7 +338,7 @@ async def _claim(connection: aiosqlite.Connection, path: Path) -> tuple[str, int
 
 async def _apply(
     step: Step,
-    records: Iterable[tuple[str, str, bytes]],
+    records: Iterable[tuple[object, ...]],
     images: Sequence[tuple[str, bytes]],
     connection: aiosqlite.Connection,
 ) -> None:
@@ -367,9 +357,8 @@ async def _apply(
     if images:
         await connection.executemany(_IMAGE, images)
     if records:
-        await connection.executemany(_JOB, records)
-    if step.links:
-        await connection.executemany(genealogy.INSERT, [genealogy.row_of(link) for link in step.links])
+        await connection.executemany(jobs.PUT, records)
+    await genealogy.keep(step, connection)
     if step.audit:
         await audit_chain.append_all(step.audit, connection)
     for taken in step.keys:
@@ -380,10 +369,6 @@ async def _apply(
 
 async def _execute(sql: str, values: tuple[Any, ...], connection: aiosqlite.Connection) -> int:
     return len(list(await connection.execute_fetchall(sql, values)))
-
-
-def _job_row(record: JobRecord) -> tuple[str, str, bytes]:
-    return (record.job.order, record.job.operation, jobs.encode(record))
 
 
 def _size(path: Path) -> int:

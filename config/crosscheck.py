@@ -5,11 +5,13 @@ Returns complaints and warnings; knows no files.
 
 from __future__ import annotations
 
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from config.errors import KeyPath, did_you_mean, dotted, listed
 from config.messages import Complaint
 from gateway.core.duration import Duration
+from gateway.core.orders.parallel import MACHINES_MAX
 from gateway.core.rule_signals import counter_rules, is_counted, named
 
 if TYPE_CHECKING:
@@ -38,7 +40,16 @@ def crosscheck(
         *_work_centers(document.work_units, place),
         *_calendars(document),
         *_connectors(document),
+        *_stops(document),
+        *_two_names(document),
     ]
+
+
+def _two_names(document: Any) -> Iterator[Complaint]:
+    for old in ("journal_keep", "posted_keep") if document.retention is not None else ():
+        if getattr(document.buffer, old) is not None:
+            text = "is an old name of ages in the section retention, which is there too: write them there only"
+            yield Complaint(("buffer", old), about_key=True, text=text)
 
 
 def warnings(document: Any) -> Iterator[tuple[KeyPath, str]]:
@@ -65,8 +76,43 @@ def signal_uses(work_units: Mapping[str, WorkUnitRules]) -> Iterator[tuple[KeyPa
                 yield (*top, "counters", at, *keys), signal
         if rules.orders.job_signal is not None:
             yield (*top, "orders", "job_signal"), rules.orders.job_signal
+        if rules.confirm.delivery.stop_signal is not None:
+            yield (*top, "confirm", "delivery", "stop_signal"), rules.confirm.delivery.stop_signal
+        if rules.work.serial_signal is not None:
+            yield (*top, "work", "serial_signal"), rules.work.serial_signal
         for keys, signal in rules.state.signals:
             yield (*top, "state", *keys), signal
+
+
+def _stops(document: Any) -> Iterator[Complaint]:
+    """What a machine is asked to stop by must be writable, and take that value."""
+    for unit, rules in document.work_units.items():
+        delivery = rules.confirm.delivery
+        source, _, name = (delivery.stop_signal or "").partition(".")
+        found = document.sources.get(source)
+        signal = None if found is None else found.signals.get(name)
+        if signal is None:
+            continue  # told already, as that of any signal
+        path: KeyPath = ("work_units", unit, "confirm", "delivery")
+        limits = getattr(signal, "writable", None)
+        if limits is None:
+            text = f"found {delivery.stop_signal!r}, which is not writable; allowed: a signal with writable (limits)"
+            yield Complaint((*path, "stop_signal"), about_key=False, text=text)
+            continue
+        if not _may_be_written(limits, delivery.stop_value):
+            text = f"found {delivery.stop_value!r}, allowed: what writable of {delivery.stop_signal} allows"
+            yield Complaint((*path, "stop_value"), about_key=False, text=text)
+
+
+def _may_be_written(limits: Any, text: str) -> bool:
+    if limits.values and text not in limits.values:
+        return False
+    if limits.min is None or limits.max is None:
+        return True
+    try:
+        return Decimal(limits.min) <= Decimal(text) <= Decimal(limits.max)
+    except InvalidOperation:
+        return False
 
 
 def _calendars(document: Any) -> Iterator[Complaint]:
@@ -145,15 +191,41 @@ def _work_centers(work_units: Mapping[str, WorkUnitRules], place: Callable[[KeyP
     first: dict[str, KeyPath] = {}
     for unit, rules in work_units.items():
         path: KeyPath = ("work_units", unit, "work_center")
+        if rules.orders.shares_with is not None:
+            yield from _shares(unit, rules.orders.shares_with, work_units)
+            continue
         if rules.work_center in first:
             other = first[rules.work_center]
             text = (
                 f"found {rules.work_center!r}, which {dotted(other)} has too, at {place(other)}; "
-                "an order would not know where to run: give each work unit its own"
+                "an order would not know where to run: give each work unit its own, or name one in the others' "
+                "orders.shares_with"
             )
             yield Complaint(path, about_key=False, text=text)
         else:
             first[rules.work_center] = path
+
+
+def _shares(unit: str, lead: str, work_units: Mapping[str, WorkUnitRules]) -> Iterator[Complaint]:
+    """A machine works on the orders of one that has orders, at the same work center, each of which runs alone."""
+    path: KeyPath = ("work_units", unit, "orders", "shares_with")
+    leads = [name for name, rules in work_units.items() if rules.orders.shares_with is None]
+    if lead not in leads or lead == unit:
+        others = listed(leads) if leads else "none: one of them must hold the orders"
+        text = f"found {lead!r}, allowed a work unit that holds orders: {others}{did_you_mean(lead, leads)}"
+        yield Complaint(path, about_key=False, text=text)
+        return
+    rules = work_units[lead]
+    members = [name for name, one in work_units.items() if one.orders.shares_with == lead]
+    if rules.work_center != work_units[unit].work_center:
+        text = f"found {lead!r}, whose work center is {rules.work_center!r}, not {work_units[unit].work_center!r}"
+        yield Complaint(path, about_key=False, text=f"{text}; give both the same")
+    if rules.orders.max_parallel_orders > 1 or rules.orders.counting_source != "machine":
+        text = f"found {lead!r}, which runs several orders at once or whose pieces people count; allowed neither"
+        yield Complaint(path, about_key=False, text=text)
+    if len(members) >= MACHINES_MAX:
+        text = f"found {len(members)} machines that share with {lead!r}, allowed {MACHINES_MAX - 1}"
+        yield Complaint(path, about_key=False, text=text)
 
 
 def _connectors(document: Any) -> Iterator[Complaint]:

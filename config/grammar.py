@@ -29,12 +29,14 @@ from config.settings import (
     LogSettings,
     MqttSettings,
     Name,
+    ReconciliationSettings,
     SourceCommon,
     TestName,
 )
 from gateway.core.duration import Duration
 from gateway.core.rules import FORBID_UNKNOWN_KEYS, WorkUnitRules
 from gateway.core.rules_calendar import CalendarRule
+from gateway.core.rules_confirming import RetentionRule
 from gateway.core.tagged import TaggedBy
 from gateway.trial.cases import RuleTest
 
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import core_schema
 
-OPTIONAL_SECTIONS: Final = ("calendars", "mqtt", "api", "buffer", "log", "tests")
+OPTIONAL_SECTIONS: Final = ("calendars", "mqtt", "api", "buffer", "retention", "reconciliation", "log", "tests")
 SECTIONS: Final = ("gateway", "sources", "work_units", "connectors", *OPTIONAL_SECTIONS)
 
 _ATTRIBUTE = re.compile(r"(\w+): (.*)")
@@ -56,6 +58,8 @@ _SECTION_TEXTS: Final = {
     "mqtt": "The broker; without this section nothing is published.",
     "api": "The local HTTP API; without this section nothing listens.",
     "buffer": "How much is kept on disk, and how long.",
+    "retention": "How long records are kept after they are closed; the audit trail and what is not acknowledged stay.",
+    "reconciliation": "When confirmations are compared with what the ERPs have booked.",
     "log": "What the gateway says about itself.",
     "tests": "What must come of the rules; run by linegate test, ignored by the gateway.",
     "include": "Further files or patterns, relative to this file; a name may stand in one file only.",
@@ -96,6 +100,8 @@ def document_type(drivers: Mapping[str, PluginType], connectors: Mapping[str, Pl
             ("mqtt", MqttSettings | None, None),
             ("api", ApiSettings | None, None),
             ("buffer", BufferSettings, BufferSettings()),
+            ("retention", RetentionRule | None, None),
+            ("reconciliation", ReconciliationSettings, ReconciliationSettings()),
             ("log", LogSettings, LogSettings()),
             (
                 "tests",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from config import rule_tests
+from config.ages import ages
 from config.crosscheck import crosscheck, warnings
 from config.document import Flat, flatten
 from config.environment import overlaid, overrides
@@ -88,6 +89,8 @@ def load(
         mqtt=_mqtt(document.mqtt, document.gateway.id),
         api=document.api,
         buffer=document.buffer,
+        reconciliation=document.reconciliation,
+        retention=ages(document.retention, document.buffer),
         log=document.log,
         tests=document.tests,
         secrets=SecretStore(base_dir, env),

@@ -59,6 +59,8 @@ _REST: Final = (
     ("api", "ApiSettings"),
     ("api.tls", "ApiTlsSettings"),
     ("buffer", "BufferSettings"),
+    ("retention", "RetentionRule"),
+    ("reconciliation", "ReconciliationSettings"),
     ("log", "LogSettings"),
     ("tests.NAME", "RuleTest"),
     ("tests.NAME.series[]", "Series"),

@@ -19,10 +19,12 @@ from config.bytesize import ByteSize
 from config.errors import KeyPath, Place, did_you_mean
 from config.limits import Between
 from config.secrets import SecretStore
+from gateway.core.calendar.time_of_day import TimeOfDay
 from gateway.core.duration import Duration
 from gateway.core.host import is_loopback
 from gateway.core.rules import FORBID_UNKNOWN_KEYS, WorkUnitRules
 from gateway.core.rules_calendar import CalendarRule
+from gateway.core.rules_confirming import RetentionRule
 from gateway.core.secret import SecretRef
 from gateway.trial.cases import RuleTest
 
@@ -131,6 +133,7 @@ class ConnectorCommon:
         parallel_lanes: how many operations may be confirmed at the same time.
         wait_precondition: pause before a confirmation is repeated that had to wait for another one.
         auth_probe: how often a target that refused the credentials is asked again.
+        late_after: from the last piece of a confirmation to the ERP's answer; the status says what takes longer.
     """
 
     poll_orders: _Pace = Duration("10 s")
@@ -140,6 +143,7 @@ class ConnectorCommon:
     parallel_lanes: Annotated[int, Field(ge=1, le=32)] = 4
     wait_precondition: Annotated[Duration, Between(Duration("1 s"), Duration("1 d"))] = Duration("15 min")
     auth_probe: Annotated[Duration, Between(Duration("1 s"), Duration("1 d"))] = Duration("15 min")
+    late_after: Annotated[Duration, Between(Duration("1 s"), Duration("30 d"))] = Duration("1 h")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,17 +253,33 @@ class BufferSettings:
 
     Attributes:
         max_size: the database grows no larger than this.
-        journal_keep: how long what happened can be looked up.
-        posted_keep: how long confirmations that were booked are kept, to recognise repeats.
+        journal_keep: old name for ages of ``retention``: ``raw_journal``, ``cycles``, ``states`` and ``notices``.
+        posted_keep: old name for ages of ``retention``: ``orders`` and ``confirmations``.
         checkpoint: how often a snapshot of the counters is written; a restart replays at most this much.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
 
     max_size: Annotated[ByteSize, Between(ByteSize("16 MiB"), ByteSize("16 TiB"))] = _BUFFER_SIZE
-    journal_keep: _Keep = Duration("30 d")
-    posted_keep: _Keep = Duration("90 d")
+    journal_keep: _Keep | None = None
+    posted_keep: _Keep | None = None
     checkpoint: Annotated[Duration, Between(Duration("100 ms"), Duration("10 min"))] = Duration("5 s")
+
+
+_AT_NIGHT: Final = TimeOfDay("02:30")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconciliationSettings:
+    """When the gateway's confirmations are compared with what the ERPs have booked.
+
+    Attributes:
+        nightly: each day at this time of the plant's clock; empty: only on demand.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
+
+    nightly: TimeOfDay | None = _AT_NIGHT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,6 +312,8 @@ class Settings:
         mqtt: None where nothing is published.
         api: None where no HTTP API listens.
         buffer: limits of the database.
+        retention: how long records are kept after they are closed.
+        reconciliation: when confirmations are compared with what is booked.
         log: what is logged.
         tests: tests of the rules, by name; the gateway itself ignores them.
         secrets: resolves the secrets that the settings name; relative paths start at ``base_dir``.
@@ -310,6 +332,8 @@ class Settings:
     mqtt: MqttSettings | None
     api: ApiSettings | None
     buffer: BufferSettings
+    retention: RetentionRule
+    reconciliation: ReconciliationSettings
     log: LogSettings
     tests: Mapping[str, RuleTest]
     secrets: SecretStore

@@ -41,8 +41,10 @@ from gateway.lock import DATABASE_NAME, StateDirError, StateDirLock
 from gateway.notify import Notifier, Progress, feed_watchdog
 from gateway.order_closer import OrderCloser
 from gateway.plugins import PluginError
+from gateway.reconciliation_round import ReconciliationRound
 from gateway.recorder import Recorder
 from gateway.reload import Reloader, ReloadError
+from gateway.retention_round import RetentionRound
 from gateway.tasks import Tasks
 from gateway.timekeeper import Timekeeper
 from gateway.verbs import Verbs
@@ -59,8 +61,6 @@ if TYPE_CHECKING:
 DRAIN_RUNNERS_S: Final = 3.0
 DRAIN_TARGETS_S: Final = 2.0
 CLOSE_S: Final = 2.0
-PRUNE_EVERY_S: Final = 3600.0
-PRUNE_AGAIN_S: Final = 60.0
 #: By then every part is made and every driver's library is loaded.
 SETTLED_AFTER_S: Final = 5.0
 
@@ -148,7 +148,9 @@ class App:
         table = verbs_of(self._settings).table()
         users = AccessFile(self._state_dir)
         audit = AuditRound(self._settings, store, clock, builder.auditing, users)
-        table |= audit.table()
+        keeper = RetentionRound(self._settings, store, clock, parts)
+        comparing = ReconciliationRound(self._settings, store, clock, parts)
+        table |= audit.table() | keeper.table() | comparing.table()
         await audit.start()
         deciding = _deciding(self._settings, table, builder.auditing, users, clock)
         control = ControlServer(self._state_dir / SOCKET_NAME, deciding.door(Via.SOCKET))
@@ -162,6 +164,9 @@ class App:
             log.warning("needs attention", text=warning)
         tasks = Tasks()
         self._start(tasks, parts, store, clock.now_ns)
+        builder.shares.started()
+        tasks.start("outer prune", keeper.run())
+        tasks.start("outer reconciliation", comparing.run())
         tasks.start("outer clock", timekeeper.run())
         tasks.start("outer audit", audit.run(parts))
         reloader = Reloader(
@@ -172,7 +177,7 @@ class App:
             warnings=self._warnings,
             utc_ns=clock.utc_now_ns,
         )
-        reloader.on_change = partial(_changed, table, verbs_of, timekeeper)
+        reloader.on_change = partial(_changed, table, verbs_of, (timekeeper, keeper, comparing))
         reloader.on_taken = audit.configured
         table["reload"] = reloader.on_request
         table |= Recorder(parts, lambda: reloader.settings, clock.now_ns).table()
@@ -219,7 +224,6 @@ class App:
             await connector.close()
 
     def _start(self, tasks: Tasks, parts: Parts, store: Store, now_ns: Callable[[], int]) -> None:
-        tasks.start("outer prune", self._prune(store))
         tasks.start("outer closing", OrderCloser(parts, store, now_ns).run())
         if parts.monitor is not None:
             tasks.start("outer monitor", parts.monitor.run())
@@ -267,21 +271,6 @@ class App:
             raise error
         raise StartError(f"{task.get_name()} ended: {error!r}") from error
 
-    async def _prune(self, store: Store) -> None:
-        """Delete what is booked and old; what is not booked is never deleted. Raises StoreError."""
-        keep = self._settings.buffer
-        while True:
-            pause_s = PRUNE_EVERY_S
-            try:
-                await store.prune(posted_keep_ns=keep.posted_keep, journal_keep_ns=keep.journal_keep)
-            except StoreError as error:
-                if not error.temporary:
-                    raise
-                # No line may stop for want of tidying up while the disk is busy, full or failing for now.
-                pause_s = PRUNE_AGAIN_S
-                log.warning("pruning failed, trying again", error=str(error), retry_s=pause_s)
-            await asyncio.sleep(pause_s)
-
 
 def _verbs(
     parts: Parts,
@@ -324,9 +313,15 @@ def _api(
         raise StartError(str(error)) from error
 
 
-def _changed(table: dict[str, Any], verbs_of: Callable[[Settings], Verbs], keeper: Timekeeper, new: Settings) -> None:
+def _changed(
+    table: dict[str, Any],
+    verbs_of: Callable[[Settings], Verbs],
+    others: tuple[Timekeeper | RetentionRound | ReconciliationRound, ...],
+    new: Settings,
+) -> None:
     table.update(verbs_of(new).table())
-    keeper.configure(new)
+    for one in others:
+        one.configure(new)
 
 
 def _exempt_from_collection() -> None:

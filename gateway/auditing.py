@@ -40,6 +40,7 @@ class Auditing:
 
     def configure(self, settings: Settings) -> None:
         """Entries are made under these settings from here on."""
+        self.settings = settings
         self._zone_name = settings.gateway.timezone
         self._zone = zone(self._zone_name)
         self._digest = settings.digest

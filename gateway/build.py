@@ -19,7 +19,6 @@ from gateway.core.calendar.shift_calendar import ShiftCalendar
 from gateway.core.document import Identity
 from gateway.core.duration import Duration
 from gateway.core.model import Confirmation, DataValue, Status
-from gateway.core.orders.handover import without_moved
 from gateway.core.orders.order_changes import OrderAck
 from gateway.core.work_unit import WorkUnit
 from gateway.forwarder import Forwarder, ForwarderSettings
@@ -28,9 +27,12 @@ from gateway.narrate import narrate
 from gateway.order_feed import OrderFeed
 from gateway.parts import Parts
 from gateway.presence_relay import PresenceRelay
-from gateway.progress_relay import ProgressRelay, informed
+from gateway.progress_relay import ProgressRelay
+from gateway.resuming import resumed
 from gateway.router import Router
 from gateway.runner import Runner, RunnerHooks
+from gateway.share_relay import ShareRelay
+from gateway.stop_requests import StopRequests
 from gateway.taps import Taps
 from gateway.timezone import zone
 from gateway.views import clock_view
@@ -83,6 +85,8 @@ class Builder:
         self._parts = Parts(outbox, Taps(clock.now_ns), clock.utc_ns)
         self.auditing = Auditing(settings, store, clock)
         self._relay = ProgressRelay(self._parts, clock.now_ns)
+        self._stops = StopRequests(self._parts, store, self.auditing, clock.now_ns)
+        self.shares = ShareRelay(self._parts, clock.now_ns)
         self._presence = PresenceRelay(self._parts, clock.now_ns)
         self._routers: dict[str, Router] = {}
         self._watched: dict[str, Part] = {}
@@ -178,15 +182,7 @@ class Builder:
             state = snapshot.load(unit, stored).at_clock(self._clock.offset_ns, self._clock.quality.known)
         except snapshot.SnapshotError as error:
             raise BuildError(f"{error}; start the linegate that wrote it, or move the database away") from error
-        remembered = [await self._store.job_record(*run.job.key) for run in state.all_runs()]
-        records = {record.job.key: record for record in remembered if record is not None}
-        state, moved = without_moved(state, records, unit.rules.unallocated)
-        for run in moved:
-            self._warnings.append(
-                f"{unit.identity.machine}: order {'/'.join(run.job.key)} went on elsewhere while this machine was not "
-                f"configured; {run.open_pieces} pieces became unallocated"
-            )
-        return await informed(self._store, state)
+        return await resumed(self._store, unit, state, self._warnings)
 
     def _targets_of(self, also_to: Sequence[str], job: JobOrder) -> tuple[str, ...]:
         """Back to where the order came from, and the copies that the rule names.
@@ -212,6 +208,8 @@ class Builder:
         if name in self._parts.runners:
             self._parts.publish(name, outputs)
         self._relay.committed(name, outputs)
+        self._stops.committed(name, outputs)
+        self.shares.committed(name)
         self._presence.committed(name, outputs)
         if any(isinstance(output, (Confirmation, OrderAck)) for output in outputs):
             for forwarder in self._parts.forwarders.values():
@@ -249,6 +247,7 @@ class Builder:
                         parallel_lanes=settings.parallel_lanes,
                         wait_precondition_ns=settings.wait_precondition,
                         auth_probe_ns=settings.auth_probe,
+                        late_after_ns=settings.late_after,
                     ),
                     rng=self._rng,
                     on_status=self._target_changed,
@@ -256,7 +255,8 @@ class Builder:
 
     def feeds(self) -> None:
         """Make every order feed, for the work units that are configured now."""
-        by_work_center = {rules.work_center: name for name, rules in self._settings.work_units.items()}
+        units = self._settings.work_units.items()
+        by_work_center = {rules.work_center: name for name, rules in units if rules.orders.shares_with is None}
         for name, connector in self._parts.connectors.items():
             settings = self._settings.connectors[name]
             if settings.orders:

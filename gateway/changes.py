@@ -109,4 +109,9 @@ def _moved(old: Settings, new: Settings, changed: tuple[str, ...]) -> list[str]:
         "put it back or restart"
         for name in changed
         if old.work_units[name].work_center != new.work_units[name].work_center
+    ] + [
+        f"{new.place(f'work_units.{name}.orders')}: work_units.{name}.orders.shares_with: found a change, which "
+        f"{RESTART}; put it back or restart"
+        for name in changed
+        if old.work_units[name].orders.shares_with != new.work_units[name].orders.shares_with
     ]

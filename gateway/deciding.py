@@ -40,13 +40,27 @@ TRUSTED: Final = frozenset({*SPEAKER, "signed_by"})
 #: Never in an entry, a log line or an answer.
 SECRET: Final = frozenset({"passphrase", "token"})
 #: Verbs that change nothing an auditor asks about.
-READS: Final = frozenset({"status", "outbox.open", "record.open", "record.take", "record.close", "audit.note"})
+READS: Final = frozenset(
+    {
+        "status",
+        "retention",
+        "reconcile",
+        "reconcile.reports",
+        "outbox.open",
+        "record.open",
+        "record.take",
+        "record.close",
+        "audit.note",
+    }
+)
 #: Verbs of the control socket that the table of the API does not have.
 OTHERS: Final[Mapping[str, str]] = {
     "order.cancel": "cancel",
     "write": Action.WRITE_SIGNAL.value,
     "outbox.retry": Action.RESOLVE_POSTING.value,
     "outbox.discard": Action.RESOLVE_POSTING.value,
+    "outbox.resend": Action.RESOLVE_POSTING.value,
+    "reconcile.accept": Action.RESOLVE_POSTING.value,
     "reload": "reload",
 }
 #: Whoever has a shell of the gateway's user may ask for these; it is written down under his login.

@@ -9,6 +9,7 @@ import structlog
 from gateway.core.document import utc
 from gateway.core.entries import PiecesReclassified
 from gateway.core.model import Confirmation, CountEvent, JobChanged, Notice, UnknownInterval
+from gateway.core.orders.unallocated import CountAllocation
 from gateway.core.state.annotations import StopReasonAssigned
 from gateway.core.state.setup import SetupEnded, SetupOverrun, SetupStarted
 from gateway.core.state.timeline_state import ReasonRequired
@@ -62,7 +63,7 @@ def narrate(work_unit: str, outputs: Iterable[Output], utc_ns: Callable[[int], i
                 )
             case ReasonRequired() | SetupOverrun() | SetupStarted() | SetupEnded():
                 _of_state(work_unit, output, utc_ns)
-            case StopReasonAssigned() | PiecesReclassified():
+            case StopReasonAssigned() | PiecesReclassified() | CountAllocation():
                 _said(work_unit, output, utc_ns)
             case Confirmation(job=job):
                 log.info(
@@ -94,10 +95,27 @@ def _of_state(
             log.info("setup ended", work_unit=work_unit, trigger=trigger, who=who)
 
 
-def _said(work_unit: str, output: StopReasonAssigned | PiecesReclassified, utc_ns: Callable[[int], int]) -> None:
+def _said(
+    work_unit: str, output: StopReasonAssigned | PiecesReclassified | CountAllocation, utc_ns: Callable[[int], int]
+) -> None:
     if isinstance(output, StopReasonAssigned):
         stop = utc(utc_ns(output.from_ns))
         log.info("stop named", work_unit=work_unit, stop=stop, reason=output.reason, who=output.who)
+        return
+    if isinstance(output, CountAllocation):
+        log.info(
+            "pieces allocated" if output.order else "pieces written off",
+            work_unit=work_unit,
+            order=output.order,
+            operation=output.operation,
+            pieces=output.what.pieces,
+            was=output.what.role.value,
+            now=output.role_to.value,
+            since=utc(utc_ns(output.what.t_from_ns)),
+            until=utc(utc_ns(output.what.t_to_ns)),
+            reason=output.reason,
+            who=output.by,
+        )
         return
     log.info(
         "pieces judged anew",

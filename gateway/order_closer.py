@@ -12,6 +12,7 @@ import structlog
 
 from buffer.errors import StoreError
 from gateway.core.model import FinalAcknowledged
+from gateway.reconciliation_round import agrees
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,8 @@ class OrderCloser:
 
     async def close_due(self) -> int:
         """Tell the work units of what is due; returns how many operations were told. Raises StoreError."""
-        runners = {runner.unit.identity.work_center: runner for runner in self._parts.runners.values()}
+        holders = [one for one in self._parts.runners.values() if one.unit.rules.orders.shares_with is None]
+        runners = {runner.unit.identity.work_center: runner for runner in holders}
         told = 0
         for record in await self._store.records_in("COMPLETED"):
             runner = runners.get(record.job.work_center)
@@ -57,6 +59,7 @@ class OrderCloser:
             wait_ns = int(runner.unit.rules.orders.close_after)
             if settled_ns is None or settled_ns + wait_ns > self._now_ns():
                 continue
-            await runner.submit(FinalAcknowledged(self._now_ns(), *record.job.key))
+            reconciled = await agrees(self._store, record.job.erp_key[0], record.job.operation)
+            await runner.submit(FinalAcknowledged(self._now_ns(), *record.job.key, reconciled=reconciled))
             told += 1
         return told

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core.document import utc
+from gateway.core.duration import NS_PER_UNIT, Duration
 from gateway.machine_events import machine_event
 from gateway.status import FeedView, SourceView, TargetView, WorkUnitView
 from gateway.views import work_unit_view
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from gateway.order_feed import OrderFeed
     from gateway.runner import Runner
     from gateway.taps import Taps
+
+
+def _ms(length_ns: int | None) -> int | None:
+    return None if length_ns is None else length_ns // NS_PER_UNIT["ms"]
 
 
 class Parts:
@@ -148,4 +153,24 @@ class Parts:
             last_posted_ns=status.last_posted_ns,
             last_error=status.last_error,
             next_retry_ns=status.next_retry_ns,
+            held=status.held,
+            needs_approval=status.needs_approval,
+            latency_last_ms=_ms(status.latency_last_ns),
+            latency_median_ms=_ms(status.latency_median_ns),
+            late=status.late,
         )
+
+    def late(self, now_ns: int) -> tuple[str, ...]:
+        """Targets whose oldest confirmation waits for longer than ``late_after``."""
+        texts = []
+        for name, forwarder in self.forwarders.items():
+            status = forwarder.status
+            waits_ns = now_ns - (now_ns if status.oldest_waiting_ns is None else status.oldest_waiting_ns)
+            if waits_ns > status.late_after_ns > 0:
+                most = Duration(status.late_after_ns)
+                since = utc(self.utc_ns(status.oldest_waiting_ns or 0))
+                texts.append(
+                    f"target {name}: the oldest confirmation waits since {since}, longer than late_after ({most}); "
+                    "see linegate outbox list"
+                )
+        return tuple(texts)

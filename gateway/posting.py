@@ -33,6 +33,7 @@ def posting_of(confirmation: Confirmation, target: str, payload: bytes) -> NewPo
         event_ns=confirmation.last_event_ns if anything_made else None,
         derived_ns=confirmation.derived_ns,
         note=note,
+        lane_order=confirmation.job.erp_order,
     )
 
 

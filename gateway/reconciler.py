@@ -1,21 +1,41 @@
-"""Compares what this gateway confirmed with what the ERPs say they have booked. Repairs nothing; stores no report.
+"""Compares what this gateway confirmed with what the ERPs say they have booked. Repairs nothing.
 
-The table of findings is ``core/orders/reconciliation.py``; here its facts are gathered. An order whose ERP cannot be
-asked is not compared, and the report says so.
+The table of findings is ``core/orders/reconciliation.py``; here its facts are gathered. Orders are compared as the ERP
+knows them: what a child of a split posted counts for the order that it was split from. Where the ERP has less than it
+acknowledged, its keys are looked up. What cannot be compared is left out, and the report says so.
 """
 
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from buffer.entry import OutboxState
-from gateway.connectors.base import BookedOperation, BookedOrder, ConnectorError, TellsTotals
+from gateway.connectors.base import (
+    BookedOperation,
+    BookedOrder,
+    Connector,
+    ConnectorError,
+    LookupKind,
+    Posting,
+    Rendered,
+    TellsTotals,
+)
 from gateway.core.confirming.quantities import NOTHING, Pieces
 from gateway.core.model import JobOrderState
 from gateway.core.orders.lifecycle import RUNNING
 from gateway.core.orders.order_answer import ACK
-from gateway.core.orders.reconciliation import EdgeFacts, ErpFacts, ErpQuantities, Report, report
+from gateway.core.orders.reconciliation import (
+    EdgeFacts,
+    ErpFacts,
+    ErpQuantities,
+    FindingCode,
+    LookedUp,
+    Report,
+    compare,
+    report,
+)
 
 if TYPE_CHECKING:
     from buffer.entry import OutboxEntry
@@ -25,17 +45,24 @@ if TYPE_CHECKING:
 
 ORDERS_MAX: Final = 2000  # compared in one go
 POSTINGS_MAX: Final = 1000  # looked at of one order
+LOOK_UPS_MAX: Final = 100  # keys that are asked for of one operation
 _OVER: Final = frozenset({JobOrderState.CLOSED, JobOrderState.CANCELLED, JobOrderState.SPLIT, JobOrderState.MERGED})
 _DOUBTFUL: Final = frozenset({OutboxState.SENDING, OutboxState.UNCERTAIN, OutboxState.ACCEPTED})
+_WAITING: Final = frozenset({OutboxState.READY, OutboxState.RETRY_WAIT, OutboxState.HELD, OutboxState.NEEDS_APPROVAL})
+_LOOKED_UP: Final = {LookupKind.FOUND: LookedUp.FOUND, LookupKind.ABSENT: LookedUp.MISSING}
 
 
 async def reconcile(parts: Parts, store: Store, at_ns: int, order: str = "") -> tuple[Report, tuple[str, ...]]:
     """The report of one order or of all that are not closed, and why others were not compared. Raises StoreError."""
-    records = await (store.records_of(order) if order else store.job_records())
-    by_order: dict[tuple[str, str], list[JobRecord]] = {}
-    for record in records:
-        if order or record.state not in _OVER:
-            by_order.setdefault((record.job.source, record.job.order), []).append(record)
+    found, left_out, _ = await reconciled(parts, store, at_ns, order)
+    return found, left_out
+
+
+async def reconciled(
+    parts: Parts, store: Store, at_ns: int, order: str = ""
+) -> tuple[Report, tuple[str, ...], tuple[EdgeFacts, ...]]:
+    """The same, with the operations that were compared. Raises StoreError."""
+    by_order = await _by_order(store, order)
     pairs: list[tuple[EdgeFacts, ErpFacts]] = []
     left_out: list[str] = []
     for (source, name), known in list(by_order.items())[:ORDERS_MAX]:
@@ -48,11 +75,29 @@ async def reconcile(parts: Parts, store: Store, at_ns: int, order: str = "") -> 
         except ConnectorError as error:
             left_out.append(f"order {name}: {error}")
             continue
-        postings = await parts.outbox.page(target=source, order=name, limit=POSTINGS_MAX)
-        pairs += [(_edge(record, store.epoch, postings), _erp(record, booked)) for record in known]
+        postings: list[OutboxEntry] = []
+        for one in dict.fromkeys(record.job.order for record in known):
+            postings += await parts.outbox.page(target=source, order=one, limit=POSTINGS_MAX)
+        for operation in dict.fromkeys(record.job.operation for record in known):
+            records = [record for record in known if record.job.operation == operation]
+            own = [one for one in postings if one.operation == operation and one.kind != ACK]
+            if any(one.error_kind == "kept_back" for one in own):
+                left_out.append(f"order {name} operation {operation}: the ERP confirms it by itself, at a milestone")
+                continue
+            edge, erp = _edge(name, records, store.epoch, own), _erp(operation, booked)
+            pairs.append((edge, await _looked_up(connector, edge, erp, own)))
     if len(by_order) > ORDERS_MAX:
         left_out.append(f"{len(by_order) - ORDERS_MAX} orders beyond {ORDERS_MAX}; name one")
-    return report(at_ns, pairs), tuple(left_out)
+    return report(at_ns, pairs), tuple(left_out), tuple(edge for edge, _ in pairs)
+
+
+async def looked_up(connector: Connector, entry: OutboxEntry) -> LookedUp | None:
+    """What the ERP says of a key that was booked; None: it cannot be asked, or did not say."""
+    if not connector.capabilities.can_lookup or entry.body is None:
+        return None
+    rendered = Rendered(entry.body, entry.content_type or "", entry.name or "")
+    asked = Posting(entry.key, entry.message_id, *entry.lane, entry.seq, entry.attempts, rendered, entry.kind)
+    return _LOOKED_UP.get((await connector.lookup(asked)).kind)
 
 
 def document(found: Report, left_out: tuple[str, ...]) -> dict[str, Any]:
@@ -70,36 +115,84 @@ def document(found: Report, left_out: tuple[str, ...]) -> dict[str, Any]:
                 "text": one.text,
                 "proposed": one.action.value,
                 "keys": list(one.keys),
+                "difference": {role: f"{number:f}" for role, number in one.difference._asdict().items()},
             }
             for one in found.findings
         ],
     }
 
 
-def _edge(record: JobRecord, epoch: str, postings: list[OutboxEntry]) -> EdgeFacts:
-    own = [one for one in postings if one.operation == record.job.operation and one.kind != ACK]
+async def _by_order(store: Store, order: str) -> dict[tuple[str, str], list[JobRecord]]:
+    """What is remembered of each order that the ERP knows and that is not over, its children included."""
+    records = await store.job_records()
+    wanted = {
+        (one.job.source, one.job.erp_key[0])
+        for one in records
+        if (order in (one.job.order, one.job.erp_key[0]) if order else one.state not in _OVER)
+    }
+    found: dict[tuple[str, str], list[JobRecord]] = {}
+    for one in records:
+        key = (one.job.source, one.job.erp_key[0])
+        if key in wanted:
+            found.setdefault(key, []).append(one)
+    return found
+
+
+async def _looked_up(connector: Connector, edge: EdgeFacts, erp: ErpFacts, own: list[OutboxEntry]) -> ErpFacts:
+    """The ERP's side with what it says of the keys, where it has less than it acknowledged."""
+    if all(one.code is not FindingCode.LOOK_UP for one in compare(edge, erp)):
+        return erp
+    said = []
+    for entry in [one for one in own if one.key in edge.acked_keys][:LOOK_UPS_MAX]:
+        answer = await looked_up(connector, entry)
+        if answer is not None:
+            said.append((entry.key, answer))
+    return erp._replace(looked_up=tuple(said))
+
+
+def _edge(name: str, records: list[JobRecord], epoch: str, own: list[OutboxEntry]) -> EdgeFacts:
     parked = [one for one in own if one.state is OutboxState.PARKED]
     doubtful = [one for one in own if one.state in _DOUBTFUL]
     acked = [one for one in own if one.state is OutboxState.POSTED]
-    waiting = [one for one in own if one.state in (OutboxState.READY, OutboxState.RETRY_WAIT)]
+    waiting = [one for one in own if one.state in _WAITING]
+    confirmed = NOTHING
+    for record in records:
+        confirmed = confirmed.plus(_confirmed(record, [one for one in own if one.order == record.job.order]))
+    period = tuple(one.key for one in parked if "PERIOD" in one.error_code.upper())
     return EdgeFacts(
-        record.job.order,
-        record.job.operation,
-        running=record.state in RUNNING,
+        name,
+        records[0].job.operation,
+        running=any(record.state in RUNNING for record in records),
         epochs=tuple(dict.fromkeys((*(one.key.split("/")[1] for one in reversed(own)), epoch))),
-        seq=record.seq,
-        acked=_sum(acked),
+        seq=max(record.seq for record in records),
+        # What was pruned is in the totals still, so what is acknowledged is all but what is not.
+        acked=confirmed.minus(_sum([one for one in own if one.state is not OutboxState.POSTED])),
         in_doubt=_sum(doubtful),
         waiting=_sum(waiting),
+        external=_external(records),
         acked_keys=tuple(one.key for one in acked),
         in_doubt_keys=tuple(one.key for one in doubtful),
-        rejected_keys=tuple(one.key for one in parked),
+        rejected_keys=tuple(one.key for one in parked if one.key not in period),
+        closed_period_keys=period,
         waiting_behind=len(waiting) if parked else 0,
     )
 
 
-def _erp(record: JobRecord, booked: BookedOrder) -> ErpFacts:
-    mine = next((one for one in booked.operations if one.operation == record.job.operation), BookedOperation(""))
+def _external(records: list[JobRecord]) -> ErpQuantities:
+    """What was taken over from the ERP before."""
+    sums = (sum(numbers) for numbers in zip(*(record.external for record in records), strict=True))
+    return ErpQuantities(*map(Decimal, sums))
+
+
+def _confirmed(record: JobRecord, own: list[OutboxEntry]) -> Pieces:
+    """All that was ever confirmed of a job order: as its last confirmation says, else as it is remembered."""
+    if own:
+        return _pieces(json.loads(max(own, key=lambda one: one.seq).payload)["qty_cumulative"])
+    return Pieces(record.good, record.scrap, record.rework) if record.seq else NOTHING
+
+
+def _erp(operation: str, booked: BookedOrder) -> ErpFacts:
+    mine = next((one for one in booked.operations if one.operation == operation), BookedOperation(""))
     return ErpFacts(
         known=booked.known,
         closed=booked.closed,
@@ -109,9 +202,13 @@ def _erp(record: JobRecord, booked: BookedOrder) -> ErpFacts:
 
 
 def _sum(entries: list[OutboxEntry]) -> Pieces:
+    """Reversals have quantities below 0."""
     total = NOTHING
     for entry in entries:
-        quantities = json.loads(entry.payload)["qty"]
-        scrap = sum(int(one["qty"]) for one in quantities["scrap"])
-        total = total.plus(Pieces(int(quantities["good"]), scrap, int(quantities["rework"])))
+        total = total.plus(_pieces(json.loads(entry.payload)["qty"]))
     return total
+
+
+def _pieces(quantities: dict[str, Any]) -> Pieces:
+    scrap = sum(int(one["qty"]) for one in quantities["scrap"])
+    return Pieces(int(quantities["good"]), scrap, int(quantities["rework"]))

@@ -21,6 +21,7 @@ from gateway.build import BuildError
 from gateway.control import RequestError
 from gateway.core.carry_over import Carried, carried_over
 from gateway.core.document import utc
+from gateway.core.orders.counting_source import may_change
 from gateway.core.snapshot import SnapshotError
 from gateway.plugins import PluginError
 
@@ -152,7 +153,7 @@ class Reloader:
 
     async def _planned(self, new: Settings) -> _Plan:
         found = changes.between(self.settings, new)
-        refused = [*found.refused, *self._with_open_orders(found)]
+        refused = [*found.refused, *self._with_open_orders(found), *self._counted_otherwise(new, found)]
         if refused:
             raise ReloadError("\n".join(refused))
         units = {name: self._builder.unit(name, new) for name in (*found.units_changed, *found.units_added)}
@@ -185,6 +186,22 @@ class Reloader:
                 refused.append(
                     f"{place}: work_units.{name}: removed, but it has open orders ({', '.join(orders[:5])}); finish "
                     "them first, or restart the gateway"
+                )
+        return refused
+
+    def _counted_otherwise(self, new: Settings, found: Changes) -> list[str]:
+        """Who counts is settled with the first piece: what the machine counted must not be reported once more."""
+        refused = []
+        for name in found.units_changed:
+            was, now = (one.work_units[name].orders.counting_source for one in (self.settings, new))
+            begun = [
+                run.job.order for run in self._parts.runners[name].state.open_runs() if not may_change(sum(run.made))
+            ]
+            if was != now and begun:
+                path = f"work_units.{name}.orders.counting_source"
+                refused.append(
+                    f"{new.place(path)}: {path}: found {now}, allowed {was} as long as orders with pieces are open "
+                    f"({', '.join(begun[:5])}); finish them first"
                 )
         return refused
 
@@ -232,7 +249,7 @@ class Reloader:
         """The instant: nothing waits in here. Raises SnapshotError, ReloadError before the first change."""
         found = plan.changes
         carried = {name: self._carried(name, plan.units[name]) for name in plan.exchanged}
-        if refused := self._with_open_orders(found):
+        if refused := [*self._with_open_orders(found), *self._counted_otherwise(plan.settings, found)]:
             raise ReloadError("\n".join(refused))
         runners = self._parts.runners
         for name, (state, anew) in carried.items():

@@ -14,13 +14,14 @@ import structlog
 
 from buffer.errors import StoreError
 from buffer.step import JournalRow, NewPosting, Step
+from gateway import remembered
 from gateway.caller import CALLER, TAKEN
 from gateway.core import journal, snapshot
 from gateway.core.audit import told
-from gateway.core.decided import asks
+from gateway.core.decided import REMEMBERED, asks
 from gateway.core.document import encode, fields
 from gateway.core.duration import seconds
-from gateway.core.entries import AllocateEntry, MergeEntry, SplitEntry
+from gateway.core.entries import AllocateEntry, LotNamed, MergeEntry, SerialRead, SplitEntry
 from gateway.core.model import (
     Confirmation,
     DataValue,
@@ -272,6 +273,7 @@ class Runner:
         before = state
         made: tuple[Output, ...] = ()
         inputs: Sequence[Input] = item.inputs
+        reader = self.unit.rules.work.serial_signal
         try:
             for given in item.inputs:
                 if asks(given):
@@ -281,6 +283,9 @@ class Runner:
                     state, more = self.unit.handle(state, given)
                     if isinstance(given, DataValue):
                         self._last[given.signal] = given
+                        if given.signal == reader and (read := await remembered.serial_of(self._store, state, given)):
+                            state, found = self.unit.handle(state, read)
+                            more += found
                 made += more
             audit = self._audit(inputs[0] if item.done is not None else None, made, item.caller)
         except StoreError:
@@ -306,12 +311,16 @@ class Runner:
         if isinstance(given, OrderReceived):
             records = await self._store.records_of(given.job.order)
             known = next((one for one in records if one.job.key == given.job.key), None)
-            return given._replace(known=known, others=tuple(one for one in records if one is not known))
+            left = None if known is not None else await self._store.number_of(*given.job.key)
+            others = tuple(one for one in records if one is not known)
+            return given._replace(known=known, others=others, forgotten=left)
         if isinstance(given, FinalAcknowledged):
             known = await self._store.job_record(given.order, given.operation)
             return given._replace(known=known, unbooked=await self._store.unbooked(given.order, given.operation))
         if isinstance(given, (SplitEntry, MergeEntry)):
             return given._replace(taken=await self._store.orders_like(given.order))
+        if isinstance(given, REMEMBERED):
+            return await remembered.informed(self._store, self.unit.identity.machine, given)
         assert isinstance(given, (OperatorEntry, AllocateEntry)), "nothing else asks"
         records = [
             one for one in await self._store.records_of(given.order) if given.operation in ("", one.job.operation)
@@ -367,6 +376,8 @@ class Runner:
             jobs=tuple(jobs.values()),
             voids=tuple(voids),
             identity=identity,
+            serials=tuple(one.record for one in outputs if isinstance(one, SerialRead)),
+            lots=tuple(one for one in outputs if isinstance(one, LotNamed)),
             links=tuple(
                 link for one in outputs if isinstance(one, Confirmation) and one.work for link in one.work.links
             ),

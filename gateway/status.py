@@ -29,6 +29,7 @@ INSTANTS: Final = frozenset(
         "started_ns",
         "state_since_ns",
         "to_ns",
+        "unallocated_since_ns",
     }
 )
 
@@ -81,6 +82,11 @@ class TargetView:
         last_posted_ns: when the last one was booked.
         last_error: why the last send failed.
         next_retry_ns: when the next attempt is due.
+        held: of those that wait, in the window in which they may still be replaced.
+        needs_approval: of those that wait, beyond a tolerance: a person approves them first.
+        latency_last_ms: from the last piece of the newest answered confirmation to its answer, None without any.
+        latency_median_ms: the middle one of the newest 200 confirmations, as far as they are answered.
+        late: of these, how many took longer than ``late_after``.
     """
 
     name: str
@@ -95,6 +101,11 @@ class TargetView:
     last_posted_ns: int | None = None
     last_error: str = ""
     next_retry_ns: int | None = None
+    held: int = 0
+    needs_approval: int = 0
+    latency_last_ms: int | None = None
+    latency_median_ms: int | None = None
+    late: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +138,9 @@ class WorkUnitView:
         queue: open orders, what runs first, each with order, operation, state, quantity, good, scrap, rework, hold,
             test, hold_reason ("" where it is not on hold) and rush. Where several run at once ``order`` is the leading
             one.
+        operators: who is logged in, by when they came; each with person and from_ns.
+        lots: what is mounted, by feeder; each with feeder, item, lot, since_ns and left (text, None: nobody knows).
+        serials_held: duplicate serial numbers of which no piece is counted yet.
     """
 
     id: str
@@ -169,6 +183,9 @@ class WorkUnitView:
     counted_hold: int = 0
     counted_test: int = 0
     queue: tuple[Mapping[str, Any], ...] = ()
+    operators: tuple[Mapping[str, Any], ...] = ()
+    lots: tuple[Mapping[str, Any], ...] = ()
+    serials_held: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

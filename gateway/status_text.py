@@ -76,6 +76,9 @@ def machine_line(unit: dict[str, Any], now_ns: int) -> str:
         "at reduced speed" if unit["reduced_speed"] else "",
         f"shift {unit['shift']} of {unit['production_day']}" if unit["shift"] else "",
         f"planned {unit['planned']}" if unit["planned"] else "",
+        f"at work {', '.join(one['person'] for one in unit['operators'])}" if unit["operators"] else "",
+        *(f"{one['feeder']} lot {one['lot']}{_left(one)}" for one in unit["lots"]),
+        f"{unit['serials_held']} duplicate serial numbers wait for their piece" if unit["serials_held"] else "",
     ]
     below = clean(", ".join(filter(None, more)))
     return (
@@ -83,6 +86,10 @@ def machine_line(unit: dict[str, Any], now_ns: int) -> str:
         f"{unit['good']:>7} {unit['scrap']:>6} "
         f"{unit['target'] or '-':>7}  {_age(now_ns, unit['last_piece_ns']):<11} {', '.join(filter(None, notes))}"
     ) + (f"\n{'':<10} {below}" if below else "")
+
+
+def _left(lot: dict[str, Any]) -> str:
+    return "" if lot["left"] is None else f" ({lot['left']} left)"
 
 
 def source_line(source: dict[str, Any], now_ns: int) -> str:
@@ -117,9 +124,11 @@ def target_line(target: dict[str, Any], now_ns: int) -> str:
     text = f"{target['name']:<12} {target['link']}  posted {target['posted']}  waiting {target['waiting']}"
     if target["waiting"]:
         text += f"  oldest {_age(now_ns, target['oldest_waiting_ns'])}"
-    for kind in ("uncertain", "parked", "accepted"):
-        if target[kind]:
-            text += f"  {kind} {target[kind]}"
+    for kind in ("uncertain", "parked", "accepted", "held", "needs_approval", "late"):
+        if target.get(kind):
+            text += f"  {kind.replace('_', ' ')} {target[kind]}"
+    if target.get("latency_last_ms") is not None:
+        text += f"  last answer after {target['latency_last_ms']} ms, median {target['latency_median_ms']} ms"
     since_ns = target["oldest_waiting_ns"]
     held_up = target["parked"] or target["uncertain"] or (since_ns is not None and now_ns - since_ns > HELD_UP_NS)
     if target["last_error"] and (held_up or target["link"] != "up"):

@@ -13,7 +13,7 @@ import structlog
 
 from buffer.entry import OPEN_STATES, OutboxState, Settlement
 from buffer.errors import OutboxError, StoreError
-from gateway import __version__, reconciler
+from gateway import __version__
 from gateway.control import NUMBER_MAX, TEXT_CHARS_MAX, RequestError, text_of
 from gateway.core.model import OperatorEntry, OperatorVerb
 from gateway.core.orders.lifecycle import ActorRole
@@ -75,7 +75,6 @@ class Verbs:
             "outbox.retry": self._retry,
             "outbox.discard": self._discard,
             "outbox.approve": self._approve,
-            "reconcile": self._reconcile,
             "write": self._write,
             **self._floor.table(),
             **OrderVerbs(self.parts, self._clock).table(),
@@ -104,7 +103,7 @@ class Verbs:
             targets=tuple(parts.target_view(name) for name in parts.forwarders),
             feeds=tuple(parts.feed_view(name) for name in parts.feeds),
             work_units=tuple(parts.work_unit_view(name) for name in parts.runners),
-            warnings=(*self._warnings, *parts.troubles(), *await self._stranded()),
+            warnings=(*self._warnings, *parts.troubles(), *parts.late(self._clock.now_ns()), *await self._stranded()),
         )
 
     async def _audit(self) -> AuditView | None:
@@ -133,6 +132,8 @@ class Verbs:
             entry = entry._replace(interrupt=request.get("interrupt") is True)
         elif verb is OperatorVerb.ACKNOWLEDGE_DOCUMENTS and request.get("document"):
             entry = entry._replace(documents=(text_of(request, "document"),))
+        elif verb is OperatorVerb.INSPECT:
+            entry = entry._replace(verdict=text_of(request, "verdict"))
         told(await runner.submit(entry), f"{machine}: cannot {verb} {order}")
         return f"{machine}: {verb} {order} done"
 
@@ -154,10 +155,6 @@ class Verbs:
         for state in OPEN_STATES:
             found += [_posting(entry) for entry in await self.parts.outbox.page(state=state, limit=1000)]
         return sorted(found, key=lambda posting: posting["id"])
-
-    async def _reconcile(self, request: Mapping[str, Any]) -> Any:
-        order = text_of(request, "order") if request.get("order") else ""
-        return reconciler.document(*await reconciler.reconcile(self.parts, self._store, self._clock.now_ns(), order))
 
     async def _retry(self, request: Mapping[str, Any]) -> Any:
         which = _which(request)

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from buffer import genealogy
 from gateway.control import RequestError, text_of
 from gateway.core.document import utc
-from gateway.core.entries import LotEntry, MaterialEntry, PresenceEntry
+from gateway.core.entries import LotEntry, LotNameEntry, MaterialEntry, PresenceEntry, SerialEntry
+from gateway.core.model import Notice
 from gateway.core.work.genealogy import where_from, where_used
-from gateway.core.work.rounding import half_up
+from gateway.core.work.rounding import decimal_text
+from gateway.core.work.serials import DUPLICATE
 from gateway.speaker import runner_of, speaker, told
 
 if TYPE_CHECKING:
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from gateway.parts import Parts
 
 QUANTITY_CHARS_MAX: Final = 20
-#: Decimals of a quantity that is shown; the database has it exactly.
-SHOWN_PLACES: Final = 6
 
 
 class WorkVerbs:
@@ -46,6 +46,8 @@ class WorkVerbs:
             "lot.mount": self._lot,
             "lot.unmount": self._lot,
             "material.issue": self._material,
+            "lots.name": self._name,
+            "lots.serial": self._serial,
             "lots.trace": self._trace,
         }
 
@@ -83,6 +85,26 @@ class WorkVerbs:
         told(await runner.submit(entry), f"{machine}: cannot issue {item} to {order}")
         return f"{machine}: {quantity} of {item} issued to {order} ({kind})"
 
+    async def _name(self, request: Mapping[str, Any]) -> Any:
+        machine, runner = runner_of(self._parts, request)
+        order, feeder, lot = (text_of(request, name) for name in ("order", "feeder", "lot"))
+        operation = text_of(request, "operation") if request.get("operation") else ""
+        reason = text_of(request, "reason") if request.get("reason") else ""
+        entry = LotNameEntry(self._clock.now_ns(), order, operation, feeder, lot, reason, **speaker(request))
+        told(await runner.submit(entry), f"{machine}: cannot name the lot that {order} took at {feeder}")
+        return f"{machine}: what {order} took at {feeder} without a lot is of lot {lot}, assumed"
+
+    async def _serial(self, request: Mapping[str, Any]) -> Any:
+        machine, runner = runner_of(self._parts, request)
+        serial = text_of(request, "serial")
+        order, operation = (text_of(request, name) if request.get(name) else "" for name in ("order", "operation"))
+        by = speaker(request)
+        entry = SerialEntry(self._clock.now_ns(), serial, by.pop("who"), order, operation, **by)
+        made = told(await runner.submit(entry), f"{machine}: cannot take serial number {serial}")
+        if any(isinstance(one, Notice) and one.code == DUPLICATE for one in made):
+            return f"{machine}: serial number {serial} was there before; a piece is on hold for it"
+        return f"{machine}: serial number {serial} taken"
+
     async def _trace(self, request: Mapping[str, Any]) -> Any:
         number, down = text_of(request, "number"), text_of(request, "direction") == "forward"
         found = await genealogy.named(self._store, number)
@@ -92,8 +114,11 @@ class WorkVerbs:
         traces = []
         for start in found:
             links = await genealogy.along(self._store, start, down=down)
-            traces.append(self._shown(where_used(links, start) if down else where_from(links, start)))
-        return {"number": number, "direction": "forward" if down else "backward", "traces": traces}
+            trace = where_used(links.row, start) if down else where_from(links.row, start)
+            traces.append(self._shown(trace._replace(complete=trace.complete and links.complete)))
+        refused = [self._link(one) for one in await genealogy.refused(self._store, number)]
+        direction = "forward" if down else "backward"
+        return {"number": number, "direction": direction, "traces": traces, "refused": refused}
 
     def _shown(self, trace: Trace) -> dict[str, Any]:
         reached = [{**_named(one.node), "depth": one.depth, "certainty": one.certainty.value} for one in trace.reached]
@@ -101,11 +126,10 @@ class WorkVerbs:
         return {"start": _named(trace.start), "reached": reached, "links": links, "complete": trace.complete}
 
     def _link(self, link: GenealogyLink) -> dict[str, Any]:
-        quantity = Decimal(half_up(link.quantity.fraction * 10**SHOWN_PLACES)).scaleb(-SHOWN_PLACES)
         return {
             "parent": _named(link.parent),
             "child": _named(link.child),
-            "qty": f"{quantity.normalize():f}",
+            "qty": decimal_text(link.quantity),
             "uom": link.uom,
             "run": link.run,
             "from": utc(self._clock.utc_ns(link.from_ns)),

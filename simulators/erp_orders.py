@@ -131,6 +131,7 @@ def _image(kind: DemoProduct, number: int) -> dict[str, Any]:
                 "qty": quantity,
                 "std_cycle_s": kind.std_cycle_s,
                 "text": kind.text,
+                "control": {"overlap": True},  # packing begins while the machine before it still works
             },
             {"op": OPERATIONS[1], "work_center": "WC-PCK", "qty": quantity, "std_cycle_s": "2.25", "text": "pack"},
         ],

@@ -175,6 +175,35 @@ _AUDITING: Final = (
         ),
     ),
 )
+_COMPARING: Final = (
+    Route(
+        "reconcile.reports",
+        "GET",
+        "/v1/reconciliation",
+        (Action.SEE,),
+        "reconciliation",
+        "The last reports of what was confirmed against what the ERP has booked, newest first; or one of them whole",
+        query=(Field("number", Whole(1, NUMBER_MAX), "only this one, with its findings", required=False),),
+    ),
+    Route(
+        "reconcile.accept",
+        "POST",
+        "/v1/reconciliation/accept",
+        (Action.RESOLVE_POSTING,),
+        "done",
+        "Take over what the last report found to be confirmed in the ERP: less remains, nothing is sent",
+        body=(_ORDER, Field("operation", Text(), "operation"), _WHY),
+    ),
+    Route(
+        "outbox.resend",
+        "POST",
+        "/v1/reconciliation/resend",
+        (Action.RESOLVE_POSTING,),
+        "resolved",
+        "Send a booked confirmation again that the ERP has lost, with the same key and bytes",
+        body=(Field("key", Text(), "its idempotency key"), _WHY),
+    ),
+)
 _DECIDING: Final = (
     Route(
         "order.start",
@@ -204,7 +233,42 @@ _DECIDING: Final = (
         body=(*_DECISION, Field("document", Text(), "as the order names it", required=False)),
     ),
     _decision("interrupt", Action.INTERRUPT, "Interrupt the running order"),
-    _decision("finish", Action.FINISH, "End an order and confirm it finally"),
+    Route(
+        "order.finish",
+        "POST",
+        "/v1/orders/finish",
+        (Action.FINISH,),
+        "done",
+        "End an order and confirm it finally; below what is tolerated a reason is needed",
+        body=(*_DECISION, _may(_WHY)),
+    ),
+    Route(
+        "order.confirm",
+        "POST",
+        "/v1/orders/confirm",
+        (Action.CONFIRM,),
+        "done",
+        "Confirm now what was made of an order since its last confirmation",
+        body=(*_DECISION, _may(_WHY)),
+    ),
+    Route(
+        "order.acknowledge-data",
+        "POST",
+        "/v1/orders/acknowledge-data",
+        (Action.ACKNOWLEDGE,),
+        "done",
+        "Take time without data, counters in doubt and unknown lots of an order as they are",
+        body=(*_DECISION, _may(_WHY)),
+    ),
+    Route(
+        "order.inspect",
+        "POST",
+        "/v1/orders/inspect",
+        (Action.INSPECT,),
+        "done",
+        "Enter the verdict of an order's inspection; its final confirmation may wait for it",
+        body=(*_DECISION, Field("verdict", Choice(("passed", "failed")), "what it says"), _may(_WHY)),
+    ),
     _decision("complete-setup", Action.FINISH_SETUP, "The setup of the running order is done"),
     Route(
         "order.hold",
@@ -351,4 +415,4 @@ _DECIDING: Final = (
     ),
 )
 
-ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *_AUDITING, *_DECIDING, *DIVIDING, *WORKING)
+ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *_AUDITING, *_COMPARING, *_DECIDING, *DIVIDING, *WORKING)

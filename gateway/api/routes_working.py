@@ -8,6 +8,7 @@ from gateway.api.fields import NAME_PATTERN, Choice, Field, Matching, Text
 from gateway.api.route import Route
 from gateway.core.access.permissions import Action
 from gateway.core.work.lots import LOT_CHARS_MAX
+from gateway.core.work.produced_lots import SERIAL_CHARS_MAX
 
 _NAME: Final = Matching(NAME_PATTERN, "1 to 64 letters, digits, - and _")
 _MACHINE: Final = Field("machine", _NAME, "work unit, as in the configuration")
@@ -76,6 +77,36 @@ WORKING: Final[tuple[Route, ...]] = (
             Field("quantity", _QUANTITY, "how much, in the item's unit"),
             Field("kind", Choice(("purge", "startup")), "what for"),
             Field("reason", Text(), "why; it is written down", required=False),
+        ),
+    ),
+    Route(
+        "lots.name",
+        "POST",
+        "/v1/lots/name",
+        (Action.CORRECT,),
+        "done",
+        "Say which lot an order took at a feeder while nobody knew; a trace calls it assumed",
+        body=(
+            _MACHINE,
+            _ORDER,
+            _OPERATION,
+            _FEEDER,
+            _LOT,
+            Field("reason", Text(), "why; it is written down"),
+        ),
+    ),
+    Route(
+        "lots.serial",
+        "POST",
+        "/v1/lots/serial",
+        (Action.MOUNT_LOT,),
+        "done",
+        "Give the serial number of a piece; one that was there before puts a piece on hold",
+        body=(
+            _MACHINE,
+            Field("serial", Text(SERIAL_CHARS_MAX), "serial number, as on the piece"),
+            Field("order", Text(), "order number; without it the running one", required=False),
+            _OPERATION,
         ),
     ),
     Route(

@@ -37,6 +37,22 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     issue.add_argument("--reason", default="", metavar="TEXT", help="why")
     state_dir.add_arguments(issue)
     issue.set_defaults(run=material)
+    name = verbs.add_parser("name", help="say which lot an order took while nobody knew")
+    name.add_argument("machine", help="work unit, as in the configuration (ASM-01)")
+    name.add_argument("order", help="order number")
+    name.add_argument("feeder", help="place where material is mounted, as in the configuration")
+    name.add_argument("lot", help="lot that was used")
+    name.add_argument("--operation", default="", help="needed where the order has several here")
+    name.add_argument("--reason", required=True, metavar="TEXT", help="how that is known")
+    state_dir.add_arguments(name)
+    name.set_defaults(run=known)
+    serial = verbs.add_parser("serial", help="give the serial number of a piece")
+    serial.add_argument("machine", help="work unit, as in the configuration (ASM-01)")
+    serial.add_argument("serial", help="serial number, as on the piece")
+    serial.add_argument("--order", default="", help="order number; without it the running one")
+    serial.add_argument("--operation", default="", help="needed where the order has several here")
+    state_dir.add_arguments(serial)
+    serial.set_defaults(run=piece)
     trace = verbs.add_parser("trace", help="what a lot or serial number went into, or was made from")
     trace.add_argument("number", help="lot or serial number")
     way = trace.add_mutually_exclusive_group()
@@ -60,6 +76,18 @@ def material(args: argparse.Namespace) -> int:
     return _told(args, "material.issue", **{name: getattr(args, name) for name in names})
 
 
+def known(args: argparse.Namespace) -> int:
+    """A lot that was unknown; 0 done, 1 refused, with the reason, 3 where no gateway runs."""
+    names = ("machine", "order", "operation", "feeder", "lot", "reason")
+    return _told(args, "lots.name", **{name: getattr(args, name) for name in names})
+
+
+def piece(args: argparse.Namespace) -> int:
+    """One serial number; 0 taken, 1 refused, with the reason, 3 where no gateway runs."""
+    names = ("machine", "serial", "order", "operation")
+    return _told(args, "lots.serial", **{name: getattr(args, name) for name in names})
+
+
 def show(args: argparse.Namespace) -> int:
     """One trace; 0 found, 1 refused, with the reason, 3 where no gateway runs."""
     from gateway.control import ControlError, call
@@ -74,10 +102,14 @@ def show(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found))
         return 0
+    for link in found["refused"]:
+        print(clean(f"refused, it would be made from itself: {_name(link['parent'])} into {_name(link['child'])}"))
     for trace in found["traces"]:
         print(clean(_name(trace["start"])))
         for one in trace["reached"]:
             print(clean(f"{'  ' * one['depth']}{_name(one)}  {one['certainty']}"))
+        if not trace["complete"]:
+            print("and more: this is not all of it")
     return 0
 
 

@@ -24,6 +24,9 @@ VERBS = {
     "complete-setup": "say that the setup of the running order is done",
     "rush": "put an order before all others; what runs is interrupted for it, and goes on after it",
     "approve-first-article": "say that the first piece is right: production begins",
+    "acknowledge-data": "take time without data, counters in doubt and unknown lots of an order as they are",
+    "inspect": "enter the verdict of an order's inspection",
+    "confirm": "confirm what was made since the last confirmation now",
     "acknowledge-documents": "say that the documents of an order were read; without --document all of them",
 }
 
@@ -44,6 +47,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             )
         elif verb == "acknowledge-documents":
             one.add_argument("--document", default="", metavar="NAME", help="only this one")
+        elif verb == "inspect":
+            one.add_argument("--verdict", required=True, choices=("passed", "failed"), help="what it says")
         if verb == "release":
             person.add_signing(one)
         state_dir.add_arguments(one)
@@ -92,7 +97,7 @@ def reclassify(args: argparse.Namespace) -> int:
 
 def decide(args: argparse.Namespace) -> int:
     """One decision; 0 done, 1 refused, with the reason, 3 where no gateway runs."""
-    more = {name: getattr(args, name) for name in ("interrupt", "document") if getattr(args, name, None)}
+    more = {name: getattr(args, name) for name in ("interrupt", "document", "verdict") if getattr(args, name, None)}
     more |= person.signing(args) if args.verb == "release" else {}
     return _told(args, f"order.{args.verb}", order=args.order, operation=args.operation, reason=args.reason, **more)
 

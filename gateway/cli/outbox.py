@@ -72,8 +72,34 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     yes.add_argument("which", help="its number or its key")
     yes.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")
     yes.set_defaults(run=approve)
-    for verb in (listing, one, again, never, yes):
+    lost = verbs.add_parser(
+        "resend",
+        help="send a booked confirmation again that the ERP has lost, with the same key and bytes",
+        description="Sends a confirmation again that the ERP acknowledged and does not have any more, as a "
+        "reconciliation report says (MISSING_IN_ERP). The key and the bytes are the same. Where the ERP can be asked "
+        "and has it, nothing is sent.",
+    )
+    lost.add_argument("which", metavar="key", help="its key")
+    lost.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")
+    lost.set_defaults(run=resend)
+    for verb in (listing, one, again, never, yes, lost):
         state_dir.add_arguments(verb)
+
+
+def resend(args: argparse.Namespace) -> int:
+    """Ask the gateway to send a booked posting again: 0 done, 1 refused, 3 where no gateway runs."""
+    from gateway.control import ControlError, call
+
+    where = state_dir.find(args)
+    if where is None:
+        return 1
+    try:
+        done = call(where, "outbox.resend", key=args.which, who=person.name(), reason=args.reason)["done"]
+    except ControlError as error:
+        return state_dir.complain(error)
+    for one in done:
+        print(clean(f"{one['id']}: {one['key']} for {one['target']} is sent again"))
+    return 0
 
 
 def list_postings(args: argparse.Namespace) -> int:

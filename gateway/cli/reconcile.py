@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
-from gateway.cli import state_dir
+from gateway.cli import person, state_dir
 from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
@@ -21,6 +22,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "Nothing is repaired.",
     )
     parser.add_argument("order", nargs="?", default="", help="only this order")
+    parser.add_argument("operation", nargs="?", default="", help="with --accept: only this operation")
+    parser.add_argument("--reports", action="store_true", help="list the last reports instead, compare nothing")
+    parser.add_argument(
+        "--accept",
+        action="store_true",
+        help="take over what the last report of ORDER and OPERATION found to be confirmed in the ERP; nothing is sent",
+    )
+    parser.add_argument("--reason", default="", metavar="TEXT", help="with --accept: why; stored with your name")
     parser.add_argument("--json", action="store_true", help="print for programs")
     state_dir.add_arguments(parser)
     parser.set_defaults(run=run)
@@ -33,7 +42,16 @@ def run(args: argparse.Namespace) -> int:
     where = state_dir.find(args)
     if where is None:
         return 1
+    if args.accept and not (args.order and args.operation and args.reason):
+        print("linegate: reconcile --accept: ORDER, OPERATION and --reason are needed", file=sys.stderr)
+        return 2
     try:
+        if args.accept:
+            names = {"order": args.order, "operation": args.operation, "reason": args.reason}
+            print(clean(call(where, "reconcile.accept", who=person.name(), **names), 2000))
+            return 0
+        if args.reports:
+            return _listed(call(where, "reconcile.reports")["reports"], as_json=args.json)
         found = call(where, "reconcile", order=args.order)
     except ControlError as error:
         return state_dir.complain(error)
@@ -47,3 +65,13 @@ def run(args: argparse.Namespace) -> int:
             print(clean(f"not compared: {text}", 2000))
         print(f"{found['compared']} operations compared, {len(found['findings'])} findings")
     return 1 if found["findings"] else 0
+
+
+def _listed(reports: list[dict[str, Any]], *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(reports))
+        return 0
+    for one in reports:
+        counts = ", ".join(f"{code} {number}" for code, number in one["counts"].items()) or "nothing differs"
+        print(clean(f"{one['number']:>6} {one['at']} {one['cause']:<8} {one['compared']} compared: {counts}", 2000))
+    return 0

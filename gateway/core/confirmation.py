@@ -80,7 +80,7 @@ def deadline(rule: ConfirmRule, run: JobRun) -> int | None:
 def earlier(rule: ConfirmRule, run: JobRun, due_ns: int | None) -> int | None:
     """``due_ns``, or when a confirmation is due by itself, if that is before. Asked for every input."""
     if run.waiting or (rule.every_pieces is not None and run.open_pieces >= rule.every_pieces):
-        first_ns = run.confirmed_ns + rule.min_interval
+        first_ns = run.confirmed_ns + rule.spacing_ns
     elif rule.every is None:
         return due_ns
     else:

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.core.entries import (
     AllocateEntry,
     Decided,
+    ExternalEntry,
     LotEntry,
+    LotNameEntry,
     MaterialEntry,
     MergeEntry,
     PresenceEntry,
     ReclassifyEntry,
     ReportEntry,
+    SerialEntry,
     SetupEntry,
     SplitEntry,
     StopCutEntry,
@@ -45,14 +48,36 @@ VERBS: Final[dict[type, Callable[[Any], str]]] = {
     MergeEntry: lambda _entry: "order.merge",
     UnmergeEntry: lambda _entry: "order.unmerge",
     ReportEntry: lambda _entry: "order.report",
+    ExternalEntry: lambda _entry: "reconcile.accept",
     UndoEntry: lambda _entry: "undo",
     PresenceEntry: lambda entry: "labour.in" if entry.begins else "labour.out",
     LotEntry: lambda entry: "lot.mount" if entry.mounts else "lot.unmount",
     MaterialEntry: lambda _entry: "material.issue",
+    LotNameEntry: lambda _entry: "lots.name",
+    SerialEntry: lambda _entry: "lots.serial",
 }
+#: Entries that come with what the database knows of lots and serial numbers.
+REMEMBERED: Final = (LotNameEntry, SerialEntry)
+#: What can be decided of an operation that is complete.
+_OF_WHAT_ENDED: Final = (OperatorVerb.REOPEN, OperatorVerb.HOLD, OperatorVerb.RELEASE)
 #: Fields that have a place of their own, or say nothing to a person.
 _TOLD_ELSEWHERE: Final = frozenset(
-    {"at_ns", "who", "role", "auth", "client", "order", "operation", "reason", "verb", "known", "begins", "taken"}
+    {
+        "at_ns",
+        "who",
+        "role",
+        "auth",
+        "client",
+        "order",
+        "operation",
+        "reason",
+        "verb",
+        "known",
+        "begins",
+        "taken",
+        "told",
+        "earlier",
+    }
 )
 
 
@@ -83,5 +108,7 @@ def decided(entry: OperatorEntry | PersonsEntry, made: Sequence[Output]) -> Deci
 
 def asks(given: Input) -> bool:
     """Whether an input needs what is remembered of an order, which must be read behind everything before it."""
-    reopens = isinstance(given, OperatorEntry) and given.verb in (OperatorVerb.REOPEN, OperatorVerb.HOLD)
-    return reopens or isinstance(given, (OrderReceived, FinalAcknowledged, AllocateEntry, SplitEntry, MergeEntry))
+    ended = isinstance(given, OperatorEntry) and given.verb in _OF_WHAT_ENDED
+    return ended or isinstance(
+        given, (OrderReceived, FinalAcknowledged, AllocateEntry, SplitEntry, MergeEntry, *REMEMBERED)
+    )

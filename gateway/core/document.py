@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid5
 
-from gateway.core.work.work_fields import work_fields
+from gateway.core.work.work_fields import coverage_of, work_fields
 
 if TYPE_CHECKING:
     from gateway.core.model import Confirmation, JobOrder
@@ -124,7 +124,7 @@ def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
             "any": confirmation.estimated_pieces > 0,
             "pieces": str(confirmation.estimated_pieces),
         },
-        "coverage": None,
+        "coverage": coverage_of(confirmation.work),
         "data_quality_flags": list(confirmation.flags),
         "event_time_last": utc(None if last_ns is None else last_ns + offset_ns),
         "created_at": utc(confirmation.created_ns + offset_ns),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gateway.core.access.roles import ActorRole
     from gateway.core.model import JobRecord, Role
     from gateway.core.rules_orders import Distribution
+    from gateway.core.work.produced_lots import SerialRecord
 
 
 class SetupEntry(NamedTuple):
@@ -152,6 +153,22 @@ class ReportEntry(NamedTuple):
     client: str = ""
 
 
+class ExternalEntry(NamedTuple):
+    """A person takes over what somebody confirmed in the ERP: less remains to be made, and nothing is sent."""
+
+    at_ns: int
+    order: str
+    operation: str
+    good: int
+    scrap: int
+    rework: int
+    reason: str
+    who: str
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+
+
 class StopCutEntry(NamedTuple):
     """A person says that a standstill was two, before and after ``split_ns``; ``merge``: that it was one after all.
 
@@ -241,6 +258,59 @@ class MaterialEntry(NamedTuple):
     client: str = ""
 
 
+class LotNameEntry(NamedTuple):
+    """A person says which lot an order took at a feeder while nobody knew; ``operation`` may be empty.
+
+    ``told``: run and item of links with an unknown lot that are confirmed already.
+    """
+
+    at_ns: int
+    order: str
+    operation: str
+    feeder: str
+    lot: str
+    reason: str
+    who: str
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+    told: tuple[tuple[str, str], ...] = ()
+
+
+class SerialEntry(NamedTuple):
+    """The serial number of a piece was read: by the machine's reader (``who`` ""), or as a person or program says.
+
+    ``order`` "": that of the running order. ``earlier``: where the number was seen before, of whatever item.
+    """
+
+    at_ns: int
+    serial: str
+    who: str = ""
+    order: str = ""
+    operation: str = ""
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+    earlier: tuple[SerialRecord, ...] = ()
+
+
+class LotNamed(NamedTuple):
+    """Links of a run with an unknown lot of this item have that lot from here on."""
+
+    at_ns: int
+    run: str
+    item: str
+    lot: str
+
+
+class SerialRead(NamedTuple):
+    """A piece with a serial number passed an operation. ``first_pass``: it was never there before."""
+
+    at_ns: int
+    record: SerialRecord
+    first_pass: bool
+
+
 class PiecesReclassified(NamedTuple):
     """Pieces of a job order are something else from here on: none was made, and none is gone."""
 
@@ -284,9 +354,12 @@ PersonsEntry = (
     | MergeEntry
     | UnmergeEntry
     | ReportEntry
+    | ExternalEntry
     | StopCutEntry
     | UndoEntry
     | PresenceEntry
     | LotEntry
     | MaterialEntry
+    | LotNameEntry
+    | SerialEntry
 )

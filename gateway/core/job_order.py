@@ -100,12 +100,12 @@ class JobOrder(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str]:
-        """Order and operation: the lane of its confirmations."""
+        """Order and operation: its confirmations are numbered by these."""
         return (self.order, self.operation)
 
     @property
     def erp_key(self) -> tuple[str, str]:
-        """Order and operation as the ERP knows them."""
+        """Order and operation as the ERP knows them: the lane of its confirmations."""
         return (self.erp_order or self.order, self.operation)
 
 
@@ -113,6 +113,7 @@ class JobRecord(NamedTuple):
     """What the gateway must remember of a job order for ever: its last number, totals and state.
 
     ``seq``: its last confirmation (0: none yet); ``last_hash`` chains them. ``held_from``: before ON_HOLD, else None.
+    ``external``: good, scrap and rework that were confirmed in the ERP, and are in none of the totals.
     """
 
     job: JobOrder
@@ -126,3 +127,12 @@ class JobRecord(NamedTuple):
     test: int = 0
     held_from: JobOrderState | None = None
     hold_reason: str = ""
+    external: tuple[int, int, int] = (0, 0, 0)
+
+
+class LastNumber(NamedTuple):
+    """What is left of a job order that was forgotten: the last number and hash of its confirmations, its revision."""
+
+    seq: int
+    last_hash: str
+    revision: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.core.entries import Decided, PiecesReclassified
+from gateway.core.entries import Decided, LotNamed, PiecesReclassified, SerialRead
 from gateway.core.model import (
     Confirmation,
     CountEvent,
@@ -16,6 +16,8 @@ from gateway.core.model import (
     Voided,
 )
 from gateway.core.orders.order_changes import OrderAck
+from gateway.core.orders.shares import MemberPieces
+from gateway.core.orders.stop_request import StopRequested
 from gateway.core.orders.unallocated import CountAllocation
 from gateway.core.snapshot import encode_job
 from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit, plain
@@ -51,6 +53,10 @@ KINDS: Final = {
     OrderAck: "order_ack",
     CountAllocation: "allocation",
     Decided: "decision",
+    StopRequested: "stop_requested",
+    LotNamed: "lot_named",
+    SerialRead: "serial",
+    MemberPieces: "member_pieces",
 }
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from gateway.core.job_order import JobOrder, JobOrderState, JobRecord, Operation, ProductionOrder
+from gateway.core.job_order import JobOrder, JobOrderState, JobRecord, LastNumber, Operation, ProductionOrder
 
 if TYPE_CHECKING:
-    from gateway.core.entries import Decided, PersonsEntry, PiecesReclassified, PresenceShared
+    from gateway.core.entries import Decided, LotNamed, PersonsEntry, PiecesReclassified, PresenceShared, SerialRead
     from gateway.core.orders.lifecycle import ActorRole
     from gateway.core.orders.order_changes import OrderAck
+    from gateway.core.orders.shares import LeadTold, MemberPieces, MemberTold
+    from gateway.core.orders.stop_request import StopRequested
     from gateway.core.orders.unallocated import CountAllocation
     from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
     from gateway.core.state.interval import StateInterval
@@ -72,8 +74,7 @@ class DataValue(NamedTuple):
     """One sampled value of one signal (OPC UA DataValue).
 
     ``signal`` is ``source.name``. ``source_time_ns`` is the device's or kernel's stamp, None where it has none. Both
-    times are steady: a driver takes ``DriverContext.utc_offset_ns`` off a stamp in UTC. ``value`` is None where
-    ``status`` is BAD.
+    times are steady (see ``DriverContext.utc_offset_ns``). ``value`` is None where ``status`` is BAD.
     """
 
     signal: str
@@ -122,12 +123,14 @@ class OrderReceived(NamedTuple):
 
     ``known`` is read when the input is handled, behind everything that was committed before; an older one would give
     out confirmation numbers twice. ``others`` are the records of the other operations of this order, wherever they are.
+    ``forgotten`` is what is left of it where it was known once.
     """
 
     at_ns: int
     job: JobOrder
     known: JobRecord | None = None
     others: tuple[JobRecord, ...] = ()
+    forgotten: LastNumber | None = None
 
 
 class OrderProgress(NamedTuple):
@@ -153,15 +156,17 @@ class OperatorVerb(enum.StrEnum):
     RUSH = "rush"
     APPROVE_FIRST_ARTICLE = "approve-first-article"
     ACKNOWLEDGE_DOCUMENTS = "acknowledge-documents"
+    ACKNOWLEDGE_DATA = "acknowledge-data"
+    INSPECT = "inspect"
+    CONFIRM = "confirm"
 
 
 class OperatorEntry(NamedTuple):
     """A person's decision about a job order. ``operation`` may be empty where the order has only one here.
 
-    ``role`` None: as a supervisor. ``known``: as that of ``OrderReceived``, for an order that is not open any more.
-    ``auth``: how the person was recognised, ``client`` from where. ``interrupt``: with ``start``, what runs is
-    interrupted whatever the rule says, and is next after this order. ``documents``: with ``acknowledge-documents``,
-    those that were read; none named: all of them.
+    ``role`` None: as a supervisor. ``known``: as that of ``OrderReceived``, for an order that is over. ``auth``: how
+    the person was recognised, ``client`` from where. ``interrupt``: with ``start``, what runs is interrupted whatever
+    the rule says, and is next. ``documents``: those that were read, none: all. ``verdict``: passed or failed.
     """
 
     at_ns: int
@@ -176,12 +181,13 @@ class OperatorEntry(NamedTuple):
     client: str = ""
     interrupt: bool = False
     documents: tuple[str, ...] = ()
+    verdict: str = ""
 
 
 class FinalAcknowledged(NamedTuple):
     """The ERP has acknowledged the final confirmation of a complete operation.
 
-    ``known`` and ``unbooked`` (confirmations of it that are not acknowledged) are read when the input is handled.
+    ``known`` and ``unbooked`` (confirmations that are not acknowledged) are read when the input is handled.
     ``reconciled`` False: the ERP says something else of it.
     """
 
@@ -221,21 +227,19 @@ class CalendarPlan(NamedTuple):
 
 Input: TypeAlias = (
     "DataValue | TimePassed | OrderReceived | OrderProgress | OperatorEntry | PersonsEntry | PresenceShared"
-    " | ClockTold | CalendarPlan"
-    " | FinalAcknowledged"
+    " | ClockTold | CalendarPlan | FinalAcknowledged | MemberTold | LeadTold"
 )
 
 
 class CountEvent(NamedTuple):
     """What one counter or pulse input moved by: never negative.
 
-    ``delta`` in counts; ``flag`` says how it was decided (OK, ROLLOVER, RESET ...); ``review`` counts are set aside for
-    a person; ``max_lost`` bounds what nobody can know in ``[t_from_ns, t_to_ns]``, -1 where no rate gives a bound.
-    ``estimated``: more than one count fell between two samples, so single cycle times are unknown. ``cycle_ns`` is the
-    time of one single cycle, where it was measured. ``role`` None is the rule's own; ``part`` names the product of a
-    family tool. ``cycles`` are the machine's counts behind ``delta`` where they differ (a mould makes eight pieces in
-    one). ``activity`` are the cycles that the machine's state hears of, where they are others: of a part that waits for
-    its verdict it hears at once, of the verdict nothing more.
+    ``delta`` in counts; ``flag`` says how it was decided (OK, RESET ...); ``review`` counts are set aside for a person;
+    ``max_lost`` bounds what nobody can know in ``[t_from_ns, t_to_ns]``, -1 where no rate gives a bound. ``estimated``:
+    more than one count fell between two samples. ``cycle_ns`` is the time of one single cycle, where it was measured.
+    ``role`` None is the rule's own; ``part`` names the product of a family tool; ``reason``: why it is scrap.
+    ``cycles`` are the machine's counts behind ``delta`` where they differ (a mould makes eight pieces). ``activity``
+    are those that the machine's state hears of: of a part that waits for its verdict at once, of the verdict none.
     """
 
     signal: str
@@ -251,6 +255,7 @@ class CountEvent(NamedTuple):
     part: str | None = None
     cycles: int | None = None
     activity: int | None = None
+    reason: str = ""
 
 
 class PiecesProduced(NamedTuple):
@@ -390,5 +395,6 @@ class Voided(NamedTuple):
 Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
     " | StopReasonAssigned | StopReasonWithdrawn | StopSplit | StopMerge | PiecesReclassified | Decided | JobChanged"
-    " | Notice | Confirmation | Voided | OrderAck | CountAllocation"
+    " | Notice | Confirmation | Voided | OrderAck | CountAllocation | LotNamed | SerialRead | MemberPieces"
+    " | StopRequested"
 )

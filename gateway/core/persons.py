@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final, get_args
 from gateway.core.decided import decided
 from gateway.core.entries import (
     AllocateEntry,
+    ExternalEntry,
     LotEntry,
+    LotNameEntry,
     MaterialEntry,
     MergeEntry,
     PersonsEntry,
@@ -18,6 +20,7 @@ from gateway.core.entries import (
     PresenceShared,
     ReclassifyEntry,
     ReportEntry,
+    SerialEntry,
     SetupEntry,
     SplitEntry,
     StopCutEntry,
@@ -28,12 +31,15 @@ from gateway.core.entries import (
 from gateway.core.model import OperatorEntry, OperatorVerb
 from gateway.core.orders.disposition import reclassified
 from gateway.core.orders.division import divided
+from gateway.core.orders.external import taken_over
+from gateway.core.orders.member import refused_here
 from gateway.core.orders.reported import reported
 from gateway.core.refusal import Refusal, refused
 from gateway.core.state.annotations import StopReasonAssigned, cut, why_it_stood
 from gateway.core.state.interval import STOPS
 from gateway.core.undo import last_word
 from gateway.core.work import work_persons
+from gateway.core.work.serials import serial_given
 
 if TYPE_CHECKING:
     from gateway.core.model import Output
@@ -47,7 +53,21 @@ if TYPE_CHECKING:
 
 
 #: Every kind of entry that a person makes.
-_WORK: Final = (PresenceEntry, LotEntry, MaterialEntry)
+_WORK: Final = (PresenceEntry, LotEntry, MaterialEntry, LotNameEntry, SerialEntry)
+#: What is decided where the orders are, not at a machine that works on them, too.
+_OF_ORDERS: Final = (
+    OperatorEntry,
+    ReclassifyEntry,
+    ReportEntry,
+    ExternalEntry,
+    SplitEntry,
+    MergeEntry,
+    UnmergeEntry,
+    LotEntry,
+    LotNameEntry,
+    MaterialEntry,
+    SerialEntry,
+)
 PERSONS: Final = (OperatorEntry, *get_args(PersonsEntry), PresenceShared)
 _SETS_UP: Final = Refusal(
     "a setup goes on already", "SETUP", found="a setup", allowed="none that goes on", what_to_do="end it first"
@@ -73,15 +93,22 @@ class Persons:
         self._allocation = allocation
         self._machine = machine
         self._undo = undo
+        self._lead = dispatch.rule.shares_with
 
     def said(self, state: State, entry: OperatorEntry | PersonsEntry | PresenceShared, out: list[Output]) -> State:
         """The state after a person's word, which is written down before what follows from it."""
         if isinstance(entry, PresenceShared):  # the gateway's, not a person's
             return work_persons.shared(self._dispatch, state, entry)
+        if isinstance(entry, SerialEntry) and not entry.who:  # the reader's
+            return serial_given(state, entry, out)
         start = len(out)
         before = state
-        if isinstance(entry, _WORK):
+        if self._lead is not None and isinstance(entry, _OF_ORDERS):
+            out.append(refused(entry.at_ns, refused_here(self._lead)))
+        elif isinstance(entry, _WORK):
             state = work_persons.said(self._dispatch, state, entry, out)
+            if isinstance(entry, PresenceEntry) and self._dispatch.work.rule.labour.skills:
+                state = self._dispatch.advance(state, entry.at_ns, out)  # what waited for somebody who can do it
         else:
             state = self._heard(state, entry, out)
         made = out[start:]
@@ -91,7 +118,7 @@ class Persons:
     def _heard(self, state: State, entry: OperatorEntry | PersonsEntry, out: list[Output]) -> State:
         if isinstance(entry, OperatorEntry):
             return self._order(state, entry, out)
-        if isinstance(entry, (ReclassifyEntry, AllocateEntry, ReportEntry)):
+        if isinstance(entry, (ReclassifyEntry, AllocateEntry, ReportEntry, ExternalEntry)):
             return self._pieces(state, entry, out)
         if isinstance(entry, (SplitEntry, MergeEntry, UnmergeEntry)):
             return divided(self._dispatch, state, entry, out)
@@ -113,11 +140,15 @@ class Persons:
             state = state._replace(track=state.track._replace(named=entry.reason))
         return state
 
-    def _pieces(self, state: State, entry: ReclassifyEntry | AllocateEntry | ReportEntry, out: list[Output]) -> State:
+    def _pieces(
+        self, state: State, entry: ReclassifyEntry | AllocateEntry | ReportEntry | ExternalEntry, out: list[Output]
+    ) -> State:
         if isinstance(entry, ReclassifyEntry):
             return reclassified(self._dispatch, state, entry, out)
         if isinstance(entry, ReportEntry):
             return reported(self._dispatch, state, entry, out)
+        if isinstance(entry, ExternalEntry):
+            return taken_over(self._dispatch, state, entry, out)
         return self._allocation.said(state, entry, out)
 
     def _order(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:

@@ -29,6 +29,32 @@ class RecordClass(enum.StrEnum):
 THINNED_FIRST: Final = (RecordClass.RAW_JOURNAL, RecordClass.CYCLE)
 
 
+#: What each kind of journal row is kept as.
+CLASS_OF_KIND: Final = {
+    # What single signals gave.
+    "count": RecordClass.RAW_JOURNAL,
+    "state": RecordClass.RAW_JOURNAL,
+    # What was booked of it.
+    "pieces": RecordClass.CYCLE,
+    "unknown": RecordClass.CYCLE,
+    "interval": RecordClass.STATE,
+    "stop_reason": RecordClass.STATE,
+    "reclassified": RecordClass.STATE,
+    "reason_required": RecordClass.STATE,
+    "setup_started": RecordClass.STATE,
+    "setup_ended": RecordClass.STATE,
+    "setup": RecordClass.STATE,
+    "setup_overrun": RecordClass.STATE,
+    "transition": RecordClass.STATE,
+    "notice": RecordClass.NOTICE,
+}
+
+
+def class_of(kind: str) -> RecordClass:
+    """What a kind of journal row is kept as; what is not named belongs to its order."""
+    return CLASS_OF_KIND.get(kind, RecordClass.ORDER)
+
+
 class Retained(NamedTuple):
     """A record, or a bundle of records of one class that closes together.
 
@@ -77,3 +103,15 @@ def decide(rule: RetentionRule, record: Retained, now_ns: int, *, disk_full: boo
     if now_ns >= until_ns or (disk_full and record.record_class in THINNED_FIRST and now_ns >= record.closed_ns):
         return Purge(None)
     return Purge(Kept.TOO_YOUNG, until_ns)
+
+
+def cutoff_ns(rule: RetentionRule, record_class: RecordClass, now_ns: int, unconfirmed_ns: int | None = None) -> int:
+    """What was closed before this time may be deleted: ``decide`` for many records at once.
+
+    ``unconfirmed_ns``: when the oldest thing began that is open or not acknowledged, None where there is none; what is
+    not older stays. Raises ValueError for the audit trail.
+    """
+    if record_class is RecordClass.AUDIT:
+        raise ValueError("the audit trail is never purged")
+    old_ns = now_ns - int(getattr(rule, record_class.value)) + 1
+    return old_ns if unconfirmed_ns is None else min(old_ns, unconfirmed_ns)

@@ -8,13 +8,13 @@ counting mode stand in ``rules_inputs.py``, ``rules_counting.py``, ``rules_packm
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from gateway.core.duration import Duration
 from gateway.core.model import Role
 from gateway.core.rule_signals import is_counted, is_evidence, named
-from gateway.core.rules_confirming import ConfirmingRule, DeliveryRule, UnallocatedRule
+from gateway.core.rules_confirming import ChecklistRule, ConfirmingRule, DeliveryRule, UnallocatedRule
 from gateway.core.rules_counting import AnalogRule, PartResultRule, RolesRule, StartEndRule
 from gateway.core.rules_inputs import (
     FORBID_UNKNOWN_KEYS,
@@ -24,7 +24,7 @@ from gateway.core.rules_inputs import (
     CountingRule,
     PulseRule,
 )
-from gateway.core.rules_material import WorkRule
+from gateway.core.rules_material import BackflushRule, LotRule, WorkRule
 from gateway.core.rules_orders import OrderBookRule
 from gateway.core.rules_packml import PackmlRule
 from gateway.core.rules_pieces import CavityRule, UnitsRule
@@ -86,7 +86,8 @@ class OrderRule(OrderBookRule):
         when_running: what the start of an order does to the one that runs: ``interrupt`` or ``complete`` it, or
             ``refuse`` to start.
         max_parallel_orders: so many orders run at once, each with a part of its own: a cavity rule with ``parts``, or
-            ``parts`` here, tells whose a piece is. The next order of a part starts when that part is free. Not with
+            ``parts`` here, tells whose a piece is. The next order of a part starts when that part is free. Their times
+            are shared by the cavity rule's ``machine_time``, else in equal parts. Not with
             ``choose: job_signal``, and not with ``transport_delay_pieces``.
         parts: signal of a counter to the product that it counts; a piece is only booked to an order for that product.
         first_article: ``as_ordered``: the first piece of an operation waits for its approval where the order says so
@@ -96,6 +97,8 @@ class OrderRule(OrderBookRule):
         distribution: how the pieces of a merged order are shared by its originals, unless a person says otherwise.
         counting_source: who counts pieces, never both: the ``machine``, or the ``operator`` by what he reports; then
             the machine's counts are cycles only.
+        shares_with: the work unit whose orders this one works on, too, at the same work center. That one holds,
+            completes (by the sum) and confirms them; nothing else of ``orders`` and nothing of ``confirm`` is set here.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -136,28 +139,21 @@ class ConfirmRule(ConfirmingRule):
     Attributes:
         every_pieces: as soon as this many pieces are unconfirmed.
         every: this long after the last confirmation, if anything was made since.
-        min_interval: pieces, timer and full handling units do not confirm sooner than this after the last one.
+        min_interval: pieces, timer and full handling units do not confirm sooner than this after the last; 1 min, or
+            ``every`` where that is shorter.
         hold_back: every confirmation waits so long before it is sent; what a person changes meanwhile replaces it.
         undo_window: a confirmation that a person caused waits at least so long.
         clear_reservations: the final confirmation tells the ERP to clear what is still reserved for the order.
-        late_after: from a piece to the ERP's answer; not used yet.
         also_to: further connectors that get a copy of every confirmation, besides the one the order came from.
-        delivery: beyond the target quantity; of it only ``over_tolerance`` can be set so far.
+        delivery: what happens at the target, beyond it and short of it.
+        checklist: what must be settled before the final confirmation.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
 
     also_to: tuple[str, ...] = ()
     delivery: DeliveryRule = field(default_factory=DeliveryRule)
-
-    def __post_init__(self) -> None:
-        """Nothing that has no effect yet."""
-        ConfirmingRule.__post_init__(self)
-        plain = DeliveryRule()
-        for key in ("at_target", "under_tolerance"):
-            if getattr(self.delivery, key) != getattr(plain, key):
-                found, allowed = getattr(self.delivery, key), getattr(plain, key)
-                raise ValueError(f"delivery.{key}: found {found}, allowed {allowed} so far")
+    checklist: ChecklistRule = field(default_factory=ChecklistRule)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +193,12 @@ class WorkUnitRules:
         if self.ideal_cycle is not None and self.ideal_cycle <= 0:
             raise ValueError("ideal_cycle: found 0 s, allowed more than that")
         self._check_parts()
+        self._check_shares()
+        if self.confirm.delivery.at_target == "stop_booking" and self.orders.at_target == "complete":
+            raise ValueError(
+                "confirm.delivery.at_target: found stop_booking, allowed with orders.at_target: continue only; an "
+                "order that is complete at its target takes no further piece anyway"
+            )
         uses = [use for rule in self.counters for use in named(rule)]
         # A rule itself may read one signal twice: its start and its end.
         counted = [{signal for keys, signal in named(rule) if is_counted(keys)} for rule in self.counters]
@@ -212,6 +214,28 @@ class WorkUnitRules:
         """The products that counts are told apart by: those of family tools, and of counters with one of their own."""
         family = (part for rule in self.counters if isinstance(rule, CavityRule) for part in rule.parts)
         return tuple(dict.fromkeys((*family, *self.orders.parts.values())))
+
+    def in_effect(self) -> WorkUnitRules:
+        """The rules as they work: a machine that shares another one's orders neither starts nor ends any."""
+        if self.orders.shares_with is None:
+            return self
+        return replace(self, orders=replace(self.orders, choose="command", at_target="continue"))
+
+    def _check_shares(self) -> None:
+        """What a machine that works on another one's orders has no use for."""
+        lead = self.orders.shares_with
+        if lead is None:
+            return
+        others = replace(self.orders, shares_with=None, choose="sequence", at_target="complete")
+        idle = {
+            "orders": others != OrderRule(transport_delay_pieces=self.orders.transport_delay_pieces),
+            "confirm": self.confirm != ConfirmRule(),
+            "work.backflush": self.work.backflush != BackflushRule(),
+            "work.lots": self.work.lots != LotRule(),
+        }
+        if any(idle.values()):
+            names = ", ".join(name for name, found in idle.items() if found)
+            raise ValueError(f"orders.shares_with: found settings of {names}, allowed none: set them at {lead}")
 
     def _check_parts(self) -> None:
         """Counters that there are; and of several orders at once each piece must be told by its part."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 PERCENT_MAX: Final = 100
+#: Confirmations by amount come no closer than this where nothing is said.
+MIN_INTERVAL: Final = Duration("60 s")
 HOLD_BACK_MAX: Final = Duration("24 h")
 UNDO_WINDOW_MAX: Final = Duration("5 min")
 ENTRIES_MIN: Final = 8  # above the number of roles, so that two of one role are always found to merge
@@ -37,60 +39,71 @@ class ConfirmingRule:
     Attributes:
         every_pieces: as soon as this many pieces are unconfirmed.
         every: this long after the last confirmation, if anything was made since.
-        min_interval: pieces, timer and full handling units do not confirm sooner than this after the last one.
+        min_interval: pieces, timer and full handling units do not confirm sooner than this after the last; 1 min, or
+            ``every`` where that is shorter.
         hold_back: every confirmation waits so long before it is sent; what a person changes meanwhile replaces it.
         undo_window: a confirmation that a person caused waits at least so long.
         clear_reservations: the final confirmation tells the ERP to clear what is still reserved for the order.
-        late_after: from a piece to the ERP's answer; longer is reported.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
 
     every_pieces: int | None = None
     every: Duration | None = None
-    min_interval: Duration = Duration("60 s")
+    min_interval: Duration | None = None
     hold_back: Duration = Duration("0 s")
     undo_window: Duration = Duration("5 s")
     clear_reservations: bool = False
-    late_after: Duration = Duration("1 h")
 
     def __post_init__(self) -> None:
         """Lengths that go together."""
         if self.every_pieces is not None and self.every_pieces < 1:
             raise ValueError(f"every_pieces: found {self.every_pieces}, allowed 1 and above")
-        if self.every is not None and self.every < max(self.min_interval, 1):
-            raise ValueError(f"every: found {self.every}, allowed more than 0 s and min_interval ({self.min_interval})")
+        if self.every is not None and self.every < max(self.spacing_ns, 1):
+            least = Duration(self.spacing_ns)
+            raise ValueError(f"every: found {self.every}, allowed more than 0 s and min_interval ({least})")
         for key, most in (("hold_back", HOLD_BACK_MAX), ("undo_window", UNDO_WINDOW_MAX)):
             if getattr(self, key) > most:
                 raise ValueError(f"{key}: found {getattr(self, key)}, allowed 0 s to {most}")
-        if self.late_after <= 0:
-            raise ValueError("late_after: found 0 s, allowed more than that")
+
+    @property
+    def spacing_ns(self) -> int:
+        """What ``min_interval`` says, or what holds where it is left out."""
+        if self.min_interval is not None:
+            return self.min_interval
+        return MIN_INTERVAL if self.every is None else min(self.every, MIN_INTERVAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChecklistRule:
-    """What each point of the final confirmation does while it is open: nothing, a warning, or the final one waits.
+    """What each point of the final confirmation does while it is open: ``off``, ``warn`` or ``block``.
+
+    ``warn`` gives the confirmation a flag, such as CHECKLIST_LOTS. ``block``: nobody can finish the order; one that
+    reaches its target makes way for the next, and ends once the point is settled.
 
     Attributes:
         holds: pieces wait for a verdict.
-        counters: a counter is in doubt, or counts are set aside for a person.
-        unknown: nobody knows what the machine did for longer than ``unknown_longer_than``.
+        counters: a counter is in doubt, or counts were set aside for a person while the order ran; ``block`` in a
+            regulated plant.
+        unknown: nobody knows what the machine did, or how many pieces it made, for longer than
+            ``unknown_longer_than``; ``block`` in a regulated plant.
         unknown_longer_than: shorter intervals need no acknowledgement.
         lots: the lot of a component is not known; ``block`` in a regulated plant.
         inspection: the order asks for an inspection and has no verdict.
         duration: the run took no time.
-        under_delivery: less than what is tolerated was made, and nobody said why.
+        under_delivery: less than what is tolerated was made, and nobody said why; asked of who ends an order, and only
+            where the ERP or ``delivery.under_tolerance`` says what is tolerated.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
 
     holds: CheckMode = "block"
-    counters: CheckMode = "block"
-    unknown: CheckMode = "block"
+    counters: CheckMode = "warn"
+    unknown: CheckMode = "warn"
     unknown_longer_than: Duration = Duration("10 min")
     lots: CheckMode = "warn"
     inspection: CheckMode = "block"
-    duration: CheckMode = "block"
+    duration: CheckMode = "warn"
     under_delivery: CheckMode = "block"
 
 
@@ -103,21 +116,29 @@ class DeliveryRule:
             ``request_plc_stop``: they belong to the order and the machine is asked to stop.
         over_tolerance: percent above the target, in quotes, where the ERP names none; beyond it a confirmation needs an
             approval. Without either the ERP judges.
-        under_tolerance: percent below the target, in quotes, where the ERP names none; beyond it a reason is needed.
+        under_tolerance: percent below the target, in quotes, where the ERP names none; who ends an order below it says
+            why. Without either the ERP judges.
+        stop_signal: with ``request_plc_stop``, the signal that is written when the target is reached. It must be
+            ``writable``.
+        stop_value: what is written to it.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
 
     at_target: AtTarget = "continue"
     over_tolerance: str | None = None
-    under_tolerance: str = "0"
+    under_tolerance: str | None = None
+    stop_signal: str | None = None
+    stop_value: str = "1"
 
     def __post_init__(self) -> None:
-        """Percentages."""
+        """Percentages; and a signal goes with asking for a stop."""
         if self.over is not None and self.over < 0:
             raise ValueError(f'over_tolerance: found "{self.over_tolerance}", allowed "0" and above')
-        if not 0 <= self.under <= PERCENT_MAX:
+        if self.under is not None and not 0 <= self.under <= PERCENT_MAX:
             raise ValueError(f'under_tolerance: found "{self.under_tolerance}", allowed "0" to "{PERCENT_MAX}"')
+        if (self.at_target == "request_plc_stop") != (self.stop_signal is not None):
+            raise ValueError("stop_signal is needed with at_target: request_plc_stop, and only then")
 
     @property
     def over(self) -> Decimal | None:
@@ -125,9 +146,9 @@ class DeliveryRule:
         return None if self.over_tolerance is None else decimal_of("over_tolerance", self.over_tolerance)
 
     @property
-    def under(self) -> Decimal:
+    def under(self) -> Decimal | None:
         """``under_tolerance`` as a number."""
-        return decimal_of("under_tolerance", self.under_tolerance)
+        return None if self.under_tolerance is None else decimal_of("under_tolerance", self.under_tolerance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,11 +182,11 @@ class RetentionRule:
     """How long records are kept after they are closed. The audit trail and what the ERP has not acknowledged stay.
 
     Attributes:
-        raw_journal: recorded inputs.
-        cycles: single counts and cycles.
+        raw_journal: single counts and states, as the signals gave them.
+        cycles: pieces as they were booked.
         states: intervals of machine states and stops.
         notices: notices and warnings.
-        orders: closed orders with their lots.
+        orders: orders that are closed, with their lots; the last number of an order is kept for ever.
         confirmations: confirmations that the ERP acknowledged, with the bytes that were sent.
         reports: reconciliation reports.
     """

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 from gateway.core.duration import Duration
 from gateway.core.model import Role
 from gateway.core.ratio import decimal_of
-from gateway.core.rules_inputs import FORBID_UNKNOWN_KEYS, PIECES_PER_COUNT_MAX, CounterRule, CountingRule, PulseRule
+from gateway.core.rules_inputs import (
+    FORBID_UNKNOWN_KEYS,
+    PIECES_PER_COUNT_MAX,
+    CounterRule,
+    CountingRule,
+    PulseRule,
+    check_scrap_reason,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +41,7 @@ class ResultRule:
         signal: one signal that names the verdict instead of two bits.
         map: value of that signal (as text; true and false are "1" and "0") to good, scrap, rework or hold; any other
             value is no verdict.
+        reasons: values of that map which are scrap, to the code that the ERP knows the reason by.
         window: a verdict later than this after the part is not its verdict.
         settle: a contradicting verdict up to this long after the first one is a conflict.
         undetermined: what a part without a verdict is. Whatever stands here, it is held where the result was not known.
@@ -45,12 +53,19 @@ class ResultRule:
     nok: str | None = None
     signal: str | None = None
     map: dict[str, Literal["good", "scrap", "rework", "hold"]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
     window: Duration = Duration("500 ms")
     settle: Duration = Duration("20 ms")
     undetermined: Undetermined = "hold"
 
     def __post_init__(self) -> None:
         """Bits or one signal, and a way to become good."""
+        scrap = [text for text, verdict in self.map.items() if verdict == "scrap"]
+        if unknown := sorted(set(self.reasons) - set(scrap)):
+            allowed = ", ".join(scrap) or "none: map has no scrap"
+            raise ValueError(f"reasons: found {', '.join(unknown)}, allowed values that are scrap: {allowed}")
+        for reason in self.reasons.values():
+            check_scrap_reason(Role.SCRAP, reason)
         bits = self.ok is not None or self.nok is not None
         if bits == (self.signal is not None):
             raise ValueError("results: found neither or both, allowed the bits ok and nok, or signal with map")

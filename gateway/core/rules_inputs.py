@@ -16,6 +16,15 @@ from gateway.core.tagged import TaggedBy
 FORBID_UNKNOWN_KEYS: Final[dict[str, Any]] = {"extra": "forbid"}
 MODULUS_MAX: Final = 2**64
 PIECES_PER_COUNT_MAX: Final = 100_000
+SCRAP_REASON_CHARS_MAX: Final = 64
+
+
+def check_scrap_reason(role: Role, reason: str) -> None:
+    """A reason of scrap for what is scrap. Raises ValueError."""
+    if reason and role is not Role.SCRAP:
+        raise ValueError(f"scrap_reason: found {reason!r} with role {role}, allowed with role: scrap only")
+    if len(reason) > SCRAP_REASON_CHARS_MAX:
+        raise ValueError(f"scrap_reason: found {len(reason)} characters, allowed up to {SCRAP_REASON_CHARS_MAX}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +35,7 @@ class CounterRule:
         mode: ``counter``.
         signal: ``source.name`` of the counter value.
         role: what a counted piece is: good, scrap or rework.
+        scrap_reason: with ``role: scrap``, why they are: a code that the ERP knows.
         pieces: pieces per count (cavities of a mould, pieces in a carton).
         modulus: the value at which it starts again at 0 (16-bit: 65536); none: it never rolls over.
         max_rate: the fastest that is possible, such as "40 /min"; default 1.5 times the work unit's ideal cycle.
@@ -52,6 +62,7 @@ class CounterRule:
     mode: Literal["counter"]
     signal: str
     role: Role = Role.GOOD
+    scrap_reason: str = ""
     pieces: int = 1
     modulus: int | None = None
     max_rate: Rate | None = None
@@ -70,6 +81,7 @@ class CounterRule:
 
     def __post_init__(self) -> None:
         """Ranges that a counter can have."""
+        check_scrap_reason(self.role, self.scrap_reason)
         if not 1 <= self.pieces <= PIECES_PER_COUNT_MAX:
             raise ValueError(f"pieces: found {self.pieces}, allowed 1 to {PIECES_PER_COUNT_MAX}")
         if self.modulus is not None and not 2 <= self.modulus <= MODULUS_MAX:  # noqa: PLR2004 - a counter has two values at least
@@ -94,6 +106,7 @@ class PulseRule:
         mode: ``pulse``.
         signal: ``source.name`` of the digital value.
         role: what a counted piece is: good, scrap or rework.
+        scrap_reason: with ``role: scrap``, why they are: a code that the ERP knows.
         pieces: pieces per pulse.
         edge: which edge counts.
         debounce: a level must hold this long to be believed; the edge is dated at its beginning.
@@ -111,6 +124,7 @@ class PulseRule:
     mode: Literal["pulse"]
     signal: str
     role: Role = Role.GOOD
+    scrap_reason: str = ""
     pieces: int = 1
     edge: Literal["rising", "falling", "both"] = "rising"
     debounce: Duration = Duration("5 ms")
@@ -122,6 +136,7 @@ class PulseRule:
 
     def __post_init__(self) -> None:
         """Thresholds against each other."""
+        check_scrap_reason(self.role, self.scrap_reason)
         if not 1 <= self.pieces <= PIECES_PER_COUNT_MAX:
             raise ValueError(f"pieces: found {self.pieces}, allowed 1 to {PIECES_PER_COUNT_MAX}")
         if self.min_cycle and self.debounce >= self.min_cycle:

@@ -46,14 +46,11 @@ class ActivityRule:
     Attributes:
         machine_time_basis: ``busy``: production and delays (AUBT - AUST); ``production``: production only (APT). Setup
             is apart in both.
-        family_time: how orders that run together in a family tool share the machine's time: ``equal`` parts,
-            ``by_piece``, ``by_weight`` of their pieces, or all of it to the ``leading_order``.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
 
     machine_time_basis: MachineTimeBasis = "busy"
-    family_time: FamilyTime = "equal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +62,8 @@ class LabourRule:
             of them ``full`` time.
         crew_factor: persons per machine, in quotes, for machine time in which nobody is logged in; without it the crew
             that the operation names, "0" for none.
+        skills: person to what he can do, for the guard ``skill``: an operation that asks for a skill starts where
+            somebody who has it is logged in. While nobody is listed here, nobody is asked.
         breaks: time in planned stops and outside of shifts is labour, too.
         log_in_max: nobody is logged in longer than this; who forgot to log out is logged out then.
     """
@@ -72,6 +71,7 @@ class LabourRule:
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
 
     share: Literal["by_running_machines", "full"] = "by_running_machines"
+    skills: dict[str, tuple[str, ...]] = field(default_factory=dict)
     crew_factor: str | None = None
     breaks: bool = False
     log_in_max: Duration = Duration("16 h")
@@ -220,6 +220,8 @@ class WorkRule:
         labour: which time of people is.
         backflush: how much material is proposed as used.
         lots: which lots it came from, and which it became.
+        serial_signal: ``source.name`` of the text that a reader shows of each piece; each other text is a further piece
+            of the running order, an empty one is none.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -228,3 +230,4 @@ class WorkRule:
     labour: LabourRule = field(default_factory=LabourRule)
     backflush: BackflushRule = field(default_factory=BackflushRule)
     lots: LotRule = field(default_factory=LotRule)
+    serial_signal: str | None = None

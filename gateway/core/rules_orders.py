@@ -73,6 +73,7 @@ class OrderBookRule:
         distribution: how the pieces of a merged order are shared by its originals, unless a person says otherwise.
         counting_source: who counts pieces, never both: the ``machine``, or the ``operator`` by what he reports; then
             the machine's counts are cycles only.
+        shares_with: the machine on whose orders this one works, too: one operation on several machines.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -88,6 +89,7 @@ class OrderBookRule:
     close_after: Duration = Duration("1 d")
     distribution: Distribution = "by_open_qty"
     counting_source: Literal["machine", "operator"] = "machine"
+    shares_with: str | None = None
 
     def __post_init__(self) -> None:
         """A number of orders that a machine can run."""

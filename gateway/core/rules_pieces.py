@@ -58,8 +58,8 @@ class CavityRule:
         unseen: what pieces of cycles are whose verdict or quality was not read, because several fell between two
             samples or the signal was not known.
         parts: family tool: product to its cavities, each cavity once.
-        machine_time: how the machine's time is shared between the parts. Checked and not used yet: confirmations carry
-            no times.
+        machine_time: how orders that run at once share the time of the machine and its people: ``by_piece``
+            (cavities that are not closed), ``equal``, ``by_weight``, or all of it to the ``leading_order``.
         weights: weight of one piece of each part, a decimal number in quotes, for machine_time: by_weight.
         leading_part: the part that carries all of it, for machine_time: leading_order.
     """

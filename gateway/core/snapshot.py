@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core import undo
 from gateway.core.confirming.quantities import Pieces
+from gateway.core.confirming.run_checks import RunChecks, checks_from
 from gateway.core.confirming.triggers import Trigger as Asked
 from gateway.core.counting.counter import CounterState, OldTrack, Pending
 from gateway.core.counting.detector import loaded, plain
@@ -26,6 +27,7 @@ from gateway.core.orders.merged import Merged
 from gateway.core.orders.order_image import decode as decode_image
 from gateway.core.orders.order_image import encode as encode_image
 from gateway.core.orders.queue_entries import rank_of
+from gateway.core.orders.shares import Sharing, sharing_from
 from gateway.core.orders.unallocated import Bucket, BucketEntry, Found, restored
 from gateway.core.source_clock import SourceClocks
 from gateway.core.unit_state import State, Tally
@@ -33,6 +35,9 @@ from gateway.core.work.ledger import WorkState, work_state_from
 from gateway.core.work.run_work import RunWork, work_from
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.core.orders.shares import MemberRow
     from gateway.core.rules import AnyCountingRule
     from gateway.core.unit_state import DetectorState
     from gateway.core.work_unit import WorkUnit
@@ -107,6 +112,7 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
         "next_told": state.next_told,
         "last_word": undo.plain(state.last_word),
         "work": state.work._asdict(),
+        "sharing": state.sharing._asdict(),
     }
 
 
@@ -149,11 +155,23 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             next_told=data["next_told"] if version >= _WITH_IMAGES else "",
             last_word=undo.loaded(data["last_word"]) if version >= _WITH_WORK else None,
             work=work_state_from(data["work"]) if version >= _WITH_WORK else WorkState(),
+            sharing=sharing_from(data["sharing"]) if "sharing" in data else Sharing(),
         )
         state = with_images(state, {digest: decode_image(one) for digest, one in data.get("images", {}).items()})
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise SnapshotError(f"the stored state of {unit.identity.machine} cannot be read: {error!r}") from error
     return unit.restored(state)
+
+
+def booked_of(stored: Iterable[bytes], machine: str) -> tuple[MemberRow, ...]:
+    """What other machines have booked of a member, by their stored states; one that cannot be read says nothing."""
+    found: list[MemberRow] = []
+    for one in stored:
+        try:
+            found += sharing_from(json.loads(one)["sharing"]).member(machine).rows
+        except (LookupError, TypeError, ValueError):
+            continue
+    return tuple(found)
 
 
 def _run_or_none(data: dict[str, Any] | None) -> JobRun | None:
@@ -180,7 +198,9 @@ def encode_run(run: JobRun) -> dict[str, Any]:
             "runs": [encode_run(one) for one in run.merged.runs],
             "given": [list(one.given) for one in run.merged.given],
         }
-    return {**run._asdict(), "job": encode_job(run.job), "work": run.work._asdict(), "merged": merged}
+    return {**run._asdict(), "job": encode_job(run.job), "work": run.work._asdict(), "merged": merged} | {
+        "checks": run.checks._asdict()
+    }
 
 
 def decode_run(data: dict[str, Any]) -> JobRun:
@@ -194,8 +214,10 @@ def decode_run(data: dict[str, Any]) -> JobRun:
         waiting=tuple(Asked(one) for one in run.waiting),
         open_scrap_reasons=tuple((reason, pieces) for reason, pieces in run.open_scrap_reasons),
         documents_read=tuple(run.documents_read),
+        external=(run.external[0], run.external[1], run.external[2]),
         before_state=None if run.before_state is None else JobOrderState(run.before_state),
         work=work_from(data["work"]) if "work" in data else RunWork(),
+        checks=checks_from(data["checks"]) if "checks" in data else RunChecks(),
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.core.decided import VERBS
 from gateway.core.duration import Duration
-from gateway.core.entries import ReclassifyEntry, UndoEntry
+from gateway.core.entries import LotEntry, PresenceEntry, ReclassifyEntry, UndoEntry
 from gateway.core.model import JobChanged, JobOrderState, Role
 from gateway.core.orders.disposition import reclassified
 from gateway.core.orders.job_run import JobRun
@@ -20,6 +20,7 @@ from gateway.core.orders.places import enqueue, named, put_to_work, without
 from gateway.core.refusal import Refusal, refused
 from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
 from gateway.core.state.setup import SetupState
+from gateway.core.work import work_persons
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +43,9 @@ _INSTEAD: Final = {
     "order.reopen": "finish it",
     "order.cancel": "have the ERP release a new order",
     "undo": "decide anew",
+    "material.issue": "issue the difference with the next order, or correct the confirmation",
+    "lots.name": "name the right lot once the confirmation is corrected",
+    "lots.serial": "look at the piece; a number that was read stays read",
 }
 
 
@@ -97,6 +101,10 @@ class Undo:
             "reason": self._reason,
             "stop.split": self._cut,
             "stop.merge": self._cut,
+            "labour.in": self._work,
+            "labour.out": self._work,
+            "lot.mount": self._work,
+            "lot.unmount": self._work,
         }
 
     def undo(self, state: State, entry: UndoEntry, out: list[Output]) -> State:
@@ -133,7 +141,7 @@ class Undo:
 
     def _used(self, state: State, last: LastWord) -> str:
         """What has used the decision since."""
-        if last.verb.startswith("setup.") and sum(state.counted) != last.counted:
+        if last.verb.startswith(("setup.", "lot.")) and sum(state.counted) != last.counted:
             return _is_used(last, f"{sum(state.counted) - last.counted} pieces were made since")
         for before in last.runs:
             run = named(state, before.order, before.operation)
@@ -185,6 +193,13 @@ class Undo:
         back = ReclassifyEntry(entry.at_ns, order, operation, pieces, Role(after), Role(before), "undo", *by)
         return reclassified(self._dispatch, state, back, out, back=True)
 
+    def _work(self, state: State, last: LastWord, entry: UndoEntry, out: list[Output]) -> State:
+        for one in last.runs:
+            if one.fields[0] != one.left:
+                out.append(refused(entry.at_ns, _is_used(last, f"order {one.order} is {one.left} by it")))
+                return state
+        return work_persons.back(self._dispatch, state, last.verb, last.detail, entry, out)
+
     def _reason(self, state: State, last: LastWord, entry: UndoEntry, out: list[Output]) -> State:
         (from_ns,) = last.detail
         out.append(StopReasonWithdrawn(entry.at_ns, last.at_ns, from_ns, entry.who))
@@ -213,9 +228,11 @@ def last_word(
     detail: tuple[Any, ...] = ()
     if isinstance(entry, ReclassifyEntry):
         detail = (entry.order, entry.operation, entry.pieces, entry.from_role.value, entry.to_role.value)
+    elif isinstance(entry, (PresenceEntry, LotEntry)):
+        detail = work_persons.kept_of(before, entry)
     elif found is not None:
         detail = (found.from_ns if isinstance(found, StopReasonAssigned) else found.split_ns,)
-    runs = () if isinstance(entry, ReclassifyEntry) else _changed(before, state)
+    runs = () if isinstance(entry, (ReclassifyEntry, PresenceEntry)) else _changed(before, state)
     counted = sum(state.counted)
     return LastWord(entry.at_ns, entry.who, verb, runs, detail, counted, before.track.named, setup)
 

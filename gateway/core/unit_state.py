@@ -8,6 +8,7 @@ from gateway.core.counting.counter import CounterState
 from gateway.core.counting.pulse import PulseState
 from gateway.core.model import Role, UnknownInterval
 from gateway.core.orders.attribution import PastOrders
+from gateway.core.orders.shares import Sharing
 from gateway.core.orders.unallocated import Bucket
 from gateway.core.source_clock import SourceClocks
 from gateway.core.work.ledger import WorkState
@@ -57,7 +58,8 @@ class State(NamedTuple):
     steady time. ``clocks``: whether that is known, and which devices' clocks are off. ``next_told`` is what was said
     last of the order that is next: it is said once. ``last_word``: what a person decided last, while it can
     be undone. ``work``: times, people and material. ``running`` leads: state and ideal cycle of the machine are by it;
-    ``beside`` are the others that run at the same time, each with its own part.
+    ``beside`` are the others that run at the same time, each with its own part. ``sharing``: what is remembered of
+    machines that work on one operation together.
     """
 
     at_ns: int
@@ -82,6 +84,7 @@ class State(NamedTuple):
     last_word: LastWord | None = None
     work: WorkState = WorkState()
     beside: tuple[JobRun, ...] = ()
+    sharing: Sharing = Sharing()
 
     # Every input and every piece passes through the next three. Fields by their places, without the call of the class,
     # are four times as fast as ``_replace``, which looks each of them up by name; a test holds the two against each

@@ -16,19 +16,14 @@ from gateway.core.counting.evidence import is_told, kinds_of, shown
 from gateway.core.counting.modes import datings, detector_of, pieces_per_cycle, waits_for_time
 from gateway.core.counting.pulse import PulseDetector
 from gateway.core.counting.stuck import StuckSignals
-from gateway.core.model import (
-    CalendarPlan,
-    ClockTold,
-    CountEvent,
-    DataValue,
-    Status,
-)
+from gateway.core.model import CalendarPlan, ClockTold, CountEvent, DataValue, Status
 from gateway.core.orders.allocation import Allocation
 from gateway.core.orders.booking import Booking
 from gateway.core.orders.closing import Closer
 from gateway.core.orders.decisions import Decisions
 from gateway.core.orders.dispatch import Dispatch
 from gateway.core.orders.intake import HEARD, Intake
+from gateway.core.orders.member import rows_of
 from gateway.core.persons import PERSONS, Persons
 from gateway.core.rule_signals import named
 from gateway.core.rules_inputs import CounterRule, PulseRule
@@ -49,6 +44,7 @@ if TYPE_CHECKING:
     from gateway.core.duration import Duration
     from gateway.core.model import Input, JobOrder, Output
     from gateway.core.orders.job_run import JobRun
+    from gateway.core.orders.shares import MemberRow
     from gateway.core.rules import WorkUnitRules
     from gateway.core.state.machine_track import MachineTrack
 
@@ -76,7 +72,7 @@ class WorkUnit:
         calendar: ShiftCalendar | None = None,
         zone: Zone | None = None,
     ) -> None:
-        self.rules = rules
+        self.rules = rules = rules.in_effect()
         self.looked_at_every = looked_at_every
         self.identity = identity
         self.loss_found_within = loss_found_within
@@ -113,12 +109,12 @@ class WorkUnit:
         self._skew_ns = int(rules.max_source_skew)
         self._job_signal = rules.orders.job_signal
         self._stuck = StuckSignals(rules)
-        self._confirms = rules.confirm.every is not None or rules.confirm.min_interval > 0
+        self._confirms = rules.confirm.every is not None or rules.confirm.spacing_ns > 0
 
     @property
     def signals(self) -> frozenset[str]:
         """Every signal that a rule of this work unit reads."""
-        known = {*self._state_signals, self.rules.orders.job_signal}
+        known = {*self._state_signals, self.rules.orders.job_signal, self.rules.work.serial_signal}
         read = {signal for rule in self.rules.counters for _, signal in named(rule)}
         return frozenset(read | set(filter(None, known)))
 
@@ -157,6 +153,10 @@ class WorkUnit:
         detectors: tuple[DetectorState, ...] = tuple(detector.initial() for detector in self._detectors)
         state = State(at_ns, detectors, self.machine.initial(at_ns), evidence=(None,) * len(self.evidence_signals))
         return self._dispatch.work.adapted(state)
+
+    def shares(self, state: State) -> tuple[MemberRow, ...]:
+        """What it made for the machine whose orders it works on."""
+        return rows_of(self._dispatch.work, state)
 
     def restored(self, state: State) -> State:
         """The state after a restart: baselines stay, what must be seen anew is unknown."""
@@ -352,9 +352,12 @@ class WorkUnit:
 
     def _followed(self, before: State, state: State, instant_ns: int, at_ns: int, out: list[Output]) -> State:
         """The machine's state after one input or timer, asked only where something came that it could tell."""
+        other = _other_job(before.running, state.running)
+        if other or before.beside is not state.beside:
+            state = self._allocation.begun(before, state, at_ns, out)
+            other = _other_job(before.running, state.running)
         # After a restart the rules may be others, and with them the ideal cycle of an order that names none.
-        if _other_job(before.running, state.running) or before.track.down_ns is not state.track.down_ns:
-            state = self._allocation.begun(before.running, state, at_ns, out)
+        if other or before.track.down_ns is not state.track.down_ns:
             state = self._follow(state, instant_ns, at_ns, out)
         elif self.machine.may_differ(before.track, state.track):
             state = self._changed(state, at_ns, out)

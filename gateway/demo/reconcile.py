@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 #: The simulators date a piece a moment before the gateway can see it.
+KEY_PARTS: Final = 5  # plant, epoch, order, operation, number
 INTERVAL_TOLERANCE_NS: Final = 150_000_000
 
 
@@ -175,12 +176,18 @@ def _of(rows: list[dict[str, Any]], order: str, operation: str) -> list[dict[str
 def _gaps(ledger: list[dict[str, Any]]) -> tuple[str, ...]:
     numbers: dict[tuple[str, str], list[int]] = {}
     for entry in ledger:
-        numbers.setdefault((entry["order"], entry["operation"]), []).append(int(entry["seq"]))
+        numbers.setdefault(_numbered_as(entry), []).append(int(entry["seq"]))
     return tuple(
         f"{order}/{operation}: booked in the order {seqs}"
         for (order, operation), seqs in sorted(numbers.items())
         if seqs != list(range(1, len(seqs) + 1))
     )
+
+
+def _numbered_as(entry: dict[str, Any]) -> tuple[str, str]:
+    """Order and operation in the key: a child of a split has its own numbers, booked under the order it is from."""
+    parts = str(entry["key"]).split("/")
+    return (parts[2], parts[3]) if len(parts) == KEY_PARTS else (entry["order"], entry["operation"])
 
 
 def table(result: Reconciliation) -> list[str]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MARKER: Final = ".linegate-demo"
 READY_TIMEOUT_S: Final = 30.0
 SETTLE_TIMEOUT_S: Final = 30.0
+#: So often the views are taken anew where the gateway confirmed something in between.
+MOMENTS_MAX: Final = 20
 LEDGER_TIMEOUT_S: Final = 10.0
 SETTLE_POLL_S: Final = 0.3
 SETTLED_AFTER: Final = 6  # equal views in a row
@@ -146,10 +148,18 @@ class Stage:
         return view
 
     async def reconcile(self, final: dict[str, Any], faults: tuple[str, ...] = ()) -> Reconciliation:
-        """Hold the four outside views against each other."""
-        # The outbox before the ledger: what is booked in between stands in both, and is recognised by its key.
-        waiting = await self.open_postings()
-        return reconcile(await self.truth(), await self.ledger(), waiting, final["work_units"], faults)
+        """Hold the four outside views of one moment against each other."""
+        truth = await self.truth()
+        units = final["work_units"]
+        for _ in range(MOMENTS_MAX):
+            # The outbox before the ledger: what is booked in between stands in both, and is recognised by its key.
+            waiting = await self.open_postings()
+            ledger = await self.ledger()
+            view = await self.status()
+            if view is None or view["work_units"] == units:
+                break
+            units = view["work_units"]  # a timer confirmed what was open while the others were being asked
+        return reconcile(truth, ledger, waiting, units, faults)
 
     async def until(self, condition: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
         """Wait until the status fulfils a condition. Raises StageError after 30 s, or when the gateway has ended."""

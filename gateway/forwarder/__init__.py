@@ -1,6 +1,7 @@
 """The forwarder: takes what is committed in the outbox to one target, in order, and settles how it ended."""
 
 from gateway.forwarder.policy import ForwarderSettings, ForwarderTimings
-from gateway.forwarder.supervisor import Forwarder, Link, TargetStatus
+from gateway.forwarder.supervisor import Forwarder
+from gateway.forwarder.target_status import Link, TargetStatus
 
 __all__ = ["Forwarder", "ForwarderSettings", "ForwarderTimings", "Link", "TargetStatus"]

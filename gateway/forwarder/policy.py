@@ -34,12 +34,14 @@ class ForwarderSettings:
         parallel_lanes: postings at a time, 1 to 32, at most one of a lane.
         wait_precondition_ns: pause of a posting whose precondition is missing at the target.
         auth_probe_ns: pause after refused credentials; then one harmless question first.
+        late_after_ns: from the last piece to the answer; what takes longer is late.
     """
 
     backoff_max_ns: int = Duration("60 s")
     parallel_lanes: int = 4
     wait_precondition_ns: int = Duration("15 min")
     auth_probe_ns: int = Duration("15 min")
+    late_after_ns: int = Duration("1 h")
 
     def __post_init__(self) -> None:
         """Nothing may repeat without a pause."""

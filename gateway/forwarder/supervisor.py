@@ -7,9 +7,9 @@ decides nothing about outcomes (``policy``) and knows no protocol (connectors).
 from __future__ import annotations
 
 import asyncio
-import enum
 import json
-from typing import TYPE_CHECKING, Final, NamedTuple
+import math
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -24,9 +24,11 @@ from gateway.connectors.base import (
     Posting,
     Rendered,
 )
+from gateway.core.confirming.stamps import figures
 from gateway.core.duration import NS_PER_S, Duration
 from gateway.core.orders.order_answer import ACK
 from gateway.forwarder.policy import Decision, ForwarderSettings, ForwarderTimings, Pause, Policy, cannot_know
+from gateway.forwarder.target_status import Link, TargetStatus
 
 if TYPE_CHECKING:
     import random
@@ -45,31 +47,6 @@ BUFFER_RETRY_S: Final = 1.0
 _SHOWN: Final = frozenset({OutboxState.PARKED, OutboxState.RETRY_WAIT})
 
 _log = structlog.get_logger(__name__)
-
-
-class Link(enum.StrEnum):
-    """Whether the target can be reached."""
-
-    UP = "up"
-    DOWN = "down"
-    UNKNOWN = "unknown"
-
-
-class TargetStatus(NamedTuple):
-    """What a person wants to know of a target. Times are nanoseconds UTC, None where it has not happened."""
-
-    name: str
-    link: Link
-    since_ns: int
-    waiting: int
-    uncertain: int
-    parked: int
-    accepted: int
-    posted: int
-    oldest_waiting_ns: int | None
-    last_posted_ns: int | None
-    last_error: str
-    next_retry_ns: int | None
 
 
 class Forwarder:
@@ -358,6 +335,8 @@ class Forwarder:
             # Parked in an earlier run: the reason is a person's first question, and only the outbox remembers it.
             parked = await self._outbox.page(target=self._name, state=OutboxState.PARKED, limit=1)
             self._last_error = f"{parked[0].error_kind}: {parked[0].error_text}" if parked else ""
+        latencies_ns = await self._outbox.latencies_ns(self._name)
+        figure = figures(latencies_ns, self._settings.late_after_ns)
         status = TargetStatus(
             name=self._name,
             link=self._link,
@@ -371,6 +350,12 @@ class Forwarder:
             last_posted_ns=self._last_posted_ns,
             last_error=self._last_error,
             next_retry_ns=deadline_ns if self._failures else None,
+            held=counts.held,
+            needs_approval=counts.needs_approval,
+            latency_last_ns=latencies_ns[0] if latencies_ns else None,
+            latency_median_ns=None if figure.median_ns is None else math.floor(figure.median_ns),
+            late=figure.late,
+            late_after_ns=self._settings.late_after_ns,
         )
         if status != self._status:
             self._status = status

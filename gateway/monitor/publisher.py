@@ -11,7 +11,7 @@ import contextlib
 import os
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.duration import NS_PER_S
 from gateway.monitor import events, topics
@@ -20,7 +20,7 @@ from gateway.monitor.pending import EventQueue, Retained, TelemetryQueue
 from gateway.status import MqttView, in_utc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from drivers.base import TelemetryBlock
     from gateway.machine_events import MachineEvent
@@ -129,6 +129,10 @@ class Monitor:
     def audit_anchor(self, anchor: str) -> None:
         """The newest anchor of the audit trail: retained, so that it outlives this box."""
         self._put(self._topics.audit, topics.audit_document(anchor))
+
+    def reconciled(self, summary: Mapping[str, Any]) -> None:
+        """The last reconciliation report in short: retained."""
+        self._put(self._topics.reconciliation, topics.document(**summary))
 
     def clock_changed(self) -> None:
         """UTC is known better, or otherwise: what is shown is named anew."""

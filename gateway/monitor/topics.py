@@ -43,7 +43,7 @@ class Topics:
     Raises ValueError where the root is empty, begins or ends with ``/``, or holds a wildcard.
     """
 
-    __slots__ = ("_base", "audit", "health", "state")
+    __slots__ = ("_base", "audit", "health", "reconciliation", "state")
 
     def __init__(self, root: str, gateway_id: str) -> None:
         if not root or root.strip("/") != root or any(character in root for character in "+#\0"):
@@ -54,6 +54,7 @@ class Topics:
         self.state = f"{self._base}/state"
         self.health = f"{self._base}/health"
         self.audit = f"{self._base}/audit"
+        self.reconciliation = f"{self._base}/reconciliation"
 
     def machine(self, work_unit: str, what: str) -> str:
         """``.../machine/<id>/state``, ``/counts`` or ``/order``."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TextIO
 
 from gateway.core.entries import (
     AllocateEntry,
+    ExternalEntry,
     LotEntry,
     MaterialEntry,
     MergeEntry,
@@ -23,6 +24,7 @@ from gateway.core.entries import (
     UndoEntry,
     UnmergeEntry,
 )
+from gateway.core.job_order import LastNumber
 from gateway.core.model import (
     CalendarPlan,
     ClockTold,
@@ -41,6 +43,7 @@ from gateway.core.model import (
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.orders.order_image import decode as decode_image
 from gateway.core.orders.order_image import encode as encode_image
+from gateway.core.orders.shares import LeadTold, MemberTold, row_from
 from gateway.core.snapshot import decode_job, encode_job
 from gateway.trial import told_rows
 from gateway.trial.machine import time_of
@@ -60,6 +63,7 @@ SHOWN_CHARS: Final = 60
 
 _VALUE, _ORDER, _PROGRESS, _DECISION, _CLOCK, _PLAN, _END = "v", "o", "n", "d", "c", "p", "end"
 _SETUP, _REASON, _JUDGED, _CUT, _UNDO = "s", "w", "j", "x", "u"
+_MEMBER, _LEAD = "m", "l"
 
 
 class RecordingError(Exception):
@@ -112,11 +116,12 @@ def row(given: Input) -> list[Any] | None:
         case DataValue(signal, value, status, source_ns, received_ns):
             return [_VALUE, received_ns, signal, value, int(status), source_ns]
         case OrderReceived(at_ns, job, known, others):
-            return [_ORDER, at_ns, _whole(job), _plain_record(known), [_plain_record(one) for one in others]]
+            plain = [_ORDER, at_ns, _whole(job), _plain_record(known), [_plain_record(one) for one in others]]
+            return plain if given.forgotten is None else [*plain, list(given.forgotten)]
         case OperatorEntry(at_ns, verb, order, operation):
             plain = [_DECISION, at_ns, verb.value, order, operation]
-            more = [given.reason, given.role, _plain_record(given.known)]
-            return plain if more == ["", None, None] else plain + more
+            more = [given.reason, given.role, _plain_record(given.known), given.interrupt, list(given.documents)]
+            return plain if more == ["", None, None, False, []] else plain + more
         case SetupEntry() | StopReasonEntry() | StopCutEntry() | ReclassifyEntry() | UndoEntry():
             return _said(given)
         case (
@@ -125,11 +130,12 @@ def row(given: Input) -> list[Any] | None:
             | MergeEntry()
             | UnmergeEntry()
             | ReportEntry()
+            | ExternalEntry()
             | LotEntry()
             | MaterialEntry()
         ):
             return [*told_rows.row_of(given), _plain_record(getattr(given, "known", None))]
-        case ClockTold() | OrderProgress():
+        case ClockTold() | OrderProgress() | MemberTold() | LeadTold():
             return _news(given)
         case CalendarPlan(at_ns, entries):
             planned = [[one.from_ns, None if one.planned is None else one.planned.value, one.shift] for one in entries]
@@ -265,29 +271,47 @@ def _input(data: list[Any]) -> Input:
     if kind == _ORDER:
         _, at_ns, job, known, *others = data
         records = tuple(_record(one) for one in (others[0] if others else ()))
-        return OrderReceived(_time(at_ns), _job(job), None if known is None else _record(known), records)
+        left = LastNumber(*others[1]) if len(others) > 1 else None
+        return OrderReceived(_time(at_ns), _job(job), None if known is None else _record(known), records, left)
     if kind == _DECISION:
         _, at_ns, verb, order, operation, *more = data
-        reason, role, known = more or ("", None, None)
+        reason, role, known, *how = more or ("", None, None)
+        interrupts, documents = how or (False, ())  # what older recordings do not tell
         entry = OperatorEntry(_time(at_ns), OperatorVerb(verb), order, operation, "recorded", str(reason))
+        entry = entry._replace(interrupt=bool(interrupts), documents=tuple(map(str, documents)))
         record = None if known is None else _record(known)
         return entry._replace(role=None if role is None else ActorRole(role), known=record)
     if kind in (_SETUP, _REASON, _JUDGED, _CUT, _UNDO):
         return _heard(data)
-    if kind == _PROGRESS:
-        return OrderProgress(_time(data[1]), tuple(_record(one) for one in data[2]))
+    if kind in (_PROGRESS, _MEMBER, _LEAD, _CLOCK):
+        return _news_of(data)
     if kind in told_rows.KINDS:
         _time(data[1]["at_ns"])
         return told_rows.entry_of(data, None if data[2] is None else _record(data[2]))
-    if kind == _CLOCK:
-        return ClockTold(_time(data[1]), *data[2:])
     if kind == _PLAN:
         _, at_ns, entries = data
         return CalendarPlan(_time(at_ns), tuple(_planned(*one) for one in entries))
     raise ValueError(f"kind {kind!r}")
 
 
-def _news(given: ClockTold | OrderProgress) -> list[Any]:
+def _news_of(data: list[Any]) -> ClockTold | OrderProgress | MemberTold | LeadTold:
+    kind, at_ns, *told = data
+    if kind == _CLOCK:
+        return ClockTold(_time(at_ns), *told)
+    if kind == _PROGRESS:
+        return OrderProgress(_time(at_ns), tuple(_record(one) for one in told[0]))
+    if kind == _MEMBER:
+        machine, said_ns, rows = told
+        return MemberTold(_time(at_ns), str(machine), _time(said_ns), tuple(map(row_from, rows)))
+    job, waits, rows = told
+    return LeadTold(_time(at_ns), None if job is None else _job(job), bool(waits), tuple(map(row_from, rows)))
+
+
+def _news(given: ClockTold | OrderProgress | MemberTold | LeadTold) -> list[Any]:
+    if isinstance(given, MemberTold):
+        return [_MEMBER, *given]
+    if isinstance(given, LeadTold):
+        return [_LEAD, given.at_ns, None if given.job is None else _whole(given.job), given.waits, given.booked]
     if isinstance(given, ClockTold):
         return [_CLOCK, given.at_ns, given.utc_offset_ns, given.known]
     return [_PROGRESS, given.at_ns, [_plain_record(one) for one in given.records]]
@@ -303,7 +327,8 @@ def _record(data: dict[str, Any]) -> JobRecord:
         "state": JobOrderState(data["state"]),
         "held_from": None if held_from is None else JobOrderState(held_from),
     }
-    return JobRecord(**{**data, **states, "job": _job(data["job"])})
+    good, scrap, rework = data.get("external", (0, 0, 0))
+    return JobRecord(**{**data, **states, "job": _job(data["job"]), "external": (good, scrap, rework)})
 
 
 def _plain_record(record: JobRecord | None) -> dict[str, Any] | None:

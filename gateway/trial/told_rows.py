@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.entries import (
     AllocateEntry,
+    ExternalEntry,
     LotEntry,
     MaterialEntry,
     MergeEntry,
@@ -22,7 +23,9 @@ from gateway.core.model import Role
 if TYPE_CHECKING:
     from gateway.core.model import JobRecord
 
-OrderEntry = AllocateEntry | SplitEntry | MergeEntry | UnmergeEntry | ReportEntry | LotEntry | MaterialEntry
+OrderEntry = (
+    AllocateEntry | ExternalEntry | SplitEntry | MergeEntry | UnmergeEntry | ReportEntry | LotEntry | MaterialEntry
+)
 
 _KINDS: Final[dict[str, type[OrderEntry]]] = {
     "allocate": AllocateEntry,
@@ -30,6 +33,7 @@ _KINDS: Final[dict[str, type[OrderEntry]]] = {
     "merge": MergeEntry,
     "unmerge": UnmergeEntry,
     "report": ReportEntry,
+    "external": ExternalEntry,
     "lot": LotEntry,
     "material": MaterialEntry,
 }

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from buffer import audit, schema
+from buffer import audit, jobs, retention, schema
 from buffer.audit import AuditOutcome, NewAuditRow
 from buffer.errors import StoreError
 from buffer.outbox import Outbox
@@ -78,7 +78,8 @@ async def test_the_steady_clock_starts_above_it(store):
 async def test_pruning_leaves_it_alone(store, clock):
     await audit.add(store, ROW)
     clock.ns += 10**18
-    await store.prune(posted_keep_ns=1, journal_keep_ns=1)
+    await retention.postings(store, clock.ns)
+    await retention.orders(store, clock.ns, clock.ns)
     assert await store.read("SELECT count(*) FROM audit", ()) == [(1,)]
 
 
@@ -96,10 +97,11 @@ async def test_a_database_of_the_first_schema_gets_it_and_keeps_everything(open_
     first = [step for step in schema.migrations() if step[0] == 1]
     monkeypatch.setattr(schema, "migrations", lambda: first)
     old = await open_store()
-    await old.commit(make.step(rows=3, jobs=[make.record()], snapshot=b"kept"))
+    await old.commit(make.step(rows=3, snapshot=b"kept"))
     names = "target, key, message_id, order_id, operation, seq, kind, payload, created_ns, due_ns"
     values = (*make.posting()[:9], make.posting().created_ns)
     with sqlite3.connect(path) as link:
+        link.execute("INSERT INTO job (order_id, operation, record) VALUES (?, ?, ?)", jobs.row(make.record(), 0)[:3])
         link.execute(f"INSERT INTO outbox ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
     link.close()
     epoch, tables = old.epoch, {row[0] for row in await old.read("SELECT name FROM sqlite_master", ())}
@@ -116,6 +118,7 @@ async def test_a_database_of_the_first_schema_gets_it_and_keeps_everything(open_
     assert len(await new.journal("ASM-01")) == 3
     assert (await Outbox(new).entry(1)).key == make.posting().key
     assert await new.job_record("100240", "0010") == make.record()
+    assert await new.read("SELECT seq, state FROM job", ()) == [(3, "IN_PROGRESS")]
     assert await audit.add(new, ROW) == 1
     await new.close()
     again = await open_store()

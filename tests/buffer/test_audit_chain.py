@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from buffer import audit, audit_chain
+from buffer import audit, audit_chain, retention
 from buffer.audit import AuditOutcome, AuditRow, NewAuditRow
 from buffer.audit_chain import ChainReader, Wanted, append, keep_anchor, of_write_attempt
 from buffer.errors import StoreError
@@ -248,7 +248,8 @@ async def test_the_steady_clock_starts_above_it(store):
 async def test_pruning_leaves_it_alone(store, reader, clock):
     await add(store, *numbered(3))
     clock.ns += 10**18
-    await store.prune(posted_keep_ns=1, journal_keep_ns=1)
+    await retention.postings(store, clock.ns)
+    await retention.orders(store, clock.ns, clock.ns)
     assert reader.verify().entries == 3
 
 

@@ -55,6 +55,32 @@ async def test_a_head_that_is_not_over_blocks_its_lane_only(outbox, state):
     assert (("A", "10", 1) in lanes(await outbox.due("erp", 1_000, 10))) == (state is not OutboxState.PARKED)
 
 
+@pytest.mark.parametrize("state", ["parked", "held", "needs_approval", "retry_wait"])
+async def test_the_end_of_an_order_does_not_overtake_what_another_child_has_still_to_tell(store, make, state):
+    """Two children have their own numbers, and one lane."""
+    begins = state if state in ("held", "needs_approval") else "ready"
+    first = make.posting(1, "A-001")._replace(lane_order="A", state=begins, due_ns=5000)
+    last = make.posting(1, "A-002")._replace(lane_order="A", kind="final")
+    other = make.posting(1, "A-001", "0020")._replace(lane_order="A")
+    await store.commit(make.step(postings=[first, last, other]))
+    outbox = Outbox(store)
+    if begins == "ready":
+        await settled(outbox, 1, OutboxState(state), due_ns=10**6)
+    assert lanes(await outbox.due("erp", 2000, 10)) == [("A-001", "0020", 1)]
+    assert lanes(await outbox.due("erp", 2000, 10, lane_by_order=True)) == []
+    if state == "parked":
+        await outbox.supersede(1, who="ann", now_ns=6000)
+    elif state == "needs_approval":
+        await outbox.approve(1, who="ann", now_ns=6000)
+        await settled(outbox, 1, OutboxState.POSTED, 6000)
+    else:
+        await settled(outbox, 1, OutboxState.POSTED, 2 * 10**6)
+    (head,) = [one for one in await outbox.due("erp", 10**7, 10) if one.operation == "0010"]
+    assert (head.order, head.kind, head.lane) == ("A-002", "final", ("A", "0010"))
+    with pytest.raises(StoreError, match="never changes"):
+        await store.write(lambda link: link.execute("UPDATE outbox SET lane_order = 'B' WHERE id = 2"))
+
+
 async def test_the_message_is_fixed_by_the_first_send_and_never_changes(outbox, path):
     entry = await outbox.begin_send(1, MESSAGE, 50)
     assert (entry.body, entry.content_type, entry.name) == MESSAGE
@@ -196,3 +222,37 @@ async def test_the_queries_of_every_cycle_use_an_index(outbox, store):
         scans = [row[3] for row in plan if row[3].startswith("SCAN") and "CONSTANT" not in row[3]]
         assert not scans, plan
         assert not [row for row in plan if "TEMP B-TREE" in row[3]], plan
+
+
+async def test_what_is_approved_waits_for_its_window_and_holds_up_its_lane(store, make):
+    first = make.posting(1, "Z", created_ns=1)._replace(state="needs_approval", due_ns=500)
+    await store.commit(make.step(postings=[first, make.posting(2, "Z", created_ns=2)]))
+    outbox = Outbox(store)
+    assert await outbox.due("erp", 1_000, 10) == []
+    with pytest.raises(OutboxError, match="allowed from: ready, held, retry_wait"):
+        await outbox.begin_send(1, MESSAGE, 1_000)
+    (held,) = await outbox.approve(1, 100, who="eve: agreed with sales")
+    assert (held.state, held.error_text) == (OutboxState.HELD, "approved by eve: agreed with sales")
+    assert await outbox.due("erp", 499, 10) == []
+    assert lanes(await outbox.due("erp", 500, 10)) == [("Z", "0010", 1)]
+    with pytest.raises(OutboxError, match="cannot be approved; allowed from: needs_approval"):
+        await outbox.approve(1, 600, who="eve")
+    await settled(outbox, 1, OutboxState.POSTED, now_ns=600)
+    assert lanes(await outbox.due("erp", 600, 10)) == [("Z", "0010", 2)]
+
+
+async def test_what_is_approved_after_its_window_is_ready(store, make):
+    await store.commit(make.step(postings=[make.posting(1)._replace(state="needs_approval", due_ns=500)]))
+    (ready,) = await Outbox(store).approve(1, 500, who="eve")
+    assert ready.state is OutboxState.READY
+
+
+async def test_the_newest_latency_comes_first(store, make):
+    postings = [
+        make.posting(number, f"O{number}")._replace(event_ns=10 * number, derived_ns=11) for number in (1, 2, 3)
+    ]
+    await store.commit(make.step(postings=postings))
+    outbox = Outbox(store)
+    for number in (3, 1):
+        await settled(outbox, number, OutboxState.POSTED, now_ns=2_000 + number)
+    assert await outbox.latencies_ns("erp") == [2_003 - 30, 2_001 - 10]

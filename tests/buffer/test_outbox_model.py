@@ -8,6 +8,7 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from buffer import retention
 from buffer.entry import SENT_FROM, SETTLED_FROM, OutboxState, Settlement
 from buffer.errors import OutboxError
 from buffer.outbox import Outbox
@@ -127,7 +128,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule()
     def prune(self):
-        self.run(self.store.prune(posted_keep_ns=-1, journal_keep_ns=1 << 60))
+        self.run(retention.postings(self.store, self.now + 1))
         for row in self.rows.values():
             if row["state"] is OutboxState.POSTED:
                 row["pruned"] = True

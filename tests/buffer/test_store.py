@@ -5,12 +5,13 @@ import stat
 
 import pytest
 
-from buffer import schema
+from buffer import retention, schema
 from buffer.damage import set_aside
 from buffer.errors import DamagedStoreError, NewerSchemaError, StoreError
 from buffer.outbox import Outbox
 from buffer.readonly import ReadOnlyStore
 from buffer.step import JournalRow
+from gateway.core.retention import RecordClass
 
 
 async def test_what_was_committed_is_there_after_reopening(open_store, make):
@@ -210,7 +211,7 @@ async def test_a_full_database_refuses_and_recovers_when_there_is_room(open_stor
     assert (await store.stats()).max_bytes == 400_000
 
     async def free(connection):
-        await connection.execute_fetchall("DELETE FROM job")
+        await connection.execute_fetchall("UPDATE job SET record = x'00'")
 
     await store.write(free)
     await store.commit(make.step(seq=last + 1))
@@ -299,12 +300,13 @@ async def test_pruning_deletes_old_posted_postings_and_journal_rows_only(store, 
 
         await outbox.settle(entry_id, Settlement(OutboxState.POSTED), at_ns)
     clock.ns = 2_500
-    pruned = await store.prune(posted_keep_ns=1_000, journal_keep_ns=2_250)
-    assert (pruned.postings, pruned.journal_rows) == (1, 2)
+    assert await retention.postings(store, 1_500) == 1
+    assert await retention.journal(store, "ASM-01", RecordClass.CYCLE, 250) == 2
     assert [entry.seq for entry in await outbox.page()] == [3, 2]
     assert [row.seq for row in await store.journal("ASM-01", 1, 10)] == [3]
     assert (await outbox.counts("erp")).posted == 2
-    await store.prune(posted_keep_ns=0, journal_keep_ns=0)
+    assert await retention.postings(store, 2_500) == 1
+    assert await retention.journal(store, "ASM-01", RecordClass.CYCLE, 2_500) == 1
     assert [entry.seq for entry in await outbox.page()] == [3]
     await store.commit(make.step(seq=4))
     with pytest.raises(StoreError):

@@ -66,8 +66,8 @@ def test_what_happens_is_in_the_trail_and_the_chain_is_whole(linegate, start_dae
     found = trail(daemon)
     assert actions(found)[0] == ("gateway_started", "gateway", "done")
     assert [one.entity_id for one in found if one.action == "state_changed" and one.user == "erp"] == [
-        "4711/0010", "4712/0010", "4712/0020",
-    ]  # fmt: skip
+        "4711/0010", "4711/0010", "4712/0010", "4712/0010", "4712/0020", "4712/0020",
+    ], "each is released, then dispatched"  # fmt: skip
     started, again = [one for one in found if one.action == "start"]
     assert (started.old, started.new, started.outcome) == ("DISPATCHED", "IN_PROGRESS", "done")
     assert (again.outcome, again.entity_id) == ("refused", "4711")

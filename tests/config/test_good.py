@@ -9,6 +9,7 @@ from config.errors import ConfigErrors
 from gateway.core.duration import Duration
 from gateway.core.host import is_loopback
 from gateway.core.model import MachineState
+from gateway.core.rules_confirming import RetentionRule
 
 FULL = Path(__file__).parent / "good" / "full.yaml"
 
@@ -49,6 +50,19 @@ def test_optional_sections_may_be_absent_or_empty(load_text, good_text):
     assert settings.mqtt is None
     assert settings.buffer == load_text(text).buffer
     assert settings.log.level == "info"
+
+
+def test_ages_have_an_older_name_or_a_section_of_their_own(load_text, good_text):
+    text = good_text[: good_text.index("mqtt:")]
+    assert load_text(text).retention == RetentionRule()
+    old = load_text(text + "buffer: { journal_keep: 40 d, posted_keep: 50 d }\n").retention
+    assert (old.raw_journal, old.cycles, old.states, old.notices) == (Duration("40 d"),) * 4
+    assert (old.orders, old.confirmations) == (Duration("50 d"),) * 2
+    assert load_text(text + "buffer: { journal_keep: 1 h }\n").retention.cycles == Duration("1 d")
+    new = load_text(text + "retention: { cycles: 30 d }\n").retention
+    assert new == RetentionRule(cycles=Duration("30 d"))
+    with pytest.raises(ConfigErrors, match=r"buffer\.posted_keep: is an old name of ages in the section retention"):
+        load_text(text + "buffer: { posted_keep: 50 d }\nretention: { cycles: 30 d }\n")
 
 
 def test_digest_follows_the_content_and_not_the_form(load_text, good_text):

@@ -36,6 +36,14 @@ WORST = FinalFacts(
     target=Decimal(100),
 )
 
+EXACT = DeliveryRule(under_tolerance="0")
+
+
+def delivery_rule(at_target, **more):
+    return DeliveryRule(
+        at_target=at_target, stop_signal="plc.stop" if at_target == "request_plc_stop" else None, **more
+    )
+
 
 def length(text):
     return Duration(text)
@@ -88,16 +96,16 @@ def test_a_point(check, facts, checks, delivery, expected):
 
 
 def test_all_points_in_their_order():
-    points = open_points(WORST, ChecklistRule(), DeliveryRule())
+    points = open_points(WORST, ChecklistRule(), EXACT)
     assert [point.check for point in points] == list(Check)
     assert not may_be_final(points)
 
 
 @pytest.mark.parametrize("check", Check)
 def test_each_setting_is_of_one_point(check):
-    points = open_points(WORST, replace(ChecklistRule(), **{check.value: "off"}), DeliveryRule())
+    points = open_points(WORST, replace(ChecklistRule(), **{check.value: "off"}), EXACT)
     assert [point.check for point in points] == [one for one in Check if one is not check]
-    warned = open_points(WORST, replace(ChecklistRule(), **{check.value: "warn"}), DeliveryRule())
+    warned = open_points(WORST, replace(ChecklistRule(), **{check.value: "warn"}), EXACT)
     assert {point.check: point.blocks for point in warned}[check] is False
 
 
@@ -123,7 +131,7 @@ def over_cases():
 
 @pytest.mark.parametrize(("rule", "facts", "expected"), list(over_cases()))
 def test_at_and_beyond_the_target(rule, facts, expected):
-    made_rule = DeliveryRule(at_target=rule[0], over_tolerance=rule[1] if rule[1:] else None)
+    made_rule = delivery_rule(rule[0], over_tolerance=rule[1] if rule[1:] else None)
     target, tolerance, made, pieces = facts
     given_tolerance = None if tolerance == "-" else Decimal(tolerance)
     found = over_delivery(made_rule, Decimal(target), given_tolerance, int(made), int(pieces))
@@ -138,7 +146,7 @@ def test_at_and_beyond_the_target(rule, facts, expected):
     st.lists(st.integers(0, 30), max_size=12),
 )
 def test_no_piece_is_lost_at_the_target(at_target, tolerance, target, steps):
-    rule = DeliveryRule(at_target=at_target)
+    rule = delivery_rule(at_target)
     made = unallocated = stops = 0
     for pieces in steps:
         found = over_delivery(rule, target, tolerance, made, pieces)
@@ -168,6 +176,8 @@ def test_what_the_erp_refused_as_too_much(tolerance, confirmed, pieces, expected
     [
         ({"over_tolerance": "-1"}, 'over_tolerance: found "-1", allowed "0" and above'),
         ({"over_tolerance": "five"}, "over_tolerance: found 'five', allowed a decimal number"),
+        ({"stop_signal": "plc.stop"}, "stop_signal is needed with at_target: request_plc_stop, and only then"),
+        ({"at_target": "request_plc_stop"}, "stop_signal is needed with at_target: request_plc_stop, and only then"),
         ({"under_tolerance": "101"}, 'under_tolerance: found "101", allowed "0" to "100"'),
     ],
 )

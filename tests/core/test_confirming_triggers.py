@@ -155,7 +155,7 @@ def test_whatever_happens(rule, steps):
             case Confirm(_, trigger, also):
                 named = {trigger, *also}
                 assert content.anything_made or trigger in (Trigger.COMPLETION, Trigger.SHIFT_END)
-                assert named - DELAYED or now_ns >= before.confirmed_ns + rule.min_interval
+                assert named - DELAYED or now_ns >= before.confirmed_ns + rule.spacing_ns
                 assert named & (asked | set(before.waiting) | DERIVED)
                 assert state == TriggerState(now_ns)
                 confirmed, content = confirmed + content.pieces, OpenContent()
@@ -170,6 +170,19 @@ def test_whatever_happens(rule, steps):
         assert confirmed + content.pieces == made
 
 
+@pytest.mark.parametrize(
+    ("every", "min_interval", "spacing"),
+    [
+        (None, None, "60 s"), ("5 min", None, "60 s"), ("30 s", None, "30 s"), ("30 s", "0 s", "0 s"),
+        (None, "2 min", "2 min"),
+    ],
+)  # fmt: skip
+def test_what_holds_where_no_interval_is_named(every, min_interval, spacing):
+    given = {"every": every, "min_interval": min_interval}
+    rule = ConfirmingRule(**{key: Duration(text) for key, text in given.items() if text is not None})
+    assert rule.spacing_ns == Duration(spacing)
+
+
 def test_pieces_and_timer_are_not_handed_in():
     with pytest.raises(AssertionError, match="follow from content"):
         decide(ConfirmingRule(), TriggerState(0), OpenContent(1), 0, [Trigger.TIMER])
@@ -179,11 +192,13 @@ def test_pieces_and_timer_are_not_handed_in():
     ("settings", "text"),
     [
         ({"every_pieces": 0}, "every_pieces: found 0, allowed 1 and above"),
-        ({"every": Duration("59 s")}, r"every: found 59 s, allowed more than 0 s and min_interval \(1 min\)"),
+        (
+            {"every": Duration("59 s"), "min_interval": Duration("1 min")},
+            r"every: found 59 s, allowed more than 0 s and min_interval \(1 min\)",
+        ),
         ({"every": Duration(0), "min_interval": Duration(0)}, "every: found 0 s, allowed more than 0 s"),
         ({"hold_back": Duration("25 h")}, "hold_back: found 25 h, allowed 0 s to 1 d"),
         ({"undo_window": Duration("6 min")}, "undo_window: found 6 min, allowed 0 s to 5 min"),
-        ({"late_after": Duration(0)}, "late_after: found 0 s, allowed more than that"),
     ],
 )
 def test_a_rule_that_cannot_be(settings, text):

@@ -10,13 +10,14 @@ import pytest
 from gateway.core import journal, snapshot
 from gateway.core.document import fields
 from gateway.core.duration import Duration
-from gateway.core.entries import AllocateEntry
-from gateway.core.model import Confirmation, JobOrderState, Role, TimePassed
+from gateway.core.entries import AllocateEntry, LotEntry
+from gateway.core.model import Confirmation, FinalAcknowledged, JobOrderState, Role, TimePassed
 from gateway.core.orders.job_image import with_image
 from gateway.core.orders.order_image import ImageOperation, OrderImage, OrderKind
 from gateway.core.orders.unallocated import CountAllocation
-from gateway.core.rules import CounterRule, OrderRule
-from gateway.core.rules_confirming import UnallocatedRule
+from gateway.core.rules import ConfirmRule, CounterRule, OrderRule
+from gateway.core.rules_confirming import DeliveryRule, UnallocatedRule
+from gateway.core.rules_material import FeederRule, LotRule, WorkRule
 
 GOOD = CounterRule(mode="counter", signal="plc.good")
 SEQUENCE = {"orders": OrderRule(choose="sequence")}
@@ -155,8 +156,10 @@ def test_what_cannot_be_given_says_why_and_changes_nothing(rig, order, pieces, m
 # --- policies --------------------------------------------------------------------------------------------------------
 
 
-def with_policy(rig, policy, **orders):
-    return rig(GOOD, orders=OrderRule(**orders), unallocated=UnallocatedRule(policy=policy, within=Duration("10 min")))
+def with_policy(rig, policy, delivery=None, **orders):
+    confirm = ConfirmRule(delivery=delivery or DeliveryRule())
+    bucket = UnallocatedRule(policy=policy, within=Duration("10 min"))
+    return rig(GOOD, orders=OrderRule(**orders), unallocated=bucket, confirm=confirm)
 
 
 def test_the_next_order_of_the_same_product_takes_them(rig, job):
@@ -216,6 +219,107 @@ def test_the_order_before_gets_them_before_the_next_begins(rig, job):
     floor.make(103)
     floor.at("1 min").order("B", 10)
     assert floor.confirmed[1:] == [("A", 2, 3, "partial", "allocation")]
+
+
+def test_without_a_word_of_the_erp_the_tolerance_is_the_configured_one(rig, job):
+    for over, expected in ((None, 0), ("3", 3)):
+        delivery = DeliveryRule(over_tolerance=over)
+        floor = with_policy(rig, "to_previous_if_within_tolerance", delivery=delivery)
+        floor.receive(job("A", 100))
+        floor.make(105)
+        floor.at("10 min").put(TimePassed(floor.now_ns))
+        assert sum(one.good for one in floor.all(Confirmation)) == 100 + expected
+        floor.close_books()
+
+
+def test_the_bucket_knows_the_lot_where_only_one_was_mounted(rig):
+    lots = LotRule(feeders={"bowl": FeederRule(item="RING"), "tank": FeederRule(item="OIL")})
+    floor = rig(work=WorkRule(lots=lots), **COMMAND)
+    floor.make(0)
+    for second, (feeder, lot) in enumerate((("bowl", "L1"), ("tank", "T1")), 1):
+        floor.at(f"{second} min").put(LotEntry(floor.now_ns, True, feeder, lot, "ann"))
+        floor.at(f"{60 * second + 30} s").make(3)
+    assert [(one.what.pieces, one.what.lot) for one in floor.state.bucket.entries] == [(3, "L1"), (3, "")]
+
+
+def test_what_is_closed_takes_nothing_any_more(rig, job):
+    floor = with_policy(rig, "to_previous_if_within_tolerance")
+    floor.receive(imaged(job, "A", 100, over_tolerance=Decimal(50)))
+    floor.make(103)
+    floor.at("1 min").put(FinalAcknowledged(floor.now_ns, "A", "0010", known=floor.records["A", "0010"]))
+    assert floor.records["A", "0010"].state is JobOrderState.CLOSED
+    floor.at("20 min").put(TimePassed(floor.now_ns))
+    assert len(floor.confirmed) == 1
+    assert floor.state.unallocated.good == 3
+
+
+# --- the golden cases, and whose it is at a change --------------------------------------------------------------------
+
+
+def test_o08_o09_pieces_of_nobody_at_their_own_time_and_never_more_than_there_are(rig):
+    floor = rig(**COMMAND)
+    floor.make(0)
+    began_ns = floor.at("350 min").now_ns
+    floor.make(0)
+    floor.at("360 min").make(40)
+    floor.at("390 min").order("B", 100)
+    assert refusal(give(floor, "B", 41))["guard"] == "ALLOCATION_EXCEEDS_BUCKET"
+    assert (floor.state.unallocated.good, floor.confirmed) == (40, [])
+    give(floor, "B", 40)
+    (told,) = floor.all(CountAllocation)
+    assert (told.order, told.what.pieces, told.what.t_from_ns) == ("B", 40, began_ns)
+    document = fields(floor.unit.identity, floor.all(Confirmation)[0])
+    assert (document["origin"], document["qty"]["good"], document["data_quality_flags"]) == (
+        "allocation", "40", ["ALLOCATED"],
+    )  # fmt: skip
+    assert document["event_time_last"] == "2026-05-29T02:26:40.000Z"
+
+
+def test_o10_the_cavities_of_an_order_that_ended_are_nobodys_until_the_next_of_that_product(rig):
+    parts = {"plc.left": "LEFT", "plc.right": "RIGHT"}
+    counters = [CounterRule(mode="counter", signal=name) for name in parts]
+    policy = UnallocatedRule(policy="to_next_order_if_same_product_within", within=Duration("10 min"))
+    floor = rig(*counters, orders=OrderRule(max_parallel_orders=2, parts=parts), unallocated=policy)
+    for name in parts:
+        floor.make(0, name)
+    floor.order("A", 5, product="LEFT")
+    floor.order("B", 100, product="RIGHT")
+    for second in range(1, 9):
+        floor.at(f"{second} s").make(1, "plc.left")
+        floor.make(1, "plc.right")
+    assert [(one.what.product, one.what.pieces) for one in floor.state.bucket.entries] == [("LEFT", 3)]
+    assert next(run.good for run in floor.state.at_work() if run.job.order == "B") == 8
+    floor.at("60 s").order("C", 100, product="RIGHT")
+    assert floor.state.unallocated.good == 3
+    floor.at("70 s").order("D", 100, product="LEFT")
+    assert floor.state.unallocated.good == 0
+    assert ("D", 1, 3, "partial", "allocation") in floor.confirmed
+    floor.close_books()
+
+
+@pytest.mark.parametrize("read", [True, False], ids=["forced read", "the read failed"])
+def test_a_forced_read_at_the_change_says_whose_it_is(rig, read):
+    floor = rig(**COMMAND)
+    floor.make(0)
+    for order in "AB":
+        floor.order(order, 1000)
+    floor.says("start", "A")
+    floor.make(0)
+    floor.at("6 min")
+    if read:
+        floor.make(150)
+    floor.says("start", "B")
+    floor.at("10 min").make(150 if read else 300)
+    floor.says("interrupt", "B")
+    made = {(one.job.order, one.good, one.estimated_pieces) for one in floor.all(Confirmation)}
+    tasks = [detail["reason"] for code, detail in floor.notices if code == "SHARED_BY_TIME"]
+    if read:
+        assert {one[:2] for one in made} == {("A", 150), ("B", 150)}
+        assert tasks == []
+    else:
+        assert made == {("A", 180, 180), ("B", 120, 120)}
+        assert "180 to A, 120 to B" in tasks[0]
+    floor.close_books()
 
 
 # --- rework and campaign ---------------------------------------------------------------------------------------------

@@ -67,9 +67,9 @@ def setting_up(rig, **rules):
 
 def test_an_order_of_another_product_is_set_up_before_it_runs(rig):
     floor = setting_up(rig)
-    assert states(floor, "B") == [S.DISPATCHED, S.SETUP]
+    assert states(floor, "B") == [S.RELEASED, S.DISPATCHED, S.SETUP]
     floor.at("5 min").says("complete-setup", "B")
-    assert states(floor, "B") == [S.DISPATCHED, S.SETUP, S.IN_PROGRESS]
+    assert states(floor, "B") == [S.RELEASED, S.DISPATCHED, S.SETUP, S.IN_PROGRESS]
     floor.make(2)
     assert states(floor, "B")[-1] is S.COMPLETED
     floor.says("complete-setup", "B")
@@ -79,7 +79,7 @@ def test_an_order_of_another_product_is_set_up_before_it_runs(rig):
 def test_what_a_setup_makes_may_fill_the_order(rig):
     floor = setting_up(rig)
     floor.make(2)
-    assert states(floor, "B") == [S.DISPATCHED, S.SETUP, S.IN_PROGRESS, S.COMPLETED]
+    assert states(floor, "B") == [S.RELEASED, S.DISPATCHED, S.SETUP, S.IN_PROGRESS, S.COMPLETED]
     floor.close_books()
 
 
@@ -100,7 +100,7 @@ def test_a_setup_inside_of_an_order(rig):
     floor.says("start", "A")
     floor.make(1)
     floor.value("plc.tool", "T2")
-    assert states(floor) == [S.DISPATCHED, S.IN_PROGRESS, S.SETUP]
+    assert states(floor) == [S.RELEASED, S.DISPATCHED, S.IN_PROGRESS, S.SETUP]
     floor.at("1 min").make(1)
     assert states(floor)[-1] is S.IN_PROGRESS
 
@@ -231,7 +231,7 @@ def test_release_of_what_is_not_held_and_hold_of_what_is(rig):
 def test_the_erp_holds_and_releases_but_not_what_a_person_held(rig, job):
     floor = rig(orders=COMMAND)
     released(floor, job, image(hold="customs"))
-    assert states(floor) == [S.DISPATCHED, S.ON_HOLD]
+    assert states(floor) == [S.RELEASED, S.DISPATCHED, S.ON_HOLD]
     released(floor, job, image(revision=2))
     assert states(floor)[-1] is S.DISPATCHED
     floor.says("hold", "A", reason="crack")
@@ -248,7 +248,7 @@ def test_reopened_it_runs_on_with_its_numbers_until_a_person_ends_it(rig):
     floor.order("A", 5)
     floor.make(5)
     floor.says("reopen", "A", reason="three more")
-    assert states(floor) == [S.DISPATCHED, S.IN_PROGRESS, S.COMPLETED, S.IN_PROGRESS]
+    assert states(floor) == [S.RELEASED, S.DISPATCHED, S.IN_PROGRESS, S.COMPLETED, S.IN_PROGRESS]
     assert floor.notices[-1][0] == "FINAL_TO_REVERSE"
     floor.make(3)
     assert floor.running == "A"

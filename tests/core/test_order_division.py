@@ -110,6 +110,46 @@ def test_a_child_is_split_again_under_the_erps_number(floor):
     assert sorted(floor.queued) == ["4711-001-001", "4711-001-002", "4711-002"]
 
 
+def test_the_last_child_ends_the_erps_order_also_where_it_is_cancelled(floor):
+    floor.at("1 s").order("4711", 100)
+    split(floor, "4711", 60, 40)
+    floor.says("start", "4711-001")
+    floor.make(60)
+    floor.state = snapshot.decode(floor.unit, json.loads(json.dumps(snapshot.encode(floor.unit, floor.state))))
+    floor.says("cancel", "4711-002", role=ActorRole.PLANNER)
+    assert floor.confirmed == [
+        ("4711-001", 1, 60, "partial", "target reached"),
+        ("4711-002", 1, 0, "final", "cancel by ann"),
+    ]
+    assert floor.records["4711-002", "0010"].state is JobOrderState.CANCELLED
+    floor.close_books()
+
+
+def test_children_that_are_all_cancelled_end_nothing(floor):
+    floor.at("1 s").order("4711", 100)
+    split(floor, "4711", 60, 40)
+    for child in ("4711-001", "4711-002"):
+        floor.says("cancel", child, role=ActorRole.PLANNER)
+    assert floor.confirmed == []
+
+
+def test_a_cancelled_child_leaves_the_end_to_its_sibling(floor):
+    floor.at("1 s").order("4711", 100)
+    split(floor, "4711", 60, 40)
+    floor.says("start", "4711-001")
+    floor.make(5)
+    floor.says("interrupt", "4711-001")
+    split(floor, "4711-001", 25, 30)
+    merge(floor, "L", "4711-002")
+    floor.says("cancel", "4711-001-001", role=ActorRole.PLANNER)
+    floor.says("start", "4711-001-002")
+    floor.make(30)
+    floor.says("start", "4711-002")
+    floor.make(40)
+    assert [one for one in floor.confirmed if one[3] == "final"] == [("4711-002", 1, 40, "final", "target reached")]
+    floor.close_books()
+
+
 def test_the_erp_cancels_an_order_that_was_split(floor, job):
     floor.at("1 s").order("4711", 100)
     split(floor, "4711", 60, 40)

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.core.model import Confirmation, JobChanged, JobOrderState, JobRecord, OrderReceived, PiecesProduced, Role
 from gateway.core.orders import dispatch
+from gateway.core.orders.lifecycle import TRANSITIONS
 from gateway.core.orders.order_changes import AckKind
 from gateway.core.rules import CounterRule, OrderRule, PulseRule
 
@@ -32,9 +33,11 @@ def test_the_first_order_starts_by_itself_and_the_next_follows_at_its_target(rig
     assert floor.confirmed == [("A", 1, 5, "final", "target reached")]
     changes = [(c.record.job.order, c.previous, c.record.state, c.trigger) for c in floor.all(JobChanged)]
     assert changes == [
-        ("A", None, "DISPATCHED", "released by the ERP"),
+        ("A", None, "RELEASED", "released by the ERP"),
+        ("A", "RELEASED", "DISPATCHED", "released by the ERP"),
         ("A", "DISPATCHED", "IN_PROGRESS", "next in sequence"),
-        ("B", None, "DISPATCHED", "released by the ERP"),
+        ("B", None, "RELEASED", "released by the ERP"),
+        ("B", "RELEASED", "DISPATCHED", "released by the ERP"),
         ("A", "IN_PROGRESS", "COMPLETED", "target reached"),
         ("B", "DISPATCHED", "IN_PROGRESS", "next in sequence"),
     ]
@@ -373,3 +376,18 @@ def test_quantities_stay_decimal(rig):
     floor = rig(**COMMAND)
     floor.order("A", "10.50")
     assert floor.state.queue[0].job.quantity == Decimal("10.50")
+
+
+def test_every_change_of_a_long_run_is_an_allowed_pair(rig):
+    floor = rig(**SEQUENCE)
+    pairs = {(one.state_from, one.state_to) for one in TRANSITIONS}
+    for number in range(12):
+        floor.order(f"O{number}", 3)
+        floor.make(4)
+        if number % 4 == 0 and floor.running:
+            floor.says("interrupt", floor.running)
+    changes = floor.all(JobChanged)
+    assert len(changes) > 30
+    for one in changes:
+        before, after = one.previous, one.record.state
+        assert before is after or (before, after) in pairs, one

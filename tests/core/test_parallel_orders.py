@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -235,3 +236,54 @@ def test_no_piece_is_lost_whatever_comes(rig, seed):
         floor.close_books()
         assert len(floor.state.at_work()) <= 2
     assert snapshot.load(floor.unit, snapshot.dump(floor.unit, floor.state)) == floor.unit.restored(floor.state)
+
+
+SHARED = {
+    "by_piece": ({}, 40, 20),
+    "equal": ({"machine_time": "equal"}, 30, 30),
+    "by_weight": ({"machine_time": "by_weight", "weights": {"L": "1", "R": "4"}}, 20, 40),
+    "leading_order": ({"machine_time": "leading_order", "leading_part": "R"}, 0, 60),
+}
+
+
+@pytest.mark.parametrize("how", SHARED)
+def test_orders_that_run_together_share_the_machine(rig, how):
+    more, left, right = SHARED[how]
+    floor = rig(
+        replace(FAMILY, **more),
+        ideal_cycle=Duration("10 s"),
+        orders=OrderRule(max_parallel_orders=2),
+        confirm=ConfirmRule(min_interval=Duration("0 s")),
+    )
+    floor.make(0, "plc.shots")
+    floor.order("A", 100_000, product="L")
+    floor.order("B", 100_000, product="R")
+    for _ in range(360):
+        floor.now_ns += Duration("10 s")
+        floor.make(1, "plc.shots")
+        if floor.now_ns % 7 == 0:
+            floor.state = snapshot.load(floor.unit, snapshot.dump(floor.unit, floor.state))
+    floor.says("finish", "A")
+    minutes = {one.job.order: one.work.minutes.machine for one in floor.all(Confirmation)}
+    assert minutes.get("A", 0) == left
+    for _ in range(6):
+        floor.now_ns += Duration("10 s")
+        floor.make(1, "plc.shots")
+    floor.says("finish", "B")
+    minutes = {one.job.order: one.work.minutes.machine for one in floor.all(Confirmation)}
+    assert minutes["B"] == right + 1, "alone it has all of it"
+    assert len(floor.state.work.together) <= 4
+    floor.close_books()
+
+
+def test_counters_with_parts_of_their_own_share_it_equally(press):
+    floor = press(ideal_cycle=Duration("10 s"), confirm=ConfirmRule(min_interval=Duration("0 s")))
+    floor.order("A", 100_000, product="L")
+    floor.order("B", 100_000, product="R")
+    for _ in range(36):
+        floor.now_ns += Duration("10 s")
+        floor.make(1, "plc.left")
+        floor.make(3, "plc.right")
+    for order in "AB":
+        floor.says("finish", order)
+    assert [one.work.minutes.machine for one in floor.all(Confirmation)] == [3, 3]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.entries import ReclassifyEntry, SetupEntry
+from gateway.core.entries import PresenceEntry, ReclassifyEntry, SetupEntry
 from gateway.core.model import (
     Confirmation,
     JobChanged,
@@ -17,6 +17,7 @@ from gateway.core.model import (
 from gateway.core.orders.lifecycle import TRANSITIONS, ActorRole
 from gateway.core.orders.order_image import Control, ImageOperation, OrderImage
 from gateway.core.rules import ConfirmRule, CounterRule, OrderRule
+from gateway.core.rules_material import LabourRule, WorkRule
 from gateway.core.rules_orders import GuardRule
 
 S = JobOrderState
@@ -263,9 +264,49 @@ def test_an_operation_waits_for_the_one_before_on_another_machine(rig, job):
     assert floor.running == "A"
 
 
-def test_what_is_over_is_not_held(rig):
+def test_a_complete_order_on_hold_stays_what_it_is(rig):
     floor = rig()
     floor.order("A", 1)
     floor.make(1)
     floor.says("hold", "A", reason="recall")
-    assert reason(floor).startswith("it is over: nothing of it is made any more")
+    key = ("A", "0010")
+    assert (floor.records[key].state, floor.records[key].held_from) == (S.ON_HOLD, S.COMPLETED)
+    floor.says("reopen", "A")
+    assert "ILLEGAL_TRANSITION" in reason(floor)
+    floor.order("A", 1, revision=1)
+    assert floor.queued == [], "the ERP's image of it does not bring it back to work"
+    floor.says("hold", "A")
+    assert "ILLEGAL_TRANSITION" in reason(floor)
+    floor.says("release", "A")
+    assert (floor.records[key].state, floor.records[key].hold_reason) == (S.COMPLETED, "")
+    floor.says("release", "A")
+    assert "it is not on hold but COMPLETED" in reason(floor)
+    floor.says("reopen", "A")
+    assert floor.running == "A"
+
+
+@pytest.mark.parametrize("state", [S.CLOSED, S.CANCELLED, S.SPLIT, S.MERGED])
+def test_what_is_gone_is_not_held(rig, state):
+    floor = rig()
+    floor.order("A", 1)
+    floor.make(1)
+    floor.records[("A", "0010")] = floor.records[("A", "0010")]._replace(state=state)
+    before = floor.state
+    floor.says("hold", "A", reason="recall")
+    assert floor.notices[-1][1]["guard"] == "ILLEGAL_TRANSITION"
+    assert floor.state._replace(journal_seq=0) == before._replace(journal_seq=0)
+
+
+def test_an_order_waits_for_somebody_who_can_do_it(rig, job):
+    work = ImageOperation("0010", "WC-1", 10, skill="WELD")
+    whole = OrderImage("erp", "A", 1, "ART-1", "PC", 10, (work,))
+    labour = LabourRule(skills={"ann": ("WELD",), "bob": ("PAINT",)})
+    floor = rig(work=WorkRule(labour=labour))
+    floor.receive(job("A", image=whole))
+    assert "G5 skill: found nobody with a skill logged in, wanted skill WELD" in reason(floor)
+    for who, running in (("bob", None), ("ann", "A")):
+        floor.put(PresenceEntry(floor.now_ns, True, who, who))
+        assert floor.running == running
+    open_to_all = rig()
+    open_to_all.receive(job("A", image=whole))
+    assert open_to_all.running == "A", "nobody tells what people can do"

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.duration import Duration
+from gateway.core.entries import AllocateEntry, MergeEntry, ReportEntry, SplitEntry
 from gateway.core.model import CalendarPlan, MachineState, PlannedTime, Role, Status
+from gateway.core.orders.shares import MemberRow, MemberTold
 from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, PulseRule, StateRule
 from gateway.core.rules_state import DataLossRule, SetupRule, StopReasonRule
 from gateway.core.work_unit import WorkUnit
 
 MS = 1_000_000
 STATES = {"1": MachineState.PRODUCING, "2": MachineState.STOPPED, "3": MachineState.SETUP}
+
+
+VERBS = ("start", "interrupt", "finish", "rush", "approve-first-article", "hold", "release")
+PARTS = {"plc.good": "P-0", "plc.scrap": "P-1", "plc.rework": "P-1"}
 
 
 class NoShortCut:
@@ -53,7 +60,7 @@ STEPS = st.lists(
             + ("same",) * 4
             + ("scrap", "pulse", "pulse", "late") * 2
             + ("state", "order", "say", "alarm")
-            + ("plan", "bad", "time", "tool")
+            + ("plan", "bad", "time", "tool", "member", "divide", "give", "report")
         ),
         st.sampled_from((0, 250, 900, 1000, 1000, 1100, 1200, 1300, 2400, 4900, 5000, 5001, 6200, 16_000, 400_000)),
         st.integers(0, 7),
@@ -75,7 +82,11 @@ def rules(draw) -> dict[str, Any]:
             every=Duration("1 min"),
             min_interval=draw(st.sampled_from((Duration("0 s"), Duration("20 s")))),
         ),
-        "orders": OrderRule(at_target=draw(st.sampled_from(("complete", "continue")))),
+        "orders": OrderRule(
+            at_target=draw(st.sampled_from(("complete", "continue"))),
+            first_article=draw(st.sampled_from(("as_ordered", "as_ordered", "always"))),
+            **draw(st.sampled_from(({}, {}, {"max_parallel_orders": 2, "parts": PARTS}))),
+        ),
         "state": StateRule(
             **own_word,
             data_loss=DataLossRule(stale_after=stale_after),
@@ -104,12 +115,12 @@ class Machine:
         self.began_ns, self.inputs = self.rig.now_ns, []
         put = self.rig.put
         self.rig.put = lambda given: self.inputs.append(given) or put(given)
-        self.good, self.scrap, self.high, self.orders = 100, 0, False, 0
+        self.good, self.scrap, self.high, self.orders, self.shared = 100, 0, False, 0, 0
         for signal, value in (("good", 100), ("scrap", 0), ("rework", False), ("state", 1), ("alarm", 0), ("tool", 1)):
             self.rig.value(f"plc.{signal}", value)
         self.play(Step("order", 0, 7))
 
-    def play(self, step: Step) -> None:  # noqa: C901 - one case for each word
+    def play(self, step: Step) -> None:  # noqa: C901, PLR0912 - one case for each word
         rig = self.rig
         rig.now_ns += step.after_ms * MS
         match step.what:
@@ -134,9 +145,14 @@ class Machine:
                     f"O-{self.orders}", 3 + 10 * step.amount, product=f"P-{step.amount % 2}", std_cycle_ns=std_cycle_ns
                 )
             case "say":
-                rig.says(
-                    ("start", "interrupt", "finish")[step.amount % 3], f"O-{1 + step.amount % max(self.orders, 1)}"
-                )
+                rig.says(VERBS[(step.amount + self.good) % len(VERBS)], f"O-{1 + step.amount % max(self.orders, 1)}")
+            case "member":
+                self.shared += step.amount
+                name = f"O-{1 + step.amount % max(self.orders, 1)}"
+                row = MemberRow(1 + step.amount, name, "0010", good=self.shared, to_ns=rig.now_ns)
+                rig.put(MemberTold(rig.now_ns, "M-02", rig.now_ns, (row,)))
+            case "divide" | "give" | "report":
+                self.say(step)
             case "alarm" | "tool":
                 rig.value(f"plc.{step.what}", step.amount % 3)
             case "plan":
@@ -149,6 +165,19 @@ class Machine:
                 rig.value("plc.good", None, Status.BAD)
             case "time":
                 rig.wait()
+
+    def say(self, step: Step) -> None:
+        """What a person says of orders besides decisions."""
+        name, other = (f"O-{1 + (step.amount + n) % max(self.orders, 1)}" for n in (0, 1))
+        said: Any = ReportEntry(self.rig.now_ns, f"O-{self.orders}", "", 0, 1, step.amount % 2, "why", "ann")
+        if step.what == "give":
+            said = AllocateEntry(self.rig.now_ns, name, "", 1 + step.amount, Role.GOOD, "why", "ann")
+        elif step.what == "divide" and step.amount % 2:
+            said = MergeEntry(self.rig.now_ns, f"L-{self.orders}", (name, other), "", "why", "ann")
+        elif step.what == "divide":
+            parts = (Decimal(1), Decimal(2 + 10 * step.amount))
+            said = SplitEntry(self.rig.now_ns, name, "", parts, "why", "ann")
+        self.rig.put(said)
 
 
 @settings(max_examples=300)

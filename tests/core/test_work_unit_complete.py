@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from decimal import Decimal
 from itertools import pairwise
 
 import pytest
@@ -19,18 +20,34 @@ from pydantic import TypeAdapter
 from gateway.core import snapshot
 from gateway.core.counting.modes import MODES
 from gateway.core.document import Identity
+from gateway.core.entries import (
+    AllocateEntry,
+    MergeEntry,
+    ReclassifyEntry,
+    ReportEntry,
+    SplitEntry,
+    UnmergeEntry,
+)
 from gateway.core.model import (
     CalendarPlan,
     ClockTold,
     Confirmation,
     CountEvent,
     DataValue,
+    JobChanged,
+    JobOrder,
+    JobOrderState,
     MachineState,
+    OperatorEntry,
+    OperatorVerb,
     PiecesProduced,
     PlannedTime,
+    Role,
     Status,
     TimePassed,
 )
+from gateway.core.orders.shares import MemberPieces, MemberRow, MemberTold
+from gateway.core.orders.unallocated import CountAllocation
 from gateway.core.rules import WorkUnitRules
 from gateway.core.state.interval import StateInterval
 from gateway.core.work_unit import WorkUnit
@@ -84,14 +101,17 @@ CHOICES = {
     "m.tare": (0.0, 0.5),
 }
 SIGNALS = (*COUNTERS, *BITS, *CHOICES)
+VERBS = tuple(map(OperatorVerb, ("start", "interrupt", "hold", "release", "rush", "approve-first-article")))
 GAPS_MS = (0, 1, 5, 10, 30, 100, 400, 1000, 1000, 7000, 40_000, 400_000)
 
 
 def hours(seed, job, readings):
     """Inputs of a random stretch of time; a list inside stands for one reading of several signals."""
-    choice, now_ns, shown = random.Random(seed), START_NS, {}
+    choice, now_ns, shown, made = random.Random(seed), START_NS, {}, 0
     for order in "ABC":
         yield job(order, choice.choice((5, 40)), product=order, operation="0010"), now_ns
+    for order in "DE":
+        yield job(order, choice.choice((5, 40)), product="A", operation="0010", sequence_no=9), now_ns
     for _ in range(readings):
         now_ns += choice.choice(GAPS_MS) * MS
         kind = choice.random()
@@ -102,9 +122,41 @@ def hours(seed, job, readings):
             yield CalendarPlan(now_ns, entries), now_ns
         elif kind < 0.05:
             yield ClockTold(now_ns, choice.choice((0, 5 * S))), now_ns
+        elif kind < 0.07:
+            yield OperatorEntry(now_ns, choice.choice(VERBS), choice.choice("ABC"), "", "ann"), now_ns
+        elif kind < 0.09:
+            made += choice.choice((0, 1, 3))
+            row = MemberRow(1, choice.choice("ABC"), "0010", good=made, from_ns=START_NS, to_ns=now_ns)
+            yield MemberTold(now_ns, "M-02", now_ns, (row,)), now_ns
+        elif kind < 0.17:
+            yield word(choice, now_ns), now_ns
         else:
             names = choice.sample(SIGNALS, choice.choice((1, 1, 2, 6)))
             yield [reading(name, choice, shown, now_ns) for name in names], now_ns
+
+
+def word(choice, now_ns):
+    """What a person says of orders, their children and their leaders."""
+    names = ("A", "B", "C", "D", "E", "A-001", "A-002", "D-001", "L")
+    order, pieces = choice.choice(names), choice.choice((1, 3, 9))
+    match choice.choice(
+        ("start", "start", "interrupt", "hold", "split", "merge", "unmerge", "give", "report", "judge")
+    ):
+        case "split":
+            return SplitEntry(now_ns, order, "0010", (Decimal(2), Decimal(choice.choice((3, 38)))), "why", "ann")
+        case "merge":
+            return MergeEntry(now_ns, "L", tuple(choice.sample("ADE", 2)), "", "why", "ann")
+        case "unmerge":
+            return UnmergeEntry(now_ns, "L", "", "why", "ann")
+        case "give":
+            to, role = choice.choice(("", order, order)), choice.choice((Role.GOOD, Role.SCRAP))
+            return AllocateEntry(now_ns, to, "", pieces, role, "why", "ann")
+        case "report":
+            return ReportEntry(now_ns, order, "", 0, pieces, 0, "why", "ann")
+        case "judge":
+            return ReclassifyEntry(now_ns, order, "", pieces, Role.GOOD, Role.REWORK, "why", "ann")
+        case verb:
+            return OperatorEntry(now_ns, OperatorVerb(verb), order, "", "ann", "why")
 
 
 def reading(name, choice, shown, now_ns):
@@ -144,7 +196,7 @@ class Player:
             if isinstance(what, list):
                 for value in self.unit.in_order(what):
                     self.put(value)
-            elif isinstance(what, CalendarPlan | ClockTold):
+            elif not isinstance(what, JobOrder):
                 self.put(what)
             else:
                 helper = rig.__new__(rig)
@@ -175,12 +227,14 @@ def test_everything_is_on():
 
 
 def test_the_random_hours_reach_everything(rig, job):
-    said, flags = set(), set()
+    said, flags, states = set(), set(), set()
     for seed in range(25):
         player = Player().play(rig, list(hours(seed, job, 150)))
         said |= {type(output) for output in player.said}
+        states |= {output.record.state for output in player.said if isinstance(output, JobChanged)}
         flags |= {output.flag for output in player.said if isinstance(output, CountEvent)}
-    assert {CountEvent, PiecesProduced, Confirmation, StateInterval} <= said
+    assert {CountEvent, PiecesProduced, Confirmation, StateInterval, CountAllocation} <= said
+    assert {JobOrderState.SPLIT, JobOrderState.MERGED} <= states
     assert {"RESET", "ROLLOVER", "PENDING", "ORPHAN_END", "RESULT_MISSING", "CYCLE_ABORTED", "BAD_QUALITY"} <= flags
 
 
@@ -211,12 +265,13 @@ def test_no_piece_is_lost_or_doubled(rig, job, seed, restarts):
     player = Player(restarts=restarts, keeps=stored).play(rig, list(hours(seed, job, 80)))
     told = [output for output in player.said if isinstance(output, Confirmation)]
     runs = list(player.state.open_runs())
+    made = (one for one in player.said if isinstance(one, PiecesProduced | MemberPieces))
+    assert sum(player.state.counted) == sum(one.pieces for one in made)
     for role in ("good", "scrap", "rework", "hold", "test"):
-        counted = sum(piece.pieces for piece in player.said if isinstance(piece, PiecesProduced) and piece.role == role)
         confirmed = sum(getattr(confirmation, role) for confirmation in told)
         still_open = sum(getattr(run, f"open_{role}") for run in runs)
-        assert counted == getattr(player.state.counted, role)
-        assert counted == confirmed + still_open + getattr(player.state.unallocated, role)
+        nobodys = getattr(player.state.unallocated, role) + (player.state.bucket.written_off if role == "scrap" else 0)
+        assert getattr(player.state.counted, role) == confirmed + still_open + nobodys
     spans = [output for output in player.said if isinstance(output, StateInterval)]
     for one, two in pairwise(spans):
         assert one.to_ns == two.from_ns, "intervals tile"

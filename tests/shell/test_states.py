@@ -347,11 +347,16 @@ async def test_pieces_are_found_by_time_among_everything_else_also_after_pruning
 
 
 @asynccontextmanager
-async def floor(path):
-    """A running work unit with the verbs of its people; the clock stands where the test puts it."""
+async def floor(path, *, good=0, scrap=0):
+    """A running work unit with the verbs of its people; the clock stands where the test puts it.
+
+    ``good`` and ``scrap`` are made after the last shift, so that no confirmation has them.
+    """
     async with opened(path) as store:
         machine = Machine(store)
         play(machine)
+        machine.make(4000, good)
+        machine.make(4000, scrap, "plc.bad")
         await machine.commit()
         clock = SimpleNamespace(at_ns=machine.state.at_ns, offset_ns=0, utc_ns=lambda at_ns: at_ns)
         clock.now_ns = lambda: clock.at_ns
@@ -415,7 +420,7 @@ async def test_a_reason_that_has_no_stop_is_refused(tmp_path, given, said):
 
 
 async def test_setups_and_pieces(tmp_path):
-    async with floor(tmp_path / "linegate.db") as (ask, runner):
+    async with floor(tmp_path / "linegate.db", good=100, scrap=3) as (ask, runner):
         assert await ask("setup.begin") == "M-1: setup begun"
         with pytest.raises(RequestError, match="M-1: cannot begin a setup: a setup goes on already"):
             await ask("setup.begin")
@@ -423,7 +428,7 @@ async def test_setups_and_pieces(tmp_path):
         told = await ask("order.reclassify", order="4711", pieces=2, **{"from": "good", "to": "scrap"})
         assert told == "M-1: 2 pieces of 4711/0010 are scrap now, and were good"
         assert runner.state.running.open_scrap == 5
-        with pytest.raises(RequestError, match="cannot reclassify pieces of 4711: found 999 pieces, allowed up to 178"):
+        with pytest.raises(RequestError, match="cannot reclassify pieces of 4711: found 999 pieces, allowed up to 98"):
             await ask("order.reclassify", order="4711", pieces=999, **{"from": "good", "to": "scrap"})
         for wrong, said in (
             ({"pieces": True}, "pieces: found"), ({"pieces": 0}, "pieces: found"), ({"to": "gold"}, "to: found 'gold'"),

@@ -91,10 +91,10 @@ class MortalRunner(Runner):
 
     die = ""
 
-    async def _commit(self, state, outputs, first_seq):
+    async def _commit(self, state, outputs, first_seq, besides=None):
         if self.die == "before commit":
             raise Died
-        await super()._commit(state, outputs, first_seq)
+        await super()._commit(state, outputs, first_seq, besides)
         if self.die == "after commit":
             raise Died
 
@@ -102,7 +102,7 @@ class MortalRunner(Runner):
 class TwoTransactionsRunner(MortalRunner):
     """The planted bug: state first, postings in a transaction of their own."""
 
-    async def _commit(self, state, outputs, first_seq):
+    async def _commit(self, state, outputs, first_seq, besides=None):
         step = self._make_step(state, outputs, first_seq)
         await self._store.commit(step._replace(postings=()))
         if self.die:

@@ -14,7 +14,11 @@ from buffer.outbox import Outbox
 from buffer.step import JournalRow, NewPosting, Step
 from buffer.store import Store
 from config.loader import load
-from gateway import app, plugins
+from gateway import plugins, retention_round
+from gateway.clock import SteadyClock
+from gateway.parts import Parts
+from gateway.retention_round import RetentionRound
+from gateway.taps import Taps
 
 S = 1_000_000_000
 NOW_NS = 10_000_000 * S
@@ -59,7 +63,7 @@ async def test_a_cut_state_of_a_machine_is_a_message(left):
 async def test_pruning_waits_for_a_disk_that_is_busy(left, monkeypatch, until):
     left.write()
     settings = load(left.config, drivers=plugins.drivers(), connectors=plugins.connectors(), env=os.environ)
-    monkeypatch.setattr(app, "PRUNE_AGAIN_S", 0.05)
+    monkeypatch.setattr(retention_round, "AGAIN_S", 0.05)
     path = left.state_dir / "linegate.db"
     store = await Store.open(path, now_ns=lambda: NOW_NS, max_bytes=1 << 26)
     pruning = None
@@ -67,7 +71,7 @@ async def test_pruning_waits_for_a_disk_that_is_busy(left, monkeypatch, until):
         await store.write(lambda connection: connection.execute_fetchall("PRAGMA busy_timeout=20"))
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            pruning = asyncio.create_task(app.App(settings)._prune(store))
+            pruning = asyncio.create_task(round_of(settings, store).run())
             await asyncio.wait([pruning], timeout=0.5)
             assert not pruning.done(), pruning
         await until(lambda: only_the_open_one_is_left(store), "the old posting to be deleted")
@@ -75,6 +79,11 @@ async def test_pruning_waits_for_a_disk_that_is_busy(left, monkeypatch, until):
         if pruning is not None:
             pruning.cancel()
         await store.close()
+
+
+def round_of(settings, store):
+    clock = SteadyClock(NOW_NS * 100)
+    return RetentionRound(settings, store, clock, Parts(Outbox(store), Taps(clock.now_ns), clock.utc_ns))
 
 
 async def only_the_open_one_is_left(store):

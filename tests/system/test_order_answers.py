@@ -7,12 +7,16 @@ import asyncio
 import contextlib
 import json
 import random
+import sqlite3
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from buffer import reconciliation
+from buffer.entry import OutboxState, Settlement
+from buffer.errors import StoreError
 from buffer.outbox import Outbox
 from buffer.store import Store
 from gateway.clock import ManualClock
@@ -21,14 +25,28 @@ from gateway.connectors.file import PLUGIN as FILE
 from gateway.connectors.file.settings import FileSettings
 from gateway.connectors.rest import PLUGIN as REST
 from gateway.connectors.rest.settings import RestSettings
+from gateway.control import RequestError
 from gateway.core import snapshot
+from gateway.core.calendar.time_of_day import TimeOfDay
 from gateway.core.document import Identity
-from gateway.core.model import DataValue, Operation, OperatorEntry, OperatorVerb, OrderReceived, ProductionOrder, Status
+from gateway.core.model import (
+    DataValue,
+    Operation,
+    OperatorEntry,
+    OperatorVerb,
+    OrderReceived,
+    ProductionOrder,
+    Role,
+    Status,
+)
+from gateway.core.orders.job_run import room
 from gateway.core.rules import CounterRule, WorkUnitRules
 from gateway.core.work_unit import WorkUnit
 from gateway.forwarder import Forwarder
+from gateway.order_closer import OrderCloser
 from gateway.order_feed import job_orders
 from gateway.reconciler import reconcile
+from gateway.reconciliation_round import ReconciliationRound, agrees
 from gateway.runner import Runner, RunnerHooks
 from simulators.erp_server import Erp
 
@@ -107,9 +125,11 @@ class Floor:
         self.tasks.append(asyncio.create_task(forwarder.run()))
 
     async def all_posted(self):
-        self.forwarder.wake()
+        """Until the ERP has all of it; the time in which a person may take a finish back passes meanwhile."""
         async with asyncio.timeout(WAIT_S):
-            while (await self.outbox.counts("erp")).waiting:  # noqa: ASYNC110 - the database has no event
+            while (await self.outbox.counts("erp")).waiting:
+                self.clock.advance(S)
+                self.forwarder.wake()
                 await asyncio.sleep(0.02)
 
 
@@ -217,10 +237,125 @@ async def test_what_the_erp_has_booked_is_compared(floor):
         assert await codes() == [("EXTERNAL_CONFIRMATION", "0020")]
         (key,) = [entry.key for entry in await floor.outbox.page() if entry.kind == "final"]
         erp.ledger.forget(key)
-        assert await codes() == [("LOOK_UP", "0010"), ("EXTERNAL_CONFIRMATION", "0020")]
+        assert await codes() == [("MISSING_IN_ERP", "0010"), ("EXTERNAL_CONFIRMATION", "0020")], "the key was looked up"
     finally:
         await connector.close()
         await erp.close()
+
+
+def whole(database, *, but):
+    """Every row of every table, but those of these tables."""
+    with contextlib.closing(sqlite3.connect(database)) as link:
+        names = [row[0] for row in link.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+        return {name: link.execute(f"SELECT * FROM {name}").fetchall() for name in names if name not in but}
+
+
+class UtcClock:
+    """Steady time is UTC here, and time of day goes on by hand."""
+
+    def __init__(self, clock):
+        self.now_ns = self.utc_now_ns = clock.now_ns
+
+    def utc_ns(self, steady_ns):
+        return steady_ns
+
+
+async def test_reports_stay_and_what_they_propose_is_done_by_a_person_only(floor):  # noqa: PLR0915 - one story
+    options = argparse.Namespace(host="127.0.0.1", port=0, ledger=None, release="none", idempotent=True, token=None)
+    erp = Erp(options)
+    await erp.listener.open()
+    settings = RestSettings(
+        connector="rest", url=f"http://127.0.0.1:{erp.listener.port}", totals_path="/orders/{order}/totals",
+        idempotent=True,
+    )  # fmt: skip
+    connector = REST.build(settings, context(floor))
+    await connector.open()
+    operations = [{"op": number, "work_center": "W"} for number in ("0010", "0020")]
+    erp.ledger.put({"order_id": "4711", "revision": 1, "operations": operations})
+    floor.forward(connector)
+    monitor = SimpleNamespace(said=[])
+    monitor.reconciled = monitor.said.append
+    parts = SimpleNamespace(
+        connectors={"erp": connector}, forwarders={"erp": floor.forwarder}, outbox=floor.outbox,
+        runners=floor.runners, monitor=monitor,
+    )  # fmt: skip
+    night = SimpleNamespace(
+        reconciliation=SimpleNamespace(nightly=TimeOfDay("02:30")), gateway=SimpleNamespace(timezone="Europe/Berlin")
+    )
+    comparing = ReconciliationRound(night, floor.store, UtcClock(floor.clock), parts)
+    verbs = comparing.table()
+    try:
+        await floor.hears(order())
+        for value in (5, 8):
+            floor.clock.advance(S)
+            reading = DataValue("A.good", value, Status.GOOD, None, floor.clock.now_ns())
+            await floor.runners["A"].put((reading,))
+        await floor.says("A", OperatorVerb.FINISH)
+        await floor.all_posted()
+        assert await comparing.look() is None, "it is not night yet"
+        (key,) = [entry.key for entry in await floor.outbox.page() if entry.kind == "final"]
+        with pytest.raises(RequestError, match="erp has it; it is not sent again") as refused:
+            await verbs["outbox.resend"]({"key": key, "who": "p", "reason": "r"})
+        assert refused.value.guard == "FOUND_IN_ERP"
+        erp.ledger.forget(key)
+        erp._external("4711", "0020", 2)
+        floor.clock.advance(24 * 3600 * S)
+        before = whole(floor.store.path, but={"work_unit"})
+        kept = await comparing.look()
+        assert (kept.cause, kept.findings) == ("nightly", 2)
+        after = whole(floor.store.path, but={"work_unit"})
+        assert {name for name in after if after[name] != before[name]} == {
+            "meta", "reconciled", "reconciliation_report", "sqlite_sequence",
+        }, "a run repairs nothing"  # fmt: skip
+        assert monitor.said[-1]["counts"] == {"EXTERNAL_CONFIRMATION": 1, "MISSING_IN_ERP": 1}
+        assert await comparing.look() is None, "once a night"
+        assert not await agrees(floor.store, "4711", "0010")
+        closer = OrderCloser(parts, floor.store, floor.clock.now_ns)
+        floor.clock.advance(30 * 24 * 3600 * S)
+        assert await closer.close_due() == 1
+        assert (await floor.store.job_record("4711", "0010")).state == "COMPLETED", "the ERP says something else"
+
+        body = (await floor.outbox.get(key)).body
+        await verbs["outbox.resend"]({"key": key, "who": "Petra", "reason": "restored from a backup"})
+        await floor.all_posted()
+        entry = await floor.outbox.get(key)
+        assert (entry.state, entry.body, entry.key) == ("posted", body, key)
+        assert await floor.store.read("SELECT who, reason FROM outbox_resend", ()) == [
+            ("Petra", "restored from a backup")
+        ]
+        postings = len(await floor.outbox.page())
+        await verbs["reconcile.accept"]({"order": "4711", "operation": "0020", "who": "Petra", "reason": "by hand"})
+        (run,) = floor.runners["B"].state.open_runs()
+        assert (run.external, run.good, room(run, Role.GOOD, "good")) == ((2, 0, 0), 0, 8)
+        assert len(await floor.outbox.page()) == postings, "nothing is posted"
+        found = await verbs["reconcile"]({})
+        assert found["findings"] == []
+        assert await agrees(floor.store, "4711", "0010")
+        with pytest.raises(RequestError, match="proposes nothing"):
+            await verbs["reconcile.accept"]({"order": "4711", "operation": "0020", "who": "P", "reason": "again"})
+        assert [one["cause"] for one in (await verbs["reconcile.reports"]({}))["reports"]] == ["asked", "nightly"]
+        floor.clock.advance(30 * 24 * 3600 * S)
+        assert await closer.close_due() == 1
+        assert (await floor.store.job_record("4711", "0010")).state == "CLOSED"
+    finally:
+        await connector.close()
+        await erp.close()
+
+
+async def test_a_booked_posting_is_opened_by_no_other_way(floor):
+    await floor.hears(order())
+    (entry,) = await floor.outbox.page()
+    await floor.outbox.begin_send(entry.id, (b"x", "t", "n"), 1)
+    await floor.outbox.settle(entry.id, Settlement(OutboxState.POSTED, 1), 1)
+    for change in ("state = 'ready'", "state = 'ready', resends = 1", "resends = 1"):
+        sql = f"UPDATE outbox SET {change} WHERE id = {entry.id}"
+        with pytest.raises(StoreError, match=r"never changes its state|counts up"):
+            await floor.store.write(lambda link, sql=sql: link.execute_fetchall(sql))
+    with pytest.raises(StoreError, match="CHECK"):
+        await reconciliation.resend(floor.store, entry.id, 2, who="p", reason=" ")
+    again = await reconciliation.resend(floor.store, entry.id, 2, who="p", reason="lost")
+    assert (again.state, again.body) == ("ready", b"x")
+    assert [one.id for one in await floor.outbox.due("erp", 3, 10)] == [entry.id]
 
 
 async def test_a_path_that_is_not_served_parks_the_answer_and_holds_up_nothing_else(floor):

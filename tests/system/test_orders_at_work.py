@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 
 def orders_of(view):
     (unit,) = view["work_units"]
@@ -71,3 +73,35 @@ async def test_two_orders_run_at_once_each_with_its_own_counter(plant):
     assert code == 0, (out, err)
     view = await plant.status()
     assert (view["work_units"][0]["order"], list(orders_of(view))) == ("B-1", ["B-1"])
+
+
+async def test_documents_are_read_and_the_first_article_is_approved(plant):
+    plant.keep("ASM-01")
+    await plant.start_erp()
+    await plant.start_machine("ASM-01")
+    await plant.run()
+    work = {"op": "0010", "work_center": "WC-ASM", "qty": "5000", "control": {"first_article": True}}
+    image = {
+        "order_id": "A-1", "revision": 1, "product": {"id": "P-1", "uom": "PC"}, "qty": "5000", "sequence_no": 1,
+        "operations": [work], "documents": ["WI-7"],
+    }  # fmt: skip
+    await asyncio.to_thread(plant._erp, "POST", "/orders", image)
+    await plant.status_where(lambda view: "A-1" in orders_of(view), "the order")
+
+    async def says(verb, *more):
+        return await plant.cli("order", verb, "ASM-01", "A-1", *more, "-d", plant.state_dir)
+
+    code, _, err = await says("start")
+    assert (code, "G7 documents: found WI-7 not acknowledged" in err) == (1, True), err
+    code, _, err = await says("acknowledge-documents", "--document", "WI-8")
+    assert (code, "found WI-8, allowed WI-7" in err) == (1, True), err
+    assert (await says("acknowledge-documents"))[:2] == (0, "ASM-01: acknowledge-documents A-1 done\n")
+    await plant.ready()
+    assert orders_of(await plant.status())["A-1"]["state"] == "SETUP"
+    await plant.produce()
+    await plant.status_where(lambda view: orders_of(view)["A-1"]["hold"] > 0, "pieces that wait for their approval")
+    assert (await says("approve-first-article"))[:2] == (0, "ASM-01: approve-first-article A-1 done\n")
+    view = await plant.status_where(lambda view: orders_of(view)["A-1"]["good"] > 0, "good pieces")
+    assert orders_of(view)["A-1"]["state"] == "IN_PROGRESS"
+    code, _, err = await says("approve-first-article")
+    assert (code, "approved already" in err) == (1, True), err

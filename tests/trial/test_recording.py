@@ -26,6 +26,7 @@ from gateway.core.model import (
 from gateway.core.orders.job_image import with_image
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.orders.order_image import ImageOperation, OrderImage
+from gateway.core.orders.shares import LeadTold, MemberRow, MemberTold
 from gateway.trial.recording import Header, RecordingError, end_line, header_line, line, parsed, row
 
 S = 1_000_000_000
@@ -37,6 +38,7 @@ JOB = JobOrder(
 IMAGE = OrderImage("erp", "4711", 1, "P", "PC", Decimal("10.5"), (ImageOperation("0010", "WC-1", Decimal("10.5")),))
 WITH_IMAGE = with_image(JOB, IMAGE)
 RECORD = JobRecord(JOB, JobOrderState.ON_HOLD, 3, 7, 1, 0, "ab", 2, 0, JobOrderState.IN_PROGRESS, "crack")
+MADE = MemberRow(7, "4711", "0010", 5, 1, estimated=2, from_ns=T0, to_ns=T0 + S, states=(("PRODUCING", S),))
 INPUTS = (
     OrderReceived(T0, JOB),
     DataValue("plc.good", 2**63 + 1, Status.GOOD, T0 - 1, T0),
@@ -47,6 +49,11 @@ INPUTS = (
     OperatorEntry(T0 + 2 * S, OperatorVerb.FINISH, "4711", "0010", "recorded"),
     OrderReceived(T0 + 2 * S, WITH_IMAGE, RECORD, (RECORD._replace(job=WITH_IMAGE),)),
     OperatorEntry(T0 + 2 * S, OperatorVerb.REOPEN, "4711", "", "recorded", "more", ActorRole.SUPERVISOR, RECORD),
+    OperatorEntry(T0 + 2 * S, OperatorVerb.START, "4711", "", "recorded", interrupt=True),
+    OperatorEntry(T0 + 2 * S, OperatorVerb.ACKNOWLEDGE_DOCUMENTS, "4711", "", "recorded", documents=("D1", "D2")),
+    MemberTold(T0 + 2 * S, "M-02", T0, (MADE,)),
+    LeadTold(T0 + 2 * S, WITH_IMAGE, True, (MADE,)),
+    LeadTold(T0 + 2 * S, None),
     SetupEntry(T0 + 2 * S, begins=True, who="recorded"),
     StopReasonEntry(T0 + 2 * S, T0, None, "JAM", "recorded"),
     StopReasonEntry(T0 + 2 * S, None, None, "JAM", "recorded"),

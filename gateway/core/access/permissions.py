@@ -31,6 +31,7 @@ class Action(enum.StrEnum):
     MOUNT_LOT = "mount_lot"
     ISSUE_MATERIAL = "issue_material"
     ACKNOWLEDGE = "acknowledge"  # documents, time without data
+    INSPECT = "inspect"  # the verdict of an inspection
     ALLOCATE = "allocate"  # pieces of no order
     UNDO = "undo"  # the last action of one's own
     SPLIT = "split"
@@ -96,6 +97,7 @@ PERMISSIONS: Final[dict[Action, Permission]] = {
     Action.MOUNT_LOT: Permission(_AT_MACHINE),
     Action.ISSUE_MATERIAL: Permission(_AT_MACHINE),
     Action.ACKNOWLEDGE: Permission(_ON_PIECES),
+    Action.INSPECT: Permission(_JUDGES),
     Action.ALLOCATE: Permission((*_AT_MACHINE, _R.PLANNER), reason=True),
     Action.UNDO: Permission(_PERSONS),
     Action.SPLIT: Permission(_OFFICE),

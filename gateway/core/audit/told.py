@@ -24,6 +24,7 @@ from gateway.core.audit.entry import (
 from gateway.core.audit.signature import MEANINGS, Authentication, SigningRefused, sign, signed
 from gateway.core.entries import (
     PiecesReclassified,
+    PresenceShared,
     ReclassifyEntry,
     SetupEntry,
     StopCutEntry,
@@ -46,6 +47,7 @@ from gateway.core.model import (
     TimePassed,
 )
 from gateway.core.orders.order_changes import AckKind, OrderAck
+from gateway.core.orders.shares import BETWEEN_MACHINES
 from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
 from gateway.core.state.setup import SetupEnded, SetupStarted
 
@@ -105,11 +107,13 @@ class Row(NamedTuple):
 
 _THE_GATEWAY: Final = Actor(GATEWAY, ActorRole.SERVICE.value, "", "")
 #: What is no person's word, and no ERP's.
-_NOBODY: Final = (DataValue, TimePassed, ClockTold, CalendarPlan, OrderProgress)
+_NOBODY: Final = (DataValue, TimePassed, ClockTold, CalendarPlan, OrderProgress, PresenceShared, *BETWEEN_MACHINES)
 _NEVER_EMPTY: Final = frozenset({"user", "role", "action", "entity"})
 #: Fields of an input that stand elsewhere in the entry, or are too long.
-_NOT_SHOWN: Final = frozenset({"at_ns", "who", "role", "auth", "client", "known", "others", "job", "reason"})
-_ONLY_IF_SAID: Final = frozenset({"interrupt", "documents"})
+_NOT_SHOWN: Final = frozenset(
+    {"at_ns", "who", "role", "auth", "client", "known", "others", "job", "reason", "told", "earlier"}
+)
+_ONLY_IF_SAID: Final = frozenset({"interrupt", "documents", "verdict"})
 
 
 # --- the table: each function is told an output and the work unit -----------------------------------------------------
@@ -223,6 +227,7 @@ _OF_VERB: Final = {
     OperatorVerb.RUSH: Action.DISPATCH,
     OperatorVerb.APPROVE_FIRST_ARTICLE: Action.APPROVE_FIRST_ARTICLE,
     OperatorVerb.ACKNOWLEDGE_DOCUMENTS: Action.ACKNOWLEDGE,
+    OperatorVerb.ACKNOWLEDGE_DATA: Action.ACKNOWLEDGE,
 }
 
 

@@ -170,7 +170,7 @@ def _counters(facts: FinalFacts, _rule: ChecklistRule, _delivery: DeliveryRule) 
         return None
     told = [f"{_names(facts.counters_in_doubt)} in doubt"] if facts.counters_in_doubt else []
     told += [f"{facts.review_pieces} pieces set aside"] if facts.review_pieces else []
-    what = "wait for the next value, book what was set aside or drop it, or accept the count as it is"
+    what = "wait for the next value, or take the count as it is: linegate order acknowledge-data"
     return (" and ".join(told), "every counter sure", what)
 
 
@@ -181,19 +181,27 @@ def _unknown(facts: FinalFacts, rule: ChecklistRule, _delivery: DeliveryRule) ->
         return None
     length = Duration(max(one.to_ns - one.from_ns for one in found))
     text = f"{len(found)} unknown {'interval' if len(found) == 1 else 'intervals'}, the longest {length}"
-    return (text, f"each above {longest} acknowledged", "look at what the machine did then, and acknowledge it")
+    return (
+        text,
+        f"each above {longest} acknowledged",
+        "look at what the machine did then: linegate order acknowledge-data",
+    )
 
 
 def _lots(facts: FinalFacts, _rule: ChecklistRule, _delivery: DeliveryRule) -> _Objection:
     if not facts.lots_missing:
         return None
-    return (f"unknown lot of {_names(facts.lots_missing)}", "every lot known", "name the lots that were used")
+    return (
+        f"unknown lot of {_names(facts.lots_missing)}",
+        "every lot known",
+        "name them (linegate lots name), or take it as it is: linegate order acknowledge-data",
+    )
 
 
 def _inspection(facts: FinalFacts, _rule: ChecklistRule, _delivery: DeliveryRule) -> _Objection:
     if not facts.inspection_required or facts.inspection_verdict:
         return None
-    return ("no verdict of the inspection", "a verdict", "quality inspects and enters the verdict")
+    return ("no verdict of the inspection", "a verdict", "quality enters its verdict: linegate order inspect")
 
 
 def _duration(facts: FinalFacts, _rule: ChecklistRule, _delivery: DeliveryRule) -> _Objection:
@@ -206,11 +214,17 @@ def _under(facts: FinalFacts, _rule: ChecklistRule, delivery: DeliveryRule) -> _
     if facts.target is None or facts.under_reason:
         return None
     percent = delivery.under if facts.under_tolerance is None else facts.under_tolerance
+    if percent is None:
+        return None  # nobody says what is tolerated: the ERP judges
     least = Fraction(facts.target) * (_WHOLE - Fraction(percent)) / _WHOLE
     if facts.made >= least:
         return None
     text = f"{facts.made} of {facts.target} made"
-    return (text, f"{math.ceil(least)} and above, or a reason", "make the rest, or say why the order ends short")
+    return (
+        text,
+        f"{math.ceil(least)} and above, or a reason",
+        "make the rest, or say why the order ends short: linegate order finish --reason",
+    )
 
 
 def _names(names: Iterable[str]) -> str:

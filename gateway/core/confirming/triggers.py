@@ -117,7 +117,7 @@ def decide(
     due = tuple(sorted((one for one in candidates if _worth(one, content)), key=_STRENGTH.__getitem__))
     if not due:
         return state._replace(waiting=()), Suppressed(tuple(sorted(candidates, key=_STRENGTH.__getitem__)))
-    free_ns = state.confirmed_ns + rule.min_interval
+    free_ns = state.confirmed_ns + rule.spacing_ns
     if at_ns < free_ns and all(one in DELAYED for one in due):
         return state._replace(waiting=tuple(one for one in due if one not in DERIVED)), Wait(free_ns, due)
     return TriggerState(at_ns), Confirm(at_ns, due[0], due[1:])
@@ -128,7 +128,7 @@ def deadline(rule: ConfirmingRule, state: TriggerState, content: OpenContent) ->
     if not content.anything_made:
         return None
     if state.waiting or _filled(rule, content):
-        return state.confirmed_ns + rule.min_interval
+        return state.confirmed_ns + rule.spacing_ns
     return None if rule.every is None else state.confirmed_ns + rule.every
 
 

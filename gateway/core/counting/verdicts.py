@@ -32,6 +32,7 @@ class OpenPart(NamedTuple):
 
     ``verdict`` "" for none yet; it came at ``verdict_ns`` and settles from ``told_ns`` on. ``heard``: the results were
     known all the time since the part came, so that their silence means something. ``shown``: that it came was told.
+    ``reason``: why it is scrap.
     """
 
     t_from_ns: int
@@ -44,6 +45,7 @@ class OpenPart(NamedTuple):
     told_ns: int = 0
     heard: bool = True
     shown: bool = False
+    reason: str = ""
 
 
 class EarlyResult(NamedTuple):
@@ -168,7 +170,8 @@ class Verdicts:
         kinds = {kind for kind in map(self._kind, self.signals, state.values) if kind} if self._latch else set()
         if kinds:
             verdict = kinds.pop() if len(kinds) == 1 else CONFLICT
-            part = part._replace(verdict=verdict, verdict_ns=part.t_ns, told_ns=part.arrived_ns)
+            reason = self._reason(state.values[self.signals.index(self._rule.signal)]) if self._rule.signal else ""
+            part = part._replace(verdict=verdict, verdict_ns=part.t_ns, told_ns=part.arrived_ns, reason=reason)
         waits = self._window_ns > 0
         heard = None not in state.values and part.t_ns > state.gap_ns
         part = part._replace(heard=heard, shown=waits)
@@ -226,7 +229,8 @@ class Verdicts:
                 return state._replace(open=(*parts[: told - 1], last._replace(verdict=CONFLICT), *parts[told:]))
         if told == len(parts) or not parts[told].t_ns <= t_ns <= parts[told].t_ns + self._window_ns:
             return None
-        part = parts[told]._replace(verdict=kind, verdict_ns=t_ns, told_ns=result.arrived_ns)
+        reason = self._reason(result.text) if result.signal == self._rule.signal else ""
+        part = parts[told]._replace(verdict=kind, verdict_ns=t_ns, told_ns=result.arrived_ns, reason=reason)
         return state._replace(open=(*parts[:told], part, *parts[told + 1 :]))
 
     def _kind(self, signal: str, text: str | None) -> str:
@@ -236,6 +240,9 @@ class Verdicts:
         if signal == self._rule.signal:
             return self._rule.map.get(text, "")
         return self._bits[signal] if text == _SET else ""
+
+    def _reason(self, text: str | None) -> str:
+        return self._rule.reasons.get(text or "", "")
 
     def _close_oldest(self, state: VerdictState) -> tuple[VerdictState, CountEvent]:
         part, flag = state.open[0], state.open[0].flag
@@ -249,6 +256,8 @@ class Verdicts:
         event = CountEvent(
             self._signal, 1, part.t_from_ns, part.t_ns, flag, part.flag != "OK", cycle_ns=part.cycle_ns, role=role
         )
+        if part.reason and role is Role.SCRAP:
+            event = event._replace(reason=part.reason)
         if part.shown:
             event = event._replace(activity=0)
         return state._replace(open=state.open[1:]), event

@@ -6,14 +6,16 @@ open of the order besides stays open. Which pieces may go where is ``unallocated
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.core.confirming.checklist import tolerated_part
 from gateway.core.confirming.corrections import Origin
 from gateway.core.model import ConfirmationKind, CountEvent, JobChanged, JobOrderState, Role
 from gateway.core.orders.closing import Said
 from gateway.core.orders.division import made_of
-from gateway.core.orders.job_run import from_record, room, with_reason
+from gateway.core.orders.job_run import book, from_record, room, with_reason
+from gateway.core.orders.lead import has_begun
+from gateway.core.orders.member import begun
 from gateway.core.orders.places import named, with_run
 from gateway.core.orders.unallocated import (
     AllocationRefused,
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
 #: The flag of a confirmation of pieces that no order ran for when they were made.
 ALLOCATED: Final = "ALLOCATED"
 TRIGGER: Final = "allocation"
-PERCENT: Final = 100
 
 _S: Final = JobOrderState
 _ROLES: Final = tuple(role.value for role in Role)
@@ -50,6 +51,7 @@ class Allocation:
 
     def __init__(self, rules: WorkUnitRules, dispatch: Dispatch) -> None:
         self._rule = rules.unallocated
+        self._delivery = rules.confirm.delivery
         self._target_counts = rules.orders.target_counts
         self._runs_on = rules.orders.at_target != "complete"
         self._dispatch = dispatch
@@ -59,10 +61,12 @@ class Allocation:
 
     def said(self, state: State, entry: AllocateEntry, out: list[Output]) -> State:
         """Pieces to an order, or written off; what cannot be done is a REFUSED notice."""
-        run = self._target(state, entry) if entry.order else None
+        before, run = state, self._target(state, entry) if entry.order else None
+        if isinstance(run, str) and self._dispatch.closer.silent:
+            state, run = self._stretch(state, entry, run)
         if isinstance(run, str):
             out.append(refused(entry.at_ns, run))
-            return state
+            return before
         key = ("", "") if run is None else run.job.key
         request = AllocationRequest(
             entry.at_ns,
@@ -79,7 +83,7 @@ class Allocation:
         if isinstance(result, AllocationRefused):
             why = Refusal(str(result), result.code, found=result.text, what_to_do=result.what_to_do)
             out.append(refused(entry.at_ns, why))
-            return state
+            return before
         return self._given(state, run, *result, entry.at_ns, out)
 
     def _target(self, state: State, entry: AllocateEntry) -> JobRun | str:
@@ -96,6 +100,13 @@ class Allocation:
             text = f"ORDER_ON_HOLD: found order {run.job.order} {run.state}, allowed: an order without a hold; {todo}"
             return Refusal(text, "ORDER_ON_HOLD", found=run.state, allowed="no hold", what_to_do=todo)
         return run
+
+    def _stretch(self, state: State, entry: AllocateEntry, why: str) -> tuple[State, JobRun | str]:
+        """Another machine holds the order: the pieces are told to that one."""
+        known = entry.known
+        if known is None or known.job.work_center != self._dispatch.identity.work_center:
+            return state, why
+        return begun(state, known.job, entry.at_ns) or (state, why)
 
     # --- the policy ------------------------------------------------------------------------------------------------
 
@@ -119,27 +130,29 @@ class Allocation:
         if run is None or not state.bucket.entries or any(one.job.key == run.job.key for one in state.open_runs()):
             return state
         image = run.job.image
-        percent = 0 if image is None else image.allowed_over or 0
-        most = math.floor(run.job.quantity * (PERCENT + percent) / PERCENT)
-        left = max(most - made_of(run, self._target_counts), 0)
+        tolerance = None if image is None else image.allowed_over
+        made = made_of(run, self._target_counts)
+        left, _ = tolerated_part(self._delivery, run.job.quantity, tolerance, made, sum(state.bucket.left))
         before = PreviousOrder(*run.job.key, run.job.product, run.confirmed_ns, left)
         return self._given(state, run, *by_policy(self._rule, state.bucket, at_ns, None, before), at_ns, out)
 
-    def begun(self, before: JobRun | None, state: State, at_ns: int, out: list[Output]) -> State:
-        """What the policy gives now that another order runs than before; what is full by it makes way for the next."""
-        run = state.running
-        while run is not None and (before is None or before.job.key != run.job.key):
+    def begun(self, before: State, state: State, at_ns: int, out: list[Output]) -> State:
+        """What the policy gives now that other orders run than before; what is full by it makes way for the next."""
+        if not state.bucket.entries and state.previous is None:
+            return state
+        known = {run.job.key for run in before.at_work()}
+        while (run := next((one for one in state.at_work() if one.job.key not in known), None)) is not None:
+            known.add(run.job.key)
             if state.previous is not None:
                 state = self._to_previous(state, at_ns, out)
-            if not state.bucket.entries or run.state is _S.ON_HOLD:
+            if not state.bucket.entries:
                 return state
+            if run.state is _S.ON_HOLD:
+                continue
             left = None if self._runs_on else room(run, Role.GOOD, self._target_counts)
             follows = NextOrder(*run.job.key, run.job.product, run.open_from_ns, left)
             bucket, given = by_policy(self._rule, state.bucket, at_ns, follows, None)
-            if not given:
-                return state
-            before, state = run, self._given(state, run, bucket, given, at_ns, out)
-            run = state.running
+            state = self._given(state, run, bucket, given, at_ns, out)
         return state
 
     # --- parts -----------------------------------------------------------------------------------------------------
@@ -171,20 +184,15 @@ class Allocation:
         if state.works_on(run.job.key):
             return self._dispatch.complete_if_full(with_run(state, after), at_ns, out)
         if after.state is _S.DISPATCHED:
-            after = self._has_begun(after, at_ns, out)
+            after = has_begun(after, at_ns, TRIGGER, out)
         return self._dispatch.late(with_run(state, after), after, at_ns, out, more=True)
-
-    def _has_begun(self, run: JobRun, at_ns: int, out: list[Output]) -> JobRun:
-        """Pieces of an order that waits were made before it: it has begun, and stands."""
-        for now in (_S.IN_PROGRESS, _S.INTERRUPTED):
-            before, run = run.state, run._replace(state=now)
-            out.append(JobChanged(at_ns, run.record(), before, TRIGGER))
-        return run
 
     def _confirmed(
         self, state: State, run: JobRun, given: Sequence[CountAllocation], at_ns: int, out: list[Output]
     ) -> tuple[State, JobRun]:
         """The order with these pieces, which are confirmed by themselves, with the lots that they were made of."""
+        if self._dispatch.closer.silent:
+            return state, _told_on(run, given, at_ns)
         confirmed: dict[str, Any] = {role: getattr(run, role) - getattr(run, f"open_{role}") for role in _ROLES}
         alone = run._replace(
             **confirmed | {f"open_{role}": 0 for role in _ROLES},
@@ -226,3 +234,13 @@ class Allocation:
         )
         out.append(JobChanged(at_ns, whole.record(), whole.state, TRIGGER))
         return state, whole
+
+
+def _told_on(run: JobRun, given: Sequence[CountAllocation], at_ns: int) -> JobRun:
+    """With pieces that another machine confirms."""
+    for one in given:
+        what = one.what
+        event = CountEvent(what.signal, 0, what.t_from_ns, what.t_to_ns, ALLOCATED)
+        run = book(run, one.role_to, what.pieces, event, cycles=0, at_ns=at_ns)
+        run = run._replace(open_estimated=run.open_estimated + what.estimated)
+    return run

@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.core import confirmation
-from gateway.core.model import JobOrderState, PiecesProduced, Role, UnknownInterval
+from gateway.core.model import JobOrderState, Notice, PiecesProduced, Role, UnknownInterval
 from gateway.core.orders.attribution import Dating, owner, shares
-from gateway.core.orders.job_run import book, room, stays_open
+from gateway.core.orders.division import made_of
+from gateway.core.orders.job_run import book, room, stays_open, with_reason
 from gateway.core.orders.part_map import taker
 from gateway.core.orders.places import with_run
-from gateway.core.orders.unallocated import Found, add
+from gateway.core.orders.stop_request import StopRequested
+from gateway.core.orders.unallocated import Found, add, review_of
 from gateway.core.state.gaps import CycleGaps
 from gateway.core.unit_state import remember_unknown
 
@@ -43,7 +45,14 @@ class Booking:
     """
 
     def __init__(self, rules: WorkUnitRules, dispatch: Dispatch, datings: dict[str, Dating]) -> None:
-        self._runs_on = rules.orders.at_target != "complete"
+        delivery = rules.confirm.delivery
+        self._stops_booking = delivery.at_target == "stop_booking"
+        self._stop = (delivery.stop_signal or "", delivery.stop_value)
+        self._completes = rules.orders.at_target == "complete"
+        reasons = {rule.signal: str(getattr(rule, "scrap_reason", "")) for rule in rules.counters}
+        self._scrap_reasons = {signal: reason for signal, reason in reasons.items() if reason}
+        #: Nothing happens at the target: the usual way is open for every piece.
+        self._runs_on = not self._completes and delivery.at_target == "continue"
         self._target_counts = rules.orders.target_counts
         self._confirm = rules.confirm
         self._unallocated_rule = rules.unallocated
@@ -73,8 +82,7 @@ class Booking:
             run = _idle(state.running, event.delta if event.cycles is None else event.cycles)
             return state.with_count(detectors, track, state.counted, state.last_piece_ns, run)
         if event.review:
-            review = min(state.review + event.review * rule.pieces, REVIEW_PIECES_MAX)
-            state = state._replace(review=review)
+            state = _set_aside(state, event.review * rule.pieces)
         if self._parts and event.part is None and rule.signal in self._parts:
             event = event._replace(part=self._parts[rule.signal])
         role, run = event.role or rule.role, state.running
@@ -99,6 +107,7 @@ class Booking:
             or state.beside
             or self._draws
             or not (self._runs_on or stays_open(run, role, pieces, self._target_counts))
+            or (role is Role.SCRAP and (event.reason or rule.signal in self._scrap_reasons))
         ):
             state = state.with_count(detectors, track, counted, event.t_to_ns, run)
             return self._attribute(state, event, role, pieces, cycles, at_ns, out)
@@ -113,13 +122,15 @@ class Booking:
         return state
 
     def _room(self, run: JobRun, role: Role) -> int | None:
-        return None if self._runs_on else room(run, role, self._target_counts)
+        return room(run, role, self._target_counts) if self._completes or self._stops_booking else None
 
     def _attribute(
         self, state: State, event: CountEvent, role: Role, pieces: int, cycles: int, at_ns: int, out: list[Output]
     ) -> State:
         """Each part of the count to the order in whose time it was made."""
         dating = self._datings.get(event.signal, Dating.START)
+        if role is Role.SCRAP and not event.reason:
+            event = event._replace(reason=self._scrap_reasons.get(event.signal, ""))
         run, known = taker(state, event.part), state.past.of_part(event.part)
         # A count of another part than the running order's is nobody's, but it asks nothing of the past either.
         run = state.running if run is None and not state.beside else run
@@ -127,6 +138,10 @@ class Booking:
         past, found = shares(known, event, pieces, cycles, dating=dating, stop_ns=self._stop_ns, running=running)
         if past is not known:
             state = state._replace(past=past)
+        task = review_of(event, found, running)
+        if task is not None:
+            names = (("signal", task.signal), ("from_ns", str(task.t_from_ns)), ("to_ns", str(task.t_to_ns)))
+            out.append(Notice(at_ns, "SHARED_BY_TIME", (*names, ("reason", str(task)))))
         for share in found:
             given = event._replace(estimated=True) if share.estimated else event
             if share.key is None:
@@ -149,17 +164,27 @@ class Booking:
             taken = pieces if free is None else min(pieces, free)
             if taken:
                 out.append(_pieces(event, role, taken, at_ns, run))
-                run = book(run, role, taken, event, cycles=cycles, at_ns=at_ns)
+                before, run = run, _booked(run, role, taken, event, cycles, at_ns)
                 if self._draws:
                     state, run = self._dispatch.work.drawn(state, run, event, taken, at_ns, out)
+                if self._stop[0]:
+                    self._ask_to_stop(before, run, at_ns, out)
                 cycles = 0  # a cycle that fills one order and starts the next is one cycle
                 state = with_run(state, run)
             pieces -= taken
+            if free is not None and not self._completes and taken == free and pieces:
+                return self._unallocated(state, event, role, pieces, at_ns, out)
             if free is None or taken == free:
                 state = self._dispatch.complete_if_full(state, at_ns, out)
             if taker(state, event.part) is run and confirmation.due_by_pieces(self._confirm, run):
                 state = with_run(state, self._dispatch.closer.by_pieces(state, run, at_ns, out))
         return state
+
+    def _ask_to_stop(self, before: JobRun, run: JobRun, at_ns: int, out: list[Output]) -> None:
+        """Once: when these pieces reach the target."""
+        target = run.job.quantity
+        if made_of(before, self._target_counts) < target <= made_of(run, self._target_counts):
+            out.append(StopRequested(at_ns, *run.job.key, *self._stop))
 
     def _to_former(
         self, state: State, event: CountEvent, role: Role, share: Share, at_ns: int, out: list[Output]
@@ -175,7 +200,7 @@ class Booking:
         if taken:
             out.append(_pieces(event, role, taken, at_ns, run))
         # What lies between two readings at a change carries its flag as any other.
-        run = book(run, role, taken, event, cycles=share.cycles, at_ns=at_ns)
+        run = _booked(run, role, taken, event, share.cycles, at_ns)
         if self._draws and taken:
             state, run = self._dispatch.work.drawn(state, run, event, taken, at_ns, out)
         more = any((one.order, one.operation) == share.key for one in state.past.transit)
@@ -195,6 +220,7 @@ class Booking:
             t_to_ns=event.t_to_ns,
             product=event.part or setup.product,
             tool=setup.tool,
+            lot=_lot(state, event.t_to_ns),
             estimated=pieces if event.estimated else 0,
         )
         return state._replace(bucket=add(self._unallocated_rule, state.bucket, found))
@@ -218,6 +244,20 @@ class Booking:
         return remember_unknown(state, interval)
 
 
+def _booked(run: JobRun, role: Role, pieces: int, event: CountEvent, cycles: int, at_ns: int) -> JobRun:
+    after = book(run, role, pieces, event, cycles=cycles, at_ns=at_ns)
+    return with_reason(after, event.reason, pieces) if event.reason else after
+
+
+def _set_aside(state: State, pieces: int) -> State:
+    """A person looks at them; the order that ran remembers that, too."""
+    state, run = state._replace(review=min(state.review + pieces, REVIEW_PIECES_MAX)), state.running
+    if run is None:
+        return state
+    checks = run.checks._replace(review=min(run.checks.review + pieces, REVIEW_PIECES_MAX))
+    return state._replace(running=run._replace(checks=checks))
+
+
 def _idle(run: JobRun | None, cycles: int) -> JobRun | None:
     return run if run is None or not cycles else run._replace(open_cycles=run.open_cycles + cycles)
 
@@ -234,6 +274,12 @@ def _idling(state: State, cycles: int) -> State:
 def _idle_beside(state: State, part: str | None, cycles: int) -> State:
     run = taker(state, part)
     return state if run is None or not cycles else with_run(state, run._replace(open_cycles=run.open_cycles + cycles))
+
+
+def _lot(state: State, at_ns: int) -> str:
+    """What was mounted where only one lot can be meant: a piece may be of several materials."""
+    lots = [one.lot for feeder in state.work.feeders for one in feeder.mounted_at(at_ns)]
+    return lots[0] if len(lots) == 1 else ""
 
 
 def _makes(run: JobRun, event: CountEvent) -> bool:

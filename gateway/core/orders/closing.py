@@ -28,6 +28,7 @@ from gateway.core.confirming.triggers import Confirm, Trigger
 from gateway.core.document import utc
 from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState
 from gateway.core.orders.merged import handed
+from gateway.core.work.handed_work import handed_over, shared_times, with_times
 from gateway.core.work.work_book import WorkBook
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from gateway.core.rules import WorkUnitRules
     from gateway.core.state.state_unit import MachineStateUnit
     from gateway.core.unit_state import State
+    from gateway.core.work.handed_work import ToldTimes
 
 __all__ = ["CLOCK_NOT_SYNCHRONISED", "Closer", "Said"]
 
@@ -79,20 +81,30 @@ class Closer:
         self.identity = identity
         self.work = WorkBook(rules, identity.machine, machine)
         self._target_counts = rules.orders.target_counts
+        #: Its orders are another machine's, which confirms them.
+        self.silent = rules.orders.shares_with is not None
         self._people_count = rules.orders.counting_source == "operator"
         self._calendar = calendar
         self._zone = zone
 
     def close(
-        self, state: State, run: JobRun, at_ns: int, kind: ConfirmationKind, trigger: str, said: Said = NOBODY
+        self,
+        state: State,
+        run: JobRun,
+        at_ns: int,
+        kind: ConfirmationKind,
+        trigger: str,
+        said: Said = NOBODY,
+        led: ToldTimes | None = None,
     ) -> tuple[JobRun, Confirmation]:
-        """The next confirmation of a job order."""
+        """The next confirmation of a job order; ``led``: its part of its leader's times."""
         dated = self.dated(run.open_from_ns + state.utc_offset_ns, at_ns + state.utc_offset_ns)
         over, approval = self.over(run)
         window = admitted(self.rule, "", at_ns, by_person=bool(said.by))
         milestone = None if run.job.image is None else _milestone(run)
         shift, final = shift_of(state.track.timeline, at_ns), kind is ConfirmationKind.FINAL
         run, work = self.work.confirmed(state, run, at_ns, shift, final=final)
+        work = work if led is None else with_times(work, led)
         closing = Closing(
             at_ns=at_ns,
             kind=kind,
@@ -119,6 +131,8 @@ class Closer:
         self, state: State, run: JobRun, at_ns: int, out: list[Output], *asked: Trigger, said: Said = NOBODY
     ) -> JobRun:
         """The job order after these triggers: confirmed, or it waits, or there is nothing to say."""
+        if self.silent:
+            return run
         # Asked only where it decides: what was made is confirmed in any case.
         time_ns = 0 if run.open_pieces else self.work.open_time_ns(state, run, at_ns)
         kept, decision = triggers.decide(self.rule, trigger_state(run), content_of(run, time_ns), at_ns, asked)
@@ -128,7 +142,7 @@ class Closer:
 
     def by_pieces(self, state: State, run: JobRun, at_ns: int, out: list[Output]) -> JobRun:
         """After pieces were booked: the confirmation that they fill, unless the last one was just made."""
-        if not due_by_pieces(self.rule, run) or at_ns < run.confirmed_ns + self.rule.min_interval:
+        if not due_by_pieces(self.rule, run) or at_ns < run.confirmed_ns + self.rule.spacing_ns:
             return run
         return self.asked(state, run, at_ns, out)
 
@@ -136,6 +150,8 @@ class Closer:
         self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output], *, said: Said = NOBODY
     ) -> JobRun:
         """A partial confirmation now, whatever the triggers say."""
+        if self.silent:
+            return run
         after = self.closed(state, run, at_ns, ConfirmationKind.PARTIAL, trigger, out, said=said)
         out.append(JobChanged(at_ns, after.record(), after.state, trigger))
         return after
@@ -156,16 +172,19 @@ class Closer:
             after, confirmation = self.close(state, run, at_ns, _kind(kind, run, _others(state, run)), trigger, said)
             out.append(confirmation)
             return after
-        merged = handed(run.merged, run)
+        merged, final = handed(run.merged, run), kind is ConfirmationKind.FINAL
+        run, times = self.work.timed(state, run, at_ns, final=final)
+        led = shared_times(times, merged.weights)
         outside, runs = _others(state, run), list(merged.runs)
         for at, one in enumerate(merged.runs):
-            if not one.anything_open and kind is not ConfirmationKind.FINAL:
+            if not one.anything_open and not led[at].takes_time and not final:
                 continue
             last = _kind(kind, one, [*outside, *merged.runs[at + 1 :]])
-            runs[at], confirmation = self.close(state, one, at_ns, last, trigger, said)
+            runs[at], confirmation = self.close(state, one, at_ns, last, trigger, said, led[at])
             told = runs[at]._replace(state=JobOrderState.MERGED).record()
             out.extend((confirmation, JobChanged(at_ns, told, JobOrderState.MERGED, trigger)))
-        return with_nothing_open(run, at_ns)._replace(merged=merged._replace(runs=tuple(runs)))
+        empty = with_nothing_open(run, at_ns)
+        return empty._replace(merged=merged._replace(runs=tuple(runs)), work=handed_over(run.work))
 
     def over(self, run: JobRun) -> tuple[bool, bool]:
         """Whether more is made than the target, and more than is tolerated."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.core.access.permissions import Action
 from gateway.core.access.permissions import refusal as refusal_for
-from gateway.core.model import JobChanged, JobOrderState, OperatorVerb
+from gateway.core.confirming.run_checks import VERDICTS, acknowledged
+from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, OperatorVerb
 from gateway.core.orders.dispatch import JOB_QUEUE_MAX
 from gateway.core.orders.guards import Guard, GuardFacts, GuardRefusal
 from gateway.core.orders.job_run import from_record
@@ -20,7 +21,7 @@ from gateway.core.orders.places import named, notice, put_to_work, refusal_of, w
 from gateway.core.refusal import AS_IT_IS, Refusal, refused
 
 if TYPE_CHECKING:
-    from gateway.core.model import JobOrder, OperatorEntry, Output
+    from gateway.core.model import JobOrder, JobRecord, OperatorEntry, Output
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.intake import Intake
     from gateway.core.orders.job_run import JobRun
@@ -50,6 +51,9 @@ class Decisions:
             _V.RUSH: self._rush,
             _V.APPROVE_FIRST_ARTICLE: self._approve,
             _V.ACKNOWLEDGE_DOCUMENTS: self._acknowledge,
+            _V.ACKNOWLEDGE_DATA: self._settled,
+            _V.INSPECT: self._settled,
+            _V.CONFIRM: self._confirm,
         }
 
     def decide(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:
@@ -59,8 +63,10 @@ class Decisions:
         if entry.verb is _V.REOPEN:
             return self._reopen(state, entry, None if isinstance(run, str) else run, cause, out)
         if isinstance(run, str):
-            ended = entry.verb is _V.HOLD and entry.known is not None and entry.known.state in _OVER
-            out.append(refused(entry.at_ns, _NOT_HELD if ended else run))
+            known = entry.known
+            if known is not None and entry.verb in (_V.HOLD, _V.RELEASE) and (known.held_from or known.state) in _OVER:
+                return self._over(state, entry, known, cause, out)
+            out.append(refused(entry.at_ns, run))
             return state
         return self._verbs[entry.verb](state, entry, run, cause, out)
 
@@ -88,7 +94,7 @@ class Decisions:
         if run.state in RUNNING:
             why = Refusal("it is running already", AS_IT_IS, found=run.state, allowed="an order that waits")
             return _refused(state, entry, run, why, out)
-        verdict = self._dispatch.starting.may_start(state, run, cause, interrupt=entry.interrupt)
+        verdict = self._dispatch.starting.may_start(state, run, cause, entry.at_ns, interrupt=entry.interrupt)
         if verdict.refusal:
             return _refused(state, entry, run, verdict.refusal, out)
         out.extend(notice(entry.at_ns, "START_WARNING", run.job, reason=warning) for warning in verdict.warnings)
@@ -139,12 +145,38 @@ class Decisions:
     def _finish(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         if run.state is _S.DISPATCHED:
             return _refused(state, entry, run, _NOT_STARTED, out)
-        # What was confirmed as held is the ERP's to judge; what was not is still ours.
-        refusal = may(run, _S.COMPLETED, cause, self._rule, GuardFacts(pieces_on_hold=run.open_hold)).refusal
-        if refusal:
-            return _refused(state, entry, run, refusal, out)
-        state = self._dispatch.ended(state, run, entry.at_ns, cause, out)
+        ending = self._dispatch.finishing.may_end(state, run, cause, entry.at_ns, reason=entry.reason)
+        if ending.refusal:
+            return _refused(state, entry, run, ending.refusal, out)
+        state = self._dispatch.ended(state, run, entry.at_ns, cause, out, ending.flags)
         return self._dispatch.advance(state, entry.at_ns, out)
+
+    def _settled(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
+        """A point of the checklist is settled; an order that waited only for that ends by it."""
+        if entry.verb is _V.INSPECT:
+            why = _not_permitted(cause.role, Action.INSPECT) or _no_verdict(entry.verdict)
+            checks = run.checks._replace(inspection=entry.verdict)
+            said = notice(entry.at_ns, "INSPECTED", run.job, verdict=entry.verdict, who=entry.who)
+        else:
+            why = _not_permitted(cause.role, Action.ACKNOWLEDGE)
+            missing = self._dispatch.finishing.lots_missing(run)
+            checks = acknowledged(run.checks, entry.at_ns, missing)
+            said = notice(entry.at_ns, "DATA_ACKNOWLEDGED", run.job, who=entry.who)
+        if not why and run.state is _S.DISPATCHED:
+            why = _NOT_STARTED
+        if why:
+            return _refused(state, entry, run, why, out)
+        known = run._replace(checks=checks)
+        out += (JobChanged(entry.at_ns, known.record(), run.state, cause.text), said)
+        return self._dispatch.settled(state, known, entry.at_ns, out)
+
+    def _confirm(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
+        """A partial confirmation because somebody wants it; what waits for a verdict stays open."""
+        why = _not_permitted(cause.role, Action.CONFIRM)
+        confirmed = None if why else self._dispatch.confirmed_by_hand(state, run, entry.at_ns, cause, out)
+        if confirmed is None:
+            return _refused(state, entry, run, why or _nothing(run), out)
+        return with_run(state, confirmed)
 
     def _queued(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         """Into the queue, or out of it again as long as it has not been started."""
@@ -165,6 +197,22 @@ class Decisions:
             return _refused(state, entry, run, refusal, out)
         return self._intake.held(state, run, entry.at_ns, cause.text, entry.reason or "without a reason", out)
 
+    def _over(self, state: State, entry: OperatorEntry, known: JobRecord, cause: Cause, out: list[Output]) -> State:
+        """A hold of what is complete: it is neither closed nor reopened nor given pieces until its release."""
+        run = from_record(known, known.job)._replace(
+            state=known.state, held_from=known.held_from, hold_reason=known.hold_reason
+        )
+        holds = entry.verb is _V.HOLD
+        if not holds and run.held_from is None:
+            return _refused(state, entry, run, _wrong_state(run, "it is not on hold but", "ON_HOLD"), out)
+        to = _S.ON_HOLD if holds or run.held_from is None else run.held_from
+        if refusal := may(run, to, cause, self._rule).refusal:
+            return _refused(state, entry, run, refusal, out)
+        reason = entry.reason or "without a reason"
+        after = run._replace(state=to, held_from=run.state if holds else None, hold_reason=reason if holds else "")
+        out.append(JobChanged(entry.at_ns, after.record(), run.state, cause.text))
+        return state
+
     def _release(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         if run.state is not _S.ON_HOLD or run.held_from is None:
             return _refused(state, entry, run, _wrong_state(run, "it is not on hold but", "ON_HOLD"), out)
@@ -184,6 +232,9 @@ class Decisions:
             refusal = Refusal(text, Guard.CANCEL_POLICY, found=run.state, allowed="DISPATCHED", what_to_do=todo)
         if refusal:
             return _refused(state, entry, run, refusal, out)
+        if run.owes_final:  # nobody else would tell the ERP that the rest of its order is complete
+            run = self._dispatch.closer.closed(state, run, entry.at_ns, ConfirmationKind.FINAL, cause.text, out)
+            state = with_run(state, run)
         job = run.job._replace(cancelled=True)
         return self._intake.cancelled(state, run, job, entry.at_ns, cause.text, out)
 
@@ -228,16 +279,25 @@ def _led(job: JobOrder) -> str:
 
 
 _OVER: Final = frozenset({_S.COMPLETED, _S.CLOSED, _S.CANCELLED, _S.SPLIT, _S.MERGED})
-_NOT_HELD: Final = Refusal(
-    "it is over: nothing of it is made any more, so there is nothing to hold; reopen it, then hold it",
-    AS_IT_IS,
-    found="an order that is over",
-    allowed="an open order",
-    what_to_do="reopen it, then hold it",
-)
 _NOT_STARTED: Final = Refusal(
     "it has not been started", AS_IT_IS, found=_S.DISPATCHED, allowed="a started order", what_to_do="start it first"
 )
+
+
+def _no_verdict(verdict: str) -> str:
+    if verdict in VERDICTS:
+        return ""
+    allowed = ", ".join(VERDICTS)
+    text = f"verdict: found {verdict!a}, allowed {allowed}"
+    return Refusal(text, "VERDICT", found=verdict, allowed=allowed, what_to_do="name one of them")
+
+
+def _nothing(run: JobRun) -> str:
+    held = f"{run.open_hold} pieces that wait for a verdict" if run.open_hold else "nothing"
+    text = f"found {held} that is not confirmed, allowed 1 piece and more; confirm it when something was made"
+    return Refusal(
+        text, "NOTHING_OPEN", found=held, allowed="1 piece and more", what_to_do="confirm it when something was made"
+    )
 
 
 def _wrong_state(run: JobRun, words: str, allowed: str) -> Refusal:

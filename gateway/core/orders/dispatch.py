@@ -14,13 +14,25 @@ from gateway.core.confirming.triggers import Trigger as Asked
 from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, Notice
 from gateway.core.orders import queue as queues
 from gateway.core.orders.closing import NOBODY, Said
-from gateway.core.orders.guards import START_GUARDS, GuardFacts, check
+from gateway.core.orders.finishing import Finishing
+from gateway.core.orders.guards import START_GUARDS, check
 from gateway.core.orders.job_run import JobRun, is_full
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
-from gateway.core.orders.order_steps import Cause, may
-from gateway.core.orders.places import enqueue, named, notice, put_to_work, refusal_of, told, with_run, without
+from gateway.core.orders.order_steps import Cause
+from gateway.core.orders.places import (
+    enqueue,
+    named,
+    notice,
+    owing,
+    put_to_work,
+    refusal_of,
+    told,
+    with_run,
+    without,
+)
 from gateway.core.orders.queue_entries import entry_of
 from gateway.core.orders.starting import Starting
+from gateway.core.work.serials import held
 
 if TYPE_CHECKING:
     from gateway.core.document import Identity
@@ -54,9 +66,11 @@ class Dispatch:
     def __init__(self, rules: WorkUnitRules, identity: Identity, machine: MachineStateUnit, closer: Closer) -> None:
         self.rule = rules.orders
         self.closer = closer
+        self.unallocated_rule = rules.unallocated
         self._remembers = rules.unallocated.policy == "to_previous_if_within_tolerance"
         self.identity = identity
-        self.starting = Starting(rules, machine, closer.work)
+        self.finishing = Finishing(rules, closer.work)
+        self.starting = Starting(rules, machine, closer.work, self.finishing)
         self.parts: PartMap = self.starting.parts
         self._machine = machine
         self.work = closer.work
@@ -98,7 +112,7 @@ class Dispatch:
         next_one = queues.next_order([entry_of(first, setup_planned=facts.changeover)], waiting, rule.auto_advance)
         match next_one:
             case queues.Start():
-                refusal = self.starting.may_start(state, first, BY_SEQUENCE).refusal
+                refusal = self.starting.may_start(state, first, BY_SEQUENCE, at_ns).refusal
                 if refusal:
                     return told(state, at_ns, "ORDER_WAITS", first.job, refusal, out)
                 return self.start(state, first, at_ns, BY_SEQUENCE, out)
@@ -118,7 +132,8 @@ class Dispatch:
         """
         for one in self.parts.in_the_way(state, run):
             if self.starting.ends(one, interrupt=interrupt):
-                state = self.ended(state, one, at_ns, cause, out)
+                ending = self.finishing.may_end(state, one, cause, at_ns, reason=cause.text)
+                state = self.ended(state, one, at_ns, cause, out, ending.flags)
             else:
                 state = self.away(state, at_ns, cause, out, run=one, resumes=interrupt)
         started = run._replace(
@@ -146,15 +161,17 @@ class Dispatch:
         if inserted.interrupt is None or not by_itself:
             return self.advance(state, at_ns, out)
         # A machine is not stopped for an order that could not start on it.
-        refusal = self.starting.may_start(state, hurried, BY_SEQUENCE, interrupt=True).refusal
+        refusal = self.starting.may_start(state, hurried, BY_SEQUENCE, at_ns, interrupt=True).refusal
         if refusal:
             return told(state, at_ns, "ORDER_WAITS", run.job, refusal, out)
         return self.start(state, hurried, at_ns, BY_SEQUENCE._replace(text=cause.text), out, interrupt=True)
 
     def followed(self, before: State, state: State, at_ns: int, out: list[Output]) -> State:
         """After each input: the running order is in setup as long as the machine is; times that are final are kept."""
-        if state.running is not None:
+        if state.running is not None and not self.closer.silent:
             state = self.setup_follows(state, at_ns, out)
+        if state.work.holds:
+            state = held(state, at_ns, out)
         was, run = before.running, state.running
         other = was is not run and (was is None or run is None or was.job is not run.job)
         if other or state.track.timeline.left or before.queue is not state.queue or before.beside is not state.beside:
@@ -204,23 +221,25 @@ class Dispatch:
         if not refusal and run.state is _S.SETUP:  # what a setup makes may fill an order; it was run for that
             run = self._to(run, at_ns, _SETUP_ENDED, out)
             state = with_run(state, run)
+        flags: tuple[str, ...] = ()
         if not refusal:
-            facts = GuardFacts(pieces_on_hold=run.open_hold)
-            refusal = may(run, _S.COMPLETED, _AT_TARGET, self.rule, facts).refusal
+            refusal, flags = self.finishing.may_end(state, run, _AT_TARGET, at_ns)
         if not refusal:
-            return self._end(state, run, at_ns, _AT_TARGET.text, out)
-        # It makes way for the next one, and its held pieces stay open for whoever judges them: that ends it.
+            return self._end(state, run, at_ns, _AT_TARGET.text, out, Said(flags=flags))
+        # It makes way for the next one, and what it waits for stays open for whoever settles it: that ends it.
         settled = self._settled(state, run, at_ns, _AT_TARGET.text, out)
         aside = settled._replace(state=_S.INTERRUPTED, waits_for_person=True)
         out.append(JobChanged(at_ns, aside.record(), run.state, _AT_TARGET.text))
         out.append(notice(at_ns, "COMPLETION_WAITS", run.job, reason=refusal))
         return enqueue(without(state, run), aside)
 
-    def ended(self, state: State, run: JobRun, at_ns: int, cause: Cause, out: list[Output]) -> State:
-        """End an order that was started, now."""
+    def ended(
+        self, state: State, run: JobRun, at_ns: int, cause: Cause, out: list[Output], flags: tuple[str, ...] = ()
+    ) -> State:
+        """End an order that was started, now; ``flags``: of its final confirmation."""
         if state.works_on(run.job.key):
             state = self.ceased(state, at_ns, run)
-        said = Said(cause.by, cause.reason, Origin.OPERATOR) if cause.by else NOBODY
+        said = Said(cause.by, cause.reason, Origin.OPERATOR, flags) if cause.by else Said(flags=flags)
         return self._end(state, run, at_ns, cause.text, out, said)
 
     def confirmed(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> JobRun:
@@ -230,6 +249,17 @@ class Dispatch:
     def asked(self, state: State, run: JobRun, at_ns: int, out: list[Output], *asked: Asked) -> State:
         """Something asks for a confirmation of an open order: it is made, or waits, or there is nothing to say."""
         return with_run(state, self.closer.asked(state, run, at_ns, out, *asked))
+
+    def confirmed_by_hand(
+        self, state: State, run: JobRun, at_ns: int, cause: Cause, out: list[Output]
+    ) -> JobRun | None:
+        """The order after a confirmation that a person wants, of all that is judged; None: there is nothing of it."""
+        judged = run._replace(open_hold=0, hold=run.hold - run.open_hold)
+        if not judged.anything_open:
+            return None
+        said = Said(cause.by, cause.reason, Origin.OPERATOR)
+        after = self.closer.asked(state, judged, at_ns, out, Asked.MANUAL, said=said)
+        return after._replace(open_hold=run.open_hold, hold=run.hold)
 
     def confirmed_by_time(self, state: State, now_ns: int, out: list[Output]) -> State:
         """The running orders after their timers, as far as those are due."""
@@ -256,13 +286,20 @@ class Dispatch:
             judged = self.confirmed(state, judged, at_ns, trigger, out)
         return judged._replace(open_hold=run.open_hold, hold=run.hold)
 
+    def settled(self, state: State, run: JobRun, at_ns: int, out: list[Output]) -> State:
+        """The state with an order of which something is settled; where it waited only for that, it ends."""
+        if state.works_on(run.job.key):
+            return with_run(state, run)
+        return self.advance(self.late(with_run(state, run), run, at_ns, out, more=True), at_ns, out)
+
     def late(self, state: State, run: JobRun, at_ns: int, out: list[Output], *, more: bool) -> State:
         """Pieces were booked to a waiting order in whose time they were made: confirm them, unless more will come."""
         rule = self.rule
         full = run.state is _S.INTERRUPTED and rule.at_target == "complete" and is_full(run, rule.target_counts)
-        facts = GuardFacts(pieces_on_hold=run.open_hold)
-        if full and not may(run, _S.COMPLETED, _AT_TARGET, rule, facts).refusal:
-            return self._end(state, run, at_ns, _AT_TARGET.text, out)
+        if full:
+            refusal, flags = self.finishing.may_end(state, run, _AT_TARGET, at_ns)
+            if not refusal:
+                return self._end(state, run, at_ns, _AT_TARGET.text, out, Said(flags=flags))
         if not more and run.anything_open:
             settle = self._settled if full else self.confirmed
             run = settle(state, run, at_ns, "late pieces", out)
@@ -330,7 +367,7 @@ class Dispatch:
         closed = self.closer.closed(state, run, at_ns, ConfirmationKind.FINAL, trigger, out, said=said)
         done = closed._replace(state=_S.COMPLETED)
         out.append(JobChanged(at_ns, done.record(), run.state, trigger))
-        return without(state, run)._replace(previous=done if self._remembers else None)
+        return owing(without(state, run), run)._replace(previous=done if self._remembers else None)
 
     def _follow_tag(self, state: State, at_ns: int, out: list[Output], *, changed: bool, since_ns: int) -> State:
         tag = state.job_tag
@@ -346,7 +383,7 @@ class Dispatch:
                 # What a person interrupted starts again when the PLC names it anew, not because it still does.
                 if run.waits_for_person and not changed:
                     return state
-                refusal = self.starting.may_start(state, run, _BY_TAG).refusal
+                refusal = self.starting.may_start(state, run, _BY_TAG, at_ns).refusal
                 if refusal:
                     return told(state, at_ns, "ORDER_WAITS", run.job, refusal, out)
                 return self.start(state, run, at_ns, _BY_TAG, out)

@@ -87,7 +87,7 @@ def _split(dispatch: Dispatch, state: State, entry: SplitEntry, out: list[Output
     if refusal:
         return refusal
     at_ns = entry.at_ns
-    if run.anything_open:
+    if run.anything_open or dispatch.work.open_time_ns(state, run, at_ns):
         run = dispatch.confirmed(state, run, at_ns, "split", out)
     gone = run._replace(state=_S.SPLIT, held_from=None, hold_reason="")
     names = ", ".join(child.order for child in plan.children)

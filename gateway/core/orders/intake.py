@@ -7,10 +7,11 @@ starts or ends is done by ``dispatch.py``. Sends nothing.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gateway.core.model import FinalAcknowledged, JobChanged, JobOrderState, OrderProgress, OrderReceived
 from gateway.core.orders import dispatch as dispatching
+from gateway.core.orders import lead, member
 from gateway.core.orders.change_table import ChangeEffect, Phase
 from gateway.core.orders.divided_images import answered
 from gateway.core.orders.erp_status import BEFORE_START, ERP_CLOSED, closed, following, state_of, status_of, told_closed
@@ -29,6 +30,7 @@ from gateway.core.orders.order_image import OrderStatus
 from gateway.core.orders.order_steps import Cause
 from gateway.core.orders.places import enqueue, notice, with_run, without
 from gateway.core.orders.progress import with_progress
+from gateway.core.orders.shares import BETWEEN_MACHINES, LeadTold, MemberTold
 
 if TYPE_CHECKING:
     from gateway.core.model import JobOrder, JobRecord, Output
@@ -38,10 +40,12 @@ if TYPE_CHECKING:
 
 _S: Final = JobOrderState
 _ENDED: Final = frozenset({_S.COMPLETED, _S.CLOSED})
-#: What the ERP tells a work unit.
-HEARD: Final = (OrderReceived, FinalAcknowledged, OrderProgress)
+#: What the ERP and other machines tell a work unit.
+HEARD: Final = (OrderReceived, FinalAcknowledged, OrderProgress, *BETWEEN_MACHINES)
+Heard: TypeAlias = OrderReceived | FinalAcknowledged | OrderProgress | MemberTold | LeadTold
 _GONE: Final = frozenset({_S.CANCELLED, _S.SPLIT, _S.MERGED})
 _CANCELLED: Final = "cancelled by the ERP"
+_RELEASED: Final = "released by the ERP"
 
 
 class Intake:
@@ -53,11 +57,16 @@ class Intake:
         self._rule = dispatch.rule
         self.cancel_policy = dispatch.rule.cancel_in_progress
 
-    def hear(self, state: State, given: OrderReceived | FinalAcknowledged | OrderProgress, out: list[Output]) -> State:
-        """An ERP's image of a job order, that it has booked the last of one, or how far an operation before has got."""
+    def hear(self, state: State, given: Heard, out: list[Output]) -> State:
+        """An ERP's image of a job order, that it has booked the last of one, or the word of another machine."""
         if isinstance(given, FinalAcknowledged):
+            first = len(out)
             closed(given, self._rule, out)
-            return state
+            return _unremembered(state, (given.order, given.operation)) if len(out) > first else state
+        if isinstance(given, MemberTold):
+            return lead.booked(self._dispatch, state, given, out)
+        if isinstance(given, LeadTold):
+            return member.told(self._dispatch, state, given)
         if isinstance(given, OrderProgress):
             after = with_progress(state, given.records)
             return state if after is state else self._dispatch.advance(after, given.at_ns, out)
@@ -90,7 +99,15 @@ class Intake:
                 reason = f"order {job.order} is not held here, and closed in the ERP"
                 out.append(OrderAck(AckKind.UNKNOWN_ORDER, job.order, job.revision, None, (reason,)))
                 return state
-            return self._taken(state, JobRun(job, state_of(job, self._rule)), received, out)
+            left = received.forgotten
+            if left is not None and job.revision <= left.revision:
+                kind = AckKind.DUPLICATE if job.revision == left.revision else AckKind.STALE
+                out.append(OrderAck(kind, job.order, job.revision, left.revision, (f"order {job.order} is over here",)))
+                return state
+            run = JobRun(job, state_of(job, self._rule))
+            if left is not None:
+                run = run._replace(seq=left.seq, last_hash=left.last_hash)
+            return self._taken(state, run, received, out)
         return self._remembered(state, known, received, out)
 
     # --- new here --------------------------------------------------------------------------------------------------
@@ -101,7 +118,11 @@ class Intake:
         if len(state.queue) >= most:
             out.append(notice(at_ns, "JOB_QUEUE_FULL", job, limit=str(most)))
             return state
-        out.append(JobChanged(at_ns, run.record(), known.state if known else None, "released by the ERP"))
+        before = known.state if known else None
+        if known is None and run.state is _S.DISPATCHED:  # by the life of an order it is released first
+            out.append(JobChanged(at_ns, run._replace(state=_S.RELEASED).record(), None, _RELEASED))
+            before = _S.RELEASED
+        out.append(JobChanged(at_ns, run.record(), before, _RELEASED))
         out.append(OrderAck(AckKind.ORDER_ACCEPTED, job.order, job.revision, job.revision))
         state = with_progress(enqueue(state, run), received.others)
         if job.image is not None and job.image.hold and run.state is not _S.ON_HOLD:
@@ -117,10 +138,11 @@ class Intake:
         decision = self._judged(state, known.job, received, gone=known.state in _GONE)
         if isinstance(decision, ChangeRefused):
             return _rejected(state, at_ns, job, decision.ack, out)
-        if known.state in _ENDED or known.state in _GONE:
+        if known.state in _ENDED or known.state in _GONE or known.held_from in _ENDED:
             if isinstance(decision, ChangeAccepted):
                 after = known._replace(job=job)
                 out.append(JobChanged(at_ns, after, known.state, f"revision {job.revision}"))
+                state = _unremembered(state, job.key)
             out.append(decision.ack)
             return state
         at = known.held_from or known.state
@@ -280,6 +302,12 @@ class Intake:
             on_hold=record.state is _S.ON_HOLD,
             ended=record.state in _ENDED,
         )
+
+
+def _unremembered(state: State, key: tuple[str, str]) -> State:
+    """What is over for good, or is another order by now, gets no pieces behind its end."""
+    previous = state.previous
+    return state._replace(previous=None) if previous is not None and previous.job.key == key else state
 
 
 def as_known(given: OrderReceived, fired: list[Output]) -> OrderReceived:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gateway.core.confirming.run_checks import RunChecks
 from gateway.core.model import JobOrder, JobOrderState, JobRecord, Role
 from gateway.core.orders.order_image import OrderKind
 from gateway.core.work.run_work import RunWork
@@ -32,7 +33,10 @@ class JobRun(NamedTuple):
     is not confirmed of times, material and lots. ``rush_no`` above 0: a rush order, the first one first; ``resumes``:
     it was interrupted for one. ``awaits_article``: its first piece is to be approved; ``documents_read`` are those that
     a person acknowledged. ``before_state`` is how far the operation before it has got, wherever that is made; None:
-    nobody tells. ``merged``: the originals that it leads.
+    nobody tells. ``merged``: the originals that it leads. ``share_no`` above 0: no order of this machine's own, but so
+    much of its lead's (``member.py``). ``owes_final``: a sibling of this child is complete, and left it to the last one
+    to tell the ERP so. ``checks``: what its final confirmation asks about. ``external``: good, scrap and rework that
+    somebody confirmed in the ERP: they count for the quantity, and are confirmed by nobody here.
     """
 
     job: JobOrder
@@ -71,6 +75,10 @@ class JobRun(NamedTuple):
     before_state: JobOrderState | None = None
     merged: Merged | None = None
     plan_changes: int = 0
+    share_no: int = 0
+    owes_final: bool = False
+    checks: RunChecks = RunChecks()
+    external: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def runs_on(self) -> bool:
@@ -89,6 +97,11 @@ class JobRun(NamedTuple):
         return self.open_good + self.open_scrap + self.open_rework + self.open_hold
 
     @property
+    def made(self) -> tuple[int, int, int, int, int]:
+        """All that was ever made of it, by role."""
+        return (self.good, self.scrap, self.rework, self.hold, self.test)
+
+    @property
     def anything_open(self) -> bool:
         """Whether there is anything to confirm."""
         return bool(self.open_good or self.open_scrap or self.open_rework or self.open_hold or self.open_test)
@@ -96,7 +109,7 @@ class JobRun(NamedTuple):
     def record(self) -> JobRecord:
         """What must be remembered for ever."""
         numbers = (self.seq, self.good, self.scrap, self.rework, self.last_hash, self.hold, self.test)
-        return JobRecord(self.job, self.state, *numbers, self.held_from, self.hold_reason)
+        return JobRecord(self.job, self.state, *numbers, self.held_from, self.hold_reason, self.external)
 
 
 def from_record(record: JobRecord, job: JobOrder) -> JobRun:
@@ -110,6 +123,7 @@ def from_record(record: JobRecord, job: JobOrder) -> JobRun:
         last_hash=record.last_hash,
         hold=record.hold,
         test=record.test,
+        external=record.external,
     )
 
 
@@ -142,7 +156,9 @@ def room(run: JobRun, role: Role, target_counts: str) -> int | None:
     # What is made on hold waits for a verdict, so it ends nothing.
     if not counts or run.runs_on or run.waits_for_verdict:
         return None
-    made = run.good + (run.scrap if target_counts == "good_plus_scrap" else 0)
+    made = run.good + run.external[0]
+    if target_counts == "good_plus_scrap":
+        made += run.scrap + run.external[1]
     # A quantity of 10.5 is reached by the 11th piece.
     return max(math.ceil(run.job.quantity) - made, 0)
 
@@ -150,8 +166,9 @@ def room(run: JobRun, role: Role, target_counts: str) -> int | None:
 def stays_open(run: JobRun, role: Role, pieces: int, target_counts: str) -> bool:
     """True where these pieces count for the target and surely do not reach it."""
     if target_counts == "good_plus_scrap":
-        return (role is Role.GOOD or role is Role.SCRAP) and run.good + run.scrap + pieces < run.job.quantity
-    return role is Role.GOOD and run.good + pieces < run.job.quantity
+        made = run.good + run.scrap + run.external[0] + run.external[1]
+        return (role is Role.GOOD or role is Role.SCRAP) and made + pieces < run.job.quantity
+    return role is Role.GOOD and run.good + run.external[0] + pieces < run.job.quantity
 
 
 def is_full(run: JobRun, target_counts: str) -> bool:

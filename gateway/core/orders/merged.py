@@ -1,7 +1,7 @@
 """A merged order: the originals under their leader, and the leader's open pieces handed to them.
 
-Every role is distributed by itself, whole, and nothing is taken back. Which orders may be merged is for
-``split_merge.py``, who gets how many for ``distribution.py``; confirms nothing.
+Every role is distributed by itself, whole, and nothing is taken back; lots go with the pieces. Which orders may be
+merged is for ``split_merge.py``, who gets how many for ``distribution.py``; confirms nothing.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.core.orders.distribution import Original, Shares, distribute
+from gateway.core.work.handed_work import with_work
 
 if TYPE_CHECKING:
     from gateway.core.orders.job_run import JobRun
@@ -35,6 +36,19 @@ class Merged(NamedTuple):
         """Order and operation of each original."""
         return frozenset(run.job.key for run in self.runs)
 
+    @property
+    def began(self) -> bool:
+        """Whether anything was handed to them."""
+        return any(shares.total for shares in self.given)
+
+    @property
+    def weights(self) -> tuple[int, ...]:
+        """By what time is shared now: the pieces that are handed, else those of before, else what each wanted."""
+        now = tuple(run.open_pieces + run.open_test for run in self.runs)
+        before = tuple(sum(one) for one in zip(*(shares.given for shares in self.given), strict=True))
+        wanted = tuple(one.open_pieces for one in self.originals)
+        return next(weights for weights in (now, before, wanted, (1,) * len(now)) if any(weights))
+
 
 def handed(merged: Merged, leader: JobRun) -> Merged:
     """The originals with all that is open of their leader as theirs."""
@@ -54,7 +68,9 @@ def handed(merged: Merged, leader: JobRun) -> Merged:
         estimated -= guessed
         named = _taken(reasons, part["scrap"])
         runs.append(_with(run, leader, part, turned, guessed)._replace(open_scrap_reasons=named))
-    return merged._replace(runs=tuple(runs), given=tuple(given))
+    works = with_work(leader.work, [run.work for run in runs], [sum(part.values()) for part in parts])
+    told = tuple(run._replace(work=work) for run, work in zip(runs, works, strict=True))
+    return merged._replace(runs=told, given=tuple(given))
 
 
 def _with(run: JobRun, leader: JobRun, part: dict[str, int], cycles: int, estimated: int) -> JobRun:

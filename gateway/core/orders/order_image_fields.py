@@ -88,7 +88,7 @@ def read(
     operations = _operations(order, quantity, work_centers)
     image = OrderImage(
         source=source,
-        order=order.identifier("order_id", forbidden="/"),
+        order=order.identifier("order_id"),
         revision=order.integer("revision", default=0),
         product=product.identifier("id"),
         uom=uom,

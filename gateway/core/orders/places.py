@@ -67,6 +67,25 @@ def with_run(state: State, run: JobRun) -> State:
     return enqueue(without(state, run), run)
 
 
+def owing(state: State, ended: JobRun) -> State:
+    """The state after children ended: whoever of the ERP's order is left tells it that it is complete."""
+    runs = (ended,) if ended.merged is None else ended.merged.runs
+    keys = {run.job.erp_key for run in runs if run.job.erp_order}
+    if not keys:
+        return state
+
+    def marked(run: JobRun) -> JobRun:
+        merged = run.merged
+        if merged is not None:
+            run = run._replace(merged=merged._replace(runs=tuple(marked(one) for one in merged.runs)))
+        return run._replace(owes_final=True) if run.job.erp_key in keys else run
+
+    for run in state.open_runs():
+        after = marked(run)
+        state = state if after == run else with_run(state, after)
+    return state
+
+
 def notice(at_ns: int, code: str, job: JobOrder, **detail: str) -> Notice:
     """Something a person should see of a job order."""
     return Notice(at_ns, code, (("order", job.order), ("operation", job.operation), *detail.items()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.model import JobOrderState
-from gateway.core.orders.guards import START_GUARDS, Guard, GuardFacts, check, mode_of
+from gateway.core.orders.guards import START_GUARDS, Guard, check, mode_of
 from gateway.core.orders.job_image import work_of
 from gateway.core.orders.order_steps import Verdict, may, objection
 from gateway.core.orders.part_map import PartMap
@@ -16,6 +16,8 @@ from gateway.core.orders.queue_entries import start_facts
 from gateway.core.refusal import Refusal, all_of
 
 if TYPE_CHECKING:
+    from gateway.core.orders.finishing import Finishing
+    from gateway.core.orders.guards import GuardFacts
     from gateway.core.orders.job_run import JobRun
     from gateway.core.orders.order_steps import Cause
     from gateway.core.rules import WorkUnitRules
@@ -29,7 +31,8 @@ _S: Final = JobOrderState
 class Starting:
     """The questions before a start at one work unit."""
 
-    def __init__(self, rules: WorkUnitRules, machine: MachineStateUnit, work: WorkBook) -> None:
+    def __init__(self, rules: WorkUnitRules, machine: MachineStateUnit, work: WorkBook, finishing: Finishing) -> None:
+        self._finishing = finishing
         self.rule = rules.orders
         self.parts = PartMap(rules)
         self._machine = machine
@@ -43,7 +46,7 @@ class Starting:
         facts = facts._replace(own_part=refused is None or refused.code == "PARALLEL_FULL")
         return facts._replace(running=()) if interrupt else facts
 
-    def may_start(self, state: State, run: JobRun, cause: Cause, *, interrupt: bool = False) -> Verdict:
+    def may_start(self, state: State, run: JobRun, cause: Cause, at_ns: int, *, interrupt: bool = False) -> Verdict:
         """Whether a waiting job order may start now, and what is in its way may go."""
         facts = self.start_facts(state, run, interrupt=interrupt)
         if facts.holds:  # out of a hold leads its release, never a start
@@ -53,7 +56,7 @@ class Starting:
         if verdict.refusal:
             return verdict
         for one in self.parts.in_the_way(state, run):
-            refusal = self._may_go(one, cause, interrupt=interrupt)
+            refusal = self._may_go(state, one, cause, at_ns, interrupt=interrupt)
             if refusal:
                 text = f"order {one.job.order} cannot make way for it: {refusal}"
                 guard = refusal.guard if isinstance(refusal, Refusal) else Guard.G6
@@ -80,7 +83,8 @@ class Starting:
     def _facts(self, state: State, run: JobRun, *, setup_planned: bool) -> GuardFacts:
         facts = start_facts(state, run, self._machine, setup_planned=setup_planned)
         needed, there = self._work.material.lacking(state.work.feeders, run, state.at_ns)
-        return facts._replace(lots_required=needed, lots_mounted=there)
+        wanted, skills = self._work.skills(state.work, run)
+        return facts._replace(lots_required=needed, lots_mounted=there, skill_required=wanted, skills=skills)
 
     def begins_as(self, state: State, run: JobRun) -> JobOrderState:
         """The state that it starts in: a setup where the machine needs one, or its first article an approval."""
@@ -93,9 +97,9 @@ class Starting:
         """Whether what is in the way of another order is complete by that, or interrupted."""
         return self.rule.when_running == "complete" and run.state is _S.IN_PROGRESS and not interrupt
 
-    def _may_go(self, run: JobRun, cause: Cause, *, interrupt: bool) -> str:
+    def _may_go(self, state: State, run: JobRun, cause: Cause, at_ns: int, *, interrupt: bool) -> str:
         if run.state is _S.ON_HOLD:
             return ""  # it stays on hold, and goes back into the queue
         if self.ends(run, interrupt=interrupt):
-            return may(run, _S.COMPLETED, cause, self.rule, GuardFacts(pieces_on_hold=run.open_hold)).refusal
+            return self._finishing.may_end(state, run, cause, at_ns, reason=cause.text).refusal
         return may(run, _S.INTERRUPTED, cause, self.rule).refusal

@@ -74,13 +74,13 @@ class Trace(NamedTuple):
 
 
 def links_of(uses: Iterable[LotUse], child: Tracked, run: str, uoms: Mapping[str, str]) -> tuple[GenealogyLink, ...]:
-    """The links from the lots that were used to what they became. ``uoms`` has the unit of each item: KeyError."""
+    """The links from the lots that were used to what they became. ``uoms`` has the unit of each item, if known."""
     return tuple(
         GenealogyLink(
             Tracked(TrackedKind.LOT, one.item, one.lot),
             child,
             one.quantity,
-            uoms[one.item],
+            uoms.get(one.item, ""),
             run,
             one.from_ns,
             one.to_ns,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.core.state.interval import cut
 from gateway.core.work.activity_times import NO_TIME, PeriodTimes, period_from
+from gateway.core.work.family_time import Together, together_from
 from gateway.core.work.labour import Labour, labour_from, labour_of, settled, stretch_of, took
 from gateway.core.work.lots import Feeder, feeder_from
 from gateway.core.work.rounding import carry_from_row
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.core.rules_material import WorkRule
     from gateway.core.state.interval import StateInterval
     from gateway.core.state.time_elements import TimeElements, TimeModel
+    from gateway.core.work.family_time import FamilyTime
     from gateway.core.work.labour import LabourSlice, RunStretch
 
 LEDGERS_MAX: Final = 2_256  # open orders, and as many that ended as can wait for their last intervals
@@ -61,12 +63,17 @@ class RunLedger(NamedTuple):
 class WorkState(NamedTuple):
     """What a work unit remembers of times, people and material besides its orders.
 
-    ``ledgers`` by order, in their sequence of appearance; ``labour`` knows this machine only.
+    ``ledgers`` by order, in their sequence of appearance; ``labour`` knows this machine only. ``read``: what the reader
+    of serial numbers showed last. ``holds``: duplicates of which no piece is counted yet, by order, operation and
+    who said it. ``together``: which orders shared the machine in time that is not final.
     """
 
     ledgers: tuple[RunLedger, ...] = ()
     labour: Labour = Labour()
     feeders: tuple[Feeder, ...] = ()
+    read: str | None = None
+    holds: tuple[tuple[str, str, str], ...] = ()
+    together: tuple[Together, ...] = ()
 
     def ledger(self, key: Key) -> RunLedger | None:
         """That of an order."""
@@ -80,9 +87,11 @@ class TimeBook:
         rule: the settings.
         machine: its name.
         model: which time element a state is.
+        family: how orders that run together share it.
     """
 
-    def __init__(self, rule: WorkRule, machine: str, model: TimeModel) -> None:
+    def __init__(self, rule: WorkRule, machine: str, model: TimeModel, family: FamilyTime) -> None:
+        self._family = family
         self._rule = rule
         self._machine = machine
         self._model = model
@@ -96,10 +105,10 @@ class TimeBook:
             rest = found if known is None else cut(found, known.seen_ns)[1]
             if rest is None:  # other rules told anew what is in already
                 continue
-            self._enter(ledgers, rest, crew_of)
+            self._enter(ledgers, rest, crew_of, work.together)
             stretch = self._stretch(rest, crew_of)
             labour, slices = settled(took(labour, self._machine, rest.to_ns, stretch), self._rule.labour)
-            self._work(ledgers, slices)
+            self._work(ledgers, slices, work.together)
         return work._replace(ledgers=tuple(ledgers.values()), labour=labour)
 
     def seeming(
@@ -113,21 +122,33 @@ class TimeBook:
         for found in row:
             rest = cut(found, from_ns)[1]
             rest = None if rest is None else cut(rest, to_ns)[0]
-            if rest is None or (rest.order, rest.operation or "") != key:
+            if rest is None or not _concerns(work.together, rest, key):
                 continue
-            self._enter(ledgers, rest, crew_of)
+            self._enter(ledgers, rest, crew_of, work.together)
             stretch = self._stretch(rest, crew_of)
             stretches += () if stretch is None else (stretch,)
         if stretches and to_ns > from_ns:
-            self._work(ledgers, labour_of(stretches, work.labour.log_ins, self._rule.labour, from_ns, to_ns))
+            self._work(
+                ledgers, labour_of(stretches, work.labour.log_ins, self._rule.labour, from_ns, to_ns), work.together
+            )
         return ledgers[key]
 
-    def _enter(self, ledgers: dict[Key, RunLedger], found: StateInterval, crew_of: Callable[[Key], int]) -> None:
+    def _enter(
+        self,
+        ledgers: dict[Key, RunLedger],
+        found: StateInterval,
+        crew_of: Callable[[Key], int],
+        together: tuple[Together, ...],
+    ) -> None:
         if found.order is None:
             return
-        key = (found.order, found.operation or "")
-        known = (ledgers.get(key) or RunLedger(*key))._replace(crew=crew_of(key))
-        ledgers[key] = known.with_interval(found.state.value, self._model.of(found), found.length_ns)
+        own = (found.order, found.operation or "")
+        for one, family in self._family.stretches(together, found):
+            period = PeriodTimes(self._model.of(one), late_ns=one.length_ns)  # the length is shared with the rest
+            parts = [(own, period)] if family is None else self._family.parts(period, family, one.from_ns)
+            for key, part in parts:
+                known = (ledgers.get(key) or RunLedger(*key))._replace(crew=crew_of(key))
+                ledgers[key] = known.with_interval(one.state.value, part.elements, part.late_ns)
 
     def _stretch(self, found: StateInterval, crew_of: Callable[[Key], int]) -> RunStretch | None:
         element = self._model.element(found)
@@ -135,11 +156,26 @@ class TimeBook:
         basis = self._rule.times.machine_time_basis
         return stretch_of(self._machine, found, element, self._rule.labour, basis=basis, crew=crew)
 
-    @staticmethod
-    def _work(ledgers: dict[Key, RunLedger], slices: Iterable[LabourSlice]) -> None:
+    def _work(
+        self, ledgers: dict[Key, RunLedger], slices: Iterable[LabourSlice], together: tuple[Together, ...]
+    ) -> None:
         for found in slices:
             key = (found.order, found.operation)
-            ledgers[key] = (ledgers.get(key) or RunLedger(*key)).with_labour(found)
+            family = next((one for one in reversed(together) if one.from_ns <= found.from_ns), None)
+            if family is None or len(family.members) == 1 or not family.runs(key):
+                ledgers[key] = (ledgers.get(key) or RunLedger(*key)).with_labour(found)
+                continue
+            period = PeriodTimes(labour=found.labour, labour_setup=found.labour_setup)
+            for each, part in self._family.parts(period, family, found.from_ns):
+                known = ledgers.get(each) or RunLedger(*each)
+                ledgers[each] = known._replace(period=known.period.plus(part))
+
+
+def _concerns(together: tuple[Together, ...], found: StateInterval, key: Key) -> bool:
+    """Whether some of an interval may be an order's: its own, or one that ran beside."""
+    if (found.order, found.operation or "") == key:
+        return True
+    return found.order is not None and any(one.runs(key) for one in together)
 
 
 def work_state_from(document: Mapping[str, Any]) -> WorkState:
@@ -149,6 +185,9 @@ def work_state_from(document: Mapping[str, Any]) -> WorkState:
         tuple(_ledger(*row) for row in document["ledgers"]),
         labour_from({"machines": machines, "stretches": stretches, "log_ins": log_ins}),
         tuple(feeder_from({"name": name, "item": item, "lots": lots}) for name, item, lots in document["feeders"]),
+        document.get("read"),
+        tuple((order, operation, who) for order, operation, who in document.get("holds", ())),
+        together_from(document.get("together", ())),
     )
 
 

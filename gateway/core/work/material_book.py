@@ -78,6 +78,12 @@ class MaterialBook:
                 there.append(component.item)
         return tuple(needed), tuple(there)
 
+    @staticmethod
+    def unknown_items(run: JobRun) -> tuple[str, ...]:
+        """Items of which open pieces of an order took a lot that nobody knows."""
+        uses = (use for one in run.work.made for use in one.uses)
+        return tuple(dict.fromkeys(use.item for use in uses if use.lot == UNKNOWN_LOT))
+
     # --- pieces ----------------------------------------------------------------------------------------------------
 
     def took(
@@ -88,7 +94,9 @@ class MaterialBook:
         uses: list[LotUse] = []
         for component, each in self._taken(run):
             name = self._feeder_of[component.item]
-            once = component.fixed and (run.seq > 0 or bool(run.work.made))
+            # Of a leader its originals are confirmed, and it has no number itself.
+            begun = run.seq > 0 or bool(run.work.made) or (run.merged is not None and run.merged.began)
+            once = component.fixed and begun
             if once or not each.fraction:
                 continue
             draw = Draw(0 if component.fixed else drawing.pieces, each, drawing.from_ns, drawing.to_ns)

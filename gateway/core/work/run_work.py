@@ -64,7 +64,8 @@ class ConfirmedWork(NamedTuple):
     """What a confirmation says of times, material, lots and people.
 
     ``states`` in minutes with three decimals, as text. ``told`` is what was told of the times in all, this confirmation
-    included. ``links`` and ``serials`` are written with it.
+    included; ``led`` the same of the leader's times, None where it has none of them. ``links`` and ``serials`` are
+    written with it.
     """
 
     minutes: ActivityMinutes
@@ -75,6 +76,7 @@ class ConfirmedWork(NamedTuple):
     operators: tuple[str, ...] = ()
     links: tuple[GenealogyLink, ...] = ()
     told: TimeAccount = TimeAccount()
+    led: TimeAccount | None = None
 
     @property
     def takes_time(self) -> bool:

@@ -6,26 +6,31 @@ what turns out otherwise goes into the next one. Decides no order and makes no c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, Final
 
+from gateway.core.confirming.run_checks import with_lots, with_unknown
 from gateway.core.duration import NS_PER_UNIT
-from gateway.core.model import Confirmation, Notice
+from gateway.core.model import Confirmation, MachineState, Notice
 from gateway.core.orders.job_image import work_of
+from gateway.core.orders.places import with_run
+from gateway.core.work.family_time import FamilyTime, kept
+from gateway.core.work.handed_work import ToldTimes
 from gateway.core.work.labour import expired, logged_out, watching
 from gateway.core.work.ledger import RunLedger, TimeBook
 from gateway.core.work.lots import swept
 from gateway.core.work.material_book import Drawing, MaterialBook
 from gateway.core.work.refused import WorkRefused
-from gateway.core.work.rounding import Exact, RoundingCarry, decimal_steps
+from gateway.core.work.rounding import Exact, RoundingCarry, decimal_steps, steps_of
 from gateway.core.work.run_work import ConfirmedWork
-from gateway.core.work.time_account import MINUTE_PLACES, MINUTE_STEP_NS, TimeAccount
+from gateway.core.work.time_account import MINUTE_PLACES, MINUTE_STEP_NS, ActivityMinutes, TimeAccount
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from gateway.core.model import CountEvent, Output
     from gateway.core.orders.job_run import JobRun
     from gateway.core.rules import WorkUnitRules
+    from gateway.core.state.interval import StateInterval
     from gateway.core.state.state_unit import MachineStateUnit
     from gateway.core.unit_state import State
     from gateway.core.work.activity_times import PeriodTimes
@@ -47,7 +52,9 @@ class WorkBook:
         self.machine = machine
         self.material = MaterialBook(rules.work, machine)
         self._unit = unit
-        self._times = TimeBook(rules.work, machine, unit.time_model)
+        self._silent = rules.orders.shares_with is not None  # its times are told by another machine
+        self._family = FamilyTime(rules)
+        self._times = TimeBook(rules.work, machine, unit.time_model, self._family)
         self._basis = rules.work.times.machine_time_basis
 
     def adapted(self, state: State) -> State:
@@ -56,6 +63,14 @@ class WorkBook:
         return state._replace(
             work=state.work._replace(labour=labour, feeders=self.material.feeders(state.work.feeders))
         )
+
+    def skills(self, work: WorkState, run: JobRun) -> tuple[str, tuple[str, ...]]:
+        """The skill that an operation asks for, and what those who are logged in can do; "" where nobody tells."""
+        known, image = self.rule.labour.skills, work_of(run.job)
+        if not known or image is None or not image.skill:
+            return "", ()
+        there = (one.person for one in work.labour.log_ins if one.to_ns is None and one.machine == self.machine)
+        return image.skill, tuple(sorted({skill for person in there for skill in known.get(person, ())}))
 
     # --- within an input ----------------------------------------------------------------------------------------------
 
@@ -69,12 +84,16 @@ class WorkBook:
 
     def followed(self, before: State, state: State, at_ns: int, out: list[Output]) -> State:
         """After an input: final intervals are entered, orders that are gone wait for their last ones."""
-        open_keys = {run.job.key: _crew(run) for run in state.open_runs()}
+        open_keys = {run.job.key: _crew(run) for run in _with_led(state.open_runs())}
         work = self._of_ended(before, state.work, open_keys, at_ns, out)
+        if self._family.possible:
+            work = work._replace(together=self._family.seen(work.together, state.at_work(), at_ns))
         left = state.track.timeline.left
         if left:
             crews = {one.key: one.crew for one in work.ledgers} | open_keys
             work = self._times.entered(work, left, lambda key: crews.get(key, 1))
+            if any(one.state is MachineState.UNKNOWN for one in left):
+                state = _not_heard(state, left)
             stray = TimeAccount()  # of an order of which nothing was told: it is over
             ledgers = tuple(
                 one._replace(told=stray, ended_ns=at_ns) if one.told is None and one.key not in open_keys else one
@@ -84,7 +103,7 @@ class WorkBook:
             feeders = tuple(swept(one, at_ns - LOTS_KEPT_NS) for one in work.feeders)
             timeline = state.track.timeline._replace(left=())
             state = state._replace(track=state.track._replace(timeline=timeline))
-            work = work._replace(feeders=feeders)
+            work = work._replace(feeders=feeders, together=kept(work.together, left[-1].to_ns))
         final_ns = state.track.timeline.final_ns
         ended = (one for one in work.ledgers if one.told is not None and one.key not in open_keys)
         done = [one for one in ended if final_ns >= one.ended_ns]
@@ -98,12 +117,12 @@ class WorkBook:
         self, before: State, work: WorkState, open_keys: Collection[Key], at_ns: int, out: list[Output]
     ) -> WorkState:
         """Marks the ledgers of orders that were open before this input and are not any more."""
-        gone = {run.job.key: run for run in before.open_runs() if run.job.key not in open_keys}
+        gone = {run.job.key: run for run in _with_led(before.open_runs()) if run.job.key not in open_keys}
         if not gone:
             return work
         ledgers = {one.key: one for one in work.ledgers}
         for key, run in gone.items():
-            said = [given.work.told for given in out if _is_of(given, key) and given.work is not None]
+            said = [told for given in out if (told := _told_of(given, key)) is not None]
             told = said[-1] if said else run.work.times
             if key in ledgers or any(carry.told for carry in told):
                 known = ledgers.get(key) or RunLedger(*key, crew=_crew(run))
@@ -122,6 +141,8 @@ class WorkBook:
     def _after_final(self, ledger: RunLedger, at_ns: int, out: list[Output]) -> None:
         """What became final after the last confirmation and was not told so: a correction is due."""
         assert ledger.told is not None, "asked of orders that ended"
+        if self._silent:
+            return
         exact = as_of(ledger.told, ledger.period, self._basis)
         wrong = {name: carry.due(MINUTE_STEP_NS) for name, carry in zip(_KINDS, exact, strict=True)}
         if any(abs(steps) * MINUTE_STEP_NS >= LATE_TIME_NS for steps in wrong.values()):
@@ -137,6 +158,11 @@ class WorkBook:
         crew = _crew(run)
         return self._times.seeming(state.work, run.job.key, row, lambda _key: crew, at_ns)
 
+    def not_final(self, state: State, key: Key, machine: MachineState, to_ns: int) -> tuple[tuple[int, int], ...]:
+        """Stretches of an order in a state of the machine that are not entered yet, as they seem to be."""
+        row = self._unit.not_final(state.track, to_ns)
+        return tuple((one.from_ns, one.to_ns) for one in row if one.state is machine and _key(one) == key)
+
     def open_time_ns(self, state: State, run: JobRun, at_ns: int) -> int:
         """Time of machine and people that a confirmation of this order would tell now; 0: none."""
         account = as_of(run.work.times, self.seeming(state, run, at_ns).period, self._basis)
@@ -146,24 +172,34 @@ class WorkBook:
         self, state: State, run: JobRun, at_ns: int, shift: str, *, final: bool
     ) -> tuple[JobRun, ConfirmedWork]:
         """The order after a confirmation, and what it says."""
+        run, times = self.timed(state, run, at_ns, final=final)
+        serials = tuple(one.serial for one in run.work.serials)
+        rest, lines, lots, links = self.material.confirmed(run, shift, at_ns, final=final)
+        minutes = ActivityMinutes(*(decimal_steps(steps, MINUTE_PLACES) for steps in times.minutes))
+        states = tuple((name, str(decimal_steps(steps, MINUTE_PLACES))) for name, steps in times.states)
+        operators = self._operators(state, run, at_ns)
+        confirmed = ConfirmedWork(minutes, states, lines, lots, serials, operators, links, times.told)
+        return run._replace(work=rest._replace(operators=())), confirmed
+
+    def timed(self, state: State, run: JobRun, at_ns: int, *, final: bool) -> tuple[JobRun, ToldTimes]:
+        """The order after its times up to an instant were told, and these."""
         ledger = self.seeming(state, run, _until(state, run, at_ns, final=final))
         before = run.work.times
+        if items := self.material.unknown_items(run):
+            run = run._replace(checks=with_lots(run.checks, items))
         if before == TimeAccount() and ledger.told is not None:  # opened again before its last intervals were final
             before = ledger.told
         times, minutes = as_of(before, ledger.period, self._basis).tell()
         told = dict(run.work.states)
-        states: list[tuple[str, str]] = []
+        states: list[tuple[str, int]] = []
         for name, length_ns in ledger.states:
             carry, steps = told.get(name, RoundingCarry())._replace(total=Exact.of(length_ns)).tell(MINUTE_STEP_NS)
             told[name] = carry
             if steps:
-                states.append((name, str(decimal_steps(steps, MINUTE_PLACES))))
-        serials = tuple(one.serial for one in run.work.serials)
-        rest, lines, lots, links = self.material.confirmed(run, shift, at_ns, final=final)
-        work = rest._replace(times=times, states=tuple(sorted(told.items())), operators=())
-        operators = self._operators(state, run, at_ns)
-        confirmed = ConfirmedWork(minutes, tuple(states), lines, lots, serials, operators, links, times)
-        return run._replace(work=work), confirmed
+                states.append((name, steps))
+        work = run.work._replace(times=times, states=tuple(sorted(told.items())))
+        whole = tuple(steps_of(one, MINUTE_PLACES) for one in minutes)
+        return run._replace(work=work), ToldTimes(whole, tuple(states), times)
 
     def _operators(self, state: State, run: JobRun, at_ns: int) -> tuple[str, ...]:
         """Who was logged in at some time since the last confirmation."""
@@ -175,14 +211,42 @@ class WorkBook:
         return tuple(sorted({*there, *run.work.operators}))
 
 
+def _not_heard(state: State, left: Sequence[StateInterval]) -> State:
+    """Open orders remember when nobody knew what their machine did."""
+    for run in tuple(state.open_runs()):
+        of_run = [one for one in left if one.state is MachineState.UNKNOWN and _key(one) == run.job.key]
+        known_ns = run.checks.acknowledged_ns
+        stretches = [(max(one.from_ns, known_ns), one.to_ns) for one in of_run if one.to_ns > known_ns]
+        if stretches:
+            state = with_run(state, run._replace(checks=with_unknown(run.checks, stretches)))
+    return state
+
+
+def _key(one: StateInterval) -> Key:
+    return (one.order or "", one.operation or "")
+
+
 def as_of(account: TimeAccount, period: PeriodTimes, basis: str) -> TimeAccount:
     """The account with all that was worked, whatever it held before; what was told of it stays."""
     fresh = TimeAccount().booked(period, basis)  # type: ignore[arg-type]  # one of the rule's words
     return TimeAccount(*(now._replace(told=one.told) for one, now in zip(account, fresh, strict=True)))
 
 
-def _is_of(given: Output, key: Key) -> TypeGuard[Confirmation]:
-    return isinstance(given, Confirmation) and given.job.key == key
+def _told_of(given: Output, key: Key) -> TimeAccount | None:
+    """What a confirmation says was told of an operation in all; of a leader its originals' confirmations say it."""
+    if not isinstance(given, Confirmation) or given.work is None:
+        return None
+    if given.job.key == key:
+        return given.work.told
+    return given.work.led if (given.job.leader, given.job.operation) == key else None
+
+
+def _with_led(runs: Iterable[JobRun]) -> Iterator[JobRun]:
+    """Open orders, and those that they lead: these may go on alone, and are told with what they took before."""
+    for run in runs:
+        yield run
+        if run.merged is not None:
+            yield from run.merged.runs
 
 
 def _until(state: State, run: JobRun, at_ns: int, *, final: bool) -> int:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from decimal import ROUND_FLOOR, Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.core.model import MachineState
 
 if TYPE_CHECKING:
     from gateway.core.work.run_work import ConfirmedLines, ConfirmedWork
+
+
+#: The last decimal of a share.
+COVERAGE_STEP: Final = Decimal("0.0001")
 
 
 def work_fields(work: ConfirmedWork | None) -> dict[str, Any]:
@@ -23,6 +30,17 @@ def work_fields(work: ConfirmedWork | None) -> dict[str, Any]:
         "serials": list(work.serials),
         "operators": list(work.operators),
     }
+
+
+def coverage_of(work: ConfirmedWork | None) -> str | None:
+    """Share of the order's time in which its machine was heard, "0" to "1", never rounded up; None of no time."""
+    minutes = {} if work is None else {state: Decimal(text) for state, text in work.states}
+    whole = sum(minutes.values(), Decimal(0))
+    if whole <= 0:
+        return None
+    unheard = min(max(minutes.get(MachineState.UNKNOWN.value, Decimal(0)), Decimal(0)), whole)
+    share = ((whole - unheard) / whole).quantize(COVERAGE_STEP, ROUND_FLOOR)
+    return f"{share.normalize():f}"
 
 
 def _component(told: ConfirmedLines) -> dict[str, Any]:

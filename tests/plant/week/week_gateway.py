@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import sqlite3
 from functools import partial
@@ -227,3 +228,18 @@ class Gateway:
 def refusals(outputs):
     """Why something was refused."""
     return [dict(one.detail)["reason"] for one in outputs if isinstance(one, Notice) and one.code == "REFUSED"]
+
+
+def digest_of(path):
+    """The hash of all that must be the same for the same seed: journal, confirmations, audit trail, states."""
+    digest = hashlib.sha256()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        for sql in (
+            "SELECT work_unit, seq, at_ns, kind, body FROM journal ORDER BY work_unit, seq",
+            "SELECT key, payload FROM outbox ORDER BY key",
+            "SELECT * FROM audit_entry ORDER BY seq",
+            "SELECT id, snapshot FROM work_unit ORDER BY id",
+        ):
+            for row in connection.execute(sql):
+                digest.update(repr(row).encode())
+    return digest.hexdigest()

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from week_deeds import Deeds
-from week_gateway import Gateway
+from week_gateway import Gateway, digest_of
 from week_machines import CYCLES_NS, KINDS, MIN, S
 from week_plan import BERLIN, FEEDERS, HOUR, LATE, RUSH, WITHDRAWN, plan_of_week, released
 
@@ -34,6 +34,7 @@ SETTLE_NS = 2 * HOUR
 #: Machines of which nobody can know what they made while nobody looked.
 UNSEEN_IS_LOST = frozenset({"IMM-01", "TST-01", "PCK-01"})
 FAR_FROM_FULL = 100
+EARLY_TICKS = 288  # two days
 
 
 def settings_of_week():
@@ -83,6 +84,7 @@ class Week(Deeds):
         self.together = {}  # leader: the orders that it makes
         self.allocated = []  # (machine, order, pieces, role)
         self.mounted = {}  # machine: [(at_ns, lot)]
+        self.early_digest = ""
         self.did = Counter()
         self.day = ""
         self.refused = []
@@ -91,19 +93,23 @@ class Week(Deeds):
         self.later = []  # (at_ns, machine, what, order)
         self.rest = {}  # machine: so long it stands or has no order on purpose
 
-    def run(self):
-        """All of it."""
-        asyncio.run(self._run())
+    def run(self, *, only_early=False):
+        """All of it, or the first two days."""
+        asyncio.run(self._run(only_early))
         return self
 
-    async def _run(self):
+    async def _run(self, only_early):
         await self.gateway.start()
         try:
             await self._look()
             for name in FEEDERS:
                 await self._lot(name)
-            for at_ns in self.plan.ticks:
+            for number, at_ns in enumerate(self.plan.ticks):
                 await self._tick(max(at_ns, self.now_ns))
+                if number == EARLY_TICKS:
+                    self.early_digest = digest_of(self.gateway.path)
+                    if only_early:
+                        return
             await self._end()
         finally:
             await self.gateway.stop()

@@ -1,0 +1,130 @@
+"""Reports of reconciliation, what the last one said of each operation, and postings that a person sends again.
+
+Compares nothing: ``gateway/reconciler.py`` does. The schema lets a booked posting be ready again only together with
+the record of who wanted it; key and bytes stay.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from buffer.entry import COLUMNS, OutboxEntry, OutboxState, entry_of
+from buffer.errors import OutboxError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import aiosqlite
+
+    from buffer.store import Store
+
+REPORTS_MAX: Final = 500  # the schema keeps no more
+PAGE_MAX: Final = 100
+
+_ADD: Final = (
+    "INSERT INTO reconciliation_report (at_ns, cause, findings, document) VALUES (?, ?, ?, ?) RETURNING number"
+)
+_SAID: Final = """
+    INSERT INTO reconciled (order_id, operation, at_ns, codes) VALUES (?, ?, ?, ?)
+    ON CONFLICT (order_id, operation) DO UPDATE SET at_ns = excluded.at_ns, codes = excluded.codes
+"""
+_LAST: Final = """
+    SELECT number, at_ns, cause, findings, document FROM reconciliation_report ORDER BY number DESC LIMIT ?
+"""
+_ONE: Final = "SELECT number, at_ns, cause, findings, document FROM reconciliation_report WHERE number = ?"
+_OF: Final = "SELECT at_ns, codes FROM reconciled WHERE order_id = ? AND operation = ?"
+_PURGE: Final = "DELETE FROM reconciliation_report WHERE at_ns < ? RETURNING 1"
+_BY_KEY: Final = f"SELECT {COLUMNS} FROM outbox WHERE key = ?"  # noqa: S608 - COLUMNS is a constant
+_WANTED: Final = """
+    INSERT INTO outbox_resend (posting, number, at_ns, who, reason)
+    SELECT id, resends + 1, ?, ?, ? FROM outbox WHERE id = ?
+"""
+_AGAIN: Final = f"""
+    UPDATE outbox SET state = 'ready', resends = resends + 1, due_ns = ?, settled_ns = NULL
+    WHERE id = ? AND state = 'posted' RETURNING {COLUMNS}
+"""  # noqa: S608 - COLUMNS is a constant
+
+
+class StoredReport(NamedTuple):
+    """A report as it was made; ``at_ns`` steady. ``cause``: ``nightly``, or ``asked``. ``document`` is JSON."""
+
+    number: int
+    at_ns: int
+    cause: str
+    findings: int
+    document: bytes
+
+
+class SaidOf(NamedTuple):
+    """What the last comparison said of an operation: codes of findings, () where both sides agreed."""
+
+    order: str
+    operation: str
+    codes: tuple[str, ...]
+
+
+async def keep(
+    store: Store, at_ns: int, cause: str, document: bytes, findings: int, said: Sequence[SaidOf]
+) -> StoredReport:
+    """Keep a report, with what it says of each operation that was compared. Raises StoreError."""
+    number = await store.write(partial(_keep, (at_ns, cause, findings, document), said))
+    return StoredReport(number, at_ns, cause, findings, document)
+
+
+async def last(store: Store, limit: int = 1) -> list[StoredReport]:
+    """The last reports, the newest first. Raises StoreError."""
+    return [StoredReport(*row) for row in await store.read(_LAST, (min(limit, PAGE_MAX),))]
+
+
+async def report(store: Store, number: int) -> StoredReport | None:
+    """One report, None where it is not there (any more). Raises StoreError."""
+    rows = await store.read(_ONE, (number,))
+    return StoredReport(*rows[0]) if rows else None
+
+
+async def said_of(store: Store, order: str, operation: str) -> tuple[int, tuple[str, ...]] | None:
+    """When an operation was compared last and what was found; None: it never was. Raises StoreError."""
+    rows = await store.read(_OF, (order, operation))
+    return (rows[0][0], tuple(filter(None, rows[0][1].split(",")))) if rows else None
+
+
+async def purge(store: Store, before_ns: int) -> int:
+    """Delete reports that are older; returns how many. Raises StoreError."""
+    return len(await store.write(partial(_rows, _PURGE, (before_ns,))))
+
+
+async def booked(store: Store, key: str) -> list[OutboxEntry]:
+    """The postings of a key, for all targets, each of which is booked. Raises OutboxError, StoreError."""
+    found = [entry_of(row) for row in await store.read(_BY_KEY, (key,))]
+    others = [one.state for one in found if one.state is not OutboxState.POSTED]
+    if not found or others:
+        state = ", ".join(sorted(set(others))) if others else "not there"
+        raise OutboxError(f"outbox, key {key}: is {state} and cannot be sent again; allowed from: posted")
+    return found
+
+
+async def resend(store: Store, posting: int, now_ns: int, *, who: str, reason: str) -> OutboxEntry:
+    """A booked posting is ready again, by this person's word. Raises OutboxError where it is not booked (any more)."""
+
+    async def work(connection: aiosqlite.Connection) -> OutboxEntry:
+        await connection.execute_fetchall(_WANTED, (now_ns, who, reason, posting))
+        rows = await _rows(_AGAIN, (now_ns, posting), connection)
+        if not rows:
+            raise OutboxError(f"outbox, id {posting}: is not posted any more and cannot be sent again")
+        return entry_of(rows[0])
+
+    return await store.write(work)
+
+
+async def _keep(values: tuple[Any, ...], said: Sequence[SaidOf], connection: aiosqlite.Connection) -> int:
+    rows = await _rows(_ADD, values, connection)
+    if said:
+        await connection.executemany(
+            _SAID, [(one.order, one.operation, values[0], ",".join(one.codes)) for one in said]
+        )
+    return int(rows[0][0])
+
+
+async def _rows(sql: str, values: tuple[Any, ...], connection: aiosqlite.Connection) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in await connection.execute_fetchall(sql, values)]

@@ -1,0 +1,136 @@
+"""The machine that holds an order which several machines work on: it books what its members made, each piece once.
+
+A member tells sums; what they are more than what is booked is new. So a message that comes twice, late or again after a
+power cut changes nothing. Pieces of a running order are its own in whole, also beyond its target (over-delivery);
+pieces of an order that waits are late ones; what no order takes any more is unallocated here, under the member's name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.core.job_order import JobOrderState
+from gateway.core.model import CountEvent, JobChanged
+from gateway.core.orders.job_run import book
+from gateway.core.orders.places import enqueue, with_run, without
+from gateway.core.orders.shares import ROLES, LeadTold, MemberPieces, MemberRow, more_time
+from gateway.core.orders.unallocated import Found, add
+from gateway.core.work.ledger import RunLedger
+
+if TYPE_CHECKING:
+    from gateway.core.model import Output
+    from gateway.core.orders.dispatch import Dispatch
+    from gateway.core.orders.job_run import JobRun
+    from gateway.core.orders.shares import MemberTold
+    from gateway.core.unit_state import State
+
+_S: Final = JobOrderState
+#: States of a waiting order that takes pieces which were made before.
+_TAKES: Final = frozenset({_S.DISPATCHED, _S.INTERRUPTED, _S.ON_HOLD})
+_TRIGGER: Final = "pieces of another machine"
+
+
+def booked(dispatch: Dispatch, state: State, given: MemberTold, out: list[Output]) -> State:
+    """The state with what a member made and was not booked yet."""
+    known = state.sharing.member(given.machine)
+    if given.said_ns < known.said_ns:  # an older message: what it tells may be booked and forgotten
+        return state
+    rows = {row.number: row for row in known.rows}
+    kept: list[MemberRow] = []
+    for row in sorted(given.rows):
+        before = rows.get(row.number) or MemberRow(row.number, *row.key, from_ns=row.from_ns)
+        if not row.newer(before):
+            kept.append(before)
+            continue
+        kept.append(row)
+        state = _pieces(dispatch, state, given, before, row, out)
+        state = _times(state, before, row)
+    # What the member does not tell any more it has forgotten, because it was booked.
+    after = known._replace(said_ns=given.said_ns, rows=tuple(kept))
+    return state if after == known else state._replace(sharing=state.sharing.with_member(after))
+
+
+def word_for(state: State, machine: str, at_ns: int) -> LeadTold:
+    """What a lead tells a member now."""
+    run = state.running
+    rows = state.sharing.member(machine).rows
+    return LeadTold(at_ns, None, booked=rows) if run is None else LeadTold(at_ns, run.job, run.waits_for_verdict, rows)
+
+
+def _pieces(
+    dispatch: Dispatch, state: State, given: MemberTold, before: MemberRow, row: MemberRow, out: list[Output]
+) -> State:
+    cycles, estimated = row.cycles - before.cycles, row.estimated - before.estimated
+    for role in ROLES:
+        pieces = getattr(row, role.value) - getattr(before, role.value)
+        if not pieces:
+            continue
+        event = CountEvent(given.machine, 0, max(before.to_ns, row.from_ns), row.to_ns, "OK")
+        told = MemberPieces(given.at_ns, given.machine, row.number, role, pieces, *row.key)
+        state = state._replace(counted=state.counted.plus(role, pieces))
+        state = _booked(dispatch, state, event, told, (cycles, estimated), out)
+        cycles = estimated = 0
+    return state if not cycles else _idle(state, row, cycles)
+
+
+def _booked(
+    dispatch: Dispatch,
+    state: State,
+    event: CountEvent,
+    told: MemberPieces,
+    besides: tuple[int, int],
+    out: list[Output],
+) -> State:
+    role, pieces, at_ns = told.role, told.pieces, told.at_ns
+    run = next((one for one in state.open_runs() if one.job.key == (told.order, told.operation)), None)
+    works = run is not None and state.works_on(run.job.key)
+    if run is None or not (works or run.state in _TAKES):
+        out.append(told._replace(order=None, operation=None))
+        spent = Found(event.signal, role, pieces, min(event.t_from_ns, event.t_to_ns), event.t_to_ns)
+        return state._replace(bucket=add(dispatch.unallocated_rule, state.bucket, spent))
+    out.append(told)
+    last_ns = max(run.last_event_ns or 0, event.t_to_ns)
+    run = book(run, role, pieces, event, cycles=besides[0], at_ns=at_ns)
+    run = run._replace(last_event_ns=last_ns, open_estimated=run.open_estimated + besides[1])
+    if dispatch.work.material.follows_lots:
+        state, run = dispatch.work.drawn(state, run, event, pieces, at_ns, out)
+    if works:
+        state = dispatch.complete_if_full(with_run(state, run), at_ns, out)
+        still = next((one for one in state.at_work() if one.job.key == run.job.key), None)
+        return state if still is None else with_run(state, dispatch.closer.by_pieces(state, still, at_ns, out))
+    if run.state is _S.DISPATCHED:
+        run = has_begun(run, at_ns, _TRIGGER, out)
+    return dispatch.late(enqueue(without(state, run), run), run, at_ns, out, more=False)
+
+
+def has_begun(run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> JobRun:
+    """Pieces of an order that waits were made before it: it has begun, and stands."""
+    for now in (_S.IN_PROGRESS, _S.INTERRUPTED):
+        before, run = run.state, run._replace(state=now)
+        out.append(JobChanged(at_ns, run.record(), before, trigger))
+    return run
+
+
+def _idle(state: State, row: MemberRow, cycles: int) -> State:
+    run = next((one for one in state.open_runs() if one.job.key == row.key), None)
+    return state if run is None else with_run(state, run._replace(open_cycles=run.open_cycles + cycles))
+
+
+def _times(state: State, before: MemberRow, row: MemberRow) -> State:
+    """The member's times are the order's, whichever machine they are of."""
+    if row.period == before.period and row.states == before.states:
+        return state
+    work = state.work
+    known = work.ledger(row.key) or RunLedger(*row.key)
+    sums, was = dict(known.states), dict(before.states)
+    for name, length_ns in row.states:
+        sums[name] = sums.get(name, 0) + length_ns - was.pop(name, 0)
+    for name, length_ns in was.items():  # what seemed to be turned out otherwise
+        sums[name] = sums.get(name, 0) - length_ns
+    after = known._replace(
+        period=known.period.plus(more_time(row.period, before.period)),
+        states=tuple((name, length_ns) for name, length_ns in sorted(sums.items()) if length_ns),
+    )
+    others = tuple(after if one.key == row.key else one for one in work.ledgers)
+    ledgers = others if after in others else (*others, after)
+    return state._replace(work=work._replace(ledgers=ledgers))

@@ -1,0 +1,145 @@
+"""A machine that works on another one's orders: it counts for what its lead says runs, and tells the lead what it made.
+
+Its job orders are shadows: sums of one stretch, without numbers of confirmations; the order itself, its state, its end
+and its confirmations are the lead's (``lead.py``). What it makes while its lead has no order is unallocated here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.core.duration import NS_PER_UNIT
+from gateway.core.job_order import JobOrderState
+from gateway.core.orders.job_run import JobRun
+from gateway.core.orders.places import enqueue, put_to_work, with_run, without
+from gateway.core.orders.shares import STRETCHES_MAX, MemberRow
+from gateway.core.orders.unallocated import Found, add
+from gateway.core.refusal import Refusal
+from gateway.core.unit_state import ROLES
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from gateway.core.model import JobOrder
+    from gateway.core.orders.dispatch import Dispatch
+    from gateway.core.orders.shares import LeadTold
+    from gateway.core.rules_confirming import UnallocatedRule
+    from gateway.core.unit_state import State
+    from gateway.core.work.work_book import WorkBook
+
+#: A stretch that is over and booked is kept so long: counts that are read late still belong to it.
+KEPT_NS: Final = 10 * NS_PER_UNIT["min"]
+_S: Final = JobOrderState
+
+
+def told(dispatch: Dispatch, state: State, given: LeadTold) -> State:
+    """The state after the lead's word."""
+    return _follow(dispatch, _forget(state, given), given)
+
+
+def rows_of(work: WorkBook, state: State) -> tuple[MemberRow, ...]:
+    """What a member tells its lead."""
+    return tuple(_row(work, state, run) for run in sorted(_stretches(state), key=lambda run: run.share_no))
+
+
+def begun(state: State, job: JobOrder, at_ns: int) -> tuple[State, JobRun] | None:
+    """A stretch of an order, new or the one that is kept, not at work yet; None: too many wait for the lead."""
+    kept = next((run for run in state.queue if run.job.key == job.key), None)
+    if kept is not None:
+        return without(state, kept), kept._replace(job=job)
+    if len(state.queue) >= STRETCHES_MAX:
+        return None
+    number = state.sharing.last_number + 1
+    run = JobRun(job, _S.INTERRUPTED, open_from_ns=at_ns, confirmed_ns=at_ns, share_no=number)
+    return state._replace(sharing=state.sharing._replace(last_number=number)), run
+
+
+def refused_here(lead: str) -> Refusal:
+    """Why nothing is decided about orders at a member."""
+    todo = f"decide it at {lead}"
+    text = f"it works on the orders of {lead} (shares_with), which holds and confirms them; {todo}"
+    return Refusal(text, "LEAD_MACHINE", found="a machine that shares orders", allowed=lead, what_to_do=todo)
+
+
+def parted(
+    state: State, booked: Collection[MemberRow], rule: UnallocatedRule, work_center: str | None
+) -> tuple[State, tuple[JobRun, ...]]:
+    """The state of a machine that is no member any more (``work_center`` None), or one of this work center only now.
+
+    What its lead has not booked of a shadow (``booked`` is what it has), and what is not confirmed of an order of its
+    own, is unallocated here. The job orders that are gone come with it.
+    """
+    gone = tuple(
+        run
+        for run in state.open_runs()
+        if (run.share_no if work_center is None else not run.share_no or run.job.work_center != work_center)
+    )
+    bucket, known = state.bucket, {row.number: row for row in booked}
+    for run in gone:
+        row = known.get(run.share_no)
+        to_ns = max(run.last_event_ns or 0, run.open_from_ns)
+        for role in ROLES:
+            pieces = getattr(run, f"open_{role}") - (0 if row is None else getattr(row, role.value))
+            if pieces > 0:
+                bucket = add(rule, bucket, Found("", role, pieces, run.open_from_ns, to_ns, run.job.product))
+    stay = tuple(run for run in state.at_work() if run not in gone)
+    queue = tuple(run for run in state.queue if run not in gone)
+    running = stay[0] if stay else None
+    return state._replace(running=running, beside=stay[1:], queue=queue, bucket=bucket), gone
+
+
+def _follow(dispatch: Dispatch, state: State, given: LeadTold) -> State:
+    run, job, at_ns = state.running, given.job, given.at_ns
+    made_as = _S.ON_HOLD if given.waits else _S.IN_PROGRESS
+    if run is not None and job is not None and run.job.key == job.key:
+        if run.job != job:
+            run = run._replace(job=job)
+        if run.state is not made_as:
+            run = run._replace(state=made_as)
+        return state if run is state.running else with_run(state, run)
+    if run is not None:
+        state = dispatch.ceased(state, at_ns, run)
+        state = enqueue(without(state, run), run._replace(state=_S.INTERRUPTED, confirmed_ns=at_ns))
+    if job is None:
+        return state
+    found = begun(state, job, at_ns)
+    if found is None:
+        return state
+    state, run = found
+    return put_to_work(state, run._replace(state=made_as))
+
+
+def _forget(state: State, given: LeadTold) -> State:
+    """Without the stretches that are over, booked and old: the first ones first."""
+    booked = {row.number: row for row in given.booked}
+    gone: list[JobRun] = []
+    waiting = sorted((run for run in state.queue if run.share_no), key=lambda run: run.share_no)
+    for run in waiting:
+        row = booked.get(run.share_no)
+        young = given.at_ns < run.confirmed_ns + KEPT_NS and len(waiting) - len(gone) < STRETCHES_MAX
+        moves = any((one.order, one.operation) == run.job.key for one in state.past.transit)
+        if row is not None and row.sums == _sums(run) and not young and not moves:
+            gone.append(run)
+    for run in gone:
+        state = without(state, run)
+    keys = {run.job.key for run in gone}
+    if not keys:
+        return state
+    ledgers = tuple(one for one in state.work.ledgers if one.key not in keys)
+    return state._replace(work=state.work._replace(ledgers=ledgers))
+
+
+def _stretches(state: State) -> list[JobRun]:
+    return [run for run in state.open_runs() if run.share_no]
+
+
+def _sums(run: JobRun) -> tuple[int, ...]:
+    return (run.good, run.scrap, run.rework, run.hold, run.test, run.open_cycles, run.open_estimated)
+
+
+def _row(work: WorkBook, state: State, run: JobRun) -> MemberRow:
+    ledger = work.seeming(state, run, state.at_ns)
+    to_ns = max(run.last_event_ns or 0, run.open_from_ns)
+    made = dict(zip(MemberRow._fields[3:10], _sums(run), strict=True))
+    row = MemberRow(run.share_no, *run.job.key, from_ns=run.open_from_ns, to_ns=to_ns)
+    return row._replace(**made, period=ledger.period, states=ledger.states)  # type: ignore[arg-type]  # integers

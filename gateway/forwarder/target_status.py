@@ -1,0 +1,42 @@
+"""What a person wants to know of a target, and whether it can be reached. Plain data."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+
+class Link(enum.StrEnum):
+    """Whether the target can be reached."""
+
+    UP = "up"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+
+
+class TargetStatus(NamedTuple):
+    """What a person wants to know of a target. Times are nanoseconds UTC, None where it has not happened.
+
+    ``held`` wait for the end of their window, ``needs_approval`` for a person. Of the newest confirmations that were
+    answered: ``latency_last_ns`` and ``latency_median_ns`` from the last event to the answer, ``late`` took longer than
+    ``late_after_ns``.
+    """
+
+    name: str
+    link: Link
+    since_ns: int
+    waiting: int
+    uncertain: int
+    parked: int
+    accepted: int
+    posted: int
+    oldest_waiting_ns: int | None
+    last_posted_ns: int | None
+    last_error: str
+    next_retry_ns: int | None
+    held: int = 0
+    needs_approval: int = 0
+    latency_last_ns: int | None = None
+    latency_median_ns: int | None = None
+    late: int = 0
+    late_after_ns: int = 0

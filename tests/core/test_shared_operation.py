@@ -1,0 +1,444 @@
+"""One operation on several machines: members count, the lead books each piece once, whatever is lost or comes twice."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.core import snapshot
+from gateway.core.duration import Duration
+from gateway.core.entries import AllocateEntry, ReclassifyEntry
+from gateway.core.model import Confirmation, JobChanged, JobOrderState, Role
+from gateway.core.orders.lead import word_for
+from gateway.core.orders.member import parted
+from gateway.core.orders.shares import LeadTold, MemberPieces, MemberTold
+from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, WorkUnitRules
+from gateway.core.rules_confirming import UnallocatedRule
+
+S = JobOrderState
+SCRAP = CounterRule(mode="counter", signal="plc.bad", role=Role.SCRAP)
+GOOD = CounterRule(mode="counter", signal="plc.good")
+MEMBER = OrderRule(shares_with="M-01")
+
+
+class Pair:
+    """A lead and its members, and what is under way between them; each goes through its stored form."""
+
+    def __init__(self, rig, members=1, **rules):
+        confirm = rules.pop("confirm", ConfirmRule(every_pieces=5, min_interval=Duration("0 s")))
+        self.lead = rig(GOOD, SCRAP, confirm=confirm, **rules)
+        self.members = {f"M-0{number + 2}": rig(GOOD, SCRAP, orders=MEMBER) for number in range(members)}
+        for one in (self.lead, *self.members.values()):
+            one.make(0)
+            one.make(0, "plc.bad")
+
+    @property
+    def member(self):
+        return self.members["M-02"]
+
+    def later(self, text="1 s"):
+        now_ns = self.lead.now_ns + Duration(text)
+        for one in (self.lead, *self.members.values()):
+            one.now_ns = now_ns
+
+    def down(self, name="M-02"):
+        return word_for(self.lead.state, name, self.lead.now_ns)
+
+    def up(self, name="M-02"):
+        member = self.members[name]
+        return MemberTold(self.lead.now_ns, name, member.state.at_ns, member.unit.shares(member.state))
+
+    def settle(self):
+        """Everybody has heard everything."""
+        for _ in range(3):
+            for name, member in self.members.items():
+                self.lead.put(self.up(name))
+                member.put(self.down(name))
+
+    def booked(self):
+        return sum(one.pieces for one in self.lead.all(MemberPieces))
+
+    def conserved(self):
+        """What members counted is at the lead, or unallocated with them; the lead's own books close."""
+        self.lead.close_books()
+        shared = sum(sum(one.state.counted) - sum(one.state.unallocated) for one in self.members.values())
+        shared -= sum(one.state.bucket.written_off for one in self.members.values())
+        assert self.booked() == shared
+        for one in self.members.values():
+            assert not one.all(Confirmation)
+            assert not one.all(JobChanged), "the record is the lead's"
+            assert one.state.journal_seq == len(one.said)
+
+
+@pytest.fixture
+def pair(rig):
+    """``pair(members, **rules of the lead)``."""
+    return lambda *given, **rules: Pair(rig, *given, **rules)
+
+
+def test_both_machines_fill_one_order(pair):
+    floor = pair()
+    floor.lead.order("A", 20)
+    floor.settle()
+    assert (floor.member.running, floor.member.state.running.state) == ("A", S.IN_PROGRESS)
+    floor.later()
+    floor.lead.make(4)
+    floor.member.make(3)
+    floor.member.make(1, "plc.bad")
+    floor.settle()
+    assert (floor.lead.state.running.good, floor.lead.state.running.scrap) == (7, 1)
+    assert floor.lead.confirmed == [("A", 1, 7, "partial", "pieces")]
+    assert floor.member.booked == [("A", 3), ("A", 1)], "the member's own figures know the order"
+    floor.later()
+    floor.member.make(14)
+    floor.settle()
+    assert floor.lead.confirmed[-1] == ("A", 2, 14, "final", "target reached"), "what is beyond is over-delivery"
+    assert floor.lead.all(Confirmation)[-1].over_target
+    assert floor.member.running is None
+    floor.conserved()
+
+
+def test_a_message_that_comes_twice_or_late_changes_nothing(pair):
+    floor = pair()
+    floor.lead.order("A", 50)
+    floor.settle()
+    floor.later()
+    floor.member.make(3)
+    first = floor.up()
+    floor.later()
+    floor.member.make(4)
+    second = floor.up()
+    for message in (first, second, second, first, second):
+        floor.lead.put(message._replace(at_ns=floor.lead.now_ns))
+    assert floor.lead.state.running.good == 7
+    floor.conserved()
+
+
+def test_less_than_before_is_no_news(pair):
+    """A member never takes anything back; a database that was put back may."""
+    floor = pair()
+    floor.lead.order("A", 50)
+    floor.settle()
+    floor.later()
+    floor.member.make(3)
+    floor.settle()
+    message = floor.up()
+    less = message._replace(said_ns=message.said_ns + 1, rows=(message.rows[0]._replace(good=1),))
+    floor.lead.put(less)
+    assert floor.lead.state.running.good == 3
+    floor.lead.put(message._replace(said_ns=message.said_ns + 2))
+    assert floor.lead.state.running.good == 3
+
+
+@pytest.mark.parametrize(
+    ("verb", "where"),
+    [("interrupt", "late pieces of the interrupted order"), ("finish", "unallocated at the lead")],
+)
+def test_what_was_made_before_the_member_heard_of_the_change(pair, verb, where):
+    floor = pair(orders=OrderRule(choose="command"))
+    floor.lead.order("A", 50)
+    floor.lead.says("start", "A")
+    floor.settle()
+    floor.later()
+    floor.lead.make(2)
+    floor.lead.says(verb, "A")
+    floor.member.make(3)
+    floor.settle()
+    assert floor.member.running is None
+    if verb == "interrupt":
+        assert floor.lead.confirmed[-1] == ("A", 2, 3, "partial", "late pieces"), where
+    else:
+        assert floor.lead.state.unallocated.good == 3, where
+        assert floor.lead.state.bucket.entries[0].what.signal == "M-02"
+    floor.later()
+    floor.member.make(2)
+    assert floor.member.state.unallocated.good == 2, "nothing runs at the lead"
+    floor.settle()
+    floor.conserved()
+
+
+def test_a_hold_at_the_lead_holds_what_the_member_makes(pair):
+    floor = pair()
+    floor.lead.order("A", 50)
+    floor.settle()
+    floor.lead.says("hold", "A", reason="crack")
+    floor.settle()
+    floor.later()
+    floor.member.make(3)
+    floor.settle()
+    assert floor.lead.state.running.open_hold == 3
+    floor.lead.says("release", "A")
+    floor.settle()
+    floor.later()
+    floor.member.make(1)
+    floor.settle()
+    assert (floor.lead.state.running.good, floor.lead.state.running.hold) == (1, 3)
+    floor.conserved()
+
+
+@pytest.mark.parametrize("verb", ["start", "interrupt", "finish", "hold"])
+def test_orders_are_decided_at_the_lead(pair, verb):
+    floor = pair()
+    floor.lead.order("A", 50)
+    floor.settle()
+    before = floor.member.state
+    floor.member.says(verb, "A")
+    assert floor.member.notices[-1][1]["guard"] == "LEAD_MACHINE"
+    assert floor.member.notices[-1][1]["what_to_do"] == "decide it at M-01"
+    assert (floor.member.state.running, floor.member.state.queue) == (before.running, before.queue)
+    entry = ReclassifyEntry(floor.lead.now_ns, "A", "", 1, Role.GOOD, Role.SCRAP, "cracked", "ann")
+    floor.member.put(entry)
+    assert floor.member.notices[-1][1]["guard"] == "LEAD_MACHINE"
+    floor.later()
+    floor.member.make(3)
+    floor.settle()
+    floor.lead.put(entry._replace(at_ns=floor.lead.now_ns))
+    assert floor.lead.state.running.open_scrap == 1, "judged there, whoever made it"
+    floor.conserved()
+
+
+def allocate(floor, order, pieces, known=None):
+    at_ns = floor.lead.now_ns
+    return floor.member.put(AllocateEntry(at_ns, order, "", pieces, Role.GOOD, "counted", "ann", known=known))
+
+
+def test_pieces_of_no_order_are_given_to_one_of_the_lead(pair):
+    floor = pair(orders=OrderRule(choose="command"))
+    floor.member.make(6)
+    floor.settle()
+    floor.lead.order("A", 50)
+    allocate(floor, "A", 4)
+    assert floor.member.state.unallocated.good == 6, "nobody knows that order here"
+    allocate(floor, "A", 4, floor.lead.records[("A", "0010")])
+    assert floor.member.state.unallocated.good == 2
+    floor.settle()
+    assert floor.lead.confirmed == [("A", 1, 4, "partial", "late pieces")]
+    assert floor.lead.state.queue[0].state is S.INTERRUPTED, "it has begun"
+    floor.conserved()
+
+
+def test_the_policy_of_the_member_gives_them_by_itself(rig):
+    floor = Pair(rig)
+    rule = UnallocatedRule(policy="scrap_as_setup")
+    floor.members["M-02"] = rig(GOOD, SCRAP, orders=MEMBER, unallocated=rule)
+    floor.member.make(0)
+    floor.later()
+    floor.member.make(2)
+    floor.later()
+    floor.lead.order("A", 50)
+    floor.settle()
+    assert (floor.member.state.unallocated.good, floor.lead.state.running.scrap) == (0, 2)
+    assert floor.lead.state.counted.scrap == 2
+
+
+def test_an_order_that_comes_back_goes_on_and_old_stretches_are_forgotten(pair):
+    floor = pair(orders=OrderRule(choose="command"))
+    for order in "AB":
+        floor.lead.order(order, 500)
+    for order in "ABAB":
+        floor.lead.says("start", order)
+        floor.settle()
+        floor.later()
+        floor.member.make(5)
+        floor.settle()
+    assert {run.job.order: run.good for run in floor.lead.state.open_runs()} == {"A": 10, "B": 10}
+    assert len(floor.member.state.queue) == 1
+    floor.later("11 min")
+    floor.settle()
+    assert floor.member.state.queue == ()
+    assert [row.order for row in floor.lead.state.sharing.members[0].rows] == ["B"]
+    floor.lead.says("start", "A")
+    floor.settle()
+    floor.member.make(0)
+    floor.later()
+    floor.member.make(1)
+    floor.settle()
+    assert floor.lead.state.running.good == 11, "a new stretch, not the sum of the old one again"
+    floor.conserved()
+
+
+def test_a_message_from_before_it_was_forgotten_books_nothing_twice(pair):
+    floor = pair(orders=OrderRule(choose="command"))
+    floor.lead.order("A", 500)
+    floor.lead.says("start", "A")
+    floor.settle()
+    floor.later()
+    floor.member.make(5)
+    old = floor.up()
+    floor.settle()
+    floor.lead.says("interrupt", "A")
+    floor.settle()
+    floor.later("11 min")
+    floor.settle()
+    assert floor.lead.state.sharing.members[0].rows == ()
+    floor.lead.put(old._replace(at_ns=floor.lead.now_ns))
+    assert floor.lead.state.counted.good == 5
+    floor.conserved()
+
+
+def test_what_is_not_booked_is_kept_however_old(pair):
+    floor = pair(orders=OrderRule(choose="command"))
+    floor.lead.order("A", 500)
+    floor.lead.says("start", "A")
+    floor.settle()
+    floor.later()
+    floor.member.make(5)
+    floor.lead.says("interrupt", "A")
+    floor.member.put(floor.down())
+    floor.later("11 min")
+    floor.member.put(floor.down())
+    floor.settle()
+    assert floor.lead.state.counted.good == 5
+    floor.conserved()
+
+
+def test_the_times_of_both_machines_are_confirmed(pair):
+    floor = pair(confirm=ConfirmRule(min_interval=Duration("0 s")))
+    floor.lead.order("A", 500, std_cycle_ns=Duration("10 s"))
+    floor.settle()
+    for _ in range(60):
+        floor.later("10 s")
+        floor.lead.make(1)
+        floor.member.make(1)
+        floor.settle()
+    floor.lead.says("finish", "A")
+    (final,) = [one for one in floor.lead.all(Confirmation) if one.kind == "final"]
+    assert (final.total_good, final.work.minutes.machine) == (120, 20)
+    assert dict(final.work.states) == {"PRODUCING": "20.000"}
+    floor.settle()
+    floor.later("10 min")
+    floor.lead.wait()
+    assert not [code for code, _ in floor.member.notices if code == "TIMES_AFTER_FINAL"]
+    floor.conserved()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"orders": OrderRule(shares_with="M-01", first_article="always")},
+        {"orders": OrderRule(shares_with="M-01", max_parallel_orders=2, parts={"plc.good": "X"})},
+        {"confirm": ConfirmRule(every_pieces=5)},
+    ],
+)
+def test_a_member_has_no_settings_of_orders(more):
+    with pytest.raises(ValueError, match=r"orders.shares_with: found settings of .*: set them at M-01"):
+        WorkUnitRules(work_center="WC-1", counters=(GOOD,), **{"orders": MEMBER} | more)
+
+
+# --- random histories -------------------------------------------------------------------------------------------------
+
+OTHERS = ("counted", "keep", "resend", "kill", "kill_lead", "order", "wait")
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(("make",) * 3 + ("up", "down", "said") * 2 + OTHERS),
+        st.integers(0, 29),
+    ),
+    max_size=80,
+)
+VERBS = ("start", "interrupt", "finish", "hold", "release")
+
+
+class History:
+    """Two members and a lead; messages are lost, come twice and late, and each side dies between any two commits."""
+
+    def __init__(self, rig, how):
+        self.floor = Pair(rig, 2, orders=OrderRule(choose=how))
+        self.kept = []
+        self.orders = 0
+
+    def play(self, step):
+        what, amount = step
+        name = ("M-02", "M-03")[amount % 2]
+        getattr(self, what)(name, self.floor.members[name], amount)
+
+    def make(self, _name, member, amount):
+        self.floor.later()
+        member.make(amount % 6, "plc.bad" if amount % 4 == 3 else "plc.good")
+
+    def counted(self, _name, _member, amount):
+        self.floor.later()
+        self.floor.lead.make(amount % 6)
+
+    def up(self, name, _member, _amount):
+        self.floor.lead.put(self.floor.up(name))
+
+    def down(self, name, member, _amount):
+        member.put(self.floor.down(name))
+
+    def keep(self, name, _member, _amount):
+        self.kept.append(self.floor.up(name))
+
+    def resend(self, _name, _member, amount):
+        if self.kept:
+            lead = self.floor.lead
+            lead.put(self.kept[amount % len(self.kept)]._replace(at_ns=lead.now_ns))
+
+    def kill(self, _name, member, _amount):
+        member.state = snapshot.load(member.unit, snapshot.dump(member.unit, member.state))
+
+    def kill_lead(self, _name, _member, _amount):
+        self.kill("", self.floor.lead, 0)
+
+    def order(self, _name, _member, amount):
+        if self.orders < 6:
+            self.orders += 1
+            self.floor.lead.order(f"O{self.orders}", 10 + amount, sequence_no=self.orders)
+
+    def wait(self, _name, _member, _amount):
+        self.floor.later("6 min")
+        self.floor.lead.wait()
+
+    def said(self, _name, _member, amount):
+        self.floor.lead.says(VERBS[amount % 5], f"O{amount % 6 + 1}", reason="so")
+
+
+@settings(max_examples=300)
+@given(steps=STEPS, how=st.sampled_from(("sequence", "command")))
+def test_each_piece_is_booked_once_whatever_happens_between_them(rig, steps, how):
+    history = History(rig, how)
+    history.play(("order", 0))
+    for step in steps:
+        history.play(step)
+    floor = history.floor
+    floor.lead.close_books()
+    floor.settle()
+    floor.conserved()
+    by_order = {}
+    for name, member in floor.members.items():
+        for row in member.unit.shares(member.state):
+            assert floor.lead.state.sharing.member(name).row(row.number).sums == row.sums
+    for one in floor.lead.all(Confirmation):
+        by_order.setdefault(one.job.key, []).append(one.seq)
+    assert all(seqs == list(range(1, len(seqs) + 1)) for seqs in by_order.values())
+    word = floor.down()
+    assert isinstance(word, LeadTold)
+    running = floor.lead.state.running
+    assert floor.member.running == (None if running is None else running.job.order)
+
+
+def test_a_machine_that_shares_no_more_keeps_what_was_not_booked(pair):
+    floor = pair()
+    floor.lead.order("A", 50)
+    floor.settle()
+    floor.later()
+    floor.member.make(3)
+    floor.lead.put(floor.up())
+    floor.later()
+    floor.member.make(2)
+    lead = snapshot.dump(floor.lead.unit, floor.lead.state)
+    booked = snapshot.booked_of((b"{}", b"no JSON", lead), "M-02")
+    assert [row.good for row in booked] == [3]
+    state, gone = parted(floor.member.state, booked, UnallocatedRule(), None)
+    assert ([run.job.order for run in gone], state.running, state.queue) == (["A"], None, ())
+    assert state.unallocated.good == 2
+
+
+def test_a_machine_that_becomes_a_member_gives_its_own_orders_up(rig):
+    floor = rig(confirm=ConfirmRule(every_pieces=3, min_interval=Duration("0 s")))
+    floor.order("A", 50)
+    floor.make(4)
+    open_good = floor.state.running.open_good
+    state, gone = parted(floor.state, (), UnallocatedRule(), "WC-1")
+    assert ([run.job.order for run in gone], state.running) == (["A"], None)
+    assert state.unallocated.good == open_good
