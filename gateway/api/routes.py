@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from buffer.entry import OutboxState
+from gateway.api.correcting import CORRECTING
 from gateway.api.dividing import DIVIDING
 from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Flag, Hidden, Matching, Text, Time, Whole
 from gateway.api.route import Route
@@ -246,7 +247,7 @@ _DECIDING: Final = (
         "/v1/orders/reopen",
         (Action.REOPEN,),
         "done",
-        "Open an order again that is complete; its final confirmation is to be reversed in the ERP",
+        "Open an order again that is complete; its final confirmation is reversed",
         body=(*_DECISION, _WHY),
     ),
     _decision("dispatch", Action.DISPATCH, "Put a released order into the queue of its machine"),
@@ -267,15 +268,6 @@ _DECIDING: Final = (
             _SIGNED,
         ),
         action_of=_judgement,
-    ),
-    Route(
-        "outbox.approve",
-        "POST",
-        "/v1/outbox/approve",
-        (Action.APPROVE_OVER_TOLERANCE,),
-        "done",
-        "Let a confirmation be sent that says more than the order's tolerance allows",
-        body=(Field("which", Whole(1, NUMBER_MAX), "number of the posting"), _WHY),
     ),
     Route(
         "reason",
@@ -367,4 +359,4 @@ _DECIDING: Final = (
     ),
 )
 
-ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *CHECKING, *_DECIDING, *DIVIDING, *WORKING)
+ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *CHECKING, *_DECIDING, *CORRECTING, *DIVIDING, *WORKING)

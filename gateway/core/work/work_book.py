@@ -62,6 +62,7 @@ class WorkBook:
         self._family = FamilyTime(rules)
         self._times = TimeBook(rules.work, machine, unit.time_model, self._family)
         self._basis = rules.work.times.machine_time_basis
+        self._undo_ns = int(rules.confirm.undo_window)
         self._tests = Dating.START in datings(rules.counters).values()
 
     def adapted(self, state: State) -> State:
@@ -113,12 +114,18 @@ class WorkBook:
             work = work._replace(feeders=feeders, together=kept(work.together, left[-1].to_ns))
         final_ns = state.track.timeline.final_ns
         ended = (one for one in work.ledgers if one.told is not None and one.key not in open_keys)
-        done = [one for one in ended if final_ns >= one.ended_ns]
+        # Whoever ended it may still take that back.
+        done = [one for one in ended if final_ns >= one.ended_ns and at_ns > one.ended_ns + self._undo_ns]
         if done:
             for one in done:
                 self._after_final(one, at_ns, out)
             work = work._replace(ledgers=tuple(one for one in work.ledgers if one not in done))
         return state if work is state.work else state._replace(work=work)
+
+    def reopened(self, state: State, key: Key) -> State:
+        """Its end was taken back: the order's times go on."""
+        ledgers = tuple(one._replace(told=None, ended_ns=0) if one.key == key else one for one in state.work.ledgers)
+        return state._replace(work=state.work._replace(ledgers=ledgers))
 
     def _of_ended(
         self, before: State, work: WorkState, open_keys: Collection[Key], at_ns: int, out: list[Output]
