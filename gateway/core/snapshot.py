@@ -113,6 +113,7 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
         "last_word": _last_word(state),
         "work": state.work._asdict(),
         "sharing": state.sharing._asdict(),
+        "handling_unit": state.handling_unit,
     }
 
 
@@ -157,6 +158,7 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             undoable=_undoable(data) if version >= _WITH_WORK else (),
             work=work_state_from(data["work"]) if version >= _WITH_WORK else WorkState(),
             sharing=sharing_from(data["sharing"]) if "sharing" in data else Sharing(),
+            handling_unit=data["handling_unit"] if version >= _WITH_WORK else None,
         )
         state = with_images(state, {digest: decode_image(one) for digest, one in data.get("images", {}).items()})
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

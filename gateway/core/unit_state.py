@@ -60,7 +60,7 @@ class State(NamedTuple):
     be undone, and ``undoable`` are the orders that it confirmed, as they were before. ``work``: times, people and
     material. ``running`` leads: state and ideal cycle of the machine are by it;
     ``beside`` are the others that run at the same time, each with its own part. ``sharing``: what is remembered of
-    machines that work on one operation together.
+    machines that work on one operation together. ``handling_unit``: the one that is being filled, None: never told.
     """
 
     at_ns: int
@@ -87,6 +87,7 @@ class State(NamedTuple):
     beside: tuple[JobRun, ...] = ()
     sharing: Sharing = Sharing()
     undoable: tuple[JobRun, ...] = ()
+    handling_unit: str | None = None
 
     # Every input and every piece passes through the next three. Fields by their places, without the call of the class,
     # are four times as fast as ``_replace``, which looks each of them up by name; a test holds the two against each

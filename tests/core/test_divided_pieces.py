@@ -42,6 +42,7 @@ def test_a_part_of_the_order_takes_what_was_begun_before_the_split(floor):
     floor.put(SplitEntry(floor.now_ns, "4711", "", (Decimal(40), Decimal(58)), "MACHINE", "eve"))
     pulse(floor, 4 * S)
     assert floor.booked[-1] == (floor.queued[0] if floor.queued[0] != "4712" else floor.queued[1], 1)
+    assert floor.records[floor.booked[-1][0], "0010"].state == "INTERRUPTED", "it has begun"
     assert floor.state.unallocated.total == 0
     assert [one.good for one in floor.all(Confirmation) if one.good] == [2, 1]
     told = {one.job.erp_order or one.job.order for one in floor.all(Confirmation)}

@@ -48,6 +48,7 @@ def floor(rig):
     made.put(SetupEntry(made.now_ns, begins=True, who="ann"))
     beside = made.state.running._replace(job=made.state.running.job._replace(order="C"), documents_read=("D1",))
     made.state = made.state._replace(beside=(beside._replace(before_state=JobOrderState.SETUP),), undoable=(previous,))
+    made.state = made.state._replace(handling_unit="P-1")
     return made
 
 

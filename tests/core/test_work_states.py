@@ -14,7 +14,7 @@ from gateway.core import document, snapshot
 from gateway.core.duration import Duration
 from gateway.core.entries import SetupEntry
 from gateway.core.model import Confirmation
-from gateway.core.rules import CounterRule, OrderRule
+from gateway.core.rules import ConfirmRule, CounterRule, OrderRule
 from gateway.core.rules_counting import PartResultRule, ResultRule
 from gateway.core.state.interval import StateInterval
 from gateway.core.work.state_minutes import told_states
@@ -93,6 +93,7 @@ def test_at_the_end_each_state_adds_up_to_its_final_intervals(rig, job, steps):
     floor = rig(
         CounterRule(mode="counter", signal="plc.good"),
         orders=OrderRule(at_target="continue"),
+        confirm=ConfirmRule(every_pieces=None, every=Duration("90 s")),
         ideal_cycle=Duration("10 s"),
     )
     floor.make(0)
@@ -129,6 +130,7 @@ def test_a_stop_that_was_a_micro_stop_when_it_was_confirmed_is_told_once(rig, jo
     floor = rig(
         CounterRule(mode="counter", signal="plc.good"),
         orders=OrderRule(at_target="continue"),
+        confirm=ConfirmRule(every_pieces=None, every=Duration("90 s")),
         ideal_cycle=Duration("10 s"),
     )
     floor.make(0)
@@ -136,10 +138,9 @@ def test_a_stop_that_was_a_micro_stop_when_it_was_confirmed_is_told_once(rig, jo
     for _ in range(5):
         floor.now_ns += 10 * S
         floor.make(1)
-    floor.now_ns += 40 * S
+    floor.now_ns += 41 * S
     floor.wait()
-    floor.says("interrupt", "4711")
-    floor.says("start", "4711")
+    assert len(floor.all(Confirmation)) == 1
     floor.now_ns += 1800 * S
     floor.make(1)
     floor.says("finish", "4711")
@@ -173,4 +174,21 @@ def test_a_part_that_is_tested_keeps_its_order_on_the_machine_until_the_verdict(
     (final,) = floor.all(Confirmation)
     assert final.last_event_ns < final.created_ns - 18 * S
     assert "TIMES_AFTER_FINAL" not in [code for code, _ in floor.notices]
+    assert minutes_told(floor) == minutes_of(floor, "4711")
+    assert sum(minutes_told(floor).values()) >= Decimal("1.0"), "the last part was tested for this order"
+
+
+def test_what_was_held_back_is_told_when_an_interrupted_order_is_cancelled(rig, job):
+    floor = rig(CounterRule(mode="counter", signal="plc.good"), ideal_cycle=Duration("10 s"))
+    floor.make(0)
+    floor.receive(job("4711", 100))
+    floor.now_ns += 10 * S
+    floor.make(1)
+    floor.now_ns += 300 * S
+    floor.wait()
+    floor.says("interrupt", "4711")
+    floor.now_ns += 3600 * S
+    floor.wait()
+    floor.receive(job("4711", 100, cancelled=True, revision=2))
+    floor.wait()
     assert minutes_told(floor) == minutes_of(floor, "4711")

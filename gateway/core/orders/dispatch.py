@@ -248,9 +248,8 @@ class Dispatch:
 
     def left(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> JobRun:
         """The last confirmation here of an order that goes elsewhere or is no more, if anything of it is not told."""
-        if run.anything_open or self.work.untold(state, run, at_ns):
-            return self.closer.partial(state, run, at_ns, trigger, out, last=True)
-        return run
+        told = not run.anything_open and not self.work.untold(state, run, at_ns)
+        return run if told else self.closer.partial(state, run, at_ns, trigger, out, last=True)
 
     def asked(self, state: State, run: JobRun, at_ns: int, out: list[Output], *asked: Asked) -> State:
         """Something asks for a confirmation of an open order: it is made, or waits, or there is nothing to say."""

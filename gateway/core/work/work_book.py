@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.confirming.run_checks import with_lots, with_unknown
-from gateway.core.counting.modes import datings
 from gateway.core.duration import NS_PER_UNIT
 from gateway.core.model import Confirmation, MachineState, Notice
-from gateway.core.orders.attribution import Dating
 from gateway.core.orders.job_image import work_of
 from gateway.core.orders.places import with_run
+from gateway.core.rules_counting import PartResultRule
 from gateway.core.state.settled import settled
 from gateway.core.work.family_time import FamilyTime, kept
 from gateway.core.work.handed_work import ToldTimes
@@ -63,7 +62,7 @@ class WorkBook:
         self._times = TimeBook(rules.work, machine, unit.time_model, self._family)
         self._basis = rules.work.times.machine_time_basis
         self._undo_ns = int(rules.confirm.undo_window)
-        self._tests = Dating.START in datings(rules.counters).values()
+        self._tests = any(isinstance(rule, PartResultRule) for rule in rules.counters)
 
     def adapted(self, state: State) -> State:
         """The state under these rules; people of a machine that was not watched are from what is not final on."""

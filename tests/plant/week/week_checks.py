@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import datetime as dt
+import json
 import sqlite3
 from collections import Counter, defaultdict
 from contextlib import closing
@@ -28,6 +29,8 @@ ENDED = frozenset({"COMPLETED", "CANCELLED", "CLOSED", "SPLIT", "MERGED"})
 STEP = Fraction(1, 1000)
 #: Production and delays are machine time, setup is apart; breaks, and time of which nobody knows, are neither.
 ACTIVITY = {"APT": "machine", "ADET": "machine", "AUST": "machine_setup"}
+#: Breaks, and what is outside of shifts.
+NOBODYS = frozenset({"PDOT", "OUTSIDE"})
 
 
 class Shifts:
@@ -175,17 +178,24 @@ def check_merged(week):
 
 
 def check_numbers(week):
-    """No key twice, numbers without a gap, each document the next in its chain."""
+    """No key twice, numbers without a gap, each document the next in its chain; what is void never reached the ERP."""
+    postings = rows(week, "SELECT key, state, payload FROM outbox WHERE kind <> 'ack' ORDER BY id")
+    assert len({key for key, *_ in postings}) == len(postings)
     last = {}
-    for one in week.gateway.erp.documents():
+    for one in (json.loads(payload) for *_, payload in postings):
         lane = one["idempotency_key"].rpartition("/")[0]
         seq, digest = last.get(lane, (0, ""))
         assert (one["seq"], one["prev_hash"]) == (seq + 1, digest), lane
         last[lane] = (one["seq"], one["hash"])
-    postings = rows(week, "SELECT key, state FROM outbox")
-    assert len({key for key, _ in postings}) == len(postings)
-    assert {state for _, state in postings} == {"posted"}
-    assert {key for key, _ in postings} == set(week.gateway.erp.booked)
+    assert {state for _, state, _ in postings} <= {"posted", "voided"}
+    booked = [one["idempotency_key"] for one in week.gateway.erp.documents()]
+    assert len(booked) == len(set(booked))
+    assert set(booked) == {key for key, state, _ in postings if state == "posted"}
+    numbers = {}
+    for key in booked:  # in their sequence, with a gap only where one became void
+        lane, _, seq = key.rpartition("/")
+        assert int(seq) > numbers.get(lane, 0), key
+        numbers[lane] = int(seq)
 
 
 def check_times(week):
@@ -222,7 +232,7 @@ def check_order_times(week):
     for one in week.gateway.erp.documents():
         for state, minutes in (one["machine_states"] or {}).items():
             told[erp_order(week, one["order_id"])][state] += Fraction(minutes)
-        for activity in ("machine", "machine_setup"):
+        for activity in ("machine", "machine_setup", "labour", "labour_setup"):
             told[erp_order(week, one["order_id"])][activity] += Fraction(one["times"][f"{activity}_min"])
     late = {
         erp_order(week, dict(one.detail)["order"])
@@ -239,6 +249,11 @@ def check_order_times(week):
                 expected[order][one.state.value] += minutes
                 if element(one) in ACTIVITY:
                     expected[order][ACTIVITY[element(one)]] += minutes
+                if element(one) not in NOBODYS:
+                    labour = "labour_setup" if element(one) == "AUST" else "labour"
+                    crew = int(element(one) in ACTIVITY)
+                    worked_ns = persons_ns(week.present[name], one.from_ns, one.to_ns, crew)
+                    expected[order][labour] += Fraction(worked_ns, 60 * 10**9)
     members = Counter(erp_order(week, order) for order in {*week.wanted, *week.parts, *week.together})
     wrong = {
         (order, state): (float(expected[order][state]), float(told[order][state]))
@@ -248,6 +263,17 @@ def check_order_times(week):
     }
     assert not wrong, f"(order, state): (minutes of the intervals, minutes told): {wrong}"
     assert len(late) <= 2, late
+
+
+def persons_ns(present, from_ns, to_ns, crew):
+    """Time of all persons who were logged in; of the crew where nobody was."""
+    shifts = [(max(begin, from_ns), min(end, to_ns)) for begin, end, *_ in present]
+    shifts = [one for one in shifts if one[0] < one[1]]
+    edges = sorted({from_ns, to_ns, *(at_ns for one in shifts for at_ns in one)})
+    return sum(
+        (last - first) * (sum(begin <= first and last <= end for begin, end in shifts) or crew)
+        for first, last in pairwise(edges)
+    )
 
 
 def local(at_ns):
