@@ -187,7 +187,9 @@ class WorkUnit:
             state = self._on_value(state, given, t_ns, at_ns, out)
             instant_ns = min(t_ns, at_ns)
         elif isinstance(given, HEARD):
-            state = self._intake.hear(state, given._replace(at_ns=at_ns), out)
+            given = given._replace(at_ns=at_ns)
+            state = self._intake.hear(state, given, out)
+            self._allocation.arrived(state, given, out)
         elif isinstance(given, PERSONS):
             state = self._persons.said(state, given._replace(at_ns=at_ns), out)
         elif isinstance(given, CalendarPlan):
