@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from buffer import audit_chain
 from buffer.entry import (
     APPROVED_FROM,
     COLUMNS,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import aiosqlite
 
     from buffer.store import Store
+    from gateway.core.audit.entry import EntryContent
 
 PAGE_MAX: Final = 1000
 #: Of so many newest postings the latency is shown.
@@ -58,6 +60,10 @@ _DUE_BY_ORDER: Final = f"""
                 AND state NOT IN ('posted', 'superseded', 'voided')
         )
     ORDER BY due_ns, id LIMIT ?
+"""  # noqa: S608 - COLUMNS is a constant
+_OF_OPERATION: Final = f"""
+    SELECT {COLUMNS} FROM outbox WHERE order_id = ? AND operation = ? AND kind <> 'ack'
+    ORDER BY seq DESC, id DESC LIMIT ?
 """  # noqa: S608 - COLUMNS is a constant
 _LATENCIES: Final = """
     SELECT max(settled_ns - event_ns, 0) FROM outbox
@@ -159,13 +165,19 @@ class Outbox:
             which, change, SUPERSEDED_FROM, now_ns, "be superseded", who=clean(who, WHO_MAX_CHARS)
         )
 
-    async def approve(self, which: int | str, now_ns: int, *, who: str) -> list[OutboxEntry]:
-        """A person's decision: what is beyond a tolerance may be sent, once its window is over. Raises OutboxError."""
+    async def approve(
+        self, which: int | str, now_ns: int, *, who: str, audit: Sequence[EntryContent] = ()
+    ) -> list[OutboxEntry]:
+        """A person's decision: what is beyond a tolerance may be sent, once its window is over. Raises OutboxError.
+
+        ``audit`` is written in the same transaction.
+        """
         change = """
             state = CASE WHEN due_ns > :now THEN 'held' ELSE 'ready' END,
             error_text = 'approved by ' || :who, error_kind = '', error_code = ''
         """
-        return await self._decide(which, change, APPROVED_FROM, now_ns, "be approved", who=clean(who, WHO_MAX_CHARS))
+        name = clean(who, WHO_MAX_CHARS)
+        return await self._decide(which, change, APPROVED_FROM, now_ns, "be approved", audit, who=name)
 
     async def latencies_ns(self, target: str, limit: int = LATENCIES_MAX) -> list[int]:
         """From event to answer, of the newest postings that have both, the newest first; each 0 and above."""
@@ -195,6 +207,10 @@ class Outbox:
         """Postings, newest first; at most ``PAGE_MAX``. The next page starts before the last id of this one."""
         sql, values = page_query(target=target, state=state, order=order, key=key, before_id=before_id, limit=limit)
         return [entry_of(row) for row in await self._store.read(sql, values)]
+
+    async def of_operation(self, order: str, operation: str, limit: int) -> list[OutboxEntry]:
+        """The confirmations of an operation for every target, newest first, at most ``limit``. Raises StoreError."""
+        return [entry_of(row) for row in await self._store.read(_OF_OPERATION, (order, operation, limit))]
 
     async def counts(self, target: str) -> OutboxCounts:
         """How much is where; cheap at any size of the outbox."""
@@ -239,6 +255,7 @@ class Outbox:
         allowed: tuple[OutboxState, ...],
         now_ns: int,
         verb: str,
+        audit: Sequence[EntryContent] = (),
         **values: str,
     ) -> list[OutboxEntry]:
         column = "id" if isinstance(which, int) else "key"
@@ -256,6 +273,8 @@ class Outbox:
                     await connection.execute_fetchall(f"SELECT state FROM outbox WHERE {column} = ?", (which,))  # noqa: S608 - one of two constants
                 )
                 raise _not_allowed(f"{column} {which}", found, allowed, verb)
+            if audit:
+                await audit_chain.append_all(audit, connection)
             return [entry_of(tuple(row)) for row in rows]
 
         return await self._store.write(work)

@@ -25,7 +25,7 @@ _INSERT: Final = """
     )
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_STATES: Final = "SELECT id, state FROM outbox WHERE key = ?"
+_STATES: Final = "SELECT id, state, attempts FROM outbox WHERE key = ?"
 _VOID: Final = "UPDATE outbox SET state = 'voided', settled_ns = ? WHERE key = ?"
 _SETTLED: Final = frozenset({"voided", "parked"})
 
@@ -39,7 +39,12 @@ async def void(connection: aiosqlite.Connection, keys: Sequence[str], at_ns: int
     """Make the postings of these keys void, for every target. Raises PostingMovedError where one may be sent."""
     for key in keys:
         found = list(await connection.execute_fetchall(_STATES, (key,)))
-        moved = [state for _, state in found if state not in VOIDED_FROM]
+        # Waiting again after it was sent once (a person had it sent again), it may be there as well.
+        moved = [
+            state
+            for _, state, attempts in found
+            if state not in VOIDED_FROM or (attempts and state not in ("parked", "voided"))
+        ]
         if moved or not found:
             raise PostingMovedError(f"outbox, {key}: is {', '.join(moved) or 'gone'}, and was not sent a moment ago")
         await connection.execute_fetchall(_VOID, (at_ns, key))

@@ -78,6 +78,8 @@ def signal_uses(work_units: Mapping[str, WorkUnitRules]) -> Iterator[tuple[KeyPa
             yield (*top, "orders", "job_signal"), rules.orders.job_signal
         if rules.confirm.delivery.stop_signal is not None:
             yield (*top, "confirm", "delivery", "stop_signal"), rules.confirm.delivery.stop_signal
+        if rules.confirm.handling_unit_signal is not None:
+            yield (*top, "confirm", "handling_unit_signal"), rules.confirm.handling_unit_signal
         if rules.work.serial_signal is not None:
             yield (*top, "work", "serial_signal"), rules.work.serial_signal
         for keys, signal in rules.state.signals:

@@ -15,7 +15,7 @@ from gateway import __version__
 from gateway.core.access.roles import ActorRole
 from gateway.core.audit.chain import anchor_text
 from gateway.core.audit.entry import EntryContent
-from gateway.core.audit.told import GATEWAY, Actor, Told, content_of
+from gateway.core.audit.told import GATEWAY, Actor, Told, content_of, decision
 from gateway.core.duration import NS_PER_S
 from gateway.status import AuditView
 from gateway.timezone import zone
@@ -70,6 +70,10 @@ class Auditing:
     def content(self, told: Told, actor: Actor = ITSELF, reason: str = "") -> EntryContent:
         """The entry of something that happens now."""
         return content_of(told, self._clock.now_ns(), self.common, actor, reason)
+
+    def decision(self, told: Told, actor: Actor, reason: str) -> tuple[EntryContent, ...]:
+        """The entry of a decision that happens now, and the signature, where he signs. Raises AuditEntryError."""
+        return decision(told, self._clock.now_ns(), self.common, actor, reason)
 
     def day(self) -> str:
         """The date on the plant's wall clock, YYYY-MM-DD."""

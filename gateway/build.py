@@ -26,6 +26,7 @@ from gateway.looks import looked_at_every, loss_found_within, stale_after_ns
 from gateway.narrate import narrate
 from gateway.order_feed import OrderFeed
 from gateway.parts import Parts
+from gateway.posting import capability_of
 from gateway.presence_relay import PresenceRelay
 from gateway.progress_relay import ProgressRelay
 from gateway.resuming import resumed
@@ -132,17 +133,20 @@ class Builder:
 
     def hooks(self, unit: WorkUnit) -> RunnerHooks:
         """What happens around the commits of a work unit under these rules."""
-        name = unit.identity.machine
+        name, also_to = unit.identity.machine, unit.rules.confirm.also_to
         if name not in self._watched:
             self._watched[name] = self._progress.part(f"work unit {name}", RUNNER_STALL_NS)
         return RunnerHooks(
-            targets=partial(self._targets_of, unit.rules.confirm.also_to),
+            targets=partial(self._targets_of, also_to),
             committed=partial(self._committed, name),
             alive=self._watched[name].beat,
             trouble=partial(self._parts.trouble, name),
             heard=partial(self._parts.taps.heard, "machine", name),
             answers_with=partial(answers_with, self._parts),
             common=self.auditing.common,
+            corrects=lambda job: capability_of(
+                [self._parts.connectors.get(target) for target in self._targets_of(also_to, job)]
+            ),
         )
 
     def runner(self, unit: WorkUnit, state: State) -> Runner:

@@ -62,7 +62,9 @@ class FloorVerbs:
         operation = text_of(request, "operation") if request.get("operation") else ""
         reason = text_of(request, "reason") if request.get("reason") else ""
         by = speaker(request)
-        entry = ReclassifyEntry(self._clock.now_ns(), order, operation, pieces, before, after, reason, **by)
+        signed = str(request.get("signed_by", ""))
+        now_ns = self._clock.now_ns()
+        entry = ReclassifyEntry(now_ns, order, operation, pieces, before, after, reason, signed_by=signed, **by)
         outputs = told(await runner.submit(entry), f"{machine}: cannot reclassify pieces of {order}")
         done = next(output for output in outputs if isinstance(output, PiecesReclassified))
         return f"{machine}: {done.pieces} pieces of {done.order}/{done.operation} are {after} now, and were {before}"

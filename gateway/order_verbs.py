@@ -142,7 +142,8 @@ class OrderVerbs:
         order, pieces = text_of(request, "order"), _whole("pieces", request["pieces"], least=1)
         operation, reason = _text(request, "operation"), _text(request, "reason")
         now_ns, roles = self._clock.now_ns(), (Role.GOOD, Role.REWORK)
-        entry = ReclassifyEntry(now_ns, order, operation, pieces, *roles, reason, **speaker(request))
+        by = speaker(request) | {"signed_by": str(request.get("signed_by", ""))}
+        entry = ReclassifyEntry(now_ns, order, operation, pieces, *roles, reason, **by)
         told(await runner.submit(entry), f"{machine}: cannot set pieces of {order} apart for rework")
         return f"{machine}: {pieces} pieces of {order} are for rework"
 

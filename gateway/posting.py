@@ -1,4 +1,7 @@
-"""A confirmation as it enters the outbox: in which state it begins, and when it may be sent. Decides nothing else."""
+"""A confirmation as it enters the outbox: in which state it begins, when it may be sent, how it may be corrected.
+
+Decides nothing else.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,13 @@ from typing import TYPE_CHECKING
 
 from buffer.entry import OutboxState
 from buffer.step import NewPosting
+from gateway.core.confirming.corrections import Capability
 from gateway.core.confirming.hold_back import Delivery
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.connectors.base import Connector
     from gateway.core.model import Confirmation
 
 _BY_HAND = "a correction that this ERP does not take: book it there by hand, then give it up (linegate outbox discard)"
@@ -35,6 +42,14 @@ def posting_of(confirmation: Confirmation, target: str, payload: bytes) -> NewPo
         note=note,
         lane_order=confirmation.job.erp_order,
     )
+
+
+def capability_of(connectors: Iterable[Connector | None]) -> Capability:
+    """How all of those who get a confirmation take a correction of it: as the least able of them does."""
+    found = {"manual" if one is None else one.capabilities.correction for one in connectors}
+    if not found or "manual" in found:
+        return Capability.MANUAL
+    return Capability.CANCEL if found == {"cancel"} else Capability.NEGATIVE
 
 
 def _first_state(one: Confirmation) -> tuple[OutboxState, str]:

@@ -12,27 +12,27 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
-from buffer.errors import StoreError
+from buffer.errors import PostingMovedError, StoreError
 from buffer.step import JournalRow, NewPosting, Step
 from gateway import remembered
 from gateway.caller import CALLER, TAKEN
 from gateway.core import journal, snapshot
 from gateway.core.audit import told
-from gateway.core.decided import REMEMBERED, asks
+from gateway.core.confirming.corrections import Capability
+from gateway.core.decided import asks
 from gateway.core.document import encode, fields
 from gateway.core.duration import seconds
-from gateway.core.entries import AllocateEntry, LotNamed, MergeEntry, SerialRead, SplitEntry
+from gateway.core.entries import LotNamed, SerialRead
 from gateway.core.model import (
     Confirmation,
     DataValue,
-    FinalAcknowledged,
     JobChanged,
-    OperatorEntry,
     OrderReceived,
     TimePassed,
     Voided,
 )
 from gateway.core.orders.order_answer import answers_to
+from gateway.informing import informed
 from gateway.posting import posting_of
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ QUEUE_READINGS_MAX: Final = 1000  # readings that wait for the core; then the so
 STEP_INPUTS_MAX: Final = 500
 COMMIT_RETRY_FIRST_S: Final = 0.5
 COMMIT_RETRY_MAX_S: Final = 10.0
+#: How often a decision is taken again because a confirmation that it takes back was sent meanwhile.
+VOID_TRIES_MAX: Final = 5
 
 log = structlog.get_logger(__name__)
 
@@ -85,7 +87,7 @@ class RunnerHooks(NamedTuple):
     state after every commit; it must not raise and must not wait. ``alive`` is called whenever the runner moved on.
     ``trouble`` hears a failing commit's reason, and "" once one succeeds again. ``heard`` is told the inputs that were
     handled, as the core saw them. ``common``: date, zone and versions of an audit entry at a steady time; without it
-    there is no audit trail.
+    there is no audit trail. ``corrects``: how those who get a job order's confirmations take a correction.
     """
 
     targets: Callable[[JobOrder], Sequence[str]]
@@ -95,6 +97,7 @@ class RunnerHooks(NamedTuple):
     heard: Callable[[Sequence[Input]], None] = lambda _inputs: None
     answers_with: Callable[[JobOrder], tuple[str, ...] | None] = lambda _job: None
     common: Callable[[int], EntryContent] | None = None
+    corrects: Callable[[JobOrder], Capability] = lambda _job: Capability.MANUAL
 
 
 class _Made(NamedTuple):
@@ -103,6 +106,7 @@ class _Made(NamedTuple):
     outputs: tuple[Output, ...] = ()
     audit: tuple[EntryContent, ...] = ()
     error: Exception | None = None
+    inputs: tuple[Input, ...] = ()
 
 
 class Besides(NamedTuple):
@@ -241,6 +245,22 @@ class Runner:
         return due_ns - now_ns
 
     async def _step(self, items: list[_Item]) -> None:
+        """Handle these and commit, all or nothing; again where a confirmation that was to be void is sent meanwhile.
+
+        After VOID_TRIES_MAX the decision to make it void, which is the first item, fails alone.
+        """
+        for left in reversed(range(VOID_TRIES_MAX)):
+            try:
+                await self._stepped(items)
+            except PostingMovedError as error:
+                log.info("decision taken again", work_unit=self.unit.identity.machine, reason=str(error))
+                if not left and items:
+                    _answer(items[0], _Made(error=error))
+                    await self._stepped(items[1:])
+            else:
+                return
+
+    async def _stepped(self, items: list[_Item]) -> None:
         state = self.state
         results: list[_Made] = []
         for item in items:
@@ -261,6 +281,8 @@ class Runner:
             await self._commit(state, outputs, first_seq, Besides(audit, told, keys))
         self.state = state
         for item, result in zip(items, results, strict=False):  # the last may be the time's
+            if result.inputs:
+                self._hooks.heard(result.inputs)
             _answer(item, result)
         if outputs:
             self._hooks.committed(outputs, state)
@@ -276,9 +298,10 @@ class Runner:
         reader = self.unit.rules.work.serial_signal
         try:
             for given in item.inputs:
-                if asks(given):
-                    inputs = (await self._informed(given),)  # it comes alone
-                    state, more = self.unit.handle(state, inputs[0])
+                if asks(given):  # it comes alone
+                    whole = await informed(given, state, self.unit, self._store, self._hooks.corrects)
+                    inputs = (whole,)
+                    state, more = self.unit.handle(state, whole)
                 else:
                     state, more = self.unit.handle(state, given)
                     if isinstance(given, DataValue):
@@ -294,8 +317,7 @@ class Runner:
             log.exception("input dropped", work_unit=self.unit.identity.machine, inputs=repr(item.inputs)[:500])
             self._hooks.trouble(f"an input was dropped: {error!r}; see the log and report it")
             return before, _Made(error=error)
-        self._hooks.heard(inputs)
-        return state, _Made(made, audit)
+        return state, _Made(made, audit, inputs=tuple(inputs))
 
     def _audit(
         self, given: Input | None, outputs: tuple[Output, ...], caller: Caller | None = None
@@ -305,28 +327,6 @@ class Runner:
             return ()
         actor = None if caller is None else caller.actor
         return told.entries(given, outputs, self.unit.identity.machine, common, actor)
-
-    async def _informed(self, given: Input) -> Input:
-        """An input with what is remembered of its order."""
-        if isinstance(given, OrderReceived):
-            records = await self._store.records_of(given.job.order)
-            known = next((one for one in records if one.job.key == given.job.key), None)
-            left = None if known is not None else await self._store.number_of(*given.job.key)
-            others = tuple(one for one in records if one is not known)
-            return given._replace(known=known, others=others, forgotten=left)
-        if isinstance(given, FinalAcknowledged):
-            known = await self._store.job_record(given.order, given.operation)
-            return given._replace(known=known, unbooked=await self._store.unbooked(given.order, given.operation))
-        if isinstance(given, (SplitEntry, MergeEntry)):
-            return given._replace(taken=await self._store.orders_like(given.order))
-        if isinstance(given, REMEMBERED):
-            return await remembered.informed(self._store, self.unit.identity.machine, given)
-        assert isinstance(given, (OperatorEntry, AllocateEntry)), "nothing else asks"
-        records = [
-            one for one in await self._store.records_of(given.order) if given.operation in ("", one.job.operation)
-        ]
-        here = [one for one in records if one.job.work_center == self.unit.identity.work_center]
-        return given._replace(known=here[0] if len(here) == 1 else None)
 
     async def _commit(
         self, state: State, outputs: tuple[Output, ...], first_seq: int, besides: Besides | None = None

@@ -139,6 +139,9 @@ class WorkUnitView:
         queue: open orders, what runs first, each with order, operation, state, quantity, good, scrap, rework, hold,
             test, hold_reason ("" where it is not on hold) and rush. Where several run at once ``order`` is the leading
             one.
+        operators: who is logged in, by when they came; each with person and from_ns.
+        lots: what is mounted, by feeder; each with feeder, item, lot, since_ns and left (text, None: nobody knows).
+        serials_held: duplicate serial numbers of which no piece is counted yet.
     """
 
     id: str
@@ -181,6 +184,9 @@ class WorkUnitView:
     counted_hold: int = 0
     counted_test: int = 0
     queue: tuple[Mapping[str, Any], ...] = ()
+    operators: tuple[Mapping[str, Any], ...] = ()
+    lots: tuple[Mapping[str, Any], ...] = ()
+    serials_held: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

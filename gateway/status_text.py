@@ -85,6 +85,9 @@ def machine_line(unit: dict[str, Any], now_ns: int) -> str:
         "at reduced speed" if unit["reduced_speed"] else "",
         f"shift {unit['shift']} of {unit['production_day']}" if unit["shift"] else "",
         f"planned {unit['planned']}" if unit["planned"] else "",
+        f"at work {', '.join(one['person'] for one in unit['operators'])}" if unit["operators"] else "",
+        *(f"{one['feeder']} lot {one['lot']}{_left(one)}" for one in unit["lots"]),
+        f"{unit['serials_held']} duplicate serial numbers wait for their piece" if unit["serials_held"] else "",
     ]
     below = clean(", ".join(filter(None, more)))
     return (
@@ -92,6 +95,10 @@ def machine_line(unit: dict[str, Any], now_ns: int) -> str:
         f"{unit['good']:>7} {unit['scrap']:>6} "
         f"{unit['target'] or '-':>7}  {_age(now_ns, unit['last_piece_ns']):<11} {', '.join(filter(None, notes))}"
     ) + (f"\n{'':<10} {below}" if below else "")
+
+
+def _left(lot: dict[str, Any]) -> str:
+    return "" if lot["left"] is None else f" ({lot['left']} left)"
 
 
 def source_line(source: dict[str, Any], now_ns: int) -> str:

@@ -15,9 +15,10 @@ from buffer import reconciliation
 from buffer.entry import OPEN_STATES, OutboxState, Settlement
 from buffer.errors import OutboxError, StoreError
 from gateway import __version__
-from gateway.control import NUMBER_MAX, TEXT_CHARS_MAX, RequestError, text_of
+from gateway.control import TEXT_CHARS_MAX, RequestError, text_of
 from gateway.core.model import OperatorEntry, OperatorVerb
 from gateway.core.orders.lifecycle import ActorRole
+from gateway.correct_verbs import CorrectVerbs, which_of
 from gateway.floor_verbs import FloorVerbs
 from gateway.order_verbs import OrderVerbs
 from gateway.speaker import runner_of, speaker, told
@@ -75,10 +76,10 @@ class Verbs:
             "outbox.open": self._open_postings,
             "outbox.retry": self._retry,
             "outbox.discard": self._discard,
-            "outbox.approve": self._approve,
             "write": self._write,
             **self._floor.table(),
             **OrderVerbs(self.parts, self._clock).table(),
+            **CorrectVerbs(self.parts, self._clock, self._auditing).table(),
         }
 
     async def _status(self, request: Mapping[str, Any]) -> Any:
@@ -166,14 +167,14 @@ class Verbs:
         return sorted(found, key=lambda posting: posting["id"])
 
     async def _retry(self, request: Mapping[str, Any]) -> Any:
-        which = _which(request)
+        which = which_of(request)
         try:
             return self._decided(await self.parts.outbox.retry(which, self._clock.now_ns()))
         except OutboxError as error:
             raise RequestError(str(error)) from error
 
     async def _discard(self, request: Mapping[str, Any]) -> Any:
-        which, who, reason = _which(request), text_of(request, "who"), text_of(request, "reason")
+        which, who, reason = which_of(request), text_of(request, "who"), text_of(request, "reason")
         now_ns = self._clock.now_ns()
         try:
             await self._park_stranded(which, now_ns)
@@ -183,18 +184,6 @@ class Verbs:
         for entry in discarded:
             log.warning("posting discarded", target=entry.target, key=entry.key, who=who, reason=reason)
         return self._decided(discarded)
-
-    async def _approve(self, request: Mapping[str, Any]) -> Any:
-        """What was made beyond a tolerance may be sent: a person's word, and his name."""
-        which, who, reason = _which(request), text_of(request, "who"), text_of(request, "reason")
-        try:
-            approved = await self.parts.outbox.approve(which, self._clock.now_ns(), who=f"{who}: {reason}")
-        except OutboxError as error:
-            raise RequestError(str(error)) from error
-        for entry in approved:
-            log.warning("posting approved", target=entry.target, key=entry.key, who=who, reason=reason)
-        self._decided(approved)
-        return "; ".join(f"{entry.id}: {entry.key} for {entry.target} may be sent" for entry in approved)
 
     async def _park_stranded(self, which: int | str, now_ns: int) -> None:
         """Nobody works on a posting without a connector, so it would never be parked, and never be given up."""
@@ -216,15 +205,6 @@ class Verbs:
         for name in {entry.target for entry in entries} & set(self.parts.forwarders):
             self.parts.forwarders[name].wake()
         return [_posting(entry) for entry in entries]
-
-
-def _which(request: Mapping[str, Any]) -> int | str:
-    number = request["number"] if "number" in request else request["which"]  # the API has it in its path
-    if not isinstance(number, int):
-        return text_of(request, "which")
-    if not 1 <= number <= NUMBER_MAX:
-        raise RequestError(f"number of a posting: found {str(number)[:40]}, allowed 1 to {NUMBER_MAX}")
-    return number
 
 
 def _posting(entry: OutboxEntry) -> dict[str, Any]:

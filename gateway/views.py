@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.duration import NS_PER_UNIT
+from gateway.core.work.presence import logged_in_now
+from gateway.core.work.rounding import decimal_text
 from gateway.machine_events import shift_and_day
 from gateway.status import ClockView, WorkUnitView
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from gateway.core.orders.job_run import JobRun
     from gateway.core.state.display import StateDisplay
     from gateway.core.unit_state import State
+    from gateway.core.work.labour import LogIn
+    from gateway.core.work.lots import Feeder, MountedLot
 
 NS_PER_MS: Final = NS_PER_UNIT["ms"]
 
@@ -64,6 +68,9 @@ def work_unit_view(unit_id: str, state: State, display: StateDisplay) -> WorkUni
         counted_hold=state.counted.hold,
         counted_test=state.counted.test,
         queue=tuple(_queued(waiting) for waiting in state.open_runs()),
+        operators=tuple(_operator(one) for one in logged_in_now(state.work)),
+        lots=tuple(_lot(feeder, one) for feeder in state.work.feeders for one in feeder.mounted_at(state.at_ns)),
+        serials_held=len(state.work.holds),
     )
 
 
@@ -89,6 +96,15 @@ def _unknown(interval: UnknownInterval) -> dict[str, Any]:
         "order": interval.order,
         "operation": interval.operation,
     }
+
+
+def _operator(one: LogIn) -> dict[str, Any]:
+    return {"person": one.person, "from_ns": one.from_ns if one.since_ns is None else one.since_ns}
+
+
+def _lot(feeder: Feeder, lot: MountedLot) -> dict[str, Any]:
+    left = None if lot.remaining is None else decimal_text(lot.remaining)
+    return {"feeder": feeder.name, "item": feeder.item, "lot": lot.lot, "since_ns": lot.mounted_ns, "left": left}
 
 
 def _queued(run: JobRun) -> dict[str, Any]:

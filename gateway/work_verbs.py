@@ -14,7 +14,7 @@ from gateway.core.document import utc
 from gateway.core.entries import LotEntry, LotNameEntry, MaterialEntry, PresenceEntry, SerialEntry
 from gateway.core.model import Notice
 from gateway.core.work.genealogy import where_from, where_used
-from gateway.core.work.rounding import half_up
+from gateway.core.work.rounding import decimal_text
 from gateway.core.work.serials import DUPLICATE
 from gateway.speaker import runner_of, speaker, told
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from gateway.parts import Parts
 
 QUANTITY_CHARS_MAX: Final = 20
-#: Decimals of a quantity that is shown; the database has it exactly.
-SHOWN_PLACES: Final = 6
 
 
 class WorkVerbs:
@@ -128,11 +126,10 @@ class WorkVerbs:
         return {"start": _named(trace.start), "reached": reached, "links": links, "complete": trace.complete}
 
     def _link(self, link: GenealogyLink) -> dict[str, Any]:
-        quantity = Decimal(half_up(link.quantity.fraction * 10**SHOWN_PLACES)).scaleb(-SHOWN_PLACES)
         return {
             "parent": _named(link.parent),
             "child": _named(link.child),
-            "qty": f"{quantity.normalize():f}",
+            "qty": decimal_text(link.quantity),
             "uom": link.uom,
             "run": link.run,
             "from": utc(self._clock.utc_ns(link.from_ns)),

@@ -30,7 +30,8 @@ CREATE TABLE IF NOT EXISTS bookings (
     rework INTEGER NOT NULL,
     final INTEGER NOT NULL,
     t_ns INTEGER NOT NULL,
-    digest TEXT NOT NULL
+    digest TEXT NOT NULL,
+    reverses TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX IF NOT EXISTS bookings_key ON bookings (key);
 CREATE INDEX IF NOT EXISTS bookings_order ON bookings ("order", operation);
@@ -56,7 +57,11 @@ KEY_PARTS: Final = 5
 
 
 class Booking(NamedTuple):
-    """One confirmation, checked and ready to be booked; ``digest`` is the SHA-256 of the exact bytes."""
+    """One confirmation, checked and ready to be booked; ``digest`` is the SHA-256 of the exact bytes.
+
+    A reversal names the key that it takes back in ``reverses``; its quantities are below 0, and so is ``final`` where
+    it takes back a final one.
+    """
 
     key: str
     order: str
@@ -67,8 +72,9 @@ class Booking(NamedTuple):
     good: int
     scrap: int
     rework: int
-    final: bool
+    final: int
     digest: str
+    reverses: str = ""
 
 
 class Ledger:
@@ -80,6 +86,8 @@ class Ledger:
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.executescript(SCHEMA)
+            if "reverses" not in {row["name"] for row in self._db.execute("PRAGMA table_info(bookings)")}:
+                self._db.execute("ALTER TABLE bookings ADD COLUMN reverses TEXT NOT NULL DEFAULT ''")
         except sqlite3.Error as error:
             raise SimulatorError(f"--ledger {path}: {error}; name a new file, or one this simulator made") from error
 
@@ -95,8 +103,10 @@ class Ledger:
             f"INSERT INTO bookings ({columns}) VALUES ({marks})",  # noqa: S608 - column names of our own
             (*booking, time.time_ns()),
         )
-        if booking.final:
+        if booking.final > 0:
             self._finish(booking.order)
+        elif booking.final < 0:
+            self._db.execute("UPDATE orders SET finished = 0 WHERE order_id = ?", (booking.order,))
         return _reference(cursor.lastrowid)
 
     def find(self, key: str) -> tuple[str, str, int] | None:
@@ -104,12 +114,21 @@ class Ledger:
         rows = self._db.execute("SELECT id, digest FROM bookings WHERE key = ? ORDER BY id", (key,)).fetchall()
         return (_reference(rows[0]["id"]), rows[0]["digest"], len(rows)) if rows else None
 
+    def reversible(self, key: str, order: str, operation: str) -> bool | None:
+        """Whether that booking is a final one; None where there is none, or it was taken back before."""
+        rows = self._db.execute(
+            "SELECT final FROM bookings WHERE key = ? AND \"order\" = ? AND operation = ? AND reverses = ''"
+            " AND NOT EXISTS (SELECT 1 FROM bookings AS other WHERE other.reverses = bookings.key)",
+            (key, order, operation),
+        ).fetchall()
+        return bool(rows[0]["final"]) if rows else None
+
     def bookings(self) -> list[dict[str, Any]]:
         """Everything booked, in the order of booking."""
         rows = self._db.execute("SELECT * FROM bookings ORDER BY id")
         return [
             {"reference": _reference(row["id"]), **{name: row[name] for name in row.keys() if name != "id"}}  # noqa: SIM118 - a Row iterates over values
-            | {"final": bool(row["final"])}
+            | {"final": row["final"] > 0}
             for row in rows
         ]
 
@@ -195,7 +214,7 @@ class Ledger:
         """How many orders of a kind wait for the final confirmation of an operation."""
         row = self._db.execute(
             "SELECT count(*) AS n FROM orders WHERE kind = ? AND NOT finished AND NOT EXISTS (SELECT 1 FROM bookings"
-            ' WHERE bookings."order" = orders.order_id AND bookings.operation = ? AND bookings.final)',
+            ' WHERE bookings."order" = orders.order_id AND bookings.operation = ? AND bookings.final > 0)',
             (kind, operation),
         ).fetchone()
         return int(row["n"])
@@ -204,7 +223,9 @@ class Ledger:
         found = self.image(order)
         if found is None:
             return
-        finals = self._db.execute('SELECT DISTINCT operation FROM bookings WHERE "order" = ? AND final', (order,))
+        finals = self._db.execute(
+            'SELECT operation FROM bookings WHERE "order" = ? GROUP BY operation HAVING sum(final) > 0', (order,)
+        )
         done = {row["operation"] for row in finals}
         if all(one["op"] in done for one in found[0]["operations"]):
             self._db.execute("UPDATE orders SET finished = 1 WHERE order_id = ?", (order,))

@@ -251,9 +251,15 @@ class Erp:
             raise RefusedError("OPERATION_UNKNOWN", f"order {order} has no operation {operation!r}, only {known}")
         if type(seq) is not int or seq < 1:
             raise RefusedError("SEQ_INVALID", f"seq: found {seq!r}, allowed is a whole number from 1 on")
-        if body.get("type") not in {"partial", "final"}:
-            raise RefusedError("TYPE_INVALID", f"type: found {body.get('type')!r}, allowed: partial, final")
+        if body.get("type") not in {"partial", "final", "reversal"}:
+            raise RefusedError("TYPE_INVALID", f"type: found {body.get('type')!r}, allowed: partial, final, reversal")
         good, scrap, rework = _quantities(body.get("qty"))
+        reverses, final = str(body.get("reverses") or ""), int(body["type"] == "final")
+        if body["type"] == "reversal":
+            was_final = self.ledger.reversible(reverses, str(order), str(operation))
+            if was_final is None and self.ledger.find(key) is None:
+                raise RefusedError("NOTHING_TO_REVERSE", f"reverses: {reverses!r} is not booked, or was taken back")
+            final = -int(was_final or False)
         return Booking(
             key=key,
             order=str(order),
@@ -264,7 +270,8 @@ class Erp:
             good=good,
             scrap=scrap,
             rework=rework,
-            final=body["type"] == "final",
+            final=final,
+            reverses=reverses,
             digest=hashlib.sha256(request.body).hexdigest(),
         )
 
@@ -347,7 +354,7 @@ def _quantities(qty: object) -> tuple[int, int, int]:
 
 def _digits(where: str, place: Mapping[str, Any], name: str = "qty", absent: str | None = None) -> int:
     text = place.get(name, absent)
-    if not isinstance(text, str) or not DIGITS.fullmatch(text):
+    if not isinstance(text, str) or not DIGITS.fullmatch(text.removeprefix("-")):
         raise RefusedError("QTY_INVALID", f"{where}: found {text!r}, allowed is text of 1 to 12 digits")
     return int(text)
 
@@ -375,6 +382,7 @@ connectors:
     url: http://{host}:{facts["port"]}
     acknowledgements_path: /acknowledgements
     totals_path: /orders/{{order}}/totals
+    correction: cancel
     poll_orders: 2 s{token}
 """
 

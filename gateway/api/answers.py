@@ -19,6 +19,7 @@ _TIME: Final = {"type": ["string", "null"], "format": "date-time"}
 _RATIO: Final = {"type": ["number", "null"]}
 #: Parts whose keys follow from the rules of the plant.
 _OPEN_OBJECT: Final = {"type": "object"}
+_OBJECTS: Final = {"type": "array", "items": _OPEN_OBJECT}
 
 
 def schemas() -> dict[str, dict[str, Any]]:
@@ -63,13 +64,16 @@ def schemas() -> dict[str, dict[str, Any]]:
             setup={"type": "boolean"},
             running={"type": "array", "items": {"$ref": REF.format(model="order")}},
             queue={"type": "array", "items": {"$ref": REF.format(model="order")}},
+            operators=_OBJECTS,
+            feeders={"type": "array", "items": _object(feeder=_TEXT, item=_TEXT)},
+            lots=_OBJECTS,
             unallocated=_OPEN_OBJECT,
             undo={"oneOf": [{"type": "null"}, _object(verb=_TEXT, who=_TEXT, until=_TIME)]},
             may={"type": "array", "items": _TEXT},
         ),
         "reconciliation": _object(reports={"type": "array", "items": _OPEN_OBJECT}),
         "resolved": _object(done={"type": "array", "items": _OPEN_OBJECT}),
-        "trace": _object(number=_TEXT, direction=_TEXT, traces={"type": "array", "items": _OPEN_OBJECT}),
+        "trace": _object(number=_TEXT, direction=_TEXT, traces=_OBJECTS, refused=_OBJECTS),
         "unallocated": _object(
             machine=_TEXT,
             entries={

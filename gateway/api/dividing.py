@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.api.fields import NAME_PATTERN, Choice, Field, Matching, Text, Whole
+from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Hidden, Matching, Text, Whole
 from gateway.api.route import Route
 from gateway.control import NUMBER_MAX
 from gateway.core.access.permissions import Action
@@ -17,6 +17,7 @@ _ORDER: Final = Field("order", Text(), "order number")
 _OPERATION: Final = Field("operation", Text(), "needed where the order has several at this machine", required=False)
 _WHY: Final = Field("reason", Text(), "why; it is written down")
 _MAYBE_WHY: Final = _WHY._replace(required=False)
+_SIGNED: Final = Field(PASSPHRASE, Hidden(), "yours, to sign with; needed after the final confirmation", required=False)
 _PIECES: Final = Field("pieces", Whole(1, NUMBER_MAX), "how many")
 
 DIVIDING: Final = (
@@ -116,7 +117,7 @@ DIVIDING: Final = (
         "/v1/orders/rework",
         (Action.REWORK,),
         "done",
-        "Good pieces are to be worked on again; what is not confirmed yet",
-        body=(_MACHINE, _ORDER, _OPERATION, _PIECES, _WHY),
+        "Good pieces are to be worked on again; confirmed ones are corrected",
+        body=(_MACHINE, _ORDER, _OPERATION, _PIECES, _WHY, _SIGNED),
     ),
 )

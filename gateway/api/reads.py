@@ -126,6 +126,9 @@ class Reads:
             "setup": state.track.setup.since_ns is not None,
             "running": [job for job in jobs if (job["order"], job["operation"]) in works],
             "queue": [job for job in jobs if (job["order"], job["operation"]) not in works],
+            "operators": view["operators"],
+            "feeders": [{"feeder": one.name, "item": one.item} for one in state.work.feeders],
+            "lots": view["lots"],
             "unallocated": {role.value: view[f"unallocated_{role}"] for role in Role},
             "undo": None
             if last is None or until_ns < self._clock.now_ns()

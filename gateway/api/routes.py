@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from buffer.entry import OutboxState
+from gateway.api.correcting import CORRECTING
 from gateway.api.dividing import DIVIDING
 from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Flag, Hidden, Matching, Text, Time, Whole
 from gateway.api.route import Route
+from gateway.api.routes_checking import CHECKING
 from gateway.api.routes_working import WORKING
 from gateway.control import NUMBER_MAX
 from gateway.core.access.permissions import Action
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 POSTINGS_MAX: Final = 1000
-AUDIT_ENTRIES_MAX: Final = 1000
-USER_CHARS_MAX: Final = 64
 OUTBOX_STATES: Final = tuple(state.value for state in OutboxState)
 ORDER_STATES_CHARS_MAX: Final = 32
 
@@ -157,53 +157,6 @@ _READING: Final = (
         may_be_missing=True,
     ),
 )
-_AUDITING: Final = (
-    Route(
-        "audit",
-        "GET",
-        "/v1/audit",
-        (Action.SEE_AUDIT,),
-        "audit",
-        "The audit trail, newest first: who did what, when and why",
-        query=(
-            _may(_ORDER),
-            Field("who_did", Text(USER_CHARS_MAX), "only what this user did", required=False),
-            Field("from", Time(), "from then on", required=False),
-            Field("to", Time(), "before then", required=False),
-            Field("before", Whole(1, NUMBER_MAX), "only numbers below: the next page", required=False),
-            Field("limit", Whole(1, AUDIT_ENTRIES_MAX), "at most so many; 50 if nothing is said", required=False),
-        ),
-    ),
-)
-_COMPARING: Final = (
-    Route(
-        "reconcile.reports",
-        "GET",
-        "/v1/reconciliation",
-        (Action.SEE,),
-        "reconciliation",
-        "The last reports of what was confirmed against what the ERP has booked, newest first; or one of them whole",
-        query=(Field("number", Whole(1, NUMBER_MAX), "only this one, with its findings", required=False),),
-    ),
-    Route(
-        "reconcile.accept",
-        "POST",
-        "/v1/reconciliation/accept",
-        (Action.RESOLVE_POSTING,),
-        "done",
-        "Take over what the last report found to be confirmed in the ERP: less remains, nothing is sent",
-        body=(_ORDER, Field("operation", Text(), "operation"), _WHY),
-    ),
-    Route(
-        "outbox.resend",
-        "POST",
-        "/v1/reconciliation/resend",
-        (Action.RESOLVE_POSTING,),
-        "resolved",
-        "Send a booked confirmation again that the ERP has lost, with the same key and bytes",
-        body=(Field("key", Text(), "its idempotency key"), _WHY),
-    ),
-)
 _DECIDING: Final = (
     Route(
         "order.start",
@@ -294,7 +247,7 @@ _DECIDING: Final = (
         "/v1/orders/reopen",
         (Action.REOPEN,),
         "done",
-        "Open an order again that is complete; its final confirmation is to be reversed in the ERP",
+        "Open an order again that is complete; its final confirmation is reversed",
         body=(*_DECISION, _WHY),
     ),
     _decision("dispatch", Action.DISPATCH, "Put a released order into the queue of its machine"),
@@ -315,15 +268,6 @@ _DECIDING: Final = (
             _SIGNED,
         ),
         action_of=_judgement,
-    ),
-    Route(
-        "outbox.approve",
-        "POST",
-        "/v1/outbox/approve",
-        (Action.APPROVE_OVER_TOLERANCE,),
-        "done",
-        "Let a confirmation be sent that says more than the order's tolerance allows",
-        body=(Field("which", Whole(1, NUMBER_MAX), "number of the posting"), _WHY),
     ),
     Route(
         "reason",
@@ -415,4 +359,4 @@ _DECIDING: Final = (
     ),
 )
 
-ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *_AUDITING, *_COMPARING, *_DECIDING, *DIVIDING, *WORKING)
+ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *CHECKING, *_DECIDING, *CORRECTING, *DIVIDING, *WORKING)

@@ -41,6 +41,7 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     one = _verb(verbs, "rework", "good pieces that are to be worked on again", "order.rework")
     one.add_argument("order", help="order number")
     one.add_argument("pieces", type=int, help="how many")
+    person.add_signing(one)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -68,6 +69,7 @@ def tell(args: argparse.Namespace) -> int:
         asked["orders"] = ",".join(args.orders)
     if hasattr(args, "quantity"):
         asked["quantities"] = ",".join(args.quantity)
+    asked |= person.signing(args) if hasattr(args, "sign") else {}
     answer = _asked(args, args.verb, who=person.name(), reason=args.reason, **asked)
     if answer is None:
         return 1

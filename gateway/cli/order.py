@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli import division, person, state_dir
+from gateway.cli import correction, division, person, state_dir
 from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ VERBS = {
     "finish": "end an order and confirm it finally",
     "hold": "set an order on hold: it does not start, and what it makes waits for a verdict",
     "release": "end a hold: the order is where it was before",
-    "reopen": "open an order again that is complete; its final confirmation is to be reversed in the ERP",
+    "reopen": "open an order again that is complete; its final confirmation is reversed",
     "cancel": "withdraw an order for the ERP; what was made is confirmed",
     "dispatch": "put a released order into the queue of its machine",
     "revoke": "take an order that was not started out of the queue again",
@@ -55,6 +55,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         one.set_defaults(run=decide, verb=verb)
     _add_reclassify(verbs)
     division.add_verbs(verbs)
+    correction.add_verbs(verbs)
     show = verbs.add_parser("list", help="open orders of every machine")
     show.add_argument("--json", action="store_true", help="print for programs")
     state_dir.add_arguments(show)
@@ -65,8 +66,8 @@ def _add_reclassify(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) 
     one = verbs.add_parser(
         "reclassify",
         help="say what pieces are that were booked as something else, or were held",
-        description="Pieces of an open order that are not confirmed yet become what you say: good ones that are scrap, "
-        "held ones that are good. No piece is made or lost. Written down with your name.",
+        description="Pieces of an order become what you say: good ones that are scrap, held ones that are good. What "
+        "is confirmed already is corrected. No piece is made or lost. Written down with your name.",
     )
     one.add_argument("machine", help="work unit, as in the configuration (ASM-01)")
     one.add_argument("order", help="order number")

@@ -71,6 +71,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     yes.add_argument("which", help="its number or its key")
     yes.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")
+    person.add_signing(yes)
     yes.set_defaults(run=approve)
     lost = verbs.add_parser(
         "resend",
@@ -172,7 +173,8 @@ def approve(args: argparse.Namespace) -> int:
         return 1
     which = _number_or_key(args.which)
     try:
-        print(clean(call(where, "outbox.approve", which=which, who=person.name(), reason=args.reason)))
+        more = person.signing(args)
+        print(clean(call(where, "outbox.approve", which=which, who=person.name(), reason=args.reason, **more)))
     except ControlError as error:
         return state_dir.complain(error)
     return 0

@@ -23,10 +23,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from gateway.core.model import ProductionOrder
+
+
+#: How a target takes a correction of what it has booked.
+Correction = Literal["cancel", "negative", "manual"]
 
 
 class OutcomeKind(enum.StrEnum):
@@ -148,7 +152,9 @@ class Capabilities(NamedTuple):
 
     ``lane_by_order``: one posting at a time per order instead of order and operation. ``acknowledgements``: it takes
     answers to its orders; then ``render`` is given such documents too (``type`` is ``order_ack``). ``totals``: it can
-    be asked what it has booked; then it is a ``TellsTotals``.
+    be asked what it has booked; then it is a ``TellsTotals``. ``correction``: how it takes a correction of what it has
+    booked: ``cancel`` (a reversal names the key that it takes back), ``negative`` (quantities below 0; a reversal comes
+    too, where all of a confirmation is taken back), ``manual`` (a person does it there; it is given none).
     """
 
     orders: bool = True
@@ -159,6 +165,7 @@ class Capabilities(NamedTuple):
     lane_by_order: bool = False
     acknowledgements: bool = False
     totals: bool = False
+    correction: Correction = "manual"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.entries import (
     AllocateEntry,
+    CorrectEntry,
     Decided,
     ExternalEntry,
     LotEntry,
@@ -17,6 +18,7 @@ from gateway.core.entries import (
     MergeEntry,
     PresenceEntry,
     ReclassifyEntry,
+    RejectEntry,
     ReportEntry,
     SerialEntry,
     SetupEntry,
@@ -43,6 +45,8 @@ VERBS: Final[dict[type, Callable[[Any], str]]] = {
     StopReasonEntry: lambda _entry: "reason",
     StopCutEntry: lambda entry: "stop.merge" if entry.merge else "stop.split",
     ReclassifyEntry: lambda _entry: "order.reclassify",
+    CorrectEntry: lambda entry: "order.correct" if entry.pieces is not None else "order.reverse",
+    RejectEntry: lambda _entry: "order.reject",
     AllocateEntry: lambda _entry: "order.allocate",
     SplitEntry: lambda _entry: "order.split",
     MergeEntry: lambda _entry: "order.merge",
@@ -63,21 +67,21 @@ _OF_WHAT_ENDED: Final = (OperatorVerb.REOPEN, OperatorVerb.HOLD, OperatorVerb.RE
 #: Fields that have a place of their own, or say nothing to a person.
 _TOLD_ELSEWHERE: Final = frozenset(
     {
-        "at_ns",
-        "who",
-        "role",
-        "auth",
-        "client",
-        "order",
-        "operation",
-        "reason",
-        "verb",
-        "known",
-        "begins",
-        "taken",
-        "told",
-        "earlier",
+        *("at_ns", "who", "role", "auth", "client", "order", "operation", "reason", "verb", "known", "begins", "taken"),
+        *("ledger", "contents", "told", "earlier"),
     }
+)
+_ASK: Final = (
+    OrderReceived,
+    FinalAcknowledged,
+    AllocateEntry,
+    SplitEntry,
+    MergeEntry,
+    ReclassifyEntry,
+    CorrectEntry,
+    RejectEntry,
+    UndoEntry,
+    *REMEMBERED,
 )
 
 
@@ -88,7 +92,7 @@ def decided(entry: OperatorEntry | PersonsEntry, made: Sequence[Output]) -> Deci
     more = tuple(
         (name, ", ".join(map(str, value)) if isinstance(value, tuple) else str(value))
         for name, value in entry._asdict().items()
-        if name not in _TOLD_ELSEWHERE and value not in (None, ())
+        if name not in _TOLD_ELSEWHERE and value not in (None, ()) and not (name == "signed_by" and not value)
     )
     return Decided(
         entry.at_ns,
@@ -109,6 +113,4 @@ def decided(entry: OperatorEntry | PersonsEntry, made: Sequence[Output]) -> Deci
 def asks(given: Input) -> bool:
     """Whether an input needs what is remembered of an order, which must be read behind everything before it."""
     ended = isinstance(given, OperatorEntry) and given.verb in _OF_WHAT_ENDED
-    return ended or isinstance(
-        given, (OrderReceived, FinalAcknowledged, AllocateEntry, SplitEntry, MergeEntry, *REMEMBERED)
-    )
+    return ended or isinstance(given, _ASK)

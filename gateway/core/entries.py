@@ -9,13 +9,51 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.core.entries_work import (
+    LotEntry,
+    LotNamed,
+    LotNameEntry,
+    MaterialEntry,
+    PresenceEntry,
+    PresenceShared,
+    SerialEntry,
+    SerialRead,
+)
+
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from gateway.core.access.roles import ActorRole
+    from gateway.core.confirming.booked import Confirmed, Content
     from gateway.core.model import JobRecord, Role
     from gateway.core.rules_orders import Distribution
-    from gateway.core.work.produced_lots import SerialRecord
+
+__all__ = [
+    "AllocateEntry",
+    "CorrectEntry",
+    "Decided",
+    "ExternalEntry",
+    "LotEntry",
+    "LotNameEntry",
+    "LotNamed",
+    "MaterialEntry",
+    "MergeEntry",
+    "PersonsEntry",
+    "PiecesReclassified",
+    "PresenceEntry",
+    "PresenceShared",
+    "ReclassifyEntry",
+    "RejectEntry",
+    "ReportEntry",
+    "SerialEntry",
+    "SerialRead",
+    "SetupEntry",
+    "SplitEntry",
+    "StopCutEntry",
+    "StopReasonEntry",
+    "UndoEntry",
+    "UnmergeEntry",
+]
 
 
 class SetupEntry(NamedTuple):
@@ -47,7 +85,10 @@ class StopReasonEntry(NamedTuple):
 
 
 class ReclassifyEntry(NamedTuple):
-    """A person says what pieces of an order are that were booked as something else; ``operation`` may be empty."""
+    """A person says what pieces of an order are that were booked as something else; ``operation`` may be empty.
+
+    What is confirmed is corrected: ``signed_by``, ``known`` and ``ledger`` as those of ``CorrectEntry``.
+    """
 
     at_ns: int
     order: str
@@ -60,6 +101,48 @@ class ReclassifyEntry(NamedTuple):
     role: ActorRole | None = None
     auth: str = ""
     client: str = ""
+    signed_by: str = ""
+    known: JobRecord | None = None
+    ledger: Confirmed | None = None
+
+
+class CorrectEntry(NamedTuple):
+    """A person corrects confirmation ``number`` of an operation.
+
+    ``pieces``: good, scrap and rework as they should have been, each 0 and above; None: it is reversed, and its pieces
+    are open again. ``signed_by``: who signs it, "" where nobody does. ``known`` as that of ``OrderReceived``;
+    ``ledger``: what is confirmed of the operation and how far it got, both read when the input is handled.
+    """
+
+    at_ns: int
+    order: str
+    operation: str
+    number: int
+    reason: str
+    who: str
+    pieces: tuple[int, int, int] | None = None
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+    signed_by: str = ""
+    known: JobRecord | None = None
+    ledger: Confirmed | None = None
+
+
+class RejectEntry(NamedTuple):
+    """A person does not approve confirmation ``number``: what is tolerated is confirmed, the rest is no order's."""
+
+    at_ns: int
+    order: str
+    operation: str
+    number: int
+    reason: str
+    who: str
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+    known: JobRecord | None = None
+    ledger: Confirmed | None = None
 
 
 class AllocateEntry(NamedTuple):
@@ -186,129 +269,17 @@ class StopCutEntry(NamedTuple):
 
 
 class UndoEntry(NamedTuple):
-    """A person takes back what he decided last at this machine."""
+    """A person takes back what he decided last at this machine.
+
+    ``contents``: the confirmations that the decision made, as they are now; read when the input is handled.
+    """
 
     at_ns: int
     who: str
     role: ActorRole | None = None
     auth: str = ""
     client: str = ""
-
-
-class PresenceEntry(NamedTuple):
-    """A person begins to work at the machine, or ceases to; ``person`` is whom it is about."""
-
-    at_ns: int
-    begins: bool
-    person: str
-    who: str
-    role: ActorRole | None = None
-    auth: str = ""
-    client: str = ""
-
-
-class PresenceShared(NamedTuple):
-    """At how many machines that work a person is, 1 and more; said by the gateway, which sees them all.
-
-    ``since_ns``: since when, as far as it is not told already; None: from here on.
-    """
-
-    at_ns: int
-    person: str
-    machines: int
-    since_ns: int | None = None
-
-
-class LotEntry(NamedTuple):
-    """A person mounts a lot at a feeder, or takes it off.
-
-    ``item`` "": what belongs there. ``quantity`` is what is left of it in the item's unit, None where nobody knows.
-    ``replace``: what was mounted is taken off.
-    """
-
-    at_ns: int
-    mounts: bool
-    feeder: str
-    lot: str
-    who: str
-    item: str = ""
-    quantity: Decimal | None = None
-    replace: bool = False
-    role: ActorRole | None = None
-    auth: str = ""
-    client: str = ""
-
-
-class MaterialEntry(NamedTuple):
-    """A person says what was used without pieces: purged, or with ``startup`` to get going; ``operation`` may be empty.
-
-    ``quantity`` in the item's unit, above 0.
-    """
-
-    at_ns: int
-    order: str
-    operation: str
-    item: str
-    quantity: Decimal
-    startup: bool
-    who: str
-    reason: str = ""
-    role: ActorRole | None = None
-    auth: str = ""
-    client: str = ""
-
-
-class LotNameEntry(NamedTuple):
-    """A person says which lot an order took at a feeder while nobody knew; ``operation`` may be empty.
-
-    ``told``: run and item of links with an unknown lot that are confirmed already.
-    """
-
-    at_ns: int
-    order: str
-    operation: str
-    feeder: str
-    lot: str
-    reason: str
-    who: str
-    role: ActorRole | None = None
-    auth: str = ""
-    client: str = ""
-    told: tuple[tuple[str, str], ...] = ()
-
-
-class SerialEntry(NamedTuple):
-    """The serial number of a piece was read: by the machine's reader (``who`` ""), or as a person or program says.
-
-    ``order`` "": that of the running order. ``earlier``: where the number was seen before, of whatever item.
-    """
-
-    at_ns: int
-    serial: str
-    who: str = ""
-    order: str = ""
-    operation: str = ""
-    role: ActorRole | None = None
-    auth: str = ""
-    client: str = ""
-    earlier: tuple[SerialRecord, ...] = ()
-
-
-class LotNamed(NamedTuple):
-    """Links of a run with an unknown lot of this item have that lot from here on."""
-
-    at_ns: int
-    run: str
-    item: str
-    lot: str
-
-
-class SerialRead(NamedTuple):
-    """A piece with a serial number passed an operation. ``first_pass``: it was never there before."""
-
-    at_ns: int
-    record: SerialRecord
-    first_pass: bool
+    contents: tuple[Content, ...] = ()
 
 
 class PiecesReclassified(NamedTuple):
@@ -349,6 +320,8 @@ PersonsEntry = (
     SetupEntry
     | StopReasonEntry
     | ReclassifyEntry
+    | CorrectEntry
+    | RejectEntry
     | AllocateEntry
     | SplitEntry
     | MergeEntry

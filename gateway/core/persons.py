@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, get_args
 from gateway.core.decided import decided
 from gateway.core.entries import (
     AllocateEntry,
+    CorrectEntry,
     ExternalEntry,
     LotEntry,
     LotNameEntry,
@@ -19,6 +20,7 @@ from gateway.core.entries import (
     PresenceEntry,
     PresenceShared,
     ReclassifyEntry,
+    RejectEntry,
     ReportEntry,
     SerialEntry,
     SetupEntry,
@@ -29,6 +31,7 @@ from gateway.core.entries import (
     UnmergeEntry,
 )
 from gateway.core.model import OperatorEntry, OperatorVerb
+from gateway.core.orders.correcting import corrected, rejected
 from gateway.core.orders.disposition import reclassified
 from gateway.core.orders.division import divided
 from gateway.core.orders.external import taken_over
@@ -37,7 +40,7 @@ from gateway.core.orders.reported import reported
 from gateway.core.refusal import Refusal, refused
 from gateway.core.state.annotations import StopReasonAssigned, cut, why_it_stood
 from gateway.core.state.interval import STOPS
-from gateway.core.undo import last_word
+from gateway.core.undo import last_word, undoable
 from gateway.core.work import work_persons
 from gateway.core.work.serials import serial_given
 
@@ -113,12 +116,13 @@ class Persons:
             state = self._heard(state, entry, out)
         made = out[start:]
         out.insert(start, decided(entry, made))
-        return state._replace(last_word=last_word(before, state, entry, made))
+        word = last_word(before, state, entry, made)
+        return state._replace(last_word=word, undoable=undoable(before, state, word))
 
     def _heard(self, state: State, entry: OperatorEntry | PersonsEntry, out: list[Output]) -> State:
         if isinstance(entry, OperatorEntry):
             return self._order(state, entry, out)
-        if isinstance(entry, (ReclassifyEntry, AllocateEntry, ReportEntry, ExternalEntry)):
+        if isinstance(entry, (ReclassifyEntry, AllocateEntry, ReportEntry, ExternalEntry, CorrectEntry, RejectEntry)):
             return self._pieces(state, entry, out)
         if isinstance(entry, (SplitEntry, MergeEntry, UnmergeEntry)):
             return divided(self._dispatch, state, entry, out)
@@ -141,8 +145,15 @@ class Persons:
         return state
 
     def _pieces(
-        self, state: State, entry: ReclassifyEntry | AllocateEntry | ReportEntry | ExternalEntry, out: list[Output]
+        self,
+        state: State,
+        entry: ReclassifyEntry | AllocateEntry | ReportEntry | ExternalEntry | CorrectEntry | RejectEntry,
+        out: list[Output],
     ) -> State:
+        if isinstance(entry, CorrectEntry):
+            return corrected(self._dispatch, state, entry, out)
+        if isinstance(entry, RejectEntry):
+            return rejected(self._dispatch, state, entry, out)
         if isinstance(entry, ReclassifyEntry):
             return reclassified(self._dispatch, state, entry, out)
         if isinstance(entry, ReportEntry):

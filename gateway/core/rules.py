@@ -141,6 +141,8 @@ class ConfirmRule(ConfirmingRule):
         every: this long after the last confirmation, if anything was made since.
         min_interval: pieces, timer and full handling units do not confirm sooner than this after the last; 1 min, or
             ``every`` where that is shorter.
+        handling_unit_signal: ``source.name`` of the number or name of the handling unit (pallet, box) that is filled:
+            when it changes, what went into the one before is confirmed.
         hold_back: every confirmation waits so long before it is sent; what a person changes meanwhile replaces it.
         undo_window: a confirmation that a person caused waits at least so long.
         clear_reservations: the final confirmation tells the ERP to clear what is still reserved for the order.

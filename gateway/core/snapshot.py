@@ -110,9 +110,10 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
         "kpi_rules": unit.kpi_rules,
         "clocks": plain(state.clocks),
         "next_told": state.next_told,
-        "last_word": undo.plain(state.last_word),
+        "last_word": _last_word(state),
         "work": state.work._asdict(),
         "sharing": state.sharing._asdict(),
+        "handling_unit": state.handling_unit,
     }
 
 
@@ -154,13 +155,26 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             clocks=loaded(SourceClocks, {} if version < _WITH_STATES else data["clocks"]),
             next_told=data["next_told"] if version >= _WITH_IMAGES else "",
             last_word=undo.loaded(data["last_word"]) if version >= _WITH_WORK else None,
+            undoable=_undoable(data) if version >= _WITH_WORK else (),
             work=work_state_from(data["work"]) if version >= _WITH_WORK else WorkState(),
             sharing=sharing_from(data["sharing"]) if "sharing" in data else Sharing(),
+            handling_unit=data["handling_unit"] if version >= _WITH_WORK else None,
         )
         state = with_images(state, {digest: decode_image(one) for digest, one in data.get("images", {}).items()})
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise SnapshotError(f"the stored state of {unit.identity.machine} cannot be read: {error!r}") from error
     return unit.restored(state)
+
+
+def _last_word(state: State) -> dict[str, Any] | None:
+    """What a person decided last, with the orders that it confirmed."""
+    word = undo.plain(state.last_word)
+    return word if word is None else word | {"undoable": [encode_run(run) for run in state.undoable]}
+
+
+def _undoable(data: dict[str, Any]) -> tuple[JobRun, ...]:
+    # An older state has none.
+    return tuple(decode_run(run) for run in (data["last_word"] or {}).get("undoable", ()))
 
 
 def booked_of(stored: Iterable[bytes], machine: str) -> tuple[MemberRow, ...]:

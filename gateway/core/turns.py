@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from gateway.core.rules import WorkUnitRules
 
 EVIDENCE_TURN: Final = 0
+#: Behind every count, before the job's name: what filled a handling unit was made in the job before.
+HANDLING_UNIT_TURN: Final = 999_999
 JOB_TURN: Final = 1_000_000
 
 
@@ -24,6 +26,8 @@ def turns_of(rules: WorkUnitRules, orders: Iterable[tuple[str, ...]]) -> dict[st
             turn = EVIDENCE_TURN
             for signal in chain:
                 turn = turns[signal] = max(turns.get(signal, 0), turn + 1)
+    if rules.confirm.handling_unit_signal is not None:
+        turns[rules.confirm.handling_unit_signal] = HANDLING_UNIT_TURN
     if rules.orders.job_signal is not None:
         turns[rules.orders.job_signal] = JOB_TURN
     evidence = (signal for rule in rules.counters for keys, signal in named(rule) if is_evidence(keys))

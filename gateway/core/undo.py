@@ -1,18 +1,24 @@
 """Takes back what a person decided last at a machine: a new decision that restores, never a deletion.
 
 Only his own last one, within ``confirm.undo_window``, and only while nothing has used it: no piece was booked by it, no
-other word was said, no order has gone on. What was confirmed meanwhile was really made, and stays confirmed. The time
-in between stays what it was. Of a kind that cannot be undone the refusal says what to do instead.
+other word was said, no order has gone on. What the decision confirmed becomes void where it is not sent yet, and its
+pieces are open again; else it was really made, and stays confirmed. The time in between stays what it was. Of a kind
+that cannot be undone the refusal says what to do instead.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from gateway.core.confirming.corrections import Draft, EntryKind, Who
+from gateway.core.confirming.hold_back import VOIDABLE, Delivery
+from gateway.core.confirming.quantities import NOTHING
 from gateway.core.decided import VERBS
 from gateway.core.duration import Duration
-from gateway.core.entries import ReclassifyEntry, UndoEntry
-from gateway.core.model import JobChanged, JobOrderState, Role
+from gateway.core.entries import LotEntry, PresenceEntry, ReclassifyEntry, UndoEntry
+from gateway.core.model import Confirmation, JobChanged, JobOrderState, OperatorEntry, Role, Voided
+from gateway.core.orders.corrected import Making, drafted
+from gateway.core.orders.correcting import open_of, totals_of
 from gateway.core.orders.disposition import reclassified
 from gateway.core.orders.job_run import JobRun
 from gateway.core.orders.lifecycle import RUNNING
@@ -20,12 +26,14 @@ from gateway.core.orders.places import enqueue, named, put_to_work, without
 from gateway.core.refusal import Refusal, refused
 from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
 from gateway.core.state.setup import SetupState
+from gateway.core.work import work_persons
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gateway.core.confirming.booked import Content
     from gateway.core.entries import PersonsEntry
-    from gateway.core.model import OperatorEntry, Output
+    from gateway.core.model import Output
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.intake import Intake
     from gateway.core.state.state_unit import MachineStateUnit
@@ -41,8 +49,14 @@ _INSTEAD: Final = {
     "order.finish": "open it again (linegate order reopen); its final confirmation is made",
     "order.reopen": "finish it",
     "order.cancel": "have the ERP release a new order",
+    "order.correct": "correct the confirmation again",
+    "order.reverse": "go on: its pieces are confirmed with the next one",
     "undo": "decide anew",
+    "material.issue": "issue the difference with the next order, or correct the confirmation",
+    "lots.name": "name the right lot once the confirmation is corrected",
+    "lots.serial": "look at the piece; a number that was read stays read",
 }
+_ANEW: Final = "decide anew what is to be otherwise"
 
 
 class RunBefore(NamedTuple):
@@ -63,7 +77,8 @@ class RunBefore(NamedTuple):
 class LastWord(NamedTuple):
     """What was decided last at a machine, and what was so before. JSON data throughout, but for ``setup``.
 
-    ``detail``: what the kind needs. ``counted``: all pieces ever booked, right after it.
+    ``confirmed``: order, operation, key and number of what it confirmed. ``detail``: what the kind needs. ``counted``:
+    all pieces ever booked, right after it.
     """
 
     at_ns: int
@@ -74,6 +89,7 @@ class LastWord(NamedTuple):
     counted: int = 0
     named: str = ""
     setup: SetupState | None = None
+    confirmed: tuple[tuple[str, str, str, int], ...] = ()
 
 
 class Undo:
@@ -88,6 +104,7 @@ class Undo:
         self._how: Final = {
             "order.start": self._orders,
             "order.interrupt": self._orders,
+            "order.finish": self._orders,
             "order.complete-setup": self._setup,
             "order.hold": self._hold,
             "order.release": self._release,
@@ -97,6 +114,10 @@ class Undo:
             "reason": self._reason,
             "stop.split": self._cut,
             "stop.merge": self._cut,
+            "labour.in": self._work,
+            "labour.out": self._work,
+            "lot.mount": self._work,
+            "lot.unmount": self._work,
         }
 
     def undo(self, state: State, entry: UndoEntry, out: list[Output]) -> State:
@@ -108,12 +129,13 @@ class Undo:
             return state
         start = len(out)
         state = self._how[last.verb](state, last, entry, out)
-        return state if _was_refused(out[start:]) else state._replace(last_word=None)
+        return state if _was_refused(out[start:]) else state._replace(last_word=None, undoable=())
 
     def kept(self, state: State) -> State:
         """The state without a decision that can surely not be undone any more."""
         last = state.last_word
-        return state._replace(last_word=None) if last and state.at_ns > last.at_ns + self._window_ns else state
+        over = last is not None and state.at_ns > last.at_ns + self._window_ns
+        return state._replace(last_word=None, undoable=()) if over else state
 
     def _why_not(self, state: State, last: LastWord | None, entry: UndoEntry) -> str:
         window = Duration(self._window_ns)
@@ -129,16 +151,20 @@ class Undo:
             todo = _INSTEAD.get(last.verb, "decide anew what is to be otherwise")
             text = f"{last.verb} cannot be undone; {todo}"
             return Refusal(text, GUARD, found=last.verb, allowed=", ".join(self._how), what_to_do=todo)
-        return self._used(state, last)
+        return self._used(state, last, entry)
 
-    def _used(self, state: State, last: LastWord) -> str:
+    def _used(self, state: State, last: LastWord, entry: UndoEntry) -> str:
         """What has used the decision since."""
-        if last.verb.startswith("setup.") and sum(state.counted) != last.counted:
+        if last.verb.startswith(("setup.", "lot.")) and sum(state.counted) != last.counted:
             return _is_used(last, f"{sum(state.counted) - last.counted} pieces were made since")
         for before in last.runs:
             run = named(state, before.order, before.operation)
             if isinstance(run, str):
-                return _is_used(last, f"order {before.order} has ended by it, and is confirmed finally")
+                if self._unsent(state, last, before, entry) is not None:
+                    continue
+                todo = _INSTEAD.get(last.verb, _ANEW)
+                text = f"order {before.order} has ended by it, and is confirmed finally"
+                return _is_used(last, f"{text}; {todo}" if last.verb in _INSTEAD else text, todo)
             if run.state.value != before.left:
                 return _is_used(last, f"order {before.order} is {run.state} now, and was {before.left}")
             if before.numbers is not None and _numbers(run) != before.numbers:
@@ -152,14 +178,53 @@ class Undo:
         text = f"undo of {last.verb} by {entry.who}"
         for before in sorted(last.runs, key=lambda one: one.at_work):
             run = named(state, before.order, before.operation)
-            assert isinstance(run, JobRun), "it was looked at"
-            back = run._replace(**_restored(before))
-            out.append(JobChanged(entry.at_ns, back.record(), run.state, text))
-            state = without(state, run)
+            unsent = self._unsent(state, last, before, entry)
+            if unsent is not None:
+                content, kept = unsent
+                back = self._voided(state, kept, content, text, entry, out)
+                state = self._dispatch.work.reopened(state, kept.job.key)
+            else:
+                assert isinstance(run, JobRun), "it was looked at"
+                back = run._replace(**_restored(before))
+            out.append(JobChanged(entry.at_ns, back.record(), _S(before.left), text))
+            state = without(state, back)
             state = put_to_work(state, back) if before.at_work else enqueue(state, back)
+            if state.previous is not None and state.previous.job.key == back.job.key:
+                state = state._replace(previous=None)
         keys = {(before.order, before.operation) for before in last.runs}
         state = state._replace(past=state.past.without(keys, last.at_ns))
         return self._setup(state, last, entry, out)
+
+    def _unsent(
+        self, state: State, last: LastWord, before: RunBefore, entry: UndoEntry
+    ) -> tuple[Content, JobRun] | None:
+        """What the decision confirmed of an order, if it is not sent and nothing came of it since; and the order."""
+        key = (before.order, before.operation)
+        kept = next((run for run in state.undoable if run.job.key == key), None)
+        made = [name for order, operation, name, _ in last.confirmed if (order, operation) == key]
+        found = [one for one in entry.contents if one.key.rsplit("/", 3)[1:3] == list(key)]
+        if kept is None or len(made) != 1 or [one.key for one in found] != made or found[0].delivery not in VOIDABLE:
+            return None
+        run = named(state, *key)
+        if isinstance(run, JobRun) and (
+            run.seq != found[0].seq or run.anything_open or totals_of(run) != totals_of(kept)
+        ):
+            return None
+        return found[0], kept
+
+    def _voided(
+        self, state: State, kept: JobRun, content: Content, text: str, entry: UndoEntry, out: list[Output]
+    ) -> JobRun:
+        """The order as it was before, behind the confirmation and its reversal, of which none is sent."""
+        by = Who(entry.at_ns, entry.who, text)
+        none = Delivery.VOIDED_BEFORE_SEND
+        draft = Draft(EntryKind.REVERSAL, NOTHING.minus(content.pieces), none, content.key, -1, content.key, by)
+        ended = kept._replace(seq=content.seq, last_hash=content.digest)
+        making = Making(self._dispatch.closer, state, (False, False))
+        confirmed = totals_of(kept).minus(open_of(kept))
+        after, reversal = drafted(making, ended, draft, content, content.work, confirmed)
+        out += (Voided(entry.at_ns, content.key, entry.who, text), reversal)
+        return after
 
     def _setup(self, state: State, last: LastWord, entry: UndoEntry, out: list[Output]) -> State:
         if last.setup is None:
@@ -184,6 +249,13 @@ class Undo:
         by = (entry.who, entry.role, entry.auth, entry.client)
         back = ReclassifyEntry(entry.at_ns, order, operation, pieces, Role(after), Role(before), "undo", *by)
         return reclassified(self._dispatch, state, back, out, back=True)
+
+    def _work(self, state: State, last: LastWord, entry: UndoEntry, out: list[Output]) -> State:
+        for one in last.runs:
+            if one.fields[0] != one.left:
+                out.append(refused(entry.at_ns, _is_used(last, f"order {one.order} is {one.left} by it")))
+                return state
+        return work_persons.back(self._dispatch, state, last.verb, last.detail, entry, out)
 
     def _reason(self, state: State, last: LastWord, entry: UndoEntry, out: list[Output]) -> State:
         (from_ns,) = last.detail
@@ -213,11 +285,23 @@ def last_word(
     detail: tuple[Any, ...] = ()
     if isinstance(entry, ReclassifyEntry):
         detail = (entry.order, entry.operation, entry.pieces, entry.from_role.value, entry.to_role.value)
+    elif isinstance(entry, (PresenceEntry, LotEntry)):
+        detail = work_persons.kept_of(before, entry)
     elif found is not None:
         detail = (found.from_ns if isinstance(found, StopReasonAssigned) else found.split_ns,)
-    runs = () if isinstance(entry, ReclassifyEntry) else _changed(before, state)
+    runs = () if isinstance(entry, (ReclassifyEntry, PresenceEntry)) else _changed(before, state)
     counted = sum(state.counted)
-    return LastWord(entry.at_ns, entry.who, verb, runs, detail, counted, before.track.named, setup)
+    confirmed = tuple((*one.job.key, one.key, one.seq) for one in made if isinstance(one, Confirmation))
+    confirmed = confirmed if isinstance(entry, OperatorEntry) else ()
+    return LastWord(entry.at_ns, entry.who, verb, runs, detail, counted, before.track.named, setup, confirmed)
+
+
+def undoable(before: State, state: State, word: LastWord | None) -> tuple[JobRun, ...]:
+    """The orders that a decision confirmed, as they were before it; a leader's originals are not put back."""
+    if word is None or word is state.last_word:
+        return state.undoable
+    keys = {(order, operation) for order, operation, *_ in word.confirmed}
+    return tuple(run for run in before.open_runs() if run.job.key in keys and run.merged is None)
 
 
 def plain(last: LastWord | None) -> dict[str, Any] | None:
@@ -239,7 +323,10 @@ def loaded(data: Mapping[str, Any] | None) -> LastWord | None:
         for order, operation, at_work, fields, left, numbers in data["runs"]
     )
     setup = None if data["setup"] is None else SetupState(**data["setup"])
-    return LastWord(**{**data, "runs": runs, "detail": tuple(data["detail"]), "setup": setup})
+    confirmed = tuple((order, operation, key, seq) for order, operation, key, seq in data.get("confirmed", ()))
+    data = {name: value for name, value in data.items() if name != "undoable"}  # the snapshot's
+    more = {"runs": runs, "detail": tuple(data["detail"]), "setup": setup, "confirmed": confirmed}
+    return LastWord(**{**data, **more})
 
 
 def _kept(field: Any) -> Any:
@@ -277,6 +364,5 @@ def _was_refused(made: Sequence[Output]) -> bool:
     return any(getattr(one, "code", "") == "REFUSED" for one in made)
 
 
-def _is_used(last: LastWord, by: str) -> Refusal:
-    todo = "decide anew what is to be otherwise"
+def _is_used(last: LastWord, by: str, todo: str = _ANEW) -> Refusal:
     return Refusal(f"{last.verb} was used already: {by}", GUARD, found=by, allowed="unused", what_to_do=todo)

@@ -57,9 +57,10 @@ class State(NamedTuple):
     which orders ran before, for what was made in their time and is counted later. ``utc_offset_ns``: UTC minus
     steady time. ``clocks``: whether that is known, and which devices' clocks are off. ``next_told`` is what was said
     last of the order that is next: it is said once. ``last_word``: what a person decided last, while it can
-    be undone. ``work``: times, people and material. ``running`` leads: state and ideal cycle of the machine are by it;
+    be undone, and ``undoable`` are the orders that it confirmed, as they were before. ``work``: times, people and
+    material. ``running`` leads: state and ideal cycle of the machine are by it;
     ``beside`` are the others that run at the same time, each with its own part. ``sharing``: what is remembered of
-    machines that work on one operation together.
+    machines that work on one operation together. ``handling_unit``: the one that is being filled, None: never told.
     """
 
     at_ns: int
@@ -85,6 +86,8 @@ class State(NamedTuple):
     work: WorkState = WorkState()
     beside: tuple[JobRun, ...] = ()
     sharing: Sharing = Sharing()
+    undoable: tuple[JobRun, ...] = ()
+    handling_unit: str | None = None
 
     # Every input and every piece passes through the next three. Fields by their places, without the call of the class,
     # are four times as fast as ``_replace``, which looks each of them up by name; a test holds the two against each
@@ -125,13 +128,14 @@ class State(NamedTuple):
         return self.bucket.since_ns
 
     def all_runs(self) -> Iterator[JobRun]:
-        """Whatever has numbers that are kept here: open job orders, originals under a leader, the one before."""
+        """Whatever has numbers that are kept here: open orders, originals under a leader, former ones."""
         for run in self.open_runs():
             yield run
             if run.merged is not None:
                 yield from run.merged.runs
         if self.previous is not None:
             yield self.previous
+        yield from self.undoable
 
     def at_work(self) -> tuple[JobRun, ...]:
         """What runs on the machine, the leading job order first."""

@@ -22,6 +22,7 @@ from gateway.core.orders.booking import Booking
 from gateway.core.orders.closing import Closer
 from gateway.core.orders.decisions import Decisions
 from gateway.core.orders.dispatch import Dispatch
+from gateway.core.orders.handling_units import filled
 from gateway.core.orders.intake import HEARD, Intake
 from gateway.core.orders.member import rows_of
 from gateway.core.persons import PERSONS, Persons
@@ -32,7 +33,7 @@ from gateway.core.source_clock import looked_at
 from gateway.core.state.report import plain_rules
 from gateway.core.state.running import with_running
 from gateway.core.state.state_unit import MachineStateUnit
-from gateway.core.turns import EVIDENCE_TURN, JOB_TURN, turns_of
+from gateway.core.turns import EVIDENCE_TURN, HANDLING_UNIT_TURN, turns_of
 from gateway.core.undo import Undo
 from gateway.core.unit_state import DetectorState, State
 
@@ -94,17 +95,17 @@ class WorkUnit:
         self.machine = MachineStateUnit(timeline, watched, has_calendar=rules.calendar is not None)
         self._state_signals = self.machine.signals
         self._pieces_per_cycle = pieces_per_cycle(rules.counters)
-        #: What whoever reads the stored state must know to sum up its times.
         self.kpi_rules = plain_rules(rules.state, rules.ideal_cycle, self._pieces_per_cycle)
         closer = Closer(rules, identity, self.machine, calendar=calendar, zone=zone)
         self._dispatch = Dispatch(rules, identity, self.machine, closer)
         self._intake = Intake(self._dispatch)
         self._undo = Undo(self._dispatch, self._intake, self.machine, int(rules.confirm.undo_window))
         self._allocation = Allocation(rules, self._dispatch)
-        decisions = Decisions(self._dispatch, self._intake)
-        self._persons = Persons(self._dispatch, decisions, self._allocation, self.machine, self._undo)
+        decide = Decisions(self._dispatch, self._intake)
+        self._persons = Persons(self._dispatch, decide, self._allocation, self.machine, self._undo)
         self._booking = Booking(rules, self._dispatch, datings(rules.counters))
-        self._just_counted = frozenset(self._counting) - {*self._composed, *self._evidence, rules.orders.job_signal}
+        self._named = {rules.orders.job_signal, rules.confirm.handling_unit_signal}
+        self._just_counted = frozenset(self._counting) - {*self._composed, *self._evidence, *self._named}
         self._turns = turns_of(rules, [d.signals for d in self._detectors if hasattr(d, "signals")])
         self._skew_ns = int(rules.max_source_skew)
         self._job_signal = rules.orders.job_signal
@@ -114,7 +115,7 @@ class WorkUnit:
     @property
     def signals(self) -> frozenset[str]:
         """Every signal that a rule of this work unit reads."""
-        known = {*self._state_signals, self.rules.orders.job_signal, self.rules.work.serial_signal}
+        known = {*self._state_signals, *self._named, self.rules.work.serial_signal}
         read = {signal for rule in self.rules.counters for _, signal in named(rule)}
         return frozenset(read | set(filter(None, known)))
 
@@ -140,7 +141,7 @@ class WorkUnit:
         keyed: list[tuple[int, int, int, int]] = []
         for place, value in enumerate(values):
             turn = self.turn(value)
-            if turn in (EVIDENCE_TURN, JOB_TURN):
+            if turn == EVIDENCE_TURN or turn >= HANDLING_UNIT_TURN:
                 keyed.append((turn, 0, 0, place))
                 continue
             t_ns = max(self._event_time(value, value.received_time_ns), latest.get(value.signal, 0))
@@ -261,7 +262,9 @@ class WorkUnit:
             state = state.seen(at_ns, state.detectors, track)
         if signal in self._evidence:
             state = self._on_evidence(state, self._evidence[signal], value, t_ns)
-        if signal == self._job_signal and value.status is Status.GOOD:
+        if signal in self._named and value.status is Status.GOOD:
+            if signal != self._job_signal:
+                return filled(self._dispatch, state, str(value.value), at_ns, out)
             state = self._dispatch.job_tag(state, str(value.value), at_ns, out, since_ns=t_ns)
         return state
 
@@ -360,6 +363,7 @@ class WorkUnit:
             other = _other_job(before.running, state.running)
         # After a restart the rules may be others, and with them the ideal cycle of an order that names none.
         if other or before.track.down_ns is not state.track.down_ns:
+            instant_ns = self._dispatch.work.free_from_ns(before, state, instant_ns, at_ns, out)
             state = self._follow(state, instant_ns, at_ns, out)
         elif self.machine.may_differ(before.track, state.track):
             state = self._changed(state, at_ns, out)

@@ -321,6 +321,7 @@ def test_a_key_gets_the_same_answer_after_the_gateway_was_killed(tmp_path):
 
 WRONG = {
     "machine": "M-1", "order": "9999", "operation": "0099", "pieces": 1, "from": "good", "to": "scrap", "number": 10**9,
+    "confirmation": 7,
     "reason": "NO_MATERIAL", "at": "2020-03-27T06:00:00Z",
 }  # fmt: skip
 

@@ -21,7 +21,7 @@ VALUES = {
     "entries": "1,2", "quantities": "40,30", "leader": "L1", "orders": "4711,4712", "distribution": "by_open_qty",
     "ratios": "2,1", "good": 1, "scrap": 1, "rework": 1,
     "machine": "M-1", "order": "4711", "operation": "0010", "pieces": 1, "from": "good", "to": "scrap", "number": 1,
-    "which": 1, "key": "P/e/4711/0010/1",
+    "which": 1, "confirmation": 1, "key": "P/e/4711/0010/1",
     "reason": "NO_MATERIAL", "passphrase": "some words of my own", "at": "2026-03-27T06:00:00Z",
     "interrupt": True, "document": "D1", "verdict": "passed",
     "person": "ann", "feeder": "bowl", "lot": "L1", "item": "RING", "quantity": "12.5", "replace": "true",

@@ -170,7 +170,11 @@ async def test_a_source_that_is_away_is_a_state(feed, erp, order_image):
     erp.start()
     feed.wake()
     await committed(feed, "1")
-    assert feed.status.up is True
+
+    async def up():
+        return feed.status.up is True
+
+    await until(up)  # told behind the last commit of the page
 
 
 async def test_refusals_are_bounded(feed, erp, order_image):

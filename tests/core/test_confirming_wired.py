@@ -9,7 +9,7 @@ import pytest
 from gateway.core.document import fields
 from gateway.core.duration import Duration
 from gateway.core.entries import ReclassifyEntry
-from gateway.core.model import CalendarPlan, Confirmation, MachineState, PlannedTime
+from gateway.core.model import CalendarPlan, Confirmation, DataValue, MachineState, PlannedTime, Status
 from gateway.core.orders.order_image import Control, ImageOperation, OrderImage
 from gateway.core.rules import ConfirmRule, OrderRule, Role
 from gateway.core.snapshot import decode, encode
@@ -57,6 +57,40 @@ def test_pieces_wait_for_the_minimum_interval_and_go_at_its_end(rig):
     ]
 
 
+def test_a_full_handling_unit_confirms_what_went_into_it(rig):
+    rule = ConfirmRule(handling_unit_signal="plc.pallet", min_interval=Duration("0 s"))
+    floor = rig(confirm=rule, **ON)
+    floor.order("A", 1000)
+    floor.make(0)
+    floor.at("5 s").value("plc.pallet", "P-1")
+    floor.at("10 s").make(12)
+    floor.at("20 s").value("plc.pallet", "P-1")
+    assert floor.confirmed == []
+    floor.state = decode(floor.unit, encode(floor.unit, floor.state))
+    floor.at("30 s").value("plc.pallet", "P-2")
+    floor.at("40 s").value("plc.pallet", "")
+    assert floor.confirmed == [("A", 1, 12, "partial", "handling unit")]
+    # In one reading the pieces come first, whatever order the device delivers.
+    floor.at("50 s").value("plc.pallet", "P-3")
+    assert floor.unit.turn(DataValue("plc.pallet", "P", Status.GOOD, None, 0)) > floor.unit.turn(
+        DataValue("plc.good", 1, Status.GOOD, None, 0)
+    )
+
+
+def test_full_handling_units_wait_for_the_minimum_interval(rig):
+    floor = rig(confirm=ConfirmRule(handling_unit_signal="plc.pallet"), **ON)
+    floor.order("A", 1000)
+    begin = floor.now_ns
+    floor.make(0)
+    floor.value("plc.pallet", 1)
+    floor.at("10 s").make(12)
+    floor.value("plc.pallet", 2)
+    floor.at("20 s").make(5)
+    assert floor.confirmed == []
+    floor.at("70 s").wait()
+    assert [(c.good, c.created_ns - begin) for c in floor.all(Confirmation)] == [(17, MIN)]
+
+
 def test_an_interruption_does_not_wait(rig):
     floor = rig(confirm=ConfirmRule(every_pieces=10), **ON)
     floor.order("A", 1000)
@@ -67,7 +101,7 @@ def test_an_interruption_does_not_wait(rig):
 
 
 def test_a_shift_end_confirms_times_where_nothing_was_made(rig):
-    """Domain, golden P: 0 pieces, and its time."""
+    """0 pieces, and its time."""
     floor = rig(calendar="plant", **ON)
     begin = floor.now_ns
     floor.put(

@@ -119,6 +119,15 @@ def test_a_gap_is_declared_with_its_bound(settings, gap_ms, bound):
     assert (event.t_from_ns, event.t_to_ns) == (START_NS, back), "from the last sight, not from the bad news"
 
 
+def test_where_nothing_was_missed_nothing_is_declared():
+    detector, _ = detector_of("debounce=5 min_cycle=200")
+    state, _ = detector.on_value(detector.initial(), START_NS, False, Status.GOOD, START_NS)
+    state = detector.restored(state)
+    state, events = detector.on_value(state, START_NS, False, Status.GOOD, START_NS)
+    assert events == ()
+    assert state.level is False
+
+
 def test_without_a_minimum_the_ideal_cycle_bounds_a_gap():
     rule = PulseRule(mode="pulse", signal="box.n")
     detector = PulseDetector(rule, 1000 * MS)

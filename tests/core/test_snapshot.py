@@ -47,7 +47,8 @@ def floor(rig):
     made.state = made.state._replace(next_told="ORDER_WAITS A/0010: it is on hold", bucket=bucket, previous=previous)
     made.put(SetupEntry(made.now_ns, begins=True, who="ann"))
     beside = made.state.running._replace(job=made.state.running.job._replace(order="C"), documents_read=("D1",))
-    made.state = made.state._replace(beside=(beside._replace(before_state=JobOrderState.SETUP),))
+    made.state = made.state._replace(beside=(beside._replace(before_state=JobOrderState.SETUP),), undoable=(previous,))
+    made.state = made.state._replace(handling_unit="P-1")
     return made
 
 

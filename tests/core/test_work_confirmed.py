@@ -10,13 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core import document, snapshot
-from gateway.core.entries import LotEntry, MaterialEntry, PresenceEntry, PresenceShared
-from gateway.core.model import Confirmation
+from gateway.core.entries import LotEntry, MaterialEntry, PresenceEntry, PresenceShared, UndoEntry
+from gateway.core.model import Confirmation, Notice
 from gateway.core.orders.job_image import with_image
 from gateway.core.orders.order_image import Component, ImageOperation, OrderImage
 from gateway.core.rules import CounterRule, OrderRule, Role
 from gateway.core.rules_material import BackflushRule, FeederRule, LotRule, WorkRule
 from gateway.core.state.interval import StateInterval
+from gateway.core.work.presence import logged_in_now
+from gateway.core.work.rounding import Exact
 
 COUNTERS = [
     CounterRule(mode="counter", signal=f"plc.{role}", role=role) for role in (Role.GOOD, Role.SCRAP, Role.REWORK)
@@ -197,3 +199,60 @@ def test_all_minutes_told_are_the_exact_time_rounded_once(floor_of, steps):
         exact_ns = sum(one.length_ns for one in rows if one.state is state)
         assert by_state.get(state, 0) == Decimal((2 * exact_ns + step_ns) // (2 * step_ns)).scaleb(-3), state
     assert floor.state.work.ledgers == (), "nothing is kept of what is told"
+
+
+def undo(floor, who="ann"):
+    return [one.code for one in floor.put(UndoEntry(floor.now_ns, who)) if isinstance(one, Notice)]
+
+
+def test_a_log_in_and_a_log_out_are_undone_from_then_on(floor_of):
+    floor = floor_of(1000)
+    for minute, begins in ((1, True), (3, False)):
+        floor.at(f"{minute} min")
+        floor.put(PresenceEntry(floor.now_ns, begins, "bob", "ann"))
+        assert [one.person for one in logged_in_now(floor.state.work)] == ["bob"] * begins
+        floor.state = snapshot.load(floor.unit, snapshot.dump(floor.unit, floor.state))
+        assert undo(floor) == []
+        assert [one.person for one in logged_in_now(floor.state.work)] == ["bob"] * (not begins)
+        if begins:
+            floor.at("2 min")
+            floor.put(PresenceEntry(floor.now_ns, True, "bob", "ann"))
+
+
+def test_a_mount_is_undone_while_no_piece_took_of_it(floor_of):
+    floor = floor_of(1000, RING, work=ring("flag"))
+
+    def mounted():
+        return [(one.lot, one.remaining) for one in floor.state.work.feeders[0].mounted_at(floor.now_ns)]
+
+    def lot(mounts, name, left=None, *, replace=False):
+        quantity = None if left is None else Decimal(left)
+        floor.put(LotEntry(floor.now_ns, mounts, "bowl", name, "ann", quantity=quantity, replace=replace))
+
+    lot(True, "L1", 50)
+    assert (undo(floor), mounted()) == ([], [])
+    floor.at("10 s")
+    lot(True, "L1", 50)
+    floor.make(0)
+    floor.at("20 s").make(20)
+    assert undo(floor) == ["REFUSED"], "later than the window, and pieces took of it"
+    floor.at("30 s")
+    lot(False, "L1")
+    assert (undo(floor), mounted()) == ([], [("L1", Exact(30))])
+    floor.at("50 s")
+    lot(True, "L2", replace=True)
+    assert undo(floor) == ["REFUSED"]
+
+
+def test_a_mount_that_started_an_order_is_not_undone(floor_of):
+    floor = floor_of(1000, RING, work=ring())
+    assert floor.running is None
+    floor.put(LotEntry(floor.now_ns, True, "bowl", "L1", "ann"))
+    assert (floor.running, undo(floor), floor.running) == ("4711", ["REFUSED"], "4711")
+
+
+def test_an_issue_is_not_undone_and_says_what_to_do(floor_of):
+    floor = floor_of(100, GRANULATE)
+    floor.put(MaterialEntry(floor.now_ns, "4711", "", "GRAN", Decimal(1), False, "ann"))
+    assert undo(floor) == ["REFUSED"]
+    assert floor.notices[-1][1]["guard"] == "UNDO"

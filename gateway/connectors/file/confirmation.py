@@ -39,6 +39,7 @@ COLUMNS: Final = (
     "flags",
     "created_at",
     "hash",
+    "reverses",
 )
 NAME_PART_MAX_CHARS: Final = 40
 SHORT_ID_CHARS: Final = 12
@@ -109,6 +110,7 @@ def _row(document: Mapping[str, Any], settings: FileSettings) -> dict[str, str]:
         "flags": ",".join(map(str, document.get("data_quality_flags") or ())),
         "created_at": _text(document, "created_at", ""),
         "hash": _text(document, "hash", ""),
+        "reverses": _text(document, "reverses", ""),
     }
 
 

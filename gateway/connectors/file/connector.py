@@ -61,7 +61,8 @@ class FileConnector:
     def capabilities(self) -> Capabilities:
         """The same name with the same bytes: a repeat changes nothing."""
         answers = self._answers is not None
-        return Capabilities(idempotent=True, can_lookup=True, acknowledgements=answers)
+        correction = self._settings.correction
+        return Capabilities(idempotent=True, can_lookup=True, acknowledgements=answers, correction=correction)
 
     async def open(self) -> None:
         """Nothing to make; a missing folder is no error here."""

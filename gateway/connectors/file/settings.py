@@ -25,6 +25,9 @@ class FileSettings:
         confirmations_folder: where confirmations are put, one file each.
         acknowledgements_folder: where answers to orders are put, one file each; none: the ERP is not told what became
             of them.
+        correction: how the ERP takes a correction of what it has booked. ``cancel``: it takes a booking back, given its
+            key; ``negative``: it books quantities below 0; ``manual``: a person does it there, and the correction waits
+            in the outbox until he has.
         delimiter: between the columns.
         encoding: of both directions, such as utf-8, cp1252 or cp850.
         decimal_separator: of both directions.
@@ -38,6 +41,7 @@ class FileSettings:
     orders_folder: str = "orders"
     confirmations_folder: str = "confirmations"
     acknowledgements_folder: str | None = None
+    correction: Literal["cancel", "negative", "manual"] = "manual"
     delimiter: Literal[";", ",", "\t", "|"] = ";"
     encoding: str = "utf-8"
     decimal_separator: Literal[".", ","] = "."

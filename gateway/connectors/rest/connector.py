@@ -54,6 +54,7 @@ class RestConnector:
             server_time_limit_ns=int(settings.server_time_limit),
             acknowledgements=settings.acknowledgements_path is not None,
             totals=settings.totals_path is not None,
+            correction=settings.correction,
         )
 
     @property

@@ -36,6 +36,9 @@ class RestSettings:
         totals_path: where the ERP says what it has booked of an order; ``{order}`` stands for its number; none: it
             cannot be asked, and nothing is reconciled.
         health_path: a harmless question for a probe.
+        correction: how the ERP takes a correction of what it has booked. ``cancel``: it takes a booking back, given its
+            key; ``negative``: it books quantities below 0; ``manual``: a person does it there, and the correction waits
+            in the outbox until he has.
         token: where the bearer token is; none: no Authorization header.
         idempotent: true if the target itself books a repeated key only once; then nothing is looked up before a repeat.
         timeout: longest wait for a complete answer, 1 s to 2 min.
@@ -54,6 +57,7 @@ class RestSettings:
     acknowledgements_path: str | None = None
     totals_path: str | None = None
     health_path: str = "/health"
+    correction: Literal["cancel", "negative", "manual"] = "manual"
     token: SecretRef | None = None
     idempotent: bool = False
     timeout: Duration = Duration("30 s")

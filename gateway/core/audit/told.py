@@ -1,31 +1,31 @@
 """What a work unit's outputs tell the audit trail: one table from a kind of output to its entry, and the entries.
 
-A new output that an auditor must see is a new row of ``TABLE``; a new word of a person has an entry without one, and a
-row of ``ACTIONS`` gives it its name. Counts and intervals have none: the journal keeps them. Decides and keeps nothing.
+A new output that an auditor must see is a new row of ``rows.TABLE``; a new word of a person has an entry without one,
+and a row of ``ACTIONS`` gives it its name. Counts and intervals have none: the journal keeps them. Decides and keeps
+nothing.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gateway.core.access.permissions import Action
-from gateway.core.access.roles import ActorRole
+from gateway.core.access.permissions import Action, refusal
+from gateway.core.access.roles import ActorRole, role_of
 from gateway.core.audit.entry import (
     CHARS_MAX,
     AuditEntryError,
-    Change,
     EntryContent,
-    SystemAction,
     checked,
     reason_required,
 )
+from gateway.core.audit.rows import REFUSED, TABLE, Told, plain
 from gateway.core.audit.signature import MEANINGS, Authentication, SigningRefused, sign, signed
 from gateway.core.entries import (
-    PiecesReclassified,
+    CorrectEntry,
     PresenceShared,
     ReclassifyEntry,
+    RejectEntry,
     SetupEntry,
     StopCutEntry,
     StopReasonEntry,
@@ -35,9 +35,7 @@ from gateway.core.foreign_text import clean
 from gateway.core.model import (
     CalendarPlan,
     ClockTold,
-    Confirmation,
     DataValue,
-    JobChanged,
     Notice,
     OperatorEntry,
     OperatorVerb,
@@ -46,21 +44,20 @@ from gateway.core.model import (
     Role,
     TimePassed,
 )
-from gateway.core.orders.order_changes import AckKind, OrderAck
 from gateway.core.orders.shares import BETWEEN_MACHINES
-from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
-from gateway.core.state.setup import SetupEnded, SetupStarted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from gateway.core.model import Input, Output
 
 #: Reason code where nobody was asked for one.
 NOT_GIVEN: Final = "not_given"
-REFUSED: Final = "refused"
 GATEWAY: Final = "gateway"
 ERP: Final = "erp"
+
+
+__all__ = ["ACTIONS", "GATEWAY", "REFUSED", "TABLE", "Actor", "Told", "content_of", "decision", "entries", "plain"]
 
 
 class Actor(NamedTuple):
@@ -79,147 +76,15 @@ class Actor(NamedTuple):
     authentication: Authentication | None = None
 
 
-class Told(NamedTuple):
-    """What one output tells, before it is known who caused it.
-
-    ``record``: what a signature is put under, where ``new`` is too little.
-    """
-
-    action: str
-    entity: str
-    entity_id: str
-    change: str = Change.EVENT.value
-    field: str = ""
-    old: str | None = None
-    new: str | None = None
-    outcome: str = "done"
-    detail: str = ""
-    order: str = ""
-    record: str = ""
-
-
-class Row(NamedTuple):
-    """One row of the table. ``always``: whether also where the input is no person's."""
-
-    tell: Callable[[Any, str], Told | None]
-    always: Callable[[Any], bool] = lambda _output: True
-
-
 _THE_GATEWAY: Final = Actor(GATEWAY, ActorRole.SERVICE.value, "", "")
 #: What is no person's word, and no ERP's.
 _NOBODY: Final = (DataValue, TimePassed, ClockTold, CalendarPlan, OrderProgress, PresenceShared, *BETWEEN_MACHINES)
 _NEVER_EMPTY: Final = frozenset({"user", "role", "action", "entity"})
 #: Fields of an input that stand elsewhere in the entry, or are too long.
-_NOT_SHOWN: Final = frozenset(
-    {"at_ns", "who", "role", "auth", "client", "known", "others", "job", "reason", "told", "earlier"}
-)
+_READ: Final = ("ledger", "contents", "signed_by", "told", "earlier")
+_NOT_SHOWN: Final = frozenset({"at_ns", "who", "role", "auth", "client", "known", "others", "job", "reason", *_READ})
 _ONLY_IF_SAID: Final = frozenset({"interrupt", "documents", "verdict"})
 
-
-# --- the table: each function is told an output and the work unit -----------------------------------------------------
-
-
-def _job_changed(found: JobChanged, _unit: str) -> Told | None:
-    record = found.record
-    if found.previous is record.state:
-        return None  # its numbers, which the journal keeps
-    numbers = {name: getattr(record, name) for name in ("good", "scrap", "rework", "hold", "test", "seq")}
-    return Told(
-        SystemAction.STATE_CHANGED.value,
-        "operation",
-        "/".join(record.job.key),
-        change=(Change.CREATE if found.previous is None else Change.EVENT).value,
-        field="state",
-        old=None if found.previous is None else found.previous.value,
-        new=record.state.value,
-        detail=found.trigger,
-        order=record.job.order,
-        record=plain({"order": record.job.order, "operation": record.job.operation, "state": record.state, **numbers}),
-    )
-
-
-def _reclassified(found: PiecesReclassified, _unit: str) -> Told:
-    return Told(
-        Action.CORRECT.value,
-        "operation",
-        f"{found.order}/{found.operation}",
-        change=Change.MODIFY.value,
-        field="pieces",
-        old=f"{found.pieces} {found.from_role}",
-        new=f"{found.pieces} {found.to_role}",
-        order=found.order,
-        record=plain(found._asdict()),
-    )
-
-
-def _stop_named(found: StopReasonAssigned, unit: str) -> Told:
-    upto = None if found.to_ns is None else str(found.to_ns)
-    detail = "the whole standstill" if upto is None else f"up to {upto}"
-    where = f"{unit}/{found.from_ns}"
-    return Told(Action.NAME_STOP.value, "stop", where, Change.CREATE.value, "reason", None, found.reason, detail=detail)
-
-
-def _stop_cut(found: StopSplit | StopMerge, unit: str) -> Told:
-    new = "split" if isinstance(found, StopSplit) else "merged"
-    return Told(Action.NAME_STOP.value, "stop", f"{unit}/{found.split_ns}", Change.EVENT.value, "split", new=new)
-
-
-def _reason_withdrawn(found: StopReasonWithdrawn, unit: str) -> Told:
-    detail = f"the reason given at {found.given_ns}"
-    return Told(Action.UNDO.value, "stop", f"{unit}/{found.from_ns}", Change.MODIFY.value, "reason", detail=detail)
-
-
-def _setup_started(found: SetupStarted, unit: str) -> Told:
-    return Told(Action.SETUP_AGAIN.value, "machine", unit, field="setup", new=found.trigger)
-
-
-def _setup_ended(found: SetupEnded, unit: str) -> Told:
-    return Told(Action.FINISH_SETUP.value, "machine", unit, field="setup", old="begun", new=found.trigger)
-
-
-def _confirmed(found: Confirmation, _unit: str) -> Told:
-    return Told(
-        SystemAction.CONFIRMED.value,
-        "confirmation",
-        found.key,
-        change=Change.CREATE.value,
-        field=found.kind.value,
-        new=f"good {found.good}, scrap {found.scrap}, rework {found.rework}, hold {found.hold}, SHA-256 {found.digest}",
-        detail=found.trigger,
-        order=found.job.order,
-    )
-
-
-def _acknowledged(found: OrderAck, _unit: str) -> Told | None:
-    if found.kind is AckKind.DUPLICATE:
-        return None
-    no = found.kind in (AckKind.ORDER_CHANGE_REJECTED, AckKind.CANCEL_REJECTED, AckKind.UNKNOWN_ORDER, AckKind.STALE)
-    return Told(
-        SystemAction.ORDER_RECEIVED.value,
-        "order",
-        found.order,
-        field="revision",
-        old=None if found.held_revision in (None, found.revision) else str(found.held_revision),
-        new=str(found.revision),
-        outcome=REFUSED if no else "done",
-        detail="; ".join((found.kind.value, *found.reasons)),
-        order=found.order,
-    )
-
-
-TABLE: Final[dict[type, Row]] = {
-    JobChanged: Row(_job_changed),
-    OrderAck: Row(_acknowledged),
-    PiecesReclassified: Row(_reclassified),
-    StopReasonAssigned: Row(_stop_named),
-    StopReasonWithdrawn: Row(_reason_withdrawn),
-    StopSplit: Row(_stop_cut),
-    StopMerge: Row(_stop_cut),
-    SetupStarted: Row(_setup_started, always=lambda found: bool(found.who)),
-    SetupEnded: Row(_setup_ended, always=lambda found: bool(found.who)),
-    # Its ``audit_ref`` is this entry.
-    Confirmation: Row(_confirmed, always=lambda found: bool(found.by)),
-}
 
 _OF_VERB: Final = {
     OperatorVerb.COMPLETE_SETUP: Action.FINISH_SETUP,
@@ -245,7 +110,11 @@ ACTIONS: Final[dict[type, Callable[[Any], str]]] = {
     StopCutEntry: lambda _entry: Action.NAME_STOP.value,
     UndoEntry: lambda _entry: Action.UNDO.value,
     ReclassifyEntry: _judgement,
+    CorrectEntry: lambda _entry: Action.CORRECT.value,
+    RejectEntry: lambda _entry: Action.CORRECT.value,
 }
+#: Judging pieces anew is a correction where it is signed.
+_CORRECTS: Final = frozenset({Action.CORRECT.value, Action.SCRAP.value, Action.REWORK.value})
 
 
 # --- entries ----------------------------------------------------------------------------------------------------------
@@ -288,7 +157,19 @@ def action_of(given: Any, actor: Actor) -> str:
     text = named(given) if named is not None else actor.action or _snake(type(given).__name__.removesuffix("Entry"))
     name = re.sub(r"[^a-z0-9_]", "_", str(text).lower())
     # Who signs a correction answers for it, whether or not it had to be signed.
-    return Action.CORRECT_AFTER_FINAL.value if actor.authentication and name == Action.CORRECT else name
+    if actor.authentication is None or name not in _CORRECTS:
+        return name
+    may = refusal(role_of(actor.role), Action.CORRECT_AFTER_FINAL) is None
+    return Action.CORRECT_AFTER_FINAL.value if may else name
+
+
+def decision(
+    found: Told, at_ns: int, common: Callable[[int], EntryContent], actor: Actor, reason: str
+) -> tuple[EntryContent, ...]:
+    """The entry of a decision that is no work unit's, and the signature, where he signs. Raises AuditEntryError."""
+    content = content_of(found, at_ns, common, actor, reason)
+    by = actor.authentication
+    return (content,) if by is None else (content, *_signature(content, found, found.action, by))
 
 
 def content_of(
@@ -316,12 +197,6 @@ def content_of(
         order=_fit("order", told.order),
     )
     return checked(content)
-
-
-def plain(found: Mapping[str, Any]) -> str:
-    """Names and values as JSON in their order, for the eye of an auditor and for a signature."""
-    shown = {name: value for name, value in found.items() if value is not None}
-    return json.dumps(shown, ensure_ascii=True, separators=(",", ":"), default=str)
 
 
 def _system(

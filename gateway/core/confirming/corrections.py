@@ -207,6 +207,41 @@ def reclassify(
     )
 
 
+def refused_part(ledger: Ledger, of: str, tolerated: Pieces, by: Who) -> Plan | CorrectionRefused:
+    """A confirmation that waits for an approval does not get it: only ``tolerated`` of it is confirmed.
+
+    The book changes by the rest: those pieces are no order's any more.
+    """
+    found = _found(ledger, of, by)
+    if isinstance(found, CorrectionRefused):
+        return found
+    if found.delivery is not Delivery.NEEDS_APPROVAL:
+        text = f"{of} is {found.delivery} and waits for no approval"
+        return CorrectionRefused("NOT_WAITING", text, "correct it, if it is wrong")
+    back = _taken_back(found, by, Capability.CANCEL)
+    drafts = back.drafts
+    if tolerated.total or found.kind is EntryKind.FINAL:
+        new = _again(found, tolerated, by, Delivery.VOIDED_BEFORE_SEND)
+        drafts = (*drafts, new._replace(delivery=Delivery.READY))
+    return back._replace(drafts=drafts, book_change=tolerated.minus(found.pieces))
+
+
+def reopened(ledger: Ledger, by: Who, capability: Capability) -> Plan | CorrectionRefused | None:
+    """The operation goes on: its final confirmation is taken back, and its pieces are a partial one. None: it has none.
+
+    It changes no number, so that nothing is signed.
+    """
+    final = next((one for one in reversed(ledger.live()) if one.kind is EntryKind.FINAL), None)
+    if final is None:
+        return None
+    found = _found(ledger, final.key, by)
+    if isinstance(found, CorrectionRefused):
+        return found
+    back = _taken_back(found, by, capability)
+    new = _again(found._replace(kind=EntryKind.PARTIAL), found.pieces, by, back.drafts[0].delivery)
+    return back._replace(drafts=(*back.drafts, new))
+
+
 def carried_out(ledger: Ledger, plan: Plan, key_of: Callable[[int], str]) -> Ledger:
     """The ledger once the plan is done. ``key_of`` gives the key of the number behind the last one, and so on."""
     entries = [
@@ -239,6 +274,9 @@ def _is_pair(one: Entry) -> bool:
 
 
 def _outstanding(key: str, delivery: Delivery) -> CorrectionRefused:
+    if delivery is Delivery.ELSEWHERE:
+        text = f"{key} was given up here, or is confirmed by the ERP itself"
+        return CorrectionRefused("NOT_OURS", text, "correct it in the ERP")
     text = f"{key} is {delivery}: nobody knows yet whether the ERP has booked it"
     return CorrectionRefused("ANSWER_OUTSTANDING", text, "wait for the answer, or settle it at the outbox, then repeat")
 

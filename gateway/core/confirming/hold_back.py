@@ -32,6 +32,7 @@ class Delivery(enum.StrEnum):
     ACCEPTED = "ACCEPTED"  # taken, booked later
     PARKED = "PARKED"  # surely not booked: refused, or never left
     BY_HAND = "BY_HAND"  # a person books it in the ERP
+    ELSEWHERE = "ELSEWHERE"  # given up here, or the ERP confirms it by itself: what became of it is known there only
     POSTED = "POSTED"
     VOIDED_BEFORE_SEND = "VOIDED_BEFORE_SEND"
 
@@ -40,7 +41,14 @@ class Delivery(enum.StrEnum):
 VOIDABLE: Final = frozenset({Delivery.NEEDS_APPROVAL, Delivery.HELD, Delivery.READY, Delivery.PARKED})
 #: Nobody knows yet whether it is at the ERP.
 IN_DOUBT: Final = frozenset(
-    {Delivery.SENDING, Delivery.UNCERTAIN, Delivery.RETRY_WAIT, Delivery.ACCEPTED, Delivery.BY_HAND}
+    {
+        Delivery.SENDING,
+        Delivery.UNCERTAIN,
+        Delivery.RETRY_WAIT,
+        Delivery.ACCEPTED,
+        Delivery.BY_HAND,
+        Delivery.ELSEWHERE,
+    }
 )
 #: On its way before it may be sent.
 BEFORE_READY: Final = frozenset({Delivery.NEEDS_APPROVAL, Delivery.HELD})

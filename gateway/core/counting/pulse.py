@@ -245,7 +245,9 @@ class PulseDetector:
         )
         if not state.seen_ns:
             return found, (CountEvent(self._rule.signal, 0, t_ns, t_ns, "BASELINE"),)
-        return found, (self._lost(state.seen_ns, t_ns, self._bound(max(t_ns - state.seen_ns, 0))),)
+        if t_ns <= state.seen_ns:  # nothing was missed
+            return found, ()
+        return found, (self._lost(state.seen_ns, t_ns, self._bound(t_ns - state.seen_ns)),)
 
     def _blind(self, state: PulseState) -> PulseState:
         # A level that was still settling may have been an edge: the unknown interval begins with it.

@@ -65,6 +65,15 @@ class PastOrders(NamedTuple):
         until_ns = max(until_ns, self.until_ns)
         return PastOrders(until_ns, (*self.ceased, Ceased(until_ns, *key, part))[-CHANGES_MAX:], self.transit)
 
+    def handed(self, key: tuple[str, str], to: tuple[str, str]) -> PastOrders:
+        """Another job order takes what was begun in the time of this one."""
+        ceased = tuple(
+            one._replace(order=to[0], operation=to[1]) if (one.order, one.operation) == key else one
+            for one in self.ceased
+        )
+        transit = tuple(Transit(*to, one.pieces) if (one.order, one.operation) == key else one for one in self.transit)
+        return self._replace(ceased=ceased, transit=transit)
+
     def without(self, keys: Collection[tuple[str, str]], from_ns: int) -> PastOrders:
         """These orders did not cease to run then or later, after all."""
         kept = tuple(one for one in self.ceased if one.until_ns < from_ns or (one.order, one.operation) not in keys)

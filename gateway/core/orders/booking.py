@@ -13,6 +13,7 @@ from gateway.core.model import JobOrderState, Notice, PiecesProduced, Role, Unkn
 from gateway.core.orders.attribution import Dating, owner, shares
 from gateway.core.orders.division import made_of
 from gateway.core.orders.job_run import book, room, stays_open, with_reason
+from gateway.core.orders.lead import has_begun
 from gateway.core.orders.part_map import taker
 from gateway.core.orders.places import with_run
 from gateway.core.orders.stop_request import StopRequested
@@ -203,6 +204,8 @@ class Booking:
         run = _booked(run, role, taken, event, share.cycles, at_ns)
         if self._draws and taken:
             state, run = self._dispatch.work.drawn(state, run, event, taken, at_ns, out)
+        if taken and run.state is JobOrderState.DISPATCHED:  # it took over from an order that was divided
+            run = has_begun(run, at_ns, "late pieces", out)
         more = any((one.order, one.operation) == share.key for one in state.past.transit)
         state = self._dispatch.late(state, run, at_ns, out, more=more)
         return self._to_running(state, event, role, share.pieces - taken, 0, at_ns, out)

@@ -96,14 +96,16 @@ class Closer:
         trigger: str,
         said: Said = NOBODY,
         led: ToldTimes | None = None,
+        *,
+        last: bool,
     ) -> tuple[JobRun, Confirmation]:
-        """The next confirmation of a job order; ``led``: its part of its leader's times."""
+        """The next confirmation of a job order; ``led``: its part of its leader's times; ``last``: none follows."""
         dated = self.dated(run.open_from_ns + state.utc_offset_ns, at_ns + state.utc_offset_ns)
         over, approval = self.over(run)
         window = admitted(self.rule, "", at_ns, by_person=bool(said.by))
         milestone = None if run.job.image is None else _milestone(run)
         shift, final = shift_of(state.track.timeline, at_ns), kind is ConfirmationKind.FINAL
-        run, work = self.work.confirmed(state, run, at_ns, shift, final=final)
+        run, work = self.work.confirmed(state, run, at_ns, shift, final=final, last=last)
         work = work if led is None else with_times(work, led)
         closing = Closing(
             at_ns=at_ns,
@@ -147,12 +149,20 @@ class Closer:
         return self.asked(state, run, at_ns, out)
 
     def partial(
-        self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output], *, said: Said = NOBODY
+        self,
+        state: State,
+        run: JobRun,
+        at_ns: int,
+        trigger: str,
+        out: list[Output],
+        *,
+        said: Said = NOBODY,
+        last: bool = False,
     ) -> JobRun:
-        """A partial confirmation now, whatever the triggers say."""
+        """A partial confirmation now, whatever the triggers say; ``last``: none follows here."""
         if self.silent:
             return run
-        after = self.closed(state, run, at_ns, ConfirmationKind.PARTIAL, trigger, out, said=said)
+        after = self.closed(state, run, at_ns, ConfirmationKind.PARTIAL, trigger, out, said=said, last=last)
         out.append(JobChanged(at_ns, after.record(), after.state, trigger))
         return after
 
@@ -166,21 +176,27 @@ class Closer:
         out: list[Output],
         *,
         said: Said = NOBODY,
+        last: bool = False,
     ) -> JobRun:
-        """What is open of a job order, confirmed: by itself, or where it leads others, by each of these."""
+        """What is open of a job order, confirmed: by itself, or where it leads others, by each of these.
+
+        ``last``: none of it follows here, also where the ERP does not hear that it is the final one.
+        """
+        last = last or kind is ConfirmationKind.FINAL
         if run.merged is None:
-            after, confirmation = self.close(state, run, at_ns, _kind(kind, run, _others(state, run)), trigger, said)
+            said_as = _kind(kind, run, _others(state, run))
+            after, confirmation = self.close(state, run, at_ns, said_as, trigger, said, last=last)
             out.append(confirmation)
             return after
         merged, final = handed(run.merged, run), kind is ConfirmationKind.FINAL
-        run, times = self.work.timed(state, run, at_ns, final=final)
+        run, times = self.work.timed(state, run, at_ns, last=last)
         led = shared_times(times, merged.weights)
         outside, runs = _others(state, run), list(merged.runs)
         for at, one in enumerate(merged.runs):
             if not one.anything_open and not led[at].takes_time and not final:
                 continue
-            last = _kind(kind, one, [*outside, *merged.runs[at + 1 :]])
-            runs[at], confirmation = self.close(state, one, at_ns, last, trigger, said, led[at])
+            said_as = _kind(kind, one, [*outside, *merged.runs[at + 1 :]])
+            runs[at], confirmation = self.close(state, one, at_ns, said_as, trigger, said, led[at], last=last)
             told = runs[at]._replace(state=JobOrderState.MERGED).record()
             out.extend((confirmation, JobChanged(at_ns, told, JobOrderState.MERGED, trigger)))
         empty = with_nothing_open(run, at_ns)

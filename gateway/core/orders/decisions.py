@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.core.access.permissions import Action
 from gateway.core.access.permissions import refusal as refusal_for
+from gateway.core.confirming.corrections import CorrectionRefused, Who
 from gateway.core.confirming.run_checks import VERDICTS, acknowledged
 from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, OperatorVerb
+from gateway.core.orders.correcting import Target, reopened
 from gateway.core.orders.dispatch import JOB_QUEUE_MAX
 from gateway.core.orders.guards import Guard, GuardFacts, GuardRefusal
 from gateway.core.orders.job_run import from_record
@@ -251,11 +253,22 @@ class Decisions:
         refusal = may(found, _S.IN_PROGRESS, cause, self._rule).refusal or _led(known.job) or self._taken(state, found)
         if refusal:
             return _refused(state, entry, found, refusal, out)
+        found, reason = self._not_final(state, found, entry, out)
         opened = found._replace(state=_S.IN_PROGRESS, reopened=True, open_from_ns=entry.at_ns, confirmed_ns=entry.at_ns)
         out.append(JobChanged(entry.at_ns, opened.record(), known.state, cause.text))
-        text = f"its final confirmation, number {known.seq}, is out; reverse it in the ERP"
-        out.append(notice(entry.at_ns, "FINAL_TO_REVERSE", known.job, reason=text))
+        if reason:
+            out.append(notice(entry.at_ns, "FINAL_TO_REVERSE", known.job, reason=reason))
         return put_to_work(state, opened)
+
+    def _not_final(self, state: State, run: JobRun, entry: OperatorEntry, out: list[Output]) -> tuple[JobRun, str]:
+        """The order with its final confirmation taken back; or why that is left to a person."""
+        if entry.ledger is None:
+            return run, f"its final confirmation, number {run.seq}, is out; reverse it in the ERP"
+        by = Who(entry.at_ns, entry.who, entry.reason or f"opened again by {entry.who}")
+        result = reopened(self._dispatch, state, Target(run, entry.ledger, is_open=False), by, out)
+        if isinstance(result, CorrectionRefused):
+            return run, f"{result.text}; {result.what_to_do}"
+        return result, ""
 
     def _taken(self, state: State, run: JobRun) -> str:
         if len(state.queue) >= JOB_QUEUE_MAX:

@@ -1,7 +1,6 @@
 """Which job order runs: started by sequence, by the PLC's job tag or by a person, set up, interrupted, held and ended.
 
-Changes the state's ``running`` and ``queue`` and makes the confirmations that go with an end. Counts nothing. What an
-ERP says of an order is read by ``intake.py``, what a person says by ``decisions.py``.
+Changes the state's ``running`` and ``queue``. Counts nothing. An ERP's word is for ``intake.py``.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
 from gateway.core.orders.order_steps import Cause
 from gateway.core.orders.places import (
     enqueue,
+    job_tag,
     named,
     notice,
     owing,
@@ -36,7 +36,7 @@ from gateway.core.work.serials import held
 
 if TYPE_CHECKING:
     from gateway.core.document import Identity
-    from gateway.core.model import JobOrder, Output
+    from gateway.core.model import Output
     from gateway.core.orders.closing import Closer
     from gateway.core.orders.part_map import PartMap
     from gateway.core.rules import WorkUnitRules
@@ -246,6 +246,11 @@ class Dispatch:
         """A partial confirmation of an order that has something to confirm."""
         return self.closer.partial(state, run, at_ns, trigger, out)
 
+    def left(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> JobRun:
+        """The last confirmation here of an order that goes elsewhere or is no more, if anything of it is not told."""
+        told = not run.anything_open and not self.work.untold(state, run, at_ns)
+        return run if told else self.closer.partial(state, run, at_ns, trigger, out, last=True)
+
     def asked(self, state: State, run: JobRun, at_ns: int, out: list[Output], *asked: Asked) -> State:
         """Something asks for a confirmation of an open order: it is made, or waits, or there is nothing to say."""
         return with_run(state, self.closer.asked(state, run, at_ns, out, *asked))
@@ -374,12 +379,12 @@ class Dispatch:
         if tag is None:
             return state
         if state.running is not None:
-            if self._tag_of(state.running.job) == tag:
+            if job_tag(self.rule.job_format, state.running.job) == tag:
                 return state
             cause = _BY_TAG._replace(text=f"job signal says {tag!r}")
             state = self.away(state, at_ns, cause, out, since_ns=since_ns)
         for run in state.queue:
-            if self._tag_of(run.job) == tag:
+            if job_tag(self.rule.job_format, run.job) == tag:
                 # What a person interrupted starts again when the PLC names it anew, not because it still does.
                 if run.waits_for_person and not changed:
                     return state
@@ -390,6 +395,3 @@ class Dispatch:
         if tag:
             out.append(Notice(at_ns, "UNKNOWN_JOB", (("job_signal", tag),)))
         return state
-
-    def _tag_of(self, job: JobOrder) -> str:
-        return self.rule.job_format.replace("{order}", job.order).replace("{operation}", job.operation)

@@ -1,7 +1,7 @@
 """Pieces that a person judges anew: good ones that are scrap, held ones that are good. No piece is made or lost.
 
-Bounded by what is not confirmed yet: a confirmation that is out never changes. Changes the numbers of the order, what
-was counted by role, and ends an order that is full by it; counts nothing.
+What is not confirmed yet goes first. Of what is confirmed a correction is made (``correcting.py``): a confirmation that
+is out never changes. Changes the numbers of the order and what was counted by role, ends an order that is full by it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.core.entries import PiecesReclassified
 from gateway.core.model import Role
-from gateway.core.orders.job_run import is_full, with_reason, without_reasons
-from gateway.core.orders.places import named, refusal_of, with_run
+from gateway.core.orders.correcting import Target, judged_anew, placed, target_of
+from gateway.core.orders.job_run import with_reason, without_reasons
+from gateway.core.orders.places import named, refusal_of
 from gateway.core.refusal import Refusal, refused
 
 if TYPE_CHECKING:
@@ -34,9 +35,13 @@ def reclassified(
     ``back``: a judgement is taken back, so they may be what waits for one, too.
     """
     run = named(state, entry.order, entry.operation)
-    if isinstance(run, str):
+    target = target_of(dispatch, state, entry) if entry.ledger is not None else None
+    if isinstance(run, str) and not isinstance(target, Target):
         out.append(refused(entry.at_ns, run))
         return state
+    if isinstance(target, Target) and (isinstance(run, str) or entry.pieces > getattr(run, f"open_{entry.from_role}")):
+        return _confirmed(dispatch, state, target, entry, out)
+    assert not isinstance(run, str), "it was looked at"
     if refusal := _why_not(run, entry, JUDGED_FROM if back else JUDGED_AS):
         out.append(refusal_of(entry.at_ns, run.job, refusal))
         return state
@@ -50,15 +55,28 @@ def reclassified(
         moved = with_reason(moved, entry.reason, pieces)
     counted: Tally = state.counted.plus(before, -pieces).plus(after, pieces)
     state = state._replace(counted=counted)
-    if state.works_on(run.job.key):
-        return dispatch.complete_if_full(with_run(state, moved), entry.at_ns, out)
-    counts = dispatch.rule.target_counts
-    if is_full(run, counts) and not is_full(moved, counts):
-        moved = moved._replace(waits_for_person=False)  # it was put aside as full, and is to make some more
-    return dispatch.advance(dispatch.late(state, moved, entry.at_ns, out, more=True), entry.at_ns, out)
+    return placed(dispatch, state, run, moved, entry.at_ns, out)
 
 
-def _why_not(run: JobRun, entry: ReclassifyEntry, judged_as: tuple[Role, ...]) -> str:
+def _confirmed(dispatch: Dispatch, state: State, target: Target, entry: ReclassifyEntry, out: list[Output]) -> State:
+    """Pieces of which some are confirmed already: a correction."""
+    run = target.run
+    if refusal := _no_judgement(entry, JUDGED_AS):
+        out.append(refusal_of(entry.at_ns, run.job, refusal))
+        return state
+    made: list[Output] = []
+    result = judged_anew(dispatch, state, target, entry, made)
+    if isinstance(result, str):
+        out.append(refusal_of(entry.at_ns, run.job, result))
+        return state
+    state, after = result
+    pieces, roles = entry.pieces, (entry.from_role, entry.to_role)
+    out.append(PiecesReclassified(entry.at_ns, *run.job.key, pieces, *roles, entry.reason, entry.who))
+    out += made
+    return placed(dispatch, state, run, after, entry.at_ns, out, is_open=target.is_open)
+
+
+def _no_judgement(entry: ReclassifyEntry, judged_as: tuple[Role, ...]) -> str:
     before, after = entry.from_role, entry.to_role
     if before not in JUDGED_FROM or after not in judged_as or before is after:
         allowed = f"from one of {', '.join(JUDGED_FROM)} to another one of {', '.join(judged_as)}"
@@ -67,6 +85,13 @@ def _why_not(run: JobRun, entry: ReclassifyEntry, judged_as: tuple[Role, ...]) -
     if entry.pieces < 1:
         text = f"found {entry.pieces} pieces, allowed 1 and more"
         return Refusal(text, "PIECES", found=str(entry.pieces), allowed="1 and more", what_to_do="name how many")
+    return ""
+
+
+def _why_not(run: JobRun, entry: ReclassifyEntry, judged_as: tuple[Role, ...]) -> str:
+    if refusal := _no_judgement(entry, judged_as):
+        return refusal
+    before = entry.from_role
     open_pieces: int = getattr(run, f"open_{before}")
     if entry.pieces <= open_pieces:
         return ""

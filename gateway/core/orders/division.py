@@ -87,8 +87,7 @@ def _split(dispatch: Dispatch, state: State, entry: SplitEntry, out: list[Output
     if refusal:
         return refusal
     at_ns = entry.at_ns
-    if run.anything_open or dispatch.work.open_time_ns(state, run, at_ns):
-        run = dispatch.confirmed(state, run, at_ns, "split", out)
+    run = dispatch.left(state, run, at_ns, "split", out)
     gone = run._replace(state=_S.SPLIT, held_from=None, hold_reason="")
     names = ", ".join(child.order for child in plan.children)
     out.append(JobChanged(at_ns, gone.record(), run.state, f"{cause.text}: {names}"))
@@ -97,7 +96,8 @@ def _split(dispatch: Dispatch, state: State, entry: SplitEntry, out: list[Output
         begun = _like(run, JobRun(_child_job(run.job, child)))
         out.append(JobChanged(at_ns, begun.record(), None, f"split from {run.job.order}"))
         state = enqueue(state, begun)
-    return state
+    # What was begun before the split is the ERP's order's: its first part takes it.
+    return state._replace(past=state.past.handed(run.job.key, (plan.children[0].order, run.job.operation)))
 
 
 def _child_job(job: JobOrder, child: Child) -> JobOrder:
@@ -135,6 +135,7 @@ def _merge(dispatch: Dispatch, state: State, entry: MergeEntry, out: list[Output
         one = one._replace(job=one.job._replace(leader=entry.leader))
         out.append(JobChanged(at_ns, one._replace(state=_S.MERGED).record(), run.state, cause.text))
         state = without(state, run)
+        state = state._replace(past=state.past.handed(run.job.key, (entry.leader, run.job.operation)))
         originals.append(one)
     given = tuple(nothing_given(plan.originals) for _ in HANDED)
     merged = Merged(plan.how, plan.originals, tuple(originals), given)

@@ -66,6 +66,7 @@ def with_images(state: State, images: Mapping[str, OrderImage]) -> State:
         beside=tuple(run for run in map(whole, state.beside) if run is not None),
         queue=tuple(run for run in map(whole, state.queue) if run is not None),
         previous=whole(state.previous),
+        undoable=tuple(run for run in map(whole, state.undoable) if run is not None),
     )
 
 

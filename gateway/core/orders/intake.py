@@ -238,8 +238,7 @@ class Intake:
 
     def _moved(self, state: State, run: JobRun, job: JobOrder, at_ns: int, out: list[Output]) -> State:
         """The ERP gave the operation to another work center. It begins there as a released one, with its numbers."""
-        if run.anything_open:
-            run = self._dispatch.confirmed(state, run, at_ns, "moved", out)
+        run = self._dispatch.left(state, run, at_ns, "moved", out)
         if state.works_on(job.key):
             state = self._dispatch.ceased(state, at_ns, run)
         # What was dispatched is revoked; what was started stays interrupted, and is resumed there.
@@ -252,8 +251,7 @@ class Intake:
         """What was made is a fact and is confirmed; what is made from now on has no order."""
         if state.works_on(run.job.key):
             state = self._dispatch.ceased(state, at_ns, run)
-        if run.anything_open:
-            run = self._dispatch.confirmed(state, run, at_ns, text, out)
+        run = self._dispatch.left(state, run, at_ns, text, out)
         gone = run._replace(state=_S.CANCELLED, job=job, held_from=None, hold_reason="")
         out.append(JobChanged(at_ns, gone.record(), run.state, text))
         return self._dispatch.advance(without(state, run), at_ns, out)

@@ -96,6 +96,11 @@ def refusal_of(at_ns: int, job: JobOrder, why: str) -> Notice:
     return Notice(at_ns, REFUSED, (("order", job.order), ("operation", job.operation), *details(why)))
 
 
+def job_tag(job_format: str, job: JobOrder) -> str:
+    """The order as the PLC names it; ``job_format`` has {order} and may have {operation}."""
+    return job_format.replace("{order}", job.order).replace("{operation}", job.operation)
+
+
 def told(state: State, at_ns: int, code: str, job: JobOrder, text: str, out: list[Output]) -> State:
     """Said once, not each time that somebody asks."""
     said = f"{code} {'/'.join(job.key)}: {text}"

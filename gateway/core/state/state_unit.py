@@ -64,6 +64,7 @@ class MachineStateUnit:
         self._asked: MachineTrack | None = None
         self._due_ns: int | None = None
         self.time_model = TimeModel(rule.time_model, rule.reasons)
+        self.settle_ns = rule.settle_ns
         self.display = StateDisplay(rule)
 
     @property

@@ -34,7 +34,7 @@ class ToldTimes(NamedTuple):
     @property
     def takes_time(self) -> bool:
         """Whether there is any."""
-        return any(self.minutes)
+        return any(self.minutes) or bool(self.states)
 
 
 def shared_times(led: ToldTimes, weights: Sequence[int]) -> tuple[ToldTimes, ...]:

@@ -133,6 +133,16 @@ class TimeBook:
             )
         return ledgers[key]
 
+    def states(self, work: WorkState, key: Key, row: Iterable[StateInterval]) -> tuple[tuple[str, int], ...]:
+        """One order's time by machine state, with these intervals, as far as they are not in already."""
+        known = work.labour.machine(self._machine)
+        ledgers = {key: work.ledger(key) or RunLedger(*key)}
+        for found in row:
+            rest = found if known is None else cut(found, known.seen_ns)[1]
+            if rest is not None:
+                self._enter(ledgers, rest, lambda _key: 1, work.together)
+        return ledgers[key].states
+
     def _enter(
         self,
         ledgers: dict[Key, RunLedger],

@@ -87,6 +87,11 @@ def decimal_steps(steps: int, places: int) -> Decimal:
     return Decimal(f"{steps}e-{places}")
 
 
+def decimal_text(number: Exact) -> str:
+    """The number as a person reads it, with at most PLACES_MAX decimals."""
+    return f"{decimal_steps(half_up(number.fraction * 10**PLACES_MAX), PLACES_MAX).normalize():f}"
+
+
 def steps_of(number: Decimal, places: int) -> int:
     """The whole steps of a decimal number. Raises ValueError where it has more places than that."""
     steps = Fraction(number) / step_of(places)

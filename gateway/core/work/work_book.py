@@ -13,6 +13,8 @@ from gateway.core.duration import NS_PER_UNIT
 from gateway.core.model import Confirmation, MachineState, Notice
 from gateway.core.orders.job_image import work_of
 from gateway.core.orders.places import with_run
+from gateway.core.rules_counting import PartResultRule
+from gateway.core.state.settled import settled
 from gateway.core.work.family_time import FamilyTime, kept
 from gateway.core.work.handed_work import ToldTimes
 from gateway.core.work.labour import expired, logged_out, watching
@@ -20,8 +22,9 @@ from gateway.core.work.ledger import RunLedger, TimeBook
 from gateway.core.work.lots import swept
 from gateway.core.work.material_book import Drawing, MaterialBook
 from gateway.core.work.refused import WorkRefused
-from gateway.core.work.rounding import Exact, RoundingCarry, decimal_steps, steps_of
+from gateway.core.work.rounding import decimal_steps, steps_of
 from gateway.core.work.run_work import ConfirmedWork
+from gateway.core.work.state_minutes import told_states
 from gateway.core.work.time_account import MINUTE_PLACES, MINUTE_STEP_NS, ActivityMinutes, TimeAccount
 
 if TYPE_CHECKING:
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 
 #: No count reaches further back than that: lots that were taken off earlier are forgotten.
 LOTS_KEPT_NS: Final = 24 * NS_PER_UNIT["h"]
+#: The trigger of a final confirmation that the last piece causes.
+AT_TARGET: Final = "target reached"
 #: Times that turn out otherwise after the final confirmation are told from so much on: devices' stamps and the arrival
 #: of what they say differ by less.
 LATE_TIME_NS: Final = NS_PER_UNIT["s"]
@@ -56,6 +61,8 @@ class WorkBook:
         self._family = FamilyTime(rules)
         self._times = TimeBook(rules.work, machine, unit.time_model, self._family)
         self._basis = rules.work.times.machine_time_basis
+        self._undo_ns = int(rules.confirm.undo_window)
+        self._tests = any(isinstance(rule, PartResultRule) for rule in rules.counters)
 
     def adapted(self, state: State) -> State:
         """The state under these rules; people of a machine that was not watched are from what is not final on."""
@@ -106,12 +113,18 @@ class WorkBook:
             work = work._replace(feeders=feeders, together=kept(work.together, left[-1].to_ns))
         final_ns = state.track.timeline.final_ns
         ended = (one for one in work.ledgers if one.told is not None and one.key not in open_keys)
-        done = [one for one in ended if final_ns >= one.ended_ns]
+        # Whoever ended it may still take that back.
+        done = [one for one in ended if final_ns >= one.ended_ns and at_ns > one.ended_ns + self._undo_ns]
         if done:
             for one in done:
                 self._after_final(one, at_ns, out)
             work = work._replace(ledgers=tuple(one for one in work.ledgers if one not in done))
         return state if work is state.work else state._replace(work=work)
+
+    def reopened(self, state: State, key: Key) -> State:
+        """Its end was taken back: the order's times go on."""
+        ledgers = tuple(one._replace(told=None, ended_ns=0) if one.key == key else one for one in state.work.ledgers)
+        return state._replace(work=state.work._replace(ledgers=ledgers))
 
     def _of_ended(
         self, before: State, work: WorkState, open_keys: Collection[Key], at_ns: int, out: list[Output]
@@ -158,6 +171,16 @@ class WorkBook:
         crew = _crew(run)
         return self._times.seeming(state.work, run.job.key, row, lambda _key: crew, at_ns)
 
+    def _sure(self, state: State, run: JobRun, at_ns: int) -> tuple[tuple[str, int], ...]:
+        """Time by machine state, without what may still turn out to be another state."""
+        row = settled(state.track, at_ns, self._unit.settle_ns)
+        return self._times.states(state.work, run.job.key, row)
+
+    def untold(self, state: State, run: JobRun, at_ns: int) -> bool:
+        """Whether a last confirmation of this order would say of any time that it passed."""
+        _, times = self.timed(state, run, at_ns, last=True)
+        return times.takes_time
+
     def not_final(self, state: State, key: Key, machine: MachineState, to_ns: int) -> tuple[tuple[int, int], ...]:
         """Stretches of an order in a state of the machine that are not entered yet, as they seem to be."""
         row = self._unit.not_final(state.track, to_ns)
@@ -169,10 +192,10 @@ class WorkBook:
         return int(sum(max(carry.due(MINUTE_STEP_NS), 0) for carry in account) * MINUTE_STEP_NS)
 
     def confirmed(
-        self, state: State, run: JobRun, at_ns: int, shift: str, *, final: bool
+        self, state: State, run: JobRun, at_ns: int, shift: str, *, final: bool, last: bool
     ) -> tuple[JobRun, ConfirmedWork]:
-        """The order after a confirmation, and what it says."""
-        run, times = self.timed(state, run, at_ns, final=final)
+        """The order after a confirmation, and what it says; ``last``: none of this job order follows."""
+        run, times = self.timed(state, run, at_ns, last=last)
         serials = tuple(one.serial for one in run.work.serials)
         rest, lines, lots, links = self.material.confirmed(run, shift, at_ns, final=final)
         minutes = ActivityMinutes(*(decimal_steps(steps, MINUTE_PLACES) for steps in times.minutes))
@@ -181,25 +204,45 @@ class WorkBook:
         confirmed = ConfirmedWork(minutes, states, lines, lots, serials, operators, links, times.told)
         return run._replace(work=rest._replace(operators=())), confirmed
 
-    def timed(self, state: State, run: JobRun, at_ns: int, *, final: bool) -> tuple[JobRun, ToldTimes]:
-        """The order after its times up to an instant were told, and these."""
-        ledger = self.seeming(state, run, _until(state, run, at_ns, final=final))
+    def timed(self, state: State, run: JobRun, at_ns: int, *, last: bool) -> tuple[JobRun, ToldTimes]:
+        """The order after its times up to an instant were told, and these; ``last``: none follows here."""
+        ledger = self.seeming(state, run, self._until(state, run, at_ns) if last else at_ns)
         before = run.work.times
         if items := self.material.unknown_items(run):
             run = run._replace(checks=with_lots(run.checks, items))
         if before == TimeAccount() and ledger.told is not None:  # opened again before its last intervals were final
             before = ledger.told
         times, minutes = as_of(before, ledger.period, self._basis).tell()
-        told = dict(run.work.states)
-        states: list[tuple[str, int]] = []
-        for name, length_ns in ledger.states:
-            carry, steps = told.get(name, RoundingCarry())._replace(total=Exact.of(length_ns)).tell(MINUTE_STEP_NS)
-            told[name] = carry
-            if steps:
-                states.append((name, steps))
-        work = run.work._replace(times=times, states=tuple(sorted(told.items())))
+        sums = ledger.states if last else self._sure(state, run, at_ns)
+        told, states = told_states(run.work.states, sums)
+        work = run.work._replace(times=times, states=told)
         whole = tuple(steps_of(one, MINUTE_PLACES) for one in minutes)
-        return run._replace(work=work), ToldTimes(whole, tuple(states), times)
+        return run._replace(work=work), ToldTimes(whole, states, times)
+
+    def _until(self, state: State, run: JobRun, at_ns: int) -> int:
+        """Up to when an order's time goes that is over now."""
+        derived = run.last_derived_ns == at_ns
+        return self._over_ns(state, run.last_event_ns if derived else None, run.open_from_ns, at_ns)
+
+    def free_from_ns(self, before: State, state: State, instant_ns: int, at_ns: int, out: list[Output]) -> int:
+        """From when on the machine is not the leading order's any more, which is the last instant that was told of it.
+
+        ``instant_ns`` is when what ended it took place; where its last piece did, that piece decides.
+        """
+        if before.running is None:
+            return instant_ns
+        key = before.running.job.key
+        for one in out:
+            if isinstance(one, Confirmation) and one.trigger == AT_TARGET and _led_key(one) == key:
+                made_ns = one.last_event_ns if one.derived_ns == at_ns else None
+                return self._over_ns(state, made_ns, one.period_from_ns, at_ns)
+        return instant_ns
+
+    def _over_ns(self, state: State, made_ns: int | None, from_ns: int, at_ns: int) -> int:
+        """What its last piece ends was over when that was made, not when it came; one that was tested, when it was."""
+        if made_ns is None or self._tests or state.track.timeline.pending_ns != made_ns:
+            return at_ns
+        return min(max(made_ns, from_ns), at_ns)
 
     def _operators(self, state: State, run: JobRun, at_ns: int) -> tuple[str, ...]:
         """Who was logged in at some time since the last confirmation."""
@@ -232,6 +275,11 @@ def as_of(account: TimeAccount, period: PeriodTimes, basis: str) -> TimeAccount:
     return TimeAccount(*(now._replace(told=one.told) for one, now in zip(account, fresh, strict=True)))
 
 
+def _led_key(given: Confirmation) -> Key:
+    """The job order that ran for it: its own, or the one that leads it."""
+    return (given.job.leader or given.job.order, given.job.operation)
+
+
 def _told_of(given: Output, key: Key) -> TimeAccount | None:
     """What a confirmation says was told of an operation in all; of a leader its originals' confirmations say it."""
     if not isinstance(given, Confirmation) or given.work is None:
@@ -247,14 +295,6 @@ def _with_led(runs: Iterable[JobRun]) -> Iterator[JobRun]:
         yield run
         if run.merged is not None:
             yield from run.merged.runs
-
-
-def _until(state: State, run: JobRun, at_ns: int, *, final: bool) -> int:
-    """Up to when an order's time goes: one that its last piece ends was over when that was made, not when it came."""
-    made_ns = run.last_event_ns
-    if not final or made_ns is None or run.last_derived_ns != at_ns or state.track.timeline.pending_ns != made_ns:
-        return at_ns
-    return min(max(made_ns, run.open_from_ns), at_ns)
 
 
 def _crew(run: JobRun) -> int:

@@ -7,7 +7,7 @@ confirmation, whether one is made is ``closing.py``'s.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.core.confirming.triggers import Trigger
 from gateway.core.entries import LotEntry, LotNamed, LotNameEntry, MaterialEntry, PresenceEntry, SerialEntry
@@ -23,7 +23,7 @@ from gateway.core.work.rounding import Exact
 from gateway.core.work.serials import serial_given
 
 if TYPE_CHECKING:
-    from gateway.core.entries import PresenceShared
+    from gateway.core.entries import PresenceShared, UndoEntry
     from gateway.core.model import Output
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.job_run import JobRun
@@ -46,6 +46,44 @@ def said(
     if isinstance(entry, LotEntry):
         return _lot(dispatch, state, entry, out)
     return _material(dispatch, state, entry, out)
+
+
+def kept_of(before: State, entry: PresenceEntry | LotEntry) -> tuple[Any, ...]:
+    """What an undo of it needs: whom, or feeder, lot, what was left of it, and whether another one made way."""
+    if isinstance(entry, PresenceEntry):
+        return (entry.person,)
+    there = next((one.lots for one in before.work.feeders if one.name == entry.feeder), ())
+    lot = next((one for one in there if one.lot == entry.lot and one.unmounted_ns is None), None)
+    left = None if lot is None or lot.remaining is None else list(lot.remaining)
+    made_way = entry.mounts and entry.replace and any(one.unmounted_ns is None for one in there)
+    return (entry.feeder, entry.lot, left, made_way)
+
+
+def back(
+    dispatch: Dispatch, state: State, verb: str, kept: tuple[Any, ...], entry: UndoEntry, out: list[Output]
+) -> State:
+    """The state with such a word taken back from here on; the time in between stays what it was."""
+    by, at_ns = (entry.who, entry.role, entry.auth, entry.client), entry.at_ns
+    if verb.startswith("labour."):
+        return _presence(dispatch, state, PresenceEntry(at_ns, verb == "labour.out", kept[0], *by), out)
+    feeder, lot, left, made_way = kept
+    if made_way:
+        todo = "mount what was there again, with --replace"
+        text = f"{verb} took off what was there before and cannot be undone; {todo}"
+        parts = {"found": "a lot that made way", "allowed": "a lot that was put behind others", "what_to_do": todo}
+        out.append(refused(at_ns, Refusal(text, "UNDO", **parts)))
+        return state
+    taken_off = LotEntry(at_ns, verb == "lot.unmount", feeder, lot, entry.who)
+    state = _lot(dispatch, state, taken_off, out)
+    if left is None:
+        return state
+    feeders = tuple(_with_left(one, lot, Exact(*left)) if one.name == feeder else one for one in state.work.feeders)
+    return state._replace(work=state.work._replace(feeders=feeders))
+
+
+def _with_left(feeder: Feeder, lot: str, left: Exact) -> Feeder:
+    lots = (one._replace(remaining=left) if one.lot == lot and one.unmounted_ns is None else one for one in feeder.lots)
+    return feeder._replace(lots=tuple(lots))
 
 
 def shared(dispatch: Dispatch, state: State, given: PresenceShared) -> State:

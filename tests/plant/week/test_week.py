@@ -39,6 +39,14 @@ def test_a_week_with_the_spring_clock_change(happen):
     assert again.early_digest == week.early_digest, "the same seed gives the same bytes"
 
 
+@pytest.mark.timeout(600)
+def test_a_week_with_the_autumn_clock_change(happen):
+    week = happen("autumn", 1)
+    check_all(week)
+    assert figures(week)["hours"] == 169
+    assert week.did["present"] > 30
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("season", ["spring", "autumn"])

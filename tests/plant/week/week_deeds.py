@@ -16,6 +16,7 @@ from gateway.core.entries import (
     LotEntry,
     MergeEntry,
     PiecesReclassified,
+    PresenceEntry,
     ReclassifyEntry,
     SetupEntry,
     SplitEntry,
@@ -176,6 +177,24 @@ class Deeds:
         if not refusals(told):
             mounted.append((self.now_ns, lot))
         return not refusals(told)
+
+    async def _present(self, name, number):
+        """Somebody logs in at a machine, beside others or alone, and logs out some hours later."""
+        person = f"{name}/{number % 3}"
+        if any(one[2:] == (person, None) for one in self.present[name]):
+            return False
+        told = await self._told(name, PresenceEntry(self.now_ns, True, person, person), person)
+        if refusals(told):
+            return False
+        self.present[name].append((self.now_ns, self.now_ns, person, None))
+        self.later.append((self.now_ns + (1 + number % 9) * HOUR, name, "gone", person))
+        return True
+
+    async def _gone(self, name, person):
+        told = await self._told(name, PresenceEntry(self.now_ns, False, person, person), person)
+        assert not refusals(told), told
+        at = next(at for at, one in enumerate(self.present[name]) if one[2:] == (person, None))
+        self.present[name][at] = (self.present[name][at][0], self.now_ns, person, self.now_ns)
 
     async def _allocate(self, name, number):
         """What was made before its order was there becomes that order's."""

@@ -98,6 +98,8 @@ DEEDS = {
     "allocate": 1,
     "lot": 4,
 }
+#: So often somebody logs in at each machine, for some hours.
+LOG_INS = 8
 #: How often in a week the gateway gets new software, while some machines go on.
 UPDATES = 3
 TICK_NS = 10 * MIN
@@ -129,6 +131,11 @@ def plan_of_week(season, seed):
     for number in range(UPDATES):
         after_ns = int((hours - 40) * HOUR * (number + dice.random()) / UPDATES) + 8 * HOUR
         deeds.append(Deed(from_ns + after_ns, "", "update", dice.randrange(1, 10_000)))
+    people = random.Random(f"people/{season}/{seed}")
+    for machine in PRODUCTS:
+        for number in range(LOG_INS):
+            after_ns = int((hours - 12) * HOUR * (number + people.random()) / LOG_INS) // S * S
+            deeds.append(Deed(from_ns + after_ns, machine, "present", people.randrange(1, 10_000)))
     ticks = [from_ns + at * TICK_NS + dice.randrange(TICK_NS - MIN) for at in range(hours * HOUR // TICK_NS)]
     return Plan(season, from_ns, to_ns, hours, tuple(sorted(orders)), tuple(sorted(deeds)), (*ticks, to_ns))
 

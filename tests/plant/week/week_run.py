@@ -84,6 +84,7 @@ class Week(Deeds):
         self.together = {}  # leader: the orders that it makes
         self.allocated = []  # (machine, order, pieces, role)
         self.mounted = {}  # machine: [(at_ns, lot)]
+        self.present = {name: [] for name in self.devices}  # machine: [(from_ns, to_ns, person, logged out)]
         self.early_digest = ""
         self.did = Counter()
         self.day = ""
