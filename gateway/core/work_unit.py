@@ -188,9 +188,8 @@ class WorkUnit:
             state = self._on_value(state, given, t_ns, at_ns, out)
             instant_ns = min(t_ns, at_ns)
         elif isinstance(given, HEARD):
-            given = given._replace(at_ns=at_ns)
-            state = self._intake.hear(state, given, out)
-            self._allocation.arrived(state, given, out)
+            state = self._intake.hear(state, given._replace(at_ns=at_ns), out)
+            state = self._allocation.arrived(state, given, at_ns, out)
         elif isinstance(given, PERSONS):
             state = self._persons.said(state, given._replace(at_ns=at_ns), out)
         elif isinstance(given, CalendarPlan):

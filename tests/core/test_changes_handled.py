@@ -205,7 +205,7 @@ def test_a_plan_that_changes_behind_the_first_piece_counts_in_its_stability(at_p
 def test_what_moves_is_confirmed_and_begins_there(at_place, job, place, state):
     line = at_place(place)
     outputs = line.receive(job_of(job, ROWS["work center"][1]))
-    (last,) = [one for one in outputs if isinstance(one, JobChanged)]
+    last = [one for one in outputs if isinstance(one, JobChanged)][-1]
     assert (last.record.state, last.record.job.work_center) == (state, "WC-9")
     assert not list(line.state.open_runs())
     assert sum(one.good for one in confirmations(line)) == (3 if place == "interrupted" else 0)

@@ -163,13 +163,13 @@ class Allocation:
 
     # --- a proposal ------------------------------------------------------------------------------------------------
 
-    def arrived(self, state: State, given: Heard, out: list[Output]) -> None:
+    def arrived(self, state: State, given: Heard, at_ns: int, out: list[Output]) -> State:
         """Who may give pieces is told of an order that comes after them, unless the policy gives them as it begins."""
         if not state.bucket.entries or not isinstance(given, OrderReceived) or given.known is not None:
-            return
-        job, at_ns = given.job, given.at_ns
+            return state
+        job = given.job
         if all(run.job.key != job.key for run in state.open_runs()):
-            return
+            return state
         latest_ns = at_ns - self._rule.within if self._rule.policy in _AS_IT_BEGINS else at_ns
         fitting = [
             one.what
@@ -180,6 +180,7 @@ class Allocation:
             pieces, since_ns = sum(one.pieces for one in fitting), min(one.t_from_ns for one in fitting)
             since = utc(since_ns + state.utc_offset_ns)
             out.append(notice(at_ns, PROPOSED, job, pieces=str(pieces), made_since=since or ""))
+        return state
 
     # --- parts -----------------------------------------------------------------------------------------------------
 
