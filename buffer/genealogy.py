@@ -38,12 +38,12 @@ _NAMED: Final = """
     UNION SELECT child_kind, child_item, child FROM genealogy WHERE child = ?1
 """
 # Constants only, no value from outside.
-_ALONG: Final = f"SELECT {_FIELDS} FROM genealogy WHERE certainty <> '{REFUSED}' AND "  # noqa: S608
+_ALONG: Final = f"SELECT {_FIELDS} FROM genealogy WHERE certainty <> '{REFUSED}' AND "  # noqa: S608 - constants of this module
 _FROM: Final = f"{_ALONG} parent = ?1 AND parent_item = ?2 AND parent_kind = ?3 LIMIT ?4"
 _INTO: Final = f"{_ALONG} child = ?1 AND child_item = ?2 AND child_kind = ?3 LIMIT ?4"
 _APART: Final = f"""
     SELECT {_FIELDS} FROM genealogy WHERE certainty = '{REFUSED}' AND (parent = ?1 OR child = ?1) ORDER BY id LIMIT ?2
-"""  # noqa: S608
+"""  # noqa: S608 - constants of this module
 #: Whether something went into another thing, however far; it goes into itself, too.
 _LEADS: Final = f"""
     WITH RECURSIVE down (kind, item, number) AS (
@@ -53,7 +53,7 @@ _LEADS: Final = f"""
         LIMIT {LINKS_MAX}
     )
     SELECT 1 FROM down WHERE kind = ?4 AND item = ?5 AND number = ?6 LIMIT 1
-"""  # noqa: S608
+"""  # noqa: S608 - constants of this module
 _SERIAL: Final = "INSERT OR IGNORE INTO serial VALUES (?, ?, ?, ?, ?, ?)"
 _SERIALS: Final = """
     SELECT item, serial, order_id, operation, at_ns FROM serial WHERE serial = ? ORDER BY at_ns LIMIT ?

@@ -32,6 +32,7 @@ _SAID: Final = """
 _LAST: Final = """
     SELECT number, at_ns, cause, findings, document FROM reconciliation_report ORDER BY number DESC LIMIT ?
 """
+_NEWEST: Final = "SELECT number, at_ns, cause, findings FROM reconciliation_report ORDER BY number DESC LIMIT 1"
 _ONE: Final = "SELECT number, at_ns, cause, findings, document FROM reconciliation_report WHERE number = ?"
 _OF: Final = "SELECT at_ns, codes FROM reconciled WHERE order_id = ? AND operation = ?"
 _PURGE: Final = "DELETE FROM reconciliation_report WHERE at_ns < ? RETURNING 1"
@@ -56,6 +57,15 @@ class StoredReport(NamedTuple):
     document: bytes
 
 
+class NewestReport(NamedTuple):
+    """The last report in short; ``at_ns`` steady."""
+
+    number: int
+    at_ns: int
+    cause: str
+    findings: int
+
+
 class SaidOf(NamedTuple):
     """What the last comparison said of an operation: codes of findings, () where both sides agreed."""
 
@@ -75,6 +85,12 @@ async def keep(
 async def last(store: Store, limit: int = 1) -> list[StoredReport]:
     """The last reports, the newest first. Raises StoreError."""
     return [StoredReport(*row) for row in await store.read(_LAST, (min(limit, PAGE_MAX),))]
+
+
+async def newest(store: Store) -> NewestReport | None:
+    """The last report, without what it says; None where there is none. Raises StoreError."""
+    rows = await store.read(_NEWEST, ())
+    return NewestReport(*rows[0]) if rows else None
 
 
 async def report(store: Store, number: int) -> StoredReport | None:

@@ -32,7 +32,7 @@ class PresenceRelay:
 
     def committed(self, _name: str, outputs: Sequence[Output]) -> None:
         """A work unit committed these; waits for nobody."""
-        since_ns = next((one.at_ns for one in reversed(outputs) if _says_so(one)), None)  # type: ignore[union-attr]
+        since_ns = next((at_ns for one in reversed(outputs) if (at_ns := _said_at(one)) is not None), None)
         if since_ns is not None:
             self.told(since_ns)
 
@@ -52,10 +52,11 @@ class PresenceRelay:
             await runner.submit(entry)
 
 
-def _says_so(one: Output) -> bool:
-    """Whether it may change who works where."""
-    if isinstance(one, Decided):
-        return one.verb in _LOGGED and not one.refused
-    if isinstance(one, Notice):
-        return one.code == "LOG_IN_EXPIRED"
-    return isinstance(one, (StateChanged, JobChanged))
+def _said_at(one: Output) -> int | None:
+    """When an output may have changed who works where; None: it does not."""
+    match one:
+        case Decided(at_ns=at_ns, verb=verb, refused=refused) if verb in _LOGGED and not refused:
+            return at_ns
+        case Notice(at_ns=at_ns, code="LOG_IN_EXPIRED") | StateChanged(at_ns=at_ns) | JobChanged(at_ns=at_ns):
+            return at_ns
+    return None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 #: Fields that are instants. Every other one that ends in ``_ns`` is a length of time.
 INSTANTS: Final = frozenset(
     {
+        "at_ns",
         "from_ns",
         "last_piece_ns",
         "last_poll_ns",
@@ -267,8 +268,28 @@ class AuditView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReconciliationView:
+    """The last report of what was confirmed against what the ERPs have booked.
+
+    Attributes:
+        number: of the report.
+        at_ns: when it was made.
+        cause: ``nightly``, or ``asked``.
+        findings: so many differences it has.
+    """
+
+    number: int
+    at_ns: int
+    cause: str
+    findings: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayView:
-    """The whole gateway at one moment; ``mqtt`` is None where no broker is configured."""
+    """The whole gateway at one moment.
+
+    ``mqtt`` is None where no broker is configured, ``reconciliation`` where nothing was compared yet.
+    """
 
     id: str
     version: str
@@ -280,6 +301,7 @@ class GatewayView:
     config_digest: str
     clock: ClockView
     audit: AuditView | None = None
+    reconciliation: ReconciliationView | None = None
     mqtt: MqttView | None = None
     sources: tuple[SourceView, ...] = ()
     targets: tuple[TargetView, ...] = ()
@@ -288,7 +310,7 @@ class GatewayView:
     warnings: tuple[str, ...] = ()
 
 
-_Part = AuditView | ClockView | SourceView | TargetView | FeedView | WorkUnitView | MqttView
+_Part = AuditView | ClockView | ReconciliationView | SourceView | TargetView | FeedView | WorkUnitView | MqttView
 View = TypeVar("View", bound=GatewayView | _Part)
 
 

@@ -35,6 +35,8 @@ def lines(view: dict[str, Any]) -> list[str]:
     if (audit := view.get("audit")) is not None:
         anchored = f"anchored {audit['anchor_day']}" if audit["anchor"] else "not anchored yet"
         text.append(f"{'audit':<12} {audit['entries']} entries, {anchored}, profile {audit['profile']}")
+    if (found := view.get("reconciliation")) is not None:
+        text.append(reconciliation_line(found, now))
     return text + [f"WARNING {clean(warning, WARNING_CHARS_MAX)}" for warning in view["warnings"]]
 
 
@@ -48,6 +50,13 @@ def clock_lines(clock: dict[str, Any], now_ns: int) -> list[str]:
     if abs(clock["offset_ms"]) >= CLOCK_OFFSET_SHOWN_MS:
         text.append(f"{'clock':<12} the system's clock is {clock['offset_ms'] / 1000:+.1f} s off the gateway's own")
     return text
+
+
+def reconciliation_line(found: dict[str, Any], now_ns: int) -> str:
+    """The last report: how much differs, and when it was made."""
+    what = f"{found['findings']} findings" if found["findings"] else "no differences"
+    todo = ", see linegate reconcile --reports" if found["findings"] else ""
+    return f"{'erp totals':<12} {what} {_age(now_ns, found['at_ns'])} ago (report {found['number']}){todo}"
 
 
 def machine_header() -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from buffer import reconciliation
 from buffer.entry import OPEN_STATES, OutboxState, Settlement
 from buffer.errors import OutboxError, StoreError
 from gateway import __version__
@@ -21,7 +22,7 @@ from gateway.correct_verbs import CorrectVerbs, which_of
 from gateway.floor_verbs import FloorVerbs
 from gateway.order_verbs import OrderVerbs
 from gateway.speaker import runner_of, speaker, told
-from gateway.status import AuditView, GatewayView, in_utc, to_json
+from gateway.status import AuditView, GatewayView, ReconciliationView, in_utc, to_json
 from gateway.views import clock_view
 from gateway.writing import SignalWriter, WritingError
 
@@ -99,6 +100,7 @@ class Verbs:
             config_digest=self._settings.digest,
             clock=clock_view(self._clock),
             audit=await self._audit(),
+            reconciliation=await self._compared(),
             mqtt=parts.monitor.view() if parts.monitor is not None else None,
             sources=tuple(parts.source_view(name) for name in parts.sources),
             targets=tuple(parts.target_view(name) for name in parts.forwarders),
@@ -112,6 +114,13 @@ class Verbs:
             return None if self._auditing is None else await self._auditing.view()
         except StoreError:  # the warnings say it; the rest of the status is wanted all the more
             return None
+
+    async def _compared(self) -> ReconciliationView | None:
+        try:
+            found = await reconciliation.newest(self._store)
+        except StoreError:  # the warnings say it, as above
+            return None
+        return None if found is None else ReconciliationView(**found._asdict())
 
     async def _stranded(self) -> tuple[str, ...]:
         try:

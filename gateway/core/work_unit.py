@@ -188,7 +188,8 @@ class WorkUnit:
             state = self._on_value(state, given, t_ns, at_ns, out)
             instant_ns = min(t_ns, at_ns)
         elif isinstance(given, HEARD):
-            state = self._intake.hear(state, given._replace(at_ns=at_ns), out)
+            heard = self._intake.hear(state, given._replace(at_ns=at_ns), out)
+            state = self._allocation.arrived(heard, given, at_ns, out)
         elif isinstance(given, PERSONS):
             state = self._persons.said(state, given._replace(at_ns=at_ns), out)
         elif isinstance(given, CalendarPlan):
@@ -352,7 +353,6 @@ class WorkUnit:
         return state
 
     # --- machine state ---------------------------------------------------------------------------------------------
-
     def _followed(self, before: State, state: State, instant_ns: int, at_ns: int, out: list[Output]) -> State:
         """The machine's state after one input or timer, asked only where something came that it could tell."""
         other = _other_job(before.running, state.running)

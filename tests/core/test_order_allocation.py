@@ -343,3 +343,53 @@ def test_what_passes_a_rework_order_is_good_there(rig, job):
     floor.make(5)
     assert floor.confirmed == [("R", 1, 5, "final", "target reached")]
     assert floor.state.counted.rework == 0
+
+
+# --- an order that comes after its pieces ----------------------------------------------------------------------------
+
+
+def proposals(floor):
+    return [detail for code, detail in floor.notices if code == "ALLOCATION_PROPOSED"]
+
+
+@pytest.mark.parametrize("policy", ["ask", "to_previous_if_within_tolerance"])
+def test_an_order_that_comes_after_its_pieces_is_proposed_for_them(rig, job, policy):
+    floor = with_policy(rig, policy, auto_advance="off")
+    floor.order("A", 5)
+    floor.says("start", "A")
+    floor.make(5)
+    floor.at("1 min").make(8)
+    floor.at("40 min").order("OTHER", 5, product="ART-2")
+    assert proposals(floor) == [], "it makes something else"
+    floor.order("B", 20)
+    (told,) = proposals(floor)
+    assert (told["order"], told["pieces"]) == ("B", "8")
+    assert told["made_since"].startswith("2026-05-28T20:2")
+    floor.order("B", 20)
+    floor.order("B", 30, revision=2)
+    assert len(proposals(floor)) == 1, "said once"
+    give(floor, "B", 8)
+    assert floor.confirmed[-1] == ("B", 1, 8, "partial", "allocation")
+    floor.order("C", 20)
+    assert len(proposals(floor)) == 1, "nothing is left to give"
+    floor.close_books()
+
+
+def test_what_the_policy_gives_as_an_order_begins_is_not_proposed_and_what_it_leaves_is(rig):
+    floor = with_policy(rig, "to_next_order_if_same_product_within", auto_advance="off")
+    floor.order("A", 5)
+    floor.says("start", "A")
+    floor.make(5)
+    floor.at("1 min").make(8)
+    floor.at("5 min").order("B", 20)
+    assert proposals(floor) == []
+    floor.says("start", "B")
+    assert floor.confirmed[-1] == ("B", 1, 8, "partial", "allocation")
+    floor.says("interrupt", "B")
+    floor.make(0)
+    floor.at("6 min").make(3)
+    floor.at("30 min").order("C", 20)
+    assert [one["pieces"] for one in proposals(floor)] == ["3"]
+    floor.says("start", "C")
+    assert floor.state.unallocated.good == 3
+    floor.close_books()

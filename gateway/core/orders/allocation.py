@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.confirming.checklist import tolerated_part
 from gateway.core.confirming.corrections import Origin
-from gateway.core.model import ConfirmationKind, CountEvent, JobChanged, JobOrderState, Role
+from gateway.core.document import utc
+from gateway.core.model import ConfirmationKind, CountEvent, JobChanged, JobOrderState, OrderReceived, Role
 from gateway.core.orders.closing import Said
 from gateway.core.orders.division import made_of
 from gateway.core.orders.job_run import book, from_record, room, with_reason
 from gateway.core.orders.lead import has_begun
 from gateway.core.orders.member import begun
-from gateway.core.orders.places import named, with_run
+from gateway.core.orders.places import named, notice, with_run
 from gateway.core.orders.unallocated import (
     AllocationRefused,
     AllocationRequest,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from gateway.core.entries import AllocateEntry
     from gateway.core.model import Output
     from gateway.core.orders.dispatch import Dispatch
+    from gateway.core.orders.intake import Heard
     from gateway.core.orders.job_run import JobRun
     from gateway.core.orders.unallocated import Bucket, CountAllocation
     from gateway.core.rules import WorkUnitRules
@@ -41,6 +43,10 @@ if TYPE_CHECKING:
 #: The flag of a confirmation of pieces that no order ran for when they were made.
 ALLOCATED: Final = "ALLOCATED"
 TRIGGER: Final = "allocation"
+#: The notice that an order has come after pieces which could be its own.
+PROPOSED: Final = "ALLOCATION_PROPOSED"
+#: Policies that give pieces to an order when it begins.
+_AS_IT_BEGINS: Final = frozenset({"to_next_order_if_same_product_within", "scrap_as_setup"})
 
 _S: Final = JobOrderState
 _ROLES: Final = tuple(role.value for role in Role)
@@ -153,6 +159,27 @@ class Allocation:
             follows = NextOrder(*run.job.key, run.job.product, run.open_from_ns, left)
             bucket, given = by_policy(self._rule, state.bucket, at_ns, follows, None)
             state = self._given(state, run, bucket, given, at_ns, out)
+        return state
+
+    # --- a proposal ------------------------------------------------------------------------------------------------
+
+    def arrived(self, state: State, given: Heard, at_ns: int, out: list[Output]) -> State:
+        """Who may give pieces is told of an order that comes after them, unless the policy gives them as it begins."""
+        if not state.bucket.entries or not isinstance(given, OrderReceived) or given.known is not None:
+            return state
+        job = given.job
+        if all(run.job.key != job.key for run in state.open_runs()):
+            return state
+        latest_ns = at_ns - self._rule.within if self._rule.policy in _AS_IT_BEGINS else at_ns
+        fitting = [
+            one.what
+            for one in state.bucket.entries
+            if one.what.product in ("", job.product) and one.what.t_from_ns < latest_ns
+        ]
+        if fitting:
+            pieces, since_ns = sum(one.pieces for one in fitting), min(one.t_from_ns for one in fitting)
+            since = utc(since_ns + state.utc_offset_ns)
+            out.append(notice(at_ns, PROPOSED, job, pieces=str(pieces), made_since=since or ""))
         return state
 
     # --- parts -----------------------------------------------------------------------------------------------------

@@ -215,6 +215,9 @@ class Intake:
     ) -> State:
         before = run.job.image
         unstable = ChangeEffect.PLAN_UNSTABLE in effects
+        if ChangeEffect.BOM_FROM_EFFECTIVE_TIME in effects and run.anything_open:
+            # What was made so far is made of what the former revision says.
+            run = self._dispatch.confirmed(state, run, at_ns, "engineering change", out)
         revised = run._replace(job=job, plan_changes=run.plan_changes + unstable)
         out.append(JobChanged(at_ns, revised.record(), run.state, f"revision {job.revision}"))
         state = with_run(state, revised)
