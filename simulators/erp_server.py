@@ -25,7 +25,7 @@ from simulators.printed import ERP_PORT
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from simulators.control import Control
     from simulators.erp_faults import Due, Route
@@ -253,7 +253,8 @@ class Erp:
             raise RefusedError("SEQ_INVALID", f"seq: found {seq!r}, allowed is a whole number from 1 on")
         if body.get("type") not in {"partial", "final", "reversal"}:
             raise RefusedError("TYPE_INVALID", f"type: found {body.get('type')!r}, allowed: partial, final, reversal")
-        good, scrap, rework = _quantities(body.get("qty"))
+        takes_back = body["type"] == "reversal" or body.get("origin") == "correction"
+        good, scrap, rework = _quantities(body.get("qty"), signed=takes_back)
         reverses, final = str(body.get("reverses") or ""), int(body["type"] == "final")
         if body["type"] == "reversal":
             was_final = self.ledger.reversible(reverses, str(order), str(operation))
@@ -342,19 +343,19 @@ def _check_digest(request: Request) -> None:
         raise RefusedError("DIGEST_MISMATCH", "Content-Digest does not fit the body: it was changed on the way", 400)
 
 
-def _quantities(qty: object) -> tuple[int, int, int]:
+def _quantities(qty: object, *, signed: bool) -> tuple[int, int, int]:
     if not isinstance(qty, dict):
         raise RefusedError("QTY_INVALID", f"qty: found {qty!r}, needed is an object")
     scrap = qty.get("scrap", [])
     if not isinstance(scrap, list) or not all(isinstance(row, dict) for row in scrap):
         raise RefusedError("QTY_INVALID", f"qty.scrap: found {scrap!r}, needed is a list of reason and qty")
-    rows = sum(_digits("qty.scrap.qty", row) for row in scrap)
-    return _digits("qty.good", qty, "good"), rows, _digits("qty.rework", qty, "rework", "0")
+    rows = sum(_digits("qty.scrap.qty", row.get("qty"), signed=signed) for row in scrap)
+    good = _digits("qty.good", qty.get("good"), signed=signed)
+    return good, rows, _digits("qty.rework", qty.get("rework", "0"), signed=signed)
 
 
-def _digits(where: str, place: Mapping[str, Any], name: str = "qty", absent: str | None = None) -> int:
-    text = place.get(name, absent)
-    if not isinstance(text, str) or not DIGITS.fullmatch(text.removeprefix("-")):
+def _digits(where: str, text: object, *, signed: bool) -> int:
+    if not isinstance(text, str) or not DIGITS.fullmatch(text.removeprefix("-") if signed else text):
         raise RefusedError("QTY_INVALID", f"{where}: found {text!r}, allowed is text of 1 to 12 digits")
     return int(text)
 

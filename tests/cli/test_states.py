@@ -45,7 +45,7 @@ def test_a_setup_is_begun_and_ended_by_a_person_and_written_down(ask, daemon):
         (("reason", "M-1", "JAM", "--at", "2020-01-01T00:00:00Z"), "found outside of a stop"),
         (("reason", "M-1", "JAM", "--at", "yesterday"), "a point in time needs its date, time and offset"),
         (("reason", "M-1", "x" * 301, "--at", "2020-01-01T00:00:00Z"), "allowed: a text of 1 to 300 characters"),
-        (("order", "reclassify", "M-1", "4711", "1", "--from", "good", "--to", "scrap"), "allowed up to 0"),
+        (("order", "reclassify", "M-1", "4711", "1", "--from", "good", "--to", "scrap"), "REASON_MISSING"),
         (("order", "reclassify", "M-1", "4712", "1", "--from", "good", "--to", "scrap"), "several operations here"),
         (("order", "reclassify", "M-1", "4711", "0", "--from", "good", "--to", "scrap"), "a whole number, 1 and more"),
         (("states", "M-2"), "unknown work unit 'M-2'; known: M-1"),

@@ -428,8 +428,13 @@ async def test_setups_and_pieces(tmp_path):
         told = await ask("order.reclassify", order="4711", pieces=2, **{"from": "good", "to": "scrap"})
         assert told == "M-1: 2 pieces of 4711/0010 are scrap now, and were good"
         assert runner.state.running.open_scrap == 5
-        with pytest.raises(RequestError, match="cannot reclassify pieces of 4711: found 999 pieces, allowed up to 98"):
-            await ask("order.reclassify", order="4711", pieces=999, **{"from": "good", "to": "scrap"})
+        many = {"order": "4711", "pieces": 999, "from": "good", "to": "scrap"}
+        with pytest.raises(RequestError, match="cannot reclassify pieces of 4711: REASON_MISSING"):
+            await ask("order.reclassify", **many)
+        with pytest.raises(
+            RequestError, match="cannot reclassify pieces of 4711: NOT_ENOUGH: the operation has 98 good"
+        ):
+            await ask("order.reclassify", reason="look", **many)
         for wrong, said in (
             ({"pieces": True}, "pieces: found"), ({"pieces": 0}, "pieces: found"), ({"to": "gold"}, "to: found 'gold'"),
             ({"machine": "M-2"}, "unknown machine 'M-2'; allowed: M-1"),

@@ -151,7 +151,9 @@ def test_idempotent_books_once_and_refuses_other_content_under_the_same_key(erp)
         ({"good": "-1"}, "QTY_INVALID"),
         ({"good": 10}, "QTY_INVALID"),
         ({"scrap": ""}, "QTY_INVALID"),
-        ({"kind": "reversal"}, "TYPE_INVALID"),
+        ({"kind": "other"}, "TYPE_INVALID"),
+        ({"kind": "reversal"}, "NOTHING_TO_REVERSE"),
+        ({"kind": "reversal", "reverses": "k/7"}, "NOTHING_TO_REVERSE"),
         ({"qty": None}, "QTY_INVALID"),
     ],
 )
