@@ -12,8 +12,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OURS   := gateway drivers buffer config simulators
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
-# Two workers where there are two processors; the system tests start processes of their own.
-JOBS   ?= 2
+# More workers than the two processors of a small machine: much of the time tests wait for processes of their own.
+JOBS   ?= 3
 
 .PHONY: demo test lint types contracts pytest bench soak python clean help
 

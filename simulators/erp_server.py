@@ -235,8 +235,7 @@ class Erp:
         return response
 
     def _checked(self, request: Request) -> Booking:
-        key = request.headers.get("idempotency-key", "")
-        if not 1 <= len(key) <= MAX_KEY:
+        if not 1 <= len(key := request.headers.get("idempotency-key", "")) <= MAX_KEY:
             raise RefusedError("KEY_MISSING", f"header Idempotency-Key: 1 to {MAX_KEY} characters are needed", 400)
         _check_digest(request)
         body = _object(request.body)
@@ -253,8 +252,8 @@ class Erp:
             raise RefusedError("SEQ_INVALID", f"seq: found {seq!r}, allowed is a whole number from 1 on")
         if body.get("type") not in {"partial", "final", "reversal"}:
             raise RefusedError("TYPE_INVALID", f"type: found {body.get('type')!r}, allowed: partial, final, reversal")
-        takes_back = body["type"] == "reversal" or body.get("origin") == "correction"
-        good, scrap, rework = _quantities(body.get("qty"), signed=takes_back)
+        signed = body["type"] == "reversal" or body.get("origin") == "correction"
+        good, scrap, rework = _quantities(body.get("qty"), signed=signed)
         reverses, final = str(body.get("reverses") or ""), int(body["type"] == "final")
         if body["type"] == "reversal":
             was_final = self.ledger.reversible(reverses, str(order), str(operation))
@@ -350,8 +349,8 @@ def _quantities(qty: object, *, signed: bool) -> tuple[int, int, int]:
     if not isinstance(scrap, list) or not all(isinstance(row, dict) for row in scrap):
         raise RefusedError("QTY_INVALID", f"qty.scrap: found {scrap!r}, needed is a list of reason and qty")
     rows = sum(_digits("qty.scrap.qty", row.get("qty"), signed=signed) for row in scrap)
-    good = _digits("qty.good", qty.get("good"), signed=signed)
-    return good, rows, _digits("qty.rework", qty.get("rework", "0"), signed=signed)
+    good, rework = qty.get("good"), qty.get("rework", "0")
+    return _digits("qty.good", good, signed=signed), rows, _digits("qty.rework", rework, signed=signed)
 
 
 def _digits(where: str, text: object, *, signed: bool) -> int:
