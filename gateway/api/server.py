@@ -97,7 +97,7 @@ def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
         made.listen(BACKLOG)
-    except BaseException:
+    except OSError:
         made.close()
         raise
     return made

@@ -15,7 +15,6 @@ from gateway.core.access.lockout import (
     WAIT_MAX_NS,
     Lockout,
     failed,
-    succeeded,
     wait_ns,
 )
 from gateway.core.access.permissions import NEEDS_REASON, PERMISSIONS, Action, permitted, refusal
@@ -129,7 +128,7 @@ def test_after_five_wrong_ones_it_takes_a_minute_then_twice_as_long():
     assert waits == [0, 0, 0, 0, 60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
     assert wait_ns(state, 1000 + WAIT_MAX_NS - 1) == 1
     assert wait_ns(state, 1000 + WAIT_MAX_NS) == 0
-    assert wait_ns(succeeded(), 0) == 0
+    assert wait_ns(Lockout(), 0) == 0
 
 
 @given(st.lists(st.integers(0, 10 * WAIT_MAX_NS), min_size=1, max_size=60))

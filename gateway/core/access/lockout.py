@@ -34,8 +34,3 @@ def failed(state: Lockout, now_ns: int) -> Lockout:
         return Lockout(failures, 0)
     wait = min(FIRST_WAIT_NS << min(over, _DOUBLINGS_MAX), WAIT_MAX_NS)
     return Lockout(failures, now_ns + wait)
-
-
-def succeeded() -> Lockout:
-    """After a right one."""
-    return Lockout()
