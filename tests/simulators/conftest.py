@@ -78,7 +78,8 @@ class Simulator:
         return answer
 
     def truth(self, event=None):
-        lines = [json.loads(line) for line in self.truth_file.read_text().splitlines()]
+        # The machine may be in the middle of a line: what has no end yet is not said yet.
+        lines = [json.loads(line) for line in self.truth_file.read_text().splitlines(keepends=True) if line[-1] == "\n"]
         return [line for line in lines if event is None or line["event"] == event]
 
     def wait_exit(self):

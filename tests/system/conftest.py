@@ -224,7 +224,9 @@ class Plant:
 
     async def truth(self, unit):
         """Pieces made since the machine was started here."""
-        rows = [json.loads(line) for line in (self.folder / f"{unit}.jsonl").read_text().splitlines()]
+        # The machine may be in the middle of a line: what has no end yet is not said yet.
+        text = (self.folder / f"{unit}.jsonl").read_text()
+        rows = [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
         before = sum(self._before[unit])
         return [row for row in rows if row["event"] == "pieces" and row["good_total"] + row["scrap_total"] > before]
 

@@ -38,7 +38,7 @@ class Second:
         document["work_units"][MEMBER] = self.unit
 
     def truth(self):
-        rows = [json.loads(line) for line in self.file.read_text().splitlines()]
+        rows = [json.loads(line) for line in self.file.read_text().splitlines(keepends=True) if line[-1] == "\n"]
         made = [
             row for row in rows if row["event"] == "pieces" and row["good_total"] + row["scrap_total"] > self.before
         ]

@@ -15,7 +15,8 @@ async def audited(plant):
 
 async def jobs(plant):
     """What the PLC itself knows of job ids that a client wrote."""
-    rows = [json.loads(line) for line in (plant.folder / "ASM-01.jsonl").read_text().splitlines()]
+    text = (plant.folder / "ASM-01.jsonl").read_text()
+    rows = [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
     return [row["job"] for row in rows if row["event"] == "job" and row.get("by") == "write"]
 
 
