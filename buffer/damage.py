@@ -20,6 +20,7 @@ SUSPECT_SUFFIX: Final = ".suspect"
 FILE_MODE: Final = 0o600
 REASON_CHARS_MAX: Final = 500
 NOTE_BYTES_MAX: Final = 8192
+BELIEVED_TIMES: Final = 2
 
 
 class Suspicion(NamedTuple):
@@ -50,20 +51,25 @@ def set_aside(path: Path, *, at_ns: int) -> Path:
     return kept
 
 
-def suspect(path: Path, reason: str) -> None:
-    """Leave word for the next start that damage was found; a disk that takes none changes nothing."""
+def suspect(path: Path, reason: str, *, surely: bool = False) -> None:
+    """Leave word for the next start that damage was found; a disk that takes none changes nothing.
+
+    What was found once in passing is checked at the next start; ``surely``, or the second time, it is believed.
+    """
     before = suspicion(path)
+    times = BELIEVED_TIMES if surely else (before.times if before else 0) + 1
     with contextlib.suppress(OSError):
-        _note(path, Suspicion((before.times if before else 0) + 1, reason[:REASON_CHARS_MAX]))
+        _note(path, Suspicion(times, reason[:REASON_CHARS_MAX]))
 
 
 def suspicion(path: Path) -> Suspicion | None:
-    """What was left, None where nothing was, or nothing that can be read."""
+    """What was left, None where nothing was, or nothing that can be read, or nothing is there that it is about."""
     try:
         found: Any = json.loads(_suspect_file(path).read_bytes()[:NOTE_BYTES_MAX])
-        return Suspicion(int(found["times"]), str(found["reason"]), str(found["aside"]))
+        noted = Suspicion(int(found["times"]), str(found["reason"]), str(found["aside"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return noted if noted.aside or path.exists() else None
 
 
 def clear(path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import secrets
 import sqlite3
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING, Final
 
 import aiosqlite
 
-from buffer import schema
+from buffer import schema, space
 from buffer.errors import DamagedStoreError, StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from buffer.checking import Check
 
 FILE_MODE: Final = 0o600
 EPOCH_BYTES: Final = 8
@@ -30,8 +33,6 @@ _FORGET_SENDING: Final = """
         error_text = 'linegate was stopped while this was being sent', error_since_ns = last_sent_ns, error_count = 1
     WHERE state = 'sending' RETURNING 1
 """
-#: A write that changes nothing: it is durable, or the file cannot be written.
-_TOUCH: Final = "UPDATE meta SET last_time_ns = last_time_ns"
 
 
 class Opened:
@@ -44,6 +45,8 @@ class Opened:
         self.epoch = ""
         self.interrupted = 0
         self.is_open = False
+        #: Other users of the file in this process; they end when it is closed.
+        self.beside: list[Check] = []
         self._writing: aiosqlite.Connection | None = None
         self._reading: aiosqlite.Connection | None = None
 
@@ -76,6 +79,8 @@ class Opened:
             self._writing = await _connect(self.path)
             await schema.prepare_writer(self._writing, self.path, max_bytes=self.max_bytes)
             self.epoch, self.interrupted = await _claim(self._writing, self.path)
+            with contextlib.suppress(sqlite3.OperationalError):  # no room after all: it stays as it was
+                await space.make_able(self._writing, self.path)
             self._reading = await _connect(self.path)
             await schema.prepare_reader(self._reading)
         except BaseException:
@@ -92,10 +97,8 @@ class Opened:
         try:
             self._writing = await _connect(self.path)
             await schema.prepare_again(self._writing, max_bytes=self.max_bytes)
-            await self._writing.execute_fetchall(_TOUCH)
-            found = list(await self._writing.execute_fetchall("SELECT epoch FROM meta"))
-            if [str(row[0]) for row in found] != [self.epoch]:
-                raise DamagedStoreError(f"{self.path}: is another database than a moment ago; restart linegate")
+            await self.overwrite()
+            await self._is_the_same(self._writing)
             self._reading = await _connect(self.path)
             await schema.prepare_reader(self._reading)
         except BaseException:
@@ -103,9 +106,35 @@ class Opened:
             raise
         self.is_open = True
 
+    async def overwrite(self) -> None:
+        """A transaction that changes nothing, and is durable. Raises sqlite3.Error, StoreError.
+
+        Where a transaction could not be flushed, its pages still stand at the end of the write-ahead log, and whoever
+        opens the file anew would find it committed, though nobody knows whether it is on the disk. On the connection
+        on which it failed this one takes its place in the log.
+        """
+        writing = self.writing
+        ((version,),) = await writing.execute_fetchall("PRAGMA user_version")
+        await writing.execute_fetchall("BEGIN IMMEDIATE")
+        try:
+            # Unlike an UPDATE to the same value this always writes its page.
+            await writing.execute_fetchall(f"PRAGMA user_version={version}")
+            await writing.execute_fetchall("COMMIT")
+        except sqlite3.Error:
+            if writing.in_transaction:
+                await writing.execute_fetchall("ROLLBACK")
+            raise
+
+    async def _is_the_same(self, writing: aiosqlite.Connection) -> None:
+        found = list(await writing.execute_fetchall("SELECT epoch FROM meta"))
+        if [str(row[0]) for row in found] != [self.epoch]:
+            raise DamagedStoreError(f"{self.path}: is another database than a moment ago; restart linegate")
+
     async def close(self) -> None:
         """Close what is open; a failing disk is no reason to keep a connection."""
         self.is_open = False
+        for check in self.beside:
+            check.stop()
         reading, self._reading = self._reading, None
         writing, self._writing = self._writing, None
         try:
@@ -162,7 +191,9 @@ async def _claim(connection: aiosqlite.Connection, path: Path) -> tuple[str, int
         await connection.execute_fetchall("COMMIT")
     except sqlite3.DatabaseError as error:
         if schema.is_damage(error):
-            raise DamagedStoreError(f"{path}: is not a sound database: {error}; set it aside and start again") from error
+            raise DamagedStoreError(
+                f"{path}: is not a sound database: {error}; set it aside and start again"
+            ) from error
         raise StoreError(
             f"{path}: cannot be written: {error}; check its rights and free space", full=schema.is_full(error)
         ) from error

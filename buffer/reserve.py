@@ -1,4 +1,4 @@
-"""Room that is kept for a full disk: a file beside the database that is really allocated, and removed when it is needed.
+"""Room that is kept for a full disk: a file beside the database, really allocated, and removed when it is needed.
 
 On a full disk SQLite can neither delete nor tidy up its log, because both write first: without this room a full disk
 could not be drained. It knows nothing of the database.
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 RESERVE_NAME: Final = "linegate.reserve"
 FILE_MODE: Final = 0o600
-#: The device must have so much more than the reserve itself before it is made again: what is being drained needs some.
-ROOM_BESIDES_BYTES: Final = 1024 * 1024
+#: The device must have so much more than the reserve itself before it is made: twice what the log may take.
+ROOM_BESIDES_BYTES: Final = 8 * 1024 * 1024
+#: Less room than this is none.
+FULL_BELOW_BYTES: Final = 64 * 1024
 
 
 class Reserve:
@@ -31,6 +33,18 @@ class Reserve:
     def given_up(self) -> bool:
         """The disk was full, and there was no room since: only what makes room, or drains, may be written."""
         return self._given_up
+
+    def trouble(self) -> str:
+        """What the device itself says against writing, "" where nothing."""
+        try:
+            found = os.statvfs(self._path.parent)
+        except OSError as error:
+            return f"the disk does not answer: {error.strerror}; check the storage device (kernel log)"
+        if found.f_flag & os.ST_RDONLY:
+            return "the disk is read-only; remount it for writing"
+        if found.f_bavail * found.f_frsize < FULL_BELOW_BYTES:
+            return "the disk is full; free some space"
+        return ""
 
     def make(self) -> bool:
         """Allocate it where there is room; whether it is there. Blocks for as long as the device needs."""

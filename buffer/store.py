@@ -11,7 +11,9 @@ import sqlite3
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
-from buffer import answers, audit_chain, genealogy, jobs, journal, postings, replays, schema
+from buffer import jobs, journal, schema, space
+from buffer.applying import apply
+from buffer.checking import SOUND, Check
 from buffer.errors import StoreError
 from buffer.opening import Opened
 from buffer.recovery import Recovery
@@ -37,19 +39,13 @@ RESERVE_BYTES: Final = 4 * 1024 * 1024
 
 T = TypeVar("T")
 
-_JOURNAL: Final = "INSERT INTO journal (work_unit, seq, at_ns, kind, body) VALUES (?, ?, ?, ?, ?)"
-_IMAGE: Final = "INSERT OR IGNORE INTO order_image (digest, document) VALUES (?, ?)"
 #: Digests of images that are known to be stored; one that was forgotten is offered again, and ignored.
 IMAGES_KNOWN_MAX: Final = 4096
-_SNAPSHOT: Final = """
-    INSERT INTO work_unit (id, snapshot) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET snapshot = excluded.snapshot
-"""
 _IN_STATE: Final = "SELECT record FROM job WHERE state = ?"
 _UNBOOKED: Final = """
     SELECT count(*) FROM outbox
     WHERE order_id = ? AND operation = ? AND state NOT IN ('posted', 'superseded', 'voided')
 """
-_TIME: Final = "UPDATE meta SET last_time_ns = max(last_time_ns, ?)"
 _CURSOR: Final = """
     INSERT INTO connector_cursor (connector, cursor) VALUES (?, ?)
     ON CONFLICT (connector) DO UPDATE SET cursor = excluded.cursor
@@ -106,7 +102,8 @@ class Store:
         try:
             await opened.open()
         except StoreError as error:
-            if not error.full:
+            # Where it cannot even make its index of the log, SQLite speaks of an I/O error.
+            if not error.full and not reserve.trouble():
                 raise
             reserve.give_up()
             await opened.open()
@@ -160,7 +157,7 @@ class Store:
             ) from error
         if not await self._recovery.make_room():
             raise StoreError(self._recovery.problem, temporary=True, full=True)
-        await self._writer.submit(partial(_apply, step, records, images))
+        await self._writer.submit(partial(apply, step, records, images))
         if len(self._images_kept) + len(images) > IMAGES_KNOWN_MAX:
             self._images_kept.clear()
         if forgotten == self._images_forgotten:
@@ -207,7 +204,7 @@ class Store:
             return False
         async with self._opened.lock:
             if connection is self._opened.reading_or_none:
-                await self._recovery.failed(error)
+                await self._recovery.failed(error, writing=False)
         return self._recovery.damaged is None
 
     def _unread(self, error: Exception) -> StoreError:
@@ -215,6 +212,49 @@ class Store:
             return self._recovery.damaged
         waits = isinstance(error, sqlite3.Error) and schema.family(error) in ("IOERR", "CANTOPEN", "BUSY", "LOCKED")
         return StoreError(f"{self._path}: cannot be read: {error}; restart linegate", temporary=waits)
+
+    @property
+    def problem(self) -> str:
+        """What keeps the file from being written now, in words, "" where nothing does."""
+        return self._recovery.problem
+
+    @property
+    def damaged(self) -> StoreError | None:
+        """Set once the file turned out to be damaged while it was in use: every write fails from then on."""
+        return self._recovery.damaged
+
+    async def upkeep(self) -> None:
+        """One small step: the reserve is made again where there is room, and free pages are given back.
+
+        Call it every second or so. Raises StoreError.
+        """
+        if await self._recovery.make_room() and await self._has_spare_pages():
+            await self._writer.submit(space.give_back)
+
+    async def check(self) -> str:
+        """Look through a file that was too large to be checked when it was opened; what is damaged, or "".
+
+        Takes as long as reading the file; where damage is found nothing more is written.
+        """
+        if _size(self._path) <= schema.QUICK_CHECK_MAX_BYTES:
+            return ""
+        check = Check(self._path)
+        self._opened.beside.append(check)
+        try:
+            found = await asyncio.to_thread(check.run)
+        finally:
+            check.stop()
+            self._opened.beside.remove(check)
+        if found in ("", SOUND):
+            return ""
+        self._recovery.found_damaged(found)
+        return found
+
+    async def _has_spare_pages(self) -> bool:
+        ((free,),) = await self.read("PRAGMA freelist_count", ())
+        if int(free) < space.FREE_PAGES_KEPT + space.PAGES_LEAST:
+            return False
+        return bool((await self.read("PRAGMA auto_vacuum", ()))[0][0] == space.INCREMENTAL)
 
     async def snapshots(self) -> dict[str, bytes]:
         """The last committed state of each work unit."""
@@ -313,37 +353,6 @@ class Store:
         self._recovery.close()
         async with self._opened.lock:
             await self._opened.close()
-
-
-async def _apply(
-    step: Step,
-    records: Iterable[tuple[object, ...]],
-    images: Sequence[tuple[str, bytes]],
-    connection: aiosqlite.Connection,
-) -> None:
-    unit = step.work_unit
-    if step.rows:
-        await connection.executemany(_JOURNAL, [(unit, *row) for row in step.rows])
-    if step.voids:
-        await postings.void(connection, step.voids, step.last_time_ns)
-    new = list(step.postings)
-    for answer in step.answers:
-        assert step.identity is not None, "who answers says who he is"
-        whole = await answers.put(connection, step.identity, answer, step.last_time_ns)
-        new += [] if whole is None else [whole]
-    if new:
-        await postings.add(connection, new)
-    if images:
-        await connection.executemany(_IMAGE, images)
-    if records:
-        await connection.executemany(jobs.PUT, records)
-    await genealogy.keep(step, connection)
-    if step.audit:
-        await audit_chain.append_all(step.audit, connection)
-    for taken in step.keys:
-        await replays.take(taken, connection)
-    await connection.execute_fetchall(_SNAPSHOT, (unit, step.snapshot))
-    await connection.execute_fetchall(_TIME, (step.last_time_ns,))
 
 
 async def _execute(sql: str, values: tuple[Any, ...], connection: aiosqlite.Connection) -> int:

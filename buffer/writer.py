@@ -95,7 +95,10 @@ class Writer:
         try:
             results = await self._transaction(group)
         except _DiskFailedError as failed:
-            self._fail(group, self._failed(failed.error))
+            if failed.freed:
+                await self._commit(group)
+            else:
+                self._fail(group, self._failed(failed.error))
         except Exception as error:  # noqa: BLE001 - whatever one write raises is told to its caller; the writer goes on
             if len(group) > 1:
                 # One of them is at fault: each gets a transaction of its own, so that only that one fails.
@@ -118,12 +121,12 @@ class Writer:
             try:
                 # The whole group in one call of the connection's thread, by aiosqlite's own way into it.
                 works = partial(_in_thread, [waiting.work for waiting in group])
-                results: list[Any] = await opened.writing._execute(works, opened.writing)  # noqa: SLF001 - as said
+                results: list[Any] = await opened.writing._execute(works, opened.writing)  # type: ignore[no-untyped-call]  # noqa: SLF001 - as said
             except sqlite3.Error as error:
                 if _is_ones_own(error):
                     raise
-                await self._recovery.failed(error)
-                raise _DiskFailedError(error) from error
+                freed = await self._recovery.failed(error, writing=True)
+                raise _DiskFailedError(error, freed=freed) from error
             self._recovery.went_well()
             return results
 
@@ -161,9 +164,10 @@ class Writer:
 class _DiskFailedError(Exception):
     """The file or the device is at fault, not one of the works."""
 
-    def __init__(self, error: sqlite3.Error) -> None:
+    def __init__(self, error: sqlite3.Error, *, freed: bool) -> None:
         super().__init__(str(error))
         self.error = error
+        self.freed = freed
 
 
 def _in_thread(

@@ -19,11 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from buffer import clock_record
-from buffer.damage import set_aside
-from buffer.errors import DamagedStoreError, StoreError
+from buffer import clock_record, damage
+from buffer.errors import StoreError
 from buffer.outbox import Outbox
-from buffer.store import Store
 from config.errors import ConfigError, ConfigErrors
 from drivers.supervisor import DeliveryError
 from gateway import __version__, logs
@@ -36,8 +34,9 @@ from gateway.clock_quality import ClockJudge, boot_id
 from gateway.connectors.base import ConnectorError
 from gateway.control import SOCKET_NAME, ControlError, ControlServer
 from gateway.core.audit.signature import Profile
+from gateway.database import open_database
 from gateway.deciding import Deciding, Via
-from gateway.lock import DATABASE_NAME, StateDirError, StateDirLock
+from gateway.lock import StateDirError, StateDirLock
 from gateway.notify import Notifier, Progress, feed_watchdog
 from gateway.order_closer import OrderCloser
 from gateway.plugins import PluginError
@@ -45,17 +44,20 @@ from gateway.reconciliation_round import ReconciliationRound
 from gateway.recorder import Recorder
 from gateway.reload import Reloader, ReloadError
 from gateway.retention_round import RetentionRound
+from gateway.store_round import StoreRound
 from gateway.tasks import Tasks
 from gateway.timekeeper import Timekeeper
 from gateway.verbs import Verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from buffer.store import Store
     from config.settings import Settings
     from gateway.api.compose import Api
     from gateway.auditing import Auditing
     from gateway.connectors.base import Connector
+    from gateway.database import Incident
     from gateway.parts import Parts
 
 DRAIN_RUNNERS_S: Final = 3.0
@@ -105,7 +107,10 @@ class App:
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         clock: SteadyClock | None = None
-        store = await self._open_store(lambda: clock.now_ns() if clock is not None else 0)
+        store, incidents = await open_database(
+            self._state_dir, self._settings.buffer, lambda: clock.now_ns() if clock is not None else 0
+        )
+        self._warnings += [one.text for one in incidents]
         if store.interrupted:
             log.warning("postings were being sent when the gateway ended", postings=store.interrupted)
         try:
@@ -126,23 +131,11 @@ class App:
                 rng=random.SystemRandom(),
                 warnings=self._warnings,
             )
-            await self._serve(builder, store, clock)
+            await self._serve(builder, store, clock, incidents)
         finally:
             await store.close()
 
-    async def _open_store(self, now_ns: Any) -> Store:
-        path = self._state_dir / DATABASE_NAME
-        max_bytes = int(self._settings.buffer.max_size)
-        try:
-            return await Store.open(path, now_ns=now_ns, max_bytes=max_bytes)
-        except DamagedStoreError as error:
-            # A damaged file must not keep the line from being counted: a new epoch begins, the old file is kept.
-            kept = set_aside(path, at_ns=SteadyClock(0).now_ns())
-            self._warnings.append(f"the database was damaged and set aside as {kept.name}: {error}")
-            log.error("database set aside", file=str(kept), reason=str(error))  # noqa: TRY400 - the reason is the message
-            return await Store.open(path, now_ns=now_ns, max_bytes=max_bytes)
-
-    async def _serve(self, builder: Builder, store: Store, clock: SteadyClock) -> None:
+    async def _serve(self, builder: Builder, store: Store, clock: SteadyClock, incidents: Sequence[Incident]) -> None:
         parts = await builder.build()
         verbs_of = partial(_verbs, parts, store, clock, clock.now_ns(), self._warnings, builder.auditing)
         table = verbs_of(self._settings).table()
@@ -151,7 +144,7 @@ class App:
         keeper = RetentionRound(self._settings, store, clock, parts)
         comparing = ReconciliationRound(self._settings, store, clock, parts)
         table |= audit.table() | keeper.table() | comparing.table()
-        await audit.start()
+        await audit.start(incidents)
         deciding = _deciding(self._settings, table, builder.auditing, users, clock)
         control = ControlServer(self._state_dir / SOCKET_NAME, deciding.door(Via.SOCKET))
         await control.start()
@@ -165,6 +158,7 @@ class App:
         tasks = Tasks()
         self._start(tasks, parts, store, clock.now_ns)
         builder.shares.started()
+        StoreRound(store, parts).start(tasks)
         tasks.start("outer prune", keeper.run())
         tasks.start("outer reconciliation", comparing.run())
         tasks.start("outer clock", timekeeper.run())
@@ -197,6 +191,8 @@ class App:
             await self._end(parts, tasks, reloader, control, api)
             with contextlib.suppress(StoreError):  # the next start says that this end was not in order
                 await audit.stop("in order" if self._stop.is_set() else "a part ended that must not; see the log")
+            if self._stop.is_set() and store.damaged is None:
+                damage.clear(store.path)
 
     async def _end(
         self, parts: Parts, tasks: Tasks, reloader: Reloader, control: ControlServer, api: Api | None

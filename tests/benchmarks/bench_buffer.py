@@ -15,11 +15,12 @@ import asyncio
 import json
 import os
 import signal
-import socket
+import socketserver
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from decimal import Decimal
 from pathlib import Path
@@ -57,7 +58,9 @@ def step(unit, seq):
     key = f"GW1/abcdefghijklm/{order}/0010/{seq}"
     posting = NewPosting("erp", key, f"id-{key}", order, "0010", seq, "partial", b'{"good":1}' * 60, seq)
     record = JobRecord(job, JobOrderState.IN_PROGRESS, seq, seq, 0, 0, "ab" * 32)
-    return Step(f"U{unit}", b"s" * 1500, seq, (JournalRow(seq, seq, "confirmation", b"{}" * 100),), (posting,), (record,))
+    return Step(
+        f"U{unit}", b"s" * 1500, seq, (JournalRow(seq, seq, "confirmation", b"{}" * 100),), (posting,), (record,)
+    )
 
 
 def written():
@@ -109,11 +112,6 @@ def bare(folder, confirmations):
     return confirmations // UNITS * UNITS / taken
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 def document(folder, port):
     """One machine, counted by one of 20 registers that are read every second."""
     signals = {f"r{number}": {"address": f"{40_001 + number}", "type": "uint16"} for number in range(SIGNALS)}
@@ -130,27 +128,22 @@ def document(folder, port):
     }
 
 
-async def idle_device(port):
+class Device(socketserver.BaseRequestHandler):
     """Answers every question for registers with zeros."""
 
-    async def answer(reader, writer):
-        try:
-            while True:
-                head = await reader.readexactly(12)
-                count = int.from_bytes(head[10:12], "big")
-                body = bytes([head[6], head[7], 2 * count]) + bytes(2 * count)
-                writer.write(head[:4] + len(body).to_bytes(2, "big") + body)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-    return await asyncio.start_server(answer, "127.0.0.1", port)
+    def handle(self):
+        while len(head := self.request.recv(12)) == 12:
+            count = int.from_bytes(head[10:12], "big")
+            body = bytes([head[6], head[7], 2 * count]) + bytes(2 * count)
+            self.request.sendall(head[:4] + len(body).to_bytes(2, "big") + body)
 
 
-async def idle_hour(folder, idle_s):
+def idle_hour(folder, idle_s):
     """Bytes that the daemon writes in an hour in which no piece is made."""
-    port = free_port()
-    server = await idle_device(port)
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Device)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    port = server.server_address[1]
     for name in ("orders", "confirmations"):
         (folder / "erp" / name).mkdir(parents=True)
     config = folder / "idle.yaml"
@@ -164,17 +157,18 @@ async def idle_hour(folder, idle_s):
         while b'"running"' not in (text := (folder / "idle.log").read_bytes()) and b"running" not in text:
             if daemon.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"the daemon did not start: {text[-2000:].decode(errors='replace')}")
-            await asyncio.sleep(0.1)
-        await asyncio.sleep(SETTLE_S)
+            time.sleep(0.1)
+        time.sleep(SETTLE_S)
         io = Path(f"/proc/{daemon.pid}/io")
         before, begin = io.read_text(), time.monotonic()
-        await asyncio.sleep(idle_s)
+        time.sleep(idle_s)
         after, taken = io.read_text(), time.monotonic() - begin
     finally:
         daemon.send_signal(signal.SIGTERM)
         daemon.wait(20)
         log.close()
-        server.close()
+        server.shutdown()
+        server.server_close()
     values = [int(dict(line.split(": ") for line in text.splitlines())["write_bytes"]) for text in (before, after)]
     return (values[1] - values[0]) / taken * 3600
 
@@ -192,7 +186,7 @@ def main():
         folder = Path(name)
         rate, each = asyncio.run(through_the_store(folder, number))
         bare_rate = bare(folder, number)
-        hour = 0.0 if chosen.quick else asyncio.run(idle_hour(folder, chosen.idle_s))
+        hour = 0.0 if chosen.quick else idle_hour(folder, chosen.idle_s)
     told = {
         "confirmations_per_s": round(rate),
         "bare_per_s": round(bare_rate),
