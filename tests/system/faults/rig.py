@@ -13,9 +13,10 @@ How to use it::
 Before ``open``: ``rig.document`` is the configuration in real time (change it), ``rig.machine_options`` and
 ``rig.erp_options`` go to the simulators. Arguments: ``launcher=("-m", "something", "run")`` starts the daemon by
 another module, ``env={"LD_PRELOAD": ...}`` gives it more environment. ``rig.through["erp"] = PORT`` (or ``modbus``,
-``opcua``, ``broker``) leads the daemon through a proxy; call ``rig.write()`` and ``kill`` for it to take effect later on. ``wrap``
-is put in front of the command line, such as ``("prlimit", "--nofile=64")``. ``watchdog_s`` makes the rig a service
-manager that ends a daemon which does not feed its watchdog. ``rig.note(text)`` adds to the events of the run.
+``opcua``, ``broker``) leads the daemon through a proxy; call ``rig.write()`` and ``kill`` for it to take effect
+later on. ``wrap`` is put in front of the command line, such as ``("prlimit", "--nofile=64")``. ``watchdog_s`` makes
+the rig a service manager that ends a daemon which does not feed its watchdog. ``rig.note(text)`` adds to the events
+of the run.
 
 The rig never looks into the daemon: it asks its control socket, as anybody may. It restarts what ended by itself, too,
 and counts it (``rig.ends``).
