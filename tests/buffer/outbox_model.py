@@ -1,9 +1,9 @@
 """The outbox against a model of it: what any sequence of steps, sends, decisions and deaths must leave behind.
 
-A Hypothesis state machine over a real store. The model is a dictionary of plain values and knows no SQL. Postings begin in
-each state in which they can, lanes are shared by the children of a split, answers have lanes of their own, two targets
-have theirs. Whoever sends does as the forwarder: one posting of a lane at a time, its head. Everything else is tried
-in any state, and must be refused where the tables of ``buffer.entry`` do not allow it.
+A Hypothesis state machine over a real store. The model is a dictionary of plain values and knows no SQL. Postings begin
+in each state in which they can, lanes are shared by the children of a split, answers have lanes of their own, two
+targets have theirs. Whoever sends does as the forwarder: one posting of a lane at a time, its head. Everything else is
+tried in any state, and must be refused where the tables of ``buffer.entry`` do not allow it.
 """
 
 import asyncio

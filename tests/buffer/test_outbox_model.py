@@ -1,4 +1,4 @@
-"""The outbox against its model (``outbox_model``); the histories come from Hypothesis, which prints the shortest one."""
+"""The outbox against its model, ``outbox_model``; Hypothesis makes the histories and prints the shortest that fails."""
 
 import pytest
 from hypothesis import HealthCheck, settings
