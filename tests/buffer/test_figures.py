@@ -161,7 +161,7 @@ async def test_samples_stay_few(open_store, clock):
     assert len(kept) < 40
 
 
-# --- when it is full ---------------------------------------------------------------------------------------------------
+# --- when it is full ---
 
 PAGE = 4096
 
