@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,11 +14,27 @@ from buffer.outbox import counts_of, counts_query, page_query
 from buffer.step import JournalRow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from gateway.core.calendar.honest_time import ClockCorrection
     from gateway.core.model import JobRecord
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that cannot write, for whoever has queries of its own. Raises StoreError, also in its block."""
+    if not path.is_file():
+        raise StoreError(f"{path}: there is no database; the gateway makes it at its first start")
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        ) as connection:
+            connection.execute(f"PRAGMA busy_timeout={schema.BUSY_TIMEOUT_MS}")
+            connection.execute("PRAGMA query_only=ON")
+            yield connection
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: cannot be read: {error}; are you allowed to read its folder?") from error
 
 
 class ReadOnlyStore:

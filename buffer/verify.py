@@ -6,14 +6,12 @@ up. It repairs nothing and judges nobody; the audit trail has its own rules (``a
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from buffer import schema
-from buffer.errors import StoreError
+from buffer.readonly import reading
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -32,25 +30,8 @@ class Checked(NamedTuple):
 
 def verified(path: Path, *, quick: bool = False) -> Iterator[Checked]:
     """Each check in turn. Raises StoreError where the file cannot be read."""
-    with _open(path) as connection:
+    with reading(path) as connection:
         yield _sound(connection, quick=quick)
-
-
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[sqlite3.Connection]:
-    if not path.is_file():
-        raise StoreError(f"{path}: there is no database; the gateway makes it at its first start")
-    try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
-    except sqlite3.Error as error:
-        raise StoreError(f"{path}: cannot be opened: {error}; are you allowed to read it?") from error
-    with contextlib.closing(connection):
-        try:
-            connection.execute(f"PRAGMA busy_timeout={schema.BUSY_TIMEOUT_MS}")
-            connection.execute("PRAGMA query_only=ON")
-            yield connection
-        except sqlite3.Error as error:
-            raise StoreError(f"{path}: cannot be read: {error}; are you allowed to read its folder?") from error
 
 
 def _sound(connection: sqlite3.Connection, *, quick: bool) -> Checked:

@@ -154,6 +154,10 @@ class Monitor:
         """The last reconciliation report in short: retained."""
         self._put(self._topics.reconciliation, topics.document(**summary))
 
+    def day_closed(self, work_unit: str, summary: Mapping[str, Any]) -> None:
+        """The last closing record of a machine in short: retained."""
+        self._put(self._topics.machine(work_unit, "day"), topics.document(**summary))
+
     def clock_changed(self) -> None:
         """UTC is known better, or otherwise: what is shown is named anew."""
         for source in self._sources.values():

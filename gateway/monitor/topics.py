@@ -28,7 +28,7 @@ TOPIC_BYTES_MAX: Final = 65_535
 #: A retained document that is empty makes the broker forget the one before.
 NOTHING: Final = b""
 #: What is retained of each machine.
-MACHINE_DOCUMENTS: Final = ("state", "counts", "order")
+MACHINE_DOCUMENTS: Final = ("state", "counts", "order", "day")
 #: What a topic level may not hold, and ``%`` so that every name keeps a topic of its own.
 _ESCAPES: Final = str.maketrans({character: f"%{ord(character):02X}" for character in "%/+#\0"})
 
@@ -59,7 +59,7 @@ class Topics:
         self.reconciliation = f"{self._base}/reconciliation"
 
     def machine(self, work_unit: str, what: str) -> str:
-        """``.../machine/<id>/state``, ``/counts`` or ``/order``."""
+        """``.../machine/<id>/state``, ``/counts``, ``/order``, ``/day`` ...."""
         return f"{self._base}/machine/{level(work_unit)}/{what}"
 
     def source(self, name: str) -> str:
