@@ -48,6 +48,7 @@ POLL_S = 0.05
 RESTART_S = 0.1
 #: Bytes of the logs in a failure's text.
 LOG_TAIL = 3000
+STATUS_CHARS = 4000
 SIMULATORS = {"ASM-01": "asm-01", "IMM-01": "imm-01", "PCK-01": "pck-01"}
 SOURCES = {"ASM-01": "asm", "IMM-01": "imm", "PCK-01": "box"}
 
@@ -251,7 +252,7 @@ class Rig:
             if view is not None and condition(view):
                 return view
             await asyncio.sleep(POLL_S)
-        raise self.failed(f"waited {timeout_s:g} s in vain for {what}; the status was {view}")
+        raise self.failed(f"waited {timeout_s:g} s in vain for {what}; the status was {str(view)[:STATUS_CHARS]}")
 
     async def ready(self, timeout_s=WAIT_S):
         """Every source delivers and every machine has an order."""
