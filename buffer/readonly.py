@@ -72,6 +72,15 @@ class ReadOnlyStore:
         """Random name of this database."""
         return str(self._read("SELECT epoch FROM meta", ())[0][0])
 
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return self._path
+
+    def read(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Rows of a query. Raises StoreError."""
+        return self._read(sql, values)
+
     def snapshots(self) -> dict[str, bytes]:
         """The last committed state of each work unit."""
         return dict(self._read("SELECT id, snapshot FROM work_unit", ()))

@@ -30,6 +30,7 @@ from gateway import __version__, logs
 from gateway.access.access_file import AccessFile
 from gateway.api.routes import ROUTES
 from gateway.audit_round import AuditRound
+from gateway.buffer_round import BufferRound
 from gateway.build import Builder, BuildError
 from gateway.clock import SteadyClock
 from gateway.clock_quality import ClockJudge, boot_id
@@ -152,7 +153,8 @@ class App:
         keeper = RetentionRound(self._settings, store, clock, parts)
         comparing = ReconciliationRound(self._settings, store, clock, parts)
         days = ClosingRound(self._settings, store, clock, parts, builder.auditing)
-        table |= audit.table() | keeper.table() | comparing.table()
+        buffer = BufferRound(store, clock, parts)
+        table |= audit.table() | keeper.table() | comparing.table() | buffer.table()
         await audit.start()
         deciding = _deciding(self._settings, table, builder.auditing, users, clock)
         control = ControlServer(self._state_dir / SOCKET_NAME, deciding.door(Via.SOCKET))
@@ -171,6 +173,7 @@ class App:
         tasks.start("outer reconciliation", comparing.run())
         tasks.start("outer days", days.run())
         tasks.start("outer clock", timekeeper.run())
+        tasks.start("outer buffer", buffer.run())
         tasks.start("outer audit", audit.run(parts))
         reloader = Reloader(
             self._settings,
