@@ -15,7 +15,7 @@ import random
 import signal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
@@ -28,9 +28,11 @@ from gateway import __version__, logs
 from gateway.access.access_file import AccessFile
 from gateway.api.routes import ROUTES
 from gateway.audit_round import AuditRound
+from gateway.buffer_round import BufferRound
 from gateway.build import Builder, BuildError
 from gateway.clock import SteadyClock
 from gateway.clock_quality import ClockJudge, boot_id
+from gateway.closing_round import ClosingRound
 from gateway.connectors.base import ConnectorError
 from gateway.control import SOCKET_NAME, ControlError, ControlServer
 from gateway.core.audit.signature import Profile
@@ -50,7 +52,7 @@ from gateway.timekeeper import Timekeeper
 from gateway.verbs import Verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from buffer.store import Store
     from config.settings import Settings
@@ -67,6 +69,13 @@ CLOSE_S: Final = 2.0
 SETTLED_AFTER_S: Final = 5.0
 
 log = structlog.get_logger(__name__)
+
+
+class Round(Protocol):
+    """What is done again and again while the gateway runs."""
+
+    def run(self) -> Coroutine[Any, Any, None]:
+        """For ever."""
 
 
 class StartError(Exception):
@@ -132,6 +141,8 @@ class App:
                 warnings=self._warnings,
             )
             await self._serve(builder, store, clock, incidents)
+            if store.damaged is None:
+                damage.clear(store.path)
         finally:
             await store.close()
 
@@ -143,7 +154,9 @@ class App:
         audit = AuditRound(self._settings, store, clock, builder.auditing, users)
         keeper = RetentionRound(self._settings, store, clock, parts)
         comparing = ReconciliationRound(self._settings, store, clock, parts)
-        table |= audit.table() | keeper.table() | comparing.table()
+        days = ClosingRound(self._settings, store, clock, parts, builder.auditing)
+        buffer = BufferRound(store, clock, parts)
+        table |= audit.table() | keeper.table() | comparing.table() | buffer.table()
         await audit.start(incidents)
         deciding = _deciding(self._settings, table, builder.auditing, users, clock)
         control = ControlServer(self._state_dir / SOCKET_NAME, deciding.door(Via.SOCKET))
@@ -159,9 +172,15 @@ class App:
         self._start(tasks, parts, store, clock.now_ns)
         builder.shares.started()
         StoreRound(store, parts).start(tasks)
-        tasks.start("outer prune", keeper.run())
-        tasks.start("outer reconciliation", comparing.run())
-        tasks.start("outer clock", timekeeper.run())
+        rounds: dict[str, Round] = {
+            "prune": keeper,
+            "reconciliation": comparing,
+            "days": days,
+            "clock": timekeeper,
+            "buffer": buffer,
+        }
+        for name, one in rounds.items():
+            tasks.start(f"outer {name}", one.run())
         tasks.start("outer audit", audit.run(parts))
         reloader = Reloader(
             self._settings,
@@ -171,7 +190,7 @@ class App:
             warnings=self._warnings,
             utc_ns=clock.utc_now_ns,
         )
-        reloader.on_change = partial(_changed, table, verbs_of, (timekeeper, keeper, comparing))
+        reloader.on_change = partial(_changed, table, verbs_of, (timekeeper, keeper, comparing, days))
         reloader.on_taken = audit.configured
         table["reload"] = reloader.on_request
         table |= Recorder(parts, lambda: reloader.settings, clock.now_ns).table()
@@ -191,8 +210,6 @@ class App:
             await self._end(parts, tasks, reloader, control, api)
             with contextlib.suppress(StoreError):  # the next start says that this end was not in order
                 await audit.stop("in order" if self._stop.is_set() else "a part ended that must not; see the log")
-            if self._stop.is_set() and store.damaged is None:
-                damage.clear(store.path)
 
     async def _end(
         self, parts: Parts, tasks: Tasks, reloader: Reloader, control: ControlServer, api: Api | None
@@ -312,7 +329,7 @@ def _api(
 def _changed(
     table: dict[str, Any],
     verbs_of: Callable[[Settings], Verbs],
-    others: tuple[Timekeeper | RetentionRound | ReconciliationRound, ...],
+    others: tuple[Timekeeper | RetentionRound | ReconciliationRound | ClosingRound, ...],
     new: Settings,
 ) -> None:
     table.update(verbs_of(new).table())

@@ -15,7 +15,7 @@ from buffer.reserve import RESERVE_NAME, Reserve
 from buffer.store import Store
 
 MIB = 1024 * 1024
-DISK_BYTES = 15 * MIB
+DISK_BYTES = 32 * MIB
 RESERVE_BYTES = 4 * MIB  # as much as the write-ahead log, which must find its way into the file
 BODY = (b"{}", "application/json", "")
 

@@ -84,6 +84,9 @@ class SystemAction(enum.StrEnum):
     PURGED = "purged"
     DATABASE_SET_ASIDE = "database_set_aside"
     DATABASE_OLDER = "database_older"
+    DAY_CLOSED = "day_closed"
+    RESTORED = "restored"
+    BACKED_UP = "backed_up"
 
 
 class EntryContent(NamedTuple):
