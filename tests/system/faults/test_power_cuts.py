@@ -16,7 +16,7 @@ CHANGES_MAX = 120
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("cuts", [8, pytest.param(500, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("cuts", [6, pytest.param(500, marks=pytest.mark.soak)])
 async def test_power_cuts_while_producing(tmp_path, card, cuts):
     async with Rig(tmp_path / "plant", seed=SEED, card=card) as rig:
         await rig.open()
