@@ -119,13 +119,13 @@ REGISTERS = {
     32: ({"table": "holding", "address": 2, "type": "uint32"}, "--good", 2**32 - 26),
 }
 #: Pieces made while the gateway is down: beyond the roll-over, and less than the narrowest register holds.
-UNSEEN = 40
+UNSEEN = 30
 #: In 8 bits a fast machine goes round twice before the gateway is up again on a busy computer; nobody could tell.
 SPEED = {8: 15, 16: 50, 32: 50}
 
 
 @pytest.mark.parametrize("bits", [8, 16, 32])
-async def test_a_counter_that_rolls_over_or_restarts_while_the_gateway_is_down(plant, bits):
+async def test_a_counter_that_rolls_over_while_the_gateway_is_down_and_one_that_restarts(plant, bits):
     signal, *start = REGISTERS[bits]
 
     def change(rig):
@@ -142,12 +142,18 @@ async def test_a_counter_that_rolls_over_or_restarts_while_the_gateway_is_down(p
     await rig.halt()
     rig.start()
     await rig.ready()
-    view = rig.check(await rig.settled())
+    await rig.settled()
+    view = rig.check()
     (unit,) = view["work_units"]
     assert (unit["review_pieces"], unit["unknown"]) == (0, []), rig.failed("it rolled over, and all of it is known")
     assert sum(counted(unit)) == sum(rig.made("ASM-01"))
 
-    # The controller starts again, once while nobody looks and once before everybody's eyes.
+    if bits == 16:
+        await restarts(rig)
+
+
+async def restarts(rig):
+    """The controller starts again, once while nobody looks and once before everybody's eyes; it keeps nothing."""
     asm = rig.machines["ASM-01"]
     await rig.produce()
     await goes_on(rig)
@@ -161,12 +167,13 @@ async def test_a_counter_that_rolls_over_or_restarts_while_the_gateway_is_down(p
     rig.note("restart while it looks")
     await asm.command("restart 0.2 lose")
     await goes_on(rig)
-    view = rig.check(await rig.settled(), may_be_unknown=("ASM-01",))
+    await rig.settled()
+    view = rig.check(may_be_unknown=("ASM-01",))
     (unit,) = view["work_units"]
     assert unit["unknown"], rig.failed("a restart while producing has a bound that is told")
     assert all(one["max_pieces"] is not None for one in unit["unknown"]), rig.failed(unit["unknown"])
     lost = sum(rig.made("ASM-01")) - sum(counted(unit)) - unit["review_pieces"]
-    storms.say(f"{bits} bits: {lost} pieces lost by two restarts, declared {unit['unknown']}")
+    storms.say(f"{lost} pieces lost by two restarts, declared {unit['unknown']}")
 
 
 async def made(rig, pieces):

@@ -145,6 +145,7 @@ async def test_every_fault_of_the_erp_in_a_drawn_order_with_kills_in_between(pla
             await asyncio.sleep(rng.uniform(0.1, 0.8))  # the moment of death is random
             await rig.kill()
         await all_came(rig)
+        rig.note("all of them came")
     taken = (await rig.erp.command("faults"))["taken"]
     await rig.erp.command("clear")
     began = time.monotonic()
@@ -156,6 +157,7 @@ async def test_every_fault_of_the_erp_in_a_drawn_order_with_kills_in_between(pla
     await healed(rig)
     await rig.settled()
     rig.check()
+    storms.say("\n".join(rig.events))
     storms.say(f"seed {seed}: {taken} faults, at most {manners(rig)} failing requests in a second")
 
 
