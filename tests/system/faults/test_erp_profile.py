@@ -157,7 +157,6 @@ async def test_every_fault_of_the_erp_in_a_drawn_order_with_kills_in_between(pla
     await healed(rig)
     await rig.settled()
     rig.check()
-    storms.say("\n".join(rig.events))
     storms.say(f"seed {seed}: {taken} faults, at most {manners(rig)} failing requests in a second")
 
 
