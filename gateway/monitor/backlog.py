@@ -181,12 +181,12 @@ class Backlog:
                 await self._serve()
                 if loop.time() >= flush_at_s:
                     await self._flush()
+                    self._trouble("")
                     flush_at_s = loop.time() + FLUSH_S
                 if self._shelf is not None and loop.time() >= age_at_s:
                     age_at_s = loop.time() + AGE_EVERY_S
                     await self._file(self._shelf.evict_old, self._now_ns())
                     await self._look()
-                self._trouble("")
             except StoreError as error:
                 self._trouble(str(error))
                 flush_at_s = loop.time() + RETRY_S
