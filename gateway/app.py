@@ -29,7 +29,7 @@ from gateway.access.access_file import AccessFile
 from gateway.api.routes import ROUTES
 from gateway.audit_round import AuditRound
 from gateway.buffer_round import BufferRound
-from gateway.build import Builder, BuildError
+from gateway.build import Builder
 from gateway.clock import SteadyClock
 from gateway.clock_quality import ClockJudge, boot_id
 from gateway.closing_round import ClosingRound
@@ -39,6 +39,7 @@ from gateway.core.audit.signature import Profile
 from gateway.database import open_database
 from gateway.deciding import Deciding, Via
 from gateway.lock import StateDirError, StateDirLock
+from gateway.monitoring import BuildError
 from gateway.notify import Notifier, Progress, feed_watchdog
 from gateway.order_closer import OrderCloser
 from gateway.plugins import PluginError
