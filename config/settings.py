@@ -248,6 +248,23 @@ class MqttSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackupSettings:
+    """Copies of the database that the gateway makes by itself.
+
+    Attributes:
+        folder: where they are put; it must exist, best on another disk; relative to the configuration.
+        every: how long after one copy the next one is made.
+        keep: so many copies stay; older ones of this gateway are deleted.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
+
+    folder: Annotated[str, Field(min_length=1)]
+    every: Annotated[Duration, Between(Duration("1 min"), Duration("365 d"))] = Duration("1 d")
+    keep: Annotated[int, Field(ge=1, le=1000)] = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BufferSettings:
     """How much is kept on disk, and how long.
 
@@ -257,6 +274,7 @@ class BufferSettings:
         posted_keep: old name for ages of ``retention``: ``orders`` and ``confirmations``.
         checkpoint: how often a snapshot of the counters is written; a restart replays at most this much.
         day_grace: so long after its end a production day waits for late data before its closing record is made.
+        backup: copies that are made by the clock; off without it.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -266,6 +284,7 @@ class BufferSettings:
     posted_keep: _Keep | None = None
     checkpoint: Annotated[Duration, Between(Duration("100 ms"), Duration("10 min"))] = Duration("5 s")
     day_grace: Annotated[Duration, Between(Duration(0), Duration("12 h"))] = Duration("15 min")
+    backup: BackupSettings | None = None
 
 
 _AT_NIGHT: Final = TimeOfDay("02:30")

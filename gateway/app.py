@@ -31,6 +31,7 @@ from gateway.access.access_file import AccessFile
 from gateway.api.routes import ROUTES
 from gateway.audit_round import AuditRound
 from gateway.buffer_round import BufferRound
+from gateway.backup_round import BackupRound
 from gateway.build import Builder, BuildError
 from gateway.clock import SteadyClock
 from gateway.clock_quality import ClockJudge, boot_id
@@ -154,8 +155,10 @@ class App:
         comparing = ReconciliationRound(self._settings, store, clock, parts)
         days = ClosingRound(self._settings, store, clock, parts, builder.auditing)
         buffer = BufferRound(store, clock, parts)
+        copies = BackupRound(self._settings, store, clock, parts, builder.auditing)
         table |= audit.table() | keeper.table() | comparing.table() | buffer.table()
         await audit.start()
+        await copies.start()
         deciding = _deciding(self._settings, table, builder.auditing, users, clock)
         control = ControlServer(self._state_dir / SOCKET_NAME, deciding.door(Via.SOCKET))
         await control.start()
@@ -172,6 +175,7 @@ class App:
         tasks.start("outer prune", keeper.run())
         tasks.start("outer reconciliation", comparing.run())
         tasks.start("outer days", days.run())
+        tasks.start("outer copies", copies.run())
         tasks.start("outer clock", timekeeper.run())
         tasks.start("outer buffer", buffer.run())
         tasks.start("outer audit", audit.run(parts))
