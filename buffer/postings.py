@@ -35,7 +35,7 @@ _SETTLED: Final = frozenset({"voided", "parked"})
 
 
 async def add(connection: aiosqlite.Connection, postings: Sequence[NewPosting]) -> None:
-    """Put them into the outbox, each in the state in which it begins; after a restore an operation's first one waits."""
+    """Put them into the outbox, each in the state in which it begins; after a restore some wait for a person."""
     if next(iter(await connection.execute_fetchall(_RESTORED)))[0]:
         postings = [await _after_restore(connection, one) for one in postings]
         await connection.executemany(_KNOWN_AGAIN, [(one.order, one.operation) for one in postings])

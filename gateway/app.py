@@ -30,8 +30,8 @@ from gateway import __version__, logs
 from gateway.access.access_file import AccessFile
 from gateway.api.routes import ROUTES
 from gateway.audit_round import AuditRound
-from gateway.buffer_round import BufferRound
 from gateway.backup_round import BackupRound
+from gateway.buffer_round import BufferRound
 from gateway.build import Builder, BuildError
 from gateway.clock import SteadyClock
 from gateway.clock_quality import ClockJudge, boot_id
@@ -172,12 +172,15 @@ class App:
         tasks = Tasks()
         self._start(tasks, parts, store, clock.now_ns)
         builder.shares.started()
-        tasks.start("outer prune", keeper.run())
-        tasks.start("outer reconciliation", comparing.run())
-        tasks.start("outer days", days.run())
-        tasks.start("outer copies", copies.run())
-        tasks.start("outer clock", timekeeper.run())
-        tasks.start("outer buffer", buffer.run())
+        rounds: dict[str, Any] = {
+            "prune": keeper,
+            "reconciliation": comparing,
+            "days": days,
+            "copies": copies,
+            "clock": timekeeper,
+        }
+        for name, one in {**rounds, "buffer": buffer}.items():
+            tasks.start(f"outer {name}", one.run())
         tasks.start("outer audit", audit.run(parts))
         reloader = Reloader(
             self._settings,

@@ -1,7 +1,7 @@
 """Copies of the database by the clock, and what a restore leaves to be told: an entry in the audit trail.
 
-A copy that fails is said in the status and tried again; it holds up nothing. How a copy is made, and that it is sound, is
-``buffer/backup.py``. Only files of its own name are ever deleted, the oldest first.
+A copy that fails is said in the status and tried again; it holds up nothing. How a copy is made, and that it is
+sound, is ``buffer/backup.py``. Only files of its own name are ever deleted, the oldest first.
 """
 
 from __future__ import annotations
@@ -83,13 +83,12 @@ class BackupRound:
         folder = self._base / rule.folder
         try:
             kept = await asyncio.to_thread(self._kept, folder)
-            stamp = (utc(self._clock.utc_now_ns()) or "").split(".")[0].replace("-", "").replace(":", "") + "Z"
-            due = utc(self._clock.utc_now_ns() - int(rule.every)) or ""
+            now, due = (_stamp(self._clock.utc_now_ns() - back_ns) for back_ns in (0, int(rule.every)))
             newest = kept[-1].name.removeprefix(self._prefix).removesuffix(".db") if kept else ""
-            if due.split(".")[0].replace("-", "").replace(":", "") + "Z" < newest <= stamp:
+            if due < newest <= now:
                 return None
             self._tried_ns = now_ns
-            made = await self._copy(folder / f"{self._prefix}{stamp}.db")
+            made = await self._copy(folder / f"{self._prefix}{now}.db")
             await asyncio.to_thread(_forget, [*kept, made][: -rule.keep])
         except (StoreError, OSError) as error:
             self._parts.trouble(TROUBLE, f"no copy of the database could be made: {error}")
@@ -120,6 +119,11 @@ class BackupRound:
             elif one.name.endswith(f".db{backup.PART}") and one.name.startswith(self._prefix):
                 one.unlink()  # of a run that was killed
         return sorted(found)
+
+
+def _stamp(utc_ns: int) -> str:
+    """YYYYMMDDTHHMMSSZ: its order is that of time."""
+    return (utc(max(utc_ns, 0)) or "").partition(".")[0].replace("-", "").replace(":", "") + "Z"
 
 
 def _forget(old: list[Path]) -> None:

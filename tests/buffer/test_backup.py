@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,13 +24,17 @@ from buffer.restore import restore
 from buffer.step import JournalRow, NewPosting, Step
 from buffer.store import Store
 from buffer.verify import verified
+from gateway.auditing import Auditing
+from gateway.backup_round import BackupRound
 from gateway.cli import main
 from gateway.core.audit.entry import EntryContent
+from gateway.core.calendar.honest_time import TimeQuality
 from gateway.core.document import message_id_of
 from gateway.core.model import JobOrderState, JobRecord
 from gateway.lock import StateDirLock
 
 MIB = 1024 * 1024
+S = 10**9
 #: A commit beside a copy may be held up by so much; the bound is on the median, for the machine is shared.
 DELAY_MAX_S = 0.1
 ENTRY = EntryContent(
@@ -225,3 +230,74 @@ async def test_a_process_that_dies_in_the_middle_leaves_the_database(copied, pat
     assert path.read_bytes() == before
     store = await Store.open(path, now_ns=lambda: 1, max_bytes=64 * MIB)
     await store.close()
+
+
+@pytest.fixture
+def copies(store, tmp_path):
+    """A round that copies every hour and keeps two; the clock is the test's."""
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    clock = SimpleNamespace(utc=1_800_000_000 * S, offset_ns=0, quality=TimeQuality.SYNCHRONISED)
+    clock.now_ns = clock.utc_now_ns = lambda: clock.utc
+    clock.utc_ns = lambda steady_ns: steady_ns
+    rule = SimpleNamespace(folder="copies", every=3600 * S, keep=2)
+    settings = SimpleNamespace(
+        gateway=SimpleNamespace(id="gw", timezone="UTC", profile="standard"),
+        buffer=SimpleNamespace(backup=rule), base_dir=tmp_path, digest="d",
+    )  # fmt: skip
+    troubles = {}
+    parts = SimpleNamespace(trouble=troubles.__setitem__)
+
+    def made():
+        return BackupRound(settings, store, clock, parts, Auditing(settings, store, clock))
+
+    return SimpleNamespace(clock=clock, rule=rule, troubles=troubles, folder=folder, round=made)
+
+
+async def test_copies_are_made_by_the_clock_and_the_oldest_go(copies):
+    round_, names = copies.round(), []
+    for _ in range(4):
+        names.append((await round_.look()).name)
+        copies.clock.utc += 1800 * S
+        assert await copies.round().look() is None, "also after a restart it is not due yet"
+        copies.clock.utc += 1800 * S
+    (copies.folder / "linegate-gw-mine.db").touch()
+    assert sorted(one.name for one in copies.folder.glob("linegate-gw-2*")) == names[-2:]
+    assert faults(copies.folder / names[-1]) == []
+    await copies.round().look()
+    assert (copies.folder / "linegate-gw-mine.db").exists(), "what it did not make it does not delete"
+
+
+async def test_a_copy_that_fails_is_said_and_tried_again(copies):
+    copies.rule.folder = "not there"
+    round_ = copies.round()
+    assert await round_.look() is None
+    assert "no copy of the database could be made" in copies.troubles["backup"]
+    copies.rule.folder = "copies"
+    copies.clock.utc += 3600 * S
+    assert await round_.look() is not None
+    assert copies.troubles["backup"] == ""
+
+
+async def test_what_a_killed_copy_left_is_removed(copies):
+    left = copies.folder / "linegate-gw-20260101T000000Z.db.part"
+    left.touch()
+    assert await copies.round().look() is not None
+    assert not left.exists()
+
+
+async def test_a_restore_is_written_down_once_at_the_next_start(copied, path, open_store, copies):
+    made = await put_back(copied, path)
+    store = await open_store()
+    clock = copies.clock
+    settings = SimpleNamespace(
+        gateway=SimpleNamespace(id="gw", timezone="UTC", profile="standard"), buffer=SimpleNamespace(backup=None),
+        base_dir=path.parent, digest="d",
+    )  # fmt: skip
+    for _ in range(2):
+        await BackupRound(settings, store, clock, None, Auditing(settings, store, clock)).start()
+    await store.close()
+    with audit_chain.ChainReader.open(path) as reader:
+        told = [one.content for one in reader.entries() if one.content.action == "restored"]
+    assert [(one.new, one.outcome) for one in told] == [(made.epoch, "done")]
+    assert "linegate.db.replaced-77" in told[0].detail
