@@ -47,6 +47,7 @@ from gateway.plugins import PluginError
 from gateway.reconciliation_round import ReconciliationRound
 from gateway.recorder import Recorder
 from gateway.reload import Reloader, ReloadError
+from gateway.resending import Resending
 from gateway.retention_round import RetentionRound
 from gateway.tasks import Tasks
 from gateway.timekeeper import Timekeeper
@@ -156,7 +157,9 @@ class App:
         days = ClosingRound(self._settings, store, clock, parts, builder.auditing)
         buffer = BufferRound(store, clock, parts)
         copies = BackupRound(self._settings, store, clock, parts, builder.auditing)
-        table |= audit.table() | keeper.table() | comparing.table() | buffer.table()
+        table |= (
+            audit.table() | keeper.table() | comparing.table() | buffer.table() | Resending(parts, store, clock).table()
+        )
         await audit.start()
         await copies.start()
         deciding = _deciding(self._settings, table, builder.auditing, users, clock)
