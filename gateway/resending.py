@@ -1,8 +1,8 @@
 """Booked confirmations of an operation that its ERP has lost, from a number on: sent again by a person's word.
 
 Each keeps its key and its bytes, and they go in their order, for they share a lane. Where the ERP drops repeats by
-itself all of them go; elsewhere each is looked up first, and only what it does not have goes. What nobody can look up is
-not repeated. A number that went by its age cannot go again: then nothing does. One key alone is the business of
+itself all of them go; elsewhere each is looked up first, and only what it does not have goes. What nobody can look up
+is not repeated. A number that went by its age cannot go again: then nothing does. One key alone is the business of
 ``reconciliation_round.py``.
 """
 
