@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from config.api_settings import ApiSettings
+from config.backup_settings import BackupSettings
 from config.bytesize import ByteSize
 from config.errors import KeyPath, Place, did_you_mean
 from config.limits import Between
@@ -247,23 +248,6 @@ class MqttSettings:
                 f"host: {self.host!r} is another machine and tls is off: passwords and data would be readable on the "
                 "network; set tls: true, or insecure: true if that is acceptable"
             )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupSettings:
-    """Copies of the database that the gateway makes by itself.
-
-    Attributes:
-        folder: where they are put; it must exist, best on another disk; relative to the configuration.
-        every: how long after one copy the next one is made.
-        keep: so many copies stay; older ones of this gateway are deleted.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
-
-    folder: Annotated[str, Field(min_length=1)]
-    every: Annotated[Duration, Between(Duration("1 min"), Duration("365 d"))] = Duration("1 d")
-    keep: Annotated[int, Field(ge=1, le=1000)] = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
