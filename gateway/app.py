@@ -28,6 +28,7 @@ from gateway import __version__, logs
 from gateway.access.access_file import AccessFile
 from gateway.api.routes import ROUTES
 from gateway.audit_round import AuditRound
+from gateway.backup_round import BackupRound
 from gateway.buffer_round import BufferRound
 from gateway.build import Builder
 from gateway.clock import SteadyClock
@@ -46,6 +47,7 @@ from gateway.plugins import PluginError
 from gateway.reconciliation_round import ReconciliationRound
 from gateway.recorder import Recorder
 from gateway.reload import Reloader, ReloadError
+from gateway.resending import Resending
 from gateway.retention_round import RetentionRound
 from gateway.store_round import StoreRound
 from gateway.tasks import Tasks
@@ -157,8 +159,12 @@ class App:
         comparing = ReconciliationRound(self._settings, store, clock, parts)
         days = ClosingRound(self._settings, store, clock, parts, builder.auditing)
         buffer = BufferRound(store, clock, parts)
-        table |= audit.table() | keeper.table() | comparing.table() | buffer.table()
+        copies = BackupRound(self._settings, store, clock, parts, builder.auditing)
+        table |= (
+            audit.table() | keeper.table() | comparing.table() | buffer.table() | Resending(parts, store, clock).table()
+        )
         await audit.start(incidents)
+        await copies.start()
         deciding = _deciding(self._settings, table, builder.auditing, users, clock)
         control = ControlServer(self._state_dir / SOCKET_NAME, deciding.door(Via.SOCKET))
         await control.start()
@@ -177,6 +183,7 @@ class App:
             "prune": keeper,
             "reconciliation": comparing,
             "days": days,
+            "copies": copies,
             "clock": timekeeper,
             "buffer": buffer,
         }
