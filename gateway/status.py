@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 INSTANTS: Final = frozenset(
     {
         "at_ns",
+        "breaker_since_ns",
         "from_ns",
         "last_piece_ns",
         "last_poll_ns",
         "last_posted_ns",
+        "last_success_ns",
         "last_value_ns",
         "next_retry_ns",
         "now_ns",
@@ -88,6 +90,10 @@ class TargetView:
         latency_last_ms: from the last piece of the newest answered confirmation to its answer, None without any.
         latency_median_ms: the middle one of the newest 200 confirmations, as far as they are answered.
         late: of these, how many took longer than ``late_after``.
+        breaker: closed: everything is sent; open: nothing until ``next_retry_ns``; half_open: one trial posting.
+        breaker_since_ns: since when.
+        failures: of the target itself, in a row.
+        last_success_ns: when it last answered, whatever it said.
     """
 
     name: str
@@ -107,6 +113,10 @@ class TargetView:
     latency_last_ms: int | None = None
     latency_median_ms: int | None = None
     late: int = 0
+    breaker: str = "closed"
+    breaker_since_ns: int | None = None
+    failures: int = 0
+    last_success_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
