@@ -13,7 +13,7 @@ from buffer.entry import (
     APPROVED_FROM,
     COLUMNS,
     LOOKED_UP_FROM,
-    OVER,
+    OPEN_STATES,
     RETRIED_FROM,
     SENT_FROM,
     SETTLED_FROM,
@@ -25,6 +25,7 @@ from buffer.entry import (
     entry_of,
 )
 from buffer.errors import OutboxError
+from buffer.outbox_pages import PAGE_MAX, page_query
 from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from gateway.core.audit.entry import EntryContent
     from gateway.core.target_answer import Answer
 
-PAGE_MAX: Final = 1000
 #: Of so many newest postings the latency is shown.
 LATENCIES_MAX: Final = 200
 #: A message from a target may be long; a person reads the start of it.
@@ -51,6 +51,13 @@ _OF_OPERATION: Final = f"""
     SELECT {COLUMNS} FROM outbox WHERE order_id = ? AND operation = ? AND kind <> 'ack'
     ORDER BY seq DESC, id DESC LIMIT ?
 """  # noqa: S608 - COLUMNS is a constant
+_COUNTS: Final = """
+    SELECT 'posting', state, postings FROM outbox_tally WHERE target = ?1
+    UNION ALL SELECT 'answer', state, postings FROM answer_tally WHERE target = ?1
+    UNION ALL SELECT 'oldest', NULL, (
+        SELECT created_ns FROM outbox WHERE target = ?1 AND head = 1 AND kind <> 'ack' ORDER BY id LIMIT 1
+    )
+"""
 _LATENCIES: Final = """
     SELECT max(settled_ns - event_ns, 0) FROM outbox
     WHERE target = ? AND state = 'posted' AND event_ns IS NOT NULL
@@ -162,19 +169,21 @@ class Outbox:
         """When (ns), at which attempt and what the target answered last, as far as it was not that it is booked."""
         return outbox_answers.found(await self._store.read(outbox_answers.READ, (entry_id,)))
 
-    async def retry(self, which: int | str, now_ns: int) -> list[OutboxEntry]:
+    async def retry(self, which: int | str, now_ns: int, *, audit: Sequence[EntryContent] = ()) -> list[OutboxEntry]:
         """A person's decision: parked or waiting postings are ready again, with the same key and bytes.
 
         ``which`` is an id, or a key (then for every target that has it in such a state). Raises OutboxError if there is
-        none.
+        none. ``audit`` is written in the same transaction.
         """
-        return await self._decide(which, _RETRY, RETRIED_FROM, now_ns, "be retried")
+        return await self._decide(which, _RETRY, RETRIED_FROM, now_ns, "be retried", audit)
 
-    async def supersede(self, which: int | str, now_ns: int, *, who: str) -> list[OutboxEntry]:
+    async def supersede(
+        self, which: int | str, now_ns: int, *, who: str, audit: Sequence[EntryContent] = ()
+    ) -> list[OutboxEntry]:
         """A person's decision: a parked posting is not to be posted; its lane goes on. Raises OutboxError."""
         change = "state = 'superseded', settled_ns = :now, error_text = error_text || ' (superseded by ' || :who || ')'"
         return await self._decide(
-            which, change, SUPERSEDED_FROM, now_ns, "be superseded", who=clean(who, WHO_MAX_CHARS)
+            which, change, SUPERSEDED_FROM, now_ns, "be superseded", audit, who=clean(who, WHO_MAX_CHARS)
         )
 
     async def approve(
@@ -328,37 +337,19 @@ def _settled(settlement: Settlement, now_ns: int) -> dict[str, Any]:
 _STATE_BY_ID: Final = "SELECT state FROM outbox WHERE id = ?"
 
 
-def page_query(
-    *,
-    target: str | None = None,
-    state: OutboxState | None = None,
-    order: str | None = None,
-    key: str | None = None,
-    before_id: int | None = None,
-    limit: int = 100,
-) -> tuple[str, tuple[Any, ...]]:
-    """SQL and values of a page of postings, newest first. Raises ValueError for a limit out of range."""
-    if not 1 <= limit <= PAGE_MAX:
-        raise ValueError(f"limit: found {limit}, allowed 1 to {PAGE_MAX}")
-    filters = {"target = ?": target, "state = ?": state, "order_id = ?": order, "key = ?": key, "id < ?": before_id}
-    given = {condition: value for condition, value in filters.items() if value is not None}
-    where = f"WHERE {' AND '.join(given)}" if given else ""
-    return f"SELECT {COLUMNS} FROM outbox {where} ORDER BY id DESC LIMIT ?", (*given.values(), limit)  # noqa: S608 - constants
-
-
 def counts_query(target: str) -> tuple[str, tuple[Any, ...]]:
     """SQL and values whose rows ``counts_of`` takes."""
-    oldest = "SELECT created_ns FROM outbox WHERE target = ? AND head = 1 ORDER BY id LIMIT 1"
-    sql = f"SELECT state, postings FROM outbox_tally WHERE target = ? UNION ALL SELECT 'oldest', ({oldest})"  # noqa: S608 - constants
-    return sql, (target, target)
+    return _COUNTS, (target,)
 
 
 def counts_of(rows: Sequence[Sequence[Any]]) -> OutboxCounts:
     """The counts in the rows of ``counts_query``."""
-    found = {str(state): number for state, number in rows}
-    oldest_created_ns = found.pop("oldest")
+    answers = {str(state): number for what, state, number in rows if what == "answer"}
+    found = {str(state): number - answers.get(state, 0) for what, state, number in rows if what == "posting"}
+    oldest_created_ns = next(created_ns for what, _, created_ns in rows if what == "oldest")
+    waits = [state for state in OPEN_STATES if state is not OutboxState.PARKED]
     return OutboxCounts(
-        waiting=sum(number for state, number in found.items() if state not in {*OVER, OutboxState.PARKED}),
+        waiting=sum(found.get(state, 0) for state in waits),
         uncertain=found.get(OutboxState.UNCERTAIN, 0),
         parked=found.get(OutboxState.PARKED, 0),
         accepted=found.get(OutboxState.ACCEPTED, 0),
@@ -366,6 +357,8 @@ def counts_of(rows: Sequence[Sequence[Any]]) -> OutboxCounts:
         oldest_created_ns=oldest_created_ns,
         held=found.get(OutboxState.HELD, 0),
         needs_approval=found.get(OutboxState.NEEDS_APPROVAL, 0),
+        answers_waiting=sum(answers.get(state, 0) for state in waits),
+        answers_parked=answers.get(OutboxState.PARKED, 0),
     )
 
 
@@ -386,5 +379,7 @@ def _is_storable(which: int | str) -> bool:
 def _not_allowed(which: str, found: Sequence[Any], allowed: tuple[OutboxState, ...], verb: str) -> OutboxError:
     if not found:
         return OutboxError(f"outbox, {which}: there is no such posting")
+    if all(state in allowed for (state,) in found):
+        return OutboxError(f"outbox, {which}: cannot {verb}; allowed: the oldest open one of its lane")
     states = ", ".join(sorted({str(state) for (state,) in found}))
     return OutboxError(f"outbox, {which}: is {states} and cannot {verb}; allowed from: {', '.join(allowed)}")

@@ -259,6 +259,7 @@ class BufferSettings:
         journal_keep: old name for ages of ``retention``: ``raw_journal``, ``cycles``, ``states`` and ``notices``.
         posted_keep: old name for ages of ``retention``: ``orders`` and ``confirmations``.
         checkpoint: how often a snapshot of the counters is written; a restart replays at most this much.
+        day_grace: so long after its end a production day waits for late data before its closing record is made.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -267,6 +268,7 @@ class BufferSettings:
     journal_keep: _Keep | None = None
     posted_keep: _Keep | None = None
     checkpoint: Annotated[Duration, Between(Duration("100 ms"), Duration("10 min"))] = Duration("5 s")
+    day_grace: Annotated[Duration, Between(Duration(0), Duration("12 h"))] = Duration("15 min")
 
 
 _AT_NIGHT: Final = TimeOfDay("02:30")

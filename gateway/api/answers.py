@@ -51,6 +51,15 @@ def schemas() -> dict[str, dict[str, Any]]:
                     _object(content_type=_TEXT, name=_TEXT, body=_TEXT),
                 ]
             },
+            suggested=_TEXT,
+            supersedes=_TEXT,
+            superseded_by=_TEXT,
+            answer={
+                "oneOf": [
+                    {"type": "null"},
+                    _object(at=_TIME, attempt=_WHOLE, status=_TEXT, body=_TEXT, headers=_OPEN_OBJECT),
+                ]
+            },
         ),
         "audit": _object(entries=_list_of("audit_entry")),
         "audit_entry": _audit_entry(),

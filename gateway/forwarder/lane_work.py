@@ -161,7 +161,9 @@ class LaneWork:
             lookup = Lookup(LookupKind.UNKNOWN, detail=f"no end within {limit_s:g} s")
         except Exception as error:  # noqa: BLE001 - whatever a connector raises, nothing was found out
             lookup = Lookup(LookupKind.UNKNOWN, detail=f"the connector failed: {error!r}")
-        await self._settle(entry, target.policy.after_lookup(entry, lookup, target.now_ns(), target.started_ns))
+        await self._settle(
+            entry, target.policy.after_lookup(entry, lookup, target.now_ns(), started_ns=target.started_ns)
+        )
 
     async def _settle(
         self, entry: OutboxEntry, decision: Decision, outcome: Outcome | None = None, following: _Next | None = None

@@ -166,7 +166,7 @@ class Policy:
                 reached = True if outcome.kind is OutcomeKind.BUSINESS_REJECT else None
                 return Decision(Settlement(OutboxState.PARKED, now_ns, "", *fault), reached=reached)
 
-    def after_lookup(self, entry: OutboxEntry, lookup: Lookup, now_ns: int, started_ns: int) -> Decision:
+    def after_lookup(self, entry: OutboxEntry, lookup: Lookup, now_ns: int, *, started_ns: int) -> Decision:
         """What follows from a look-up of an uncertain or accepted posting.
 
         ``started_ns`` is when this process started: a send that an earlier process left unfinished ended before.

@@ -85,6 +85,7 @@ class Forwarder:
         self._breaker = Breaker(self._policy, budget or FailureBudget(), rng, self._started_ns)
         self._pacer = Pacer(self._settings.parallel_lanes, self._settings.backlog_rate, self._lane)
         self._stale = True
+        self._look_ns = 0
         self._trial: asyncio.Task[None] | None = None
         self._buffer_until_ns = 0
         self._link = Link.UNKNOWN
@@ -165,12 +166,13 @@ class Forwarder:
             return breaker.next_try_ns
         room = self._room()
         started = self._start_some(room)
-        if started < room and self._stale:
+        if started < room and (self._stale or now_ns >= self._look_ns):
             await self._look(now_ns)
             started += self._start_some(self._room())
         if self._room() <= 0:
             return None
         due_ns = await self._outbox.next_due_ns(self._name, now_ns)
+        self._look_ns = min(due_ns or now_ns + IDLE_NS, now_ns + IDLE_NS)
         return min((at_ns for at_ns in (due_ns, self._pacer.next_ns) if at_ns is not None), default=None)
 
     def _room(self) -> int:
@@ -299,7 +301,7 @@ class Forwarder:
         self._status_at_s = at_s
         self._status_due = False
         counts = await self._outbox.counts(self._name)
-        if counts.parked and not self._last_error:
+        if (counts.parked or counts.answers_parked) and not self._last_error:
             # Parked in an earlier run: the reason is a person's first question, and only the outbox remembers it.
             parked = await self._outbox.page(target=self._name, state=OutboxState.PARKED, limit=1)
             self._last_error = f"{parked[0].error_kind}: {parked[0].error_text}" if parked else ""
@@ -328,6 +330,8 @@ class Forwarder:
             breaker_since_ns=self._breaker.since_ns,
             failures=self._breaker.failures,
             last_success_ns=self._breaker.last_success_ns,
+            answers_waiting=counts.answers_waiting,
+            answers_parked=counts.answers_parked,
         )
         if status != self._status:
             self._status = status

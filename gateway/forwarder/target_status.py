@@ -21,6 +21,7 @@ class TargetStatus(NamedTuple):
     answered: ``latency_last_ns`` and ``latency_median_ns`` from the last event to the answer, ``late`` took longer than
     ``late_after_ns``. ``breaker``: closed, open or half_open, ``breaker_since_ns`` since when; ``failures`` of the
     target itself in a row; ``last_success_ns`` is the last answer of any kind.
+    Answers to orders are counted apart from confirmations.
     """
 
     name: str
@@ -45,3 +46,5 @@ class TargetStatus(NamedTuple):
     breaker_since_ns: int | None = None
     failures: int = 0
     last_success_ns: int | None = None
+    answers_waiting: int = 0
+    answers_parked: int = 0

@@ -17,11 +17,12 @@ from gateway.core.duration import NS_PER_S
 from gateway.monitor import events, topics
 from gateway.monitor.bridge import Bridge, Will
 from gateway.monitor.pending import EventQueue, Retained, TelemetryQueue
-from gateway.status import MqttView, in_utc
+from gateway.status import MqttView, in_utc, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from buffer.figures import BufferFigures, EventFigures
     from drivers.base import TelemetryBlock
     from gateway.machine_events import MachineEvent
     from gateway.monitor.settings import MonitorSettings
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 FLUSH_TIMEOUT_S: Final = 2.0
 LOST: Final = "lost"
+#: Of the buffer's figures: these differ at each look.
+_NOT_A_CHANGE: Final = ("at_ns", "last_commit_ns", "last_commit_ms", "wal_bytes", "degraded")
 _MEMORY_OF_THIS_PROCESS: Final = Path("/proc/self/statm")
 
 
@@ -79,6 +82,8 @@ class Monitor:
         self._sources: dict[str, SourceView] = {}
         self._targets: dict[str, TargetView] = {}
         self._work_units: dict[str, WorkUnitView] = {}
+        self._buffer: BufferFigures | None = None
+        self._degraded: tuple[str, ...] = ()
         self._up_since_ns = self._started_ns
         self._bridge = Bridge(
             settings,
@@ -126,6 +131,21 @@ class Monitor:
         if self._bridge.connected:
             self._wake.set()
 
+    def buffer_changed(self, found: BufferFigures) -> None:
+        """The figures of the buffer now: retained. Of what differs each time only the rest counts as a change."""
+        self._buffer = found
+        shown = to_json(in_utc(found, self._utc_ns))
+        for name in _NOT_A_CHANGE:
+            shown.pop(name)
+        self._put(self._topics.buffer, topics.buffer_document(shown))
+
+    def degraded(self, texts: Sequence[str]) -> None:
+        """What is wrong, in words: with the next heartbeat, which is at once where it is news."""
+        if tuple(text.partition(":")[0] for text in texts) != tuple(text.partition(":")[0] for text in self._degraded):
+            self._heartbeat_due = not self._closing
+            self._wake.set()
+        self._degraded = tuple(texts)
+
     def audit_anchor(self, anchor: str) -> None:
         """The newest anchor of the audit trail: retained, so that it outlives this box."""
         self._put(self._topics.audit, topics.audit_document(anchor))
@@ -133,6 +153,10 @@ class Monitor:
     def reconciled(self, summary: Mapping[str, Any]) -> None:
         """The last reconciliation report in short: retained."""
         self._put(self._topics.reconciliation, topics.document(**summary))
+
+    def day_closed(self, work_unit: str, summary: Mapping[str, Any]) -> None:
+        """The last closing record of a machine in short: retained."""
+        self._put(self._topics.machine(work_unit, "day"), topics.document(**summary))
 
     def clock_changed(self) -> None:
         """UTC is known better, or otherwise: what is shown is named anew."""
@@ -177,6 +201,10 @@ class Monitor:
             dropped=self._queue.dropped,
             events_dropped=self._events.dropped,
         )
+
+    def event_figures(self) -> EventFigures | None:
+        """What waits for the broker."""
+        return None
 
     async def run(self) -> None:
         """Publish until ``close()``. Cancelled without it, the broker announces the gateway as lost."""
@@ -302,6 +330,8 @@ class Monitor:
             events_dropped=self._events.dropped,
             clock=self._clock(),
             utc_now_ns=self._utc_ns(now_ns),
+            buffer=self._buffer,
+            degraded=self._degraded,
         )
 
     def _offline(self, reason: str, since_ns: int | None) -> bytes:

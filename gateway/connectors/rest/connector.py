@@ -130,8 +130,11 @@ class RestConnector:
             answer = await self._opened().request("POST", path, headers=headers, body=posting.rendered.body)
         except TransportError as error:
             return Outcome(OutcomeKind.UNCERTAIN if error.sent else OutcomeKind.NOT_SENT, str(error))
-        judge = answer_told if posting.kind == ACK else outcome_of
-        outcome = judge(answer, self._context.now_ns())
+        now_ns = self._context.now_ns()
+        if posting.kind == ACK:
+            outcome = answer_told(answer, now_ns)
+        else:
+            outcome = outcome_of(answer, now_ns, {posting.key, _header(posting.key)})
         if outcome.kind is OutcomeKind.POSTED:
             return outcome
         return outcome._replace(answer=shown(answer, self._context.secrets.values()))

@@ -1,0 +1,36 @@
+"""The power fails while the plant produces, again and again: no piece is lost, and none is booked twice."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import lossy_disk
+import pytest
+from rig import Rig
+
+SEED = 20_261_123
+#: From the start of the process until values are read again.
+READING_AGAIN_S = 10.0
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("cuts", [8, pytest.param(500, marks=pytest.mark.soak)])
+async def test_power_cuts_while_producing(tmp_path, card, cuts):
+    async with Rig(tmp_path / "plant", seed=SEED, card=card) as rig:
+        await rig.open()
+        await rig.produce()
+        slowest_s = 0.0
+        for cut in range(cuts):
+            await asyncio.sleep(rig.rng.uniform(0.05, 0.8))  # the moment of the cut is random: that is the test
+            # Now and then in the middle of a start, too.
+            await rig.power_cut(rig.rng.choice(lossy_disk.MODES))
+            if rig.rng.random() < 3 / 4:
+                began_s = time.monotonic()
+                await rig.status_where(lambda view: view["sources"][0]["state"] == "up", f"reading after cut {cut}")
+                slowest_s = max(slowest_s, time.monotonic() - began_s)
+        await rig.settled()
+        rig.check()
+        assert sum(rig.made("ASM-01")) > 0
+        assert slowest_s < READING_AGAIN_S, rig.failed(f"reading again after {slowest_s:.1f} s")
+        assert all(ordered for _, ordered in rig.ends), rig.failed(f"ended by itself: {rig.ends}")
