@@ -1,7 +1,8 @@
 """What persons decide about postings that wait for them: retry, edit, discard.
 
-Each is written into the audit trail in the transaction that changes the posting. A retry sends the same key and the same bytes. An edit is a correction of the confirmation (``correct_verbs``): the old
-key becomes void, a new one says the corrected numbers, and the sums of the order stay right.
+Each is written into the audit trail in the transaction that changes the posting. A retry sends the same key and
+the same bytes. An edit is a correction of the confirmation (``correct_verbs``): the old key becomes void, a new one
+says the corrected numbers, and the sums of the order stay right.
 """
 
 from __future__ import annotations

@@ -86,6 +86,7 @@ class Forwarder:
         self._pacer = Pacer(self._settings.parallel_lanes, self._settings.backlog_rate, self._lane)
         self._stale = True
         self._look_ns = 0
+        self._fault: BaseException | None = None
         self._trial: asyncio.Task[None] | None = None
         self._buffer_until_ns = 0
         self._link = Link.UNKNOWN
@@ -125,6 +126,9 @@ class Forwarder:
         try:
             while not self._draining:
                 self._wake.clear()
+                if self._fault is not None:
+                    # What it worked on stays *sending*: only a restart finds out how that ended.
+                    raise self._fault
                 try:
                     if self._last_posted_ns is None:
                         self._last_posted_ns = await self._outbox.last_posted_ns(self._name)
@@ -229,9 +233,11 @@ class Forwarder:
         if self._breaker.state is BreakerState.HALF_OPEN:
             self._trial = task
 
-        def ended(_task: asyncio.Task[None]) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
             del self._under_way[lane]
             del self._entries[lane]
+            if not task.cancelled() and self._fault is None:
+                self._fault = task.exception()
             self._stale = True
             self._status_due = True
             self._wake.set()

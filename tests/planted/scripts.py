@@ -58,7 +58,6 @@ async def a_refused_order_delays_nobody(folder):
     """Of many orders one is closed at the ERP: it is set aside within 10 s, the others arrive (P12)."""
     async with _begun(folder, orders=5) as history:
         await _make(history, 300)
-        await history._forward(S // 10)
         refused = next(iter(row[0].split("/")[2] for row in history._open_rows()))
         history.erp.poisoned = {refused}
         await history._forward(60 * S)
