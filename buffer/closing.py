@@ -130,13 +130,13 @@ class Keeping(NamedTuple):
 async def last(store: Store, work_unit: str) -> Closed | None:
     """The newest record of a work unit, None while there is none. Raises StoreError."""
     rows = await store.read(_LAST, (work_unit,))
-    return _closed(rows[0]) if rows else None
+    return closed(rows[0]) if rows else None
 
 
 def records(path: Path, *, day: str | None = None, work_unit: str | None = None) -> Iterator[Closed]:
     """Every record, in the order of the days; of one day, of one work unit. Raises StoreError."""
     with reading(path) as connection:
-        yield from map(_closed, connection.execute(_ALL, (day, work_unit)))
+        yield from map(closed, connection.execute(_ALL, (day, work_unit)))
 
 
 def carried(before: Closed | None) -> frozenset[tuple[str, str]]:
@@ -216,5 +216,6 @@ def _unknown(body: bytes) -> Unknown:
     return Unknown(one["signal"], one["role"], one["t_from_ns"], one["t_to_ns"], one["max_pieces"], one["flag"], *where)
 
 
-def _closed(row: Sequence[Any]) -> Closed:
+def closed(row: Sequence[Any]) -> Closed:
+    """The record of a row, its columns in the order of ``Closed``."""
     return Closed._make((*row[:8], bool(row[8]), *row[9:]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from buffer import audit, clock_record, jobs, journal, schema
 from buffer.audit import AuditRow
 from buffer.entry import OutboxCounts, OutboxEntry, OutboxState, entry_of
-from buffer.errors import NewerSchemaError, StoreError
+from buffer.errors import StoreError
 from buffer.outbox import counts_of, counts_query
 from buffer.outbox_pages import page_query
 from buffer.step import JournalRow
@@ -136,14 +136,7 @@ class ReadOnlyStore:
     def _prepare(self) -> None:
         for pragma in (f"PRAGMA busy_timeout={schema.BUSY_TIMEOUT_MS}", "PRAGMA query_only=ON"):
             self._read(pragma, ())
-        present = self._read("PRAGMA user_version", ())[0][0]
-        newest = schema.migrations()[-1][0]
-        if present > newest:
-            raise NewerSchemaError(f"{self._path}: has schema {present}, this linegate knows up to {newest}")
-        if present < newest:
-            raise StoreError(
-                f"{self._path}: has the old schema {present}; start the gateway once to bring it to {newest}"
-            )
+        schema.check_present(self._path, self._read("PRAGMA user_version", ())[0][0])
 
     def _read(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         try:

@@ -31,7 +31,7 @@ from gateway.access.access_file import AccessFile
 from gateway.api.routes import ROUTES
 from gateway.audit_round import AuditRound
 from gateway.buffer_round import BufferRound
-from gateway.build import Builder, BuildError
+from gateway.build import Builder
 from gateway.clock import SteadyClock
 from gateway.clock_quality import ClockJudge, boot_id
 from gateway.closing_round import ClosingRound
@@ -40,6 +40,7 @@ from gateway.control import SOCKET_NAME, ControlError, ControlServer
 from gateway.core.audit.signature import Profile
 from gateway.deciding import Deciding, Via
 from gateway.lock import DATABASE_NAME, StateDirError, StateDirLock
+from gateway.monitoring import BuildError
 from gateway.notify import Notifier, Progress, feed_watchdog
 from gateway.order_closer import OrderCloser
 from gateway.plugins import PluginError

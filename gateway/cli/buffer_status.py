@@ -47,16 +47,19 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _of_file(where: Path) -> dict[str, Any]:
+    from dataclasses import replace
     from functools import partial
 
     from buffer.beside import classes_of_file, figures_of_file
     from buffer.readonly import ReadOnlyStore
+    from buffer.telemetry import FILE_NAME
+    from buffer.telemetry import figures_of_file as events_of_file
     from gateway.core.calendar.honest_time import utc_of
     from gateway.lock import DATABASE_NAME
     from gateway.status import in_utc, to_json
 
     with ReadOnlyStore(where / DATABASE_NAME) as store:
-        found = figures_of_file(store)
+        found = replace(figures_of_file(store), events=events_of_file(where / FILE_NAME))
         document: dict[str, Any] = to_json(in_utc(found, partial(utc_of, store.corrections())))
         document["classes"] = [one._asdict() for one in classes_of_file(store)]
     return document

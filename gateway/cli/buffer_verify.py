@@ -11,6 +11,8 @@ from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
+    from pathlib import Path
 
 EXIT_BROKEN: Final = 1
 EXIT_UNREADABLE: Final = 2
@@ -37,7 +39,8 @@ def verify(args: argparse.Namespace) -> int:
         return EXIT_UNREADABLE
     found = []
     try:
-        for one in verified(where / DATABASE_NAME, quick=args.quick):
+        load = _loader(args, where / DATABASE_NAME)
+        for one in verified(where / DATABASE_NAME, quick=args.quick, load=load):
             found.append(one)
             if not args.json:
                 verdict = "ok" if not one.defects else f"{one.defects} defects"
@@ -50,3 +53,32 @@ def verify(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"whole": not any(one.defects for one in found), "checks": [one._asdict() for one in found]}))
     return EXIT_BROKEN if any(one.defects for one in found) else 0
+
+
+def _loader(args: argparse.Namespace, path: Path) -> Callable[[str, bytes], str] | None:
+    """With a configuration each snapshot is loaded as at a start; without one only its frame is looked at."""
+    from buffer.readonly import ReadOnlyStore
+    from gateway.cli.config import load_or_complain
+    from gateway.core import snapshot
+    from gateway.core.document import Identity
+    from gateway.core.work_unit import WorkUnit
+
+    settings = None if args.config is None else load_or_complain(args.config)
+    if settings is None:
+        return None
+    with ReadOnlyStore(path) as store:
+        epoch = store.epoch
+    gateway = settings.gateway
+
+    def load(name: str, stored: bytes) -> str:
+        rules = settings.work_units.get(name)
+        if rules is None:  # it is kept, and nobody goes on with it
+            return ""
+        names = {"plant": gateway.plant, "gateway_id": gateway.id, "line": gateway.line, "epoch": epoch}
+        try:
+            snapshot.load(WorkUnit(rules, Identity(**names, machine=name, work_center=rules.work_center)), stored)
+        except snapshot.SnapshotError as error:
+            return str(error)
+        return ""
+
+    return load

@@ -16,6 +16,7 @@ One line a command, one line of JSON an answer:
     ro on|off                     read-only
     eio read|write|fsync N        the next N of them fail (-1: all, 0: none); what a failed fsync left is never durable
     slowsync MS                   each fsync takes so long
+    kill PID N                    SIGKILL for a process when the N-th change from now on is asked for, before it is made
     stats                         writes, bytes, fsyncs, and what would be lost now
     record on, record save FILE   keep all changes from here on; write them down (``load`` reads them)
     mark TEXT                     a note in the record
@@ -31,6 +32,7 @@ import os
 import pickle
 import random
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -44,6 +46,8 @@ import lossy_disk
 START_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 60.0
 BLOCK = 4096
+#: What a process may be killed at: every change, and every flush.
+CHANGING = {"write", "fsync", "fsyncdir", "truncate", "create", "unlink", "rename", "mkdir"}
 LINE_BYTES_MAX = 65_536
 
 
@@ -162,6 +166,7 @@ class Card:
         self.lock = threading.RLock()
         self.slow_s = 0.0
         self.open = {}
+        self.trap = None  # (process id, changes that are left)
         self._base = None
 
     def obey(self, line):
@@ -197,6 +202,19 @@ class Card:
 
     def _slowsync(self, milliseconds):
         self.slow_s = int(milliseconds) / 1000
+
+    def _kill(self, process, count):
+        self.trap = (int(process), int(count))
+
+    def sprung(self):
+        """One change more is asked for."""
+        if self.trap is not None:
+            process, left = self.trap
+            self.trap = (process, left - 1) if left > 1 else None
+            if self.trap is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+                raise OSError(errno.EIO, "its process was killed")
 
     def _stats(self):
         return self.disk.stats()
@@ -237,6 +255,8 @@ def _front(card):  # noqa: C901 - one short method for each question of the kern
                 if operation == "fsync" and card.slow_s:
                     time.sleep(card.slow_s)  # without the lock: what is in the cache can still be read
                 with card.lock:
+                    if operation in CHANGING:
+                        card.sprung()
                     return getattr(self, operation)(*arguments)
             except FuseOSError:
                 raise

@@ -7,6 +7,7 @@ How to use it::
         await rig.produce()
         await rig.kill()                    # SIGKILL; it is started again, as a service manager does
         await rig.power_cut("torn")         # SIGKILL, and what was not fsynced is lost
+        await rig.kill_at(17)               # SIGKILL exactly at the 17th change of a file from now on
         await rig.settled()                 # the machines stand, everything is counted and sent
         rig.check()                         # ``conservation``, from outside; raises with seed and events
 
@@ -47,6 +48,7 @@ POLL_S = 0.05
 RESTART_S = 0.1
 #: Bytes of the logs in a failure's text.
 LOG_TAIL = 3000
+STATUS_CHARS = 4000
 SIMULATORS = {"ASM-01": "asm-01", "IMM-01": "imm-01", "PCK-01": "pck-01"}
 SOURCES = {"ASM-01": "asm", "IMM-01": "imm", "PCK-01": "box"}
 
@@ -90,6 +92,7 @@ class Rig:
         self._ordered = False
         self._tasks = []
         self._notify = None
+        self._spawning = asyncio.Lock()  # nobody is half started while the rig kills
 
     async def __aenter__(self):
         return self
@@ -109,8 +112,7 @@ class Rig:
         for machine in self.machine_options:
             await self._start_machine(machine)
         if "mqtt" in self.document:
-            self.broker = await self._simulate("broker", "--port", "0")
-            self.ports["broker"] = self.broker.ready["port"]
+            await self.start_broker()
         self.write()
         if self.watchdog_s is not None:
             self._listen()
@@ -155,6 +157,22 @@ class Rig:
         if start:
             self.start()
 
+    async def kill_at(self, changes, *, cut="", start=True, timeout_s=10.0):
+        """SIGKILL at the so-many-th change on the card from now on, or after the time; ``cut``: the power, too."""
+        process = self.daemon
+        if process is not None and process.returncode is None:
+            self.note(f"SIGKILL at change {changes} {cut and 'and cut ' + cut}")
+            self._wanted.clear()
+            self._ordered = True
+            await asyncio.to_thread(self.card, f"kill {process.pid} {changes}")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await process.wait()
+        if cut:
+            await self.power_cut(cut, start=start)
+        else:
+            await self.kill(start=start)
+
     async def power_cut(self, mode="drop", *, start=True):
         """The card forgets what was not fsynced: ``drop``, ``random`` or ``torn``, by the rig's own chance."""
         command = f"cut {mode} {self.rng.randrange(1 << 30)}"
@@ -185,6 +203,17 @@ class Rig:
         self.note("ERP killed")
         self.erp.kill()
         await self.erp.wait()
+
+    async def start_broker(self):
+        """The broker, on the port that it had."""
+        self.broker = await self._simulate("broker", "--port", str(self.ports.get("broker", 0)))
+        self.ports["broker"] = self.broker.ready["port"]
+
+    async def kill_broker(self):
+        """The broker dies, and what it retained with it."""
+        self.note("broker killed")
+        self.broker.kill()
+        await self.broker.wait()
 
     async def close(self):
         """End everything."""
@@ -223,7 +252,7 @@ class Rig:
             if view is not None and condition(view):
                 return view
             await asyncio.sleep(POLL_S)
-        raise self.failed(f"waited {timeout_s:g} s in vain for {what}; the status was {view}")
+        raise self.failed(f"waited {timeout_s:g} s in vain for {what}; the status was {str(view)[:STATUS_CHARS]}")
 
     async def ready(self, timeout_s=WAIT_S):
         """Every source delivers and every machine has an order."""
@@ -272,15 +301,24 @@ class Rig:
         found = self.truth(machine)
         return sum(row["good"] for row in found), sum(row["scrap"] for row in found)
 
-    def check(self, view=None, **allowed):
-        """The sum, from outside; call it at rest (``settled``). Raises RigError with the seed and the events."""
-        view = view or self._asked("status", {"steady": True})
-        if view is None:
-            raise self.failed("the daemon does not answer")
-        truth = {machine: self.truth(machine) for machine in self.machines}
-        problems = conservation.problems(
-            truth, self.ledger, self.state_dir / "linegate.db", view["work_units"], **allowed
-        )
+    def check(self, **allowed):
+        """The sum, from outside; call it at rest (``settled``). Raises RigError with the seed and the events.
+
+        What is allowed besides: see ``conservation.problems``. Returns the status that it held for.
+        """
+        end = time.monotonic() + WAIT_S
+        while True:
+            view = self._asked("status", {"steady": True})
+            if view is None:
+                raise self.failed("the daemon does not answer")
+            truth = {machine: self.truth(machine) for machine in self.machines}
+            database = self.state_dir / "linegate.db"
+            problems = conservation.problems(truth, self.ledger, database, view["work_units"], **allowed)
+            # A timer may have confirmed what was open while the others were being asked.
+            after = self._asked("status", {"steady": True})
+            if after is not None and all(view[part] == after[part] for part in ("work_units", "targets")):
+                break
+            assert time.monotonic() < end, self.failed("it never comes to rest")
         if problems:
             raise self.failed("\n".join(problems))
         return view
@@ -316,14 +354,17 @@ class Rig:
     async def _keep_running(self):
         while True:
             await self._wanted.wait()
-            self._ordered = False
-            with (self.folder / "gateway.log").open("ab") as output:
-                self.daemon = await asyncio.create_subprocess_exec(
-                    *self.wrap, sys.executable, "-P", *self.launcher, str(self.config),
-                    stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, env=self._environment(),
-                    start_new_session=True,
-                )  # fmt: skip
-            self.starts += 1
+            async with self._spawning:
+                if not self._wanted.is_set():
+                    continue
+                self._ordered = False
+                with (self.folder / "gateway.log").open("ab") as output:
+                    self.daemon = await asyncio.create_subprocess_exec(
+                        *self.wrap, sys.executable, "-P", *self.launcher, str(self.config),
+                        stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, env=self._environment(),
+                        start_new_session=True,
+                    )  # fmt: skip
+                self.starts += 1
             watching = asyncio.create_task(self._watch(self.daemon))
             try:
                 code = await self.daemon.wait()
@@ -336,7 +377,8 @@ class Rig:
 
     async def _die(self):
         self._wanted.clear()
-        process, self._ordered = self.daemon, True
+        async with self._spawning:
+            process, self._ordered = self.daemon, True
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

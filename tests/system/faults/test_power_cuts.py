@@ -12,6 +12,7 @@ from rig import Rig
 SEED = 20_261_123
 #: From the start of the process until values are read again.
 READING_AGAIN_S = 10.0
+CHANGES_MAX = 120
 
 
 @pytest.mark.timeout(7200)
@@ -22,10 +23,15 @@ async def test_power_cuts_while_producing(tmp_path, card, cuts):
         await rig.produce()
         slowest_s = 0.0
         for cut in range(cuts):
-            await asyncio.sleep(rig.rng.uniform(0.05, 0.8))  # the moment of the cut is random: that is the test
-            # Now and then in the middle of a start, too.
-            await rig.power_cut(rig.rng.choice(lossy_disk.MODES))
-            if rig.rng.random() < 3 / 4:
+            mode = rig.rng.choice(lossy_disk.MODES)
+            # Exactly at a write or a flush, mostly in the middle of a start; or at any moment, which is random.
+            if rig.rng.random() < 1 / 2:
+                await asyncio.sleep(rig.rng.choice((0, 0.4)))  # a start has some 100 changes, producing 60 a second
+                await rig.kill_at(rig.rng.randint(1, CHANGES_MAX), cut=mode)
+            else:
+                await asyncio.sleep(rig.rng.uniform(0.05, 0.8))
+                await rig.power_cut(mode)
+            if rig.rng.random() < 1 / 2:
                 began_s = time.monotonic()
                 await rig.status_where(lambda view: view["sources"][0]["state"] == "up", f"reading after cut {cut}")
                 slowest_s = max(slowest_s, time.monotonic() - began_s)
