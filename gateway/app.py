@@ -100,6 +100,7 @@ class App:
         self._stop = asyncio.Event()
         self._hangup = asyncio.Event()
         self._warnings: list[str] = list(settings.warnings)
+        self._set_aside: list[str] = []
 
     async def run(self) -> None:
         """Start, wait for the signal to stop or for a part that cannot go on, stop."""
@@ -141,6 +142,7 @@ class App:
         except DamagedStoreError as error:
             # A damaged file must not keep the line from being counted: a new epoch begins, the old file is kept.
             kept = set_aside(path, at_ns=SteadyClock(0).now_ns())
+            self._set_aside.append(kept.name)
             self._warnings.append(f"the database was damaged and set aside as {kept.name}: {error}")
             log.error("database set aside", file=str(kept), reason=str(error))  # noqa: TRY400 - the reason is the message
             return await Store.open(path, now_ns=now_ns, max_bytes=max_bytes)
@@ -154,7 +156,7 @@ class App:
         keeper = RetentionRound(self._settings, store, clock, parts)
         comparing = ReconciliationRound(self._settings, store, clock, parts)
         days = ClosingRound(self._settings, store, clock, parts, builder.auditing)
-        buffer = BufferRound(store, clock, parts)
+        buffer = BufferRound(store, clock, parts, self._set_aside)
         table |= audit.table() | keeper.table() | comparing.table() | buffer.table()
         await audit.start()
         deciding = _deciding(self._settings, table, builder.auditing, users, clock)

@@ -43,6 +43,7 @@ SECRET: Final = frozenset({"passphrase", "token"})
 READS: Final = frozenset(
     {
         "status",
+        "buffer",
         "retention",
         "reconcile",
         "reconcile.reports",

@@ -71,6 +71,7 @@ def schemas() -> dict[str, dict[str, Any]]:
             undo={"oneOf": [{"type": "null"}, _object(verb=_TEXT, who=_TEXT, until=_TIME)]},
             may={"type": "array", "items": _TEXT},
         ),
+        "buffer": {"allOf": [{"$ref": REF.format(model="BufferFigures")}, _object(classes=_OBJECTS)]},
         "reconciliation": _object(reports={"type": "array", "items": _OPEN_OBJECT}),
         "resolved": _object(done={"type": "array", "items": _OPEN_OBJECT}),
         "trace": _object(number=_TEXT, direction=_TEXT, traces=_OBJECTS, refused=_OBJECTS),
