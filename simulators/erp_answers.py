@@ -106,11 +106,15 @@ class RequestLog:
         if self._file is not None:
             self._file.close()
 
-    def note(self, request: Request, response: Answer) -> None:
-        """One line; ``status`` 0: no answer that could be read, ``fault`` "": the answer was sent whole and once."""
+    def note(self, request: Request, response: Answer, began_ns: int) -> None:
+        """One line, once it is known what is answered.
+
+        ``status`` 0: no answer that can be read; ``fault`` "": the answer is sent whole and once.
+        """
         if self._file is None:
             return
         line = {
+            "began_ns": began_ns,
             "t_ns": time.time_ns(),
             "method": request.method,
             "path": request.path,

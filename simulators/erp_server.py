@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
@@ -92,8 +93,9 @@ class Erp:
         await serve(reader, writer, self._noted)
 
     async def _noted(self, request: Request) -> Answer:
+        began_ns = time.time_ns()
         answer = await self._answer(request)
-        self._log.note(request, answer)
+        self._log.note(request, answer, began_ns)
         return answer
 
     async def _answer(self, request: Request) -> Answer:

@@ -36,7 +36,7 @@ class WallClock:
 
     def __init__(self, library, file):
         file.write_bytes(OFFSET.pack(0))
-        self.env = {"LD_PRELOAD": str(library), "LINEGATE_CLOCK_FILE": str(file)}
+        self.env = {"LD_PRELOAD": str(library), "CLOCKSHIM_FILE": str(file)}
         self.ahead_s = 0.0
         with file.open("r+b") as opened:
             self._page = mmap.mmap(opened.fileno(), OFFSET.size)

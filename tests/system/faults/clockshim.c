@@ -1,6 +1,6 @@
 /* Moves the wall clock of one process by an offset that stands in a file, while it runs; the monotonic clock and every
  * length of time stay as they are. Preloaded (LD_PRELOAD); the file has one 64-bit number of nanoseconds and is named by
- * LINEGATE_CLOCK_FILE. Files keep their real times: stat() asks no clock of ours.
+ * CLOCKSHIM_FILE. Files keep their real times: stat() asks no clock of ours.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -21,7 +21,7 @@
 static volatile int64_t *shared;
 
 __attribute__((constructor)) static void map_the_offset(void) {
-    const char *path = getenv("LINEGATE_CLOCK_FILE");
+    const char *path = getenv("CLOCKSHIM_FILE");
     int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     if (file < 0) return;
     void *page = mmap(NULL, sizeof(int64_t), PROT_READ, MAP_SHARED, file, 0);
