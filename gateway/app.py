@@ -30,6 +30,7 @@ from gateway import __version__, logs
 from gateway.access.access_file import AccessFile
 from gateway.api.routes import ROUTES
 from gateway.audit_round import AuditRound
+from gateway.backup_round import BackupRound
 from gateway.buffer_round import BufferRound
 from gateway.build import Builder
 from gateway.clock import SteadyClock
@@ -47,6 +48,7 @@ from gateway.plugins import PluginError
 from gateway.reconciliation_round import ReconciliationRound
 from gateway.recorder import Recorder
 from gateway.reload import Reloader, ReloadError
+from gateway.resending import Resending
 from gateway.retention_round import RetentionRound
 from gateway.tasks import Tasks
 from gateway.timekeeper import Timekeeper
@@ -157,8 +159,12 @@ class App:
         comparing = ReconciliationRound(self._settings, store, clock, parts)
         days = ClosingRound(self._settings, store, clock, parts, builder.auditing)
         buffer = BufferRound(store, clock, parts, self._set_aside)
-        table |= audit.table() | keeper.table() | comparing.table() | buffer.table()
+        copies = BackupRound(self._settings, store, clock, parts, builder.auditing)
+        table |= (
+            audit.table() | keeper.table() | comparing.table() | buffer.table() | Resending(parts, store, clock).table()
+        )
         await audit.start()
+        await copies.start()
         deciding = _deciding(self._settings, table, builder.auditing, users, clock)
         control = ControlServer(self._state_dir / SOCKET_NAME, deciding.door(Via.SOCKET))
         await control.start()
@@ -172,11 +178,15 @@ class App:
         tasks = Tasks()
         self._start(tasks, parts, store, clock.now_ns)
         builder.shares.started()
-        tasks.start("outer prune", keeper.run())
-        tasks.start("outer reconciliation", comparing.run())
-        tasks.start("outer days", days.run())
-        tasks.start("outer clock", timekeeper.run())
-        tasks.start("outer buffer", buffer.run())
+        rounds: dict[str, Any] = {
+            "prune": keeper,
+            "reconciliation": comparing,
+            "days": days,
+            "copies": copies,
+            "clock": timekeeper,
+        }
+        for name, one in {**rounds, "buffer": buffer}.items():
+            tasks.start(f"outer {name}", one.run())
         tasks.start("outer audit", audit.run(parts))
         reloader = Reloader(
             self._settings,

@@ -61,6 +61,7 @@ OTHERS: Final[Mapping[str, str]] = {
     "outbox.retry": Action.RESOLVE_POSTING.value,
     "outbox.discard": Action.RESOLVE_POSTING.value,
     "outbox.resend": Action.RESOLVE_POSTING.value,
+    "outbox.resend_from": Action.RESOLVE_POSTING.value,
     "reconcile.accept": Action.RESOLVE_POSTING.value,
     "reload": "reload",
 }
