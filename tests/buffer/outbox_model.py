@@ -224,7 +224,7 @@ class OutboxMachine(RuleBasedStateMachine):
         if row["state"] in SENT_FROM and "pruned" not in row:
             return
         allowed = repeat and row["state"] is S.UNCERTAIN and "pruned" not in row
-        if allowed and self.under_way(row):
+        if allowed and (self.under_way(row) or entry_id not in self.heads(row["target"], by_order=False)):
             return
         try:
             self.run(self.outbox.begin_send(entry_id, (b"other", "t", "n"), self.now, repeat_uncertain=repeat))

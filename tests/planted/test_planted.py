@@ -23,7 +23,7 @@ from gateway.cli import main
 
 #: So many histories at most until a bug shows itself; without a bug all of them pass.
 HISTORIES = 200
-SHORT_HISTORIES = 25
+SHORT_HISTORIES = 20
 #: The cheapest of those that matter most: each for another promise, each found by its check within a second or two.
 SHORT = ("two_transactions", "sending_not_committed", "blind_repeat", "first_contact_is_booked", "synchronous_normal")
 #: Bugs that a real daemon shows in the rig of the fault profiles.
