@@ -15,6 +15,9 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # More workers than the two processors of a small machine: much of the time tests wait for processes of their own.
 JOBS   ?= 3
 
+# The tests start hundreds of processes of our own: each would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint types contracts pytest bench soak python clean help
 
 help:

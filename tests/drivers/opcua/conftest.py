@@ -47,9 +47,6 @@ class ServerThread:
 
     def add(self, name, value, kind=None, datatype=None, parent=None):
         async def add():
-            if name in self.nodes:  # the fixture of a module is made again when its classes are not run in one go
-                await self.nodes[name].write_value(value, kind)
-                return
             if name in self.nodes:  # tests of one module may run in two parts, and the server outlives both
                 await self.nodes[name].write_value(value, kind)
                 return
