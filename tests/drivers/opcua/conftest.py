@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -82,7 +83,11 @@ class ServerThread:
 
     async def _start(self):
         self._server = Server()
-        await self._server.init()
+        gc.disable()  # it would look again and again at the thousands of nodes of the standard, which all live on
+        try:
+            await self._server.init()
+        finally:
+            gc.enable()
         self._server.set_endpoint("opc.tcp://127.0.0.1:0/")
         self._server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         if self._prepare is not None:
