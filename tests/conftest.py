@@ -1,7 +1,7 @@
 """In which order the tests are given to the workers; no fixtures.
 
-A worker takes a whole module. What starts processes and waits for them goes first, so that it runs beside tests that only
-compute, and no worker is left alone with a long module at the end.
+A worker takes a whole module. What starts processes and waits for them goes first, so that no worker is left alone with
+a long module at the end.
 """
 
 from pathlib import Path
