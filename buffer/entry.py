@@ -138,9 +138,9 @@ class Settlement(NamedTuple):
 
 
 class OutboxCounts(NamedTuple):
-    """How much is where, for one target.
+    """How many confirmations are where, for one target; answers to orders are counted apart.
 
-    ``waiting``: everything that is neither over nor parked (uncertain and accepted included). ``posted``
+    ``waiting``: all that are neither over nor parked (uncertain and accepted included). ``posted``
     counts since the database exists, also what was pruned since. ``oldest_created_ns``: of the oldest posting that is
     not over yet, None if there is none.
     """
@@ -153,3 +153,5 @@ class OutboxCounts(NamedTuple):
     oldest_created_ns: int | None
     held: int = 0
     needs_approval: int = 0
+    answers_waiting: int = 0
+    answers_parked: int = 0

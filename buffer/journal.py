@@ -48,13 +48,14 @@ def pieces_between(read: Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
     if first is None:
         return []
     # Rows of a work unit are in the order of time: their numbers are found by halving.
-    ends = [_first_from(read, span.work_unit, (first, last), at_ns) for at_ns in (span.from_ns, span.to_ns)]
+    ends = [first_from(read, span.work_unit, (first, last), at_ns) for at_ns in (span.from_ns, span.to_ns)]
     return [body for (body,) in read(_PIECES, (span.work_unit, *ends))]
 
 
-def _first_from(
+def first_from(
     read: Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]], unit: str, bounds: tuple[int, int], at_ns: int
 ) -> int:
+    """The number of the first row that was written then or later, within these bounds; else the one behind them."""
     low, high = bounds[0], bounds[1] + 1
     while low < high:
         middle = (low + high) // 2

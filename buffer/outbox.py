@@ -12,7 +12,7 @@ from buffer.entry import (
     APPROVED_FROM,
     COLUMNS,
     LOOKED_UP_FROM,
-    OVER,
+    OPEN_STATES,
     RETRIED_FROM,
     SENT_FROM,
     SETTLED_FROM,
@@ -65,6 +65,13 @@ _OF_OPERATION: Final = f"""
     SELECT {COLUMNS} FROM outbox WHERE order_id = ? AND operation = ? AND kind <> 'ack'
     ORDER BY seq DESC, id DESC LIMIT ?
 """  # noqa: S608 - COLUMNS is a constant
+_COUNTS: Final = """
+    SELECT 'posting', state, postings FROM outbox_tally WHERE target = ?1
+    UNION ALL SELECT 'answer', state, postings FROM answer_tally WHERE target = ?1
+    UNION ALL SELECT 'oldest', NULL, (
+        SELECT created_ns FROM outbox WHERE target = ?1 AND head = 1 AND kind <> 'ack' ORDER BY id LIMIT 1
+    )
+"""
 _LATENCIES: Final = """
     SELECT max(settled_ns - event_ns, 0) FROM outbox
     WHERE target = ? AND state = 'posted' AND event_ns IS NOT NULL
@@ -303,17 +310,17 @@ def page_query(
 
 def counts_query(target: str) -> tuple[str, tuple[Any, ...]]:
     """SQL and values whose rows ``counts_of`` takes."""
-    oldest = "SELECT created_ns FROM outbox WHERE target = ? AND head = 1 ORDER BY id LIMIT 1"
-    sql = f"SELECT state, postings FROM outbox_tally WHERE target = ? UNION ALL SELECT 'oldest', ({oldest})"  # noqa: S608 - constants
-    return sql, (target, target)
+    return _COUNTS, (target,)
 
 
 def counts_of(rows: Sequence[Sequence[Any]]) -> OutboxCounts:
     """The counts in the rows of ``counts_query``."""
-    found = {str(state): number for state, number in rows}
-    oldest_created_ns = found.pop("oldest")
+    answers = {str(state): number for what, state, number in rows if what == "answer"}
+    found = {str(state): number - answers.get(state, 0) for what, state, number in rows if what == "posting"}
+    oldest_created_ns = next(created_ns for what, _, created_ns in rows if what == "oldest")
+    waits = [state for state in OPEN_STATES if state is not OutboxState.PARKED]
     return OutboxCounts(
-        waiting=sum(number for state, number in found.items() if state not in {*OVER, OutboxState.PARKED}),
+        waiting=sum(found.get(state, 0) for state in waits),
         uncertain=found.get(OutboxState.UNCERTAIN, 0),
         parked=found.get(OutboxState.PARKED, 0),
         accepted=found.get(OutboxState.ACCEPTED, 0),
@@ -321,6 +328,8 @@ def counts_of(rows: Sequence[Sequence[Any]]) -> OutboxCounts:
         oldest_created_ns=oldest_created_ns,
         held=found.get(OutboxState.HELD, 0),
         needs_approval=found.get(OutboxState.NEEDS_APPROVAL, 0),
+        answers_waiting=sum(answers.get(state, 0) for state in waits),
+        answers_parked=answers.get(OutboxState.PARKED, 0),
     )
 
 

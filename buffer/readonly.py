@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, Any, Self
 
 from buffer import audit, clock_record, jobs, journal, schema
 from buffer.audit import AuditRow
 from buffer.entry import OutboxCounts, OutboxEntry, OutboxState, entry_of
-from buffer.errors import NewerSchemaError, StoreError
+from buffer.errors import StoreError
 from buffer.outbox import counts_of, counts_query, page_query
 from buffer.step import JournalRow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from gateway.core.calendar.honest_time import ClockCorrection
     from gateway.core.model import JobRecord
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that cannot write, for whoever has queries of its own. Raises StoreError, also in its block."""
+    if not path.is_file():
+        raise StoreError(f"{path}: there is no database; the gateway makes it at its first start")
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        ) as connection:
+            connection.execute(f"PRAGMA busy_timeout={schema.BUSY_TIMEOUT_MS}")
+            connection.execute("PRAGMA query_only=ON")
+            yield connection
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: cannot be read: {error}; are you allowed to read its folder?") from error
 
 
 class ReadOnlyStore:
@@ -54,6 +71,15 @@ class ReadOnlyStore:
     def epoch(self) -> str:
         """Random name of this database."""
         return str(self._read("SELECT epoch FROM meta", ())[0][0])
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return self._path
+
+    def read(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Rows of a query. Raises StoreError."""
+        return self._read(sql, values)
 
     def snapshots(self) -> dict[str, bytes]:
         """The last committed state of each work unit."""
@@ -109,14 +135,7 @@ class ReadOnlyStore:
     def _prepare(self) -> None:
         for pragma in (f"PRAGMA busy_timeout={schema.BUSY_TIMEOUT_MS}", "PRAGMA query_only=ON"):
             self._read(pragma, ())
-        present = self._read("PRAGMA user_version", ())[0][0]
-        newest = schema.migrations()[-1][0]
-        if present > newest:
-            raise NewerSchemaError(f"{self._path}: has schema {present}, this linegate knows up to {newest}")
-        if present < newest:
-            raise StoreError(
-                f"{self._path}: has the old schema {present}; start the gateway once to bring it to {newest}"
-            )
+        schema.check_present(self._path, self._read("PRAGMA user_version", ())[0][0])
 
     def _read(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         try:

@@ -73,6 +73,15 @@ def migrations() -> list[tuple[int, str]]:
     return sorted((int(entry.name.split("_", 1)[0]), entry.read_text(encoding="utf-8")) for entry in found)
 
 
+def check_present(path: Path, present: int) -> None:
+    """Raises NewerSchemaError for a schema that is not known yet, StoreError for an older one."""
+    newest = migrations()[-1][0]
+    if present > newest:
+        raise NewerSchemaError(f"{path}: has schema {present}, this linegate knows up to {newest}")
+    if present < newest:
+        raise StoreError(f"{path}: has the old schema {present}; start the gateway once to bring it to {newest}")
+
+
 async def _check(connection: aiosqlite.Connection, path: Path, page_bytes: int) -> None:
     if await _number(connection, "PRAGMA page_count") * page_bytes > QUICK_CHECK_MAX_BYTES:
         return

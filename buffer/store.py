@@ -132,6 +132,21 @@ class Store:
         return self._parts.epoch
 
     @property
+    def max_bytes(self) -> int:
+        """The file grows no larger than this."""
+        return self._parts.max_bytes
+
+    @property
+    def committed(self) -> tuple[float, float] | None:
+        """When the last transaction ended well (the event loop's seconds), and how long it took; None before it."""
+        return self._writer.committed
+
+    @property
+    def failing(self) -> tuple[str, float] | None:
+        """Why the device refuses writes now, and since when (the event loop's seconds); None where it does not."""
+        return self._writer.failing
+
+    @property
     def interrupted(self) -> int:
         """How many postings were found in the middle of being sent when the database was opened."""
         return self._parts.interrupted

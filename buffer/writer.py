@@ -48,6 +48,10 @@ class Writer:
         self._filled = asyncio.Event()
         self._slots = asyncio.Semaphore(WAITING_MAX)
         self._closing = False
+        #: When the last transaction ended well (the event loop's seconds), and how long it took; None before the first.
+        self.committed: tuple[float, float] | None = None
+        #: Why the device refuses writes now, and since when (the event loop's seconds); None where it does not.
+        self.failing: tuple[str, float] | None = None
         self._task = asyncio.create_task(self._run(), name="buffer writer")
         self._task.add_done_callback(self._ended)
 
@@ -79,11 +83,14 @@ class Writer:
                 self._filled.clear()
 
     async def _commit(self, group: Sequence[_Waiting]) -> None:
+        began_s = asyncio.get_running_loop().time()
         try:
             results = await self._transaction(group)
         except Exception as error:  # noqa: BLE001 - whatever one write raises is told to its caller; the writer goes on
             if isinstance(error, sqlite3.Error) and not _is_ones_own(error):
-                self._fail(group, self._failed(error))
+                failed = self._failed(error)
+                self.failing = (str(failed), began_s if self.failing is None else self.failing[1])
+                self._fail(group, failed)
             elif len(group) > 1:
                 # One of them is at fault: each gets a transaction of its own, so that only that one fails.
                 for one in group:
@@ -94,6 +101,8 @@ class Writer:
             self._fail(group, StoreError(f"{self._path}: the writer was stopped; it is unknown whether this was kept"))
             raise
         else:
+            ended_s = asyncio.get_running_loop().time()
+            self.committed, self.failing = (ended_s, ended_s - began_s), None
             for waiting, result in zip(group, results, strict=True):
                 if not waiting.done.done():
                     waiting.done.set_result(result)

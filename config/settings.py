@@ -46,6 +46,8 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 _Backoff = Annotated[Duration, Between(Duration("1 s"), Duration("15 min"))]
 _Pace = Annotated[Duration, Between(Duration("100 ms"), Duration("1 d"))]
 _BUFFER_SIZE: Final = ByteSize("2 GiB")
+_EVENTS_SIZE: Final = ByteSize("64 MiB")
+_EVENTS_SIZE_MIN: Final = ByteSize("256 KiB")
 _Keep = Annotated[Duration, Between(Duration("1 h"), Duration("3650 d"))]
 
 
@@ -248,6 +250,28 @@ class MqttSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventBufferSettings:
+    """What is kept for the broker while it is away, in a file of its own: best effort, the oldest goes first.
+
+    Attributes:
+        max_size: the file grows no larger than this; 0 B: events wait in memory only, and are gone with a restart.
+        max_age: what is older is dropped; 0 s: it may be of any age.
+        drain_rate: so many events in a second are told at most once the broker is back; new ones do not wait for them.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
+
+    max_size: Annotated[ByteSize, Between(ByteSize("0 B"), ByteSize("1 TiB"))] = _EVENTS_SIZE
+    max_age: Annotated[Duration, Between(Duration("0 s"), Duration("3650 d"))] = Duration("7 d")
+    drain_rate: Annotated[int, Field(ge=1, le=10_000)] = 200
+
+    def __post_init__(self) -> None:
+        """Less than a few pages is no file."""
+        if 0 < self.max_size < _EVENTS_SIZE_MIN:
+            raise ValueError(f"max_size: found {self.max_size}, allowed: 0 B, or {_EVENTS_SIZE_MIN} and more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BufferSettings:
     """How much is kept on disk, and how long.
 
@@ -256,6 +280,8 @@ class BufferSettings:
         journal_keep: old name for ages of ``retention``: ``raw_journal``, ``cycles``, ``states`` and ``notices``.
         posted_keep: old name for ages of ``retention``: ``orders`` and ``confirmations``.
         checkpoint: how often a snapshot of the counters is written; a restart replays at most this much.
+        day_grace: so long after its end a production day waits for late data before its closing record is made.
+        telemetry: events for the broker, which are not in the database.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -264,6 +290,8 @@ class BufferSettings:
     journal_keep: _Keep | None = None
     posted_keep: _Keep | None = None
     checkpoint: Annotated[Duration, Between(Duration("100 ms"), Duration("10 min"))] = Duration("5 s")
+    telemetry: EventBufferSettings = field(default_factory=EventBufferSettings)
+    day_grace: Annotated[Duration, Between(Duration(0), Duration("12 h"))] = Duration("15 min")
 
 
 _AT_NIGHT: Final = TimeOfDay("02:30")

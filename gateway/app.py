@@ -30,14 +30,17 @@ from gateway import __version__, logs
 from gateway.access.access_file import AccessFile
 from gateway.api.routes import ROUTES
 from gateway.audit_round import AuditRound
-from gateway.build import Builder, BuildError
+from gateway.buffer_round import BufferRound
+from gateway.build import Builder
 from gateway.clock import SteadyClock
 from gateway.clock_quality import ClockJudge, boot_id
+from gateway.closing_round import ClosingRound
 from gateway.connectors.base import ConnectorError
 from gateway.control import SOCKET_NAME, ControlError, ControlServer
 from gateway.core.audit.signature import Profile
 from gateway.deciding import Deciding, Via
 from gateway.lock import DATABASE_NAME, StateDirError, StateDirLock
+from gateway.monitoring import BuildError
 from gateway.notify import Notifier, Progress, feed_watchdog
 from gateway.order_closer import OrderCloser
 from gateway.plugins import PluginError
@@ -150,7 +153,9 @@ class App:
         audit = AuditRound(self._settings, store, clock, builder.auditing, users)
         keeper = RetentionRound(self._settings, store, clock, parts)
         comparing = ReconciliationRound(self._settings, store, clock, parts)
-        table |= audit.table() | keeper.table() | comparing.table()
+        days = ClosingRound(self._settings, store, clock, parts, builder.auditing)
+        buffer = BufferRound(store, clock, parts)
+        table |= audit.table() | keeper.table() | comparing.table() | buffer.table()
         await audit.start()
         deciding = _deciding(self._settings, table, builder.auditing, users, clock)
         control = ControlServer(self._state_dir / SOCKET_NAME, deciding.door(Via.SOCKET))
@@ -167,7 +172,9 @@ class App:
         builder.shares.started()
         tasks.start("outer prune", keeper.run())
         tasks.start("outer reconciliation", comparing.run())
+        tasks.start("outer days", days.run())
         tasks.start("outer clock", timekeeper.run())
+        tasks.start("outer buffer", buffer.run())
         tasks.start("outer audit", audit.run(parts))
         reloader = Reloader(
             self._settings,
@@ -177,7 +184,7 @@ class App:
             warnings=self._warnings,
             utc_ns=clock.utc_now_ns,
         )
-        reloader.on_change = partial(_changed, table, verbs_of, (timekeeper, keeper, comparing))
+        reloader.on_change = partial(_changed, table, verbs_of, (timekeeper, keeper, comparing, days))
         reloader.on_taken = audit.configured
         table["reload"] = reloader.on_request
         table |= Recorder(parts, lambda: reloader.settings, clock.now_ns).table()
@@ -316,7 +323,7 @@ def _api(
 def _changed(
     table: dict[str, Any],
     verbs_of: Callable[[Settings], Verbs],
-    others: tuple[Timekeeper | RetentionRound | ReconciliationRound, ...],
+    others: tuple[Timekeeper | RetentionRound | ReconciliationRound | ClosingRound, ...],
     new: Settings,
 ) -> None:
     table.update(verbs_of(new).table())

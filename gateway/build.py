@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,7 +9,7 @@ import structlog
 
 from drivers.base import DriverContext, Reading
 from drivers.supervisor import SourceSupervisor
-from gateway import __version__, logs, plugins
+from gateway import logs, plugins
 from gateway.answering import answers_with, orders_without_target
 from gateway.auditing import Auditing
 from gateway.connectors.base import ConnectorContext
@@ -23,6 +22,7 @@ from gateway.core.orders.order_changes import OrderAck
 from gateway.core.work_unit import WorkUnit
 from gateway.forwarder import Forwarder, ForwarderSettings
 from gateway.looks import looked_at_every, loss_found_within, stale_after_ns
+from gateway.monitoring import BuildError, monitor_of
 from gateway.narrate import narrate
 from gateway.order_feed import OrderFeed
 from gateway.parts import Parts
@@ -36,7 +36,6 @@ from gateway.share_relay import ShareRelay
 from gateway.stop_requests import StopRequests
 from gateway.taps import Taps
 from gateway.timezone import zone
-from gateway.views import clock_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
     from gateway.clock import SteadyClock
     from gateway.core.model import JobOrder, Output
     from gateway.core.unit_state import State
-    from gateway.monitor import Monitor
     from gateway.notify import Part, Progress
 
 IDLE_WAKE_NS: Final = Duration("1 s")
@@ -56,10 +54,6 @@ IDLE_WAKE_NS: Final = Duration("1 s")
 RUNNER_STALL_NS: Final = Duration("30 s")
 
 log = structlog.get_logger(__name__)
-
-
-class BuildError(Exception):
-    """A part cannot be made from the settings; says which and what to do."""
 
 
 class Builder:
@@ -94,7 +88,7 @@ class Builder:
 
     async def build(self) -> Parts:
         """Everything, ready to run. Raises BuildError, StoreError, ConfigError."""
-        self._parts.monitor = self._monitor()
+        self._parts.monitor = await monitor_of(self._settings, self._clock, self._warnings)
         self._connectors()
         await self._runners()
         self._targets()
@@ -349,51 +343,3 @@ class Builder:
     def _source_changed(self, status: Any) -> None:
         if self._parts.monitor is not None:
             self._parts.monitor.source_changed(self._parts.source_view(status.name))
-
-    # --- monitoring ------------------------------------------------------------------------------------------------
-
-    def _monitor(self) -> Monitor | None:
-        mqtt = self._settings.mqtt
-        if mqtt is None:
-            return None
-        from gateway.monitor import Monitor, MonitorSettings
-
-        password = None
-        if mqtt.password is not None:
-            password = self._settings.secrets.resolve(mqtt.password, "mqtt.password")
-            logs.register_secret(password)
-        settings = MonitorSettings(
-            host=mqtt.host,
-            port=mqtt.port,
-            topic=mqtt.topic,
-            client_id=mqtt.client_id or "",
-            username=mqtt.username,
-            password=password,
-            tls=self._tls(),
-            allow_plaintext=mqtt.insecure,
-            protocol=mqtt.protocol,
-            keepalive_ns=mqtt.keepalive,
-            heartbeat_ns=mqtt.heartbeat,
-            queue_messages=mqtt.queue_messages,
-        )
-        return Monitor(
-            settings,
-            gateway_id=self._settings.gateway.id,
-            version=__version__,
-            now_ns=self._now_ns,
-            utc_ns=self._clock.utc_ns,
-            clock=partial(clock_view, self._clock),
-        )
-
-    def _tls(self) -> ssl.SSLContext | None:
-        tls = self._settings.mqtt.tls if self._settings.mqtt is not None else None
-        if tls is None:
-            return None
-        base = self._settings.base_dir
-        try:
-            context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(base / tls.ca_file))
-            if tls.cert_file is not None and tls.key_file is not None:
-                context.load_cert_chain(base / tls.cert_file, base / tls.key_file)
-        except (OSError, ssl.SSLError) as error:
-            raise BuildError(f"{self._settings.place('mqtt.tls')}: mqtt.tls: a file cannot be used: {error}") from error
-        return context

@@ -11,8 +11,9 @@ from gateway.status import FeedView, SourceView, TargetView, WorkUnitView
 from gateway.views import work_unit_view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
+    from buffer.figures import BufferFigures
     from buffer.outbox import Outbox
     from drivers.supervisor import SourceSupervisor
     from gateway.connectors.base import Connector
@@ -42,6 +43,10 @@ class Parts:
         self.forwarders: dict[str, Forwarder] = {}
         self.feeds: dict[str, OrderFeed] = {}
         self.sources: dict[str, SourceSupervisor] = {}
+        #: The figures of the buffer, in steady time; raises StoreError.
+        self.buffer: Callable[[], Awaitable[BufferFigures]] | None = None
+        #: Names of damaged databases that this run set aside.
+        self.set_aside: tuple[str, ...] = ()
         self._troubles: dict[str, str] = {}
 
     def trouble(self, name: str, text: str) -> None:
@@ -71,7 +76,7 @@ class Parts:
             if name in self.forwarders:
                 continue
             counts = await self.outbox.counts(name)
-            if number := counts.waiting + counts.parked:
+            if number := counts.waiting + counts.parked + counts.answers_waiting + counts.answers_parked:
                 since = None if counts.oldest_created_ns is None else utc(self.utc_ns(counts.oldest_created_ns))
                 texts.append(
                     f"connector {name!r}: {number} confirmation{'s' * (number != 1)} waiting since "
@@ -158,6 +163,8 @@ class Parts:
             latency_last_ms=_ms(status.latency_last_ns),
             latency_median_ms=_ms(status.latency_median_ns),
             late=status.late,
+            answers_waiting=status.answers_waiting,
+            answers_parked=status.answers_parked,
         )
 
     def late(self, now_ns: int) -> tuple[str, ...]:

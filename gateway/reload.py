@@ -17,12 +17,12 @@ from buffer.errors import StoreError
 from config.errors import ConfigError, ConfigErrors
 from config.loader import load
 from gateway import changes, logs, plugins
-from gateway.build import BuildError
 from gateway.control import RequestError
 from gateway.core.carry_over import Carried, carried_over
 from gateway.core.document import utc
 from gateway.core.orders.counting_source import may_change
 from gateway.core.snapshot import SnapshotError
+from gateway.monitoring import BuildError
 from gateway.plugins import PluginError
 
 if TYPE_CHECKING:

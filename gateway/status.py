@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from buffer.figures import BufferFigures, EventFigures, HeldFigures, LostFigures, RoomFigures, TargetFigures
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,12 +21,15 @@ INSTANTS: Final = frozenset(
     {
         "at_ns",
         "from_ns",
+        "last_backup_ns",
+        "last_commit_ns",
         "last_piece_ns",
         "last_poll_ns",
         "last_posted_ns",
         "last_value_ns",
         "next_retry_ns",
         "now_ns",
+        "oldest_ns",
         "oldest_waiting_ns",
         "since_ns",
         "started_ns",
@@ -74,12 +79,12 @@ class TargetView:
         name: as in the configuration.
         link: the supervisor's word for the link.
         since_ns: when that state of the link began.
-        waiting: postings not yet posted, all kinds.
+        waiting: confirmations not yet posted and not parked.
         uncertain: of these, sent with an unknown end.
         parked: postings that a person must decide on.
         accepted: taken over by the target, not yet booked.
-        posted: postings booked since the epoch began.
-        oldest_waiting_ns: when the oldest waiting posting was made.
+        posted: confirmations booked since the epoch began.
+        oldest_waiting_ns: when the oldest waiting confirmation was made.
         last_posted_ns: when the last one was booked.
         last_error: why the last send failed.
         next_retry_ns: when the next attempt is due.
@@ -88,6 +93,8 @@ class TargetView:
         latency_last_ms: from the last piece of the newest answered confirmation to its answer, None without any.
         latency_median_ms: the middle one of the newest 200 confirmations, as far as they are answered.
         late: of these, how many took longer than ``late_after``.
+        answers_waiting: answers to orders that are not told yet and not parked.
+        answers_parked: answers to orders that a person must decide on.
     """
 
     name: str
@@ -107,6 +114,8 @@ class TargetView:
     latency_last_ms: int | None = None
     latency_median_ms: int | None = None
     late: int = 0
+    answers_waiting: int = 0
+    answers_parked: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,7 +297,8 @@ class ReconciliationView:
 class GatewayView:
     """The whole gateway at one moment.
 
-    ``mqtt`` is None where no broker is configured, ``reconciliation`` where nothing was compared yet.
+    ``mqtt`` is None where no broker is configured, ``reconciliation`` where nothing was compared yet, ``buffer`` where
+    it cannot be read.
     """
 
     id: str
@@ -302,6 +312,7 @@ class GatewayView:
     clock: ClockView
     audit: AuditView | None = None
     reconciliation: ReconciliationView | None = None
+    buffer: BufferFigures | None = None
     mqtt: MqttView | None = None
     sources: tuple[SourceView, ...] = ()
     targets: tuple[TargetView, ...] = ()
@@ -310,7 +321,9 @@ class GatewayView:
     warnings: tuple[str, ...] = ()
 
 
-_Part = AuditView | ClockView | ReconciliationView | SourceView | TargetView | FeedView | WorkUnitView | MqttView
+_Views = AuditView | ClockView | ReconciliationView | SourceView | TargetView | FeedView | WorkUnitView | MqttView
+_Figures = BufferFigures | EventFigures | HeldFigures | LostFigures | RoomFigures | TargetFigures
+_Part = _Views | _Figures
 View = TypeVar("View", bound=GatewayView | _Part)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from gateway.buffer_text import summary_line
 from gateway.core.document import utc
 from gateway.core.duration import NS_PER_S, NS_PER_UNIT
 from gateway.core.foreign_text import clean
@@ -27,6 +28,8 @@ def lines(view: dict[str, Any]) -> list[str]:
     text += [source_line(source, now) for source in view["sources"]]
     text += [target_line(target, now) for target in view["targets"]]
     text += [feed_line(feed) for feed in view["feeds"]]
+    if view.get("buffer") is not None:
+        text.append(summary_line(view["buffer"]))
     if view["mqtt"] is not None:
         error = clean(view["mqtt"]["last_error"]) or "not connected yet"
         link = "up" if view["mqtt"]["connected"] else f"down ({error})"
@@ -37,6 +40,10 @@ def lines(view: dict[str, Any]) -> list[str]:
         text.append(f"{'audit':<12} {audit['entries']} entries, {anchored}, profile {audit['profile']}")
     if (found := view.get("reconciliation")) is not None:
         text.append(reconciliation_line(found, now))
+    said = (
+        [] if view.get("buffer") is None else [one for one in view["buffer"]["degraded"] if one not in view["warnings"]]
+    )
+    text += [f"DEGRADED {clean(one, WARNING_CHARS_MAX)}" for one in said]
     return text + [f"WARNING {clean(warning, WARNING_CHARS_MAX)}" for warning in view["warnings"]]
 
 
@@ -140,6 +147,9 @@ def target_line(target: dict[str, Any], now_ns: int) -> str:
         text += f"  last answer after {target['latency_last_ms']} ms, median {target['latency_median_ms']} ms"
     since_ns = target["oldest_waiting_ns"]
     held_up = target["parked"] or target["uncertain"] or (since_ns is not None and now_ns - since_ns > HELD_UP_NS)
+    for kind in ("answers_waiting", "answers_parked"):
+        if target.get(kind):
+            text += f"  {kind.replace('_', ' ')} {target[kind]}"
     if target["last_error"] and (held_up or target["link"] != "up"):
         text += f"  {clean(target['last_error'])}"
     return text

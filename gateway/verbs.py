@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from buffer.entry import OutboxEntry
+    from buffer.figures import BufferFigures
     from buffer.store import Store
     from config.settings import Settings
     from gateway.auditing import Auditing
@@ -101,6 +102,7 @@ class Verbs:
             clock=clock_view(self._clock),
             audit=await self._audit(),
             reconciliation=await self._compared(),
+            buffer=await self._buffer(),
             mqtt=parts.monitor.view() if parts.monitor is not None else None,
             sources=tuple(parts.source_view(name) for name in parts.sources),
             targets=tuple(parts.target_view(name) for name in parts.forwarders),
@@ -121,6 +123,12 @@ class Verbs:
         except StoreError:  # the warnings say it, as above
             return None
         return None if found is None else ReconciliationView(**found._asdict())
+
+    async def _buffer(self) -> BufferFigures | None:
+        try:
+            return None if self.parts.buffer is None else await self.parts.buffer()
+        except StoreError:  # the warnings say it, as above
+            return None
 
     async def _stranded(self) -> tuple[str, ...]:
         try:

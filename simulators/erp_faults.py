@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from simulators.control import Control
 
 Route = Literal["confirmations", "orders", "lookups"]
+MS_PER_S: Final = 1000
 ROUTES: Final[tuple[Route, ...]] = ("confirmations", "orders", "lookups")
 
 
@@ -29,17 +30,28 @@ class Faults:
 
     def __init__(self) -> None:
         self.rejected: set[str] = set()
+        self.poisoned: dict[str, int] = {}
         self.taken = 0
         self._left: dict[tuple[str, Route], tuple[float, int]] = {}
+        self._signed_out_until_s = 0.0
+
+    @property
+    def signed_out(self) -> bool:
+        """True while nobody is signed in, for as long as ``signed-out`` said."""
+        return time.monotonic() < self._signed_out_until_s
 
     def declare(self, control: Control) -> None:
         """Add the commands."""
-        for name in ("lose-answers", "half", "locked"):
+        for name in ("lose-answers", "half", "locked", "hang", "garbage", "twice", "hang-up"):
             control.add(f"{name} COUNT", self._counted(name))
         for name in ("error", "error-booked"):
             control.add(f"{name} STATUS COUNT", self._numbered(name))
-        for name in ("slow", "late-book", "unavailable"):
+        for name in ("slow", "late-book", "unavailable", "too-many"):
             control.add(f"{name} SECONDS COUNT", self._numbered(name))
+        control.add("drip MS COUNT", lambda ms, count: self._set("drip", ms / MS_PER_S, count))
+        control.add("signed-out SECONDS", self._sign_out)
+        control.add("poison STATUS ORDER", lambda status, order: self.poisoned.update({order: status}))
+        control.add("heal ORDER", lambda order: self.poisoned.pop(order, None) and None)
         for name in ("html", "unauthorized"):
             control.add(f"{name} COUNT [PATH]", self._on_path(name))
         control.add("reject ORDER", self.rejected.add)
@@ -71,10 +83,16 @@ class Faults:
             if path in {one, "all"}:
                 self._left[name, one] = (number, count)
 
+    def _sign_out(self, seconds: float) -> None:
+        self._signed_out_until_s = time.monotonic() + seconds
+
     def _status(self) -> dict[str, object]:
         left = {f"{name} {path}": count for (name, path), (_, count) in self._left.items() if count}
-        return {"left": left, "rejected": sorted(self.rejected), "taken": self.taken, "t_ns": time.time_ns()}
+        shown = {"rejected": sorted(self.rejected), "poisoned": dict(sorted(self.poisoned.items()))}
+        return {"left": left, **shown, "taken": self.taken, "t_ns": time.time_ns()}
 
     def _clear(self) -> None:
         self._left.clear()
         self.rejected.clear()
+        self.poisoned.clear()
+        self._signed_out_until_s = 0.0

@@ -10,7 +10,7 @@ import http
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 #: Longest body taken, in bytes.
@@ -37,6 +37,11 @@ class Response:
     Attributes:
         keep_bytes: so much of the body is sent, then the connection is cut; None sends all of it.
         afterwards: called once the answer has gone out.
+        raw: sent instead of the answer, then the connection is cut.
+        drip_s: pause before each byte, in seconds; 0: all at once.
+        times: so often it is sent, one right behind the other.
+        then: ``hang``: nothing is said until the client leaves; ``hang-up``: the next request is not read any more.
+        fault: the fault that made it, "" for none.
     """
 
     status: int
@@ -45,6 +50,11 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
     keep_bytes: int | None = None
     afterwards: Callable[[], Awaitable[None]] | None = None
+    raw: bytes | None = None
+    drip_s: float = 0.0
+    times: int = 1
+    then: Literal["", "hang", "hang-up"] = ""
+    fault: str = ""
 
 
 #: The answer to a request: None cuts the connection without a word.
@@ -79,12 +89,28 @@ async def serve(
         response = await answer(request)
         if response is None:
             return
-        writer.write(_bytes(response))
-        await writer.drain()
+        if response.then != "hang":
+            await _deliver(writer, response)
+        if response.then:
+            await reader.read(1)  # to hang up here is what a client sees last: the request is on its way
+            return
         if response.afterwards is not None:
             await response.afterwards()
-        if response.keep_bytes is not None or request.headers.get("connection", "").lower() == "close":
+        if (
+            response.raw is not None
+            or response.keep_bytes is not None
+            or request.headers.get("connection", "").lower() == "close"
+        ):
             return
+
+
+async def _deliver(writer: asyncio.StreamWriter, response: Response) -> None:
+    data = _bytes(response) * response.times if response.raw is None else response.raw
+    step = 1 if response.drip_s else max(len(data), 1)
+    for at in range(0, len(data), step):
+        await asyncio.sleep(response.drip_s)
+        writer.write(data[at : at + step])
+        await writer.drain()
 
 
 class _BadRequestError(Exception):

@@ -6,17 +6,17 @@ By default it is careless: the same confirmation posted twice is booked twice, s
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import hmac
-import json
-import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from simulators import erp_orders
 from simulators.control import CommandError, SimulatorError, answer_of
+from simulators.erp_answers import AFTER, BEFORE, RequestLog, Spoiled, login_page, poisoned, unauthorized
+from simulators.erp_checks import DIGITS, RefusedError, check_digest, object_of, quantities
 from simulators.erp_faults import Faults
 from simulators.erp_http import Answer, Request, Response, document, refusal, serve
 from simulators.erp_ledger import Booking, Ledger
@@ -28,11 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from simulators.control import Control
-    from simulators.erp_faults import Due, Route
+    from simulators.erp_faults import Route
 
 USUAL_PORT: Final = ERP_PORT
-LOGIN_PAGE: Final = b"<!DOCTYPE html><html><body><h1>Sign in</h1><form><input name='user'></form></body></html>"
-DIGITS: Final = re.compile(r"\d{1,12}")
 MAX_KEY: Final = 400
 #: Doors of the test bench: no token is asked for here.
 OPEN_PATHS: Final = frozenset({"/health", "/ledger", "/_faults"})
@@ -44,15 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--release", choices=("demo", "none"), default="none", help="demo: keep small orders released")
     parser.add_argument("--idempotent", action="store_true", help="book the same key only once")
     parser.add_argument("--token", type=Path, help="file with the bearer token that is demanded")
-
-
-class RefusedError(Exception):
-    """A confirmation cannot be booked."""
-
-    def __init__(self, code: str, message: str, status: int = 422) -> None:
-        super().__init__(message)
-        self.code = code
-        self.status = status
+    parser.add_argument("--requests", type=Path, help="append every request and its answer as a JSON line")
 
 
 class Erp:
@@ -61,6 +51,8 @@ class Erp:
     def __init__(self, options: argparse.Namespace) -> None:
         self.ledger = Ledger(options.ledger)
         self.faults = Faults()
+        self._spoiled = Spoiled(options.seed)
+        self._log = RequestLog(options.requests)
         self.listener = Listener(options.host, options.port, self._serve)
         self._idempotent = options.idempotent
         self._demo = options.release == "demo"
@@ -95,16 +87,25 @@ class Erp:
             task.cancel()
         await self.listener.close()
         self.ledger.close()
+        self._log.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await serve(reader, writer, self._answer)
+        await serve(reader, writer, self._noted)
+
+    async def _noted(self, request: Request) -> Answer:
+        began_ns = time.time_ns()
+        answer = await self._answer(request)
+        self._log.note(request, answer, began_ns)
+        return answer
 
     async def _answer(self, request: Request) -> Answer:
         route = (request.method, "/" + request.path.strip("/").partition("/")[0])
         if self._token and route[1] not in OPEN_PATHS:
             given = request.headers.get("authorization", "")
             if not hmac.compare_digest(given.encode(), b"Bearer " + self._token):
-                return _unauthorized("the bearer token is missing or wrong")
+                return unauthorized("the bearer token is missing or wrong")
+        if self.faults.signed_out and route[1] not in OPEN_PATHS:
+            return unauthorized("nobody is signed in")
         serving = self._routes.get(route)
         if serving is None:
             return refusal(404, "NO_SUCH_PATH", f"{request.method} {request.path}: not served here")
@@ -119,7 +120,7 @@ class Erp:
     async def _fault(self, request: Request) -> Response:
         assert self._control is not None, "commands are declared before the listener opens"
         try:
-            values = _object(request.body)
+            values = object_of(request.body)
             command = self._control.command(str(values.pop("fault", "")))
             parsed = command.parse_named(values)
             if command.name == "down":
@@ -135,7 +136,7 @@ class Erp:
         due = self.faults.take(path, "unauthorized", "html")
         if due is None:
             return None
-        return _login_page() if due.name == "html" else _unauthorized("the session has expired")
+        return login_page() if due.name == "html" else unauthorized("the session has expired")
 
     async def _answers(self, _request: Request) -> Response:
         return document(200, {"answers": self.ledger.answers()})
@@ -143,8 +144,8 @@ class Erp:
     async def _take_answer(self, request: Request) -> Response:
         key = request.headers.get("idempotency-key", "")
         try:
-            _check_digest(request)
-            body = _object(request.body)
+            check_digest(request)
+            body = object_of(request.body)
         except RefusedError as error:
             return refusal(error.status, error.code, str(error))
         order, answer = body.get("order_id"), body.get("answer")
@@ -181,7 +182,7 @@ class Erp:
 
     async def _put_order(self, request: Request) -> Response:
         try:
-            image = _object(request.body)
+            image = object_of(request.body)
             change = erp_orders.put(self.ledger, image)
         except RefusedError as error:
             return refusal(400, error.code, str(error))
@@ -202,11 +203,13 @@ class Erp:
         return document(200, {"reference": reference, "count": count})
 
     async def _confirm(self, request: Request) -> Answer:
-        due = self.faults.take("confirmations", "unauthorized", "unavailable", "html", "error", "locked")
+        due = self.faults.take("confirmations", *BEFORE)
         if due is not None:
-            return _before_booking(due)
+            return self._spoiled.before_booking(due)
         try:
             booking = self._checked(request)
+            if booking.order in self.faults.poisoned:
+                return poisoned(self.faults.poisoned[booking.order])
             duplicate = self._duplicate(booking)
         except RefusedError as error:
             return refusal(error.status, error.code, str(error))
@@ -222,23 +225,18 @@ class Erp:
         return await self._after_booking(response)
 
     async def _after_booking(self, response: Response) -> Answer:
-        due = self.faults.take("confirmations", "lose-answers", "error-booked", "half", "slow")
+        due = self.faults.take("confirmations", *AFTER)
         if due is None:
             return response
-        if due.name == "lose-answers":
-            return None
-        if due.name == "error-booked":
-            return refusal(int(due.number), "INTERNAL", "something went wrong after the posting")
-        if due.name == "half":
-            return Response(response.status, response.body, keep_bytes=len(response.body) // 2)
-        await asyncio.sleep(due.number)
-        return response
+        if due.name == "slow":
+            await asyncio.sleep(due.number)
+        return self._spoiled.after_booking(due, response)
 
     def _checked(self, request: Request) -> Booking:
         if not 1 <= len(key := request.headers.get("idempotency-key", "")) <= MAX_KEY:
             raise RefusedError("KEY_MISSING", f"header Idempotency-Key: 1 to {MAX_KEY} characters are needed", 400)
-        _check_digest(request)
-        body = _object(request.body)
+        check_digest(request)
+        body = object_of(request.body)
         order, operation, seq = (body.get(name) for name in ("order_id", "operation", "seq"))
         found = self.ledger.image(order) if isinstance(order, str) else None
         if found is None:
@@ -253,7 +251,7 @@ class Erp:
         if body.get("type") not in {"partial", "final", "reversal"}:
             raise RefusedError("TYPE_INVALID", f"type: found {body.get('type')!r}, allowed: partial, final, reversal")
         signed = body["type"] == "reversal" or body.get("origin") == "correction"
-        good, scrap, rework = _quantities(body.get("qty"), signed=signed)
+        good, scrap, rework = quantities(body.get("qty"), signed=signed)
         reverses, final = str(body.get("reverses") or ""), int(body["type"] == "final")
         if body["type"] == "reversal":
             was_final = self.ledger.reversible(reverses, str(order), str(operation))
@@ -301,62 +299,6 @@ class Erp:
     def _totals(self) -> dict[str, Any]:
         sums = self.ledger.sums()
         return {name: sum(row[name] for row in sums) for name in ("good", "scrap", "rework", "bookings", "keys")}
-
-
-def _before_booking(due: Due) -> Response:
-    match due.name:
-        case "unauthorized":
-            return _unauthorized("the session has expired")
-        case "unavailable":
-            wait = {"Retry-After": str(int(due.number))}
-            return refusal(503, "UNAVAILABLE", "maintenance; come back later", headers=wait)
-        case "html":
-            return _login_page()
-        case "locked":
-            return refusal(409, "LOCKED", "the order is being processed by another user")
-    return refusal(int(due.number), f"HTTP_{int(due.number)}", "something went wrong, nothing was posted")
-
-
-def _login_page() -> Response:
-    return Response(200, LOGIN_PAGE, content_type="text/html; charset=utf-8")
-
-
-def _unauthorized(message: str) -> Response:
-    return refusal(401, "UNAUTHORIZED", message, headers={"WWW-Authenticate": "Bearer"})
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(body)
-    except ValueError as error:
-        raise RefusedError("BODY_INVALID", f"the body is not JSON: {error}", 400) from error
-    if not isinstance(content, dict):
-        raise RefusedError("BODY_INVALID", f"the body is a {type(content).__name__}, needed is an object", 400)
-    return content
-
-
-def _check_digest(request: Request) -> None:
-    """The Content-Digest header (RFC 9530), if there is one with sha-256, must fit the body."""
-    match = re.search(r"sha-256=:([^:]*):", request.headers.get("content-digest", ""))
-    if match and match[1] != base64.b64encode(hashlib.sha256(request.body).digest()).decode():
-        raise RefusedError("DIGEST_MISMATCH", "Content-Digest does not fit the body: it was changed on the way", 400)
-
-
-def _quantities(qty: object, *, signed: bool) -> tuple[int, int, int]:
-    if not isinstance(qty, dict):
-        raise RefusedError("QTY_INVALID", f"qty: found {qty!r}, needed is an object")
-    scrap = qty.get("scrap", [])
-    if not isinstance(scrap, list) or not all(isinstance(row, dict) for row in scrap):
-        raise RefusedError("QTY_INVALID", f"qty.scrap: found {scrap!r}, needed is a list of reason and qty")
-    rows = sum(_digits("qty.scrap.qty", row.get("qty"), signed=signed) for row in scrap)
-    good, rework = qty.get("good"), qty.get("rework", "0")
-    return _digits("qty.good", good, signed=signed), rows, _digits("qty.rework", rework, signed=signed)
-
-
-def _digits(where: str, text: object, *, signed: bool) -> int:
-    if not isinstance(text, str) or not DIGITS.fullmatch(text.removeprefix("-") if signed else text):
-        raise RefusedError("QTY_INVALID", f"{where}: found {text!r}, allowed is text of 1 to 12 digits")
-    return int(text)
 
 
 def _token(path: Path | None) -> bytes:

@@ -10,6 +10,7 @@ from gateway import __version__
 from gateway.cli import (
     audit,
     browse,
+    buffer,
     config,
     decode,
     demo,
@@ -76,6 +77,7 @@ COMMANDS: Final[tuple[_Command, ...]] = (
     labour,
     lots,
     outbox,
+    buffer,
     opcua,
     write,
     audit,

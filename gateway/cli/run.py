@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import argparse
+
+    from config.settings import Settings
+
+#: Files and sockets that the gateway has open by itself, with those who ask it; and for each source and connector.
+FILES_ALONE: Final = 48
+FILES_EACH: Final = 4
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,10 +33,25 @@ def add_file(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run until stopped; 0 after a clean stop, 1 where it cannot start or must give up."""
+    try:
+        return _run(args)
+    except MemoryError:
+        # What it had not committed is read again from the machines; there is nothing to save here.
+        print(
+            "linegate: there is not enough memory; allow it more (MemoryMax= of the unit, ulimit -v) or configure less",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _run(args: argparse.Namespace) -> int:
     from gateway.cli.config import load_or_complain
 
     settings = load_or_complain(args.file or args.config)
     if settings is None:
+        return 1
+    if text := _too_few_files(settings):
+        print(f"linegate: {text}", file=sys.stderr)
         return 1
     from gateway import app
 
@@ -38,3 +60,12 @@ def run(args: argparse.Namespace) -> int:
     except app.StartError as error:
         print(f"linegate: {error}", file=sys.stderr)
         return 1
+
+
+def _too_few_files(settings: Settings) -> str:
+    """What is wrong with the limit of open files, "" where it is enough: better no start than one that half works."""
+    allowed, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = FILES_ALONE + FILES_EACH * (len(settings.sources) + len(settings.connectors))
+    if allowed == resource.RLIM_INFINITY or allowed >= needed:
+        return ""
+    return f"open files are limited to {allowed}, needed are {needed}; raise it (LimitNOFILE= of the unit, ulimit -n)"

@@ -126,7 +126,7 @@ class HttpClient:
         )
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._exchange(request, body_max_bytes)
+                return await self._exchange(request, phase, body_max_bytes)
         except TimeoutError as error:
             text = f"{self._base_url}: no complete answer within {self._timeout_s:g} s"
             raise TransportError(text, sent=phase.sent) from error
@@ -134,10 +134,14 @@ class HttpClient:
             text = clean(f"{self._base_url}: {str(error) or type(error).__name__}")
             raise TransportError(text, sent=phase.sent) from error
 
-    async def _exchange(self, request: httpx.Request, body_max_bytes: int) -> HttpAnswer:
+    async def _exchange(self, request: httpx.Request, phase: _Phase, body_max_bytes: int) -> HttpAnswer:
         assert self._client is not None
         response = await self._client.send(request, stream=True)
         try:
+            if phase.answered_before:
+                # Not read to its end: this connection is closed, and whatever else waits in it is gone.
+                text = f"{self._base_url}: sent more than one answer to the request before; this one is not trusted"
+                raise TransportError(text, sent=True)
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise TransportError(f"{self._base_url}: answers compressed although asked not to", sent=True)
             body = bytearray()
@@ -151,14 +155,24 @@ class HttpClient:
 
 
 class _Phase:
-    """Listens to httpx: from the first header on, nobody knows what has arrived."""
+    """Listens to httpx. From the first header on, nobody knows what has arrived.
+
+    An answer that needs no turn of the event loop was there before its request: a server that answers twice would
+    have every later answer taken for that of the next request.
+    """
 
     def __init__(self) -> None:
         self.sent = False
+        self.answered_before = False
+        self._turned = asyncio.Event()
 
     async def trace(self, event: str, _info: Mapping[str, Any]) -> None:
         if event.endswith(".send_request_headers.started"):
             self.sent = True
+        elif event.endswith(".receive_response_headers.started"):
+            asyncio.get_running_loop().call_soon(self._turned.set)
+        elif event.endswith(".receive_response_headers.complete"):
+            self.answered_before = not self._turned.is_set()
 
 
 def _printable(name: str, secret: str) -> str:

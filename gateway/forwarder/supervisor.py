@@ -331,7 +331,7 @@ class Forwarder:
         self._status_at_s = at_s
         self._status_due = False
         counts = await self._outbox.counts(self._name)
-        if counts.parked and not self._last_error:
+        if (counts.parked or counts.answers_parked) and not self._last_error:
             # Parked in an earlier run: the reason is a person's first question, and only the outbox remembers it.
             parked = await self._outbox.page(target=self._name, state=OutboxState.PARKED, limit=1)
             self._last_error = f"{parked[0].error_kind}: {parked[0].error_text}" if parked else ""
@@ -356,6 +356,8 @@ class Forwarder:
             latency_median_ns=None if figure.median_ns is None else math.floor(figure.median_ns),
             late=figure.late,
             late_after_ns=self._settings.late_after_ns,
+            answers_waiting=counts.answers_waiting,
+            answers_parked=counts.answers_parked,
         )
         if status != self._status:
             self._status = status

@@ -19,7 +19,7 @@ class TargetStatus(NamedTuple):
 
     ``held`` wait for the end of their window, ``needs_approval`` for a person. Of the newest confirmations that were
     answered: ``latency_last_ns`` and ``latency_median_ns`` from the last event to the answer, ``late`` took longer than
-    ``late_after_ns``.
+    ``late_after_ns``. Answers to orders are counted apart from confirmations.
     """
 
     name: str
@@ -40,3 +40,5 @@ class TargetStatus(NamedTuple):
     latency_median_ns: int | None = None
     late: int = 0
     late_after_ns: int = 0
+    answers_waiting: int = 0
+    answers_parked: int = 0

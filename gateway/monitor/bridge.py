@@ -21,7 +21,7 @@ from gateway.core.duration import NS_PER_S
 from gateway.monitor.protocol import ProtocolChoice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from paho.mqtt.reasoncodes import ReasonCode
 
@@ -55,11 +55,14 @@ class Listener(Protocol):
     def link_up(self) -> None:
         """The broker answered; whatever it should know must be published again."""
 
-    def link_down(self, unwritten: int, unacknowledged: Sequence[tuple[str, bytes]]) -> None:
+    def link_down(self, unwritten: int) -> None:
         """The link is gone, with so many QoS 0 messages that were never written.
 
-        ``unacknowledged``: QoS 1 messages that are not retained, and may or may not have arrived, in their order.
+        What has a number and was not acknowledged may or may not have arrived.
         """
+
+    def acknowledged(self, number: int) -> None:
+        """The broker has the message of this number, or refuses it for ever."""
 
     def link_failed(self) -> None:
         """A connection ended, or could not be made; ``last_error`` says why."""
@@ -106,7 +109,7 @@ class _Attempt:
         self.refused: ReasonCode | None = None
         self.down: ReasonCode | None = None
         self.unacknowledged: dict[int, str] = {}
-        self.told_once: dict[int, tuple[str, bytes]] = {}
+        self.numbers: dict[int, int] = {}
         self.unwritten: set[int] = set()
         self.answer_timer: asyncio.TimerHandle | None = None
 
@@ -152,8 +155,11 @@ class Bridge:
             return f"the broker refuses {topic}: {reason}; check its access list"
         return ""
 
-    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> bool:
-        """Hand a message to the link, QoS 0 or 1; False: no link, or no room in the window. Never blocks."""
+    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool, number: int | None = None) -> bool:
+        """Hand a message to the link, QoS 0 or 1; False: no link, or no room in the window. Never blocks.
+
+        With a ``number`` the listener is told when the broker has it.
+        """
         attempt = self._attempt
         if attempt is None or not attempt.up or self.room(qos) <= 0:
             return False
@@ -161,13 +167,15 @@ class Bridge:
             info = attempt.client.publish(topic, payload, qos, retain)
         except (ValueError, OSError) as error:
             self._refused_topics[topic] = str(error)
+            if number is not None:
+                self._listener.acknowledged(number)
             return True  # the message itself is at fault: repeating it changes nothing
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return False
         if qos:
             attempt.unacknowledged[info.mid] = topic
-            if not retain:
-                attempt.told_once[info.mid] = (topic, payload)
+            if number is not None:
+                attempt.numbers[info.mid] = number
         else:
             attempt.unwritten.add(info.mid)
         return True
@@ -243,7 +251,7 @@ class Bridge:
                 # Joining the thread may take as long as a connect does: aside.
                 threading.Thread(target=_abandon, args=(client,), name="mqtt-abandon", daemon=True).start()
             if attempt.up:
-                self._listener.link_down(len(attempt.unwritten), tuple(attempt.told_once.values()))
+                self._listener.link_down(len(attempt.unwritten))
         again_at_once = self._judge(attempt, error)
         self._listener.link_failed()
         return attempt.up, again_at_once
@@ -344,7 +352,9 @@ class Bridge:
         if attempt is not self._attempt:
             return
         attempt.unwritten.discard(mid)
-        attempt.told_once.pop(mid, None)
+        number = attempt.numbers.pop(mid, None)
+        if number is not None:
+            self._listener.acknowledged(number)
         topic = attempt.unacknowledged.pop(mid, None)
         if topic is not None:
             if failure:

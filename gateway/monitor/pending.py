@@ -1,4 +1,4 @@
-"""What waits to be published: the latest of every retained document, bounded queues of events and of telemetry.
+"""What waits to be published: the latest of every retained document, and a bounded queue of telemetry.
 
 Pure bookkeeping: knows no broker and no clock. Retained documents need no queue: only the latest of a topic matters,
 and after a new connection all of them are due again, because the broker may have forgotten them.
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 RETAINED_INTERVAL_NS: Final = 500_000_000
 #: Bounds the memory of the telemetry queue besides its number of messages: about 32 bytes each.
 QUEUED_VALUES_MAX: Final = 500_000
-#: Events that wait for the broker, about 400 bytes each: some days of one machine.
-EVENTS_MAX: Final = 2000
 
 
 class Retained:
@@ -102,34 +100,3 @@ class TelemetryQueue:
         topic, blocks, size = self._queue.popleft()
         self._values -= size
         return topic, blocks
-
-
-class EventQueue:
-    """What happened and is told once, oldest first; a full queue drops the oldest and counts it."""
-
-    def __init__(self) -> None:
-        self._queue: deque[tuple[str, bytes]] = deque()
-        #: Messages thrown away since the start.
-        self.dropped = 0
-
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    def put(self, topic: str, payload: bytes) -> None:
-        """Queue one message."""
-        self._queue.append((topic, payload))
-        self._bound()
-
-    def again(self, messages: Sequence[tuple[str, bytes]]) -> None:
-        """Messages that nobody acknowledged, in their order: they are older than all that wait."""
-        self._queue.extendleft(reversed(messages))
-        self._bound()
-
-    def take(self) -> tuple[str, bytes]:
-        """The oldest message. Raises IndexError if there is none."""
-        return self._queue.popleft()
-
-    def _bound(self) -> None:
-        while len(self._queue) > EVENTS_MAX:
-            self._queue.popleft()
-            self.dropped += 1

@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.duration import NS_PER_S
 from gateway.monitor import events, topics
+from gateway.monitor.backlog import Backlog
 from gateway.monitor.bridge import Bridge, Will
-from gateway.monitor.pending import EventQueue, Retained, TelemetryQueue
-from gateway.status import MqttView, in_utc
+from gateway.monitor.pending import Retained, TelemetryQueue
+from gateway.status import MqttView, in_utc, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from buffer.figures import BufferFigures, EventFigures
+    from buffer.telemetry import TelemetryStore
     from drivers.base import TelemetryBlock
     from gateway.machine_events import MachineEvent
     from gateway.monitor.settings import MonitorSettings
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 FLUSH_TIMEOUT_S: Final = 2.0
 LOST: Final = "lost"
+#: Of the buffer's figures: these differ at each look.
+_NOT_A_CHANGE: Final = ("at_ns", "last_commit_ns", "last_commit_ms", "wal_bytes", "degraded")
 _MEMORY_OF_THIS_PROCESS: Final = Path("/proc/self/statm")
 
 
@@ -49,6 +54,8 @@ class Monitor:
         clock: what is known of the time.
         link_changed: told whenever the link to the broker comes up, goes down or fails.
         boot_id: tells one start of the gateway from the next; default: random.
+        shelf: the file in which events wait; None: in memory only.
+        last_number: the highest number that an event ever had.
     """
 
     def __init__(
@@ -62,6 +69,8 @@ class Monitor:
         clock: Callable[[], ClockView],
         link_changed: Callable[[MqttView], None] | None = None,
         boot_id: str = "",
+        shelf: TelemetryStore | None = None,
+        last_number: int = 0,
     ) -> None:
         self._now_ns = now_ns
         self._utc_ns = utc_ns
@@ -74,11 +83,12 @@ class Monitor:
         self._topics = topics.Topics(settings.topic, gateway_id)
         self._telemetry_topics: dict[str, str] = {}
         self._retained = Retained()
-        self._events = EventQueue()
         self._queue = TelemetryQueue(settings.queue_messages)
         self._sources: dict[str, SourceView] = {}
         self._targets: dict[str, TargetView] = {}
         self._work_units: dict[str, WorkUnitView] = {}
+        self._buffer: BufferFigures | None = None
+        self._degraded: tuple[str, ...] = ()
         self._up_since_ns = self._started_ns
         self._bridge = Bridge(
             settings,
@@ -87,6 +97,13 @@ class Monitor:
             listener=self,
         )
         self._wake = asyncio.Event()
+        self._events = Backlog(
+            shelf,
+            now_ns=now_ns,
+            per_second=settings.backlog_per_second,
+            wake=self._wake.set,
+            last_number=last_number,
+        )
         self._flushed = asyncio.Event()
         self._closing = False
         self._ended = False
@@ -122,9 +139,24 @@ class Monitor:
         if self._closing:
             return
         topic = self._topics.machine(event.work_unit, events.topic_of(event))
-        self._events.put(topic, events.payload_of(event, self._utc_ns))
+        self._events.put(event.work_unit, topic, events.payload_of(event, self._utc_ns))
         if self._bridge.connected:
             self._wake.set()
+
+    def buffer_changed(self, found: BufferFigures) -> None:
+        """The figures of the buffer now: retained. Of what differs each time only the rest counts as a change."""
+        self._buffer = found
+        shown = to_json(in_utc(found, self._utc_ns))
+        for name in _NOT_A_CHANGE:
+            shown.pop(name)
+        self._put(self._topics.buffer, topics.buffer_document(shown))
+
+    def degraded(self, texts: Sequence[str]) -> None:
+        """What is wrong, in words: with the next heartbeat, which is at once where it is news."""
+        if tuple(text.partition(":")[0] for text in texts) != tuple(text.partition(":")[0] for text in self._degraded):
+            self._heartbeat_due = not self._closing
+            self._wake.set()
+        self._degraded = tuple(texts)
 
     def audit_anchor(self, anchor: str) -> None:
         """The newest anchor of the audit trail: retained, so that it outlives this box."""
@@ -133,6 +165,10 @@ class Monitor:
     def reconciled(self, summary: Mapping[str, Any]) -> None:
         """The last reconciliation report in short: retained."""
         self._put(self._topics.reconciliation, topics.document(**summary))
+
+    def day_closed(self, work_unit: str, summary: Mapping[str, Any]) -> None:
+        """The last closing record of a machine in short: retained."""
+        self._put(self._topics.machine(work_unit, "day"), topics.document(**summary))
 
     def clock_changed(self) -> None:
         """UTC is known better, or otherwise: what is shown is named anew."""
@@ -178,10 +214,15 @@ class Monitor:
             events_dropped=self._events.dropped,
         )
 
+    def event_figures(self) -> EventFigures:
+        """What waits for the broker."""
+        return self._events.figures()
+
     async def run(self) -> None:
         """Publish until ``close()``. Cancelled without it, the broker announces the gateway as lost."""
         link = asyncio.create_task(self._bridge.run(), name="mqtt-link")
         link.add_done_callback(lambda _task: self._wake.set())
+        events_kept = asyncio.create_task(self._events.run(), name="mqtt-events")
         self._heartbeat_timer = asyncio.get_running_loop().call_later(self._heartbeat_s, self._heartbeat)
         try:
             while not self._ended:
@@ -194,9 +235,11 @@ class Monitor:
             for timer in (self._due_timer, self._heartbeat_timer):
                 if timer is not None:
                     timer.cancel()
-            link.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await link
+            for task in (link, events_kept):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+            await self._events.close()
 
     async def close(self, reason: str = "stop") -> None:
         """Publish what is due and that the gateway is off, disconnect, end ``run()``; takes 4 s at most."""
@@ -223,14 +266,19 @@ class Monitor:
             self._say_online()
             self._heartbeat_due = True
         self._retained.all_due()
+        self._events.link_up()
         self._wake.set()
         self._tell()
 
-    def link_down(self, unwritten: int, unacknowledged: Sequence[tuple[str, bytes]]) -> None:
+    def link_down(self, unwritten: int) -> None:
         """The link is gone, and with it what was never written; events that nobody acknowledged are told again."""
         self._queue.dropped += unwritten
-        self._events.again(unacknowledged)
+        self._events.link_down()
         self._flushed.set()
+
+    def acknowledged(self, number: int) -> None:
+        """The broker has this event."""
+        self._events.acknowledged(number)
 
     def link_failed(self) -> None:
         """A connection ended or could not be made."""
@@ -263,9 +311,8 @@ class Monitor:
         utc_offset_ns = self._utc_ns(now_ns) - now_ns
         for topic, payload in self._retained.due(now_ns, bridge.room(1)):
             bridge.publish(topic, payload, qos=1, retain=True)
-        for _ in range(min(bridge.room(1), len(self._events))):
-            topic, payload = self._events.take()
-            bridge.publish(topic, payload, qos=1, retain=False)
+        while bridge.room(1) > 0 and (event := self._events.take()) is not None:
+            bridge.publish(event.topic, event.payload, qos=1, retain=False, number=event.number)
         if self._heartbeat_due and bridge.publish(self._topics.health, self._health(now_ns), qos=0, retain=False):
             self._heartbeat_due = False
         for _ in range(min(bridge.room(0), len(self._queue))):
@@ -274,8 +321,10 @@ class Monitor:
             if not bridge.publish(topic, payload, qos=0, retain=False):
                 self._queue.dropped += 1
         next_due_ns = self._retained.next_due_ns()
-        if self._closing and next_due_ns is None and not (self._queue or self._events) and bridge.idle:
+        if self._closing and next_due_ns is None and not (self._queue or self._events.urgent) and bridge.idle:
             self._flushed.set()
+        if (events_due_ns := self._events.next_ns()) is not None:
+            next_due_ns = events_due_ns if next_due_ns is None else min(next_due_ns, events_due_ns)
         # With a full window it is the next acknowledgement that wakes.
         if next_due_ns is not None and bridge.room(1) > 0:
             self._wake_at(max(0, next_due_ns - now_ns) / NS_PER_S)
@@ -302,6 +351,8 @@ class Monitor:
             events_dropped=self._events.dropped,
             clock=self._clock(),
             utc_now_ns=self._utc_ns(now_ns),
+            buffer=self._buffer,
+            degraded=self._degraded,
         )
 
     def _offline(self, reason: str, since_ns: int | None) -> bytes:

@@ -39,6 +39,7 @@ class MonitorSettings:
         keepalive_ns: a silent broker is noticed after twice this; 1 s to 1 h, cut to whole seconds.
         heartbeat_ns: interval of the heartbeat, at least 1 s.
         queue_messages: telemetry messages kept while the broker is away, the oldest dropped first; 1 to 100000.
+        backlog_per_second: events that waited are published at this rate at most, 1 and above.
     """
 
     host: str
@@ -53,6 +54,7 @@ class MonitorSettings:
     keepalive_ns: int = Duration("15 s")
     heartbeat_ns: int = Duration("30 s")
     queue_messages: int = 1000
+    backlog_per_second: int = 200
 
     def __post_init__(self) -> None:
         """Ranges, and no password in the clear by accident."""

@@ -17,6 +17,7 @@ from gateway.core.duration import NS_PER_S, NS_PER_UNIT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from buffer.figures import BufferFigures
     from drivers.base import TelemetryBlock
     from gateway.core.model import Scalar
     from gateway.status import ClockView, SourceView, TargetView, WorkUnitView
@@ -27,7 +28,7 @@ TOPIC_BYTES_MAX: Final = 65_535
 #: A retained document that is empty makes the broker forget the one before.
 NOTHING: Final = b""
 #: What is retained of each machine.
-MACHINE_DOCUMENTS: Final = ("state", "counts", "order")
+MACHINE_DOCUMENTS: Final = ("state", "counts", "order", "day")
 #: What a topic level may not hold, and ``%`` so that every name keeps a topic of its own.
 _ESCAPES: Final = str.maketrans({character: f"%{ord(character):02X}" for character in "%/+#\0"})
 
@@ -43,7 +44,7 @@ class Topics:
     Raises ValueError where the root is empty, begins or ends with ``/``, or holds a wildcard.
     """
 
-    __slots__ = ("_base", "audit", "health", "reconciliation", "state")
+    __slots__ = ("_base", "audit", "buffer", "health", "reconciliation", "state")
 
     def __init__(self, root: str, gateway_id: str) -> None:
         if not root or root.strip("/") != root or any(character in root for character in "+#\0"):
@@ -54,10 +55,11 @@ class Topics:
         self.state = f"{self._base}/state"
         self.health = f"{self._base}/health"
         self.audit = f"{self._base}/audit"
+        self.buffer = f"{self._base}/buffer"
         self.reconciliation = f"{self._base}/reconciliation"
 
     def machine(self, work_unit: str, what: str) -> str:
-        """``.../machine/<id>/state``, ``/counts`` or ``/order``."""
+        """``.../machine/<id>/state``, ``/counts``, ``/order``, ``/day`` ...."""
         return f"{self._base}/machine/{level(work_unit)}/{what}"
 
     def source(self, name: str) -> str:
@@ -94,9 +96,13 @@ def health(
     events_dropped: int,
     clock: ClockView,
     utc_now_ns: int,
+    buffer: BufferFigures | None = None,
+    degraded: Sequence[str] = (),
 ) -> bytes:
-    """The heartbeat. ``outbox_oldest_s`` is the age of the oldest posting that waits for any target, 0 if none does.
+    """The heartbeat. ``outbox_oldest_s`` is the age of the oldest confirmation that waits, 0 if none does.
 
+    ``buffer`` has the figures of the buffer, None where they are not known (yet): then the targets' own are summed up.
+    ``degraded`` says what is wrong, in words.
     ``time_ms`` is UTC as the gateway knows it and ``clock_quality`` who vouches for it; ``clock_offset_ms`` is how far
     the system's clock is ahead of that. ``utc_offset_ms`` is UTC minus the gateway's steady time. The other times that
     are handed in are steady.
@@ -107,6 +113,8 @@ def health(
         waiting += target.waiting
         if target.oldest_waiting_ns is not None:
             oldest_ns = min(oldest_ns, target.oldest_waiting_ns)
+    if buffer is not None:
+        waiting, oldest_ns = buffer.waiting, now_ns if buffer.oldest_ns is None else min(buffer.oldest_ns, now_ns)
     return document(
         seq=seq,
         uptime_s=(now_ns - started_ns) // NS_PER_S,
@@ -120,7 +128,32 @@ def health(
         clock_known=clock.known,
         clock_offset_ms=clock.offset_ms,
         utc_offset_ms=clock.utc_offset_ms,
+        status="degraded" if degraded else "ok",
+        degraded=list(degraded),
+        buffer=None if buffer is None else _buffer_in_short(buffer),
     )
+
+
+def _buffer_in_short(found: BufferFigures) -> dict[str, Any]:
+    room = found.room
+    return {
+        "level": room.level,
+        "used_bytes": room.used_bytes,
+        "room_bytes": room.room_bytes,
+        "full_in_s": None if room.full_in_ns is None else room.full_in_ns // NS_PER_S,
+        "lost_intervals": found.lost.intervals,
+        "lost_max_pieces": found.lost.max_pieces,
+        "lost_unbounded": found.lost.unbounded,
+        "review_pieces": found.held.review_pieces,
+        "held_orders": found.held.orders,
+        "needs_approval": found.held.needs_approval,
+        "parked": found.held.parked,
+    }
+
+
+def buffer_document(found: dict[str, Any]) -> bytes:
+    """The figures of the buffer, as ``linegate buffer status --json`` has them."""
+    return document(**found)
 
 
 def audit_document(anchor: str) -> bytes:
@@ -148,6 +181,8 @@ def target_document(view: TargetView, oldest_waiting_s: int) -> bytes:
         link=view.link,
         since=_ms(view.since_ns),
         waiting=view.waiting,
+        answers_waiting=view.answers_waiting,
+        answers_parked=view.answers_parked,
         oldest_waiting_s=oldest_waiting_s,
         uncertain=view.uncertain,
         parked=view.parked,

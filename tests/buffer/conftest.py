@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from buffer.step import JournalRow, NewPosting, Step
 from buffer.store import Store
 from gateway.core.model import JobOrder, JobOrderState, JobRecord
+
+sys.path.append(str(Path(__file__).parent))  # the model of the outbox stands beside its test
 
 MIB = 1024 * 1024
 

@@ -25,7 +25,7 @@ def test_status_for_programs_has_every_key_and_nothing_else(ask, daemon):
     view = json.loads(out)
     assert set(view) == FIELDS[GatewayView] == {
         "id", "version", "pid", "started_ns", "now_ns", "epoch", "state_dir", "config_digest", "clock", "audit",
-        "mqtt", "reconciliation", "sources", "targets", "feeds", "work_units", "warnings",
+        "mqtt", "buffer", "reconciliation", "sources", "targets", "feeds", "work_units", "warnings",
     }  # fmt: skip
     assert view["pid"] == daemon.process.pid
     assert view["state_dir"] == str(daemon.state_dir)

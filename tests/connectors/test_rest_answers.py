@@ -172,3 +172,9 @@ def test_a_reference_is_one_clean_bounded_line():
 def test_a_strange_media_type_is_shown_clean():
     for found in (outcome_of(answer(200, b"x", "a\x1b[2Jb"), NOW_NS), lookup_of(answer(200, b"x", "a\x1b[2Jb"), {"k"})):
         assert "a [2jb" in found.detail
+
+
+def test_a_success_that_speaks_of_another_key_is_unclear():
+    said = HttpAnswer(201, {"content-type": "application/json"}, b'{"reference": "R1", "idempotency_key": "other"}')
+    assert outcome_of(said, 0, {"mine"}).kind is OutcomeKind.UNCERTAIN
+    assert outcome_of(said, 0, {"mine", "other"}).kind is OutcomeKind.POSTED

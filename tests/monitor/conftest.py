@@ -145,6 +145,7 @@ async def monitor_on():
 
     def start(port, **settings):
         link_changed = settings.pop("link_changed", None)
+        kept = {name: settings.pop(name) for name in ("shelf", "last_number") if name in settings}
         known = ClockView(quality="trusted", known=True, since_ns=0, utc_offset_ms=0, offset_ms=0)
         times = {"now_ns": time.time_ns, "utc_ns": lambda steady_ns: steady_ns, "clock": lambda: known}
         times = {name: settings.pop(name, default) for name, default in times.items()}
@@ -155,6 +156,7 @@ async def monitor_on():
             boot_id="b1",
             link_changed=link_changed,
             **times,
+            **kept,
         )
         running.append((monitor, asyncio.create_task(monitor.run())))
         monitor.task = running[-1][1]

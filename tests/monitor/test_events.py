@@ -20,7 +20,7 @@ from gateway.core.state.timeline_state import ReasonRequired
 from gateway.core.work_unit import WorkUnit
 from gateway.machine_events import machine_event
 from gateway.monitor import bridge, events
-from gateway.monitor.pending import EVENTS_MAX, EventQueue
+from gateway.monitor.backlog import EVENTS_MAX, Backlog
 from gateway.parts import Parts
 from gateway.runner import Runner, RunnerHooks
 from gateway.taps import Taps
@@ -94,16 +94,11 @@ def test_what_is_not_told_on_its_own():
     assert event(SetupEnded(1, "first_good")) is None
 
 
-def test_a_full_queue_drops_the_oldest_and_counts_it():
-    queue = EventQueue()
+def test_in_memory_the_oldest_is_dropped_and_counted():
+    kept = Backlog(None, now_ns=lambda: 1, per_second=1000, wake=lambda: None)
     for number in range(EVENTS_MAX + 3):
-        queue.put("t", b"%d" % number)
-    assert (len(queue), queue.dropped) == (EVENTS_MAX, 3)
-    queue.again([("t", b"a"), ("t", b"b")])
-    assert (len(queue), queue.dropped) == (EVENTS_MAX, 5), "what was sent once is the oldest"
-    assert queue.take() == ("t", b"3")
-    queue.again([("t", b"a")])
-    assert queue.take() == ("t", b"a")
+        kept.put("M1", "t", b"%d" % number)
+    assert (kept.waiting, kept.dropped) == (EVENTS_MAX, 3)
 
 
 # --- with a broker ---------------------------------------------------------------------------------------------------

@@ -85,6 +85,9 @@ def test_the_heartbeat_sums_up_the_targets():
         "clock_known": True,
         "clock_offset_ms": -2000,
         "utc_offset_ms": 800_000,
+        "status": "ok",
+        "degraded": [],
+        "buffer": None,
     }
 
 

@@ -35,7 +35,7 @@ from gateway.views import clock_view
 S = 10**9
 NOW = 1_795_000_000 * S  # 2026-11-18T11:06:40Z
 #: Fields in nanoseconds that are lengths.
-LENGTHS = {"length_ns", "duration_ns", "planned_ns"}
+LENGTHS = {"length_ns", "duration_ns", "planned_ns", "recent_ns", "full_in_ns"}
 
 
 class Box:

@@ -127,7 +127,7 @@ class Floor:
     async def all_posted(self):
         """Until the ERP has all of it; the time in which a person may take a finish back passes meanwhile."""
         async with asyncio.timeout(WAIT_S):
-            while (await self.outbox.counts("erp")).waiting:
+            while (counts := await self.outbox.counts("erp")).waiting or counts.answers_waiting:
                 self.clock.advance(S)
                 self.forwarder.wake()
                 await asyncio.sleep(0.02)

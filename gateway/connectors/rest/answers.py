@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 DETAIL_MAX_CHARS: Final = 300
 REFERENCE_MAX_CHARS: Final = 200
 CODE_MAX_CHARS: Final = 100
-#: Where a target repeats the key that it was asked for.
-ECHOED_KEYS: Final = ("idempotency_key", "key")
+#: Where a target repeats the key that it was given with a confirmation, and that it was asked for.
+REPEATED_KEY: Final = "idempotency_key"
+ECHOED_KEYS: Final = (REPEATED_KEY, "key")
 #: More than a year is not a wish but a mistake.
 RETRY_AFTER_MAX_S: Final = 366 * 86_400
 
@@ -57,10 +58,14 @@ BY_CODE: Final[dict[tuple[int, str], OutcomeKind]] = {
 }
 
 
-def outcome_of(answer: HttpAnswer, now_ns: int) -> Outcome:
-    """What the answer to a posted confirmation means."""
+def outcome_of(answer: HttpAnswer, now_ns: int, keys: Collection[str] = ()) -> Outcome:
+    """What the answer to a posted confirmation means; ``keys``: the ways in which its key may be written."""
     document = _document(answer)
     if answer.status in _SUCCESS:
+        told = document.get(REPEATED_KEY) if isinstance(document, dict) else None
+        if keys and isinstance(told, str) and told not in keys:
+            text = clean(f"HTTP {answer.status} speaks of another {REPEATED_KEY}: {told!r}", DETAIL_MAX_CHARS)
+            return Outcome(OutcomeKind.UNCERTAIN, text)
         return _success(answer, document)
     code, message = _error(document)
     detail = f"HTTP {answer.status}" + (f": {message}" if message else f" {_phrase(answer.status)}")

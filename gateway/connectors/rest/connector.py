@@ -133,7 +133,7 @@ class RestConnector:
         return (
             answer_told(answer, self._context.now_ns())
             if posting.kind == ACK
-            else outcome_of(answer, self._context.now_ns())
+            else outcome_of(answer, self._context.now_ns(), {posting.key, _header(posting.key)})
         )
 
     async def lookup(self, posting: Posting) -> Lookup:

@@ -82,6 +82,9 @@ class SystemAction(enum.StrEnum):
     EXPORTED = "exported"
     VERIFIED = "verified"
     PURGED = "purged"
+    DAY_CLOSED = "day_closed"
+    RESTORED = "restored"
+    BACKED_UP = "backed_up"
 
 
 class EntryContent(NamedTuple):

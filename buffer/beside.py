@@ -1,0 +1,100 @@
+"""The figures of a database, with what is not in it: sizes of files, free disk, databases that were set aside.
+
+The file system is asked in a thread: a card that hangs must hold up nobody. What the figures mean is ``figures``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Final
+
+from buffer import classes as bytes_by_class
+from buffer.figures import QUERY, Beside, BufferFigures, figures_of
+from gateway.core.duration import NS_PER_S
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from buffer.classes import ClassBytes
+    from buffer.readonly import ReadOnlyStore
+    from buffer.store import Store
+
+SET_ASIDE_SHOWN_MAX: Final = 20
+RESERVE_NAME: Final = "linegate.reserve"
+
+_UNITS: Final = "SELECT work_unit FROM journal_head"
+
+
+def beside(path: Path, *, at_ns: int | None = None, max_bytes: int | None = None) -> Beside:
+    """What is beside this database; what cannot be asked is 0 or None."""
+    return Beside(
+        at_ns=at_ns,
+        max_bytes=max_bytes,
+        disk_free_bytes=_free_bytes(path),
+        database_bytes=_size(path),
+        wal_bytes=_size(path.with_name(path.name + "-wal")),
+        reserve_bytes=_size(path.with_name(RESERVE_NAME)),
+        set_aside=_set_aside(path),
+    )
+
+
+def _set_aside(path: Path) -> tuple[str, ...]:
+    try:
+        found = sorted(
+            one.name
+            for one in path.parent.glob(f"{path.name}.damaged-*")
+            if not one.name.endswith(("-wal", "-shm", "-journal"))
+        )
+    except OSError:
+        return ()
+    return tuple(found[-SET_ASIDE_SHOWN_MAX:])
+
+
+def _free_bytes(path: Path) -> int | None:
+    try:
+        found = os.statvfs(path.parent)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+async def figures(store: Store, now_ns: int) -> BufferFigures:
+    """Of the database that this process has open. Raises StoreError."""
+    rows = await store.read(QUERY, ())
+    known = await asyncio.to_thread(beside, store.path, at_ns=now_ns, max_bytes=store.max_bytes)
+    committed = store.committed
+    if committed is not None:
+        ago_ns = int((asyncio.get_running_loop().time() - committed[0]) * NS_PER_S)
+        known = known._replace(last_commit_ns=now_ns - ago_ns, last_commit_ms=int(committed[1] * 1000))
+    return figures_of(rows, known)
+
+
+async def classes(store: Store) -> tuple[ClassBytes, ...]:
+    """Bytes of each class, estimated. Raises StoreError."""
+    rows = [row for query in bytes_by_class.QUERIES for row in await store.read(query, ())]
+    rows += await store.read(bytes_by_class.ORDERS, ())
+    for (unit,) in await store.read(_UNITS, ()):
+        rows += await store.read(bytes_by_class.JOURNAL, (unit,))
+    return bytes_by_class.summed(bytes_by_class.class_of(row) for row in rows)
+
+
+def figures_of_file(store: ReadOnlyStore) -> BufferFigures:
+    """Of a database that another process has open, or nobody. Raises StoreError."""
+    return figures_of(store.read(QUERY, ()), beside(store.path))
+
+
+def classes_of_file(store: ReadOnlyStore) -> tuple[ClassBytes, ...]:
+    """Bytes of each class, estimated. Raises StoreError."""
+    rows = [row for query in bytes_by_class.QUERIES for row in store.read(query, ())]
+    rows += store.read(bytes_by_class.ORDERS, ())
+    for (unit,) in store.read(_UNITS, ()):
+        rows += store.read(bytes_by_class.JOURNAL, (unit,))
+    return bytes_by_class.summed(bytes_by_class.class_of(row) for row in rows)

@@ -1,0 +1,82 @@
+"""How many bytes each class of records takes: an estimate from a sample of rows, cheap at any size of the database.
+
+Counted is the content of the rows. Indexes, free space inside pages and small tables are the rest, which is what the
+file has in use beyond the sum. Exact page counts would need SQLite's dbstat, which is not everywhere and reads the
+whole file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+#: Rows looked at in each table.
+SAMPLED_ROWS: Final = 200
+
+
+class ClassBytes(NamedTuple):
+    """One class: rows and bytes, both estimated. ``budget``: what bounds it, in words."""
+
+    name: str
+    rows: int
+    bytes: int
+
+
+def _sampled(name: str, table: str, number: str, size: str, where: str = "1") -> str:
+    # Evenly spaced numbers between the first and the last one: the share that is there tells the number of rows.
+    return f"""
+        SELECT '{name}', count(*), count(row.{number}), coalesce(sum({size}), 0), span.high - span.low + 1
+        FROM (SELECT min({number}) AS low, max({number}) AS high FROM {table} WHERE {where}) AS span
+        CROSS JOIN (
+            WITH RECURSIVE probe(n) AS (VALUES (0) UNION ALL SELECT n + 1 FROM probe WHERE n < {SAMPLED_ROWS - 1})
+            SELECT n FROM probe
+        ) AS probe
+        LEFT JOIN {table} AS row ON {where.replace("work_unit", "row.work_unit")} AND row.{number} = CASE
+            WHEN span.high - span.low < {SAMPLED_ROWS} THEN span.low + probe.n
+            ELSE span.low + (span.high - span.low) * probe.n / {SAMPLED_ROWS - 1} END
+        WHERE span.low IS NOT NULL AND (span.high - span.low >= {SAMPLED_ROWS} OR span.low + probe.n <= span.high)
+        GROUP BY 1
+    """  # noqa: S608 - constants of this module
+
+
+_CONFIRMATIONS: Final = _sampled(
+    "confirmations",
+    "outbox",
+    "id",
+    "length(row.payload) + coalesce(length(row.body), 0) + 2 * length(row.key) + length(row.message_id) + 120",
+)
+_AUDIT: Final = _sampled(
+    "audit",
+    "audit_entry",
+    "seq",
+    "length(coalesce(row.old, '')) + length(coalesce(row.new, '')) + length(row.detail) + length(row.entity_id) + 300",
+)
+_JOURNAL: Final = _sampled(
+    "journal", "journal", "seq", "length(row.body) + length(row.work_unit) + 30", where="work_unit = ?1"
+)
+_ORDERS: Final = """
+    SELECT 'orders', 1, 1, coalesce((SELECT sum(length(record)) FROM job), 0)
+        + coalesce((SELECT sum(length(document)) FROM order_image), 0), (SELECT count(*) FROM job)
+"""
+#: Asked once, without values; then ``JOURNAL`` for each work unit.
+QUERIES: Final = (_CONFIRMATIONS, _AUDIT)
+JOURNAL: Final = _JOURNAL
+ORDERS: Final = _ORDERS
+
+
+def class_of(row: Sequence[Any]) -> ClassBytes:
+    """The class in a row of one of the queries."""
+    name, probed, hits, size, span = row
+    rows = span * hits // probed if probed else 0
+    return ClassBytes(str(name), rows, size * span // probed if probed else 0)
+
+
+def summed(found: Iterable[ClassBytes]) -> tuple[ClassBytes, ...]:
+    """One of each name."""
+    sums: dict[str, ClassBytes] = {}
+    for one in found:
+        before = sums.get(one.name, ClassBytes(one.name, 0, 0))
+        sums[one.name] = ClassBytes(one.name, before.rows + one.rows, before.bytes + one.bytes)
+    return tuple(sums.values())

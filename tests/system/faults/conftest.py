@@ -1,0 +1,43 @@
+"""Lets the tests find the tools that stand beside them, and mounts the lossy file system."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))
+
+import clock_shim
+import lossyfs
+
+
+@pytest.fixture
+def card(tmp_path):
+    """A lossy file system, mounted for one test."""
+    if why := lossyfs.no_device():
+        pytest.skip(why)
+    if why := lossyfs.missing():
+        assert not os.environ.get("CI"), why
+        pytest.skip(why)
+    with lossyfs.LossyFs(tmp_path / "lossy") as card:
+        yield card
+
+
+@pytest.fixture(scope="session")
+def clock_library(tmp_path_factory):
+    """The library that moves the wall clock, built once."""
+    if why := clock_shim.missing():
+        assert not os.environ.get("CI"), why
+        pytest.skip(why)
+    return clock_shim.build(tmp_path_factory.mktemp("clockshim"))
+
+
+@pytest.fixture
+def wall(clock_library, tmp_path):
+    """A wall clock for the processes that are started with its ``env``."""
+    clock = clock_shim.WallClock(clock_library, tmp_path / "wall-clock")
+    yield clock
+    clock.close()
