@@ -10,10 +10,10 @@ TESTS = Path(__file__).parent
 #: Folders and files by how long their modules take, longest first; what is not named goes last.
 LONG_FIRST = (
     "plant/week",
-    "system/test_time_steps.py",
-    "system/test_sigkill.py",
-    "system/test_plant_live.py",
     "system/faults",
+    "system/test_time_steps.py",
+    "system/test_plant_live.py",
+    "planted",
     "system",
     "config/test_fuzz.py",
     "plant",
