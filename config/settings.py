@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from config.api_settings import ApiSettings
+from config.backup_settings import BackupSettings
 from config.bytesize import ByteSize
 from config.errors import KeyPath, Place, did_you_mean
 from config.limits import Between
@@ -281,6 +282,7 @@ class BufferSettings:
         posted_keep: old name for ages of ``retention``: ``orders`` and ``confirmations``.
         checkpoint: how often a snapshot of the counters is written; a restart replays at most this much.
         day_grace: so long after its end a production day waits for late data before its closing record is made.
+        backup: copies that are made by the clock; off without it.
         telemetry: events for the broker, which are not in the database.
     """
 
@@ -292,6 +294,7 @@ class BufferSettings:
     checkpoint: Annotated[Duration, Between(Duration("100 ms"), Duration("10 min"))] = Duration("5 s")
     telemetry: EventBufferSettings = field(default_factory=EventBufferSettings)
     day_grace: Annotated[Duration, Between(Duration(0), Duration("12 h"))] = Duration("15 min")
+    backup: BackupSettings | None = None
 
 
 _AT_NIGHT: Final = TimeOfDay("02:30")

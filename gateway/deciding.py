@@ -43,6 +43,7 @@ SECRET: Final = frozenset({"passphrase", "token"})
 READS: Final = frozenset(
     {
         "status",
+        "buffer",
         "retention",
         "reconcile",
         "reconcile.reports",
@@ -60,6 +61,7 @@ OTHERS: Final[Mapping[str, str]] = {
     "outbox.retry": Action.RESOLVE_POSTING.value,
     "outbox.discard": Action.RESOLVE_POSTING.value,
     "outbox.resend": Action.RESOLVE_POSTING.value,
+    "outbox.resend_from": Action.RESOLVE_POSTING.value,
     "reconcile.accept": Action.RESOLVE_POSTING.value,
     "reload": "reload",
 }

@@ -45,8 +45,6 @@ class Parts:
         self.sources: dict[str, SourceSupervisor] = {}
         #: The figures of the buffer, in steady time; raises StoreError.
         self.buffer: Callable[[], Awaitable[BufferFigures]] | None = None
-        #: Names of damaged databases that this run set aside.
-        self.set_aside: tuple[str, ...] = ()
         self._troubles: dict[str, str] = {}
 
     def trouble(self, name: str, text: str) -> None:

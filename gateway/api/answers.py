@@ -71,6 +71,7 @@ def schemas() -> dict[str, dict[str, Any]]:
             undo={"oneOf": [{"type": "null"}, _object(verb=_TEXT, who=_TEXT, until=_TIME)]},
             may={"type": "array", "items": _TEXT},
         ),
+        "buffer": _with(found["BufferFigures"], classes=_OBJECTS),
         "reconciliation": _object(reports={"type": "array", "items": _OPEN_OBJECT}),
         "resolved": _object(done={"type": "array", "items": _OPEN_OBJECT}),
         "trace": _object(number=_TEXT, direction=_TEXT, traces=_OBJECTS, refused=_OBJECTS),
@@ -125,6 +126,11 @@ def _object(**properties: Any) -> dict[str, Any]:
 
 def _list_of(name: str) -> dict[str, Any]:
     return {"type": "array", "items": {"$ref": REF.format(model=name)}}
+
+
+def _with(view: dict[str, Any], **more: dict[str, Any]) -> dict[str, Any]:
+    """A view with further fields, all of them always there."""
+    return {**view, "properties": {**view["properties"], **more}, "required": [*view["required"], *more]}
 
 
 def _whole(view: dict[str, Any]) -> dict[str, Any]:

@@ -80,7 +80,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "reconciliation report says (MISSING_IN_ERP). The key and the bytes are the same. Where the ERP can be asked "
         "and has it, nothing is sent.",
     )
-    lost.add_argument("which", metavar="key", help="its key")
+    lost.add_argument(
+        "which", metavar="key", nargs="?", help="its key; or all of --target, --order, --operation, --from"
+    )
+    lost.add_argument("--target", metavar="TARGET", help="of this target")
+    lost.add_argument("--order", metavar="ORDER", help="of this order")
+    lost.add_argument("--operation", metavar="OPERATION", help="of this operation")
+    lost.add_argument("--from", dest="first", type=int, metavar="N", help="from this confirmation number on")
+    lost.add_argument("--to", dest="last", type=int, metavar="M", help="up to this one")
     lost.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")
     lost.set_defaults(run=resend)
     for verb in (listing, one, again, never, yes, lost):
@@ -88,18 +95,35 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def resend(args: argparse.Namespace) -> int:
-    """Ask the gateway to send a booked posting again: 0 done, 1 refused, 3 where no gateway runs."""
+    """Ask the gateway to send booked postings again: 0 done, 1 refused, 2 asked wrongly, 3 where no gateway runs."""
     from gateway.control import ControlError, call
 
+    lane = {"target": args.target, "order": args.order, "operation": args.operation, "from": args.first}
+    if (args.which is None) is (None in lane.values()):
+        print(
+            "linegate: outbox resend: a key, or --target, --order, --operation and --from are needed", file=sys.stderr
+        )
+        return 2
     where = state_dir.find(args)
     if where is None:
         return 1
     try:
+        if args.which is None:
+            names = {**lane, "to": args.last, "who": person.name(), "reason": args.reason}
+            return _resent(call(where, "outbox.resend_from", **names))
         done = call(where, "outbox.resend", key=args.which, who=person.name(), reason=args.reason)["done"]
     except ControlError as error:
         return state_dir.complain(error)
     for one in done:
         print(clean(f"{one['id']}: {one['key']} for {one['target']} is sent again"))
+    return 0
+
+
+def _resent(found: dict[str, Any]) -> int:
+    for one in found["done"]:
+        print(clean(f"{one['id']}: number {one['seq']}, {one['key']} is sent again"))
+    for one in found["left"]:
+        print(clean(f"number {one['seq']} is not: {one['why']}"))
     return 0
 
 

@@ -57,16 +57,20 @@ async def _make(history, pieces):
 
 async def a_refused_order_delays_nobody(folder):
     """Of many orders one is closed at the ERP: it is set aside within 10 s, the others arrive (P12)."""
-    async with _begun(folder, orders=5) as history:
-        await _make(history, 300)
+    async with _begun(folder, orders=9) as history:
+        await _make(history, 150)
         orders = {key.split("/")[2] for key, _, _ in history._open_rows()}
         assert len(orders) > 1, orders
         refused = min(orders)
         history.erp.poisoned = {refused}
         await history._forward(60 * S)
+        await _make(history, 90)  # it stays aside for those that come later, too
+        assert len(history._open_rows()) > 1
+        await history._forward(60 * S)
         asked = [at for at, _, status in history.erp.requests if status == 422]
         waiting = [key for key, state, _ in history._open_rows() if state != "parked" and refused not in key]
         parked = [key for key, state, _ in history._open_rows() if state == "parked"]
+        assert history.erp.booked
         assert not waiting, f"order {refused} is refused, and these wait for it: {waiting}"
         assert len(parked) == 1, f"order {refused}: parked: {parked}"
         assert len(asked) == 1, f"order {refused}: refused, and asked {len(asked)} times"
