@@ -38,7 +38,7 @@ _COLUMNS: Final = ", ".join("order_id" if name == "order" else name for name in 
 _ROW: Final = f"seq, {_COLUMNS}, prev_hash, hash, form"
 _ADD: Final = f"INSERT INTO audit_entry ({_ROW}) VALUES ({', '.join('?' * (len(EntryContent._fields) + 4))})"  # noqa: S608 - constants
 _HEAD: Final = "SELECT seq, hash FROM audit_entry ORDER BY seq DESC LIMIT 1"
-_EPOCH: Final = "SELECT epoch FROM meta"
+_EPOCH: Final = "SELECT CASE chain WHEN '' THEN epoch ELSE chain END FROM meta"
 _BATCH: Final = f"SELECT {_ROW} FROM audit_entry WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608 - constants
 _NEWEST: Final = f"SELECT {_ROW} FROM audit_entry WHERE "  # noqa: S608 - constants
 _ANCHOR: Final = "INSERT INTO audit_anchor (seq, hash, day, at_ns) VALUES (?, ?, ?, ?)"

@@ -37,7 +37,10 @@ _SETTINGS: Final = """
     ON CONFLICT (one) DO UPDATE SET digest = excluded.digest, document = excluded.document
 """
 _WRITES: Final = f"SELECT seq, {COLUMNS} FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608 - constants
-_ANCHOR: Final = "SELECT (SELECT epoch FROM meta), seq, hash, day FROM audit_anchor ORDER BY seq DESC LIMIT 1"
+_ANCHOR: Final = """
+    SELECT (SELECT CASE chain WHEN '' THEN epoch ELSE chain END FROM meta), seq, hash, day
+    FROM audit_anchor ORDER BY seq DESC LIMIT 1
+"""
 _HEAD: Final = "SELECT seq, hash FROM audit_entry ORDER BY seq DESC LIMIT 1"
 
 

@@ -27,11 +27,18 @@ _INSERT: Final = """
 """
 _STATES: Final = "SELECT id, state, attempts FROM outbox WHERE key = ?"
 _VOID: Final = "UPDATE outbox SET state = 'voided', settled_ns = ? WHERE key = ?"
+_RESTORED: Final = "SELECT EXISTS (SELECT 1 FROM restored_operation)"
+_FIRST: Final = "SELECT 1 FROM restored_operation WHERE order_id = ? AND operation = ?"
+_KNOWN_AGAIN: Final = "DELETE FROM restored_operation WHERE order_id = ? AND operation = ?"
+_DOUBT: Final = "the database was restored from a copy: what is in it may be booked already; look before you approve"
 _SETTLED: Final = frozenset({"voided", "parked"})
 
 
 async def add(connection: aiosqlite.Connection, postings: Sequence[NewPosting]) -> None:
-    """Put them into the outbox, each in the state in which it begins."""
+    """Put them into the outbox, each in the state in which it begins; after a restore some wait for a person."""
+    if next(iter(await connection.execute_fetchall(_RESTORED)))[0]:
+        postings = [await _after_restore(connection, one) for one in postings]
+        await connection.executemany(_KNOWN_AGAIN, [(one.order, one.operation) for one in postings])
     await connection.executemany(_INSERT, [_row(posting) for posting in postings])
 
 
@@ -48,6 +55,13 @@ async def void(connection: aiosqlite.Connection, keys: Sequence[str], at_ns: int
         if moved or not found:
             raise PostingMovedError(f"outbox, {key}: is {', '.join(moved) or 'gone'}, and was not sent a moment ago")
         await connection.execute_fetchall(_VOID, (at_ns, key))
+
+
+async def _after_restore(connection: aiosqlite.Connection, one: NewPosting) -> NewPosting:
+    if one.state not in ("held", "ready"):
+        return one
+    found = list(await connection.execute_fetchall(_FIRST, (one.order, one.operation)))
+    return one._replace(state="needs_approval", note=_DOUBT) if found else one
 
 
 def _row(one: NewPosting) -> tuple[object, ...]:

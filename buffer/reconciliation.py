@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from buffer.entry import COLUMNS, OutboxEntry, OutboxState, entry_of
 from buffer.errors import OutboxError
+from buffer.outbox import ID_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,10 @@ _ONE: Final = "SELECT number, at_ns, cause, findings, document FROM reconciliati
 _OF: Final = "SELECT at_ns, codes FROM reconciled WHERE order_id = ? AND operation = ?"
 _PURGE: Final = "DELETE FROM reconciliation_report WHERE at_ns < ? RETURNING 1"
 _BY_KEY: Final = f"SELECT {COLUMNS} FROM outbox WHERE key = ?"  # noqa: S608 - COLUMNS is a constant
+_NUMBERS: Final = f"""
+    SELECT {COLUMNS} FROM outbox
+    WHERE target = ? AND order_id = ? AND operation = ? AND seq BETWEEN ? AND ? ORDER BY seq LIMIT ?
+"""  # noqa: S608 - COLUMNS is a constant
 _WANTED: Final = """
     INSERT INTO outbox_resend (posting, number, at_ns, who, reason)
     SELECT id, resends + 1, ?, ?, ? FROM outbox WHERE id = ?
@@ -131,6 +136,26 @@ async def resend(store: Store, posting: int, now_ns: int, *, who: str, reason: s
         return entry_of(rows[0])
 
     return await store.write(work)
+
+
+async def numbers_of(
+    store: Store, target: str, order: str, operation: str, first: int, last: int | None, limit: int
+) -> list[OutboxEntry]:
+    """The postings of an operation for a target from a number on, in order, at most ``limit``. Raises StoreError."""
+    values = (target, order, operation, first, ID_MAX if last is None else last, limit)
+    return [entry_of(row) for row in await store.read(_NUMBERS, values)]
+
+
+async def resend_all(store: Store, postings: Sequence[int], now_ns: int, *, who: str, reason: str) -> None:
+    """``resend`` for all of these or, where one is not booked (any more), for none. Raises OutboxError."""
+
+    async def work(connection: aiosqlite.Connection) -> None:
+        for posting in postings:
+            await connection.execute_fetchall(_WANTED, (now_ns, who, reason, posting))
+            if not await _rows(_AGAIN, (now_ns, posting), connection):
+                raise OutboxError(f"outbox, id {posting}: is not posted any more and cannot be sent again")
+
+    await store.write(work)
 
 
 async def _keep(values: tuple[Any, ...], said: Sequence[SaidOf], connection: aiosqlite.Connection) -> int:

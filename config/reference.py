@@ -59,6 +59,7 @@ _REST: Final = (
     ("api", "ApiSettings"),
     ("api.tls", "ApiTlsSettings"),
     ("buffer", "BufferSettings"),
+    ("buffer.backup", "BackupSettings"),
     ("retention", "RetentionRule"),
     ("reconciliation", "ReconciliationSettings"),
     ("log", "LogSettings"),

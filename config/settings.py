@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from config.api_settings import ApiSettings
+from config.backup_settings import BackupSettings
 from config.bytesize import ByteSize
 from config.errors import KeyPath, Place, did_you_mean
 from config.limits import Between
@@ -136,6 +137,8 @@ class ConnectorCommon:
         wait_precondition: pause before a confirmation is repeated that had to wait for another one.
         auth_probe: how often a target that refused the credentials is asked again.
         late_after: from the last piece of a confirmation to the ERP's answer; the status says what takes longer.
+        backlog_rate: so many confirmations a second at most of those that have waited for more than five minutes;
+            without it as fast as the target takes them. What is made now goes at once in any case.
     """
 
     poll_orders: _Pace = Duration("10 s")
@@ -146,6 +149,7 @@ class ConnectorCommon:
     wait_precondition: Annotated[Duration, Between(Duration("1 s"), Duration("1 d"))] = Duration("15 min")
     auth_probe: Annotated[Duration, Between(Duration("1 s"), Duration("1 d"))] = Duration("15 min")
     late_after: Annotated[Duration, Between(Duration("1 s"), Duration("30 d"))] = Duration("1 h")
+    backlog_rate: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,6 +285,7 @@ class BufferSettings:
         posted_keep: old name for ages of ``retention``: ``orders`` and ``confirmations``.
         checkpoint: how often a snapshot of the counters is written; a restart replays at most this much.
         day_grace: so long after its end a production day waits for late data before its closing record is made.
+        backup: copies that are made by the clock; off without it.
         telemetry: events for the broker, which are not in the database.
     """
 
@@ -292,6 +297,7 @@ class BufferSettings:
     checkpoint: Annotated[Duration, Between(Duration("100 ms"), Duration("10 min"))] = Duration("5 s")
     telemetry: EventBufferSettings = field(default_factory=EventBufferSettings)
     day_grace: Annotated[Duration, Between(Duration(0), Duration("12 h"))] = Duration("15 min")
+    backup: BackupSettings | None = None
 
 
 _AT_NIGHT: Final = TimeOfDay("02:30")

@@ -30,6 +30,7 @@ from gateway import __version__, logs
 from gateway.access.access_file import AccessFile
 from gateway.api.routes import ROUTES
 from gateway.audit_round import AuditRound
+from gateway.backup_round import BackupRound
 from gateway.buffer_round import BufferRound
 from gateway.build import Builder
 from gateway.clock import SteadyClock
@@ -47,6 +48,7 @@ from gateway.plugins import PluginError
 from gateway.reconciliation_round import ReconciliationRound
 from gateway.recorder import Recorder
 from gateway.reload import Reloader, ReloadError
+from gateway.resending import Resending
 from gateway.retention_round import RetentionRound
 from gateway.tasks import Tasks
 from gateway.timekeeper import Timekeeper
@@ -100,6 +102,7 @@ class App:
         self._stop = asyncio.Event()
         self._hangup = asyncio.Event()
         self._warnings: list[str] = list(settings.warnings)
+        self._set_aside: list[str] = []
 
     async def run(self) -> None:
         """Start, wait for the signal to stop or for a part that cannot go on, stop."""
@@ -141,6 +144,7 @@ class App:
         except DamagedStoreError as error:
             # A damaged file must not keep the line from being counted: a new epoch begins, the old file is kept.
             kept = set_aside(path, at_ns=SteadyClock(0).now_ns())
+            self._set_aside.append(kept.name)
             self._warnings.append(f"the database was damaged and set aside as {kept.name}: {error}")
             log.error("database set aside", file=str(kept), reason=str(error))  # noqa: TRY400 - the reason is the message
             return await Store.open(path, now_ns=now_ns, max_bytes=max_bytes)
@@ -154,9 +158,13 @@ class App:
         keeper = RetentionRound(self._settings, store, clock, parts)
         comparing = ReconciliationRound(self._settings, store, clock, parts)
         days = ClosingRound(self._settings, store, clock, parts, builder.auditing)
-        buffer = BufferRound(store, clock, parts)
-        table |= audit.table() | keeper.table() | comparing.table() | buffer.table()
+        buffer = BufferRound(store, clock, parts, self._set_aside)
+        copies = BackupRound(self._settings, store, clock, parts, builder.auditing)
+        table |= (
+            audit.table() | keeper.table() | comparing.table() | buffer.table() | Resending(parts, store, clock).table()
+        )
         await audit.start()
+        await copies.start()
         deciding = _deciding(self._settings, table, builder.auditing, users, clock)
         control = ControlServer(self._state_dir / SOCKET_NAME, deciding.door(Via.SOCKET))
         await control.start()
@@ -170,11 +178,15 @@ class App:
         tasks = Tasks()
         self._start(tasks, parts, store, clock.now_ns)
         builder.shares.started()
-        tasks.start("outer prune", keeper.run())
-        tasks.start("outer reconciliation", comparing.run())
-        tasks.start("outer days", days.run())
-        tasks.start("outer clock", timekeeper.run())
-        tasks.start("outer buffer", buffer.run())
+        rounds: dict[str, Any] = {
+            "prune": keeper,
+            "reconciliation": comparing,
+            "days": days,
+            "copies": copies,
+            "clock": timekeeper,
+        }
+        for name, one in {**rounds, "buffer": buffer}.items():
+            tasks.start(f"outer {name}", one.run())
         tasks.start("outer audit", audit.run(parts))
         reloader = Reloader(
             self._settings,

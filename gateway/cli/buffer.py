@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gateway.cli import buffer_days, buffer_export, buffer_status, buffer_verify
+from gateway.cli import buffer_copy, buffer_days, buffer_export, buffer_status, buffer_verify
 
 if TYPE_CHECKING:
     import argparse
@@ -17,7 +17,7 @@ class _Verbs(Protocol):
         """Add its verbs; each sets ``run``, and has the arguments that find the state directory."""
 
 
-PARTS: Final[tuple[_Verbs, ...]] = (buffer_status, buffer_verify, buffer_days, buffer_export)
+PARTS: Final[tuple[_Verbs, ...]] = (buffer_status, buffer_verify, buffer_days, buffer_export, buffer_copy)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

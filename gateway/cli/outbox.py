@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.cli import person, state_dir
+from gateway.cli import outbox_parked, person, state_dir
 from gateway.core.calendar.honest_time import utc_of
 from gateway.core.document import utc
 from gateway.core.foreign_text import clean
@@ -41,7 +41,9 @@ SHOWN_CHARS_MAX: Final = 1000
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``outbox`` with its verbs."""
-    parser = commands.add_parser("outbox", help="list, show, retry or discard confirmations on their way to the ERP")
+    parser = commands.add_parser(
+        "outbox", help="list, show, retry, edit, discard or export confirmations on their way to the ERP"
+    )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="newest first; works while the gateway is stopped, too")
     listing.add_argument("--state", choices=STATES, help="only these")
@@ -80,26 +82,50 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "reconciliation report says (MISSING_IN_ERP). The key and the bytes are the same. Where the ERP can be asked "
         "and has it, nothing is sent.",
     )
-    lost.add_argument("which", metavar="key", help="its key")
+    lost.add_argument(
+        "which", metavar="key", nargs="?", help="its key; or all of --target, --order, --operation, --from"
+    )
+    lost.add_argument("--target", metavar="TARGET", help="of this target")
+    lost.add_argument("--order", metavar="ORDER", help="of this order")
+    lost.add_argument("--operation", metavar="OPERATION", help="of this operation")
+    lost.add_argument("--from", dest="first", type=int, metavar="N", help="from this confirmation number on")
+    lost.add_argument("--to", dest="last", type=int, metavar="M", help="up to this one")
     lost.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")
     lost.set_defaults(run=resend)
-    for verb in (listing, one, again, never, yes, lost):
+    for verb in (listing, one, again, never, yes, lost, outbox_parked.add_edit(verbs), outbox_parked.add_export(verbs)):
         state_dir.add_arguments(verb)
 
 
 def resend(args: argparse.Namespace) -> int:
-    """Ask the gateway to send a booked posting again: 0 done, 1 refused, 3 where no gateway runs."""
+    """Ask the gateway to send booked postings again: 0 done, 1 refused, 2 asked wrongly, 3 where no gateway runs."""
     from gateway.control import ControlError, call
 
+    lane = {"target": args.target, "order": args.order, "operation": args.operation, "from": args.first}
+    if (args.which is None) is (None in lane.values()):
+        print(
+            "linegate: outbox resend: a key, or --target, --order, --operation and --from are needed", file=sys.stderr
+        )
+        return 2
     where = state_dir.find(args)
     if where is None:
         return 1
     try:
+        if args.which is None:
+            names = {**lane, "to": args.last, "who": person.name(), "reason": args.reason}
+            return _resent(call(where, "outbox.resend_from", **names))
         done = call(where, "outbox.resend", key=args.which, who=person.name(), reason=args.reason)["done"]
     except ControlError as error:
         return state_dir.complain(error)
     for one in done:
         print(clean(f"{one['id']}: {one['key']} for {one['target']} is sent again"))
+    return 0
+
+
+def _resent(found: dict[str, Any]) -> int:
+    for one in found["done"]:
+        print(clean(f"{one['id']}: number {one['seq']}, {one['key']} is sent again"))
+    for one in found["left"]:
+        print(clean(f"number {one['seq']} is not: {one['why']}"))
     return 0
 
 
@@ -139,12 +165,19 @@ def show(args: argparse.Namespace) -> int:
         )
         return 1
     entry = found[0]
-    whole = {**_summary(entry), "confirmation": json.loads(entry.payload), "message": _message(entry)}
+    more, answer = outbox_parked.details(args, entry)
+    whole = {
+        **_summary(entry),
+        **more,
+        "confirmation": json.loads(entry.payload),
+        "message": _message(entry),
+        "answer": answer,
+    }
     if args.json:
         print(json.dumps(whole))
         return 0
     for name, value in whole.items():
-        if name in ("confirmation", "message"):
+        if name in ("confirmation", "message", "answer"):
             print(f"\n{name}:")
             for line in json.dumps(value, indent=2, ensure_ascii=False).split("\n"):
                 print(clean(line, len(line)))

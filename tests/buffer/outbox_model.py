@@ -84,7 +84,6 @@ class OutboxMachine(RuleBasedStateMachine):
         self.seqs = Counter()
         self.rows = {}
         self.posted = Counter()
-        self.voided = Counter()
 
     def run(self, awaitable):
         return self.runner.run(awaitable)
@@ -225,7 +224,7 @@ class OutboxMachine(RuleBasedStateMachine):
         if row["state"] in SENT_FROM and "pruned" not in row:
             return
         allowed = repeat and row["state"] is S.UNCERTAIN and "pruned" not in row
-        if allowed and self.under_way(row):
+        if allowed and (self.under_way(row) or entry_id not in self.heads(row["target"], by_order=False)):
             return
         try:
             self.run(self.outbox.begin_send(entry_id, (b"other", "t", "n"), self.now, repeat_uncertain=repeat))
@@ -263,7 +262,7 @@ class OutboxMachine(RuleBasedStateMachine):
             return
         assert allowed, f"{row['state']} became {state}"
         row.update(state=state, due=self.now + wait, settled=self.now if state in (S.POSTED, S.PARKED) else None)
-        self.posted[row["target"]] += state is S.POSTED
+        self.posted[row["target"]] += state is S.POSTED and row["kind"] != "ack"
 
     # --- what persons do ---------------------------------------------------------------------------------------------
 
@@ -307,7 +306,7 @@ class OutboxMachine(RuleBasedStateMachine):
             return
         assert allowed
         row.update(state=S.READY, due=self.now, settled=None, resends=row["resends"] + 1)
-        self.posted[row["target"]] -= 1
+        self.posted[row["target"]] -= row["kind"] != "ack"
 
     @precondition(lambda self: self.rows)
     @rule(data=st.data())
@@ -395,7 +394,8 @@ class OutboxMachine(RuleBasedStateMachine):
     def counts_are_those_of_the_model(self):
         for target in TARGETS:
             counts = self.run(self.outbox.counts(target))
-            rows = [row for row in self.rows.values() if row["target"] == target]
+            rows = [row for row in self.rows.values() if row["target"] == target and row["kind"] != "ack"]
+            answers = [row["state"] for row in self.rows.values() if row["target"] == target and row["kind"] == "ack"]
             states = Counter(row["state"] for row in rows)
             still = [row["created"] for row in rows if row["state"] not in OVER]
             assert counts.posted == self.posted[target]
@@ -403,6 +403,8 @@ class OutboxMachine(RuleBasedStateMachine):
             assert counts.oldest_created_ns == (still[0] if still else None)
             for one in (S.PARKED, S.UNCERTAIN, S.ACCEPTED, S.HELD, S.NEEDS_APPROVAL):
                 assert getattr(counts, one) == states[one], one
+            assert counts.answers_waiting == sum(one not in (*OVER, S.PARKED) for one in answers)
+            assert counts.answers_parked == answers.count(S.PARKED)
 
     @invariant()
     def nothing_of_a_refused_step_is_there(self):

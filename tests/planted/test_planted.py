@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 
 import history
 import lossyfs
@@ -16,14 +17,18 @@ import scripts
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from outbox_model import OutboxMachine
+from rig import Rig
 
 from gateway.cli import main
 
 #: So many histories at most until a bug shows itself; without a bug all of them pass.
 HISTORIES = 200
-SHORT_HISTORIES = 25
+SHORT_HISTORIES = 20
 #: The cheapest of those that matter most: each for another promise, each found by its check within a second or two.
 SHORT = ("two_transactions", "sending_not_committed", "blind_repeat", "first_contact_is_booked", "synchronous_normal")
+#: Bugs that a real daemon shows in the rig of the fault profiles.
+IN_THE_DAEMON = ("baseline_in_memory", "synchronous_off")
+DAEMON_S = 30.0
 MODEL = settings(
     max_examples=300, stateful_step_count=50, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
     report_multiple_bugs=False, suppress_health_check=list(HealthCheck),
@@ -63,7 +68,8 @@ def caught(check, name):
     bug = planted.BUGS[name]
     with planted.planted(name), pytest.raises(AssertionError) as found:
         check(bug.check, name)
-    print(f"{name}: {bug.wrong}\n  caught by {bug.check}: {str(found.value).splitlines()[0][:300]}")  # noqa: T201 - shown with -s
+    told = f"{found.value}".partition("\n")[0] or f"an assertion of {bug.check} that speaks for itself"
+    sys.stdout.write(f"{name}: {bug.wrong}\n  caught by {bug.check}: {told[:300]}\n")
 
 
 @pytest.mark.timeout(600)
@@ -131,3 +137,29 @@ def test_the_launcher_runs_the_command_line_with_the_bug(capsys):
             main(["--help"])
     assert ended.value.code == 0
     assert "linegate" in capsys.readouterr().out
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", [*IN_THE_DAEMON, ""])
+async def test_a_daemon_with_a_planted_bug_is_caught_from_outside(tmp_path, card, name):
+    """The whole gateway, started with the bug, in the rig of the fault profiles: its power fails while it produces."""
+    launcher = (planted.__file__, name, "run") if name else ("-m", "gateway", "run")
+    async with Rig(tmp_path / "plant", seed=7, card=card, launcher=launcher) as rig:
+
+        async def story():
+            await rig.open()
+            await rig.produce()
+            for _ in range(4):
+                await asyncio.sleep(rig.rng.uniform(0.5, 1.5))  # the moment of the cut is random: that is the test
+                await rig.power_cut("drop")
+                await rig.status_where(lambda view: view["sources"][0]["state"] == "up", "reading again", DAEMON_S)
+            await rig.settled(timeout_s=DAEMON_S)
+            rig.check()
+
+        if not name:
+            await story()
+            return
+        with pytest.raises(AssertionError) as found:
+            await story()
+        assert "seed 7" in str(found.value)

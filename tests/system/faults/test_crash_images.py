@@ -29,7 +29,7 @@ from buffer.store import Store
 SEED = 20_261_125
 ROOT = Path(__file__).parents[3]
 MIGRATIONS = [number for number, _ in migrations()]
-IMAGES = [60, pytest.param(3000, marks=pytest.mark.soak)]
+IMAGES = [40, pytest.param(3000, marks=pytest.mark.soak)]
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ async def test_a_migration_survives_a_power_cut_at_any_of_its_writes(card, image
     await opened(card.mount / "linegate.db")
     card(f"record save {tmp_path / 'run.record'}")
     record = lossyfs.load(tmp_path / "run.record")
-    for _, _, image, told in chosen(record, 6, random.Random(SEED + newest)):
+    for _, _, image, told in chosen(record, 4, random.Random(SEED + newest)):
         path = written(images / "one", image)
         (schema,) = conservation.rows(path, "PRAGMA user_version")
         assert newest <= schema["user_version"] <= MIGRATIONS[-1], told

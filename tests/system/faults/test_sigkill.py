@@ -22,7 +22,7 @@ def maybe_card(request):
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("kills", [10, pytest.param(1000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", [6, pytest.param(1000, marks=pytest.mark.soak)])
 async def test_kills_lose_and_double_nothing(tmp_path, maybe_card, kills):
     machines = ("ASM-01", "IMM-01", "PCK-01")
     async with Rig(
