@@ -13,7 +13,10 @@ BIN    := $(VENV)/bin
 OURS   := gateway drivers buffer config simulators
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # More workers than the two processors of a small machine: much of the time tests wait for processes of their own.
-JOBS   ?= 3
+JOBS   ?= 4
+
+# The tests start hundreds of processes of our own: each would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint types contracts pytest bench soak python clean help
 
@@ -40,7 +43,7 @@ contracts: $(VENV)/.test
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/.test
-	$(BIN)/pytest -n $(JOBS) --dist loadscope -m "not soak" $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder -m "not soak" $(ARGS)
 
 bench: $(VENV)/.test
 	@for script in tests/benchmarks/bench_*.py; do \

@@ -177,7 +177,7 @@ class BufferFigures:
         database_bytes: size of the file, ``wal_bytes`` of its write-ahead log, ``reserve_bytes`` of the reserve.
         last_commit_ns: when the last transaction ended well, ``last_commit_ms`` how long it took; None where no gateway
             has it open.
-        last_backup_ns: when the last backup ended well, None if never.
+        last_backup_ns: when the last backup ended well, None where that is not known.
         degraded: what is wrong, each in words: what, where, since when, what to do.
     """
 

@@ -111,6 +111,7 @@ class App:
         self._stop = asyncio.Event()
         self._hangup = asyncio.Event()
         self._warnings: list[str] = list(settings.warnings)
+        self._set_aside: list[str] = []
 
     async def run(self) -> None:
         """Start, wait for the signal to stop or for a part that cannot go on, stop."""
@@ -123,6 +124,7 @@ class App:
             self._state_dir, self._settings.buffer, lambda: clock.now_ns() if clock is not None else 0
         )
         self._warnings += [one.text for one in incidents]
+        self._set_aside += [one.file for one in incidents if one.file]
         if store.interrupted:
             log.warning("postings were being sent when the gateway ended", postings=store.interrupted)
         try:
@@ -158,7 +160,7 @@ class App:
         keeper = RetentionRound(self._settings, store, clock, parts)
         comparing = ReconciliationRound(self._settings, store, clock, parts)
         days = ClosingRound(self._settings, store, clock, parts, builder.auditing)
-        buffer = BufferRound(store, clock, parts)
+        buffer = BufferRound(store, clock, parts, self._set_aside)
         copies = BackupRound(self._settings, store, clock, parts, builder.auditing)
         table |= (
             audit.table() | keeper.table() | comparing.table() | buffer.table() | Resending(parts, store, clock).table()

@@ -23,7 +23,7 @@ from gateway.forwarder.target_status import Link
 from gateway.status import in_utc, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from buffer.figures import BufferFigures
     from buffer.store import Store
@@ -38,12 +38,13 @@ log = structlog.get_logger(__name__)
 
 
 class BufferRound:
-    """One store; ``run`` it in a task."""
+    """One store; ``run`` it in a task. ``set_aside``: names of damaged databases that this run has set aside."""
 
-    def __init__(self, store: Store, clock: SteadyClock, parts: Parts) -> None:
+    def __init__(self, store: Store, clock: SteadyClock, parts: Parts, set_aside: Sequence[str] = ()) -> None:
         self._store = store
         self._clock = clock
         self._parts = parts
+        self._set_aside = set_aside
         self._sampled_ns = 0
         self._told: tuple[str, ...] = ()
         parts.buffer = self.figures
@@ -120,7 +121,7 @@ class BufferRound:
         return (*texts, *self._parts.troubles())
 
     def _new(self, found: BufferFigures) -> tuple[str, ...]:
-        return tuple(name for name in found.lost.set_aside if name in self._parts.set_aside)
+        return tuple(name for name in found.lost.set_aside if name in self._set_aside)
 
     def _utc(self, at_ns: int | None) -> str:
         return utc(None if at_ns is None else self._clock.utc_ns(at_ns)) or "-"

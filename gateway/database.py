@@ -33,10 +33,14 @@ log = structlog.get_logger(__name__)
 
 
 class Incident(NamedTuple):
-    """What happened to the database before this run: for the log, the status and the audit trail."""
+    """What happened to the database before this run: for the log, the status and the audit trail.
+
+    ``file``: the name of what was set aside, "" where nothing was.
+    """
 
     action: SystemAction
     text: str
+    file: str = ""
 
 
 async def open_database(
@@ -84,8 +88,5 @@ async def _doubts(path: Path) -> str:
 
 def _aside(path: Path, reason: str) -> Incident:
     kept = damage.set_aside(path, at_ns=SteadyClock(0).now_ns())
-    text = (
-        f"the database was damaged and set aside as {kept.name}: {reason}; `linegate buffer salvage {kept}` lists what "
-        "can still be read of it"
-    )
-    return Incident(SystemAction.DATABASE_SET_ASIDE, text)
+    text = f"the database was damaged and set aside as {kept.name}: {reason}"
+    return Incident(SystemAction.DATABASE_SET_ASIDE, text, kept.name)

@@ -7,6 +7,7 @@ everything once it ends, as TCP would.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,7 @@ from asyncua.ua.status_codes import StatusCodes
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+    from pathlib import Path
 
     from asyncua.server.internal_session import InternalSession
 
@@ -190,6 +192,15 @@ class LimitedServer(InternalServer):
     """The library's server behind the connections, with a limit of sessions (None: the library's own)."""
 
     session_limit: int | None = None
+
+    async def load_standard_address_space(self, shelf_file: Path | None = None) -> None:
+        """Make the nodes of the standard; the collector stays out of it, now and later, for they live to the end."""
+        gc.disable()
+        try:
+            await super().load_standard_address_space(shelf_file)
+        finally:
+            gc.freeze()
+            gc.enable()
 
     def create_session(self, *args: Any, **options: Any) -> InternalSession:
         """Refuse with BadTooManySessions beyond the limit; a session that nobody closed counts until it times out."""

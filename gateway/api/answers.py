@@ -42,16 +42,7 @@ def schemas() -> dict[str, dict[str, Any]]:
         "states": _states(),
         "outbox": _object(postings=_list_of("summary")),
         "summary": _object(**_SUMMARY),
-        "posting": _object(
-            **_SUMMARY,
-            confirmation=_OPEN_OBJECT,
-            message={
-                "oneOf": [
-                    {"type": "null"},
-                    _object(content_type=_TEXT, name=_TEXT, body=_TEXT),
-                ]
-            },
-        ),
+        "posting": _posting(),
         "audit": _object(entries=_list_of("audit_entry")),
         "audit_entry": _audit_entry(),
         "stops": _object(machine=_TEXT, final_up_to=_TIME, stops={"type": "array", "items": _OPEN_OBJECT}),
@@ -71,6 +62,7 @@ def schemas() -> dict[str, dict[str, Any]]:
             undo={"oneOf": [{"type": "null"}, _object(verb=_TEXT, who=_TEXT, until=_TIME)]},
             may={"type": "array", "items": _TEXT},
         ),
+        "buffer": _with(found["BufferFigures"], classes=_OBJECTS),
         "reconciliation": _object(reports={"type": "array", "items": _OPEN_OBJECT}),
         "resolved": _object(done={"type": "array", "items": _OPEN_OBJECT}),
         "trace": _object(number=_TEXT, direction=_TEXT, traces=_OBJECTS, refused=_OBJECTS),
@@ -125,6 +117,11 @@ def _object(**properties: Any) -> dict[str, Any]:
 
 def _list_of(name: str) -> dict[str, Any]:
     return {"type": "array", "items": {"$ref": REF.format(model=name)}}
+
+
+def _with(view: dict[str, Any], **more: dict[str, Any]) -> dict[str, Any]:
+    """A view with further fields, all of them always there."""
+    return {**view, "properties": {**view["properties"], **more}, "required": [*view["required"], *more]}
 
 
 def _whole(view: dict[str, Any]) -> dict[str, Any]:
@@ -182,3 +179,25 @@ def _problem() -> dict[str, Any]:
     whole = _object(type=_TEXT, title=_TEXT, status=_WHOLE, detail=_TEXT, code=_TEXT, guard=_TEXT, what_to_do=_TEXT)
     whole["properties"] |= {"errors": {"type": "array", "items": field}, "found": _TEXT, "allowed": _TEXT}
     return {**whole, "description": "Problem details (RFC 9457): what was found, what is allowed, what to do."}
+
+
+def _posting() -> dict[str, Any]:
+    return _object(
+        **_SUMMARY,
+        confirmation=_OPEN_OBJECT,
+        message={
+            "oneOf": [
+                {"type": "null"},
+                _object(content_type=_TEXT, name=_TEXT, body=_TEXT),
+            ]
+        },
+        suggested=_TEXT,
+        supersedes=_TEXT,
+        superseded_by=_TEXT,
+        answer={
+            "oneOf": [
+                {"type": "null"},
+                _object(at=_TIME, attempt=_WHOLE, status=_TEXT, body=_TEXT, headers=_OPEN_OBJECT),
+            ]
+        },
+    )

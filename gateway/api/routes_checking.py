@@ -33,6 +33,14 @@ CHECKING: Final = (
         ),
     ),
     Route(
+        "buffer",
+        "GET",
+        "/v1/buffer",
+        (Action.SEE,),
+        "buffer",
+        "The figures of the buffer: what waits, room and growth, what is lost for certain, what is held",
+    ),
+    Route(
         "reconcile.reports",
         "GET",
         "/v1/reconciliation",

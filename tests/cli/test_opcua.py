@@ -1,6 +1,7 @@
 """``linegate opcua`` as a process: the own certificate, and trusting a server's after an explicit yes."""
 
 import asyncio
+import gc
 import json
 import os
 import pty
@@ -34,7 +35,11 @@ class Secured:
 
     async def _start(self):
         self._server = Server()
-        await self._server.init()
+        gc.disable()  # it would look again and again at the thousands of nodes of the standard, which all live on
+        try:
+            await self._server.init()
+        finally:
+            gc.enable()
         self._server.set_endpoint("opc.tcp://127.0.0.1:0/")
         await self._server.load_certificate(str(self.certificate.certificate_file))
         await self._server.load_private_key(str(self.certificate.key_file))

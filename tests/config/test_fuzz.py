@@ -17,6 +17,8 @@ GOOD = (Path(__file__).parent / "good" / "full.yaml").read_text(encoding="utf-8"
 QUICK = settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
+#: A whole document is 50 times the work of a scrap.
+WHOLE, WHOLE_LONG = 25, 500
 WORDS = [
     "gateway",
     "sources",
@@ -92,9 +94,7 @@ def test_values_anywhere(outcome, value):
     outcome(as_yaml(value))
 
 
-@QUICK
-@given(st.data())
-def test_a_good_document_with_one_value_replaced(outcome, data):
+def one_value_replaced(outcome, data):
     document = flatten(parse(GOOD.encode(), "good")).data
     at, key = document, data.draw(st.sampled_from(sorted(document)))
     while isinstance(at[key], (dict, list)) and at[key] and data.draw(st.integers(0, 3)):
@@ -108,10 +108,24 @@ def test_a_good_document_with_one_value_replaced(outcome, data):
     outcome(as_yaml(document))
 
 
-def test_a_good_document_cut_or_changed_at_any_byte(outcome):
+@settings(QUICK, max_examples=WHOLE)
+@given(st.data())
+def test_a_good_document_with_one_value_replaced(outcome, data):
+    one_value_replaced(outcome, data)
+
+
+@pytest.mark.soak
+@settings(QUICK, max_examples=WHOLE_LONG)
+@given(st.data())
+def test_a_good_document_with_one_value_replaced_many_times(outcome, data):
+    one_value_replaced(outcome, data)
+
+
+@pytest.mark.parametrize("number", [WHOLE, pytest.param(WHOLE_LONG, marks=pytest.mark.soak)])
+def test_a_good_document_cut_or_changed_at_any_byte(outcome, number):
     content = GOOD.encode()
     dice = random.Random(20260131)
-    for _ in range(100):
+    for _ in range(number):
         at = dice.randrange(len(content))
         changed = dice.choice((content[:at], content[:at] + bytes([dice.randrange(256)]) + content[at + 1 :]))
         outcome(changed)

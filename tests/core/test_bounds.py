@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
+import pytest
+
 from gateway.core import snapshot
 from gateway.core.counting.verdicts import EARLY_RESULTS_MAX, OPEN_PARTS_MAX
 from gateway.core.duration import Duration
@@ -21,7 +23,8 @@ from gateway.core.state.timeline import CONTEXTS_MAX, ROW_MAX
 from gateway.core.unit_state import UNKNOWN_INTERVALS_MAX
 
 MS = 1_000_000
-INPUTS = 12_000
+#: The first is enough for each of them but the intervals of unknown pieces, which ``test_work_unit_signals`` fills.
+INPUTS = (2_000, 12_000)
 TRANSIT_PIECES = 40
 CHECK_POLLS = 30
 SNAPSHOT_BYTES_MAX = 256 * 1024
@@ -77,12 +80,13 @@ def check(state, floor):
     assert len(parts.verdicts.early) <= EARLY_RESULTS_MAX
 
 
-def test_nothing_grows_without_end(rig):
+@pytest.mark.parametrize("inputs", [INPUTS[0], pytest.param(INPUTS[1], marks=pytest.mark.soak)])
+def test_nothing_grows_without_end(rig, inputs):
     floor, chance, reached = machine(rig), random.Random(7), 0
     shown = dict.fromkeys(("good", "scrap", "total", "rework"), 0)
     for number in range(4):
         floor.order(f"O-{number}", 10**9, product=f"P-{number % 2}")
-    for number in range(INPUTS):
+    for number in range(inputs):
         # Nothing is final for a while, then all of it at once.
         floor.now_ns += chance.choice((20, 100, 900, 1000, 1500)) * MS
         what = chance.choice(CALM if number % 400 < 150 else STORM)

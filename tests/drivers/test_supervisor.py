@@ -183,13 +183,14 @@ async def test_empty_readings_and_telemetry_alone_need_no_bad(run, until):
 
 
 async def test_silence_is_a_loss_and_signs_of_life_are_not(run, until):
-    quiet = ScriptedDriver(value(1), 0.06, Reading(), 0.06, Reading(), 0.06, Reading())
-    bench = Bench(quiet, stale_ms=100)
+    quiet = ScriptedDriver(value(1), 0.2, Reading(), 0.2, Reading(), 0.2, Reading())
+    bench = Bench(quiet, stale_ms=500)
     run(bench)
     await until(lambda: bench.bad)
     assert bench.readings[:4] == [value(1), Reading(), Reading(), Reading()]
+    await until(lambda: quiet.closed)
     assert quiet.closed == 1
-    assert any("nothing heard for 100 ms" in s.last_error for s in bench.statuses)
+    assert any("nothing heard for 500 ms" in s.last_error for s in bench.statuses)
 
 
 async def test_time_in_the_receiver_is_not_silence(run, until):

@@ -24,6 +24,8 @@ class Exact(NamedTuple):
     @classmethod
     def of(cls, number: Fraction | Decimal | int) -> Exact:
         """That number, exactly."""
+        if isinstance(number, int):  # most are: fractions are slow
+            return cls(number)
         exact = Fraction(number)
         return cls(exact.numerator, exact.denominator)
 
@@ -34,6 +36,8 @@ class Exact(NamedTuple):
 
     def plus(self, number: Fraction | Decimal | int) -> Exact:
         """With so much more."""
+        if isinstance(number, int | Fraction) and self.denominator == number.denominator == 1:
+            return Exact(self.numerator + number.numerator)
         return Exact.of(self.fraction + Fraction(number))
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -47,9 +48,6 @@ class ServerThread:
 
     def add(self, name, value, kind=None, datatype=None, parent=None):
         async def add():
-            if name in self.nodes:  # the fixture of a module is made again when its classes are not run in one go
-                await self.nodes[name].write_value(value, kind)
-                return
             if name in self.nodes:  # tests of one module may run in two parts, and the server outlives both
                 await self.nodes[name].write_value(value, kind)
                 return
@@ -85,7 +83,11 @@ class ServerThread:
 
     async def _start(self):
         self._server = Server()
-        await self._server.init()
+        gc.disable()  # it would look again and again at the thousands of nodes of the standard, which all live on
+        try:
+            await self._server.init()
+        finally:
+            gc.enable()
         self._server.set_endpoint("opc.tcp://127.0.0.1:0/")
         self._server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         if self._prepare is not None:

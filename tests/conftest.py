@@ -1,0 +1,37 @@
+"""In which order the tests are given to the workers; no fixtures.
+
+A worker takes a whole module. What starts processes and waits for them goes first, so that no worker is left alone with
+a long module at the end.
+"""
+
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+#: Folders and files by how long their modules take, longest first; what is not named goes last.
+LONG_FIRST = (
+    "plant/week",
+    "system/faults",
+    "system/test_time_steps.py",
+    "system/test_plant_live.py",
+    "planted",
+    "system",
+    "config/test_fuzz.py",
+    "plant",
+    "drivers/fuzz",
+    "cli",
+    "api",
+    "drivers",
+    "simulators",
+    "connectors",
+    "monitor",
+    "buffer",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Sort by how long a module takes; the order within a module stays."""
+    places = {}
+    for path in {item.path for item in items}:
+        parts = path.relative_to(TESTS) if path.is_relative_to(TESTS) else path
+        places[path] = next((n for n, name in enumerate(LONG_FIRST) if parts.is_relative_to(name)), len(LONG_FIRST))
+    items.sort(key=lambda item: places[item.path])
