@@ -5,9 +5,10 @@ It never sends and never decides: the forwarder does. Order in a lane and immuta
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from buffer import audit_chain
+from buffer import audit_chain, due, outbox_answers
 from buffer.entry import (
     APPROVED_FROM,
     COLUMNS,
@@ -24,6 +25,7 @@ from buffer.entry import (
     entry_of,
 )
 from buffer.errors import OutboxError
+from buffer.outbox_pages import PAGE_MAX, page_query
 from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 
     from buffer.store import Store
     from gateway.core.audit.entry import EntryContent
+    from gateway.core.target_answer import Answer
 
-PAGE_MAX: Final = 1000
 #: Of so many newest postings the latency is shown.
 LATENCIES_MAX: Final = 200
 #: A message from a target may be long; a person reads the start of it.
@@ -45,22 +47,6 @@ WHO_MAX_CHARS: Final = 500
 #: The highest number that SQLite can give.
 ID_MAX: Final = 2**63 - 1
 
-_DUE: Final = f"""
-    SELECT {COLUMNS} FROM outbox
-    WHERE target = ? AND head = 1 AND state IN ('held', 'ready', 'retry_wait', 'uncertain', 'accepted') AND due_ns <= ?
-    ORDER BY due_ns, id LIMIT ?
-"""  # noqa: S608 - COLUMNS is a constant
-_DUE_BY_ORDER: Final = f"""
-    SELECT {COLUMNS} FROM outbox AS entry
-    WHERE target = ? AND head = 1 AND state IN ('held', 'ready', 'retry_wait', 'uncertain', 'accepted') AND due_ns <= ?
-        AND NOT EXISTS (
-            SELECT 1 FROM outbox
-            WHERE target = entry.target AND lane_order = entry.lane_order AND id < entry.id
-                AND (kind = 'ack') = (entry.kind = 'ack')
-                AND state NOT IN ('posted', 'superseded', 'voided')
-        )
-    ORDER BY due_ns, id LIMIT ?
-"""  # noqa: S608 - COLUMNS is a constant
 _OF_OPERATION: Final = f"""
     SELECT {COLUMNS} FROM outbox WHERE order_id = ? AND operation = ? AND kind <> 'ack'
     ORDER BY seq DESC, id DESC LIMIT ?
@@ -77,10 +63,6 @@ _LATENCIES: Final = """
     WHERE target = ? AND state = 'posted' AND event_ns IS NOT NULL
         AND id > coalesce((SELECT max(id) FROM outbox WHERE target = ?), 0) - ?
     ORDER BY id DESC
-"""
-_NEXT_DUE: Final = """
-    SELECT min(due_ns) FROM outbox
-    WHERE target = ? AND head = 1 AND state IN ('held', 'ready', 'retry_wait', 'uncertain', 'accepted') AND due_ns > ?
 """
 _BEGIN_SEND: Final = """
     state = 'sending', attempts = attempts + 1, lookups = 0, first_sent_ns = coalesce(first_sent_ns, :now),
@@ -108,20 +90,22 @@ class Outbox:
         self._store = store
 
     async def due(self, target: str, now_ns: int, limit: int, *, lane_by_order: bool = False) -> list[OutboxEntry]:
-        """The head of each lane that may be worked on now, longest due first.
+        """The head of each lane that may be worked on now, longest due first (``buffer.due``)."""
+        return await due.all_due(self._store, target, now_ns, limit, lane_by_order=lane_by_order)
 
-        A lane is an operation of an order as the ERP knows it, or that whole order. A head that waits, is accepted,
-        sending or parked holds back its own lane only. An answer to the order holds up no confirmation, nor the other
-        way round.
-        """
-        rows = await self._store.read(_DUE_BY_ORDER if lane_by_order else _DUE, (target, now_ns, limit))
-        return [entry_of(row) for row in rows]
+    async def due_kinds(
+        self, target: str, now_ns: int, limit: int, *, lane_by_order: bool = False
+    ) -> tuple[list[OutboxEntry], list[OutboxEntry], list[OutboxEntry]]:
+        """Such heads, up to ``limit`` of each kind: not tried, newest and oldest first; tried, longest due first."""
+        return await due.by_kind(self._store, target, now_ns, limit, lane_by_order=lane_by_order)
+
+    async def behind(self, entry: OutboxEntry, limit: int) -> list[OutboxEntry]:
+        """Open postings of its lane that come after it, in their order."""
+        return await due.behind(self._store, entry, limit)
 
     async def next_due_ns(self, target: str, after_ns: int) -> int | None:
         """The earliest time after ``after_ns`` at which a head becomes due, None if there is none."""
-        rows = await self._store.read(_NEXT_DUE, (target, after_ns))
-        due: int | None = rows[0][0]
-        return due
+        return await due.next_due_ns(self._store, target, after_ns)
 
     async def begin_send(
         self, entry_id: int, message: tuple[bytes, str, str] | None, now_ns: int, *, repeat_uncertain: bool = False
@@ -131,45 +115,75 @@ class Outbox:
         Only when this has returned may a byte leave. An uncertain posting is sent again only with ``repeat_uncertain``:
         the target drops repeats by itself. Raises OutboxError where the state does not allow it.
         """
-        body, content_type, name = message or (None, None, None)
-        values = {"now": now_ns, "body": body, "content_type": content_type, "name": name}
         allowed = (*SENT_FROM, OutboxState.UNCERTAIN) if repeat_uncertain else SENT_FROM
-        return await self._change(entry_id, _BEGIN_SEND, values, allowed, "be sent")
+        return await self._change(entry_id, _BEGIN_SEND, _begun(message, now_ns), allowed, "be sent", _IS_HEAD)
 
     async def begin_lookup(self, entry_id: int, now_ns: int) -> OutboxEntry:
         """Count a look-up of an uncertain or accepted posting. Raises OutboxError."""
         return await self._change(entry_id, "lookups = lookups + 1", {"now": now_ns}, LOOKED_UP_FROM, "be looked up")
 
-    async def settle(self, entry_id: int, settlement: Settlement, now_ns: int) -> OutboxEntry:
+    async def settle(
+        self, entry_id: int, settlement: Settlement, now_ns: int, answer: Answer | None = None
+    ) -> OutboxEntry:
         """Record how a send or look-up ended. Raises OutboxError where the state does not allow it.
 
-        The target's own texts are cleaned: no connector can bring in what cannot be stored or shown.
+        ``answer`` is kept in the same transaction, instead of the one before. The target's own texts are cleaned: no
+        connector can bring in what cannot be stored or shown.
         """
-        values = {
-            "now": now_ns,
-            "state": settlement.state.value,
-            "due": settlement.due_ns,
-            "reference": clean(settlement.reference, REFERENCE_MAX_CHARS),
-            "kind": settlement.error_kind,
-            "code": clean(settlement.error_code, ERROR_CODE_MAX_CHARS),
-            "text": clean(settlement.error_text, ERROR_TEXT_MAX_CHARS),
-        }
         allowed = SETTLED_FROM.get(settlement.state, ())
-        return await self._change(entry_id, _SETTLE, values, allowed, f"become {settlement.state}")
+        verb, values = f"become {settlement.state}", _settled(settlement, now_ns)
+        work = partial(_changed, entry_id, _SETTLE, values, allowed, verb, "")
+        if answer is None:
+            return await self._store.write(work)
 
-    async def retry(self, which: int | str, now_ns: int) -> list[OutboxEntry]:
+        async def with_answer(connection: aiosqlite.Connection) -> OutboxEntry:
+            entry = await work(connection)
+            await outbox_answers.keep(connection, entry, answer, now_ns)
+            return entry
+
+        return await self._store.write(with_answer)
+
+    async def settle_and_begin(
+        self, entry_id: int, settlement: Settlement, next_id: int, message: tuple[bytes, str, str] | None, now_ns: int
+    ) -> OutboxEntry | None:
+        """``settle`` one posting and ``begin_send`` the next one of its lane in one transaction.
+
+        None: the next one cannot be sent (any more), the first one is settled all the same. Raises OutboxError where
+        the state of the first one does not allow it; then nothing is kept.
+        """
+        allowed = SETTLED_FROM.get(settlement.state, ())
+        first = _updating(_SETTLE, allowed, "")
+        second = _updating(_BEGIN_SEND, SENT_FROM, f"{_IS_HEAD} AND due_ns <= :now")
+
+        async def work(connection: aiosqlite.Connection) -> OutboxEntry | None:
+            values = {**_settled(settlement, now_ns), "id": entry_id}
+            if not list(await connection.execute_fetchall(first, values)):
+                found = list(await connection.execute_fetchall(_STATE_BY_ID, (entry_id,)))
+                raise _not_allowed(f"id {entry_id}", found, allowed, f"become {settlement.state}")
+            rows = list(await connection.execute_fetchall(second, {**_begun(message, now_ns), "id": next_id}))
+            return entry_of(tuple(rows[0])) if rows else None
+
+        return await self._store.write(work)
+
+    async def answer(self, entry_id: int) -> tuple[int, int, Answer] | None:
+        """When (ns), at which attempt and what the target answered last, as far as it was not that it is booked."""
+        return outbox_answers.found(await self._store.read(outbox_answers.READ, (entry_id,)))
+
+    async def retry(self, which: int | str, now_ns: int, *, audit: Sequence[EntryContent] = ()) -> list[OutboxEntry]:
         """A person's decision: parked or waiting postings are ready again, with the same key and bytes.
 
         ``which`` is an id, or a key (then for every target that has it in such a state). Raises OutboxError if there is
-        none.
+        none. ``audit`` is written in the same transaction.
         """
-        return await self._decide(which, _RETRY, RETRIED_FROM, now_ns, "be retried")
+        return await self._decide(which, _RETRY, RETRIED_FROM, now_ns, "be retried", audit)
 
-    async def supersede(self, which: int | str, now_ns: int, *, who: str) -> list[OutboxEntry]:
+    async def supersede(
+        self, which: int | str, now_ns: int, *, who: str, audit: Sequence[EntryContent] = ()
+    ) -> list[OutboxEntry]:
         """A person's decision: a parked posting is not to be posted; its lane goes on. Raises OutboxError."""
         change = "state = 'superseded', settled_ns = :now, error_text = error_text || ' (superseded by ' || :who || ')'"
         return await self._decide(
-            which, change, SUPERSEDED_FROM, now_ns, "be superseded", who=clean(who, WHO_MAX_CHARS)
+            which, change, SUPERSEDED_FROM, now_ns, "be superseded", audit, who=clean(who, WHO_MAX_CHARS)
         )
 
     async def approve(
@@ -243,17 +257,9 @@ class Outbox:
         values: dict[str, Any],
         allowed: tuple[OutboxState, ...],
         verb: str,
+        also: str = "",
     ) -> OutboxEntry:
-        sql = f"UPDATE outbox SET {change} WHERE id = :id AND state IN ({_listed(allowed)}) RETURNING {COLUMNS}"  # noqa: S608 - constants of this module
-
-        async def work(connection: aiosqlite.Connection) -> OutboxEntry:
-            rows = list(await connection.execute_fetchall(sql, {**values, "id": entry_id}))
-            if not rows:
-                found = list(await connection.execute_fetchall(_STATE_BY_ID, (entry_id,)))
-                raise _not_allowed(f"id {entry_id}", found, allowed, verb)
-            return entry_of(tuple(rows[0]))
-
-        return await self._store.write(work)
+        return await self._store.write(partial(_changed, entry_id, change, values, allowed, verb, also))
 
     async def _decide(
         self,
@@ -287,25 +293,48 @@ class Outbox:
         return await self._store.write(work)
 
 
+#: Only the oldest open posting of a lane is ever sent, whoever asks.
+_IS_HEAD: Final = "AND head = 1"
+
+
+def _updating(change: str, allowed: tuple[OutboxState, ...], also: str) -> str:
+    return f"UPDATE outbox SET {change} WHERE id = :id AND state IN ({_listed(allowed)}) {also} RETURNING {COLUMNS}"  # noqa: S608 - constants of this module
+
+
+async def _changed(
+    entry_id: int,
+    change: str,
+    values: dict[str, Any],
+    allowed: tuple[OutboxState, ...],
+    verb: str,
+    also: str,
+    connection: aiosqlite.Connection,
+) -> OutboxEntry:
+    rows = list(await connection.execute_fetchall(_updating(change, allowed, also), {**values, "id": entry_id}))
+    if not rows:
+        found = list(await connection.execute_fetchall(_STATE_BY_ID, (entry_id,)))
+        raise _not_allowed(f"id {entry_id}", found, allowed, verb)
+    return entry_of(tuple(rows[0]))
+
+
+def _begun(message: tuple[bytes, str, str] | None, now_ns: int) -> dict[str, Any]:
+    body, content_type, name = message or (None, None, None)
+    return {"now": now_ns, "body": body, "content_type": content_type, "name": name}
+
+
+def _settled(settlement: Settlement, now_ns: int) -> dict[str, Any]:
+    return {
+        "now": now_ns,
+        "state": settlement.state.value,
+        "due": settlement.due_ns,
+        "reference": clean(settlement.reference, REFERENCE_MAX_CHARS),
+        "kind": settlement.error_kind,
+        "code": clean(settlement.error_code, ERROR_CODE_MAX_CHARS),
+        "text": clean(settlement.error_text, ERROR_TEXT_MAX_CHARS),
+    }
+
+
 _STATE_BY_ID: Final = "SELECT state FROM outbox WHERE id = ?"
-
-
-def page_query(
-    *,
-    target: str | None = None,
-    state: OutboxState | None = None,
-    order: str | None = None,
-    key: str | None = None,
-    before_id: int | None = None,
-    limit: int = 100,
-) -> tuple[str, tuple[Any, ...]]:
-    """SQL and values of a page of postings, newest first. Raises ValueError for a limit out of range."""
-    if not 1 <= limit <= PAGE_MAX:
-        raise ValueError(f"limit: found {limit}, allowed 1 to {PAGE_MAX}")
-    filters = {"target = ?": target, "state = ?": state, "order_id = ?": order, "key = ?": key, "id < ?": before_id}
-    given = {condition: value for condition, value in filters.items() if value is not None}
-    where = f"WHERE {' AND '.join(given)}" if given else ""
-    return f"SELECT {COLUMNS} FROM outbox {where} ORDER BY id DESC LIMIT ?", (*given.values(), limit)  # noqa: S608 - constants
 
 
 def counts_query(target: str) -> tuple[str, tuple[Any, ...]]:
@@ -350,5 +379,7 @@ def _is_storable(which: int | str) -> bool:
 def _not_allowed(which: str, found: Sequence[Any], allowed: tuple[OutboxState, ...], verb: str) -> OutboxError:
     if not found:
         return OutboxError(f"outbox, {which}: there is no such posting")
+    if all(state in allowed for (state,) in found):
+        return OutboxError(f"outbox, {which}: cannot {verb}; allowed: the oldest open one of its lane")
     states = ", ".join(sorted({str(state) for (state,) in found}))
     return OutboxError(f"outbox, {which}: is {states} and cannot {verb}; allowed from: {', '.join(allowed)}")

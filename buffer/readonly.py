@@ -10,7 +10,8 @@ from buffer import audit, clock_record, jobs, journal, schema
 from buffer.audit import AuditRow
 from buffer.entry import OutboxCounts, OutboxEntry, OutboxState, entry_of
 from buffer.errors import StoreError
-from buffer.outbox import counts_of, counts_query, page_query
+from buffer.outbox import counts_of, counts_query
+from buffer.outbox_pages import page_query
 from buffer.step import JournalRow
 
 if TYPE_CHECKING:

@@ -137,6 +137,8 @@ class ConnectorCommon:
         wait_precondition: pause before a confirmation is repeated that had to wait for another one.
         auth_probe: how often a target that refused the credentials is asked again.
         late_after: from the last piece of a confirmation to the ERP's answer; the status says what takes longer.
+        backlog_rate: so many confirmations a second at most of those that have waited for more than five minutes;
+            without it as fast as the target takes them. What is made now goes at once in any case.
     """
 
     poll_orders: _Pace = Duration("10 s")
@@ -147,6 +149,7 @@ class ConnectorCommon:
     wait_precondition: Annotated[Duration, Between(Duration("1 s"), Duration("1 d"))] = Duration("15 min")
     auth_probe: Annotated[Duration, Between(Duration("1 s"), Duration("1 d"))] = Duration("15 min")
     late_after: Annotated[Duration, Between(Duration("1 s"), Duration("30 d"))] = Duration("1 h")
+    backlog_rate: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from gateway.core.duration import Duration
 from gateway.core.model import Confirmation, DataValue, Status
 from gateway.core.orders.order_changes import OrderAck
 from gateway.core.work_unit import WorkUnit
-from gateway.forwarder import Forwarder, ForwarderSettings
+from gateway.forwarder import FailureBudget, Forwarder, ForwarderSettings
 from gateway.looks import looked_at_every, loss_found_within, stale_after_ns
 from gateway.monitoring import BuildError, monitor_of
 from gateway.narrate import narrate
@@ -232,6 +232,7 @@ class Builder:
             self._parts.connectors[name] = types[settings.connector].build(own, context)
 
     def _targets(self) -> None:
+        budget = FailureBudget()
         for name, connector in self._parts.connectors.items():
             settings = self._settings.connectors[name]
             if settings.confirmations:
@@ -240,15 +241,10 @@ class Builder:
                     connector=connector,
                     outbox=self._parts.outbox,
                     now_ns=self._now_ns,
-                    settings=ForwarderSettings(
-                        backoff_max_ns=settings.backoff_max,
-                        parallel_lanes=settings.parallel_lanes,
-                        wait_precondition_ns=settings.wait_precondition,
-                        auth_probe_ns=settings.auth_probe,
-                        late_after_ns=settings.late_after,
-                    ),
+                    settings=ForwarderSettings.of(settings),
                     rng=self._rng,
                     on_status=self._target_changed,
+                    budget=budget,
                 )
 
     def feeds(self) -> None:

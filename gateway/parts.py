@@ -161,6 +161,10 @@ class Parts:
             latency_last_ms=_ms(status.latency_last_ns),
             latency_median_ms=_ms(status.latency_median_ns),
             late=status.late,
+            breaker=status.breaker,
+            breaker_since_ns=status.breaker_since_ns,
+            failures=status.failures,
+            last_success_ns=status.last_success_ns,
             answers_waiting=status.answers_waiting,
             answers_parked=status.answers_parked,
         )

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 INSTANTS: Final = frozenset(
     {
         "at_ns",
+        "breaker_since_ns",
         "from_ns",
         "last_backup_ns",
         "last_commit_ns",
         "last_piece_ns",
         "last_poll_ns",
         "last_posted_ns",
+        "last_success_ns",
         "last_value_ns",
         "next_retry_ns",
         "now_ns",
@@ -93,6 +95,10 @@ class TargetView:
         latency_last_ms: from the last piece of the newest answered confirmation to its answer, None without any.
         latency_median_ms: the middle one of the newest 200 confirmations, as far as they are answered.
         late: of these, how many took longer than ``late_after``.
+        breaker: closed: everything is sent; open: nothing until ``next_retry_ns``; half_open: one trial posting.
+        breaker_since_ns: since when.
+        failures: of the target itself, in a row.
+        last_success_ns: when it last answered, whatever it said.
         answers_waiting: answers to orders that are not told yet and not parked.
         answers_parked: answers to orders that a person must decide on.
     """
@@ -114,6 +120,10 @@ class TargetView:
     latency_last_ms: int | None = None
     latency_median_ms: int | None = None
     late: int = 0
+    breaker: str = "closed"
+    breaker_since_ns: int | None = None
+    failures: int = 0
+    last_success_ns: int | None = None
     answers_waiting: int = 0
     answers_parked: int = 0
 

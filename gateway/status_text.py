@@ -145,6 +145,11 @@ def target_line(target: dict[str, Any], now_ns: int) -> str:
             text += f"  {kind.replace('_', ' ')} {target[kind]}"
     if target.get("latency_last_ms") is not None:
         text += f"  last answer after {target['latency_last_ms']} ms, median {target['latency_median_ms']} ms"
+    if target.get("breaker") == "open" and target["next_retry_ns"] is not None:
+        text += f"  stopped for {_age(now_ns, target['breaker_since_ns'])}"
+        text += f" after {target['failures']} failures, next attempt in {_age(target['next_retry_ns'], now_ns)}"
+        if target["last_success_ns"] is not None:
+            text += f", last answer {_age(now_ns, target['last_success_ns'])} ago"
     since_ns = target["oldest_waiting_ns"]
     held_up = target["parked"] or target["uncertain"] or (since_ns is not None and now_ns - since_ns > HELD_UP_NS)
     for kind in ("answers_waiting", "answers_parked"):

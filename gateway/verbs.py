@@ -5,22 +5,21 @@ What a request brings is checked here: its texts reach the journal, the log and 
 
 from __future__ import annotations
 
-import json
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from buffer import reconciliation
-from buffer.entry import OPEN_STATES, OutboxState, Settlement
-from buffer.errors import OutboxError, StoreError
+from buffer.errors import StoreError
 from gateway import __version__
 from gateway.control import TEXT_CHARS_MAX, RequestError, text_of
 from gateway.core.model import OperatorEntry, OperatorVerb
 from gateway.core.orders.lifecycle import ActorRole
-from gateway.correct_verbs import CorrectVerbs, which_of
+from gateway.correct_verbs import CorrectVerbs
 from gateway.floor_verbs import FloorVerbs
 from gateway.order_verbs import OrderVerbs
+from gateway.outbox_verbs import OutboxVerbs
 from gateway.speaker import runner_of, speaker, told
 from gateway.status import AuditView, GatewayView, ReconciliationView, in_utc, to_json
 from gateway.views import clock_view
@@ -29,7 +28,6 @@ from gateway.writing import SignalWriter, WritingError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from buffer.entry import OutboxEntry
     from buffer.figures import BufferFigures
     from buffer.store import Store
     from config.settings import Settings
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
     from gateway.clock import SteadyClock
     from gateway.control import Verb
     from gateway.parts import Parts
-
-NO_QUANTITIES: Final[dict[str, Any]] = {"good": "0", "scrap": [], "rework": "0", "test": "0", "hold": "0"}
 
 log = structlog.get_logger(__name__)
 
@@ -71,16 +67,15 @@ class Verbs:
 
     def table(self) -> dict[str, Verb]:
         """Every verb by name."""
+        correct = CorrectVerbs(self.parts, self._clock, self._auditing)
         return {
             "status": self._status,
             **{f"order.{verb}": self._order for verb in OperatorVerb},
-            "outbox.open": self._open_postings,
-            "outbox.retry": self._retry,
-            "outbox.discard": self._discard,
+            **OutboxVerbs(self.parts, self._clock, self._auditing, correct).table(),
             "write": self._write,
             **self._floor.table(),
             **OrderVerbs(self.parts, self._clock).table(),
-            **CorrectVerbs(self.parts, self._clock, self._auditing).table(),
+            **correct.table(),
         }
 
     async def _status(self, request: Mapping[str, Any]) -> Any:
@@ -167,72 +162,3 @@ class Verbs:
             return await self._writer.write(signal, value, who=who, reason=reason)
         except WritingError as error:
             raise RequestError(str(error)) from error
-
-    async def _open_postings(self, _request: Mapping[str, Any]) -> Any:
-        found: list[dict[str, Any]] = []
-        for state in OPEN_STATES:
-            found += [_posting(entry) for entry in await self.parts.outbox.page(state=state, limit=1000)]
-        return sorted(found, key=lambda posting: posting["id"])
-
-    async def _retry(self, request: Mapping[str, Any]) -> Any:
-        which = which_of(request)
-        try:
-            return self._decided(await self.parts.outbox.retry(which, self._clock.now_ns()))
-        except OutboxError as error:
-            raise RequestError(str(error)) from error
-
-    async def _discard(self, request: Mapping[str, Any]) -> Any:
-        which, who, reason = which_of(request), text_of(request, "who"), text_of(request, "reason")
-        now_ns = self._clock.now_ns()
-        try:
-            await self._park_stranded(which, now_ns)
-            discarded = await self.parts.outbox.supersede(which, now_ns, who=f"{who}: {reason}")
-        except OutboxError as error:
-            raise RequestError(str(error)) from error
-        for entry in discarded:
-            log.warning("posting discarded", target=entry.target, key=entry.key, who=who, reason=reason)
-        return self._decided(discarded)
-
-    async def _park_stranded(self, which: int | str, now_ns: int) -> None:
-        """Nobody works on a posting without a connector, so it would never be parked, and never be given up."""
-        outbox = self.parts.outbox
-        if isinstance(which, int):
-            one = await outbox.entry(which)
-            found = [one] if one is not None else []
-        else:
-            found = await outbox.page(key=which)
-        for entry in found:
-            if entry.target in self.parts.forwarders or entry.state not in OPEN_STATES:
-                continue
-            if entry.state is not OutboxState.PARKED:
-                text = f"no connector {entry.target!r} takes confirmations"
-                settlement = Settlement(OutboxState.PARKED, now_ns, "", "stranded", "", text)
-                await outbox.settle(entry.id, settlement, now_ns)
-
-    def _decided(self, entries: list[OutboxEntry]) -> list[dict[str, Any]]:
-        for name in {entry.target for entry in entries} & set(self.parts.forwarders):
-            self.parts.forwarders[name].wake()
-        return [_posting(entry) for entry in entries]
-
-
-def _posting(entry: OutboxEntry) -> dict[str, Any]:
-    document = json.loads(entry.payload)
-    quantities = document.get("qty") or NO_QUANTITIES  # an answer to an order has none
-    return {
-        "id": entry.id,
-        "target": entry.target,
-        "key": entry.key,
-        "state": entry.state.value,
-        "machine": document.get("machine", ""),
-        "order": entry.order,
-        "operation": entry.operation,
-        "seq": entry.seq,
-        "kind": entry.kind,
-        "good": int(quantities["good"]),
-        "rework": int(quantities["rework"]),
-        "hold": int(quantities["hold"]),
-        "test": int(quantities["test"]),
-        "scrap": sum(int(scrap["qty"]) for scrap in quantities["scrap"]),
-        "attempts": entry.attempts,
-        "error": entry.error_text,
-    }

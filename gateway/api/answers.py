@@ -42,16 +42,7 @@ def schemas() -> dict[str, dict[str, Any]]:
         "states": _states(),
         "outbox": _object(postings=_list_of("summary")),
         "summary": _object(**_SUMMARY),
-        "posting": _object(
-            **_SUMMARY,
-            confirmation=_OPEN_OBJECT,
-            message={
-                "oneOf": [
-                    {"type": "null"},
-                    _object(content_type=_TEXT, name=_TEXT, body=_TEXT),
-                ]
-            },
-        ),
+        "posting": _posting(),
         "audit": _object(entries=_list_of("audit_entry")),
         "audit_entry": _audit_entry(),
         "stops": _object(machine=_TEXT, final_up_to=_TIME, stops={"type": "array", "items": _OPEN_OBJECT}),
@@ -188,3 +179,25 @@ def _problem() -> dict[str, Any]:
     whole = _object(type=_TEXT, title=_TEXT, status=_WHOLE, detail=_TEXT, code=_TEXT, guard=_TEXT, what_to_do=_TEXT)
     whole["properties"] |= {"errors": {"type": "array", "items": field}, "found": _TEXT, "allowed": _TEXT}
     return {**whole, "description": "Problem details (RFC 9457): what was found, what is allowed, what to do."}
+
+
+def _posting() -> dict[str, Any]:
+    return _object(
+        **_SUMMARY,
+        confirmation=_OPEN_OBJECT,
+        message={
+            "oneOf": [
+                {"type": "null"},
+                _object(content_type=_TEXT, name=_TEXT, body=_TEXT),
+            ]
+        },
+        suggested=_TEXT,
+        supersedes=_TEXT,
+        superseded_by=_TEXT,
+        answer={
+            "oneOf": [
+                {"type": "null"},
+                _object(at=_TIME, attempt=_WHOLE, status=_TEXT, body=_TEXT, headers=_OPEN_OBJECT),
+            ]
+        },
+    )

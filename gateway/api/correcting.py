@@ -60,6 +60,22 @@ CORRECTING: Final = (
         body=(*_WHICH, _WHY),
     ),
     Route(
+        "outbox.edit",
+        "POST",
+        "/v1/outbox/{number}/edit",
+        (Action.CORRECT,),
+        "done",
+        "Give a parked confirmation other numbers: a new one takes its place; refused where it may be booked",
+        params=(Field("number", Whole(1, NUMBER_MAX), "number of the posting"),),
+        body=(
+            Field("good", Whole(0, NUMBER_MAX), "good pieces as they should have been"),
+            Field("scrap", Whole(0, NUMBER_MAX), "scrap as it should have been"),
+            Field("rework", Whole(0, NUMBER_MAX), "pieces for rework as they should have been"),
+            _WHY,
+            _SIGNED,
+        ),
+    ),
+    Route(
         "outbox.approve",
         "POST",
         "/v1/outbox/approve",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from buffer.audit_chain import ChainReader, Wanted
 from buffer.entry import OutboxState
+from buffer.outbox_links import links
 from buffer.readonly import ReadOnlyStore
 from gateway.api.problem import Problem, ProblemError, refuse, shown
 from gateway.core.access.permissions import permitted
@@ -23,6 +24,7 @@ from gateway.core.orders.lifecycle import RUNNING, ActorRole
 from gateway.core.state.interval import STOPS
 from gateway.core.state.report import By
 from gateway.core.state.stop_reasons import UNSPECIFIED
+from gateway.forwarder.advice import suggested
 from gateway.states_read import StatesError, read
 from gateway.states_text import document
 from gateway.status import in_utc, to_json
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 NS_PER_MS: Final = 1_000_000
 OUTBOX_LIMIT: Final = 50
+#: Of an operation's confirmations so many are looked at for what replaced what.
+POSTINGS_MAX: Final = 1000
 AUDIT_LIMIT: Final = 50
 #: Of these long reads at a time: each takes processor time from the counting.
 STATES_AT_A_TIME: Final = 1
@@ -189,7 +193,21 @@ class Reads:
         if entry.body is not None:
             body = entry.body.decode("utf-8", errors="replace")
             message = {"content_type": entry.content_type, "name": entry.name, "body": body}
-        return {**self._summary(entry), "confirmation": json.loads(entry.payload), "message": message}
+        kept = await self._parts.outbox.answer(entry.id)
+        answer = None
+        if kept is not None:
+            at_ns, attempt, found = kept
+            told = {"status": found.status, "headers": dict(found.headers), "body": found.body}
+            answer = {"at": self._named(at_ns), "attempt": attempt, **told}
+        linked = links(entry, await self._parts.outbox.of_operation(entry.order, entry.operation, POSTINGS_MAX))
+        return {
+            **self._summary(entry),
+            "suggested": suggested(entry.error_kind, entry.error_code),
+            **linked._asdict(),
+            "confirmation": json.loads(entry.payload),
+            "message": message,
+            "answer": answer,
+        }
 
     async def _audit(self, request: Mapping[str, Any]) -> Any:
         times = [int(Instant(request[name])) if name in request else None for name in ("from", "to")]

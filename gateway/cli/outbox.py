@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.cli import person, state_dir
+from gateway.cli import outbox_parked, person, state_dir
 from gateway.core.calendar.honest_time import utc_of
 from gateway.core.document import utc
 from gateway.core.foreign_text import clean
@@ -41,7 +41,9 @@ SHOWN_CHARS_MAX: Final = 1000
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``outbox`` with its verbs."""
-    parser = commands.add_parser("outbox", help="list, show, retry or discard confirmations on their way to the ERP")
+    parser = commands.add_parser(
+        "outbox", help="list, show, retry, edit, discard or export confirmations on their way to the ERP"
+    )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="newest first; works while the gateway is stopped, too")
     listing.add_argument("--state", choices=STATES, help="only these")
@@ -90,7 +92,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     lost.add_argument("--to", dest="last", type=int, metavar="M", help="up to this one")
     lost.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")
     lost.set_defaults(run=resend)
-    for verb in (listing, one, again, never, yes, lost):
+    for verb in (listing, one, again, never, yes, lost, outbox_parked.add_edit(verbs), outbox_parked.add_export(verbs)):
         state_dir.add_arguments(verb)
 
 
@@ -163,12 +165,19 @@ def show(args: argparse.Namespace) -> int:
         )
         return 1
     entry = found[0]
-    whole = {**_summary(entry), "confirmation": json.loads(entry.payload), "message": _message(entry)}
+    more, answer = outbox_parked.details(args, entry)
+    whole = {
+        **_summary(entry),
+        **more,
+        "confirmation": json.loads(entry.payload),
+        "message": _message(entry),
+        "answer": answer,
+    }
     if args.json:
         print(json.dumps(whole))
         return 0
     for name, value in whole.items():
-        if name in ("confirmation", "message"):
+        if name in ("confirmation", "message", "answer"):
             print(f"\n{name}:")
             for line in json.dumps(value, indent=2, ensure_ascii=False).split("\n"):
                 print(clean(line, len(line)))

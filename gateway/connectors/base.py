@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_ch
 
 if TYPE_CHECKING:
     from gateway.core.model import ProductionOrder
+    from gateway.core.target_answer import Answer
 
 
 #: How a target takes a correction of what it has booked.
@@ -49,13 +50,17 @@ class OutcomeKind(enum.StrEnum):
 
 
 class Outcome(NamedTuple):
-    """The end of one send. ``retry_after_ns`` is the target's own wish, if it named one."""
+    """The end of one send. ``retry_after_ns`` is the target's own wish, if it named one.
+
+    ``answer`` is what came from the target where it booked nothing, without secrets: a person reads it.
+    """
 
     kind: OutcomeKind
     detail: str = ""
     code: str = ""
     reference: str = ""
     retry_after_ns: int | None = None
+    answer: Answer | None = None
 
 
 class LookupKind(enum.StrEnum):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from buffer.entry import OutboxState, Settlement
 from gateway.connectors.base import LookupKind, OutcomeKind
@@ -15,6 +15,7 @@ from gateway.core.duration import Duration
 
 if TYPE_CHECKING:
     from buffer.entry import OutboxEntry
+    from config.settings import ConnectorCommon
     from gateway.connectors.base import Capabilities, Lookup, Outcome
 
 #: A target may ask for patience, but not for a week.
@@ -35,6 +36,7 @@ class ForwarderSettings:
         wait_precondition_ns: pause of a posting whose precondition is missing at the target.
         auth_probe_ns: pause after refused credentials; then one harmless question first.
         late_after_ns: from the last piece to the answer; what takes longer is late.
+        backlog_rate: postings a second at most of what has waited for more than five minutes; None: no limit.
     """
 
     backoff_max_ns: int = Duration("60 s")
@@ -42,11 +44,26 @@ class ForwarderSettings:
     wait_precondition_ns: int = Duration("15 min")
     auth_probe_ns: int = Duration("15 min")
     late_after_ns: int = Duration("1 h")
+    backlog_rate: int | None = None
+
+    @classmethod
+    def of(cls, settings: ConnectorCommon) -> Self:
+        """As the configuration says."""
+        return cls(
+            backoff_max_ns=settings.backoff_max,
+            parallel_lanes=settings.parallel_lanes,
+            wait_precondition_ns=settings.wait_precondition,
+            auth_probe_ns=settings.auth_probe,
+            late_after_ns=settings.late_after,
+            backlog_rate=settings.backlog_rate,
+        )
 
     def __post_init__(self) -> None:
         """Nothing may repeat without a pause."""
         if not 1 <= self.parallel_lanes <= PARALLEL_LANES_MAX:
             raise ValueError(f"parallel_lanes: found {self.parallel_lanes}, allowed 1 to {PARALLEL_LANES_MAX}")
+        if self.backlog_rate is not None and self.backlog_rate < 1:
+            raise ValueError(f"backlog_rate: found {self.backlog_rate}, allowed 1 and more, or nothing")
         if min(self.backoff_max_ns, self.wait_precondition_ns, self.auth_probe_ns) <= 0:
             raise ValueError("backoff_max, wait_precondition, auth_probe: found a pause of 0 or less, allowed: above 0")
 
@@ -56,7 +73,7 @@ class ForwarderTimings:
     """Lengths of time that hardly anybody changes, in nanoseconds; a demo may scale them.
 
     Attributes:
-        backoff_min_ns: first pause of a target that cannot be reached; doubles with each failure, with jitter.
+        backoff_min_ns: longest first pause of a target that cannot be reached; doubles with each failure.
         send_timeout_ns: fence around one call of the connector, which has its own, shorter limits.
         busy_ladder_ns: pauses of a posting whose order is locked at the target; the last one repeats.
         busy_limit_ns: after this long locked a person must look.

@@ -7,27 +7,22 @@ decides nothing about outcomes (``policy``) and knows no protocol (connectors).
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from buffer.entry import SENT_FROM, OutboxState
-from buffer.errors import OutboxError, StoreError
-from gateway.connectors.base import (
-    Lookup,
-    LookupKind,
-    MappingError,
-    Outcome,
-    OutcomeKind,
-    Posting,
-    Rendered,
-)
+from buffer.entry import OutboxState
+from buffer.errors import StoreError
+from gateway.connectors.base import OutcomeKind
 from gateway.core.confirming.stamps import figures
 from gateway.core.duration import NS_PER_S, Duration
 from gateway.core.orders.order_answer import ACK
-from gateway.forwarder.policy import Decision, ForwarderSettings, ForwarderTimings, Pause, Policy, cannot_know
+from gateway.forwarder.breaker import Breaker, BreakerState
+from gateway.forwarder.budget import FailureBudget
+from gateway.forwarder.lane_work import LaneWork, Target
+from gateway.forwarder.pacing import Due, Pacer
+from gateway.forwarder.policy import Decision, ForwarderSettings, ForwarderTimings, Pause, Policy
 from gateway.forwarder.target_status import Link, TargetStatus
 
 if TYPE_CHECKING:
@@ -36,15 +31,18 @@ if TYPE_CHECKING:
 
     from buffer.entry import OutboxEntry
     from buffer.outbox import Outbox
-    from gateway.connectors.base import Connector
+    from gateway.connectors.base import Connector, Outcome
 
 #: Without any sign the forwarder looks by itself; wake() is what makes it quick.
 IDLE_NS: Final = Duration("30 s")
 STATUS_INTERVAL_S: Final = 0.2
-BUFFER_RETRY_S: Final = 1.0
+#: So many heads of each kind are read at a time.
+LOOK_MAX: Final = 64
 
 #: Where a posting stands still for a reason that a person should see.
 _SHOWN: Final = frozenset({OutboxState.PARKED, OutboxState.RETRY_WAIT})
+
+_TRIED: Final = frozenset({OutboxState.RETRY_WAIT, OutboxState.UNCERTAIN, OutboxState.ACCEPTED})
 
 _log = structlog.get_logger(__name__)
 
@@ -67,6 +65,7 @@ class Forwarder:
         settings: ForwarderSettings | None = None,
         timings: ForwarderTimings | None = None,
         on_status: Callable[[TargetStatus], None] | None = None,
+        budget: FailureBudget | None = None,
     ) -> None:
         self._name = name
         self._connector = connector
@@ -80,11 +79,16 @@ class Forwarder:
         self._policy = Policy(self._settings, self._timings, self._can)
         self._wake = asyncio.Event()
         self._under_way: dict[tuple[str, ...], asyncio.Task[None]] = {}
+        self._entries: dict[tuple[str, ...], OutboxEntry] = {}
         self._draining = False
         self._started_ns = now_ns()
-        self._failures = 0
-        self._paused_until_ns = 0
-        self._probe_first = False
+        self._breaker = Breaker(self._policy, budget or FailureBudget(), rng, self._started_ns)
+        self._pacer = Pacer(self._settings.parallel_lanes, self._settings.backlog_rate, self._lane)
+        self._stale = True
+        self._look_ns = 0
+        self._fault: BaseException | None = None
+        self._trial: asyncio.Task[None] | None = None
+        self._buffer_until_ns = 0
         self._link = Link.UNKNOWN
         self._link_since_ns = self._started_ns
         self._last_error = ""
@@ -92,6 +96,19 @@ class Forwarder:
         self._status = TargetStatus(name, Link.UNKNOWN, self._started_ns, 0, 0, 0, 0, 0, None, None, "", None)
         self._status_due = True
         self._status_at_s = float("-inf")
+        self._target = Target(
+            name=name,
+            connector=connector,
+            outbox=outbox,
+            policy=self._policy,
+            now_ns=now_ns,
+            rng=rng,
+            send_timeout_ns=self._timings.send_timeout_ns,
+            started_ns=self._started_ns,
+            follow=self._follow,
+            buffer_trouble=self._buffer_trouble,
+            may_follow=self._may_follow,
+        )
 
     @property
     def status(self) -> TargetStatus:
@@ -101,6 +118,7 @@ class Forwarder:
     def wake(self) -> None:
         """Something was committed, or decided by a person: look now, and count again what waits."""
         self._status_due = True
+        self._stale = True
         self._wake.set()
 
     async def run(self) -> None:
@@ -108,6 +126,9 @@ class Forwarder:
         try:
             while not self._draining:
                 self._wake.clear()
+                if self._fault is not None:
+                    # What it worked on stays *sending*: only a restart finds out how that ended.
+                    raise self._fault
                 try:
                     if self._last_posted_ns is None:
                         self._last_posted_ns = await self._outbox.last_posted_ns(self._name)
@@ -138,23 +159,55 @@ class Forwarder:
     async def _cycle(self) -> int | None:
         """Start what may start now; returns when to look again, None: when something happens."""
         now_ns = self._now_ns()
-        if now_ns < self._paused_until_ns:
-            return self._paused_until_ns
-        if self._probe_first and not await self._probed():
-            return self._paused_until_ns
-        # One posting alone finds out whether the target is back.
-        limit = self._settings.parallel_lanes if self._link is Link.UP and not self._failures else 1
-        room = limit - len(self._under_way)
-        if room > 0:
-            # Read before the query: an entry of a lane that ends meanwhile would be a stale image of it.
-            busy = frozenset(self._under_way)
-            by_order = self._can.lane_by_order
-            entries = await self._outbox.due(self._name, now_ns, room + len(busy), lane_by_order=by_order)
-            for entry in [entry for entry in entries if self._lane(entry) not in busy][:room]:
-                self._start(entry)
-        if len(self._under_way) >= limit:
+        breaker = self._breaker
+        if now_ns < self._buffer_until_ns:
+            return self._buffer_until_ns
+        if not breaker.allows(now_ns):
+            return breaker.next_try_ns
+        if wait_ns := breaker.wait_ns(now_ns):
+            return now_ns + wait_ns
+        if breaker.probe_first and not await self._probed():
+            return breaker.next_try_ns
+        room = self._room()
+        started = self._start_some(room)
+        if started < room and (self._stale or now_ns >= self._look_ns):
+            await self._look(now_ns)
+            started += self._start_some(self._room())
+        if self._room() <= 0:
             return None
-        return await self._outbox.next_due_ns(self._name, now_ns)
+        due_ns = await self._outbox.next_due_ns(self._name, now_ns)
+        self._look_ns = min(due_ns or now_ns + IDLE_NS, now_ns + IDLE_NS)
+        return min((at_ns for at_ns in (due_ns, self._pacer.next_ns) if at_ns is not None), default=None)
+
+    def _room(self) -> int:
+        """How many more may be under way: where the target is doubted, one trial."""
+        if self._breaker.state is BreakerState.CLOSED:
+            return self._settings.parallel_lanes - len(self._under_way)
+        return 0 if self._trial is not None and not self._trial.done() else 1
+
+    async def _look(self, now_ns: int) -> None:
+        """Read which heads are due. An entry of a lane that ends meanwhile would be a stale image of it: left out."""
+        self._stale = False
+        busy = frozenset(self._under_way)
+        due = await self._outbox.due_kinds(
+            self._name, now_ns, LOOK_MAX + len(busy), lane_by_order=self._can.lane_by_order
+        )
+        self._pacer.fill(Due(*([one for one in entries if self._lane(one) not in busy] for entries in due)))
+
+    def _start_some(self, room: int) -> int:
+        """Start up to so many; how many there were."""
+        now_ns, started = self._now_ns(), 0
+        while started < room:
+            if self._breaker.state is BreakerState.CLOSED:
+                tried = sum(entry.state in _TRIED for entry in self._entries.values())
+                entry = self._pacer.choose(self._under_way, tried, now_ns)
+            else:
+                entry = self._pacer.trial(self._under_way, now_ns)
+            if entry is None:
+                break
+            self._start(entry)
+            started += 1
+        return started
 
     async def _rest(self, deadline_ns: int | None) -> None:
         now_ns = self._now_ns()
@@ -173,130 +226,53 @@ class Forwarder:
 
     def _start(self, entry: OutboxEntry) -> None:
         lane = self._lane(entry)
-        task = asyncio.create_task(self._work(entry), name=f"{self._name}: {entry.key}")
+        task = asyncio.create_task(LaneWork(self._target).run(entry), name=f"{self._name}: {entry.key}")
+        self._breaker.begun(self._now_ns())
         self._under_way[lane] = task
+        self._entries[lane] = entry
+        if self._breaker.state is BreakerState.HALF_OPEN:
+            self._trial = task
 
-        def ended(_task: asyncio.Task[None]) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
             del self._under_way[lane]
+            del self._entries[lane]
+            if not task.cancelled() and self._fault is None:
+                self._fault = task.exception()
+            self._stale = True
             self._status_due = True
             self._wake.set()
 
         task.add_done_callback(ended)
 
-    async def _work(self, entry: OutboxEntry) -> None:
-        try:
-            # Told twice an answer says nothing else.
-            repeatable = entry.state is OutboxState.UNCERTAIN and (self._can.idempotent or entry.kind == ACK)
-            if repeatable or entry.state in SENT_FROM:
-                await self._deliver(entry)
-            elif self._can.can_lookup:
-                await self._look_up(entry)
-            else:
-                await self._settle(entry, cannot_know(entry, self._now_ns()))
-        except OutboxError as error:
-            # A person changed it meanwhile; the next cycle sees it as it is now.
-            _log.info("posting changed meanwhile", target=self._name, key=entry.key, error=str(error))
-        except StoreError as error:
-            await self._not_begun(entry, error)
+    def _may_follow(self, entry: OutboxEntry) -> bool:
+        healthy = self._breaker.state is BreakerState.CLOSED and not self._draining
+        return healthy and self._pacer.may_follow(entry, self._now_ns())
 
-    async def _deliver(self, entry: OutboxEntry) -> None:
-        message: Rendered | None = None
-        if entry.body is None:
-            try:
-                message = self._connector.render(json.loads(entry.payload))
-            except Exception as error:  # noqa: BLE001 - a connector that cannot render must not stop other lanes
-                text = str(error) if isinstance(error, MappingError) else f"the connector failed: {error!r}"
-                await self._settle(entry, self._sent(entry, Outcome(OutcomeKind.MAPPING, text)))
-                return
-        repeat = entry.state is OutboxState.UNCERTAIN
-        entry = await self._outbox.begin_send(entry.id, message, self._now_ns(), repeat_uncertain=repeat)
-        await self._settle(entry, self._sent(entry, await self._send(_posting(entry))))
-
-    async def _send(self, posting: Posting) -> Outcome:
-        limit_s = self._timings.send_timeout_ns / NS_PER_S
-        try:
-            async with asyncio.timeout(limit_s):
-                return await self._connector.send(posting)
-        except TimeoutError:
-            return Outcome(OutcomeKind.UNCERTAIN, f"no end within {limit_s:g} s")
-        except Exception as error:  # noqa: BLE001 - whatever a connector raises, the posting may have arrived
-            return Outcome(OutcomeKind.UNCERTAIN, f"the connector failed: {error!r}")
-
-    def _sent(self, entry: OutboxEntry, outcome: Outcome) -> Decision:
-        return self._policy.after_send(entry, outcome, self._now_ns())
-
-    async def _look_up(self, entry: OutboxEntry) -> None:
-        entry = await self._outbox.begin_lookup(entry.id, self._now_ns())
-        limit_s = self._timings.send_timeout_ns / NS_PER_S
-        try:
-            async with asyncio.timeout(limit_s):
-                lookup = await self._connector.lookup(_posting(entry))
-        except TimeoutError:
-            lookup = Lookup(LookupKind.UNKNOWN, detail=f"no end within {limit_s:g} s")
-        except Exception as error:  # noqa: BLE001 - whatever a connector raises, nothing was found out
-            lookup = Lookup(LookupKind.UNKNOWN, detail=f"the connector failed: {error!r}")
-        decision = self._policy.after_lookup(entry, lookup, self._now_ns(), started_ns=self._started_ns)
-        await self._settle(entry, decision)
-
-    async def _settle(self, entry: OutboxEntry, decision: Decision) -> None:
-        """Carry out a decision; what is known of a posting is kept in hand until the buffer has it."""
-        self._follow(entry, decision)
-        while True:
-            try:
-                await self._outbox.settle(entry.id, decision.settlement, self._now_ns())
-            except OutboxError:
-                raise
-            except StoreError as error:
-                self._trouble(f"the buffer: {error}")
-                await asyncio.sleep(BUFFER_RETRY_S)
-            else:
-                return
-
-    async def _not_begun(self, entry: OutboxEntry, error: StoreError) -> None:
-        # The mark may be there although its commit reported an error; nothing was sent in either case.
+    def _buffer_trouble(self, error: StoreError) -> None:
         self._trouble(f"the buffer: {error}")
-        self._pause(0)
-        while True:
-            try:
-                found = await self._outbox.entry(entry.id)
-                if found is not None and found.state is OutboxState.SENDING:
-                    outcome = Outcome(OutcomeKind.NOT_SENT, f"the buffer: {error}")
-                    await self._outbox.settle(entry.id, self._sent(found, outcome).settlement, self._now_ns())
-            except StoreError as again:
-                self._trouble(f"the buffer: {again}")
-                await asyncio.sleep(BUFFER_RETRY_S)
-            else:
-                return
+        self._buffer_until_ns = self._now_ns() + NS_PER_S
 
-    def _follow(self, entry: OutboxEntry, decision: Decision) -> None:
-        settlement = decision.settlement
+    def _follow(self, entry: OutboxEntry, decision: Decision, outcome: Outcome | None) -> None:
+        settlement, now_ns = decision.settlement, self._now_ns()
         if settlement.error_text and (decision.pause is not Pause.NONE or settlement.state in _SHOWN):
             self._trouble(f"{settlement.error_kind}: {settlement.error_text}")
         if decision.reached is not None:
             self._linked(Link.UP if decision.reached else Link.DOWN)
-        if decision.pause is Pause.NONE:
-            if decision.reached:
-                self._failures = 0
-        elif decision.pause is Pause.AUTH:
-            self._failures += 1
-            self._probe_first = True
-            self._paused_until_ns = max(self._paused_until_ns, self._now_ns() + self._settings.auth_probe_ns)
-        else:
-            self._pause(decision.retry_after_ns)
+        before = self._breaker.state
+        if decision.pause is Pause.AUTH:
+            self._breaker.refused(now_ns, self._settings.auth_probe_ns)
+        elif decision.pause is Pause.BACKOFF:
+            at_once = outcome is not None and outcome.kind is OutcomeKind.PROTOCOL
+            self._breaker.failed(now_ns, at_once=at_once, at_least_ns=decision.retry_after_ns)
+        elif decision.reached:
+            self._breaker.succeeded(now_ns)
+        if self._breaker.state is not before:
+            _log.info("target breaker", target=self._name, state=self._breaker.state.value)
+        self._status_due = True
         if settlement.state is OutboxState.POSTED:
-            self._last_posted_ns = self._now_ns()
+            self._last_posted_ns = now_ns
         elif settlement.state is OutboxState.PARKED:
             _log.error("posting parked", target=self._name, key=entry.key, error=settlement.error_text)
-
-    def _pause(self, at_least_ns: int) -> None:
-        now_ns = self._now_ns()
-        if now_ns >= self._paused_until_ns:
-            # Failures of lanes that were under way together are one failure.
-            self._failures += 1
-        ceiling_ns = self._policy.doubling_ns(self._failures)
-        pause_ns = max(self._rng.randint(0, ceiling_ns), self._timings.backoff_min_ns, at_least_ns)
-        if now_ns >= self._paused_until_ns or at_least_ns:
-            self._paused_until_ns = max(self._paused_until_ns, now_ns + pause_ns)
 
     async def _probed(self) -> bool:
         limit_s = self._timings.send_timeout_ns / NS_PER_S
@@ -307,10 +283,10 @@ class Forwarder:
         except Exception as error:  # noqa: BLE001 - a probe that fails in any way means: wait on
             ok, detail = False, f"the probe failed: {error!r}"
         if ok:
-            self._probe_first = False
+            self._breaker.probe_first = False
             return True
         self._trouble(detail)
-        self._paused_until_ns = self._now_ns() + self._settings.auth_probe_ns
+        self._breaker.refused(self._now_ns(), self._settings.auth_probe_ns)
         return False
 
     def _trouble(self, text: str) -> None:
@@ -349,13 +325,17 @@ class Forwarder:
             oldest_waiting_ns=counts.oldest_created_ns,
             last_posted_ns=self._last_posted_ns,
             last_error=self._last_error,
-            next_retry_ns=deadline_ns if self._failures else None,
+            next_retry_ns=self._breaker.next_try_ns or (deadline_ns if self._breaker.failures else None),
             held=counts.held,
             needs_approval=counts.needs_approval,
             latency_last_ns=latencies_ns[0] if latencies_ns else None,
             latency_median_ns=None if figure.median_ns is None else math.floor(figure.median_ns),
             late=figure.late,
             late_after_ns=self._settings.late_after_ns,
+            breaker=self._breaker.state.value,
+            breaker_since_ns=self._breaker.since_ns,
+            failures=self._breaker.failures,
+            last_success_ns=self._breaker.last_success_ns,
             answers_waiting=counts.answers_waiting,
             answers_parked=counts.answers_parked,
         )
@@ -363,11 +343,3 @@ class Forwarder:
             self._status = status
             if self._on_status is not None:
                 self._on_status(status)
-
-
-def _posting(entry: OutboxEntry) -> Posting:
-    if entry.body is None or entry.content_type is None or entry.name is None:
-        raise OutboxError(f"outbox, {entry.key}: has no message; it cannot be sent or looked up")
-    rendered = Rendered(entry.body, entry.content_type, entry.name)
-    lane = (entry.order, entry.operation, entry.seq)
-    return Posting(entry.key, entry.message_id, *lane, entry.attempts, rendered, entry.kind)

@@ -19,7 +19,9 @@ class TargetStatus(NamedTuple):
 
     ``held`` wait for the end of their window, ``needs_approval`` for a person. Of the newest confirmations that were
     answered: ``latency_last_ns`` and ``latency_median_ns`` from the last event to the answer, ``late`` took longer than
-    ``late_after_ns``. Answers to orders are counted apart from confirmations.
+    ``late_after_ns``. ``breaker``: closed, open or half_open, ``breaker_since_ns`` since when; ``failures`` of the
+    target itself in a row; ``last_success_ns`` is the last answer of any kind.
+    Answers to orders are counted apart from confirmations.
     """
 
     name: str
@@ -40,5 +42,9 @@ class TargetStatus(NamedTuple):
     latency_median_ns: int | None = None
     late: int = 0
     late_after_ns: int = 0
+    breaker: str = "closed"
+    breaker_since_ns: int | None = None
+    failures: int = 0
+    last_success_ns: int | None = None
     answers_waiting: int = 0
     answers_parked: int = 0

@@ -191,6 +191,10 @@ def target_document(view: TargetView, oldest_waiting_s: int) -> bytes:
         last_posted=_ms(view.last_posted_ns),
         error=view.last_error,
         next_retry=_ms(view.next_retry_ns),
+        breaker=view.breaker,
+        breaker_since=_ms(view.breaker_since_ns),
+        failures=view.failures,
+        last_success=_ms(view.last_success_ns),
     )
 
 

@@ -114,12 +114,9 @@ async def test_a_confirmation_for_two_targets_is_one(open_store, make):
         for target in ("erp", "copy")
     ]
     await store.commit(step(postings))
-    for entry in reversed(await outbox.page(target="erp")):
-        if entry.seq < 3:
-            await outbox.begin_send(entry.id, BODY, 2000)
-    await outbox.settle(
-        next(one.id for one in await outbox.page(target="erp") if one.seq == 1), Settlement(OutboxState.POSTED), 2001
-    )
+    first, second = (next(one.id for one in await outbox.page(target="erp") if one.seq == seq) for seq in (1, 2))
+    await outbox.begin_send(first, BODY, 2000)
+    assert await outbox.settle_and_begin(first, Settlement(OutboxState.POSTED), second, BODY, 2001)
     found = await confirmed(store, "100240", "0010", Capability.CANCEL)
     assert [(one.seq, one.pieces.good, one.pieces.scrap, one.delivery) for one in found.contents] == [
         (1, 10, 1, Delivery.POSTED),

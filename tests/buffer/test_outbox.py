@@ -210,18 +210,29 @@ async def test_counts(outbox):
 
 
 async def test_the_queries_of_every_cycle_use_an_index(outbox, store):
+    from buffer import due
     from buffer import outbox as module
 
+    heads = [
+        due.query(states, order, lane_by_order=by_order)
+        for states in (due._ANY, due._UNTRIED, due._TRIED)
+        for order in (due._OLDEST, due._NEWEST)
+        for by_order in (False, True)
+    ]
     for sql, values in [
-        (module._DUE, ("erp", 1, 1)),
-        (module._DUE_BY_ORDER, ("erp", 1, 1)),
-        (module._NEXT_DUE, ("erp", 1)),
+        *((sql, ("erp", 1, 1)) for sql in heads),
+        (due._NEXT_DUE, ("erp", 1)),
+        (due._BEHIND, ("erp", "A", "10", 1, 8)),
         module.counts_query("erp"),
     ]:
         plan = await store.read(f"EXPLAIN QUERY PLAN {sql}", values)
         scans = [row[3] for row in plan if row[3].startswith("SCAN") and "CONSTANT" not in row[3]]
         assert not scans, plan
         assert not [row for row in plan if "TEMP B-TREE" in row[3]], plan
+    for by_order in (False, True):  # among 100,000 heads that were never tried, those that were are found at once
+        sql = due.query(due._TRIED, due._OLDEST, lane_by_order=by_order)
+        plan = await store.read(f"EXPLAIN QUERY PLAN {sql}", ("erp", 1, 1))
+        assert "USING INDEX outbox_tried" in plan[0][3], plan
 
 
 async def test_what_is_approved_waits_for_its_window_and_holds_up_its_lane(store, make):

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gateway.connectors.base import ConnectorError, LookupKind, MappingError, OutcomeKind, Posting
+from gateway.connectors.base import ConnectorError, LookupKind, MappingError, Outcome, OutcomeKind, Posting
 from gateway.connectors.file import PLUGIN
 from gateway.connectors.file import folder as files
 from gateway.connectors.file.orders import LINES_MAX, parse_file
@@ -79,7 +79,7 @@ async def test_a_confirmation_is_one_readable_file(make, share, posting):
     sent = posting(connector, 3)
     outcome = await connector.send(sent)
     (path,) = (share / "confirmations").iterdir()
-    assert outcome == (OutcomeKind.POSTED, "", "", path.name, None)
+    assert outcome == Outcome(OutcomeKind.POSTED, reference=path.name)
     assert path.name.startswith("100240-0010-000003-")
     (row,) = csv.DictReader(io.StringIO(path.read_text()), delimiter=";")
     assert (row["order"], row["operation"], row["seq"], row["type"]) == ("100240", "0010", "3", "partial")

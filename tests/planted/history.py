@@ -188,8 +188,8 @@ class History:
         while self.clock.now_ns() < until_ns:
             before_ns = self.clock.now_ns()
             due_ns = await self.forwarder._cycle()
-            tasks = list(self.forwarder._under_way.values())
-            if tasks:
+            if tasks := self._started[:]:
+                self._started.clear()
                 ended = await asyncio.gather(*tasks, return_exceptions=True)
                 for error in filter(None, ended):
                     raise error
@@ -240,6 +240,14 @@ class History:
         self.forwarder = Forwarder(
             name="erp", connector=connector, outbox=self.outbox, now_ns=self.clock.now_ns, rng=self.rng
         )
+        start = self.forwarder._start
+
+        def started(entry):
+            start(entry)  # some end before the cycle does
+            self._started.append(self.forwarder._under_way[self.forwarder._lane(entry)])
+
+        self._started = []
+        self.forwarder._start = started
         self.feed = OrderFeed(
             name="erp", connector=connector, store=store, work_units={"WC": "M"}, submit=self._submit,
             now_ns=self.clock.now_ns, poll_ns=S, backoff_max_ns=S, rng=self.rng,

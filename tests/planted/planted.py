@@ -11,18 +11,19 @@ script of ``scripts.py``.
 
 import contextlib
 import functools
+import json
 import sys
 import time
 from typing import NamedTuple
 
-from buffer import audit_chain, entry, outbox, postings, retention, schema, store, writer
+from buffer import audit_chain, due, entry, outbox, postings, retention, schema, store, writer
 from buffer.entry import OutboxState, Settlement
 from gateway.connectors.base import OutcomeKind
 from gateway.connectors.rest import answers
 from gateway.connectors.rest import connector as rest
 from gateway.core import snapshot
 from gateway.core.counting import counter, counter_limits
-from gateway.forwarder import policy, supervisor
+from gateway.forwarder import lane_work, policy, supervisor
 from gateway.order_feed import OrderFeed
 
 BUGS = {}
@@ -197,8 +198,8 @@ def cursor_before_orders(put):
 
 
 def _sent_as(put, changed):
-    real = supervisor._posting
-    put(supervisor, "_posting", lambda one: changed(real(one)))
+    real = lane_work._posting
+    put(lane_work, "_posting", lambda one: changed(real(one)))
 
 
 @bug("history", "the key is made when it is sent, not when the posting is")
@@ -233,7 +234,10 @@ def epoch_not_renewed(put):
 
 
 def _due(put, sql):
-    put(outbox, "_DUE", sql)
+    """Other heads are due: the guard of the database that only heads are sent goes, too."""
+    put(due, "query", lambda _states, _order, *, lane_by_order: sql)
+    put(due, "_BEHIND", due._BEHIND.replace("ORDER BY", "AND 1 = 0 ORDER BY"))
+    put(outbox, "_IS_HEAD", "")
 
 
 _ANY_DUE = f"""
@@ -281,13 +285,13 @@ def two_in_flight(put):
 
 @bug("a_refused_order_delays_nobody", "one refused order holds back all the others")
 def parked_blocks_all(put):
-    real = outbox.Outbox.due
+    real = outbox.Outbox.due_kinds
 
-    async def due(self, target, now_ns, limit, **how):
+    async def due_kinds(self, target, now_ns, limit, **how):
         parked = await self.page(target=target, state=OutboxState.PARKED, limit=1)
-        return [] if parked else await real(self, target, now_ns, limit, **how)
+        return ([], [], []) if parked else await real(self, target, now_ns, limit, **how)
 
-    put(outbox.Outbox, "due", due)
+    put(outbox.Outbox, "due_kinds", due_kinds)
 
 
 # --- what is sent, and when -------------------------------------------------------------------------------------------
@@ -296,26 +300,26 @@ def parked_blocks_all(put):
 @bug("history", "it is booked in the outbox before the ERP has booked it: a lost request is never repeated")
 def cursor_before_ack(put):
     async def deliver(self, one):
-        message = self._connector.render(supervisor.json.loads(one.payload)) if one.body is None else None
-        one = await self._outbox.begin_send(
-            one.id, message, self._now_ns(), repeat_uncertain=one.state is OutboxState.UNCERTAIN
-        )
-        await self._outbox.settle(one.id, Settlement(OutboxState.POSTED, self._now_ns(), "R"), self._now_ns())
-        await self._send(supervisor._posting(one))
+        kept, now_ns = self._target.outbox, self._target.now_ns()
+        again = one.state is OutboxState.UNCERTAIN
+        one = await kept.begin_send(one.id, self._rendered(one), now_ns, repeat_uncertain=again)
+        await kept.settle(one.id, Settlement(OutboxState.POSTED, now_ns, "R"), now_ns)
+        await self._send(lane_work._posting(one))
 
-    put(supervisor.Forwarder, "_deliver", deliver)
+    put(lane_work.LaneWork, "_deliver", deliver)
 
 
 @bug("history", "sending is not committed before the send: after a death nobody knows that it left")
 def sending_not_committed(put):
     async def deliver(self, one):
-        message = self._connector.render(supervisor.json.loads(one.payload))
+        target = self._target
+        message = target.connector.render(json.loads(one.payload))
         sent = one._replace(body=one.body or message.body, content_type=message.content_type, name=message.name)
-        outcome = await self._send(supervisor._posting(sent))
-        one = await self._outbox.begin_send(one.id, message, self._now_ns(), repeat_uncertain=True)
-        await self._settle(one, self._sent(one, outcome))
+        outcome = await self._send(lane_work._posting(sent))
+        one = await target.outbox.begin_send(one.id, message, target.now_ns(), repeat_uncertain=True)
+        await self._settle(one, self._decided(one, outcome))
 
-    put(supervisor.Forwarder, "_deliver", deliver)
+    put(lane_work.LaneWork, "_deliver", deliver)
 
 
 @bug("history", "what was being sent when the process died is sent again without a look")

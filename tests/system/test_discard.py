@@ -66,3 +66,36 @@ async def test_only_what_is_parked_is_given_up_and_only_with_a_reason(refused, u
         assert code == 1
         assert "reason: found" in err
         assert "\x1b" not in err
+
+
+async def test_a_refused_confirmation_is_shown_with_its_answer_exported_and_edited(refused, until):
+    plant, number = refused, str(refused.parked["no"])
+    shown = json.loads((await plant.cli("outbox", "show", number, "--json", "-d", plant.state_dir))[1])
+    assert shown["answer"]["status"].startswith("HTTP 4")
+    assert "ORDER_REJECTED" in shown["answer"]["body"]
+    assert "retry" in shown["suggested"]
+    code, out, err = await plant.cli("outbox", "export", "-d", plant.state_dir)
+    assert code == 0, err
+    (row,) = [json.loads(line) for line in out.splitlines()]
+    assert (row["no"], row["key"]) == (int(number), shown["key"])
+    assert json.loads(row["request"])["idempotency_key"] == shown["key"]
+    await plant.erp.command(f"accept {plant.order}")
+    good = str(int(row["good"]) - 1)
+    told = ("--good", good, "--scrap", row["scrap"], "--rework", row["rework"], "--reason", "counted by hand")
+    code, out, err = await plant.cli("outbox", "edit", number, *told, "-d", plant.state_dir)
+    assert code == 0, err
+
+    old = json.loads((await plant.cli("outbox", "show", number, "--json", "-d", plant.state_dir))[1])
+    assert old["state"] == "voided"
+
+    async def posted():
+        new = json.loads((await plant.cli("outbox", "show", old["superseded_by"], "--json", "-d", plant.state_dir))[1])
+        return new if new["state"] == "posted" else None
+
+    new = await until(posted, "the corrected confirmation")
+    assert new["supersedes"] == old["key"]
+    assert not [one for one in await plant.ledger() if one["order"] == plant.order and one["seq"] == 1]
+    assert new["confirmation"]["qty"]["good"] == good
+    code, _out, err = await plant.cli("outbox", "edit", number, *told, "-d", plant.state_dir)
+    assert code == 1
+    assert "cannot be edited; allowed: a parked confirmation" in err

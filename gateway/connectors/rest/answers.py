@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.connectors.base import Lookup, LookupKind, Outcome, OutcomeKind
 from gateway.core.duration import NS_PER_S
 from gateway.core.foreign_text import clean
+from gateway.core.target_answer import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -27,6 +28,21 @@ REPEATED_KEY: Final = "idempotency_key"
 ECHOED_KEYS: Final = (REPEATED_KEY, "key")
 #: More than a year is not a wish but a mistake.
 RETRY_AFTER_MAX_S: Final = 366 * 86_400
+
+SHOWN_BODY_MAX_BYTES: Final = 4096
+#: What helps to find it in the ERP's log, or says what answered. Never Set-Cookie.
+SHOWN_HEADERS: Final = (
+    "content-type",
+    "date",
+    "location",
+    "retry-after",
+    "server",
+    "via",
+    "www-authenticate",
+    "x-correlation-id",
+    "x-request-id",
+)
+HIDDEN: Final = "***"
 
 _CLIENT_ERRORS: Final = range(400, 500)
 _SERVER_ERRORS: Final = range(500, 600)
@@ -118,6 +134,16 @@ def lookup_of(answer: HttpAnswer, keys: Collection[str]) -> Lookup:
         return Lookup(LookupKind.ABSENT, detail=clean(message, DETAIL_MAX_CHARS))
     what = f"HTTP {answer.status}" + (f": {message}" if message else f", {answer.media_type or 'no content type'}")
     return Lookup(LookupKind.UNKNOWN, detail=clean(what, DETAIL_MAX_CHARS))
+
+
+def shown(answer: HttpAnswer, secrets: Collection[str]) -> Answer:
+    """The answer for a person: headers that say where it came from and what is asked, the body's beginning."""
+    body = answer.body[:SHOWN_BODY_MAX_BYTES].decode("utf-8", errors="replace")
+    headers = tuple((name, answer.headers[name]) for name in SHOWN_HEADERS if name in answer.headers)
+    for secret in filter(None, secrets):
+        body = body.replace(secret, HIDDEN)
+        headers = tuple((name, text.replace(secret, HIDDEN)) for name, text in headers)
+    return Answer(f"HTTP {answer.status} {_phrase(answer.status)}", headers, body)
 
 
 def refused_with(answer: HttpAnswer) -> str:

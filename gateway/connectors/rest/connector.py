@@ -23,7 +23,7 @@ from gateway.connectors.base import (
     Rendered,
 )
 from gateway.connectors.http import HttpClient, TooLongError, TransportError, bearer
-from gateway.connectors.rest.answers import answer_told, lookup_of, outcome_of
+from gateway.connectors.rest.answers import answer_told, lookup_of, outcome_of, shown
 from gateway.connectors.rest.orders import parse_page
 from gateway.connectors.rest.settings import KEY_PLACEHOLDER, ORDER_PLACEHOLDER, RestSettings
 from gateway.connectors.rest.totals import booked_of
@@ -130,11 +130,14 @@ class RestConnector:
             answer = await self._opened().request("POST", path, headers=headers, body=posting.rendered.body)
         except TransportError as error:
             return Outcome(OutcomeKind.UNCERTAIN if error.sent else OutcomeKind.NOT_SENT, str(error))
-        return (
-            answer_told(answer, self._context.now_ns())
-            if posting.kind == ACK
-            else outcome_of(answer, self._context.now_ns(), {posting.key, _header(posting.key)})
-        )
+        now_ns = self._context.now_ns()
+        if posting.kind == ACK:
+            outcome = answer_told(answer, now_ns)
+        else:
+            outcome = outcome_of(answer, now_ns, {posting.key, _header(posting.key)})
+        if outcome.kind is OutcomeKind.POSTED:
+            return outcome
+        return outcome._replace(answer=shown(answer, self._context.secrets.values()))
 
     async def lookup(self, posting: Posting) -> Lookup:
         """GET by key."""

@@ -1,6 +1,6 @@
 """Everything at once, from one seed: ERP, devices, wires, broker, clock, kills and power cuts; each piece booked once.
 
-The seed of the short form that is drawn anew each time stands in its output, and in the text of any failure.
+The seed that is drawn anew each time (``soak``) stands in its output, and in the text of any failure.
 ``LINEGATE_FAULT_SEED=7`` repeats that one.
 """
 
@@ -123,7 +123,11 @@ def seeds():
     drawn = int(given) if given else random.SystemRandom().randrange(10**6)
     numbers = range(1, SOAK_SEEDS + 1)
     long = [pytest.param(FIXED + one, LONG, marks=pytest.mark.soak, id=f"long-{one}") for one in numbers]
-    return [pytest.param(FIXED, SHORT, id="fixed"), pytest.param(drawn, SHORT, id="drawn"), *long]
+    return [
+        pytest.param(FIXED, SHORT, id="fixed"),
+        pytest.param(drawn, SHORT, id="drawn", marks=pytest.mark.soak),
+        *long,
+    ]
 
 
 @pytest.mark.timeout(1800)

@@ -1,0 +1,30 @@
+"""The question for a page of postings, newest first: for the store and for other processes. Asks nothing itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from buffer.entry import COLUMNS
+
+if TYPE_CHECKING:
+    from buffer.entry import OutboxState
+
+PAGE_MAX: Final = 1000
+
+
+def page_query(
+    *,
+    target: str | None = None,
+    state: OutboxState | None = None,
+    order: str | None = None,
+    key: str | None = None,
+    before_id: int | None = None,
+    limit: int = 100,
+) -> tuple[str, tuple[Any, ...]]:
+    """SQL and values of a page of postings, newest first. Raises ValueError for a limit out of range."""
+    if not 1 <= limit <= PAGE_MAX:
+        raise ValueError(f"limit: found {limit}, allowed 1 to {PAGE_MAX}")
+    filters = {"target = ?": target, "state = ?": state, "order_id = ?": order, "key = ?": key, "id < ?": before_id}
+    given = {condition: value for condition, value in filters.items() if value is not None}
+    where = f"WHERE {' AND '.join(given)}" if given else ""
+    return f"SELECT {COLUMNS} FROM outbox {where} ORDER BY id DESC LIMIT ?", (*given.values(), limit)  # noqa: S608 - constants

@@ -1,0 +1,62 @@
+"""What a person can do about a posting that does not go on: one sentence for each class of error, and for known codes.
+
+Pure tables. The codes are those that ``connectors/rest`` documents; another ERP's own codes get the sentence of their
+class.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.connectors.base import OutcomeKind
+
+#: Kinds that postings have besides the outcomes of a send.
+ACCEPTED: Final = "accepted"
+STRANDED: Final = "stranded"
+BY_HAND: Final = "by_hand"
+
+_LOOK: Final = "look in the ERP for its key: if it is booked there discard it, else retry"
+
+BY_KIND: Final[dict[str, str]] = {
+    OutcomeKind.BUSINESS_REJECT: "the ERP refuses the data: correct the order or the master data there, then retry; or "
+    "edit it if the numbers are wrong; or book it by hand and discard it",
+    OutcomeKind.MAPPING: "nothing left this gateway: correct the configuration of the target, then retry: the message "
+    "is made anew",
+    OutcomeKind.BUSY: "somebody keeps the order open in the ERP: close it there, then retry",
+    OutcomeKind.WAIT_PRECONDITION: "the ERP waits for something else first: release the order there, or confirm the "
+    "operation before, then retry",
+    OutcomeKind.UNCERTAIN: _LOOK,
+    OutcomeKind.PROTOCOL: "something else answers at this address: correct the URL or the proxy; it is looked up and "
+    "goes on by itself",
+    OutcomeKind.NOT_SENT: "nothing to do: it goes out once the target can be reached; retry sends it now",
+    OutcomeKind.AUTH: "correct the credentials of the target; it goes on by itself after the next probe",
+    ACCEPTED: "the ERP took it and never booked it: look at its queue; if it is booked discard it, else retry",
+    STRANDED: "configure its target again, or discard it and book it by hand",
+    BY_HAND: "book it in the ERP by hand, then discard it",
+}
+BY_CODE: Final[dict[tuple[str, str], str]] = {
+    (
+        OutcomeKind.BUSINESS_REJECT,
+        "CLOSED",
+    ): "the order is closed in the ERP: open it there and retry, or book it by hand and discard it",
+    (OutcomeKind.BUSINESS_REJECT, "UNKNOWN_ORDER"): "the ERP does not know the order: create it there and retry, or "
+    "discard it",
+    (
+        OutcomeKind.BUSINESS_REJECT,
+        "OVER_DELIVERY",
+    ): "it is more than the order tolerates: raise quantity or tolerance in the ERP and retry, or edit it",
+    (
+        OutcomeKind.BUSINESS_REJECT,
+        "PERIOD_CLOSED",
+    ): "the posting period is closed: open it in the ERP and retry, or book "
+    "it there by hand into the current one and discard it",
+    (OutcomeKind.BUSY, "LOCKED"): "somebody keeps the order open in the ERP: close it there, then retry",
+    (OutcomeKind.WAIT_PRECONDITION, "NOT_RELEASED"): "release the order in the ERP, then retry",
+}
+
+
+def suggested(kind: str, code: str = "") -> str:
+    """What to do about this error, "" where nothing is wrong."""
+    if not kind:
+        return ""
+    return BY_CODE.get((kind, code)) or BY_KIND.get(kind, _LOOK)

@@ -1,0 +1,233 @@
+"""What is done about one posting, and about those right behind it in its lane: send or look up, then settle.
+
+Each change is durable before what it allows happens: a posting is *sending* before its first byte leaves, a look-up is
+counted before it is asked, and the outcome of one posting is kept in the same transaction in which the next one of its
+lane becomes *sending*. Decides nothing about outcomes (``policy``), nothing about whose turn it is (``supervisor``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
+
+from buffer.entry import SENT_FROM, OutboxState
+from buffer.errors import OutboxError, StoreError
+from gateway.connectors.base import Lookup, LookupKind, MappingError, Outcome, OutcomeKind, Posting, Rendered
+from gateway.core.duration import NS_PER_S, Duration
+from gateway.core.orders.order_answer import ACK
+from gateway.forwarder.policy import Decision, Pause, Policy, cannot_know
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+    from buffer.entry import OutboxEntry
+    from buffer.outbox import Outbox
+    from gateway.connectors.base import Connector
+
+BUFFER_RETRY_S: Final = 1.0
+#: A lane gives its place to another one after so many postings, or so much time.
+SLICE_POSTINGS: Final = 32
+SLICE_NS: Final = Duration("200 ms")
+#: So many of a lane are read ahead.
+AHEAD: Final = 8
+
+_log = structlog.get_logger(__name__)
+
+
+class Target(NamedTuple):
+    """What the work needs of its target. ``follow`` is told each decision before it is kept."""
+
+    name: str
+    connector: Connector
+    outbox: Outbox
+    policy: Policy
+    now_ns: Callable[[], int]
+    rng: random.Random
+    send_timeout_ns: int
+    started_ns: int
+    follow: Callable[[OutboxEntry, Decision, Outcome | None], None]
+    buffer_trouble: Callable[[StoreError], None]
+    may_follow: Callable[[OutboxEntry], bool]
+
+
+class _Next(NamedTuple):
+    entry: OutboxEntry
+    message: Rendered | None
+
+
+class LaneWork:
+    """The postings of one lane, from its head on, until the lane has had its turn."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._can = target.connector.capabilities
+        self._ahead: list[OutboxEntry] = []
+        self._sent = 0
+        self._until_ns = target.now_ns() + SLICE_NS
+
+    async def run(self, entry: OutboxEntry) -> None:
+        """Work on a head of the outbox that is due."""
+        target = self._target
+        try:
+            # Told twice an answer says nothing else.
+            repeatable = entry.state is OutboxState.UNCERTAIN and (self._can.idempotent or entry.kind == ACK)
+            if repeatable or entry.state in SENT_FROM:
+                await self._deliver(entry)
+            elif self._can.can_lookup:
+                await self._look_up(entry)
+            else:
+                await self._settle(entry, cannot_know(entry, target.now_ns()))
+        except OutboxError as error:
+            # A person changed it meanwhile; the next cycle sees it as it is now.
+            _log.info("posting changed meanwhile", target=target.name, key=entry.key, error=str(error))
+        except StoreError as error:
+            await self._not_begun(entry, error)
+
+    async def _deliver(self, entry: OutboxEntry) -> None:
+        target = self._target
+        try:
+            message = self._rendered(entry)
+        except MappingError as error:
+            outcome = Outcome(OutcomeKind.MAPPING, str(error))
+            await self._settle(entry, self._decided(entry, outcome), outcome)
+            return
+        repeat = entry.state is OutboxState.UNCERTAIN
+        sending: OutboxEntry | None = await target.outbox.begin_send(
+            entry.id, message, target.now_ns(), repeat_uncertain=repeat
+        )
+        while sending is not None:
+            outcome, following = await asyncio.gather(self._send(_posting(sending)), self._following(sending))
+            self._sent += 1
+            decision = self._decided(sending, outcome)
+            sending = await self._settle(sending, decision, outcome, following)
+
+    def _rendered(self, entry: OutboxEntry) -> Rendered | None:
+        """The message where none is fixed yet. Raises MappingError."""
+        if entry.body is not None:
+            return None
+        try:
+            return self._target.connector.render(json.loads(entry.payload))
+        except MappingError:
+            raise
+        except Exception as error:
+            # A connector that cannot render must not stop other lanes.
+            raise MappingError(f"the connector failed: {error!r}") from error
+
+    async def _following(self, entry: OutboxEntry) -> _Next | None:
+        """The next one of the lane, ready to be sent right behind this one; None where it has to wait for its turn."""
+        target = self._target
+        if self._can.lane_by_order or self._sent + 1 >= SLICE_POSTINGS or target.now_ns() >= self._until_ns:
+            return None
+        if not self._ahead:
+            try:
+                self._ahead = await target.outbox.behind(entry, AHEAD)
+            except StoreError:  # the settling finds out, and says so
+                return None
+        if not self._ahead:
+            return None
+        following = self._ahead.pop(0)
+        if following.state not in SENT_FROM or following.due_ns > target.now_ns():
+            return None
+        try:
+            return _Next(following, self._rendered(following))
+        except MappingError:  # its own turn tells
+            return None
+
+    async def _send(self, posting: Posting) -> Outcome:
+        limit_s = self._target.send_timeout_ns / NS_PER_S
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._target.connector.send(posting)
+        except TimeoutError:
+            return Outcome(OutcomeKind.UNCERTAIN, f"no end within {limit_s:g} s")
+        except Exception as error:  # noqa: BLE001 - whatever a connector raises, the posting may have arrived
+            return Outcome(OutcomeKind.UNCERTAIN, f"the connector failed: {error!r}")
+
+    def _decided(self, entry: OutboxEntry, outcome: Outcome) -> Decision:
+        return self._target.policy.after_send(entry, outcome, self._target.now_ns())
+
+    async def _look_up(self, entry: OutboxEntry) -> None:
+        target = self._target
+        entry = await target.outbox.begin_lookup(entry.id, target.now_ns())
+        limit_s = target.send_timeout_ns / NS_PER_S
+        try:
+            async with asyncio.timeout(limit_s):
+                lookup = await target.connector.lookup(_posting(entry))
+        except TimeoutError:
+            lookup = Lookup(LookupKind.UNKNOWN, detail=f"no end within {limit_s:g} s")
+        except Exception as error:  # noqa: BLE001 - whatever a connector raises, nothing was found out
+            lookup = Lookup(LookupKind.UNKNOWN, detail=f"the connector failed: {error!r}")
+        await self._settle(
+            entry, target.policy.after_lookup(entry, lookup, target.now_ns(), started_ns=target.started_ns)
+        )
+
+    async def _settle(
+        self, entry: OutboxEntry, decision: Decision, outcome: Outcome | None = None, following: _Next | None = None
+    ) -> OutboxEntry | None:
+        """Carry out a decision, and begin the next one of the lane with it; returns that one where it was begun.
+
+        What is known of a posting is kept in hand until the buffer has it.
+        """
+        target = self._target
+        decision = self._jittered(decision)
+        target.follow(entry, decision, outcome)
+        posted = decision.settlement.state is OutboxState.POSTED
+        if following is not None and not (posted and target.may_follow(following.entry)):
+            following = None
+        answer = None if posted or outcome is None else outcome.answer
+        doubtful: tuple[OutboxEntry, StoreError] | None = None
+        try:
+            while True:
+                try:
+                    if following is None:
+                        await target.outbox.settle(entry.id, decision.settlement, target.now_ns(), answer)
+                        return None
+                    return await target.outbox.settle_and_begin(
+                        entry.id, decision.settlement, following.entry.id, following.message, target.now_ns()
+                    )
+                except OutboxError:
+                    raise
+                except StoreError as error:
+                    target.buffer_trouble(error)
+                    if following is not None:
+                        doubtful, following = (following.entry, error), None
+                    await asyncio.sleep(BUFFER_RETRY_S)
+        finally:
+            if doubtful is not None:
+                await self._not_begun(*doubtful)
+
+    def _jittered(self, decision: Decision) -> Decision:
+        """Postings that failed together do not come back together."""
+        settlement, now_ns = decision.settlement, self._target.now_ns()
+        if decision.pause is not Pause.BACKOFF or settlement.due_ns <= now_ns:
+            return decision
+        due_ns = now_ns + self._target.rng.randint(0, settlement.due_ns - now_ns)
+        return decision._replace(settlement=settlement._replace(due_ns=due_ns))
+
+    async def _not_begun(self, entry: OutboxEntry, error: StoreError) -> None:
+        # The mark may be there although its commit reported an error; nothing was sent in either case.
+        target = self._target
+        target.buffer_trouble(error)
+        while True:
+            try:
+                found = await target.outbox.entry(entry.id)
+                if found is not None and found.state is OutboxState.SENDING:
+                    outcome = Outcome(OutcomeKind.NOT_SENT, f"the buffer: {error}")
+                    await target.outbox.settle(entry.id, self._decided(found, outcome).settlement, target.now_ns())
+            except StoreError as again:
+                target.buffer_trouble(again)
+                await asyncio.sleep(BUFFER_RETRY_S)
+            else:
+                return
+
+
+def _posting(entry: OutboxEntry) -> Posting:
+    if entry.body is None or entry.content_type is None or entry.name is None:
+        raise OutboxError(f"outbox, {entry.key}: has no message; it cannot be sent or looked up")
+    rendered = Rendered(entry.body, entry.content_type, entry.name)
+    lane = (entry.order, entry.operation, entry.seq)
+    return Posting(entry.key, entry.message_id, *lane, entry.attempts, rendered, entry.kind)
