@@ -105,3 +105,15 @@ def test_without_a_broker_it_says_what_to_do():
     )
     assert done.returncode == 1
     assert "apt-get install mosquitto" in done.stderr
+
+
+def test_a_backlog_drains_whole_and_in_order_and_what_is_made_meanwhile_does_not_wait_for_it():
+    options = ("--postings", "200", "--orders", "8", "--live-s", "2", "--backlog", "2000", "--delay-ms", "50")
+    command = [sys.executable, "-P", str(FOLDER / "bench_drain.py"), *options, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS_MAX)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["missing"], found["twice"], found["disordered"]) == (0, 0, 0)
+    assert found["live"]["still_waiting"] > 500
+    assert found["live"]["arrived"] >= 5
+    assert found["live"]["p95_ms"] < 3000

@@ -133,7 +133,8 @@ class Works:
         return good - self.before[unit][0], scrap - self.before[unit][1]
 
     async def samples_of(self, unit):
-        return sum(json.loads(line).get("samples", 0) for line in (self.folder / f"{unit}.jsonl").open())
+        text = (self.folder / f"{unit}.jsonl").read_text()  # the machine may be in the middle of a line
+        return sum(json.loads(line).get("samples", 0) for line in text.splitlines(keepends=True) if line[-1] == "\n")
 
     async def ledger(self):
         return (await asyncio.to_thread(self._ask, "GET", "/ledger", None))["bookings"]
