@@ -457,21 +457,14 @@ async def test_a_full_buffer_loses_no_answer(forward, filled, erp, clock):
 
     await run.until(arrived)
 
-    async def limit(pages):
-        async def work(connection):
-            await connection.execute_fetchall("PRAGMA user_version")
-
-        await filled.store.write(work)
-        await filled.store._parts.writing.execute_fetchall(f"PRAGMA query_only={pages}")
-
-    await limit("ON")  # every write fails from here on
+    # Every write fails from here on, until the connections are opened again.
+    await filled.store._opened.writing.execute_fetchall("PRAGMA query_only=ON")
     erp.release.set()
 
     async def troubled():
         return "buffer" in run.forwarder._last_error
 
     await run.until(troubled)
-    await filled.store._parts.writing.execute_fetchall("PRAGMA query_only=OFF")
     entry = await run.until_state(A1, OutboxState.POSTED)
     assert entry.reference == "C-9"
     assert keys(erp) == [A1]
