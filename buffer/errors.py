@@ -6,12 +6,14 @@ from __future__ import annotations
 class StoreError(Exception):
     """Nothing of the refused write was kept, or the read did not happen.
 
-    ``temporary``: the same write may succeed later in this process (no room, a busy file, a failed flush).
+    ``temporary``: the same write may succeed later in this process (no room, a busy file, a failed flush). ``full``:
+    there is no room on the device, or in the file.
     """
 
-    def __init__(self, message: str, *, temporary: bool = False) -> None:
+    def __init__(self, message: str, *, temporary: bool = False, full: bool = False) -> None:
         super().__init__(message)
         self.temporary = temporary
+        self.full = full
 
 
 class NewerSchemaError(StoreError):

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from buffer.backup import FILE_MODE, flush_folder
 from buffer.errors import StoreError
-from buffer.store import EPOCH_BYTES, Store
+from buffer.opening import EPOCH_BYTES
+from buffer.store import Store
 from buffer.verify import verified
 
 if TYPE_CHECKING:

@@ -29,8 +29,10 @@ _READING: Final = (
     "PRAGMA mmap_size=0",
 )
 #: FULL, not NORMAL: after a power cut NORMAL rolls committed numbers back, and they would be given out twice.
+#: ``page_size`` and ``auto_vacuum`` hold for a file that is being made; ``buffer.space`` brings an older one to it.
 _WRITING: Final = (
     f"PRAGMA page_size={PAGE_BYTES}",
+    "PRAGMA auto_vacuum=INCREMENTAL",
     *_READING,
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
@@ -38,6 +40,36 @@ _WRITING: Final = (
     f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}",
     "PRAGMA foreign_keys=ON",
 )
+#: What must be in force before anything is written, as SQLite says it. A file system without shared memory, for
+#: example, answers another journal mode, and goes on.
+IN_FORCE: Final = {
+    "journal_mode": "wal",
+    "synchronous": 2,
+    "wal_autocheckpoint": WAL_AUTOCHECKPOINT_PAGES,
+    "journal_size_limit": WAL_LIMIT_BYTES,
+    "foreign_keys": 1,
+    "busy_timeout": BUSY_TIMEOUT_MS,
+    "trusted_schema": 0,
+    "temp_store": 2,
+}
+_FULL: Final = "FULL"
+_DAMAGE: Final = frozenset({"CORRUPT", "NOTADB"})
+
+
+def family(error: sqlite3.Error) -> str:
+    """The family of SQLite's error: IOERR of SQLITE_IOERR_FSYNC, "" of an error that is not SQLite's."""
+    name: str = getattr(error, "sqlite_errorname", "")
+    return name.removeprefix("SQLITE_").split("_", 1)[0]
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """There is no room, on the device or in the file."""
+    return family(error) == _FULL
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """The file is not what SQLite wrote."""
+    return family(error) in _DAMAGE
 
 
 async def prepare_writer(connection: aiosqlite.Connection, path: Path, *, max_bytes: int) -> None:
@@ -46,18 +78,32 @@ async def prepare_writer(connection: aiosqlite.Connection, path: Path, *, max_by
     Raises DamagedStoreError, NewerSchemaError, or StoreError where the file cannot be read or written.
     """
     try:
-        for pragma in _WRITING:
-            await connection.execute_fetchall(pragma)
-        page_bytes = await _number(connection, "PRAGMA page_size")
-        await connection.execute_fetchall(f"PRAGMA max_page_count={max(max_bytes // page_bytes, 1)}")
+        page_bytes = await prepare_again(connection, max_bytes=max_bytes)
         await _check(connection, path, page_bytes)
         await _migrate(connection, path)
     except sqlite3.OperationalError as error:
+        what = "there is no room" if is_full(error) else f"cannot be opened for writing: {error}"
         raise StoreError(
-            f"{path}: cannot be opened for writing: {error}; check owner, rights and free space of its folder"
+            f"{path}: {what}; check owner, rights and free space of its folder", full=is_full(error)
         ) from error
     except sqlite3.DatabaseError as error:
         raise DamagedStoreError(f"{path}: is not a sound database: {error}; set it aside and start again") from error
+
+
+async def prepare_again(connection: aiosqlite.Connection, *, max_bytes: int) -> int:
+    """Set the pragmas of the connection that writes, and see that they hold; returns the bytes of a page.
+
+    Raises sqlite3.Error, StoreError.
+    """
+    for pragma in _WRITING:
+        await connection.execute_fetchall(pragma)
+    for name, wanted in IN_FORCE.items():
+        found = next(iter(await connection.execute_fetchall(f"PRAGMA {name}")))[0]
+        if found != wanted:
+            raise StoreError(f"PRAGMA {name}: found {found}, allowed {wanted}; put state_dir on an ordinary local disk")
+    page_bytes = await _number(connection, "PRAGMA page_size")
+    await connection.execute_fetchall(f"PRAGMA max_page_count={max(max_bytes // page_bytes, 1)}")
+    return page_bytes
 
 
 async def prepare_reader(connection: aiosqlite.Connection) -> None:

@@ -7,17 +7,17 @@ a snapshot or a payload, and it never reads a clock while it opens: the clock it
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
-import secrets
 import sqlite3
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
-import aiosqlite
-
-from buffer import answers, audit_chain, genealogy, jobs, journal, postings, replays, schema
+from buffer import jobs, journal, schema, space
+from buffer.applying import apply
+from buffer.checking import SOUND, Check
 from buffer.errors import StoreError
+from buffer.opening import Opened
+from buffer.recovery import Recovery
+from buffer.reserve import Reserve
 from buffer.writer import Writer
 from gateway.core.audit.entry import AuditEntryError, checked
 from gateway.core.job_order import LastNumber
@@ -27,37 +27,28 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from pathlib import Path
 
+    import aiosqlite
+
     from buffer.step import JournalRow, Step
     from gateway.core.model import JobRecord
     from gateway.core.orders.order_image import OrderImage
 
-FILE_MODE: Final = 0o600
-EPOCH_BYTES: Final = 8
+#: How often a read is tried that the disk failed under.
+READ_TRIES: Final = 3
+RESERVE_BYTES: Final = 4 * 1024 * 1024
 
 T = TypeVar("T")
 
-_JOURNAL: Final = "INSERT INTO journal (work_unit, seq, at_ns, kind, body) VALUES (?, ?, ?, ?, ?)"
-_IMAGE: Final = "INSERT OR IGNORE INTO order_image (digest, document) VALUES (?, ?)"
 #: Digests of images that are known to be stored; one that was forgotten is offered again, and ignored.
 IMAGES_KNOWN_MAX: Final = 4096
-_SNAPSHOT: Final = """
-    INSERT INTO work_unit (id, snapshot) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET snapshot = excluded.snapshot
-"""
 _IN_STATE: Final = "SELECT record FROM job WHERE state = ?"
 _UNBOOKED: Final = """
     SELECT count(*) FROM outbox
     WHERE order_id = ? AND operation = ? AND state NOT IN ('posted', 'superseded', 'voided')
 """
-_TIME: Final = "UPDATE meta SET last_time_ns = max(last_time_ns, ?)"
 _CURSOR: Final = """
     INSERT INTO connector_cursor (connector, cursor) VALUES (?, ?)
     ON CONFLICT (connector) DO UPDATE SET cursor = excluded.cursor
-"""
-#: A process that died while sending cannot know how it ended.
-_FORGET_SENDING: Final = """
-    UPDATE outbox SET state = 'uncertain', due_ns = last_sent_ns, error_kind = 'uncertain', error_code = '',
-        error_text = 'linegate was stopped while this was being sent', error_since_ns = last_sent_ns, error_count = 1
-    WHERE state = 'sending' RETURNING 1
 """
 _STATS: Final = """
     SELECT (SELECT coalesce(sum(postings), 0) FROM outbox_tally WHERE state NOT IN ('posted', 'superseded', 'voided')),
@@ -82,38 +73,42 @@ class StoreStats(NamedTuple):
 class Store:
     """One open database. Made by ``open``; ``close`` must be called, also after errors."""
 
-    def __init__(self, path: Path, now_ns: Callable[[], int], parts: _Parts) -> None:
-        self._path = path
+    def __init__(self, opened: Opened, reserve: Reserve, *, now_ns: Callable[[], int], window_s: float = 0.0) -> None:
+        self._path = opened.path
         self._now_ns = now_ns
-        self._parts = parts
-        self._writer = Writer(parts.writing, path)
+        self._opened = opened
+        self._recovery = Recovery(opened, reserve)
+        self._writer = Writer(opened, self._recovery, window_s)
         self._closed: asyncio.Task[None] | None = None
         self._images_kept: set[str] = set()
         self._images_forgotten = 0
 
     @classmethod
-    async def open(cls, path: Path, *, now_ns: Callable[[], int], max_bytes: int) -> Self:
-        """Open or make the database; ``max_bytes`` bounds the size of the file.
+    async def open(
+        cls,
+        path: Path,
+        *,
+        now_ns: Callable[[], int],
+        max_bytes: int,
+        reserve_bytes: int = RESERVE_BYTES,
+        window_s: float = 0.0,
+    ) -> Self:
+        """Open or make the database; ``max_bytes`` bounds the size of the file, ``reserve_bytes`` is kept beside it.
 
-        Postings that were being sent become uncertain. ``now_ns`` is not called before this returns. Raises
-        DamagedStoreError, NewerSchemaError, StoreError.
+        Postings that were being sent become uncertain. ``now_ns`` is not called before this returns. The first of a
+        group of writes waits for others for ``window_s``. Raises DamagedStoreError, NewerSchemaError, StoreError.
         """
-        _make_file(path)
-        writing = await _connect(path)
+        opened, reserve = Opened(path, max_bytes), Reserve(path.parent, reserve_bytes)
         try:
-            await schema.prepare_writer(writing, path, max_bytes=max_bytes)
-            epoch, interrupted = await _claim(writing, path)
-            reading = await _connect(path)
-        except BaseException:
-            await asyncio.shield(writing.close())
-            raise
-        try:
-            await schema.prepare_reader(reading)
-            return cls(path, now_ns, _Parts(writing, reading, epoch, interrupted, max_bytes))
-        except BaseException:
-            await asyncio.shield(reading.close())
-            await asyncio.shield(writing.close())
-            raise
+            await opened.open()
+        except StoreError as error:
+            # Where it cannot even make its index of the log, SQLite speaks of an I/O error.
+            if not error.full and not reserve.trouble():
+                raise
+            reserve.give_up()
+            await opened.open()
+        await asyncio.to_thread(reserve.make)
+        return cls(opened, reserve, now_ns=now_ns, window_s=window_s)
 
     async def __aenter__(self) -> Self:
         return self
@@ -129,12 +124,12 @@ class Store:
     @property
     def epoch(self) -> str:
         """Random name of this database, 13 base32 characters: a lost database never repeats a key."""
-        return self._parts.epoch
+        return self._opened.epoch
 
     @property
     def max_bytes(self) -> int:
         """The file grows no larger than this."""
-        return self._parts.max_bytes
+        return self._opened.max_bytes
 
     @property
     def committed(self) -> tuple[float, float] | None:
@@ -149,7 +144,7 @@ class Store:
     @property
     def interrupted(self) -> int:
         """How many postings were found in the middle of being sent when the database was opened."""
-        return self._parts.interrupted
+        return self._opened.interrupted
 
     async def close(self) -> None:
         """Finish what waits, then close both connections. Repeatable; survives the cancellation of its caller."""
@@ -175,7 +170,9 @@ class Store:
             raise StoreError(
                 f"{self._path}: a job record cannot be written ({error}); this is a fault in linegate, please report it"
             ) from error
-        await self._writer.submit(partial(_apply, step, records, images))
+        if not await self._recovery.make_room():
+            raise StoreError(self._recovery.problem, temporary=True, full=True)
+        await self._writer.submit(partial(apply, step, records, images))
         if len(self._images_kept) + len(images) > IMAGES_KNOWN_MAX:
             self._images_kept.clear()
         if forgotten == self._images_forgotten:
@@ -197,11 +194,82 @@ class Store:
 
     async def read(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Rows of a query, on the connection that cannot write. Raises StoreError."""
+        for left in reversed(range(READ_TRIES)):
+            connection = await self._for_reading()
+            try:
+                return [tuple(row) for row in await connection.execute_fetchall(sql, values)]
+            except sqlite3.Error as error:
+                if not await self._reads_again(error, connection) or not left:
+                    raise self._unread(error) from error
+            except (ValueError, OverflowError) as error:
+                # aiosqlite reports a closed connection as ValueError, Python a text or number that SQLite cannot take.
+                if self._closed is not None or connection is self._opened.reading_or_none or not left:
+                    raise self._unread(error) from error
+        raise AssertionError("the last try returns or raises")
+
+    async def _for_reading(self) -> aiosqlite.Connection:
+        if not self._opened.is_open and self._closed is None:
+            async with self._opened.lock:
+                await self._recovery.ready()
+        return self._opened.reading
+
+    async def _reads_again(self, error: sqlite3.Error, connection: aiosqlite.Connection) -> bool:
+        """Whether reading can be tried again: where the disk is at fault everything is opened anew."""
+        if schema.family(error) not in ("IOERR", "READONLY", "CANTOPEN", "CORRUPT", "NOTADB"):
+            return False
+        async with self._opened.lock:
+            if connection is self._opened.reading_or_none:
+                await self._recovery.failed(error, writing=False)
+        return self._recovery.damaged is None
+
+    def _unread(self, error: Exception) -> StoreError:
+        if self._recovery.damaged is not None:
+            return self._recovery.damaged
+        waits = isinstance(error, sqlite3.Error) and schema.family(error) in ("IOERR", "CANTOPEN", "BUSY", "LOCKED")
+        return StoreError(f"{self._path}: cannot be read: {error}; restart linegate", temporary=waits)
+
+    @property
+    def problem(self) -> str:
+        """What keeps the file from being written now, in words, "" where nothing does."""
+        return self._recovery.problem
+
+    @property
+    def damaged(self) -> StoreError | None:
+        """Set once the file turned out to be damaged while it was in use: every write fails from then on."""
+        return self._recovery.damaged
+
+    async def upkeep(self) -> None:
+        """One small step: the reserve is made again where there is room, and free pages are given back.
+
+        Call it every second or so. Raises StoreError.
+        """
+        if await self._recovery.make_room() and await self._has_spare_pages():
+            await self._writer.submit(space.give_back)
+
+    async def check(self) -> str:
+        """Look through a file that was too large to be checked when it was opened; what is damaged, or "".
+
+        Takes as long as reading the file; where damage is found nothing more is written.
+        """
+        if _size(self._path) <= schema.QUICK_CHECK_MAX_BYTES:
+            return ""
+        check = Check(self._path)
+        self._opened.beside.append(check)
         try:
-            return [tuple(row) for row in await self._parts.reading.execute_fetchall(sql, values)]
-        except (sqlite3.Error, ValueError, OverflowError) as error:
-            # aiosqlite reports a closed connection as ValueError, Python a text or number that SQLite cannot take.
-            raise StoreError(f"{self._path}: cannot be read: {error}; restart linegate") from error
+            found = await asyncio.to_thread(check.run)
+        finally:
+            check.stop()
+            self._opened.beside.remove(check)
+        if found in ("", SOUND):
+            return ""
+        self._recovery.found_damaged(found)
+        return found
+
+    async def _has_spare_pages(self) -> bool:
+        ((free,),) = await self.read("PRAGMA freelist_count", ())
+        if int(free) < space.FREE_PAGES_KEPT + space.PAGES_LEAST:
+            return False
+        return bool((await self.read("PRAGMA auto_vacuum", ()))[0][0] == space.INCREMENTAL)
 
     async def snapshots(self) -> dict[str, bytes]:
         """The last committed state of each work unit."""
@@ -272,7 +340,7 @@ class Store:
             database_bytes=_size(self._path),
             wal_bytes=_size(wal),
             used_bytes=(pages - free) * page_bytes,
-            max_bytes=self._parts.max_bytes,
+            max_bytes=self._opened.max_bytes,
             open_postings=counts[0],
             posted=counts[1],
             journal_rows=counts[2],
@@ -297,89 +365,9 @@ class Store:
 
     async def _close(self) -> None:
         await self._writer.drain()
-        try:
-            await self._parts.reading.close()
-        finally:
-            await self._parts.writing.close()
-
-
-class _Parts(NamedTuple):
-    writing: aiosqlite.Connection
-    reading: aiosqlite.Connection
-    epoch: str
-    interrupted: int
-    max_bytes: int
-
-
-def _make_file(path: Path) -> None:
-    # Its write-ahead log inherits the mode, and orders are nobody else's business.
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
-    except OSError as error:
-        raise StoreError(
-            f"{path}: cannot be opened: {error.strerror}; check that the folder exists and belongs to linegate"
-        ) from error
-
-
-async def _connect(path: Path) -> aiosqlite.Connection:
-    # Shielded: a connection made for a caller that is gone would keep its thread, and the process, alive.
-    connecting = asyncio.ensure_future(_connected(path))
-    try:
-        return await asyncio.shield(connecting)
-    except asyncio.CancelledError:
-        await (await connecting).close()
-        raise
-
-
-async def _connected(path: Path) -> aiosqlite.Connection:
-    try:
-        return await aiosqlite.connect(path, isolation_level=None)
-    except sqlite3.Error as error:
-        raise StoreError(f"{path}: cannot be opened: {error}; check its folder and free space") from error
-
-
-async def _claim(connection: aiosqlite.Connection, path: Path) -> tuple[str, int]:
-    try:
-        await connection.execute_fetchall("BEGIN IMMEDIATE")
-        epoch = base64.b32encode(secrets.token_bytes(EPOCH_BYTES)).decode().rstrip("=").lower()
-        await connection.execute_fetchall("INSERT OR IGNORE INTO meta (one, epoch) VALUES (1, ?)", (epoch,))
-        interrupted = len(list(await connection.execute_fetchall(_FORGET_SENDING)))
-        rows = list(await connection.execute_fetchall("SELECT epoch FROM meta"))
-        await connection.execute_fetchall("COMMIT")
-    except sqlite3.Error as error:
-        raise StoreError(f"{path}: cannot be written: {error}; check its rights and free space") from error
-    return str(rows[0][0]), interrupted
-
-
-async def _apply(
-    step: Step,
-    records: Iterable[tuple[object, ...]],
-    images: Sequence[tuple[str, bytes]],
-    connection: aiosqlite.Connection,
-) -> None:
-    unit = step.work_unit
-    if step.rows:
-        await connection.executemany(_JOURNAL, [(unit, *row) for row in step.rows])
-    if step.voids:
-        await postings.void(connection, step.voids, step.last_time_ns)
-    new = list(step.postings)
-    for answer in step.answers:
-        assert step.identity is not None, "who answers says who he is"
-        whole = await answers.put(connection, step.identity, answer, step.last_time_ns)
-        new += [] if whole is None else [whole]
-    if new:
-        await postings.add(connection, new)
-    if images:
-        await connection.executemany(_IMAGE, images)
-    if records:
-        await connection.executemany(jobs.PUT, records)
-    await genealogy.keep(step, connection)
-    if step.audit:
-        await audit_chain.append_all(step.audit, connection)
-    for taken in step.keys:
-        await replays.take(taken, connection)
-    await connection.execute_fetchall(_SNAPSHOT, (unit, step.snapshot))
-    await connection.execute_fetchall(_TIME, (step.last_time_ns,))
+        self._recovery.close()
+        async with self._opened.lock:
+            await self._opened.close()
 
 
 async def _execute(sql: str, values: tuple[Any, ...], connection: aiosqlite.Connection) -> int:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from buffer import schema
 from buffer.errors import StoreError
+from buffer.here import run_here
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
 
     import aiosqlite
 
-GROUP_MAX: Final = 64
+    from buffer.opening import Opened
+    from buffer.recovery import Recovery
+
+GROUP_MAX: Final = 256
 WAITING_MAX: Final = 4096
 
 #: Of SQLite's own errors, those that one write brings upon itself. All others speak of the file or the device.
@@ -39,11 +45,16 @@ class _Waiting(NamedTuple):
 
 
 class Writer:
-    """Runs works one after the other, up to ``GROUP_MAX`` in one durable transaction."""
+    """Runs works one after the other, up to ``GROUP_MAX`` in one durable transaction.
 
-    def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
-        self._connection = connection
-        self._path = path
+    A group is what waits when the transaction before is durable; the first waits for others for ``window_s``.
+    """
+
+    def __init__(self, opened: Opened, recovery: Recovery, window_s: float = 0.0) -> None:
+        self._opened = opened
+        self._recovery = recovery
+        self._window_s = window_s
+        self._path: Path = opened.path
         self._waiting: deque[_Waiting] = deque()
         self._filled = asyncio.Event()
         self._slots = asyncio.Semaphore(WAITING_MAX)
@@ -74,6 +85,8 @@ class Writer:
     async def _run(self) -> None:
         while True:
             await self._filled.wait()
+            if self._window_s and self._waiting and not self._closing:
+                await asyncio.sleep(self._window_s)
             group = [self._waiting.popleft() for _ in range(min(len(self._waiting), GROUP_MAX))]
             if group:
                 await self._commit(group)
@@ -86,12 +99,15 @@ class Writer:
         began_s = asyncio.get_running_loop().time()
         try:
             results = await self._transaction(group)
+        except _DiskFailedError as failed:
+            if failed.freed:
+                await self._commit(group)
+            else:
+                told = self._failed(failed.error)
+                self.failing = (str(told), began_s if self.failing is None else self.failing[1])
+                self._fail(group, told)
         except Exception as error:  # noqa: BLE001 - whatever one write raises is told to its caller; the writer goes on
-            if isinstance(error, sqlite3.Error) and not _is_ones_own(error):
-                failed = self._failed(error)
-                self.failing = (str(failed), began_s if self.failing is None else self.failing[1])
-                self._fail(group, failed)
-            elif len(group) > 1:
+            if len(group) > 1:
                 # One of them is at fault: each gets a transaction of its own, so that only that one fails.
                 for one in group:
                     await self._commit([one])
@@ -108,18 +124,20 @@ class Writer:
                     waiting.done.set_result(result)
 
     async def _transaction(self, group: Sequence[_Waiting]) -> list[Any]:
-        connection = self._connection
-        try:
-            await connection.execute_fetchall("BEGIN IMMEDIATE")
-            results = [await waiting.work(connection) for waiting in group]
-            await connection.execute_fetchall("COMMIT")
-        except Exception:
-            # Some errors end the transaction by themselves, others leave it open. (A cancellation ends the writer;
-            # closing its connection then rolls back.)
-            if connection.in_transaction:
-                await connection.execute_fetchall("ROLLBACK")
-            raise
-        return results
+        opened = self._opened
+        async with opened.lock:
+            await self._recovery.ready()
+            try:
+                # The whole group in one call of the connection's thread, by aiosqlite's own way into it.
+                works = partial(_in_thread, [waiting.work for waiting in group])
+                results: list[Any] = await opened.writing._execute(works, opened.writing)  # type: ignore[no-untyped-call]  # noqa: SLF001 - as said
+            except sqlite3.Error as error:
+                if _is_ones_own(error):
+                    raise
+                freed = await self._recovery.failed(error, writing=True)
+                raise _DiskFailedError(error, freed=freed) from error
+            self._recovery.went_well()
+            return results
 
     def _refused(self, error: Exception) -> StoreError:
         if isinstance(error, StoreError):
@@ -129,10 +147,14 @@ class Writer:
         return refused
 
     def _failed(self, error: sqlite3.Error) -> StoreError:
-        name, family = _named(error)
+        if self._recovery.damaged is not None:
+            return self._recovery.damaged
+        family = schema.family(error)
         advice = _ADVICE.get(family, "restart linegate; if it stays, report it")
-        text = f"{self._path}: cannot be written ({name or 'error'}): {error}; {advice}"
-        failed = StoreError(text, temporary=family in _TEMPORARY)
+        name = getattr(error, "sqlite_errorname", "error")
+        text = f"{self._path}: cannot be written ({name}): {error}; {advice}"
+        temporary = family in _TEMPORARY and self._recovery.can_wait(error)
+        failed = StoreError(text, temporary=temporary, full=schema.is_full(error))
         failed.__cause__ = error
         return failed
 
@@ -148,24 +170,42 @@ class Writer:
         self._waiting.clear()
 
 
-def _named(error: sqlite3.Error) -> tuple[str, str]:
-    """The error's name, and its family: IOERR of SQLITE_IOERR_FSYNC."""
-    name: str = getattr(error, "sqlite_errorname", "")
-    return name, name.removeprefix("SQLITE_").split("_", 1)[0]
+class _DiskFailedError(Exception):
+    """The file or the device is at fault, not one of the works."""
+
+    def __init__(self, error: sqlite3.Error, *, freed: bool) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.freed = freed
+
+
+def _in_thread(
+    works: Sequence[Callable[[aiosqlite.Connection], Awaitable[Any]]], owner: aiosqlite.Connection
+) -> list[Any]:
+    """One transaction; runs in the thread of the connection."""
+    connection = owner._conn  # noqa: SLF001 - only this thread may use it, and nothing else hands it out
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        results = [run_here(work, connection) for work in works]
+        connection.execute("COMMIT")
+    except BaseException:
+        # Some errors end the transaction by themselves, others leave it open.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return results
 
 
 def _is_ones_own(error: sqlite3.Error) -> bool:
     # SQLITE_ERROR is SQLite's word for a statement that makes no sense.
-    return isinstance(error, _ONES_OWN_FAULT) or _named(error)[1] == "ERROR"
+    return isinstance(error, _ONES_OWN_FAULT) or schema.family(error) == "ERROR"
 
 
-#: READONLY is not among them: SQLite keeps its view of the file until every connection of the process is closed.
-_TEMPORARY: Final = frozenset({"FULL", "IOERR", "BUSY", "LOCKED"})
+_TEMPORARY: Final = frozenset({"FULL", "IOERR", "BUSY", "LOCKED", "READONLY", "CANTOPEN", "PROTOCOL"})
 _ADVICE: Final = {
     "FULL": "free some space on the device, or allow more by buffer.max_size",
-    "READONLY": "remount its file system for writing, then restart linegate",
+    "READONLY": "remount its file system for writing",
     "IOERR": "check the storage device (kernel log)",
+    "CANTOPEN": "check that its folder is there and can be written",
     "BUSY": "another program writes to it: end that program",
-    "CORRUPT": "set the file aside and restart linegate",
-    "NOTADB": "set the file aside and restart linegate",
 }

@@ -47,6 +47,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 _Backoff = Annotated[Duration, Between(Duration("1 s"), Duration("15 min"))]
 _Pace = Annotated[Duration, Between(Duration("100 ms"), Duration("1 d"))]
 _BUFFER_SIZE: Final = ByteSize("2 GiB")
+_RESERVE_SIZE: Final = ByteSize("4 MiB")
 _EVENTS_SIZE: Final = ByteSize("64 MiB")
 _EVENTS_SIZE_MIN: Final = ByteSize("256 KiB")
 _Keep = Annotated[Duration, Between(Duration("1 h"), Duration("3650 d"))]
@@ -281,6 +282,10 @@ class BufferSettings:
 
     Attributes:
         max_size: the database grows no larger than this.
+        reserve: so much is kept free in a file beside the database, and given up when the disk is full, so that what
+            waits can still be forwarded; "0 B": nothing is.
+        group_window: the first of several writes waits so long for others, to share one flush with them; longer is
+            gentler to a card, and every confirmation is that much later.
         journal_keep: old name for ages of ``retention``: ``raw_journal``, ``cycles``, ``states`` and ``notices``.
         posted_keep: old name for ages of ``retention``: ``orders`` and ``confirmations``.
         checkpoint: how often a snapshot of the counters is written; a restart replays at most this much.
@@ -292,6 +297,8 @@ class BufferSettings:
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
 
     max_size: Annotated[ByteSize, Between(ByteSize("16 MiB"), ByteSize("16 TiB"))] = _BUFFER_SIZE
+    reserve: Annotated[ByteSize, Between(ByteSize("0 B"), ByteSize("1 GiB"))] = _RESERVE_SIZE
+    group_window: Annotated[Duration, Between(Duration("0 s"), Duration("250 ms"))] = Duration("0 s")
     journal_keep: _Keep | None = None
     posted_keep: _Keep | None = None
     checkpoint: Annotated[Duration, Between(Duration("100 ms"), Duration("10 min"))] = Duration("5 s")

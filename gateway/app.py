@@ -15,15 +15,13 @@ import random
 import signal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
-from buffer import clock_record
-from buffer.damage import set_aside
-from buffer.errors import DamagedStoreError, StoreError
+from buffer import clock_record, damage
+from buffer.errors import StoreError
 from buffer.outbox import Outbox
-from buffer.store import Store
 from config.errors import ConfigError, ConfigErrors
 from drivers.supervisor import DeliveryError
 from gateway import __version__, logs
@@ -39,8 +37,9 @@ from gateway.closing_round import ClosingRound
 from gateway.connectors.base import ConnectorError
 from gateway.control import SOCKET_NAME, ControlError, ControlServer
 from gateway.core.audit.signature import Profile
+from gateway.database import open_database
 from gateway.deciding import Deciding, Via
-from gateway.lock import DATABASE_NAME, StateDirError, StateDirLock
+from gateway.lock import StateDirError, StateDirLock
 from gateway.monitoring import BuildError
 from gateway.notify import Notifier, Progress, feed_watchdog
 from gateway.order_closer import OrderCloser
@@ -50,17 +49,20 @@ from gateway.recorder import Recorder
 from gateway.reload import Reloader, ReloadError
 from gateway.resending import Resending
 from gateway.retention_round import RetentionRound
+from gateway.store_round import StoreRound
 from gateway.tasks import Tasks
 from gateway.timekeeper import Timekeeper
 from gateway.verbs import Verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+    from buffer.store import Store
     from config.settings import Settings
     from gateway.api.compose import Api
     from gateway.auditing import Auditing
     from gateway.connectors.base import Connector
+    from gateway.database import Incident
     from gateway.parts import Parts
 
 DRAIN_RUNNERS_S: Final = 3.0
@@ -70,6 +72,13 @@ CLOSE_S: Final = 2.0
 SETTLED_AFTER_S: Final = 5.0
 
 log = structlog.get_logger(__name__)
+
+
+class Round(Protocol):
+    """What is done again and again while the gateway runs."""
+
+    def run(self) -> Coroutine[Any, Any, None]:
+        """For ever."""
 
 
 class StartError(Exception):
@@ -111,7 +120,11 @@ class App:
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         clock: SteadyClock | None = None
-        store = await self._open_store(lambda: clock.now_ns() if clock is not None else 0)
+        store, incidents = await open_database(
+            self._state_dir, self._settings.buffer, lambda: clock.now_ns() if clock is not None else 0
+        )
+        self._warnings += [one.text for one in incidents]
+        self._set_aside += [one.file for one in incidents if one.file]
         if store.interrupted:
             log.warning("postings were being sent when the gateway ended", postings=store.interrupted)
         try:
@@ -132,24 +145,13 @@ class App:
                 rng=random.SystemRandom(),
                 warnings=self._warnings,
             )
-            await self._serve(builder, store, clock)
+            await self._serve(builder, store, clock, incidents)
+            if store.damaged is None:
+                damage.clear(store.path)
         finally:
             await store.close()
 
-    async def _open_store(self, now_ns: Any) -> Store:
-        path = self._state_dir / DATABASE_NAME
-        max_bytes = int(self._settings.buffer.max_size)
-        try:
-            return await Store.open(path, now_ns=now_ns, max_bytes=max_bytes)
-        except DamagedStoreError as error:
-            # A damaged file must not keep the line from being counted: a new epoch begins, the old file is kept.
-            kept = set_aside(path, at_ns=SteadyClock(0).now_ns())
-            self._set_aside.append(kept.name)
-            self._warnings.append(f"the database was damaged and set aside as {kept.name}: {error}")
-            log.error("database set aside", file=str(kept), reason=str(error))  # noqa: TRY400 - the reason is the message
-            return await Store.open(path, now_ns=now_ns, max_bytes=max_bytes)
-
-    async def _serve(self, builder: Builder, store: Store, clock: SteadyClock) -> None:
+    async def _serve(self, builder: Builder, store: Store, clock: SteadyClock, incidents: Sequence[Incident]) -> None:
         parts = await builder.build()
         verbs_of = partial(_verbs, parts, store, clock, clock.now_ns(), self._warnings, builder.auditing)
         table = verbs_of(self._settings).table()
@@ -163,7 +165,7 @@ class App:
         table |= (
             audit.table() | keeper.table() | comparing.table() | buffer.table() | Resending(parts, store, clock).table()
         )
-        await audit.start()
+        await audit.start(incidents)
         await copies.start()
         deciding = _deciding(self._settings, table, builder.auditing, users, clock)
         control = ControlServer(self._state_dir / SOCKET_NAME, deciding.door(Via.SOCKET))
@@ -178,14 +180,16 @@ class App:
         tasks = Tasks()
         self._start(tasks, parts, store, clock.now_ns)
         builder.shares.started()
-        rounds: dict[str, Any] = {
+        StoreRound(store, parts).start(tasks)
+        rounds: dict[str, Round] = {
             "prune": keeper,
             "reconciliation": comparing,
             "days": days,
             "copies": copies,
             "clock": timekeeper,
+            "buffer": buffer,
         }
-        for name, one in {**rounds, "buffer": buffer}.items():
+        for name, one in rounds.items():
             tasks.start(f"outer {name}", one.run())
         tasks.start("outer audit", audit.run(parts))
         reloader = Reloader(

@@ -23,10 +23,11 @@ from gateway.core.audit.chain import anchor_text
 from gateway.core.audit.entry import Change, SystemAction
 from gateway.core.audit.told import NOT_GIVEN, Actor, Told
 from gateway.core.duration import NS_PER_S
+from gateway.lock import DATABASE_NAME
 from gateway.settings_told import differences, values_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from buffer.store import Store
     from config.settings import Settings
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from gateway.clock import SteadyClock
     from gateway.control import Verb
     from gateway.core.audit.entry import EntryContent
+    from gateway.database import Incident
     from gateway.parts import Parts
 
 LOOK_EVERY_S: Final = 2.0
@@ -71,8 +73,11 @@ class AuditRound:
         self._not_named = 0
         self._users_told = ""
 
-    async def start(self) -> None:
-        """The start, how the run before ended, and what is different since. Raises StoreError."""
+    async def start(self, incidents: Iterable[Incident] = ()) -> None:
+        """The start, how the run before ended, what happened to the database, what is different since.
+
+        Raises StoreError.
+        """
         before = await audit_taken.last_run(self._store)
         ended = {
             "": "the first run of this chain",
@@ -93,7 +98,11 @@ class AuditRound:
             changed = [self._configured(kept)]
         else:
             changed = self._changes(old.values, kept.values, ITSELF, "start", "")
-        await audit_taken.take(self._store, [self._auditing.content(told), *changed], kept=kept)
+        happened = [
+            self._auditing.content(Told(one.action.value, "database", DATABASE_NAME, detail=one.text))
+            for one in incidents
+        ]
+        await audit_taken.take(self._store, [self._auditing.content(told), *happened, *changed], kept=kept)
         while rows := await audit_taken.writes_after(self._store, await audit_taken.mark(self._store, WRITES)):
             older = [audit_chain.of_write_attempt(row, self._auditing.common(row.at_ns)) for row in rows]
             await audit_taken.take(self._store, older, marks={WRITES: rows[-1].seq})

@@ -1,10 +1,14 @@
-"""In which order the tests are given to the workers; no fixtures.
+"""In which order the tests are given to the workers, and ports for servers that start later.
 
 A worker takes a whole module. What starts processes and waits for them goes first, so that no worker is left alone with
 a long module at the end.
 """
 
+import random
+import socket
 from pathlib import Path
+
+import pytest
 
 TESTS = Path(__file__).parent
 #: Folders and files by how long their modules take, longest first; what is not named goes last.
@@ -35,3 +39,26 @@ def pytest_collection_modifyitems(items):
         parts = path.relative_to(TESTS) if path.is_relative_to(TESTS) else path
         places[path] = next((n for n, name in enumerate(LONG_FIRST) if parts.is_relative_to(name)), len(LONG_FIRST))
     items.sort(key=lambda item: places[item.path])
+
+
+#: Below those that the kernel gives to whoever asks for any port: nobody takes one in the meantime.
+QUIET_PORTS = range(12_000, 32_000)
+
+
+@pytest.fixture(scope="session")
+def port_for_later():
+    """A function: a free port of this computer, for a server that is started in a moment."""
+    offers = iter(random.sample(QUIET_PORTS, len(QUIET_PORTS)))
+
+    def find():
+        for port in offers:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+                return port
+        pytest.fail(f"no port of {QUIET_PORTS} is free")
+
+    return find

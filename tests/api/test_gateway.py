@@ -70,10 +70,10 @@ KEYS = (f"key-{number}" for number in itertools.count())
 class Gateway:
     """One running gateway with its folder."""
 
-    def __init__(self, folder, api="{ port: PORT, requests_per_minute: 60000 }", *, tls=None, press=1):
+    def __init__(self, folder, port, api="{ port: PORT, requests_per_minute: 60000 }", *, tls=None, press=1):
         self.folder = folder
         self.state_dir = folder / "state"
-        self.port = free_port()
+        self.port = port
         self.tls = tls
         for name in ("orders", "confirmations"):
             (folder / "share" / name).mkdir(parents=True, exist_ok=True)
@@ -149,21 +149,15 @@ def environment():
     return {name: text for name, text in os.environ.items() if not name.startswith(("LINEGATE_", "NOTIFY_"))}
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory):
+def gateway(tmp_path_factory, port_for_later):
     machine = subprocess.Popen(
         [sys.executable, "-P", "-m", "simulators", "asm-01", "--port", "0", "--steady"], stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )  # fmt: skip
     try:
         press = json.loads(machine.stdout.readline())["port"]
-        running = Gateway(tmp_path_factory.mktemp("gateway"), press=press)
+        running = Gateway(tmp_path_factory.mktemp("gateway"), port_for_later(), press=press)
         try:
             running.take_orders()
             yield running
@@ -295,8 +289,8 @@ def test_nothing_changes_after_a_refusal(gateway, token):
     assert now() == before
 
 
-def test_a_key_gets_the_same_answer_after_the_gateway_was_killed(tmp_path):
-    running = Gateway(tmp_path)
+def test_a_key_gets_the_same_answer_after_the_gateway_was_killed(tmp_path, port_for_later):
+    running = Gateway(tmp_path, port_for_later())
     try:
         running.take_orders()
         token = running.token()
@@ -307,7 +301,7 @@ def test_a_key_gets_the_same_answer_after_the_gateway_was_killed(tmp_path):
         running.process.kill()
         running.process.wait()
         running.close()
-        running = Gateway(tmp_path)
+        running = Gateway(tmp_path, port_for_later())
         assert running.ask("POST", "/v1/orders/start", asked, token, key="k1") == first
         assert running.ask("POST", "/v1/orders/start", asked, token, key="k2") == refused
         status, answer = running.ask("POST", "/v1/orders/start", {**asked, "order": "4712"}, token, key="k1")
@@ -438,10 +432,10 @@ def test_schemathesis_finds_no_way_to_break_it(gateway, tmp_path, phases, exampl
     assert "api request failed" not in gateway.text()
 
 
-def test_over_tls_and_a_clean_stop_with_open_connections(tmp_path):
+def test_over_tls_and_a_clean_stop_with_open_connections(tmp_path, port_for_later):
     context = certificate(tmp_path)
     api = "{ listen: 0.0.0.0, port: PORT, tls: { cert_file: api.pem, key_file: api.key } }"
-    running = Gateway(tmp_path, api, tls=context)
+    running = Gateway(tmp_path, port_for_later(), api, tls=context)
     try:
         assert running.ask("GET", "/health")[0] == 200
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", running.port, timeout=5)) as plain:
@@ -532,12 +526,12 @@ def test_without_the_section_its_libraries_are_not_loaded(tmp_path):
     assert ended.stdout.strip() == "0 []", ended.stderr
 
 
-def test_a_reload_keeps_the_api_and_refuses_another_port(gateway, token):
+def test_a_reload_keeps_the_api_and_refuses_another_port(gateway, token, port_for_later):
     before = gateway.text()
     config = gateway.folder / "linegate.yaml"
     good = config.read_text()
     try:
-        config.write_text(good.replace(str(gateway.port), str(free_port())))
+        config.write_text(good.replace(str(gateway.port), str(port_for_later())))
         gateway.process.send_signal(signal.SIGHUP)
         gateway.until(lambda: "configuration not reloaded" in gateway.text()[len(before) :], "the refusal")
         assert "api.port" in gateway.text()[len(before) :]

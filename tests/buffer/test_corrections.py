@@ -114,7 +114,8 @@ async def test_a_confirmation_for_two_targets_is_one(open_store, make):
         for target in ("erp", "copy")
     ]
     await store.commit(step(postings))
-    first, second = (next(one.id for one in await outbox.page(target="erp") if one.seq == seq) for seq in (1, 2))
+    ids = {one.seq: one.id for one in await outbox.page(target="erp")}
+    first, second = ids[1], ids[2]
     await outbox.begin_send(first, BODY, 2000)
     assert await outbox.settle_and_begin(first, Settlement(OutboxState.POSTED), second, BODY, 2001)
     found = await confirmed(store, "100240", "0010", Capability.CANCEL)

@@ -174,7 +174,7 @@ async def test_one_key_twice_for_a_target_is_found(full):
 
 async def test_a_spoiled_page_is_found(full):
     with full.open("r+b") as file:
-        file.seek(4096 * 9 + 8)
+        file.seek(4096 * 9)
         file.write(b"\xff" * 2000)
     assert "SQLite integrity_check" in faults(full)
 

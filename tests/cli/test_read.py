@@ -48,12 +48,6 @@ def configured_asm(asm, tmp_path):
     return write
 
 
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
-
-
 def test_every_signal_of_a_source(linegate, configured_asm):
     done = linegate("read", "asm", "--config", configured_asm())
     assert done.code == 0, done.err
@@ -150,9 +144,9 @@ def test_names_that_are_nearly_right(linegate, configured_asm):
 
 
 @pytest.mark.parametrize("address", ["modbus://127.0.0.1:{port}/1", "opc.tcp://127.0.0.1:{port}/x"])
-def test_nobody_there_is_a_sentence_with_the_next_step(linegate, address):
+def test_nobody_there_is_a_sentence_with_the_next_step(linegate, port_for_later, address):
     value = "i=2258" if address.startswith("opc") else "holding 0"
-    done = linegate("read", address.format(port=free_port()), value)
+    done = linegate("read", address.format(port=port_for_later()), value)
     assert (done.code, done.out) == (1, "")
     assert "no connection" in done.err
     assert "check address, port" in done.err

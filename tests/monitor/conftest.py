@@ -89,13 +89,8 @@ class Watcher:
 
 
 @pytest.fixture
-def free_port():
-    def find():
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return probe.getsockname()[1]
-
-    return find
+def free_port(port_for_later):
+    return port_for_later
 
 
 @pytest.fixture

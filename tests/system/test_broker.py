@@ -74,15 +74,13 @@ class Watcher:
 
 
 @pytest.fixture
-async def site(plant):
+async def site(plant, port_for_later):
     """ASM-01 with a broker configured that does not run yet; watchers are made on demand."""
     if find_mosquitto() is None:
         if os.environ.get("CI") == "true":
             pytest.fail("mosquitto is not installed: apt-get install mosquitto")
         pytest.skip("mosquitto is not installed (apt-get install mosquitto)")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        plant.ports["broker"] = probe.getsockname()[1]
+    plant.ports["broker"] = port_for_later()
     plant.broker = True
     plant.document["mqtt"].update(protocol="auto", heartbeat="1 s")
     plant.keep("ASM-01")

@@ -8,7 +8,6 @@ import http.client
 import itertools
 import json
 import random
-import socket
 import sys
 
 import pytest
@@ -38,8 +37,9 @@ def sums(ledger, order):
 class Floor:
     """One machine, and people who put right what was confirmed of it."""
 
-    def __init__(self, plant, until):
+    def __init__(self, plant, until, port):
         self.plant = plant
+        self.port = port
         self.until = until
 
     async def begin(self, *orders, **confirm):
@@ -51,9 +51,7 @@ class Floor:
         plant.document["connectors"]["erp"].update(
             correction="negative", idempotent=True, totals_path="/orders/{order}/totals"
         )
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            plant.document["api"] = {"port": probe.getsockname()[1]}
+        plant.document["api"] = {"port": self.port()}
         await plant.start_erp("--idempotent")
         await plant.start_machine("ASM-01")
         await plant.run()
@@ -169,8 +167,8 @@ class Floor:
 
 
 @pytest.fixture
-def floor(plant, until):
-    return Floor(plant, until)
+def floor(plant, until, port_for_later):
+    return Floor(plant, until, port_for_later)
 
 
 async def test_held_booked_and_final_confirmations_are_corrected_and_a_finish_is_undone(floor, plant):  # noqa: PLR0915 - one story

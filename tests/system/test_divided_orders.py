@@ -8,7 +8,6 @@ import http.client
 import itertools
 import json
 import random
-import socket
 
 import pytest
 
@@ -32,8 +31,9 @@ def unit_of(view):
 class Floor:
     """One machine with the people beside it; each of their words may meet a gateway that dies."""
 
-    def __init__(self, plant):
+    def __init__(self, plant, port):
         self.plant = plant
+        self.port = port
         self.token = ""
 
     async def begin(self, *orders, confirm=None, **rules):
@@ -42,9 +42,7 @@ class Floor:
         if confirm is not None:
             plant.document["work_units"]["ASM-01"]["confirm"] = confirm
         plant.document["work_units"]["ASM-01"]["orders"] = {"choose": "command", "target_counts": "good", **rules}
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            plant.document["api"] = {"port": probe.getsockname()[1]}
+        plant.document["api"] = {"port": self.port()}
         await plant.start_erp()
         await plant.start_machine("ASM-01")
         await plant.run()
@@ -114,8 +112,8 @@ class Floor:
 
 
 @pytest.fixture
-def floor(plant):
-    return Floor(plant)
+def floor(plant, port_for_later):
+    return Floor(plant, port_for_later)
 
 
 def booked(ledger, order):

@@ -183,7 +183,9 @@ async def test_one_operation_that_refuses_refuses_the_order(floor):
 
 
 async def test_the_bundled_erp_hears_every_answer(floor):
-    options = argparse.Namespace(host="127.0.0.1", port=0, ledger=None, release="none", idempotent=False, token=None)
+    options = argparse.Namespace(
+        host="127.0.0.1", port=0, ledger=None, release="none", idempotent=False, token=None, requests=None, seed=1
+    )
     erp = Erp(options)
     await erp.listener.open()
     settings = RestSettings(
@@ -204,7 +206,9 @@ async def test_the_bundled_erp_hears_every_answer(floor):
 
 
 async def test_what_the_erp_has_booked_is_compared(floor):
-    options = argparse.Namespace(host="127.0.0.1", port=0, ledger=None, release="none", idempotent=False, token=None)
+    options = argparse.Namespace(
+        host="127.0.0.1", port=0, ledger=None, release="none", idempotent=False, token=None, requests=None, seed=1
+    )
     erp = Erp(options)
     await erp.listener.open()
     url = f"http://127.0.0.1:{erp.listener.port}"
@@ -261,7 +265,9 @@ class UtcClock:
 
 
 async def test_reports_stay_and_what_they_propose_is_done_by_a_person_only(floor):  # noqa: PLR0915 - one story
-    options = argparse.Namespace(host="127.0.0.1", port=0, ledger=None, release="none", idempotent=True, token=None)
+    options = argparse.Namespace(
+        host="127.0.0.1", port=0, ledger=None, release="none", idempotent=True, token=None, requests=None, seed=1
+    )
     erp = Erp(options)
     await erp.listener.open()
     settings = RestSettings(
@@ -359,7 +365,9 @@ async def test_a_booked_posting_is_opened_by_no_other_way(floor):
 
 
 async def test_a_path_that_is_not_served_parks_the_answer_and_holds_up_nothing_else(floor):
-    options = argparse.Namespace(host="127.0.0.1", port=0, ledger=None, release="none", idempotent=False, token=None)
+    options = argparse.Namespace(
+        host="127.0.0.1", port=0, ledger=None, release="none", idempotent=False, token=None, requests=None, seed=1
+    )
     erp = Erp(options)
     await erp.listener.open()
     settings = RestSettings(connector="rest", url=f"http://127.0.0.1:{erp.listener.port}", acknowledgements_path="/nix")

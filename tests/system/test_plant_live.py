@@ -85,6 +85,9 @@ class Works:
         document = plan._scale(document, Fraction(1))  # plain texts for the dumper
         for section in ("calendars", "tests"):
             document.pop(section, None)
+        # On a busy computer a simulated machine makes up for its pauses in bursts, which are faster than it is.
+        for rule in document["work_units"]["ASM-01"]["counters"]:
+            rule["max_rate"] = "150 /min"
         document["gateway"]["state_dir"] = str(self.state_dir)
         document["buffer"] = {"checkpoint": "200 ms"}
         sources, units = document["sources"], document["work_units"]
@@ -133,7 +136,8 @@ class Works:
         return good - self.before[unit][0], scrap - self.before[unit][1]
 
     async def samples_of(self, unit):
-        return sum(json.loads(line).get("samples", 0) for line in (self.folder / f"{unit}.jsonl").open())
+        text = (self.folder / f"{unit}.jsonl").read_text()  # the machine may be in the middle of a line
+        return sum(json.loads(line).get("samples", 0) for line in text.splitlines(keepends=True) if line[-1] == "\n")
 
     async def ledger(self):
         return (await asyncio.to_thread(self._ask, "GET", "/ledger", None))["bookings"]

@@ -51,7 +51,9 @@ class Line:
         self.store = await Store.open(folder / "line.db", now_ns=self.clock.now_ns, max_bytes=64 << 20)
         self.outbox = Outbox(self.store)
         self.tasks, self.shown = [], 100
-        options = argparse.Namespace(host="127.0.0.1", port=0, ledger=None, release="none", idempotent=True, token=None)
+        options = argparse.Namespace(
+            host="127.0.0.1", port=0, ledger=None, release="none", idempotent=True, token=None, requests=None, seed=1
+        )
         self.erp = Erp(options)
         await self.erp.listener.open()
         settings = RestSettings(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shutil
-import socket
 import subprocess
 
 import paho.mqtt.client as mqtt
@@ -60,16 +59,14 @@ def started(program, config, port):
 
 
 @pytest.fixture
-async def seen(plant, until):
+async def seen(plant, until, port_for_later):
     """A plant with a real broker; ``subscriber()`` is another client that has just connected."""
     program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if program is None:
         if os.environ.get("CI") == "true":
             pytest.fail("mosquitto is not installed: apt-get install mosquitto")
         pytest.skip("mosquitto is not installed (apt-get install mosquitto)")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = plant.ports["broker"] = probe.getsockname()[1]
+    port = plant.ports["broker"] = port_for_later()
     plant.broker = True
     plant.document["mqtt"].update(protocol="auto", heartbeat="1 s")
     broker = started(program, plant.folder / "mosquitto.conf", port)

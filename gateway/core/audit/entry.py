@@ -82,6 +82,8 @@ class SystemAction(enum.StrEnum):
     EXPORTED = "exported"
     VERIFIED = "verified"
     PURGED = "purged"
+    DATABASE_SET_ASIDE = "database_set_aside"
+    DATABASE_OLDER = "database_older"
     DAY_CLOSED = "day_closed"
     RESTORED = "restored"
     BACKED_UP = "backed_up"
