@@ -271,7 +271,9 @@ class OutboxMachine(RuleBasedStateMachine):
         self.posted[row["target"]] += state is S.POSTED and row["kind"] != "ack"
 
     @precondition(lambda self: any(row["state"] is S.SENDING and row["target"] == "erp" for row in self.rows.values()))
-    @rule(data=st.data(), state=st.sampled_from([*[S.POSTED] * 4, S.PARKED, S.RETRY_WAIT, S.HELD]), wait=st.integers(0, 9))
+    @rule(
+        data=st.data(), state=st.sampled_from([*[S.POSTED] * 4, S.PARKED, S.RETRY_WAIT, S.HELD]), wait=st.integers(0, 9)
+    )
     def settle_and_send_the_next(self, data, state, wait):
         """Both in one transaction; the next one only where it is the oldest of its lane by then, and due."""
         sending = [one for one, row in self.rows.items() if row["state"] is S.SENDING and row["target"] == "erp"]
@@ -426,7 +428,9 @@ class OutboxMachine(RuleBasedStateMachine):
         for entry_id, row in self.rows.items():
             kept = None if "pruned" in row else row.get("answer")
             assert self.run(self.outbox.answer(entry_id)) == kept, entry_id
-        assert not self.run(self.store.read("SELECT * FROM outbox_answer WHERE posting NOT IN (SELECT id FROM outbox)", ()))
+        assert not self.run(
+            self.store.read("SELECT * FROM outbox_answer WHERE posting NOT IN (SELECT id FROM outbox)", ())
+        )
 
     @invariant()
     def counts_are_those_of_the_model(self):

@@ -22,7 +22,7 @@ from gateway.outbox_verbs import OutboxVerbs
 
 DEADLINE_S = 20.0
 A1, A2 = ("A", "10", 1), ("A", "10", 2)
-SECRET = "canary/+4711-do-not-tell"  # noqa: S105 - that it is told nowhere is what is tried
+SECRET = "canary/+4711-do-not-tell"
 
 
 class Witnessed(list):
