@@ -146,8 +146,12 @@ async def test_everything_at_once(storm, seed, number):
     await plant.ends()
     await healthy(rig)
     await rig.settled(timeout_s=BUSY_S)
-    view = rig.check()
-    assert all(unit["unknown"] == [] for unit in view["work_units"]), rig.failed(view["work_units"])
+    # A controller that restarts between two looks may have kept its counter, which rolled over, or have begun anew at
+    # zero: the least is booked, and so many pieces are declared unknown.
+    restarted = ("ASM-01",) if any("restart" in event for event in rig.events) else ()
+    view = rig.check(may_be_unknown=restarted, dated=False)
+    for unit in view["work_units"]:
+        assert unit["id"] in restarted or unit["unknown"] == [], rig.failed(view["work_units"])
     storms.say(
         f"seed {seed}: {number} deeds, {rig.starts} starts, booked {[counted(one) for one in view['work_units']]}"
     )
