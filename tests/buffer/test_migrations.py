@@ -1,7 +1,7 @@
 """From every schema there ever was, with rows in all of its tables: today's linegate keeps each row and goes on.
 
-``test_crash_images.py`` of the faults cuts the power in the middle of migrations, ``test_upgrade.py`` goes on with what a
-real gateway left behind; here are all tables, kills and a full disk.
+``test_crash_images.py`` of the faults cuts the power in the middle of migrations, ``test_upgrade.py`` goes on with what
+a real gateway left behind; here are all tables, kills and a full disk.
 """
 
 from __future__ import annotations
