@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from buffer import audit_taken, backup
+from buffer import audit_taken, backup, catching_up
 from buffer.errors import StoreError
 from gateway.core.audit.entry import SystemAction
 from gateway.core.audit.told import Told
@@ -64,6 +64,7 @@ class BackupRound:
 
     async def start(self) -> None:
         """Write down each restore that no run before has written down. Raises StoreError."""
+        await catching_up.only(self._store, self._parts.feeds)
         taken = await audit_taken.mark(self._store, RESTORES)
         rows = await self._store.read(_RESTORED, (taken,))
         if rows:
