@@ -263,7 +263,8 @@ class Forwarder:
             self._breaker.refused(now_ns, self._settings.auth_probe_ns)
         elif decision.pause is Pause.BACKOFF:
             at_once = outcome is not None and outcome.kind is OutcomeKind.PROTOCOL
-            self._breaker.failed(now_ns, at_once=at_once, at_least_ns=decision.retry_after_ns)
+            lane = self._lane(entry) if decision.reached is None else None
+            self._breaker.failed(now_ns, lane=lane, at_once=at_once, at_least_ns=decision.retry_after_ns)
         elif decision.reached:
             self._breaker.succeeded(now_ns)
         if self._breaker.state is not before:

@@ -252,7 +252,10 @@ class Rig:
             if view is not None and condition(view):
                 return view
             await asyncio.sleep(POLL_S)
-        raise self.failed(f"waited {timeout_s:g} s in vain for {what}; the status was {str(view)[:STATUS_CHARS]}")
+        units = "" if view is None else "\n".join(map(str, view["work_units"]))
+        raise self.failed(
+            f"waited {timeout_s:g} s in vain for {what}; the status was {str(view)[:STATUS_CHARS]}\n--- units\n{units}"
+        )
 
     async def ready(self, timeout_s=WAIT_S):
         """Every source delivers and every machine has an order."""
