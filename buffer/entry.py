@@ -54,7 +54,8 @@ APPROVED_FROM: Final = (OutboxState.NEEDS_APPROVAL,)
 VOIDED_FROM: Final = (OutboxState.NEEDS_APPROVAL, OutboxState.HELD, OutboxState.READY, OutboxState.PARKED)
 LOOKED_UP_FROM: Final = (OutboxState.UNCERTAIN, OutboxState.ACCEPTED)
 RETRIED_FROM: Final = (OutboxState.PARKED, OutboxState.RETRY_WAIT)
-SUPERSEDED_FROM: Final = (OutboxState.PARKED,)
+#: Also what waits for a word after a restore and turns out to be booked, or what nobody wants to be booked.
+SUPERSEDED_FROM: Final = (OutboxState.PARKED, OutboxState.NEEDS_APPROVAL)
 
 
 class OutboxEntry(NamedTuple):

@@ -180,7 +180,10 @@ class Outbox:
     async def supersede(
         self, which: int | str, now_ns: int, *, who: str, audit: Sequence[EntryContent] = ()
     ) -> list[OutboxEntry]:
-        """A person's decision: a parked posting is not to be posted; its lane goes on. Raises OutboxError."""
+        """A person's decision: a posting that waits for him is not to be posted; its lane goes on. Raises OutboxError.
+
+        ``audit`` is written in the same transaction.
+        """
         change = "state = 'superseded', settled_ns = :now, error_text = error_text || ' (superseded by ' || :who || ')'"
         return await self._decide(
             which, change, SUPERSEDED_FROM, now_ns, "be superseded", audit, who=clean(who, WHO_MAX_CHARS)

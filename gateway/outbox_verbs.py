@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from buffer.entry import OPEN_STATES, RETRIED_FROM, OutboxState, Settlement
+from buffer.entry import OPEN_STATES, RETRIED_FROM, SUPERSEDED_FROM, OutboxState, Settlement
 from buffer.errors import OutboxError
 from gateway.caller import CALLER
 from gateway.control import RequestError, text_of
@@ -81,7 +81,7 @@ class OutboxVerbs:
         now_ns = self._clock.now_ns()
         try:
             await self._park_stranded(which, now_ns)
-            audit = self._told(await self._found(which), (OutboxState.PARKED,), "superseded", reason)
+            audit = self._told(await self._found(which), SUPERSEDED_FROM, "superseded", reason)
             discarded = await self._parts.outbox.supersede(which, now_ns, who=f"{who}: {reason}", audit=audit)
         except OutboxError as error:
             raise RequestError(str(error)) from error
