@@ -60,7 +60,8 @@ class OutboxVerbs:
 
     async def _open_postings(self, _request: Mapping[str, Any]) -> Any:
         found: list[dict[str, Any]] = []
-        for state in OPEN_STATES:
+        there = await self._parts.outbox.states()
+        for state in (one for one in OPEN_STATES if one in there):
             found += [_posting(entry) for entry in await self._parts.outbox.page(state=state, limit=PAGE_MAX)]
         return sorted(found, key=lambda posting: posting["id"])
 

@@ -151,7 +151,7 @@ def shown(answer: HttpAnswer, secrets: Collection[str]) -> Answer:
 
 
 def hidden(text: str, secrets: Collection[str]) -> str:
-    """The text without what this gateway keeps secret: a target may say what it was sent, plain or as JSON writes it."""
+    """The text without what this gateway keeps secret; a target may repeat it plain, or as JSON writes it."""
     for secret in filter(None, secrets):
         written = json.dumps(secret)[1:-1]
         for found in (secret, written, written.replace("/", "\\/")):

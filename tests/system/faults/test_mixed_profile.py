@@ -61,7 +61,8 @@ class Storm:
 
     def knows(self, view):
         """The orders that may be refused, or be more than the ERP can digest."""
-        self.orders = [one["order"] for unit in view["work_units"] for one in unit["queue"]]
+        known = {one["order"] for unit in view["work_units"] for one in (unit, *unit["queue"])}
+        self.orders = sorted(order for order in known if order) or self.orders
 
     async def close(self):
         for wire in self.wires.values():
