@@ -11,9 +11,10 @@ import sqlite3
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
-from buffer import jobs, journal, schema, space
+from buffer import jobs, journal, packing, schema, space
 from buffer.applying import apply
 from buffer.checking import SOUND, Check
+from buffer.entry import ANY_TARGET
 from buffer.errors import StoreError
 from buffer.opening import Opened
 from buffer.recovery import Recovery
@@ -42,10 +43,10 @@ T = TypeVar("T")
 #: Digests of images that are known to be stored; one that was forgotten is offered again, and ignored.
 IMAGES_KNOWN_MAX: Final = 4096
 _IN_STATE: Final = "SELECT record FROM job WHERE state = ?"
-_UNBOOKED: Final = """
+_UNBOOKED: Final = f"""
     SELECT count(*) FROM outbox
-    WHERE order_id = ? AND operation = ? AND state NOT IN ('posted', 'superseded', 'voided')
-"""
+    WHERE {ANY_TARGET} AND order_id = ? AND operation = ? AND state NOT IN ('posted', 'superseded', 'voided')
+"""  # noqa: S608 - constants
 _CURSOR: Final = """
     INSERT INTO connector_cursor (connector, cursor) VALUES (?, ?)
     ON CONFLICT (connector) DO UPDATE SET cursor = excluded.cursor
@@ -273,7 +274,8 @@ class Store:
 
     async def snapshots(self) -> dict[str, bytes]:
         """The last committed state of each work unit."""
-        return dict(await self.read("SELECT id, snapshot FROM work_unit", ()))
+        rows = await self.read("SELECT id, snapshot FROM work_unit", ())
+        return {unit: packing.unpacked(stored) for unit, stored in rows}
 
     async def job_record(self, order: str, operation: str) -> JobRecord | None:
         """What is remembered of a job order with its image, None if it was never seen. Raises StoreError."""

@@ -59,6 +59,46 @@ def test_failures_in_a_row_open_it_and_an_answer_between_them_does_not():
     assert breaker.state is BreakerState.HALF_OPEN
 
 
+def test_an_unclear_end_counts_once_for_each_lane_however_often_it_is_tried():
+    breaker = breaker_of()
+    for _ in range(100):
+        breaker.failed(NOW, lane=("poisoned",))
+    assert (breaker.state, breaker.failures) == (BreakerState.CLOSED, 100)
+    breaker.failed(NOW, lane=("B",))
+    assert breaker.state is BreakerState.CLOSED
+    breaker.failed(NOW, lane=("C",))
+    assert breaker.state is BreakerState.OPEN
+
+
+def test_a_success_forgets_the_lanes_and_what_was_not_reached_counts_each_time():
+    breaker = breaker_of()
+    for lane in ("A", "B"):
+        breaker.failed(NOW, lane=(lane,))
+    breaker.succeeded(NOW)
+    for lane in ("A", "B"):
+        breaker.failed(NOW, lane=(lane,))
+    assert breaker.state is BreakerState.CLOSED
+    breaker.failed(NOW)
+    assert breaker.state is BreakerState.OPEN
+
+
+def test_a_poisoned_trial_makes_no_pause_longer_and_trials_of_other_lanes_do():
+    """After a start nothing else may be there to be tried: what is made next waits for a second at most."""
+    breaker = breaker_of(proven=False)
+    now_ns = NOW
+    for _ in range(50):
+        assert breaker.allows(now_ns)
+        breaker.failed(now_ns, lane=("poisoned",))
+        assert breaker.next_try_ns - now_ns <= S
+        now_ns += 60 * S
+    for number in range(10):
+        assert breaker.allows(now_ns)
+        breaker.failed(now_ns, lane=(f"lane {number}",))
+        pause_ns = breaker.next_try_ns - now_ns
+        now_ns = breaker.next_try_ns
+    assert pause_ns == 60 * S
+
+
 @pytest.mark.parametrize("wish", [{"at_once": True}, {"at_least_ns": 100 * S}])
 def test_one_failure_is_enough_where_it_speaks_for_the_whole_target(wish):
     breaker = breaker_of(most=False)

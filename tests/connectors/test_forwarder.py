@@ -271,6 +271,27 @@ async def test_a_link_that_is_down_is_tried_gently_and_comes_back(forward, fille
     await run.until(well)
 
 
+@pytest.mark.parametrize("can_lookup", [True, False])
+async def test_an_order_that_the_target_cannot_digest_holds_back_its_own_lane_only(forward, filled, erp, can_lookup):
+    """Also where nothing else was to be sent for hours, so that nothing ever told that the target is well."""
+    erp.by_order["A"] = {"status": 500}
+    await filled.add(A1)
+    run = await forward(can_lookup=can_lookup, idempotent=True)
+
+    async def tried():
+        return (await run.state(*A1)).attempts >= 8
+
+    await run.until(tried, passing_s=1.0)
+    for number in range(5):
+        lane = (f"B{number}", "10", 1)
+        start_ns = run.clock.ns
+        await filled.add(lane)
+        run.forwarder.wake()
+        entry = await run.until_state(lane, OutboxState.POSTED, passing_s=0.1)
+        assert entry.last_sent_ns - start_ns <= Duration("1200 ms")
+    assert (await run.state(*A1)).state is OutboxState.UNCERTAIN
+
+
 async def test_retry_after_is_honoured(forward, filled, erp):
     erp.faults.append({"status": 503, "headers": {"Retry-After": "100"}})
     await filled.add(A1)
