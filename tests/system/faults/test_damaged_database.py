@@ -43,9 +43,9 @@ async def counted_again(rig, epoch):
         with contextlib.suppress(RigError):  # a gateway that is about to end answers that it cannot read
             found = await rig.ask("buffer", steady=True)
             view = await rig.status()
-        if found is not None and view is not None and found["epoch"] != epoch:
-            if sum(conservation.counted(view["work_units"][0])) > 0:
-                return found, view, time.monotonic() - began_s
+        is_new = found is not None and view is not None and found["epoch"] != epoch
+        if is_new and sum(conservation.counted(view["work_units"][0])) > 0:
+            return found, view, time.monotonic() - began_s
         assert time.monotonic() < end, rig.failed(f"no new database counts; the status was {view}")
         await asyncio.sleep(0.05)
 
