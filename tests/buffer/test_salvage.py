@@ -14,10 +14,10 @@ import pytest
 
 from buffer.errors import StoreError
 from buffer.salvage import salvage
+from buffer.schema import PAGE_BYTES
 from gateway.cli import main
 
 SEED = 20_261_128
-PAGE_BYTES = 4096
 POSTINGS, ORDERS = 600, 20
 SENT = 100
 #: The first pages hold the list of the tables.
@@ -62,6 +62,14 @@ def readable(path):
     return found
 
 
+def has_all_tables(path):
+    with contextlib.closing(sqlite3.connect(path)) as link:
+        try:
+            return bool(link.execute("SELECT name FROM sqlite_schema").fetchall())
+        except sqlite3.DatabaseError:
+            return False
+
+
 async def test_of_a_whole_file_everything_comes_out(whole):
     found = salvage(whole)
     assert (len(found.unsent), found.sent, found.unread) == (POSTINGS - SENT, SENT, ())
@@ -95,7 +103,7 @@ def test_everything_on_sound_pages_comes_out(whole, tmp_path, spoiled):
         lost = {number for number, row in expected.items() if row is None and number not in got}
         named = {one.id: one for one in found.unsent if one.payload is None}
         assert named.keys() <= lost, told
-        if spoiled == 1 and len(lost) < POSTINGS:  # one page spoils the table or an index: nobody is forgotten
+        if spoiled == 1 and has_all_tables(path):  # one page spoils the table or an index: nobody is forgotten
             assert named.keys() == lost, told
             assert all(one.key.endswith(f"/{one.order}/0010/{one.seq}") for one in named.values()), told
             assert len(found.numbers) == ORDERS, told

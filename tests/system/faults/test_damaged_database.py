@@ -11,8 +11,9 @@ import conservation
 import pytest
 from rig import Rig, RigError
 
+from buffer.schema import PAGE_BYTES
+
 SEED = 20_261_127
-PAGE_BYTES = 4096
 #: From the start of the process until pieces are counted; held against this where nothing else runs.
 COUNTING_S = 10.0
 FIRST_SPOILED = 3
