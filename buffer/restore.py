@@ -3,7 +3,7 @@
 The copy is verified and brought up to date before anything is touched; the present database is kept beside it. What was
 sent since the copy was made it does not know, so nothing may go on as if nothing had happened: a new epoch begins, so
 that no key is given out twice; what was about to be sent, and the first confirmation of every operation that is not
-over, wait for a person.
+over, or that comes while the feeds of orders catch up (``catching_up.py``), wait for a person.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sqlite3
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from buffer import catching_up
 from buffer.backup import FILE_MODE, flush_folder
 from buffer.errors import StoreError
 from buffer.opening import EPOCH_BYTES
@@ -109,6 +110,7 @@ async def _begin(epoch: str, told: tuple[object, ...], connection: aiosqlite.Con
     await connection.execute_fetchall(_EPOCH, (epoch,))
     postings = len(list(await connection.execute_fetchall(_WAIT)))
     operations = len(list(await connection.execute_fetchall(_OPERATIONS)))
+    await catching_up.begin(connection)
     await connection.execute_fetchall(_RESTORED, (*told, postings, operations))
     return postings, operations
 
