@@ -25,10 +25,14 @@ class ClassBytes(NamedTuple):
 
 
 def _sampled(name: str, table: str, number: str, size: str, where: str = "1") -> str:
+    # Asked for each by itself, SQLite finds the first and the last number without reading what is between.
     # Evenly spaced numbers between the first and the last one: the share that is there tells the number of rows.
     return f"""
         SELECT '{name}', count(*), count(row.{number}), coalesce(sum({size}), 0), span.high - span.low + 1
-        FROM (SELECT min({number}) AS low, max({number}) AS high FROM {table} WHERE {where}) AS span
+        FROM (
+            SELECT (SELECT min({number}) FROM {table} WHERE {where}) AS low,
+                (SELECT max({number}) FROM {table} WHERE {where}) AS high
+        ) AS span
         CROSS JOIN (
             WITH RECURSIVE probe(n) AS (VALUES (0) UNION ALL SELECT n + 1 FROM probe WHERE n < {SAMPLED_ROWS - 1})
             SELECT n FROM probe

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: Read at once.
 UNKNOWN_MAX: Final = 50
 
+#: As the index of what stands still says it.
+_STANDING: Final = "('needs_approval', 'held', 'accepted', 'uncertain', 'retry_wait', 'parked')"
 _OPEN: Final = """
     SELECT number, told, complete, (SELECT count(*) FROM doubt_sent WHERE restored = number AND found = 'booked'),
         (SELECT count(*) FROM doubt_sent WHERE restored = number AND found = 'absent'),
@@ -35,27 +37,27 @@ _UNKNOWN: Final = """
 _FOUND: Final = "UPDATE doubt_sent SET found = ? WHERE restored = ? AND target = ? AND key = ?"
 _UNRENDERED: Final = f"""
     SELECT {COLUMNS} FROM outbox
-    WHERE state IN ('held', 'needs_approval') AND error_kind = 'older' AND error_code = 'SENT' LIMIT {UNKNOWN_MAX}
+    WHERE state IN {_STANDING} AND error_kind = 'older' AND error_code = 'SENT' LIMIT {UNKNOWN_MAX}
 """  # noqa: S608 - constants
 _RENDERED: Final = """
     UPDATE outbox SET state = 'uncertain', body = coalesce(body, ?), content_type = coalesce(content_type, ?),
         name = coalesce(name, ?), error_code = ''
     WHERE id = ? AND state = 'needs_approval' AND error_kind = 'older' AND error_code = 'SENT'
 """
-_WAITING: Final = """
+_WAITING: Final = f"""
     SELECT
-        (SELECT count(*) FROM outbox WHERE state IN ('held', 'needs_approval') AND state = 'needs_approval'
+        (SELECT count(*) FROM outbox WHERE state IN {_STANDING} AND state = 'needs_approval'
             AND (error_kind = 'older' OR error_text LIKE ?1 || '%'))
-        + (SELECT count(*) FROM outbox WHERE state = 'parked' AND error_kind = 'older')
-        + (SELECT count(*) FROM outbox WHERE head = 1 AND state = 'uncertain' AND error_kind = 'older'),
+        + (SELECT count(*) FROM outbox WHERE state IN {_STANDING} AND state = 'parked' AND error_kind = 'older')
+        + (SELECT count(*) FROM outbox WHERE state IN {_STANDING} AND state = 'uncertain' AND error_kind = 'older'),
         (SELECT count(*) FROM restored_operation JOIN job USING (order_id, operation)
             WHERE note LIKE ?1 || '%' AND state NOT IN ('CLOSED', 'CANCELLED', 'SPLIT', 'MERGED'))
 """
 _LET_GO: Final = (
-    """
+    f"""
     UPDATE outbox SET state = CASE WHEN due_ns > ?2 THEN 'held' ELSE 'ready' END, error_kind = '', error_code = '',
         error_text = ''
-    WHERE state IN ('held', 'needs_approval') AND state = 'needs_approval' AND error_text LIKE ?1 || '%'
+    WHERE state IN {_STANDING} AND state = 'needs_approval' AND error_text LIKE ?1 || '%'
     """,
     "DELETE FROM restored_operation WHERE note LIKE ?1 || '%' AND ?2 IS NOT NULL",
 )

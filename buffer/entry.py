@@ -30,6 +30,9 @@ class OutboxState(enum.StrEnum):
 #: It is settled for ever.
 OVER: Final = frozenset({OutboxState.POSTED, OutboxState.SUPERSEDED, OutboxState.VOIDED})
 OPEN_STATES: Final = tuple(state for state in OutboxState if state not in OVER)
+#: Every index of the outbox begins with the target: who asks for an order or a key of any target says it so, and the
+#: outbox is not read from one end to the other.
+ANY_TARGET: Final = "target IN (SELECT DISTINCT target FROM outbox_tally)"
 
 #: From which states a settlement may lead to the state.
 SETTLED_FROM: Final[dict[OutboxState, tuple[OutboxState, ...]]] = {
@@ -54,7 +57,8 @@ APPROVED_FROM: Final = (OutboxState.NEEDS_APPROVAL,)
 VOIDED_FROM: Final = (OutboxState.NEEDS_APPROVAL, OutboxState.HELD, OutboxState.READY, OutboxState.PARKED)
 LOOKED_UP_FROM: Final = (OutboxState.UNCERTAIN, OutboxState.ACCEPTED)
 RETRIED_FROM: Final = (OutboxState.PARKED, OutboxState.RETRY_WAIT)
-SUPERSEDED_FROM: Final = (OutboxState.PARKED,)
+#: Also what waits for a word after a restore and turns out to be booked, or what nobody wants to be booked.
+SUPERSEDED_FROM: Final = (OutboxState.PARKED, OutboxState.NEEDS_APPROVAL)
 
 
 class OutboxEntry(NamedTuple):

@@ -31,7 +31,10 @@ _OF_KIND: Final = {
     """  # noqa: S608 - constants
     for kind in ("interval", "stop_reason", "reclassified")
 }
-_BOUNDS: Final = "SELECT min(seq), max(seq) FROM journal WHERE work_unit = ?"
+#: Each by itself: SQLite then finds them without reading what is between.
+_BOUNDS: Final = """
+    SELECT (SELECT min(seq) FROM journal WHERE work_unit = ?1), (SELECT max(seq) FROM journal WHERE work_unit = ?1)
+"""
 #: Rows are pruned by their kind, so numbers may be missing.
 _AT: Final = "SELECT seq, at_ns FROM journal WHERE work_unit = ? AND seq >= ? ORDER BY seq LIMIT 1"
 _PIECES: Final = "SELECT body FROM journal WHERE work_unit = ? AND seq >= ? AND seq < ? AND kind = 'pieces'"

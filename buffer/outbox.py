@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from buffer import audit_chain, due, outbox_answers
 from buffer.entry import (
+    ANY_TARGET,
     APPROVED_FROM,
     COLUMNS,
     LOOKED_UP_FROM,
@@ -26,7 +27,7 @@ from buffer.entry import (
 )
 from buffer.errors import OutboxError
 from buffer.mark import sent_of
-from buffer.outbox_pages import PAGE_MAX, page_query
+from buffer.outbox_pages import page_query
 from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
@@ -50,9 +51,9 @@ WHO_MAX_CHARS: Final = 500
 ID_MAX: Final = 2**63 - 1
 
 _OF_OPERATION: Final = f"""
-    SELECT {COLUMNS} FROM outbox WHERE order_id = ? AND operation = ? AND kind <> 'ack'
+    SELECT {COLUMNS} FROM outbox WHERE {ANY_TARGET} AND order_id = ? AND operation = ? AND kind <> 'ack'
     ORDER BY seq DESC, id DESC LIMIT ?
-"""  # noqa: S608 - COLUMNS is a constant
+"""  # noqa: S608 - constants
 _COUNTS: Final = """
     SELECT 'posting', state, postings FROM outbox_tally WHERE target = ?1
     UNION ALL SELECT 'answer', state, postings FROM answer_tally WHERE target = ?1
@@ -61,11 +62,13 @@ _COUNTS: Final = """
     )
 """
 _LATENCIES: Final = """
-    SELECT max(settled_ns - event_ns, 0) FROM outbox
-    WHERE target = ? AND state = 'posted' AND event_ns IS NOT NULL
-        AND id > coalesce((SELECT max(id) FROM outbox WHERE target = ?), 0) - ?
-    ORDER BY id DESC
+    SELECT max(settled_ns - event_ns, 0) FROM (
+        SELECT settled_ns, event_ns FROM outbox WHERE target = ? AND state = 'posted'
+        ORDER BY settled_ns DESC LIMIT ?
+    ) WHERE event_ns IS NOT NULL
 """
+_LAST_POSTED: Final = "SELECT max(settled_ns) FROM outbox WHERE target = ? AND state = 'posted'"
+_STATES: Final = "SELECT DISTINCT state FROM outbox_tally WHERE postings > 0"
 _BEGIN_SEND: Final = """
     state = 'sending', attempts = attempts + 1, lookups = 0, first_sent_ns = coalesce(first_sent_ns, :now),
     last_sent_ns = :now, unclear_ns = NULL, body = coalesce(body, :body),
@@ -183,7 +186,10 @@ class Outbox:
     async def supersede(
         self, which: int | str, now_ns: int, *, who: str, audit: Sequence[EntryContent] = ()
     ) -> list[OutboxEntry]:
-        """A person's decision: a parked posting is not to be posted; its lane goes on. Raises OutboxError."""
+        """A person's decision: a posting that waits for him is not to be posted; its lane goes on. Raises OutboxError.
+
+        ``audit`` is written in the same transaction.
+        """
         change = "state = 'superseded', settled_ns = :now, error_text = error_text || ' (superseded by ' || :who || ')'"
         return await self._decide(
             which, change, SUPERSEDED_FROM, now_ns, "be superseded", audit, who=clean(who, WHO_MAX_CHARS)
@@ -204,8 +210,8 @@ class Outbox:
         return await self._decide(which, change, APPROVED_FROM, now_ns, "be approved", audit, who=name)
 
     async def latencies_ns(self, target: str, limit: int = LATENCIES_MAX) -> list[int]:
-        """From event to answer, of the newest postings that have both, the newest first; each 0 and above."""
-        rows = await self._store.read(_LATENCIES, (target, target, limit))
+        """From event to answer, of those booked last that have both, the last one first; each 0 and above."""
+        rows = await self._store.read(_LATENCIES, (target, limit))
         return [row[0] for row in rows]
 
     async def get(self, key: str, target: str | None = None) -> OutboxEntry | None:
@@ -241,16 +247,17 @@ class Outbox:
         sql, values = counts_query(target)
         return counts_of(await self._store.read(sql, values))
 
+    async def states(self) -> set[str]:
+        """The states in which there is any posting."""
+        return {str(row[0]) for row in await self._store.read(_STATES, ())}
+
     async def targets(self) -> list[str]:
         """Every target that ever had a posting, also one that is no longer configured."""
         return [str(row[0]) for row in await self._store.read("SELECT DISTINCT target FROM outbox_tally", ())]
 
     async def last_posted_ns(self, target: str) -> int | None:
         """When the target last booked something, None if never (or pruned since)."""
-        sql = (
-            "SELECT max(settled_ns) FROM outbox WHERE target = ? AND id > coalesce((SELECT max(id) FROM outbox), 0) - ?"
-        )
-        found: int | None = (await self._store.read(sql, (target, PAGE_MAX)))[0][0]
+        found: int | None = (await self._store.read(_LAST_POSTED, (target,)))[0][0]
         return found
 
     async def _change(
@@ -275,18 +282,17 @@ class Outbox:
         **values: str,
     ) -> list[OutboxEntry]:
         column = "id" if isinstance(which, int) else "key"
+        where = "id = :which" if isinstance(which, int) else f"{ANY_TARGET} AND key = :which"
         # A person typed it: what no posting can have is no fault of the database.
         if not _is_storable(which):
             raise OutboxError(f"outbox, this {column}: there is no such posting; `linegate outbox list` shows them")
-        sql = (
-            f"UPDATE outbox SET {change} WHERE {column} = :which AND state IN ({_listed(allowed)}) RETURNING {COLUMNS}"  # noqa: S608 - constants of this module
-        )
+        sql = f"UPDATE outbox SET {change} WHERE {where} AND state IN ({_listed(allowed)}) RETURNING {COLUMNS}"  # noqa: S608 - constants of this module
 
         async def work(connection: aiosqlite.Connection) -> list[OutboxEntry]:
             rows = list(await connection.execute_fetchall(sql, {"which": which, "now": now_ns, **values}))
             if not rows:
                 found = list(
-                    await connection.execute_fetchall(f"SELECT state FROM outbox WHERE {column} = ?", (which,))  # noqa: S608 - one of two constants
+                    await connection.execute_fetchall(f"SELECT state FROM outbox WHERE {where}", {"which": which})  # noqa: S608 - one of two constants
                 )
                 raise _not_allowed(f"{column} {which}", found, allowed, verb)
             if audit:

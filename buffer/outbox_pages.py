@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from buffer.entry import COLUMNS
+from buffer.entry import ANY_TARGET, COLUMNS
 
 if TYPE_CHECKING:
     from buffer.entry import OutboxState
 
 PAGE_MAX: Final = 1000
+
+_STANDING: Final = "state IN ('needs_approval', 'held', 'accepted', 'uncertain', 'retry_wait', 'parked')"
 
 
 def page_query(
@@ -24,7 +26,13 @@ def page_query(
     """SQL and values of a page of postings, newest first. Raises ValueError for a limit out of range."""
     if not 1 <= limit <= PAGE_MAX:
         raise ValueError(f"limit: found {limit}, allowed 1 to {PAGE_MAX}")
-    filters = {"target = ?": target, "state = ?": state, "order_id = ?": order, "key = ?": key, "id < ?": before_id}
+    filters = {"target = ?": target, "order_id = ?": order, "key = ?": key, "id < ?": before_id}
     given = {condition: value for condition, value in filters.items() if value is not None}
-    where = f"WHERE {' AND '.join(given)}" if given else ""
+    conditions = list(given)
+    if target is None and (order is not None or key is not None):
+        conditions.insert(0, ANY_TARGET)
+    if state is not None:  # one of ours: only literals, and the index's own words, let SQLite use a partial index
+        conditions.append(f"state = '{state.value}'")
+        conditions += [_STANDING] if state.value in _STANDING else []
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     return f"SELECT {COLUMNS} FROM outbox {where} ORDER BY id DESC LIMIT ?", (*given.values(), limit)  # noqa: S608 - constants

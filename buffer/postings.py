@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from buffer.entry import VOIDED_FROM
+from buffer.entry import ANY_TARGET, VOIDED_FROM
 from buffer.errors import PostingMovedError
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ _INSERT: Final = """
     )
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_STATES: Final = "SELECT id, state, attempts FROM outbox WHERE key = ?"
-_VOID: Final = "UPDATE outbox SET state = 'voided', settled_ns = ? WHERE key = ?"
+_STATES: Final = f"SELECT id, state, attempts FROM outbox WHERE {ANY_TARGET} AND key = ?"  # noqa: S608 - constants
+_VOID: Final = f"UPDATE outbox SET state = 'voided', settled_ns = ? WHERE {ANY_TARGET} AND key = ?"  # noqa: S608 - constants
 _RESTORED: Final = "SELECT EXISTS (SELECT 1 FROM restored_operation)"
 _FIRST: Final = "SELECT note FROM restored_operation WHERE order_id = ? AND operation = ?"
 _KNOWN_AGAIN: Final = "DELETE FROM restored_operation WHERE order_id = ? AND operation = ?"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from buffer.entry import COLUMNS, OutboxEntry, OutboxState, entry_of
+from buffer.entry import ANY_TARGET, COLUMNS, OutboxEntry, OutboxState, entry_of
 from buffer.errors import OutboxError
 from buffer.outbox import ID_MAX
 
@@ -37,7 +37,7 @@ _NEWEST: Final = "SELECT number, at_ns, cause, findings FROM reconciliation_repo
 _ONE: Final = "SELECT number, at_ns, cause, findings, document FROM reconciliation_report WHERE number = ?"
 _OF: Final = "SELECT at_ns, codes FROM reconciled WHERE order_id = ? AND operation = ?"
 _PURGE: Final = "DELETE FROM reconciliation_report WHERE at_ns < ? RETURNING 1"
-_BY_KEY: Final = f"SELECT {COLUMNS} FROM outbox WHERE key = ?"  # noqa: S608 - COLUMNS is a constant
+_BY_KEY: Final = f"SELECT {COLUMNS} FROM outbox WHERE {ANY_TARGET} AND key = ?"  # noqa: S608 - constants
 _NUMBERS: Final = f"""
     SELECT {COLUMNS} FROM outbox
     WHERE target = ? AND order_id = ? AND operation = ? AND seq BETWEEN ? AND ? ORDER BY seq LIMIT ?

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from buffer import genealogy
+from buffer.entry import ANY_TARGET
 from gateway.core.retention import CLASS_OF_KIND, RecordClass, class_of
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 #: One transaction holds up other writes for at most this many rows.
 CHUNK_ROWS: Final = 1000
+#: So many confirmations are looked into at a time; some milliseconds.
+DOCUMENTS_AT_ONCE: Final = 500
 #: Orders that are forgotten in one go; the rest follows with the next one.
 ORDERS_AT_ONCE_MAX: Final = 500
 #: An operation in one of these states is over. SPLIT and MERGED are where nothing hangs on them any more.
@@ -36,19 +39,24 @@ _SET_MARK: Final = """
 _POSTINGS: Final = {
     state: f"""
         DELETE FROM outbox WHERE id IN (
-            SELECT id FROM outbox WHERE state = '{state}' AND settled_ns < ? ORDER BY settled_ns LIMIT ?
+            SELECT id FROM outbox WHERE {where} AND settled_ns < ? LIMIT ?
         ) RETURNING 1
     """  # noqa: S608 - constants; only a literal lets SQLite use the partial index
-    for state in ("posted", "voided")
+    for state, where in (("posted", f"{ANY_TARGET} AND state = 'posted'"), ("voided", "state = 'voided'"))
 }
+#: Along the index of what is open, so many at a time: a million documents would keep everybody else from reading.
 _UNCONFIRMED: Final = """
-    SELECT json_extract(document, '$.machine'), min(json_extract(document, '$.period.from')),
-        count(*) - count(json_extract(document, '$.period.from'))
+    SELECT target, lane_order, operation, id, kind = 'ack', json_extract(document, '$.machine'),
+        json_extract(document, '$.period.from')
     FROM (
-        SELECT CASE WHEN json_valid(CAST(payload AS TEXT)) THEN CAST(payload AS TEXT) ELSE '{}' END AS document
-        FROM outbox WHERE state NOT IN ('posted', 'superseded', 'voided') AND kind <> 'ack'
-    ) GROUP BY 1
+        SELECT target, lane_order, operation, id, kind,
+            CASE WHEN json_valid(CAST(payload AS TEXT)) THEN CAST(payload AS TEXT) ELSE '{}' END AS document
+        FROM outbox INDEXED BY outbox_lane
+        WHERE (target, lane_order, operation, id) > (?, ?, ?, ?) AND state NOT IN ('posted', 'superseded', 'voided')
+        ORDER BY target, lane_order, operation, id LIMIT ?
+    )
 """
+_BEFORE_ALL: Final = ("", "", "", 0)
 _OVER_STATES: Final = ", ".join(f"'{state}'" for state in OVER)
 #: Orders of which every operation is over and old, with nothing that is not booked.
 _FORGETTABLE: Final = f"""
@@ -60,7 +68,7 @@ _FORGETTABLE: Final = f"""
         )
         AND NOT EXISTS (
             SELECT 1 FROM outbox
-            WHERE order_id = one.order_id AND state NOT IN ('posted', 'superseded', 'voided')
+            WHERE {ANY_TARGET} AND order_id = one.order_id AND state NOT IN ('posted', 'superseded', 'voided')
         )
 """  # noqa: S608 - constants
 #: Another order that a split or a merge ties to this one, and that is still remembered.
@@ -105,7 +113,10 @@ _LOOSE_ANSWERS: Final = """
     RETURNING 1
 """
 _SINCE_JOURNAL: Final = "SELECT class, max(before_ns) FROM journal_pruned GROUP BY class"
-_SINCE_POSTED: Final = "SELECT min(settled_ns) FROM outbox WHERE state = 'posted'"
+_SINCE_POSTED: Final = """
+    SELECT min((SELECT min(settled_ns) FROM outbox WHERE target = one.target AND state = 'posted'))
+    FROM (SELECT DISTINCT target FROM outbox_tally) AS one
+"""
 _SINCE_ORDERS: Final = f"SELECT min(changed_ns) FROM job WHERE state IN ({_OVER_STATES})"  # noqa: S608 - constants
 
 
@@ -159,8 +170,15 @@ async def postings(store: Store, before_ns: int) -> int:
 
 async def unconfirmed(store: Store) -> list[Unconfirmed]:
     """Since when there is something that no target has acknowledged, by machine. Raises StoreError."""
-    rows = await store.read(_UNCONFIRMED, ())
-    return [Unconfirmed(machine or "", "" if unsaid else first) for machine, first, unsaid in rows]
+    found: dict[str, str] = {}
+    last: tuple[Any, ...] = _BEFORE_ALL
+    while rows := await store.read(_UNCONFIRMED, (*last, DOCUMENTS_AT_ONCE)):
+        for *_, is_answer, machine, from_utc in rows:
+            if not is_answer:
+                # "" is before every other text.
+                found[machine or ""] = min(found.get(machine or "", from_utc or ""), from_utc or "")
+        last = rows[-1][:4]
+    return [Unconfirmed(machine, from_utc) for machine, from_utc in found.items()]
 
 
 async def orders(store: Store, before_ns: int, now_ns: int) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 from buffer import jobs, journal, schema, space
 from buffer.applying import apply
 from buffer.checking import SOUND, Check
+from buffer.entry import ANY_TARGET
 from buffer.errors import StoreError
 from buffer.opening import Opened
 from buffer.recovery import Recovery
@@ -44,10 +45,10 @@ T = TypeVar("T")
 #: Digests of images that are known to be stored; one that was forgotten is offered again, and ignored.
 IMAGES_KNOWN_MAX: Final = 4096
 _IN_STATE: Final = "SELECT record FROM job WHERE state = ?"
-_UNBOOKED: Final = """
+_UNBOOKED: Final = f"""
     SELECT count(*) FROM outbox
-    WHERE order_id = ? AND operation = ? AND state NOT IN ('posted', 'superseded', 'voided')
-"""
+    WHERE {ANY_TARGET} AND order_id = ? AND operation = ? AND state NOT IN ('posted', 'superseded', 'voided')
+"""  # noqa: S608 - constants
 _CURSOR: Final = """
     INSERT INTO connector_cursor (connector, cursor) VALUES (?, ?)
     ON CONFLICT (connector) DO UPDATE SET cursor = excluded.cursor

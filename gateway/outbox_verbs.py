@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from buffer.entry import OPEN_STATES, RETRIED_FROM, OutboxState, Settlement
+from buffer.entry import OPEN_STATES, RETRIED_FROM, SUPERSEDED_FROM, OutboxState, Settlement
 from buffer.errors import OutboxError
 from gateway.caller import CALLER
 from gateway.control import RequestError, text_of
@@ -60,7 +60,8 @@ class OutboxVerbs:
 
     async def _open_postings(self, _request: Mapping[str, Any]) -> Any:
         found: list[dict[str, Any]] = []
-        for state in OPEN_STATES:
+        there = await self._parts.outbox.states()
+        for state in (one for one in OPEN_STATES if one in there):
             found += [_posting(entry) for entry in await self._parts.outbox.page(state=state, limit=PAGE_MAX)]
         return sorted(found, key=lambda posting: posting["id"])
 
@@ -81,7 +82,7 @@ class OutboxVerbs:
         now_ns = self._clock.now_ns()
         try:
             await self._park_stranded(which, now_ns)
-            audit = self._told(await self._found(which), (OutboxState.PARKED,), "superseded", reason)
+            audit = self._told(await self._found(which), SUPERSEDED_FROM, "superseded", reason)
             discarded = await self._parts.outbox.supersede(which, now_ns, who=f"{who}: {reason}", audit=audit)
         except OutboxError as error:
             raise RequestError(str(error)) from error

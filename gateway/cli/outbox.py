@@ -61,9 +61,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     again.set_defaults(run=retry)
     never = verbs.add_parser(
         "discard",
-        help="give up a parked posting for ever, so that those behind it go on",
-        description="Gives up a parked posting for ever: its pieces are never confirmed by this gateway, and those "
-        "behind it go on. Book them in the ERP by hand. A posting whose connector is gone need not be parked.",
+        aliases=["cancel"],
+        help="give up a posting that waits for a person for ever, so that those behind it go on",
+        description="Gives up for ever a posting that is parked or needs approval: its pieces are never confirmed by "
+        "this gateway, and those behind it go on. Book them in the ERP by hand, unless they are booked there (after a "
+        "restore). A posting whose connector is gone need not be parked.",
     )
     never.add_argument("which", help="its number or its key")
     never.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")

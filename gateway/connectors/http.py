@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib.util
 import ssl
+import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import httpx
@@ -25,6 +27,11 @@ BODY_MAX_BYTES: Final = 1024 * 1024
 CONNECTIONS_MAX: Final = 40
 #: Servers close idle connections after 5 s and more; a request on a closed one has an unclear end.
 KEEPALIVE_S: Final = 2.0
+#: httpcore asks for it several times a request. Where it is not installed, Python would search every folder each time.
+ASKED_FOR: Final = "sniffio"
+
+if importlib.util.find_spec(ASKED_FOR) is None:
+    sys.modules[ASKED_FOR] = None  # type: ignore[assignment]  # the documented mark of a module that is not there
 
 
 class HttpAnswer(NamedTuple):

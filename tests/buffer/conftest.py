@@ -66,7 +66,7 @@ class Make:
         return Step(unit, body, at_ns, journal, tuple(postings), tuple(jobs))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make():
     return Make
 

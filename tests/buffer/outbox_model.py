@@ -32,6 +32,7 @@ from buffer.errors import OutboxError, PostingMovedError, StoreError
 from buffer.outbox import Outbox
 from buffer.step import JournalRow, NewPosting, Step
 from buffer.store import Store
+from gateway.core.target_answer import Answer
 
 S = OutboxState
 #: A target, and whether it takes one posting at a time of an operation (False) or of a whole order (True).
@@ -255,14 +256,46 @@ class OutboxMachine(RuleBasedStateMachine):
     def settle_one(self, entry_id, state, wait):
         row = self.rows[entry_id]
         allowed = row["state"] in SETTLED_FROM.get(state, ()) and "pruned" not in row
+        told = None if state is S.POSTED else Answer(f"HTTP {wait}", (("server", "x"),), f"{entry_id} at {self.now}")
         try:
-            self.run(self.outbox.settle(entry_id, Settlement(state, self.now + wait), self.now))
+            self.run(self.outbox.settle(entry_id, Settlement(state, self.now + wait), self.now, told))
         except OutboxError:
             assert not allowed
             return
         assert allowed, f"{row['state']} became {state}"
+        self.settled(row, state, wait)
+        row["answer"] = row.get("answer") if told is None else (self.now, row["attempts"], told)
+
+    def settled(self, row, state, wait):
         row.update(state=state, due=self.now + wait, settled=self.now if state in (S.POSTED, S.PARKED) else None)
         self.posted[row["target"]] += state is S.POSTED and row["kind"] != "ack"
+
+    @precondition(lambda self: any(row["state"] is S.SENDING and row["target"] == "erp" for row in self.rows.values()))
+    @rule(
+        data=st.data(), state=st.sampled_from([*[S.POSTED] * 4, S.PARKED, S.RETRY_WAIT, S.HELD]), wait=st.integers(0, 9)
+    )
+    def settle_and_send_the_next(self, data, state, wait):
+        """Both in one transaction; the next one only where it is the oldest of its lane by then, and due."""
+        sending = [one for one, row in self.rows.items() if row["state"] is S.SENDING and row["target"] == "erp"]
+        first = data.draw(st.sampled_from(sending))
+        row = self.rows[first]
+        lane = [one for one, other in self.rows.items() if other["lane"] == row["lane"] and one != first]
+        following = data.draw(st.sampled_from(lane or [first]))
+        settlement = Settlement(state, self.now + wait)
+        try:
+            begun = self.run(self.outbox.settle_and_begin(first, settlement, following, (b"n", "t", "n"), self.now))
+        except OutboxError:
+            assert state not in SETTLED_FROM or row["state"] not in SETTLED_FROM[state]
+            return  # rows_are_those_of_the_model sees that nothing of it was kept
+        assert row["state"] in SETTLED_FROM[state]
+        self.settled(row, state, wait)
+        other = self.rows[following]
+        may = following in self.heads("erp", by_order=False) and "pruned" not in other
+        if not (may and other["state"] in SENT_FROM and other["due"] <= self.now):
+            assert begun is None
+            return
+        other.update(state=S.SENDING, body=other["body"] or b"n", attempts=other["attempts"] + 1, sent=self.now)
+        assert (begun.id, begun.state, begun.body) == (following, S.SENDING, other["body"])
 
     # --- what persons do ---------------------------------------------------------------------------------------------
 
@@ -389,6 +422,15 @@ class OutboxMachine(RuleBasedStateMachine):
             assert (entry.state, entry.body, entry.attempts, entry.due_ns, entry.settled_ns) == (
                 row["state"], row["body"], row["attempts"], row["due"], row["settled"],
             )  # fmt: skip
+
+    @invariant()
+    def answers_are_those_of_the_model(self):
+        for entry_id, row in self.rows.items():
+            kept = None if "pruned" in row else row.get("answer")
+            assert self.run(self.outbox.answer(entry_id)) == kept, entry_id
+        assert not self.run(
+            self.store.read("SELECT * FROM outbox_answer WHERE posting NOT IN (SELECT id FROM outbox)", ())
+        )
 
     @invariant()
     def counts_are_those_of_the_model(self):

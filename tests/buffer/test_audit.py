@@ -92,6 +92,9 @@ async def test_columns_can_be_added_later(store):
     connection.close()
 
 
+TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
+
+
 async def test_a_database_of_the_first_schema_gets_it_and_keeps_everything(open_store, make, path, monkeypatch):
     newest = max(step[0] for step in schema.migrations())
     first = [step for step in schema.migrations() if step[0] == 1]
@@ -104,7 +107,7 @@ async def test_a_database_of_the_first_schema_gets_it_and_keeps_everything(open_
         link.execute("INSERT INTO job (order_id, operation, record) VALUES (?, ?, ?)", jobs.row(make.record(), 0)[:3])
         link.execute(f"INSERT INTO outbox ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
     link.close()
-    epoch, tables = old.epoch, {row[0] for row in await old.read("SELECT name FROM sqlite_master", ())}
+    epoch, tables = old.epoch, {row[0] for row in await old.read(TABLES, ())}
     await old.close()
     assert "audit" not in tables
     monkeypatch.undo()
@@ -112,7 +115,7 @@ async def test_a_database_of_the_first_schema_gets_it_and_keeps_everything(open_
         ReadOnlyStore(path)
     new = await open_store()
     assert await new.read("PRAGMA user_version", ()) == [(newest,)]
-    assert tables < {row[0] for row in await new.read("SELECT name FROM sqlite_master", ())}
+    assert tables < {row[0] for row in await new.read(TABLES, ())}
     assert new.epoch == epoch
     assert await new.snapshots() == {"ASM-01": b"kept"}
     assert len(await new.journal("ASM-01")) == 3

@@ -11,7 +11,7 @@ import pytest
 
 from buffer.audit_taken import head
 from buffer.entry import OutboxState, Settlement
-from buffer.errors import PostingMovedError
+from buffer.errors import PostingMovedError, StoreError
 from buffer.outbox import Outbox
 from buffer.step import Step
 from gateway.core.audit.entry import EntryContent
@@ -190,10 +190,16 @@ def _killed(path, last, enough):
         child.stdout.close()
 
 
-async def test_an_approval_and_its_entry_are_one(open_store, make):
+DECIDED = {"approve": ("needs_approval", "ready"), "retry": ("parked", "ready"), "supersede": ("parked", "superseded")}
+
+
+@pytest.mark.parametrize("verb", DECIDED)
+async def test_a_decision_and_its_entry_are_one(open_store, make, verb):
     store = await open_store()
     outbox = Outbox(store)
-    await store.commit(step([make.posting(1)._replace(state="needs_approval")]))
+    before, after = DECIDED[verb]
+    await store.commit(step([make.posting(1)._replace(state=before)]))
+    said = {} if verb == "retry" else {"who": "ann"}
     content = EntryContent(
         at_ns=1,
         utc_ns=1,
@@ -204,7 +210,7 @@ async def test_an_approval_and_its_entry_are_one(open_store, make):
         role="supervisor",
         auth="",
         client="",
-        action="approve_over_tolerance",
+        action="resolve_posting",
         change="event",
         entity="confirmation",
         entity_id="k",
@@ -212,9 +218,20 @@ async def test_an_approval_and_its_entry_are_one(open_store, make):
         config_version="x",
         sw_version="1",
     )
-    (entry,) = await outbox.page()
-    await outbox.approve(entry.id, 5000, who="ann", audit=[content])
-    assert (await head(store)).seq == 1
-    with pytest.raises(Exception, match="cannot be approved"):
-        await outbox.approve(entry.id, 5000, who="ann", audit=[content])
+
+    async def decide():
+        return await getattr(outbox, verb)(1, 5000, audit=[content], **said)
+
+    async def sql(text):
+        await store.write(lambda connection: connection.execute_fetchall(text))
+
+    await sql("CREATE TRIGGER full BEFORE INSERT ON audit_entry BEGIN SELECT RAISE(ABORT, 'no room'); END")
+    with pytest.raises(StoreError, match="no room"):
+        await decide()
+    assert (await outbox.entry(1)).state == before, "what cannot be told is not done"
+    await sql("DROP TRIGGER full")
+    await decide()
+    assert ((await outbox.entry(1)).state, (await head(store)).seq) == (after, 1)
+    with pytest.raises(StoreError, match="and cannot be"):
+        await decide()
     assert (await head(store)).seq == 1, "what was not done is not told as done"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 
 import pytest
 
@@ -81,3 +82,21 @@ async def test_answers_that_come_at_once_are_believed_on_one_connection(server, 
     for number in range(1, REQUESTS + 1):
         assert (await http.request("GET", "/")).body.strip() == b'{"reference": "%d"}' % number
     assert len(set(got)) == 1
+
+
+async def test_a_request_searches_no_folder_for_a_module(server, client, monkeypatch):
+    """httpcore imports in the middle of each request; what is not installed must not cost a search each time."""
+    port, _got = await server(answer)
+    link = await client(port)
+    await link.request("GET", "/")
+    searched = []
+
+    class Witness:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            searched.append(name)
+
+    monkeypatch.setattr(sys, "meta_path", [Witness, *sys.meta_path])
+    for _ in range(3):
+        assert (await link.request("GET", "/")).status == 201
+    assert searched == []

@@ -16,7 +16,7 @@ import sys
 import time
 from typing import NamedTuple
 
-from buffer import audit_chain, due, entry, outbox, postings, retention, schema, store, writer
+from buffer import audit_chain, due, entry, epochs, opening, outbox, postings, retention, schema, store, writer
 from buffer.entry import OutboxState, Settlement
 from gateway.connectors.base import OutcomeKind
 from gateway.connectors.rest import answers
@@ -227,7 +227,7 @@ def rendered_anew(put):
     "the name of the database is made from its path: after a lost one the keys come again",
 )
 def epoch_not_renewed(put):
-    put(store.secrets, "token_bytes", lambda length: b"linegate"[:length])
+    put(epochs.secrets, "token_bytes", lambda length: b"linegate"[:length])
 
 
 # --- order ------------------------------------------------------------------------------------------------------------
@@ -324,7 +324,7 @@ def sending_not_committed(put):
 
 @bug("history", "what was being sent when the process died is sent again without a look")
 def sending_ready_at_restart(put):
-    put(store, "_FORGET_SENDING", "UPDATE outbox SET state = 'retry_wait' WHERE state = 'sending' RETURNING 1")
+    put(opening, "_FORGET_SENDING", "UPDATE outbox SET state = 'retry_wait' WHERE state = 'sending' RETURNING 1")
 
 
 def _decided(put, changed):

@@ -60,7 +60,7 @@ async def test_only_what_is_parked_is_given_up_and_only_with_a_reason(refused, u
     behind = (await until(lambda: plant.outbox("--state", "ready"), "one behind it"))[-1]
     code, _out, err = await plant.cli("outbox", "discard", behind["no"], "--reason", "why", "-d", plant.state_dir)
     assert code == 1
-    assert "is ready and cannot be superseded; allowed from: parked" in err
+    assert "is ready and cannot be superseded; allowed from: parked, needs_approval" in err
     for reason in ("", "  ", "two\nlines", "x" * 301, "\x1b[31mred"):
         code, _out, err = await plant.cli("outbox", "discard", behind["no"], "--reason", reason, "-d", plant.state_dir)
         assert code == 1

@@ -85,6 +85,9 @@ class Works:
         document = plan._scale(document, Fraction(1))  # plain texts for the dumper
         for section in ("calendars", "tests"):
             document.pop(section, None)
+        # On a busy computer a simulated machine makes up for its pauses in bursts, which are faster than it is.
+        for rule in document["work_units"]["ASM-01"]["counters"]:
+            rule["max_rate"] = "150 /min"
         document["gateway"]["state_dir"] = str(self.state_dir)
         document["buffer"] = {"checkpoint": "200 ms"}
         sources, units = document["sources"], document["work_units"]

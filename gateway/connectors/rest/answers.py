@@ -74,6 +74,12 @@ BY_CODE: Final[dict[tuple[int, str], OutcomeKind]] = {
 }
 
 
+def kept(outcome: Outcome, answer: HttpAnswer, secrets: Collection[str]) -> Outcome:
+    """The outcome of what is not booked, with the answer for a person, and no secret in any text of it."""
+    detail, code = hidden(outcome.detail, secrets), hidden(outcome.code, secrets)
+    return outcome._replace(detail=detail, code=code, answer=shown(answer, secrets))
+
+
 def outcome_of(answer: HttpAnswer, now_ns: int, keys: Collection[str] = ()) -> Outcome:
     """What the answer to a posted confirmation means; ``keys``: the ways in which its key may be written."""
     document = _document(answer)
@@ -138,12 +144,19 @@ def lookup_of(answer: HttpAnswer, keys: Collection[str]) -> Lookup:
 
 def shown(answer: HttpAnswer, secrets: Collection[str]) -> Answer:
     """The answer for a person: headers that say where it came from and what is asked, the body's beginning."""
-    body = answer.body[:SHOWN_BODY_MAX_BYTES].decode("utf-8", errors="replace")
-    headers = tuple((name, answer.headers[name]) for name in SHOWN_HEADERS if name in answer.headers)
-    for secret in filter(None, secrets):
-        body = body.replace(secret, HIDDEN)
-        headers = tuple((name, text.replace(secret, HIDDEN)) for name, text in headers)
+    # Cut after it is hidden: of a secret across the end, the beginning would stay.
+    body = hidden(answer.body.decode("utf-8", errors="replace"), secrets)[:SHOWN_BODY_MAX_BYTES]
+    headers = tuple((name, hidden(answer.headers[name], secrets)) for name in SHOWN_HEADERS if name in answer.headers)
     return Answer(f"HTTP {answer.status} {_phrase(answer.status)}", headers, body)
+
+
+def hidden(text: str, secrets: Collection[str]) -> str:
+    """The text without what this gateway keeps secret; a target may repeat it plain, or as JSON writes it."""
+    for secret in filter(None, secrets):
+        written = json.dumps(secret)[1:-1]
+        for found in (secret, written, written.replace("/", "\\/")):
+            text = text.replace(found, HIDDEN)
+    return text
 
 
 def refused_with(answer: HttpAnswer) -> str:

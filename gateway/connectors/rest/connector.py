@@ -23,7 +23,7 @@ from gateway.connectors.base import (
     Rendered,
 )
 from gateway.connectors.http import HttpClient, TooLongError, TransportError, bearer
-from gateway.connectors.rest.answers import answer_told, lookup_of, outcome_of, shown
+from gateway.connectors.rest.answers import answer_told, kept, lookup_of, outcome_of
 from gateway.connectors.rest.orders import parse_page
 from gateway.connectors.rest.settings import KEY_PLACEHOLDER, ORDER_PLACEHOLDER, RestSettings
 from gateway.connectors.rest.totals import booked_of
@@ -137,7 +137,7 @@ class RestConnector:
             outcome = outcome_of(answer, now_ns, {posting.key, _header(posting.key)})
         if outcome.kind is OutcomeKind.POSTED:
             return outcome
-        return outcome._replace(answer=shown(answer, self._context.secrets.values()))
+        return kept(outcome, answer, self._context.secrets.values())
 
     async def lookup(self, posting: Posting) -> Lookup:
         """GET by key."""

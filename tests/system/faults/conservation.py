@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import sqlite3
 import time
 from collections import defaultdict
@@ -43,7 +44,13 @@ def counted(unit):
     return unit["counted_good"], unit["counted_scrap"]
 
 
-def problems(truth, ledger, database, units, *, epochs=1, may_be_unknown=()):
+def bound(unit):
+    """So many pieces of a work unit at most are declared unknown, or under review."""
+    bounds = [one["max_pieces"] for one in unit["unknown"]]
+    return (math.inf if None in bounds else sum(bounds)) + unit["review_pieces"]
+
+
+def problems(truth, ledger, database, units, *, epochs=1, may_be_unknown=(), dated=True):
     """What is wrong, one line each; nothing: all is well. At rest only: machines stand, nothing is under way.
 
     Args:
@@ -52,7 +59,10 @@ def problems(truth, ledger, database, units, *, epochs=1, may_be_unknown=()):
         database: the gateway's.
         units: ``work_units`` of the gateway's status.
         epochs: so many databases may have given out keys (a damaged one is set aside, and its open postings with it).
-        may_be_unknown: machines whose pieces may fall while nobody looks (pulses).
+        may_be_unknown: machines whose pieces may fall while nobody looks: pulses; a controller that restarts between
+            two looks, and its counter rolls over there.
+        dated: whether the gateway's clock and the machines' are the same, so that each piece that is missing must have
+            been made within a declared interval; its bound is the limit in any case.
     """
     booked = rows(ledger, "SELECT * FROM bookings ORDER BY id")
     outbox = [posting(row) for row in rows(database, "SELECT * FROM outbox WHERE kind <> 'ack' ORDER BY id")]
@@ -67,7 +77,7 @@ def problems(truth, ledger, database, units, *, epochs=1, may_be_unknown=()):
     waiting = [row for row in outbox if row["state"] not in OVER and row["key"] not in in_ledger]
     for unit in units:
         made = truth.get(unit["id"], [])
-        found += _machine(unit, made, booked, waiting, may_be_unknown=unit["id"] in may_be_unknown)
+        found += _machine(unit, made, booked, waiting, may_be_unknown=unit["id"] in may_be_unknown, dated=dated)
     if not units:
         found.append("the gateway names no machine: nothing was checked")
     return found
@@ -157,7 +167,7 @@ def _orders(booked, outbox, jobs, units, epoch):  # noqa: C901 - three sources o
             yield f"{'/'.join(lane)}: counted {counted_for.get(lane)}, booked, waiting and unconfirmed {sums[lane]}"
 
 
-def _machine(unit, made, booked, waiting, *, may_be_unknown):
+def _machine(unit, made, booked, waiting, *, may_be_unknown, dated):
     """What a machine made, against where it is."""
     name = unit["id"]
     goal = [sum(row["good"] for row in made), sum(row["scrap"] for row in made)]
@@ -177,8 +187,12 @@ def _machine(unit, made, booked, waiting, *, may_be_unknown):
         yield f"{told}: {missing} pieces are lost"
         return
     bounds = [one["max_pieces"] for one in unit["unknown"]]
-    dark = sum(row["good"] + row["scrap"] for row in made if any(_inside(row["t_ns"], one) for one in unit["unknown"]))
-    if missing > dark or (None not in bounds and missing > sum(bounds)):
+    dark = sum(
+        row["good"] + row["scrap"]
+        for row in made
+        if not dated or any(_inside(row["t_ns"], one) for one in unit["unknown"])
+    )
+    if not bounds or missing > dark or (None not in bounds and missing > sum(bounds)):
         yield f"{told}: {missing} pieces are lost, {dark} fell into the declared intervals, which allow {bounds}"
 
 

@@ -32,6 +32,7 @@ import os
 import random
 import signal
 import socket
+import sqlite3
 import sys
 import time
 from fractions import Fraction
@@ -87,6 +88,7 @@ class Rig:
         self.watchdog_kills = 0
         self.told = []  # (monotonic seconds, message) of the daemon to its service manager
         self._before = {}
+        self._baselines = False  # every counter had its first value
         self._began_s = time.monotonic()
         self._wanted = asyncio.Event()
         self._ordered = False
@@ -258,11 +260,13 @@ class Rig:
         )
 
     async def ready(self, timeout_s=WAIT_S):
-        """Every source delivers and every machine has an order."""
+        """Every source delivers, every machine has an order, and every counter its baseline, durably."""
 
         def runs(view):
-            return all(one["state"] == "up" for one in view["sources"]) and all(
-                unit["order"] for unit in view["work_units"]
+            return (
+                all(one["state"] == "up" for one in view["sources"])
+                and all(unit["order"] for unit in view["work_units"])
+                and self._has_baselines()
             )
 
         return await self.status_where(runs, "every source to deliver and every machine to have an order", timeout_s)
@@ -270,7 +274,7 @@ class Rig:
     async def settled(self, *, waiting=0, timeout_s=WAIT_S):
         """Halt the machines and wait until every piece is counted and sent, but so many confirmations.
 
-        Pieces in declared unknown intervals, or under review, are not waited for.
+        Pieces in declared unknown intervals, up to their bounds, or under review are not waited for.
         """
         await self.halt()
         made = {machine: sum(self.made(machine)) for machine in self.machines}
@@ -281,7 +285,8 @@ class Rig:
             if sum(target["waiting"] for target in view["targets"]) != waiting:
                 return False
             return all(
-                unit["unknown"] or sum(conservation.counted(unit)) == made[unit["id"]] for unit in view["work_units"]
+                made[unit["id"]] - sum(conservation.counted(unit)) <= conservation.bound(unit)
+                for unit in view["work_units"]
             )
 
         before = None
@@ -335,6 +340,26 @@ class Rig:
         """The error with all that is needed to repeat it."""
         events = "\n".join(self.events[-200:])
         return RigError(f"seed {self.seed}: {text}\n--- events\n{events}\n--- log\n{self.log()[-LOG_TAIL:]}")
+
+    def _has_baselines(self):
+        """What a machine made before the first contact is nobody's business: so it starts after it.
+
+        A link that is up may not have brought a value yet, and a kill then makes the next start the first contact.
+        """
+        if not self._baselines:
+            wanted = {
+                rule["signal"]
+                for unit in self.document["work_units"].values()
+                for rule in unit["counters"]
+                if rule["mode"] in {"counter", "pulse"}
+            }
+            sql = "SELECT body FROM journal WHERE kind = 'count' ORDER BY seq LIMIT 1000"
+            try:
+                told = [json.loads(row["body"]) for row in conservation.rows(self.state_dir / "linegate.db", sql)]
+            except sqlite3.Error:
+                return False
+            self._baselines = wanted <= {event["signal"] for event in told if event["flag"] == "BASELINE"}
+        return self._baselines
 
     # --- parts -------------------------------------------------------------------------------------------------------
 

@@ -35,6 +35,18 @@ ERP_USUAL = (
     lambda rng: f"down {rng.uniform(0.2, 0.9):.2f}",
 )
 ERP_FAULTS = (*ERP_RARE, *ERP_USUAL)
+#: What the ERP does with one order, until it is cleared.
+ORDER_FAULTS = ("reject {}", "poison 422 {}", "poison 500 {}", "poison 503 {}")
+#: What a card does (``lossyfs.py``), the room beyond what is used, and how all of it ends.
+CARD_FAULTS = (
+    lambda rng: f"quota {rng.choice([0, 96 * 1024])}",
+    lambda _rng: "ro on",
+    lambda rng: f"eio write {rng.choice([1, 3, -1])}",
+    lambda rng: f"eio fsync {rng.choice([1, 3, -1])}",
+    lambda _rng: "eio read -1",
+    lambda rng: f"slowsync {rng.choice([50, 500])}",
+)
+CARD_WELL = ("quota off", "ro off", "eio write 0", "eio fsync 0", "eio read 0", "slowsync 0")
 #: Those that a driver is told of, so that the counters tell everything afterwards.
 MODBUS_FAULTS = (
     lambda rng: f"slow {rng.randint(20, 150)} {rng.randint(1, 5)}",

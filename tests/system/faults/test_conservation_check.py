@@ -121,3 +121,16 @@ def test_unknown_pieces_are_believed_only_inside_what_was_declared(world):
     assert "3 pieces are lost" in world.problems(may_be_unknown=("M",))[0]
     world.unit["unknown"] = [{**interval, "from_ns": 20_000_000_000, "to_ns": 30_000_000_000}]
     assert "3 pieces are lost" in world.problems(may_be_unknown=("M",))[0]
+
+
+def test_where_the_clocks_differ_the_bound_is_what_limits_the_unknown(world):
+    interval = {"from_ns": 20_000_000_000, "to_ns": 30_000_000_000, "max_pieces": 3}
+    world.truth["M"] += [{"t_ns": 99, "good": 1, "scrap": 0}] * 3
+    allowed = {"may_be_unknown": ("M",), "dated": False}
+    assert "3 pieces are lost" in world.problems(**allowed)[0]
+    world.unit["unknown"] = [interval]
+    assert world.problems(**allowed) == []
+    world.truth["M"] += [{"t_ns": 99, "good": 1, "scrap": 0}]
+    assert "4 pieces are lost" in world.problems(**allowed)[0]
+    del world.truth["M"][-5:]
+    assert "1 pieces that were never made" in world.problems(**allowed)[0]
