@@ -52,13 +52,13 @@ _WAITING: Final = f"""
         + (SELECT count(*) FROM outbox WHERE state IN {_STANDING} AND state = 'uncertain' AND error_kind = 'older'),
         (SELECT count(*) FROM restored_operation JOIN job USING (order_id, operation)
             WHERE note LIKE ?1 || '%' AND state NOT IN ('CLOSED', 'CANCELLED', 'SPLIT', 'MERGED'))
-"""
+"""  # noqa: S608 - constants
 _LET_GO: Final = (
     f"""
     UPDATE outbox SET state = CASE WHEN due_ns > ?2 THEN 'held' ELSE 'ready' END, error_kind = '', error_code = '',
         error_text = ''
     WHERE state IN {_STANDING} AND state = 'needs_approval' AND error_text LIKE ?1 || '%'
-    """,
+    """,  # noqa: S608 - constants
     "DELETE FROM restored_operation WHERE note LIKE ?1 || '%' AND ?2 IS NOT NULL",
 )
 _SETTLE: Final = "UPDATE doubt SET settled_ns = ?, outcome = ? WHERE restored = ? AND settled_ns IS NULL"

@@ -5,15 +5,15 @@ ALTER TABLE restored ADD COLUMN told TEXT NOT NULL DEFAULT '';
 ALTER TABLE restored_operation ADD COLUMN note TEXT NOT NULL DEFAULT '';
 
 CREATE TABLE doubt (
-    restored INTEGER PRIMARY KEY REFERENCES restored (number),
-    complete INTEGER NOT NULL CHECK (complete IN (0, 1)),
+    restored INTEGER PRIMARY KEY,
+    complete INTEGER NOT NULL,
     settled_ns INTEGER,
     outcome TEXT NOT NULL DEFAULT ''
 ) STRICT;
 
 -- What left the box, and this database does not know. ``found`` is what the target says: booked, absent, or nothing yet.
 CREATE TABLE doubt_sent (
-    restored INTEGER NOT NULL REFERENCES restored (number),
+    restored INTEGER NOT NULL,
     target TEXT NOT NULL,
     key TEXT NOT NULL,
     kind TEXT NOT NULL,
@@ -24,6 +24,6 @@ CREATE TABLE doubt_sent (
     good TEXT NOT NULL,
     scrap TEXT NOT NULL,
     rework TEXT NOT NULL,
-    found TEXT NOT NULL DEFAULT '' CHECK (found IN ('', 'booked', 'absent')),
+    found TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (restored, target, key)
 ) STRICT, WITHOUT ROWID;
