@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from buffer import answers, audit_chain, genealogy, jobs, postings, replays
+from buffer import answers, audit_chain, genealogy, jobs, packing, postings, replays
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,5 +52,5 @@ async def apply(
         await audit_chain.append_all(step.audit, connection)
     for taken in step.keys:
         await replays.take(taken, connection)
-    await connection.execute_fetchall(_SNAPSHOT, (unit, step.snapshot))
+    await connection.execute_fetchall(_SNAPSHOT, (unit, packing.pack(step.snapshot)))
     await connection.execute_fetchall(_TIME, (step.last_time_ns,))

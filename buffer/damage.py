@@ -40,7 +40,7 @@ def set_aside(path: Path, *, at_ns: int) -> Path:
     kept = path.with_name(noted.aside if noted and noted.aside else f"{path.name}.damaged-{at_ns}")
     try:
         _note(path, Suspicion(noted.times if noted else 1, noted.reason if noted else "", kept.name))
-        for suffix in ("-wal", "-shm", ""):
+        for suffix in ("-wal", "-shm", "-journal", ""):
             beside = path.with_name(path.name + suffix)
             if beside.exists():
                 beside.rename(kept.with_name(kept.name + suffix))

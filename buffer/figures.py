@@ -41,10 +41,9 @@ QUERY: Final = """
         SELECT created_ns FROM outbox
         WHERE target = tally.target AND head = 1 AND kind <> 'ack' ORDER BY id LIMIT 1
     ), NULL FROM (SELECT DISTINCT target FROM outbox_tally) AS tally
-    UNION ALL SELECT 'unit', id, CASE WHEN json_valid(CAST(snapshot AS TEXT)) THEN
-        json_extract(CAST(snapshot AS TEXT), '$.review', '$.unknown', '$.unknown_older')
-        ELSE CAST(snapshot AS TEXT) END, NULL, NULL
-        FROM work_unit
+    UNION ALL SELECT 'unit', id, CASE WHEN json_valid(state) THEN
+        json_extract(state, '$.review', '$.unknown', '$.unknown_older') ELSE state END, NULL, NULL
+        FROM (SELECT id, CAST(unpacked(snapshot) AS TEXT) AS state FROM work_unit)
     UNION ALL SELECT 'held', NULL, NULL, count(*), NULL FROM job WHERE state = 'ON_HOLD'
     UNION ALL SELECT 'pages', NULL, NULL, page_count, NULL FROM pragma_page_count
     UNION ALL SELECT 'free', NULL, NULL, freelist_count, NULL FROM pragma_freelist_count

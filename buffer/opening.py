@@ -88,6 +88,7 @@ class Opened:
             await self._claim(self._writing)
             with contextlib.suppress(sqlite3.OperationalError):  # no room after all: it stays as it was
                 await space.make_able(self._writing, self.path)
+            await _prepared_again(self._writing, self.path, self.max_bytes)
             self._reading = await _connect(self.path)
             await schema.prepare_reader(self._reading)
         except BaseException:
@@ -177,6 +178,14 @@ class Opened:
             if writing is not None:
                 await _close(writing)
             self.mark.close()
+
+
+async def _prepared_again(connection: aiosqlite.Connection, path: Path, max_bytes: int) -> None:
+    # Whoever rewrites the file leaves WAL mode for it, and may be interrupted.
+    try:
+        await schema.prepare_again(connection, max_bytes=max_bytes)
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: cannot be opened for writing: {error}; restart linegate") from error
 
 
 async def _close(connection: aiosqlite.Connection) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, Any, Self
 
-from buffer import audit, clock_record, jobs, journal, schema
+from buffer import audit, clock_record, jobs, journal, packing, schema
 from buffer.audit import AuditRow
 from buffer.entry import OutboxCounts, OutboxEntry, OutboxState, entry_of
 from buffer.errors import StoreError
@@ -84,7 +84,8 @@ class ReadOnlyStore:
 
     def snapshots(self) -> dict[str, bytes]:
         """The last committed state of each work unit."""
-        return dict(self._read("SELECT id, snapshot FROM work_unit", ()))
+        rows = self._read("SELECT id, snapshot FROM work_unit", ())
+        return {unit: packing.unpacked(stored) for unit, stored in rows}
 
     def outbox(
         self,
@@ -136,6 +137,7 @@ class ReadOnlyStore:
     def _prepare(self) -> None:
         for pragma in (f"PRAGMA busy_timeout={schema.BUSY_TIMEOUT_MS}", "PRAGMA query_only=ON"):
             self._read(pragma, ())
+        packing.teach(self._connection)
         schema.check_present(self._path, self._read("PRAGMA user_version", ())[0][0])
 
     def _read(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:

@@ -98,7 +98,7 @@ def _swap(part: Path, database: Path, kept: Path) -> None:
         # Its log goes into it first: a log that lay beside another database would be taken for that one's.
         with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(database)) as present:
             present.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        for suffix in ("-wal", "-shm"):  # still there where the file is damaged
+        for suffix in ("-wal", "-shm", "-journal"):  # still there where the file is damaged
             beside = database.with_name(database.name + suffix)
             if beside.exists():
                 beside.rename(kept.with_name(kept.name + suffix))
@@ -113,7 +113,7 @@ def _swap(part: Path, database: Path, kept: Path) -> None:
 
 
 def _remove(part: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm", "-journal"):
         part.with_name(part.name + suffix).unlink(missing_ok=True)
     for suffix in SUFFIXES:
         part.with_suffix(suffix).unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import sqlite3
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
-from buffer import jobs, journal, schema, space
+from buffer import jobs, journal, packing, schema, space
 from buffer.applying import apply
 from buffer.checking import SOUND, Check
 from buffer.entry import ANY_TARGET
@@ -288,7 +288,8 @@ class Store:
 
     async def snapshots(self) -> dict[str, bytes]:
         """The last committed state of each work unit."""
-        return dict(await self.read("SELECT id, snapshot FROM work_unit", ()))
+        rows = await self.read("SELECT id, snapshot FROM work_unit", ())
+        return {unit: packing.unpacked(stored) for unit, stored in rows}
 
     async def job_record(self, order: str, operation: str) -> JobRecord | None:
         """What is remembered of a job order with its image, None if it was never seen. Raises StoreError."""

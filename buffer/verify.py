@@ -14,7 +14,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from buffer import closing, schema, verify_outbox
+from buffer import closing, packing, schema, verify_outbox
 from buffer.audit_chain import ChainReader
 from buffer.readonly import reading
 from buffer.verify_found import TOLD_MAX, Found
@@ -138,13 +138,14 @@ def _snapshots(connection: sqlite3.Connection, found: Found, load: Callable[[str
     for unit, stored in connection.execute("SELECT id, snapshot FROM work_unit ORDER BY id"):
         found.looked_at += 1
         try:
-            seq = json.loads(stored)["journal_seq"]
+            state = packing.unpack(stored)
+            seq = json.loads(state)["journal_seq"]
         except (ValueError, KeyError, TypeError) as error:
             found.defect(f"{unit}: the snapshot cannot be read: {error!r}")
             continue
         if seq != heads.get(unit, 0):
             found.defect(f"{unit}: the snapshot is of number {seq}, the journal ends at {heads.get(unit, 0)}")
-        why = "" if load is None else load(unit, stored)
+        why = "" if load is None else load(unit, state)
         if why:
             found.defect(why)
 

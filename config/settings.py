@@ -296,7 +296,7 @@ class BufferSettings:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
 
-    max_size: Annotated[ByteSize, Between(ByteSize("16 MiB"), ByteSize("16 TiB"))] = _BUFFER_SIZE
+    max_size: Annotated[ByteSize, Between(ByteSize("16 MiB"), ByteSize("4 TiB"))] = _BUFFER_SIZE
     reserve: Annotated[ByteSize, Between(ByteSize("0 B"), ByteSize("1 GiB"))] = _RESERVE_SIZE
     group_window: Annotated[Duration, Between(Duration("0 s"), Duration("250 ms"))] = Duration("0 s")
     journal_keep: _Keep | None = None

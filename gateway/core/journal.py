@@ -1,4 +1,4 @@
-"""The outputs of the core as journal rows: a kind and JSON data. Nothing is left out; the confirmation by its key."""
+"""The outputs of the core as journal rows: a kind and JSON data. Nothing is lost; the confirmation by its key."""
 
 from __future__ import annotations
 
@@ -81,6 +81,12 @@ def row(output: Output) -> tuple[str, dict[str, Any]]:
                 "hold": output.hold,
                 "test": output.test,
                 "digest": output.digest,
+            }
+        case StateInterval():
+            # By far the most frequent of the long ones: what is not said is as ``StateInterval`` says.
+            silent = StateInterval._field_defaults
+            data = {
+                name: value for name, value in output._asdict().items() if name not in silent or value != silent[name]
             }
         case StopReasonAssigned() | StopReasonWithdrawn() | StopSplit() | StopMerge():
             data = plain(output)

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 #: Without any sign the forwarder looks by itself; wake() is what makes it quick.
 IDLE_NS: Final = Duration("30 s")
 STATUS_INTERVAL_S: Final = 0.2
+#: What is made now is looked for before what was read earlier is used up, but not more often than this.
+NEWS_NS: Final = Duration("100 ms")
 #: So many heads of each kind are read at a time.
 LOOK_MAX: Final = 64
 
@@ -86,6 +88,8 @@ class Forwarder:
         self._pacer = Pacer(self._settings.parallel_lanes, self._settings.backlog_rate, self._lane)
         self._stale = True
         self._look_ns = 0
+        self._news = False
+        self._looked_ns = 0
         self._fault: BaseException | None = None
         self._trial: asyncio.Task[None] | None = None
         self._buffer_until_ns = 0
@@ -119,6 +123,7 @@ class Forwarder:
         """Something was committed, or decided by a person: look now, and count again what waits."""
         self._status_due = True
         self._stale = True
+        self._news = True
         self._wake.set()
 
     async def run(self) -> None:
@@ -168,6 +173,8 @@ class Forwarder:
             return now_ns + wait_ns
         if breaker.probe_first and not await self._probed():
             return breaker.next_try_ns
+        if self._news and self._room() > 0 and now_ns - self._looked_ns >= NEWS_NS:
+            await self._look(now_ns)
         room = self._room()
         started = self._start_some(room)
         if started < room and (self._stale or now_ns >= self._look_ns):
@@ -187,7 +194,8 @@ class Forwarder:
 
     async def _look(self, now_ns: int) -> None:
         """Read which heads are due. An entry of a lane that ends meanwhile would be a stale image of it: left out."""
-        self._stale = False
+        self._stale = self._news = False
+        self._looked_ns = now_ns
         busy = frozenset(self._under_way)
         due = await self._outbox.due_kinds(
             self._name, now_ns, LOOK_MAX + len(busy), lane_by_order=self._can.lane_by_order

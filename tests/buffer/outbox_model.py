@@ -270,17 +270,20 @@ class OutboxMachine(RuleBasedStateMachine):
         row.update(state=state, due=self.now + wait, settled=self.now if state in (S.POSTED, S.PARKED) else None)
         self.posted[row["target"]] += state is S.POSTED and row["kind"] != "ack"
 
-    @precondition(lambda self: any(row["state"] is S.SENDING and row["target"] == "erp" for row in self.rows.values()))
     @rule(
         data=st.data(), state=st.sampled_from([*[S.POSTED] * 4, S.PARKED, S.RETRY_WAIT, S.HELD]), wait=st.integers(0, 9)
     )
     def settle_and_send_the_next(self, data, state, wait):
         """Both in one transaction; the next one only where it is the oldest of its lane by then, and due."""
+        self.send("erp", b"y", [None])
         sending = [one for one, row in self.rows.items() if row["state"] is S.SENDING and row["target"] == "erp"]
+        if not sending:
+            return
         first = data.draw(st.sampled_from(sending))
         row = self.rows[first]
         lane = [one for one, other in self.rows.items() if other["lane"] == row["lane"] and one != first]
-        following = data.draw(st.sampled_from(lane or [first]))
+        behind = [one for one in lane if self.rows[one]["state"] not in OVER]
+        following = data.draw(st.sampled_from(behind[:1] or lane or [first]))
         settlement = Settlement(state, self.now + wait)
         try:
             begun = self.run(self.outbox.settle_and_begin(first, settlement, following, (b"n", "t", "n"), self.now))

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import random
 import subprocess
 
 import pytest
@@ -12,6 +13,7 @@ from buffer.entry import OutboxState, Settlement
 from buffer.errors import StoreError
 from buffer.outbox import Outbox
 from buffer.reserve import RESERVE_NAME, Reserve
+from buffer.space import FREE_PAGES_KEPT, PAGES_AT_ONCE
 from buffer.store import Store
 
 MIB = 1024 * 1024
@@ -34,6 +36,11 @@ def disk(tmp_path):
         pytest.skip(f"mount is not allowed here: a full disk not run ({done.stderr.decode(errors='replace').strip()})")
     yield mount
     subprocess.run(["umount", "-l", str(mount)], check=True)
+
+
+def bulky(size):
+    """A state that cannot be packed."""
+    return random.Random(7).randbytes(size)
 
 
 def room(folder):
@@ -78,7 +85,7 @@ async def test_a_full_disk_is_drained_and_nothing_is_lost(disk, clock, make):
     while refused is None:  # the log has some room left inside
         seq += 1
         try:
-            await store.commit(make.step(seq=seq, rows=0, unit=f"U{seq}", snapshot=b"s" * 40_000))
+            await store.commit(make.step(seq=seq, rows=0, unit=f"U{seq}", snapshot=bulky(40_000)))
         except StoreError as error:
             refused = error
         assert seq < 1000
@@ -93,7 +100,7 @@ async def test_a_full_disk_is_drained_and_nothing_is_lost(disk, clock, make):
         await outbox.settle(1, Settlement(OutboxState.UNCERTAIN), 2001)
         await outbox.settle(1, Settlement(OutboxState.READY), 2002)
         with pytest.raises(StoreError, match="disk is full"):
-            await store.commit(make.step(seq=seq, rows=0, unit=f"U{seq}", snapshot=b"s" * 40_000))
+            await store.commit(make.step(seq=seq, rows=0, unit=f"U{seq}", snapshot=bulky(40_000)))
 
     ballast.unlink()
     await store.upkeep()
@@ -126,7 +133,7 @@ async def test_without_a_reserve_none_is_made(tmp_path, clock, make):
 
 async def test_at_its_own_cap_the_reserve_stays_and_deleting_works(tmp_path, clock, make):
     store = await Store.open(tmp_path / "linegate.db", now_ns=clock, max_bytes=2 * MIB, reserve_bytes=RESERVE_BYTES)
-    steps = [make.step(seq=seq, unit=f"U{seq}", rows=0, snapshot=b"s" * 20_000) for seq in range(200)]
+    steps = [make.step(seq=seq, unit=f"U{seq}", rows=0, snapshot=bulky(20_000)) for seq in range(200)]
     with pytest.raises(StoreError, match="max_size") as refused:
         await each(store, steps)
     assert refused.value.temporary
@@ -143,7 +150,7 @@ async def test_at_its_own_cap_the_reserve_stays_and_deleting_works(tmp_path, clo
 async def test_a_file_shrinks_in_small_steps(open_store, path, make):
     store = await open_store()
     for number in range(1, 151):
-        await store.commit(make.step(unit=f"U{number}", snapshot=b"s" * 50_000))
+        await store.commit(make.step(unit=f"U{number}", snapshot=bulky(50_000)))
     full = (await store.stats()).database_bytes + (await store.stats()).wal_bytes
 
     async def delete(connection):
@@ -155,8 +162,8 @@ async def test_a_file_shrinks_in_small_steps(open_store, path, make):
         await store.upkeep()
         pages.append((await store.read("PRAGMA page_count", ()))[0][0])
     falls = [before - after for before, after in itertools.pairwise(pages)]
-    assert 0 < max(falls) <= 256 + 8, "bounded steps"
-    assert pages[-1] < 1024 + 256
+    assert 0 < max(falls) <= PAGES_AT_ONCE + 8, "bounded steps"
+    assert pages[-1] < FREE_PAGES_KEPT + PAGES_AT_ONCE
     await store.close()
     assert path.stat().st_size < full / 2
     assert (await asyncio.to_thread(path.stat)).st_size < 5 * MIB

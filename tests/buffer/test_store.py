@@ -58,7 +58,7 @@ async def test_the_file_is_private_and_durable(store, path):
         names = ("journal_mode", "synchronous", "trusted_schema", "max_page_count", "foreign_keys")
         return [next(iter(await connection.execute_fetchall(f"PRAGMA {name}")))[0] for name in names]
 
-    assert await store.write(pragmas) == ["wal", 2, 0, 64 * 1024 * 1024 // 4096, 1]
+    assert await store.write(pragmas) == ["wal", 2, 0, 64 * 1024 * 1024 // schema.PAGE_BYTES, 1]
 
 
 async def test_every_table_is_strict(store):

@@ -189,3 +189,24 @@ async def test_what_may_be_booked_is_not_edited(filled, clock, kind):
         await verbs["outbox.edit"](asked)
     assert (refused.value.guard, refused.value.found) == ("MAY_BE_BOOKED", kind)
     assert (await filled.outbox.entry(1)).state is OutboxState.PARKED
+
+
+async def test_what_is_made_now_does_not_wait_for_all_that_was_read_before_it(
+    erp, filled, context, forwarding, become, clock
+):
+    backlog = [(f"O{number}", "10", 1) for number in range(20)]
+    await filled.add(*backlog)
+    erp.faults.append({"hold": True, "book": True, "body": b'{"reference": "C-1"}'})
+    async with forwarding(over_rest(erp, context, timeout=Duration("20 s"))) as forwarder:
+        end = asyncio.get_running_loop().time() + DEADLINE_S
+        while not erp.order:
+            assert asyncio.get_running_loop().time() < end
+            await asyncio.sleep(0.002)
+        clock.pass_s(1)
+        await filled.add(("LIVE", "10", 1))
+        forwarder.wake()
+        erp.release.set()
+        await become(forwarder, backlog[-1], OutboxState.POSTED)
+        await become(forwarder, ("LIVE", "10", 1), OutboxState.POSTED)
+        orders = [key.split("/")[2] for key in erp.order]
+    assert orders.index("LIVE") <= 8, orders

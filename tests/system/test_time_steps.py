@@ -236,7 +236,7 @@ async def test_a_clock_that_is_set_back_an_hour_and_on_by_a_day_moves_no_count_n
     await line.ask("order.finish", machine="IMM-01", order="for IMM-01", who="ann")
 
     def production():
-        return [one for one in journal(line, "interval", "IMM-01") if one["order"] and one["state"] != "UNKNOWN"]
+        return [one for one in journal(line, "interval", "IMM-01") if one.get("order") and one["state"] != "UNKNOWN"]
 
     (last_ns,) = [row["at_ns"] for row in journal(line, "job", "IMM-01") if row["record"]["state"] == "COMPLETED"]
     await until(lambda: production() and production()[-1]["to_ns"] >= last_ns, "the final intervals of the order")
@@ -251,7 +251,7 @@ async def test_a_clock_that_is_set_back_an_hour_and_on_by_a_day_moves_no_count_n
     assert all(one["to_ns"] == after["from_ns"] for one, after in itertools.pairwise(intervals)), "without a gap"
     pieces = journal(line, "pieces", "IMM-01")
     first_ns, last_ns = pieces[0]["t_from_ns"], pieces[-1]["at_ns"]
-    made_in = [one for one in intervals if one["order"] and first_ns <= one["from_ns"] < last_ns]
+    made_in = [one for one in intervals if one.get("order") and first_ns <= one["from_ns"] < last_ns]
     # Where the computer is so busy that a machine was not heard for a moment, that is told, and no stop.
     assert {one["state"] for one in made_in} <= {"PRODUCING", "UNKNOWN"}, made_in
     apart_ns = made_in[-1]["to_ns"] - made_in[0]["from_ns"] - (time.monotonic_ns() - begun_ns)

@@ -82,8 +82,12 @@ def loaded(data: dict[str, Any]) -> TimelineState:
 
 
 def interval_of(data: dict[str, Any]) -> StateInterval:
-    """One interval from JSON data. Raises KeyError, TypeError or ValueError where it is none."""
-    return StateInterval(**{**data, **_states(data, "state", "planned"), "alarms": tuple(data["alarms"])})
+    """One interval from JSON data, which may leave out what is by default so.
+
+    Raises KeyError, TypeError or ValueError where it is none.
+    """
+    whole = {"planned": None, "alarms": (), **data}
+    return StateInterval(**{**whole, **_states(whole, "state", "planned"), "alarms": tuple(whole["alarms"])})
 
 
 def _states(data: dict[str, Any], *names: str) -> dict[str, MachineState | None]:

@@ -222,8 +222,11 @@ async def test_a_migration_survives_a_power_cut_at_any_of_its_writes(card, image
     record = lossyfs.load(tmp_path / "run.record")
     for _, _, image, told in chosen(record, 4, random.Random(SEED + newest)):
         path = written(images / "one", image)
-        (schema,) = conservation.rows(path, "PRAGMA user_version")
-        assert newest <= schema["user_version"] <= MIGRATIONS[-1], told
+        if not path.with_name(
+            f"{path.name}-journal"
+        ).exists():  # who only reads cannot undo a rewriting that was cut off
+            (schema,) = conservation.rows(path, "PRAGMA user_version")
+            assert newest <= schema["user_version"] <= MIGRATIONS[-1], told
         await opened(path)
         sound(path, told)
         assert conservation.rows(path, "PRAGMA user_version")[0]["user_version"] == MIGRATIONS[-1], told

@@ -1,0 +1,2 @@
+-- States of work units may stand packed in their rows (buffer/packing.py). No table changes and no row is rewritten: the
+-- number keeps an older linegate, which cannot read them, from opening the file.
