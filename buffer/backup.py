@@ -11,6 +11,7 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from buffer import backup_note
 from buffer.errors import StoreError
 from buffer.readonly import reading
 from buffer.verify import verified
@@ -43,7 +44,9 @@ class Copied(NamedTuple):
 
 
 def copy(database: Path, to: Path, stop: Event) -> Copied:
-    """Copy, verify, flush, name. Slow: not in the loop; ``stop`` ends it early, with nothing left behind.
+    """Copy, verify, flush, name, and leave a note of it beside the database. Slow: not in the loop.
+
+    ``stop`` ends it early, with nothing left behind.
 
     Raises StoreError where it cannot be read or written, ``to`` exists, or the copy is not sound.
     """
@@ -60,6 +63,7 @@ def copy(database: Path, to: Path, stop: Event) -> Copied:
         found = _copied(database, part, stop)
         _check(part, found)
         _name(part, to)
+        backup_note.leave(database, to)
     except OSError as error:
         raise StoreError(f"{to}: cannot be written: {error.strerror}; check free space and rights") from error
     finally:

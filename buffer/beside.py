@@ -9,8 +9,10 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Final
 
+from buffer import backup_note
 from buffer import classes as bytes_by_class
 from buffer.figures import QUERY, Beside, BufferFigures, figures_of
+from gateway.core.calendar.honest_time import utc_of
 from gateway.core.duration import NS_PER_S
 
 if TYPE_CHECKING:
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
 SET_ASIDE_SHOWN_MAX: Final = 20
 RESERVE_NAME: Final = "linegate.reserve"
 
+_LAST_TIME: Final = "SELECT coalesce(max(last_time_ns), 0) FROM meta"
 _UNITS: Final = "SELECT work_unit FROM journal_head"
 
 
-def beside(path: Path, *, at_ns: int | None = None, max_bytes: int | None = None) -> Beside:
-    """What is beside this database; what cannot be asked is 0 or None."""
+def beside(path: Path, *, at_ns: int | None = None, max_bytes: int | None = None, offset_ns: int = 0) -> Beside:
+    """What is beside this database; what cannot be asked is 0 or None. ``offset_ns``: UTC minus steady time."""
+    copied = backup_note.last(path)
     return Beside(
         at_ns=at_ns,
         max_bytes=max_bytes,
@@ -36,6 +40,9 @@ def beside(path: Path, *, at_ns: int | None = None, max_bytes: int | None = None
         wal_bytes=_size(path.with_name(path.name + "-wal")),
         reserve_bytes=_size(path.with_name(RESERVE_NAME)),
         set_aside=_set_aside(path),
+        last_backup_ns=None if copied is None else copied.at_utc_ns - offset_ns,
+        last_backup_file="" if copied is None else copied.file,
+        last_backup_bytes=None if copied is None else copied.bytes,
     )
 
 
@@ -66,10 +73,10 @@ def _size(path: Path) -> int:
         return 0
 
 
-async def figures(store: Store, now_ns: int) -> BufferFigures:
-    """Of the database that this process has open. Raises StoreError."""
+async def figures(store: Store, now_ns: int, offset_ns: int = 0) -> BufferFigures:
+    """Of the database that this process has open. ``offset_ns``: UTC minus steady time. Raises StoreError."""
     rows = await store.read(QUERY, ())
-    known = await asyncio.to_thread(beside, store.path, at_ns=now_ns, max_bytes=store.max_bytes)
+    known = await asyncio.to_thread(beside, store.path, at_ns=now_ns, max_bytes=store.max_bytes, offset_ns=offset_ns)
     committed = store.committed
     if committed is not None:
         ago_ns = int((asyncio.get_running_loop().time() - committed[0]) * NS_PER_S)
@@ -88,7 +95,9 @@ async def classes(store: Store) -> tuple[ClassBytes, ...]:
 
 def figures_of_file(store: ReadOnlyStore) -> BufferFigures:
     """Of a database that another process has open, or nobody. Raises StoreError."""
-    return figures_of(store.read(QUERY, ()), beside(store.path))
+    ((last_ns,),) = store.read(_LAST_TIME, ())
+    offset_ns = utc_of(store.corrections(), last_ns) - last_ns
+    return figures_of(store.read(QUERY, ()), beside(store.path, offset_ns=offset_ns))
 
 
 def classes_of_file(store: ReadOnlyStore) -> tuple[ClassBytes, ...]:

@@ -10,6 +10,8 @@ import base64
 import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from buffer import catching_up
+
 if TYPE_CHECKING:
     import aiosqlite
 
@@ -47,7 +49,8 @@ class Begun(NamedTuple):
 class Why(NamedTuple):
     """Why an epoch begins. ``file``: the copy that was restored, "" where nobody restored one.
 
-    ``kind`` and ``text`` stand at what waits, ``told`` in the record. ``stops`` False: nothing has to wait.
+    ``kind`` and ``text`` stand at what waits, ``told`` in the record. ``stops`` False: nothing has to wait. ``complete``:
+    every order that comes again only later is known by name.
     """
 
     kind: str
@@ -56,6 +59,7 @@ class Why(NamedTuple):
     set_aside: str = ""
     told: str = ""
     stops: bool = True
+    complete: bool = False
 
 
 def new_epoch() -> str:
@@ -71,6 +75,8 @@ async def begin(connection: aiosqlite.Connection, at_ns: int, before: str, why: 
     if why.stops:
         postings = len(list(await connection.execute_fetchall(_WAIT, (why.kind, why.text))))
         operations = len(list(await connection.execute_fetchall(_OPERATIONS, (why.text,))))
+    if why.stops and not why.complete:
+        await catching_up.begin(connection)
     row = (at_ns, why.file, before, epoch, why.set_aside, postings, operations, why.told)
     ((number,),) = await connection.execute_fetchall(_RESTORED, row)
     return Begun(epoch, int(number), postings, operations)

@@ -176,7 +176,8 @@ class BufferFigures:
         database_bytes: size of the file, ``wal_bytes`` of its write-ahead log, ``reserve_bytes`` of the reserve.
         last_commit_ns: when the last transaction ended well, ``last_commit_ms`` how long it took; None where no gateway
             has it open.
-        last_backup_ns: when the last backup ended well, None where that is not known.
+        last_backup_ns: when the last copy of it was made, None where none ever was; ``last_backup_file`` where it was
+            put ("" where none was), ``last_backup_bytes`` its size then.
         degraded: what is wrong, each in words: what, where, since when, what to do.
     """
 
@@ -194,6 +195,8 @@ class BufferFigures:
     last_commit_ns: int | None = None
     last_commit_ms: int | None = None
     last_backup_ns: int | None = None
+    last_backup_file: str = ""
+    last_backup_bytes: int | None = None
     events: EventFigures | None = None
     degraded: tuple[str, ...] = ()
 
@@ -211,6 +214,8 @@ class Beside(NamedTuple):
     last_commit_ns: int | None = None
     last_commit_ms: int | None = None
     last_backup_ns: int | None = None
+    last_backup_file: str = ""
+    last_backup_bytes: int | None = None
 
 
 def figures_of(rows: Iterable[Sequence[Any]], beside: Beside) -> BufferFigures:
@@ -243,6 +248,8 @@ def figures_of(rows: Iterable[Sequence[Any]], beside: Beside) -> BufferFigures:
         last_commit_ns=beside.last_commit_ns,
         last_commit_ms=beside.last_commit_ms,
         last_backup_ns=beside.last_backup_ns,
+        last_backup_file=beside.last_backup_file,
+        last_backup_bytes=beside.last_backup_bytes,
     )
 
 

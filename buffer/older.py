@@ -136,7 +136,9 @@ async def take(connection: aiosqlite.Connection, found: Older, before: str) -> s
     stops = bool([one for one in found.missing if one.kind != ANSWER]) or not found.complete
     # What waits since a restore must not be let go with what waits from now on.
     ((already,),) = await connection.execute_fetchall(_STOPS_ALREADY)
-    why = epochs.Why(epochs.OLDER, _stopped((), complete=found.complete), told=found.text, stops=stops)
+    why = epochs.Why(
+        epochs.OLDER, _stopped((), complete=found.complete), told=found.text, stops=stops, complete=found.complete
+    )
     begun = await epochs.begin(connection, at_ns, before, why)
     await connection.execute_fetchall(_DOUBT, (begun.number, int(found.complete and not already)))
     for one in found.missing[-SENT_MAX:]:

@@ -3,7 +3,7 @@
 The copy is verified and brought up to date before anything is touched; the present database is kept beside it. What was
 sent since the copy was made it does not know, so nothing may go on as if nothing had happened: a new epoch begins, so
 that no key is given out twice; what was about to be sent, and the first confirmation of every operation that is not
-over, wait for a person.
+over, or that comes while the feeds of orders catch up (``catching_up.py``), wait for a person.
 """
 
 from __future__ import annotations

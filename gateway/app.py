@@ -112,7 +112,6 @@ class App:
         self._stop = asyncio.Event()
         self._hangup = asyncio.Event()
         self._warnings: list[str] = list(settings.warnings)
-        self._set_aside: list[str] = []
 
     async def run(self) -> None:
         """Start, wait for the signal to stop or for a part that cannot go on, stop."""
@@ -125,7 +124,6 @@ class App:
             self._state_dir, self._settings.buffer, lambda: clock.now_ns() if clock is not None else 0
         )
         self._warnings += [one.text for one in incidents]
-        self._set_aside += [one.file for one in incidents if one.file]
         if store.interrupted:
             log.warning("postings were being sent when the gateway ended", postings=store.interrupted)
         try:
@@ -161,13 +159,13 @@ class App:
         keeper = RetentionRound(self._settings, store, clock, parts)
         comparing = ReconciliationRound(self._settings, store, clock, parts)
         days = ClosingRound(self._settings, store, clock, parts, builder.auditing)
-        buffer = BufferRound(store, clock, parts, self._set_aside)
+        buffer = BufferRound(store, clock, parts)
         copies = BackupRound(self._settings, store, clock, parts, builder.auditing)
         table |= (
             audit.table() | keeper.table() | comparing.table() | buffer.table() | Resending(parts, store, clock).table()
         )
+        await copies.start()  # first: what tells of a restore is the first entry behind the copy's own
         await audit.start(incidents)
-        await copies.start()
         deciding = _deciding(self._settings, table, builder.auditing, users, clock)
         control = ControlServer(self._state_dir / SOCKET_NAME, deciding.door(Via.SOCKET))
         await control.start()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from buffer import audit_taken, backup
+from buffer import audit_taken, backup, catching_up
 from buffer.errors import StoreError
 from gateway.core.audit.entry import SystemAction
 from gateway.core.audit.told import Told
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.parts import Parts
 
 LOOK_EVERY_S: Final = 10.0
+LOOK_EVERY_NS: Final = 10 * NS_PER_S
 #: After a copy that failed.
 AGAIN_NS: Final = 600 * NS_PER_S
 TROUBLE: Final = "backup"
@@ -52,6 +53,7 @@ class BackupRound:
         self._parts = parts
         self._auditing = auditing
         self._tried_ns: int | None = None
+        self._last = "none yet"
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
@@ -62,6 +64,7 @@ class BackupRound:
 
     async def start(self) -> None:
         """Write down each new epoch that no run before has written down. Raises StoreError."""
+        await catching_up.only(self._store, self._parts.feeds)
         taken = await audit_taken.mark(self._store, RESTORES)
         rows = await self._store.read(_RESTORED, (taken,))
         if rows:
@@ -88,6 +91,8 @@ class BackupRound:
         try:
             kept = await asyncio.to_thread(self._kept, folder)
             now, due = (_stamp(self._clock.utc_now_ns() - back_ns) for back_ns in (0, int(rule.every)))
+            if kept:
+                self._last = kept[-1].name
             newest = kept[-1].name.removeprefix(self._prefix).removesuffix(".db") if kept else ""
             if due < newest <= now:
                 return None
@@ -95,7 +100,9 @@ class BackupRound:
             made = await self._copy(folder / f"{self._prefix}{now}.db")
             await asyncio.to_thread(_forget, [*kept, made][: -rule.keep])
         except (StoreError, OSError) as error:
-            self._parts.trouble(TROUBLE, f"no copy of the database could be made: {error}")
+            next_ns = now_ns + min(AGAIN_NS, int(rule.every)) if self._tried_ns == now_ns else now_ns + LOOK_EVERY_NS
+            told = f"the last one is {self._last}, next attempt {utc(self._clock.utc_ns(next_ns))}"
+            self._parts.trouble(TROUBLE, f"no copy of the database could be made: {error}; {told}; nothing else waits")
             log.warning("backup failed, trying again", folder=str(folder), error=str(error))
             return None
         self._parts.trouble(TROUBLE, "")

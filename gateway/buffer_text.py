@@ -69,11 +69,15 @@ def room_lines(found: dict[str, Any]) -> list[str]:
         else f"  last commit {utc(found['last_commit_ns'])} in {found['last_commit_ms']} ms"
     )  # fmt: skip
     beside = f"database {size(found['database_bytes'])}  log {size(found['wal_bytes'])}  reserve {reserve}{commit}"
-    backup = "" if found["last_backup_ns"] is None else f"  last backup {utc(found['last_backup_ns'])}"
+    backup = (
+        "none was ever made (linegate buffer backup)" if found["last_backup_ns"] is None
+        else f"{utc(found['last_backup_ns'])} in {clean(found['last_backup_file'])}, {size(found['last_backup_bytes'])}"
+    )  # fmt: skip
     return [
         f"{'room':<12} {size(room['used_bytes'])} used of {most}, room for {size(room['room_bytes'])}, {_full(room)}",
         f"{'growth':<12} {', '.join(grown) or 'not known yet'}",
-        f"{'files':<12} {beside}{backup}",
+        f"{'files':<12} {beside}",
+        f"{'last backup':<12} {backup}",
     ]
 
 

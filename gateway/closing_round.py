@@ -22,6 +22,7 @@ from gateway.core.calendar.shift_calendar import ShiftCalendar
 from gateway.core.closing_record import ROLES, DayBounds, DayFacts, OpenNow, day_began, day_of
 from gateway.core.document import utc
 from gateway.core.duration import Duration
+from gateway.machine_events import DayEvent
 from gateway.timezone import zone
 
 if TYPE_CHECKING:
@@ -93,11 +94,14 @@ class ClosingRound:
 
     async def _close_next(self, name: str) -> bool:
         before = await closing.last(self._store, name)
-        bounds = await self._bounds(name, before)
-        if bounds is None or self._clock.utc_now_ns() < bounds.to_ns + self._grace_ns:
+        first_ns = await self._first_ns(name) if before is None else before.end_ns
+        bounds = None if first_ns is None else self._bounds(name, before, first_ns)
+        if first_ns is None or bounds is None or self._clock.utc_now_ns() < bounds.to_ns + self._grace_ns:
             return False
         offset_ns = self._clock.offset_ns
-        from_ns, end_ns = bounds.from_ns - offset_ns, bounds.to_ns - offset_ns
+        from_ns, end_ns = (self._steady_ns(utc_ns, first_ns) for utc_ns in (bounds.from_ns, bounds.to_ns))
+        if before is not None:
+            end_ns = max(end_ns, before.end_ns)
         found = await asyncio.to_thread(closing.day_rows, self._store.path, name, before, from_ns, end_ns)
         facts = DayFacts(
             work_unit=name,
@@ -120,10 +124,37 @@ class ClosingRound:
             "day closed", work_unit=name, day=bounds.day, complete=record.complete, why=",".join(record.incomplete)
         )
         self._show(name, json.loads(record.document))
+        if self._parts.monitor is not None:
+            told = DayEvent(work_unit=name, summary=summary(json.loads(record.document)))
+            self._parts.monitor.machine_event(told)
         return True
 
-    async def _bounds(self, name: str, before: Closed | None) -> DayBounds | None:
-        """The day to be closed next, None where there is nothing to begin with yet."""
+    async def _first_ns(self, name: str) -> int | None:
+        """When its journal begins, None where it is empty."""
+        rows = await self._store.read(_FIRST, (name,))
+        return int(rows[0][0]) if rows else None
+
+    def _steady_ns(self, utc_ns: int, first_ns: int) -> int:
+        """When it was this UTC, as it is known now of each time: setting the clock moves no row to another day.
+
+        Before ``first_ns`` it is as if the clock had never been set.
+        """
+        clock = self._clock
+        low_ns, high_ns = first_ns, max(clock.now_ns(), first_ns)
+        if clock.utc_ns(low_ns) >= utc_ns:
+            return low_ns - (clock.utc_ns(low_ns) - utc_ns)
+        if clock.utc_ns(high_ns) < utc_ns:
+            return high_ns + utc_ns - clock.utc_ns(high_ns)
+        while high_ns - low_ns > 1:
+            middle_ns = (low_ns + high_ns) // 2
+            if clock.utc_ns(middle_ns) >= utc_ns:
+                high_ns = middle_ns
+            else:
+                low_ns = middle_ns
+        return high_ns
+
+    def _bounds(self, name: str, before: Closed | None, first_ns: int) -> DayBounds | None:
+        """The day to be closed next, None for a machine that is no longer configured."""
         now_ns, rules = self._clock.utc_now_ns(), self._settings.work_units.get(name)
         if rules is None:
             return None
@@ -132,10 +163,7 @@ class ClosingRound:
             return day_of(calendar, self._zone, max(before.to_ns, now_ns - DAYS_BACK_MAX_NS))
         if before is not None:
             return day_began(calendar, self._zone, now_ns)
-        # The first one: of a journal that is there already only its last day, of a new one its first.
-        rows = await self._store.read(_NEWEST, (name,))
-        first_ns = max(rows[0][0] + self._clock.offset_ns, 0) if rows else None
-        return None if first_ns is None else day_began(calendar, self._zone, min(first_ns, now_ns))
+        return day_began(calendar, self._zone, min(max(self._clock.utc_ns(first_ns), 0), now_ns))
 
     def _show(self, name: str, document: dict[str, Any]) -> None:
         self._shown.add(name)
@@ -143,7 +171,7 @@ class ClosingRound:
             self._parts.monitor.day_closed(name, summary(document))
 
 
-_NEWEST: Final = "SELECT at_ns FROM journal WHERE work_unit = ? ORDER BY seq LIMIT 1"
+_FIRST: Final = "SELECT at_ns FROM journal WHERE work_unit = ? ORDER BY seq LIMIT 1"
 
 
 def summary(document: dict[str, Any]) -> dict[str, Any]:

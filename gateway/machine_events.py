@@ -5,8 +5,9 @@ Makes views of the core's outputs; times are steady. Sends and stores nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.core.orders.order_changes import OrderAck
 from gateway.core.state.interval import StateInterval
@@ -80,7 +81,20 @@ class OrderAnswerEvent:
     ack: OrderAck
 
 
-MachineEvent = IntervalEvent | AttentionEvent | SetupEvent | OrderAnswerEvent
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayEvent:
+    """A production day is closed.
+
+    Attributes:
+        work_unit: the machine, as in the configuration.
+        summary: its closing record in short.
+    """
+
+    work_unit: str
+    summary: Mapping[str, Any]
+
+
+MachineEvent = IntervalEvent | AttentionEvent | SetupEvent | OrderAnswerEvent | DayEvent
 
 
 def machine_event(work_unit: str, output: Output, time_model: TimeModel) -> MachineEvent | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
+from buffer import catching_up
 from buffer.errors import StoreError
 from gateway.connectors.base import RefusedOrder
 from gateway.core.duration import NS_PER_S, Duration
@@ -95,6 +96,7 @@ class OrderFeed:
         self._wake = asyncio.Event()
         self._failures = 0
         self._full = False
+        self._caught_up = False
         # A cursor is good for the work centers it was made with: another one has never been asked for its orders.
         self._stamp = hashlib.sha256("\0".join(sorted(work_units)).encode()).hexdigest()[:STAMP_CHARS] + " "
         self._refused: deque[RefusedOrder] = deque(maxlen=REFUSED_MAX)
@@ -122,6 +124,9 @@ class OrderFeed:
             more = False
             try:
                 more = await self._poll()
+                if not more and not self._caught_up:
+                    await catching_up.done(self._store, self._name)
+                    self._caught_up = True
                 self._went(up=True, error="")
             except StoreError as error:
                 self._went(up=self._status.up, error=f"the buffer: {error}")

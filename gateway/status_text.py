@@ -40,11 +40,10 @@ def lines(view: dict[str, Any]) -> list[str]:
         text.append(f"{'audit':<12} {audit['entries']} entries, {anchored}, profile {audit['profile']}")
     if (found := view.get("reconciliation")) is not None:
         text.append(reconciliation_line(found, now))
-    said = (
-        [] if view.get("buffer") is None else [one for one in view["buffer"]["degraded"] if one not in view["warnings"]]
-    )
-    text += [f"DEGRADED {clean(one, WARNING_CHARS_MAX)}" for one in said]
-    return text + [f"WARNING {clean(warning, WARNING_CHARS_MAX)}" for warning in view["warnings"]]
+    degraded = [] if view.get("buffer") is None else view["buffer"]["degraded"]
+    text += [f"DEGRADED {clean(one, WARNING_CHARS_MAX)}" for one in degraded]
+    said = [one for one in view["warnings"] if not any(text.startswith(one) for text in degraded)]
+    return text + [f"WARNING {clean(warning, WARNING_CHARS_MAX)}" for warning in said]
 
 
 def clock_lines(clock: dict[str, Any], now_ns: int) -> list[str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from buffer.audit_chain import Wanted
+    from buffer.audit_replaced import Replaced
     from gateway.core.audit.chain import Anchor
     from gateway.core.audit.entry import AuditEntry, EntryContent
     from gateway.core.calendar.honest_time import ClockCorrection
@@ -29,6 +30,7 @@ SHOWN_CHARS_MAX: Final = 1000
 SHOWN_DEFAULT: Final = 50
 SHOWN_MAX: Final = 10_000
 NOTE_CHARS_MAX: Final = 300
+ANCHORS_SHOWN_MAX: Final = 20
 
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -144,8 +146,9 @@ def _note(where: Path, what: str, detail: str) -> None:
 
 
 def verify(args: argparse.Namespace) -> int:
-    """0: whole; 4: broken, and where; 1: it cannot be read, or the anchors cannot."""
+    """0: whole; 4: broken, and where, or anchors that nobody can prove; 1: it or the anchors cannot be read."""
     from buffer.audit_chain import ChainReader
+    from buffer.audit_replaced import sorted_out
     from buffer.errors import StoreError
     from gateway.core.audit.chain import Broken
     from gateway.lock import DATABASE_NAME
@@ -157,7 +160,8 @@ def verify(args: argparse.Namespace) -> int:
         published = [] if args.anchors is None else _anchors(args.anchors)
         with ChainReader.open(where / DATABASE_NAME) as reader:
             published += [_short_anchor(text, reader.chain) for text in args.anchor]
-            found = reader.verify(published)
+            before = sorted_out(where / DATABASE_NAME, published)
+            found = reader.verify(before.present)
     except (StoreError, ValueError, OSError) as error:
         return _complain(error)
     said = f"broken at {found.seq}: {found.fault}" if isinstance(found, Broken) else f"whole: {found.entries} entries"
@@ -166,15 +170,48 @@ def verify(args: argparse.Namespace) -> int:
         shown = {"whole": False, "entry": found.seq, "fault": found.fault.value, "why": found.why}
         print(json.dumps(shown) if args.json else clean(f"broken at {found.seq}: {found.why}", SHOWN_CHARS_MAX))
         return EXIT_BROKEN
+    code = EXIT_BROKEN if before.unproven else 0
     if args.json:
-        print(
-            json.dumps({"whole": True, "entries": found.entries, "hash": found.head.hash, "anchored": found.anchored})
-        )
-        return 0
+        whole = {"whole": not code, "entries": found.entries, "hash": found.head.hash, "anchored": found.anchored}
+        print(json.dumps(whole | _replaced(before)))
+        return code
     print(f"whole: {found.entries} entries, the last has the hash {found.head.hash}")
     loose = found.entries - found.anchored
     print(f"anchored up to {found.anchored}; of the {loose} behind it nobody could tell whether the last were cut off")
-    return 0
+    for line in _replaced_lines(before):
+        print(clean(line, SHOWN_CHARS_MAX))
+    return code
+
+
+def _replaced(before: Replaced) -> dict[str, object]:
+    """Nothing where every anchor is this chain's."""
+    if not before.proven and not before.unproven:
+        return {}
+    return {
+        "restored_at_entry": before.entry,
+        "anchors_of_databases_before": [{"entry": one.seq, "database": name} for one, name in before.proven],
+        "anchors_unproven": [one.seq for one in before.unproven],
+    }
+
+
+def _replaced_lines(before: Replaced) -> list[str]:
+    what = f"entry {before.entry} tells that an older database took this one's place"
+    lines = []
+    if before.proven:
+        numbers, names = _numbers([one for one, _ in before.proven]), sorted({name for _, name in before.proven})
+        lines.append(f"{what}: published {numbers} stand in the one before, whose trail is whole: {', '.join(names)}")
+    if before.unproven:
+        lines.append(
+            f"{what}: published {_numbers(before.unproven)} were written after the copy was made, and no database here "
+            "has them; nothing else is wrong. Bring the database before (linegate.db.replaced-...) to prove them"
+        )
+    return lines
+
+
+def _numbers(anchors: Sequence[Anchor]) -> str:
+    shown = ", ".join(str(one.seq) for one in anchors[:ANCHORS_SHOWN_MAX])
+    more = len(anchors) - ANCHORS_SHOWN_MAX
+    return f"entries {shown}{f' and {more} more' if more > 0 else ''}"
 
 
 def export(args: argparse.Namespace) -> int:

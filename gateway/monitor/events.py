@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.machine_events import AttentionEvent, IntervalEvent, OrderAnswerEvent, shift_and_day
+from gateway.machine_events import AttentionEvent, DayEvent, IntervalEvent, OrderAnswerEvent, shift_and_day
 from gateway.monitor.topics import NS_PER_MS, document
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ def topic_of(event: MachineEvent) -> str:
         return "interval"
     if isinstance(event, OrderAnswerEvent):
         return "order_answer"
+    if isinstance(event, DayEvent):
+        return "day_closed"
     return "attention" if isinstance(event, AttentionEvent) else "setup"
 
 
@@ -41,6 +43,8 @@ def payload_of(event: MachineEvent, utc_ns: Callable[[int], int]) -> bytes:
         )
     if isinstance(event, OrderAnswerEvent):
         return _answer(event.ack)
+    if isinstance(event, DayEvent):
+        return document(**event.summary)
     return _setup(event, utc_ns)
 
 

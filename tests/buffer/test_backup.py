@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from buffer import audit_chain, backup
+from buffer import audit_chain, backup, catching_up
 from buffer.backup import copy
 from buffer.entry import OutboxState
 from buffer.errors import NewerSchemaError, StoreError
@@ -35,8 +35,10 @@ from gateway.lock import StateDirLock
 
 MIB = 1024 * 1024
 S = 10**9
-#: A commit beside a copy may be held up by so much; the bound is on the median, for the machine is shared.
+#: The slowest commit beside a copy may take so much longer than the slowest one without.
 DELAY_MAX_S = 0.1
+#: The machine is shared: so many copies may be tried, and one of them must keep the bound.
+DELAY_TRIES = 3
 ENTRY = EntryContent(
     at_ns=1, utc_ns=1, time_quality=0, utc_offset_s=0, time_zone="UTC", user="u", role="r", auth="", client="",
     action="a", change="event", entity="e", config_version="", sw_version="",
@@ -92,19 +94,33 @@ async def test_commits_go_on_while_a_copy_is_made_and_the_copy_is_one_state(open
     for seq in range(1, 9):
         await commit(store, make, seq, [posting("A", seq)], number=400_000)
     monkeypatch.setattr(backup, "PAUSE_S", 0.005)
-    copying = asyncio.create_task(asyncio.to_thread(copy, store.path, tmp_path / "copy.db", threading.Event()))
-    seq, delays = 8, []
-    while not copying.done():
-        seq += 1
-        began = time.monotonic()
-        await commit(store, make, seq, [posting("A", seq)])
-        delays.append(time.monotonic() - began)
-    made = await copying
+    seq, found = 8, []
+
+    async def slowest(goes_on):
+        nonlocal seq
+        delays = []
+        while goes_on(len(delays)):
+            seq += 1
+            began = time.monotonic()
+            await commit(store, make, seq, [posting("A", seq)])
+            delays.append(time.monotonic() - began)
+        assert len(delays) > 3, "nothing was written meanwhile"
+        return max(delays), len(delays)
+
+    for number in range(DELAY_TRIES):
+        first = seq
+        to = tmp_path / f"copy-{number}.db"
+        copying = asyncio.create_task(asyncio.to_thread(copy, store.path, to, threading.Event()))
+        beside_s, commits = await slowest(lambda _, copying=copying: not copying.done())
+        made = await copying
+        assert first <= made.journal_rows < seq
+        assert faults(to) == []
+        alone_s, _ = await slowest(lambda done, commits=commits: done < commits)
+        found.append((beside_s, alone_s))
+        if beside_s - alone_s < DELAY_MAX_S:
+            break
     await store.close()
-    assert len(delays) > 3, "nothing was written meanwhile"
-    assert sorted(delays)[len(delays) // 2] < DELAY_MAX_S, delays
-    assert 8 <= made.journal_rows < seq
-    assert faults(tmp_path / "copy.db") == []
+    assert min(beside - alone for beside, alone in found) < DELAY_MAX_S, found
 
 
 async def test_a_copy_that_is_stopped_leaves_nothing(store, tmp_path):
@@ -286,6 +302,35 @@ async def test_what_a_killed_copy_left_is_removed(copies):
     assert not left.exists()
 
 
+async def test_what_comes_while_the_feeds_catch_up_waits_and_what_comes_later_does_not(copied, path, open_store, make):
+    """``known`` and ``gone`` delivered orders to the copy; ``gone`` is not configured any more."""
+    with contextlib.closing(sqlite3.connect(copied, isolation_level=None)) as other:
+        other.executemany("INSERT INTO connector_cursor VALUES (?, 'c')", [("known",), ("gone",)])
+    made = await put_back(copied, path)
+    store = await open_store()
+    outbox = Outbox(store)
+
+    async def comes(order, seq):
+        record = JobRecord(make.job(order, "10"), JobOrderState.DISPATCHED, 0, 1, 0, 0, "h")
+        row = JournalRow(seq, 10, "job", b"{}")
+        await store.commit(Step("M1", json.dumps({"journal_seq": seq}).encode(), 10, (row,), (), (record,)))
+
+    async def state(order, seq):
+        await commit(store, make, seq, [posting(order, 1, made.epoch)])
+        return next(str(one.state) for one in await outbox.page(order=order) if one.key.split("/")[1] == made.epoch)
+
+    await comes("MISSED", 2)
+    await catching_up.only(store, {"known": None})
+    await comes("MISSED TOO", 3)
+    await catching_up.done(store, "known")
+    await comes("NEW", 4)
+    assert await state("MISSED", 5) == "needs_approval"
+    assert await state("MISSED TOO", 6) == "needs_approval"
+    assert await state("NEW", 7) == "ready"
+    await store.close()
+    assert faults(path) == []
+
+
 async def test_a_restore_is_written_down_once_at_the_next_start(copied, path, open_store, copies):
     made = await put_back(copied, path)
     store = await open_store()
@@ -295,7 +340,7 @@ async def test_a_restore_is_written_down_once_at_the_next_start(copied, path, op
         base_dir=path.parent, digest="d",
     )  # fmt: skip
     for _ in range(2):
-        await BackupRound(settings, store, clock, None, Auditing(settings, store, clock)).start()
+        await BackupRound(settings, store, clock, SimpleNamespace(feeds={}), Auditing(settings, store, clock)).start()
     await store.close()
     with audit_chain.ChainReader.open(path) as reader:
         told = [one.content for one in reader.entries() if one.content.action == "restored"]

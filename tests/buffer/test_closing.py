@@ -72,7 +72,10 @@ class Day:
             work_units={"M1": SimpleNamespace(calendar=None)},
             digest="d",
         )
-        monitor = SimpleNamespace(day_closed=lambda unit, summary: self.told.append((unit, summary)))
+        self.events = []
+        monitor = SimpleNamespace(
+            day_closed=lambda unit, summary: self.told.append((unit, summary)), machine_event=self.events.append
+        )
         self.parts = SimpleNamespace(
             runners={"M1": SimpleNamespace(state=self.state)}, monitor=monitor, trouble=lambda *_: None
         )
@@ -155,6 +158,7 @@ async def test_the_record_stands_in_the_audit_trail_and_is_told(day, path):
         (entry,) = [one.content for one in reader.entries() if one.content.action == "day_closed"]
     assert (entry.entity_id, entry.field, entry.new) == ("M1", "2026-03-26", found["digest"])
     assert [(unit, one["digest"], one["good"]) for unit, one in day.told] == [("M1", found["digest"], 5)]
+    assert [(one.work_unit, one.summary["digest"]) for one in day.events] == [("M1", found["digest"])]
 
 
 async def test_each_journal_row_belongs_to_one_day(day):
@@ -310,3 +314,22 @@ def test_the_night_shift_belongs_to_the_day_in_which_it_began():
         days.append(found.day)
         at_ns = found.to_ns
     assert days == sorted(set(days))
+
+
+async def test_a_clock_that_is_set_over_midnight_moves_no_row_to_another_day(day):
+    """What was made at 23:30 stays of its day, though the box was dead and its clock wrong until behind midnight."""
+    day.clock.utc = utc("2026-03-26T23:30:00")
+    await day.rows(pieces(5))
+    stepped_ns, before_ns, step_ns = day.clock.now_ns() + 10 * NS_PER_S, day.clock.offset_ns, H
+    day.clock.offset_ns += step_ns
+    day.clock.utc = stepped_ns + day.clock.offset_ns
+    day.clock.utc_ns = lambda at_ns: at_ns + before_ns + (step_ns if at_ns >= stepped_ns else 0)
+    await day.rows(pieces(2))
+    day.clock.utc += H
+    assert await day.round().look() == 1
+    (found,) = await day.records()
+    assert found["production_day"] == "2026-03-26"
+    assert (found["journal"]["first"], found["journal"]["last"]) == (1, 1)
+    day.clock.utc += D
+    assert await day.round().look() == 1
+    assert (await day.records())[1]["journal"]["first"] == 2

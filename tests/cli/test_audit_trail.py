@@ -9,11 +9,14 @@ import csv
 import io
 import json
 import sqlite3
+import threading
 from functools import partial
 
 import pytest
 
-from buffer.audit_chain import append
+from buffer.audit_chain import ChainReader, append
+from buffer.backup import copy
+from buffer.restore import restore
 from buffer.store import Store
 from gateway.cli import audit_trail
 from gateway.core.audit.chain import anchor_of, anchor_text, genesis, verify
@@ -79,6 +82,49 @@ def test_a_broken_one(run, trail, tmp_path):
     change(tmp_path, "DROP TRIGGER audit_entry_is_immutable; UPDATE audit_entry SET user = 'bob' WHERE seq = 2;")
     code, out, _ = run("verify", "--json")
     assert (code, json.loads(out)["entry"], json.loads(out)["fault"]) == (audit_trail.EXIT_BROKEN, 2, "changed")
+
+
+async def _restored_behind_an_anchor(tmp_path):
+    """A copy with three entries, restored after a fourth was published; the chain goes on with another fourth."""
+    path = tmp_path / "linegate.db"
+    await asyncio.to_thread(copy, path, tmp_path / "copy.db", threading.Event())
+    published = await _told(path, CONTENT._replace(detail="published, and gone with the database before"))
+    made = await restore(tmp_path / "copy.db", path, at_ns=77, max_bytes=1 << 26)
+    await _told(path, CONTENT._replace(action="restored", entity="database"))
+    return anchor_text(published), path.with_name(made.set_aside)
+
+
+async def _told(path, content):
+    """The anchor of the chain once this is in it."""
+    store = await Store.open(path, now_ns=lambda: 1, max_bytes=1 << 26)
+    made = await store.write(partial(append, [content]))
+    await store.close()
+    with ChainReader.open(path) as reader:
+        return anchor_of(reader.chain, made.head)
+
+
+async def test_an_anchor_that_a_restored_copy_cannot_have_is_explained_and_proven(run, trail, tmp_path):
+    published, kept = await _restored_behind_an_anchor(tmp_path)
+    anchors = tmp_path / "anchors.txt"
+    anchors.write_text(published)
+    code, out, _ = run("verify", "--anchors", str(anchors))
+    assert code == 0, out
+    assert "entry 4 tells that an older database took this one's place: published entries 4 stand in the one" in out
+    assert out.rstrip().endswith(kept.name)
+
+    # Without that database nobody can tell a restore from entries that were taken out.
+    kept.rename(tmp_path / "elsewhere.db")
+    code, out, _ = run("verify", "--anchors", str(anchors), "--json")
+    told = json.loads(out)
+    assert (code, told["whole"], told["anchors_unproven"]) == (audit_trail.EXIT_BROKEN, False, [4])
+    assert "Bring the database before" in run("verify", "--anchors", str(anchors))[1]
+
+    # And one whose trail was changed proves nothing.
+    (tmp_path / "elsewhere.db").rename(kept)
+    assert run("verify", "--anchors", str(anchors))[0] == 0
+    with contextlib.closing(sqlite3.connect(kept, isolation_level=None)) as other:
+        other.executescript("DROP TRIGGER audit_entry_is_immutable; UPDATE audit_entry SET user = 'x' WHERE seq = 2;")
+    assert run("verify", "--anchors", str(anchors))[0] == audit_trail.EXIT_BROKEN
 
 
 @pytest.mark.parametrize(

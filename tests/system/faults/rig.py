@@ -41,6 +41,7 @@ from pathlib import Path
 import conservation
 import yaml
 
+from buffer.verify import verified
 from gateway.demo import plan
 from gateway.demo.process import Process
 
@@ -327,6 +328,9 @@ class Rig:
             if after is not None and all(view[part] == after[part] for part in ("work_units", "targets")):
                 break
             assert time.monotonic() < end, self.failed("it never comes to rest")
+        # A database that was killed, cut and full must keep every promise of its own, too.
+        for one in verified(database, quick=True):
+            problems += [f"linegate buffer verify: {one.name}: {text}" for text in one.told]
         if problems:
             raise self.failed("\n".join(problems))
         return view
