@@ -49,8 +49,8 @@ class Begun(NamedTuple):
 class Why(NamedTuple):
     """Why an epoch begins. ``file``: the copy that was restored, "" where nobody restored one.
 
-    ``kind`` and ``text`` stand at what waits, ``told`` in the record. ``stops`` False: nothing has to wait. ``complete``:
-    every order that comes again only later is known by name.
+    ``kind`` and ``text`` stand at what waits, ``told`` in the record. ``stops`` False: nothing has to wait.
+    ``complete``: every order that may come again only later is known by name.
     """
 
     kind: str
