@@ -119,5 +119,7 @@ async def test_what_the_erp_lost_is_sent_again_from_a_number_on_in_order(tmp_pat
         await rig.settled()
         found = [one for one in booked(rig) if one[1:3] == (order, operation)]
         assert found == its, rig.failed("the same keys and bytes, each once, in their order")
-        assert sorted(booked(rig)) == sorted(before)
+        # A timer may have confirmed what was open meanwhile; of what was booked before nothing is there twice.
+        keys = {one[0] for one in before}
+        assert sorted(one for one in booked(rig) if one[0] in keys) == sorted(before)
         rig.check()
