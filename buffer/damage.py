@@ -44,7 +44,7 @@ def set_aside(path: Path, *, at_ns: int) -> Path:
             beside = path.with_name(path.name + suffix)
             if beside.exists():
                 beside.rename(kept.with_name(kept.name + suffix))
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
         _suspect_file(path).unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(f"{path}: cannot be set aside as {kept.name}: {error}; move it away by hand") from error
@@ -91,10 +91,11 @@ def _note(path: Path, what: Suspicion) -> None:
         file.flush()
         os.fsync(fd)
     new.replace(target)
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """The names in a folder are on the device when this returns. Raises OSError."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

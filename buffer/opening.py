@@ -7,17 +7,17 @@ opened again: nothing goes on with pages whose state nobody knows. It decides no
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import os
-import secrets
 import sqlite3
 from typing import TYPE_CHECKING, Final
 
 import aiosqlite
+import structlog
 
-from buffer import schema, space
+from buffer import epochs, older, schema, space
 from buffer.errors import DamagedStoreError, StoreError
+from buffer.mark import Mark
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from buffer.checking import Check
 
 FILE_MODE: Final = 0o600
-EPOCH_BYTES: Final = 8
 
+_NEW_META: Final = "INSERT OR IGNORE INTO meta (one, epoch) VALUES (1, ?) RETURNING 1"
 #: A process that died while sending cannot know how it ended.
 _FORGET_SENDING: Final = """
     UPDATE outbox SET state = 'uncertain', due_ns = last_sent_ns, error_kind = 'uncertain', error_code = '',
@@ -35,11 +35,18 @@ _FORGET_SENDING: Final = """
 """
 
 
+log = structlog.get_logger(__name__)
+
+
 class Opened:
     """The two connections to one database. ``lock`` is held by whoever uses the writing one, or exchanges both."""
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self.path = path
+        #: What begins to leave the box is written there, behind its commit.
+        self.mark = Mark(path)
+        #: What the mark knew more than the database when it was opened.
+        self.older: older.Older | None = None
         self.max_bytes = max_bytes
         self.lock = asyncio.Lock()
         self.epoch = ""
@@ -78,7 +85,7 @@ class Opened:
         try:
             self._writing = await _connect(self.path)
             await schema.prepare_writer(self._writing, self.path, max_bytes=self.max_bytes)
-            self.epoch, self.interrupted = await _claim(self._writing, self.path)
+            await self._claim(self._writing)
             with contextlib.suppress(sqlite3.OperationalError):  # no room after all: it stays as it was
                 await space.make_able(self._writing, self.path)
             await _prepared_again(self._writing, self.path, self.max_bytes)
@@ -126,6 +133,32 @@ class Opened:
                 await writing.execute_fetchall("ROLLBACK")
             raise
 
+    async def _claim(self, connection: aiosqlite.Connection) -> None:
+        """Make it ours: its epoch, what was being sent, and whether it is older than what has left the box."""
+        marked = self.mark.read()
+        if marked.damaged:
+            log.warning("the mark of what was sent is damaged", file=str(self.path), lines=marked.damaged)
+        try:
+            await connection.execute_fetchall("BEGIN IMMEDIATE")
+            new = list(await connection.execute_fetchall(_NEW_META, (epochs.new_epoch(),)))
+            ((epoch,),) = await connection.execute_fetchall("SELECT epoch FROM meta")
+            interrupted = len(list(await connection.execute_fetchall(_FORGET_SENDING)))
+            found = await older.compare(connection, marked, str(epoch), made_anew=bool(new))
+            if found is not None and not found.made_anew:
+                epoch = await older.take(connection, found, str(epoch))
+            await connection.execute_fetchall("COMMIT")
+        except sqlite3.DatabaseError as error:
+            if schema.is_damage(error):
+                raise DamagedStoreError(
+                    f"{self.path}: is not a sound database: {error}; set it aside and start again"
+                ) from error
+            raise StoreError(
+                f"{self.path}: cannot be written: {error}; check its rights and free space", full=schema.is_full(error)
+            ) from error
+        self.epoch, self.interrupted, self.older = str(epoch), interrupted, found
+        with contextlib.suppress(OSError):  # the first send tries again, and does not leave before it is written
+            self.mark.begin(self.epoch)
+
     async def _is_the_same(self, writing: aiosqlite.Connection) -> None:
         found = list(await writing.execute_fetchall("SELECT epoch FROM meta"))
         if [str(row[0]) for row in found] != [self.epoch]:
@@ -144,6 +177,7 @@ class Opened:
         finally:
             if writing is not None:
                 await _close(writing)
+            self.mark.close()
 
 
 async def _prepared_again(connection: aiosqlite.Connection, path: Path, max_bytes: int) -> None:
@@ -188,22 +222,3 @@ async def _connected(path: Path) -> aiosqlite.Connection:
         return await aiosqlite.connect(path, isolation_level=None)
     except sqlite3.Error as error:
         raise StoreError(f"{path}: cannot be opened: {error}; check its folder and free space") from error
-
-
-async def _claim(connection: aiosqlite.Connection, path: Path) -> tuple[str, int]:
-    try:
-        await connection.execute_fetchall("BEGIN IMMEDIATE")
-        epoch = base64.b32encode(secrets.token_bytes(EPOCH_BYTES)).decode().rstrip("=").lower()
-        await connection.execute_fetchall("INSERT OR IGNORE INTO meta (one, epoch) VALUES (1, ?)", (epoch,))
-        interrupted = len(list(await connection.execute_fetchall(_FORGET_SENDING)))
-        rows = list(await connection.execute_fetchall("SELECT epoch FROM meta"))
-        await connection.execute_fetchall("COMMIT")
-    except sqlite3.DatabaseError as error:
-        if schema.is_damage(error):
-            raise DamagedStoreError(
-                f"{path}: is not a sound database: {error}; set it aside and start again"
-            ) from error
-        raise StoreError(
-            f"{path}: cannot be written: {error}; check its rights and free space", full=schema.is_full(error)
-        ) from error
-    return str(rows[0][0]), interrupted

@@ -26,6 +26,7 @@ from buffer.entry import (
     entry_of,
 )
 from buffer.errors import OutboxError
+from buffer.mark import sent_of
 from buffer.outbox_pages import page_query
 from gateway.core.foreign_text import clean
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     import aiosqlite
 
+    from buffer.mark import Sent
     from buffer.store import Store
     from gateway.core.audit.entry import EntryContent
     from gateway.core.target_answer import Answer
@@ -119,7 +121,8 @@ class Outbox:
         the target drops repeats by itself. Raises OutboxError where the state does not allow it.
         """
         allowed = (*SENT_FROM, OutboxState.UNCERTAIN) if repeat_uncertain else SENT_FROM
-        return await self._change(entry_id, _BEGIN_SEND, _begun(message, now_ns), allowed, "be sent", _IS_HEAD)
+        work = partial(_changed, entry_id, _BEGIN_SEND, _begun(message, now_ns), allowed, "be sent", _IS_HEAD)
+        return await self._store.write(work, _leaving)
 
     async def begin_lookup(self, entry_id: int, now_ns: int) -> OutboxEntry:
         """Count a look-up of an uncertain or accepted posting. Raises OutboxError."""
@@ -166,7 +169,7 @@ class Outbox:
             rows = list(await connection.execute_fetchall(second, {**_begun(message, now_ns), "id": next_id}))
             return entry_of(tuple(rows[0])) if rows else None
 
-        return await self._store.write(work)
+        return await self._store.write(work, _leaving)
 
     async def answer(self, entry_id: int) -> tuple[int, int, Answer] | None:
         """When (ns), at which attempt and what the target answered last, as far as it was not that it is booked."""
@@ -301,6 +304,10 @@ class Outbox:
 
 #: Only the oldest open posting of a lane is ever sent, whoever asks.
 _IS_HEAD: Final = "AND head = 1"
+
+
+def _leaving(entry: OutboxEntry | None) -> tuple[Sent, ...]:
+    return () if entry is None else (sent_of(entry),)
 
 
 def _updating(change: str, allowed: tuple[OutboxState, ...], also: str) -> str:

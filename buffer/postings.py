@@ -28,7 +28,7 @@ _INSERT: Final = """
 _STATES: Final = f"SELECT id, state, attempts FROM outbox WHERE {ANY_TARGET} AND key = ?"  # noqa: S608 - constants
 _VOID: Final = f"UPDATE outbox SET state = 'voided', settled_ns = ? WHERE {ANY_TARGET} AND key = ?"  # noqa: S608 - constants
 _RESTORED: Final = "SELECT EXISTS (SELECT 1 FROM restored_operation)"
-_FIRST: Final = "SELECT 1 FROM restored_operation WHERE order_id = ? AND operation = ?"
+_FIRST: Final = "SELECT note FROM restored_operation WHERE order_id = ? AND operation = ?"
 _KNOWN_AGAIN: Final = "DELETE FROM restored_operation WHERE order_id = ? AND operation = ?"
 _DOUBT: Final = "the database was restored from a copy: what is in it may be booked already; look before you approve"
 _SETTLED: Final = frozenset({"voided", "parked"})
@@ -61,7 +61,7 @@ async def _after_restore(connection: aiosqlite.Connection, one: NewPosting) -> N
     if one.state not in ("held", "ready"):
         return one
     found = list(await connection.execute_fetchall(_FIRST, (one.order, one.operation)))
-    return one._replace(state="needs_approval", note=_DOUBT) if found else one
+    return one._replace(state="needs_approval", note=found[0][0] or _DOUBT) if found else one
 
 
 def _row(one: NewPosting) -> tuple[object, ...]:

@@ -8,43 +8,25 @@ over, or that comes while the feeds of orders catch up (``catching_up.py``), wai
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
-import secrets
 import shutil
 import sqlite3
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from buffer import catching_up
+from buffer import epochs
 from buffer.backup import FILE_MODE, flush_folder
 from buffer.errors import StoreError
-from buffer.opening import EPOCH_BYTES
+from buffer.mark import SUFFIXES, Mark
 from buffer.store import Store
 from buffer.verify import verified
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import aiosqlite
-
 RESTORING: Final = ".restoring"
-_OVER: Final = "('CLOSED', 'CANCELLED', 'SPLIT', 'MERGED')"
-_EPOCH: Final = "UPDATE meta SET chain = CASE chain WHEN '' THEN epoch ELSE chain END, epoch = ?"
-_WAIT: Final = """
-    UPDATE outbox SET state = 'needs_approval', error_kind = 'restored', error_code = '',
-        error_text = 'the database was restored from a copy: it may be booked already; look before you approve'
-    WHERE state IN ('held', 'ready', 'retry_wait') AND kind <> 'ack' RETURNING 1
-"""
-_OPERATIONS: Final = f"""
-    INSERT OR IGNORE INTO restored_operation (order_id, operation)
-    SELECT order_id, operation FROM job WHERE state NOT IN {_OVER} RETURNING 1
-"""  # noqa: S608 - constants
-_RESTORED: Final = """
-    INSERT INTO restored (at_ns, file, epoch_before, epoch, set_aside, postings, operations)
-    VALUES (?, ?, ?, ?, ?, ?, ?)
-"""
+_DOUBT: Final = "the database was restored from a copy: it may be booked already; look before you approve"
 
 
 class Restored(NamedTuple):
@@ -69,6 +51,12 @@ async def restore(file: Path, database: Path, *, at_ns: int, max_bytes: int) -> 
         aside = kept.name if _is_there(database) else ""
         made = await _prepared(part, file, aside, at_ns, max_bytes)
         _swap(part, database, kept)
+        # What left before is known to be in doubt: the mark goes on with the new epoch.
+        mark = Mark(database)
+        mark.read()
+        with contextlib.suppress(OSError):  # then the next start finds the same doubt once more
+            mark.begin(made.epoch)
+        mark.close()
     except OSError as error:
         raise StoreError(f"{database}: {file} cannot be put in its place: {error.strerror or error}") from error
     finally:
@@ -93,26 +81,16 @@ def _bring(file: Path, part: Path) -> None:
 
 async def _prepared(part: Path, file: Path, aside: str, at_ns: int, max_bytes: int) -> Restored:
     """Up to date, verified, in a new epoch."""
-    epoch = base64.b32encode(secrets.token_bytes(EPOCH_BYTES)).decode().rstrip("=").lower()
     store = await Store.open(part, now_ns=lambda: at_ns, max_bytes=max_bytes)
     try:
         faults = [f"{one.name}: {one.told[0]}" for one in verified(part) if one.defects]
         if faults:
             raise StoreError(f"{file}: is not sound: {'; '.join(faults)}; take another copy")
-        begin = partial(_begin, epoch, (at_ns, file.name, store.epoch, epoch, aside))
-        postings, operations = await store.write(begin)
+        why = epochs.Why(epochs.RESTORED, _DOUBT, file.name, aside)
+        begun = await store.write(partial(epochs.begin, at_ns=at_ns, before=store.epoch, why=why))
     finally:
         await store.close()
-    return Restored(epoch, aside, postings, operations)
-
-
-async def _begin(epoch: str, told: tuple[object, ...], connection: aiosqlite.Connection) -> tuple[int, int]:
-    await connection.execute_fetchall(_EPOCH, (epoch,))
-    postings = len(list(await connection.execute_fetchall(_WAIT)))
-    operations = len(list(await connection.execute_fetchall(_OPERATIONS)))
-    await catching_up.begin(connection)
-    await connection.execute_fetchall(_RESTORED, (*told, postings, operations))
-    return postings, operations
+    return Restored(begun.epoch, aside, begun.postings, begun.operations)
 
 
 def _swap(part: Path, database: Path, kept: Path) -> None:
@@ -137,3 +115,5 @@ def _swap(part: Path, database: Path, kept: Path) -> None:
 def _remove(part: Path) -> None:
     for suffix in ("", "-wal", "-shm", "-journal"):
         part.with_name(part.name + suffix).unlink(missing_ok=True)
+    for suffix in SUFFIXES:
+        part.with_suffix(suffix).unlink(missing_ok=True)

@@ -6,6 +6,7 @@ number of an order outlives it. Deletes in small transactions, and never from th
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
 #: One transaction holds up other writes for at most this many rows.
 CHUNK_ROWS: Final = 1000
-#: So many confirmations are looked into at a time; some milliseconds.
-DOCUMENTS_AT_ONCE: Final = 500
+#: So many confirmations are looked into at a time, about a millisecond, and then whoever forwards them may read.
+DOCUMENTS_AT_ONCE: Final = 100
+PAUSE_S: Final = 0.005
 #: Orders that are forgotten in one go; the rest follows with the next one.
 ORDERS_AT_ONCE_MAX: Final = 500
 #: An operation in one of these states is over. SPLIT and MERGED are where nothing hangs on them any more.
@@ -178,6 +180,8 @@ async def unconfirmed(store: Store) -> list[Unconfirmed]:
                 # "" is before every other text.
                 found[machine or ""] = min(found.get(machine or "", from_utc or ""), from_utc or "")
         last = rows[-1][:4]
+        if len(rows) == DOCUMENTS_AT_ONCE:
+            await asyncio.sleep(PAUSE_S)
     return [Unconfirmed(machine, from_utc) for machine, from_utc in found.items()]
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     import aiosqlite
 
+    from buffer.mark import Sent
+    from buffer.older import Older
     from buffer.step import JournalRow, Step
     from gateway.core.model import JobRecord
     from gateway.core.orders.order_image import OrderImage
@@ -128,6 +130,11 @@ class Store:
         return self._opened.epoch
 
     @property
+    def older(self) -> Older | None:
+        """What the mark knew of that this database did not when it was opened, None where it knew all."""
+        return self._opened.older
+
+    @property
     def max_bytes(self) -> int:
         """The file grows no larger than this."""
         return self._opened.max_bytes
@@ -189,9 +196,16 @@ class Store:
         new = ((digest, image) for digest, image in found.items() if digest not in self._images_kept)
         return tuple((digest, jobs.encode_image(image)) for digest, image in new)
 
-    async def write(self, work: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T:
-        """Do the work inside a transaction of the writer; returns its result when it is durable. Raises StoreError."""
-        return await self._writer.submit(work)
+    async def write(
+        self,
+        work: Callable[[aiosqlite.Connection], Awaitable[T]],
+        sent: Callable[[T], Sequence[Sent]] | None = None,
+    ) -> T:
+        """Do the work inside a transaction of the writer; returns its result when it is durable. Raises StoreError.
+
+        ``sent`` says what of the result begins to leave the box: then it stands in the mark, too.
+        """
+        return await self._writer.submit(work, sent)
 
     async def read(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Rows of a query, on the connection that cannot write. Raises StoreError."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import aiosqlite
 
+    from buffer.mark import Mark, Sent
     from buffer.opening import Opened
     from buffer.recovery import Recovery
 
@@ -36,12 +37,16 @@ _ONES_OWN_FAULT: Final = (
     sqlite3.ProgrammingError,
 )
 
+_HEADS: Final = "SELECT work_unit, last_seq FROM journal_head"
+
 T = TypeVar("T")
 
 
 class _Waiting(NamedTuple):
     work: Callable[[aiosqlite.Connection], Awaitable[Any]]
     done: asyncio.Future[Any]
+    #: What of its result begins to leave the box.
+    sent: Callable[[Any], Sequence[Sent]] | None = None
 
 
 class Writer:
@@ -66,13 +71,20 @@ class Writer:
         self._task = asyncio.create_task(self._run(), name="buffer writer")
         self._task.add_done_callback(self._ended)
 
-    async def submit(self, work: Callable[[aiosqlite.Connection], Awaitable[T]]) -> T:
-        """Do the work and return its result when it is durable. Raises StoreError: nothing of it was kept."""
+    async def submit(
+        self,
+        work: Callable[[aiosqlite.Connection], Awaitable[T]],
+        sent: Callable[[T], Sequence[Sent]] | None = None,
+    ) -> T:
+        """Do the work and return its result when it is durable, and what of it is ``sent`` stands in the mark.
+
+        Raises StoreError: nothing of it was kept; with ``sent`` it may be kept without its mark, and nothing may leave.
+        """
         async with self._slots:
             if self._closing or self._task.done():
                 raise StoreError(f"{self._path}: is closed or its writer has ended; restart linegate to write again")
             done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-            self._waiting.append(_Waiting(work, done))
+            self._waiting.append(_Waiting(work, done, sent))
             self._filled.set()
             return await done
 
@@ -119,9 +131,16 @@ class Writer:
         else:
             ended_s = asyncio.get_running_loop().time()
             self.committed, self.failing = (ended_s, ended_s - began_s), None
-            for waiting, result in zip(group, results, strict=True):
-                if not waiting.done.done():
-                    waiting.done.set_result(result)
+            self._tell(group, results)
+
+    def _tell(self, group: Sequence[_Waiting], results: Sequence[Any]) -> None:
+        for waiting, result in zip(group, results, strict=True):
+            if waiting.done.done():
+                continue
+            if isinstance(result, _NotMarkedError):
+                waiting.done.set_exception(StoreError(f"{self._path}: {result}", temporary=True))
+            else:
+                waiting.done.set_result(result)
 
     async def _transaction(self, group: Sequence[_Waiting]) -> list[Any]:
         opened = self._opened
@@ -129,7 +148,7 @@ class Writer:
             await self._recovery.ready()
             try:
                 # The whole group in one call of the connection's thread, by aiosqlite's own way into it.
-                works = partial(_in_thread, [waiting.work for waiting in group])
+                works = partial(_in_thread, group, opened.mark)
                 results: list[Any] = await opened.writing._execute(works, opened.writing)  # type: ignore[no-untyped-call]  # noqa: SLF001 - as said
             except sqlite3.Error as error:
                 if _is_ones_own(error):
@@ -179,20 +198,40 @@ class _DiskFailedError(Exception):
         self.freed = freed
 
 
-def _in_thread(
-    works: Sequence[Callable[[aiosqlite.Connection], Awaitable[Any]]], owner: aiosqlite.Connection
-) -> list[Any]:
-    """One transaction; runs in the thread of the connection."""
+class _NotMarkedError(Exception):
+    """It is committed, and nothing of it may leave the box: the mark does not say so."""
+
+
+def _in_thread(group: Sequence[_Waiting], mark: Mark, owner: aiosqlite.Connection) -> list[Any]:
+    """One transaction, and behind it the mark of what leaves the box; runs in the thread of the connection."""
     connection = owner._conn  # noqa: SLF001 - only this thread may use it, and nothing else hands it out
     connection.execute("BEGIN IMMEDIATE")
     try:
-        results = [run_here(work, connection) for work in works]
+        results = [run_here(waiting.work, connection) for waiting in group]
+        leaving = [
+            one
+            for waiting, result in zip(group, results, strict=True)
+            if waiting.sent is not None
+            for one in waiting.sent(result)
+        ]
+        journal = dict(connection.execute(_HEADS)) if leaving else {}
         connection.execute("COMMIT")
     except BaseException:
         # Some errors end the transaction by themselves, others leave it open.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    if leaving:
+        try:
+            mark.append(leaving, journal)
+        except OSError as error:
+            failed = _NotMarkedError(
+                f"the mark beside it cannot be written: {error.strerror or error}; nothing is sent"
+            )
+            return [
+                failed if waiting.sent is not None and waiting.sent(result) else result
+                for waiting, result in zip(group, results, strict=True)
+            ]
     return results
 
 

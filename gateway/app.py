@@ -39,6 +39,7 @@ from gateway.control import SOCKET_NAME, ControlError, ControlServer
 from gateway.core.audit.signature import Profile
 from gateway.database import open_database
 from gateway.deciding import Deciding, Via
+from gateway.doubt_round import DoubtRound
 from gateway.lock import StateDirError, StateDirLock
 from gateway.monitoring import BuildError
 from gateway.notify import Notifier, Progress, feed_watchdog
@@ -184,6 +185,7 @@ class App:
             "reconciliation": comparing,
             "days": days,
             "copies": copies,
+            "doubts": DoubtRound(store, clock, parts, builder.auditing),
             "clock": timekeeper,
             "buffer": buffer,
         }

@@ -1,4 +1,4 @@
-"""Copies of the database by the clock, and what a restore leaves to be told: an entry in the audit trail.
+"""Copies of the database by the clock, and what a new epoch leaves to be told: an entry in the audit trail.
 
 A copy that fails is said in the status and tried again; it holds up nothing. How a copy is made, and that it is
 sound, is ``buffer/backup.py``. Only files of its own name are ever deleted, the oldest first.
@@ -37,7 +37,7 @@ TROUBLE: Final = "backup"
 RESTORES: Final = "restores"
 _STAMP: Final = re.compile(r"\d{8}T\d{6}Z")
 _RESTORED: Final = """
-    SELECT number, at_ns, file, epoch_before, epoch, set_aside, postings, operations FROM restored
+    SELECT number, at_ns, file, epoch_before, epoch, set_aside, postings, operations, told FROM restored
     WHERE number > ? ORDER BY number
 """
 
@@ -63,14 +63,18 @@ class BackupRound:
         self._base = settings.base_dir
 
     async def start(self) -> None:
-        """Write down each restore that no run before has written down. Raises StoreError."""
+        """Write down each new epoch that no run before has written down. Raises StoreError."""
         await catching_up.only(self._store, self._parts.feeds)
         taken = await audit_taken.mark(self._store, RESTORES)
         rows = await self._store.read(_RESTORED, (taken,))
         if rows:
             contents = [self._auditing.content(_told(row)) for row in rows]
             await audit_taken.take(self._store, contents, marks={RESTORES: int(rows[-1][0])})
-            log.warning("the database was restored from a copy", file=rows[-1][2], epoch=rows[-1][4])
+            for row in rows:
+                if row[2]:
+                    log.warning("the database was restored from a copy", file=row[2], epoch=row[4])
+                else:
+                    log.error("the database is older than what has left the box", what=row[-1], epoch=row[4])
 
     async def run(self) -> None:
         """For ever."""
@@ -139,7 +143,10 @@ def _forget(old: list[Path]) -> None:
 
 
 def _told(row: tuple[Any, ...]) -> Told:
-    number, _, file, before, epoch, aside, postings, operations = row
+    number, _, file, before, epoch, aside, postings, operations, told = row
+    if not file:
+        older = SystemAction.DATABASE_OLDER.value
+        return Told(older, "database", "linegate.db", field="epoch", old=before, new=epoch, detail=told)
     detail = (
         f"restore {number} of {file}; the database before is kept as {aside or 'nothing'}; waiting for approval: "
         f"{postings} postings, and the first one of {operations} operations"

@@ -122,8 +122,8 @@ class BufferRound:
                 "or let the targets take what waits"
             )
         texts += [
-            f"set aside: {name}: the database was damaged, what it had still to send is in that file: linegate buffer "
-            "salvage, and compare with the ERP (linegate reconcile); then move it away"
+            f"set aside: {name}: the database was damaged; read what it had still to send out of that file (linegate "
+            "buffer salvage), compare with the ERP (linegate reconcile), then move it away"
             for name in found.lost.set_aside
         ]
         texts += [text for name, one in self._parts.forwarders.items() if (text := self._target(name, one.status))]

@@ -68,6 +68,9 @@ async def open_database(
         else:
             for one in incidents:
                 log.error("database set aside", what=one.text)
+            if store.older is not None and store.older.made_anew and not incidents:
+                log.error("the database is new, and another one was there", what=store.older.text)
+                incidents.append(Incident(SystemAction.DATABASE_OLDER, store.older.text))
             return store, tuple(incidents)
     raise AssertionError("the second opening returns or raises")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gateway.cli import buffer_copy, buffer_days, buffer_export, buffer_status, buffer_verify
+from gateway.cli import buffer_copy, buffer_days, buffer_export, buffer_salvage, buffer_status, buffer_verify
 
 if TYPE_CHECKING:
     import argparse
@@ -17,7 +17,14 @@ class _Verbs(Protocol):
         """Add its verbs; each sets ``run``, and has the arguments that find the state directory."""
 
 
-PARTS: Final[tuple[_Verbs, ...]] = (buffer_status, buffer_verify, buffer_days, buffer_export, buffer_copy)
+PARTS: Final[tuple[_Verbs, ...]] = (
+    buffer_status,
+    buffer_verify,
+    buffer_days,
+    buffer_export,
+    buffer_copy,
+    buffer_salvage,
+)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from rig import Rig
 
+from buffer import packing
 from gateway.control import ControlError, call
 from gateway.core.document import encode, message_id_of
 from gateway.demo import plan
@@ -123,7 +124,7 @@ def fill(path: Path, postings: int, lanes: int) -> None:
         each = [postings // lanes + (lane < postings % lanes) for lane in range(lanes)]
         link.executemany(_JOB, [(f"7{at:07}", record(f"7{at:07}", n), n, now_ns) for at, n in enumerate(each) if n])
         ((snapshot,),) = link.execute("SELECT snapshot FROM work_unit WHERE id = ?", (UNIT,))
-        again = json.dumps({**json.loads(snapshot), "journal_seq": begin + postings}).encode()
+        again = json.dumps({**json.loads(packing.unpacked(snapshot)), "journal_seq": begin + postings}).encode()
         link.execute("UPDATE work_unit SET snapshot = ? WHERE id = ?", (again, UNIT))
         link.execute("COMMIT")
         link.execute("PRAGMA wal_checkpoint(TRUNCATE)")

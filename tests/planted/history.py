@@ -210,13 +210,13 @@ class History:
         store = await Store.open(self.path, now_ns=self.clock.now_ns, max_bytes=64 << 20)
         submit = store._writer.submit
 
-        async def mortal(work):
+        async def mortal(work, sent=None):
             if self.writes_left is None:
-                return await submit(work)
+                return await submit(work, sent)
             self.writes_left -= 1
             if self.writes_left < 0 and not self.after_write:
                 raise Died
-            result = await submit(work)
+            result = await submit(work, sent)
             if self.writes_left < 0:
                 raise Died
             return result

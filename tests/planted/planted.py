@@ -16,7 +16,7 @@ import sys
 import time
 from typing import NamedTuple
 
-from buffer import audit_chain, due, entry, opening, outbox, postings, retention, schema, store, writer
+from buffer import audit_chain, due, entry, epochs, mark, opening, outbox, postings, retention, schema, store, writer
 from buffer.entry import OutboxState, Settlement
 from gateway.connectors.base import OutcomeKind
 from gateway.connectors.rest import answers
@@ -112,6 +112,11 @@ def fsync_error_acknowledged(put):
             return [None] * len(group)
 
     put(writer.Writer, "_transaction", transaction)
+
+
+@bug("an_older_database_is_noticed", "what leaves the box is not written into the mark")
+def mark_not_written(put):
+    put(mark.Mark, "append", lambda self, sent, journal: None)
 
 
 # --- one transaction --------------------------------------------------------------------------------------------------
@@ -227,7 +232,7 @@ def rendered_anew(put):
     "the name of the database is made from its path: after a lost one the keys come again",
 )
 def epoch_not_renewed(put):
-    put(opening.secrets, "token_bytes", lambda length: b"linegate"[:length])
+    put(epochs.secrets, "token_bytes", lambda length: b"linegate"[:length])
 
 
 # --- order ------------------------------------------------------------------------------------------------------------

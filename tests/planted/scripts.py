@@ -76,6 +76,28 @@ async def a_refused_order_delays_nobody(folder):
         assert len(asked) == 1, f"order {refused}: refused, and asked {len(asked)} times"
 
 
+async def an_older_database_is_noticed(folder):
+    """An older copy of the file is put into its place: it says so, and gives out no key again (P9, P16)."""
+    async with _begun(folder) as history:
+        epoch = history.store.epoch
+        copy = history.path.with_suffix(".copy")
+        with contextlib.closing(sqlite3.connect(history.path)) as link:
+            link.execute("VACUUM INTO ?", (str(copy),))
+        await _make(history, 30)
+        await history._forward(60 * S)
+        assert history.erp.booked
+        await history.store.close()
+        for beside in ("-wal", "-shm"):
+            history.path.with_name(history.path.name + beside).unlink(missing_ok=True)
+        copy.replace(history.path)
+        await history._boot()
+        assert history.store.older is not None, "the database is older than what has left the box: nobody noticed"
+        assert history.store.epoch != epoch
+        await history._step((history._reading(),))
+        waiting = [(key, state) for key, state, _ in history._open_rows()]
+        assert all(state == "needs_approval" for _, state in waiting), waiting
+
+
 async def an_ERP_that_is_down_is_asked_gently(folder):  # noqa: N802 - a name of a check
     """For two minutes every connection is refused: at most 12 requests in any second, and few altogether (P13)."""
     async with _begun(folder, orders=5) as history:

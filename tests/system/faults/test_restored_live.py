@@ -32,10 +32,10 @@ def pieces(found):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("options", [("--release", "demo"), ("--release", "demo", "--idempotent")])
-async def test_a_copy_on_new_hardware_books_nothing_twice_and_names_what_waits(tmp_path, options):
+@pytest.mark.parametrize("idempotent", [False, pytest.param(True, marks=pytest.mark.soak)])
+async def test_a_copy_on_new_hardware_books_nothing_twice_and_names_what_waits(tmp_path, idempotent):
     async with Rig(tmp_path, seed=SEED) as rig:
-        rig.erp_options = list(options)
+        rig.erp_options += ["--idempotent"] * idempotent
         await rig.open()
         await rig.produce()
         await rig.status_where(lambda view: view["targets"][0]["posted"] > 2, "bookings")

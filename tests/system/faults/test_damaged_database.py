@@ -1,0 +1,96 @@
+"""The database is spoiled under the running gateway: it is set aside, said, and the line is counted again, twice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+
+import conservation
+import pytest
+from rig import Rig, RigError
+
+from buffer.schema import PAGE_BYTES
+
+SEED = 20_261_127
+#: From the start of the process until pieces are counted; held against this where nothing else runs.
+COUNTING_S = 10.0
+FIRST_SPOILED = 3
+
+
+def spoil(path, *, runs):
+    """Every page but the first ones becomes rubbish."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as link:
+        if runs:
+            # What the gateway has in memory is good for as long as nobody else writes: somebody does.
+            link.execute("BEGIN IMMEDIATE")
+            link.execute("UPDATE meta SET last_time_ns = last_time_ns")
+            link.execute("COMMIT")
+        link.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with path.open("r+b") as file:
+        for page in range(FIRST_SPOILED, path.stat().st_size // PAGE_BYTES + 1):
+            file.seek((page - 1) * PAGE_BYTES)
+            file.write(b"\xff" * 512)
+
+
+async def counted_again(rig, epoch):
+    """Waits for another database in which pieces are counted; its name, and the seconds from the process's start."""
+    end, starts, began_s = time.monotonic() + 90, rig.starts, time.monotonic()
+    while True:
+        if rig.starts != starts:
+            starts, began_s = rig.starts, time.monotonic()
+        found = view = None
+        with contextlib.suppress(RigError):  # a gateway that is about to end answers that it cannot read
+            found = await rig.ask("buffer", steady=True)
+            view = await rig.status()
+        is_new = found is not None and view is not None and found["epoch"] != epoch
+        if is_new and sum(conservation.counted(view["work_units"][0])) > 0:
+            return found, view, time.monotonic() - began_s
+        assert time.monotonic() < end, rig.failed(f"no new database counts; the status was {view}")
+        await asyncio.sleep(0.05)
+
+
+async def at_rest(rig):
+    """What was made between the last commit and the new database's first look is gone; nothing waits."""
+    await rig.halt()
+    await rig.status_where(lambda view: view["targets"][0]["waiting"] == 0, "everything to be sent")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("alone", [False, pytest.param(True, marks=pytest.mark.soak)])
+async def test_a_spoiled_database_is_set_aside_and_the_line_is_counted(tmp_path, alone):
+    """While it runs, and then, of the next one, while it is down."""
+    async with Rig(tmp_path / "plant", seed=SEED) as rig:
+        await rig.open()
+        path = rig.state_dir / "linegate.db"
+        epochs = []
+        for runs in (True, False):
+            await rig.produce()
+            await rig.status_where(lambda view: view["targets"][0]["posted"] >= 2, "confirmations to be booked")
+            await at_rest(rig)
+            epochs.append((await rig.ask("buffer", steady=True))["epoch"])
+            if not runs:
+                await rig.kill(start=False)
+            await asyncio.to_thread(spoil, path, runs=runs)
+            rig.note(f"every page spoiled while it {'runs' if runs else 'is down'}")
+            if not runs:
+                rig.start()
+            await rig.produce()
+            found, view, took_s = await counted_again(rig, epochs[-1])
+            assert len(found["lost"]["set_aside"]) == len(epochs), rig.failed(str(found))
+            name = found["lost"]["set_aside"][-1]
+            assert any(name in text for text in view["warnings"]), rig.failed(str(view["warnings"]))
+            assert not alone or took_s < COUNTING_S, rig.failed(f"counting again after {took_s:.1f} s")
+            told = conservation.rows(path, "SELECT detail FROM audit_entry WHERE action = 'database_set_aside'")
+            assert [name in row["detail"] for row in told] == [True], rig.failed(str(told))
+            assert not (path.parent / "linegate.db.suspect").exists()
+            assert (path.parent / name).stat().st_size > 0
+        assert sum(1 for _, ordered in rig.ends if not ordered) >= 1, rig.failed("it did not end by itself")
+        await rig.status_where(lambda view: view["targets"][0]["posted"] >= 2, "confirmations to be booked")
+        await at_rest(rig)
+        bookings = conservation.rows(rig.ledger, "SELECT key, good, scrap FROM bookings")
+        assert len({row["key"] for row in bookings}) == len(bookings)
+        assert len({row["key"].split("/")[1] for row in bookings} - set(epochs)) == 1, "the third database books, too"
+        made, booked = rig.made("ASM-01"), [sum(row[what] for row in bookings) for what in ("good", "scrap")]
+        assert all(there <= really for there, really in zip(booked, made, strict=True)), (booked, made)
