@@ -19,7 +19,6 @@ from buffer.store import Store
 SEED = 20_261_122
 MIB = 1024 * 1024
 OLD_PAGE_BYTES = 4096
-PACKED = 21  # the number of the migration that lets states be packed; none of those behind it is undone here
 
 
 def state(rng, entries=60, seq=1):
@@ -122,7 +121,6 @@ def made_old(path):
             link.execute(f"PRAGMA {pragma}").fetchall()
         link.execute("VACUUM")
         link.execute("PRAGMA journal_mode=WAL").fetchall()
-        link.execute(f"PRAGMA user_version={PACKED - 1}")
 
 
 def how(path):
@@ -139,7 +137,7 @@ async def filled(open_store, path, make, units=40):
     content = await store.snapshots(), await store.read("SELECT * FROM outbox", ()), store.epoch
     await store.close()
     made_old(path)
-    assert how(path) == [OLD_PAGE_BYTES, 0, "wal", PACKED - 1]
+    assert how(path)[:3] == [OLD_PAGE_BYTES, 0, "wal"]
     return content
 
 
