@@ -95,7 +95,7 @@ class DriverContract:
             found = await _collect(readings, set(rig.expected))
         for name, value in rig.expected.items():
             sample = found[name][0]
-            assert sample.value == value
+            assert sample.value == value, f"{name}: found {found[name]}, expected {value!r}"
             assert type(sample.value) is type(value), f"{name} is a {type(sample.value).__name__}"
             assert sample.status is Status.GOOD
             assert 0 <= rig.now_ns() - sample.received_time_ns < STEP_LIMIT_S * 1e9
