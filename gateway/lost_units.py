@@ -52,13 +52,17 @@ async def tell_lost(parts: Parts, store: Store, clock: SteadyClock) -> Parts:
         if stored and name not in found.states:
             continue  # it is not in the lost database, and others went on since: it was configured later
         runner = parts.runners[name]
-        given = _lost(runner.unit, found, sent_ns, clock, alone=len(parts.runners) == 1)
+        given = lost_of(runner.unit, found, sent_ns, clock, alone=len(parts.runners) == 1)
         log.error("what the lost database leaves unknown is declared", work_unit=name, file=path.name)
         await runner.put((given,))
     return parts
 
 
-def _lost(unit: WorkUnit, found: Remains, sent_ns: int, clock: SteadyClock, *, alone: bool) -> DatabaseLost:
+def lost_of(unit: WorkUnit, found: Remains, sent_ns: int, clock: SteadyClock, *, alone: bool) -> DatabaseLost:
+    """What a work unit is to be told. ``sent_ns``: when something last began to leave, 0 unknown; ``alone``: no other.
+
+    The clock's quality decides whether a time bounds anything.
+    """
     name, now_ns = unit.identity.machine, clock.now_ns()
     known = clock.quality.known
     kept = found.states.get(name)
