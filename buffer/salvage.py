@@ -78,7 +78,7 @@ def salvage(path: Path) -> Found:
     if not path.is_file():
         raise StoreError(f"{path}: there is no such file; name the damaged database")
     try:
-        connection = _opened(path)
+        connection = opened(path)
     except sqlite3.Error as error:
         raise StoreError(f"{path}: cannot be read at all: {error}; only its raw bytes are left") from error
     with contextlib.closing(connection):
@@ -117,7 +117,8 @@ def document(one: Salvaged) -> dict[str, Any]:
     }
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def opened(path: Path) -> sqlite3.Connection:
+    """A damaged database, for reading only. Raises sqlite3.Error where not even its tables are known."""
     error: sqlite3.Error | None = None
     # Without rights to write beside it, its log cannot be read along: better without than not at all.
     for options in ("mode=ro", "mode=ro&immutable=1"):

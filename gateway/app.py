@@ -41,6 +41,7 @@ from gateway.database import open_database
 from gateway.deciding import Deciding, Via
 from gateway.doubt_round import DoubtRound
 from gateway.lock import StateDirError, StateDirLock
+from gateway.lost_units import tell_lost
 from gateway.monitoring import BuildError
 from gateway.notify import Notifier, Progress, feed_watchdog
 from gateway.order_closer import OrderCloser
@@ -151,7 +152,7 @@ class App:
             await store.close()
 
     async def _serve(self, builder: Builder, store: Store, clock: SteadyClock, incidents: Sequence[Incident]) -> None:
-        parts = await builder.build()
+        parts = await tell_lost(await builder.build(), store, clock)
         verbs_of = partial(_verbs, parts, store, clock, clock.now_ns(), self._warnings, builder.auditing)
         table = verbs_of(self._settings).table()
         users = AccessFile(self._state_dir)

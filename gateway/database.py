@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from buffer import damage
+from buffer import damage, remains
 from buffer.checking import SOUND, Check
 from buffer.errors import DamagedStoreError
 from buffer.store import Store
@@ -91,5 +91,9 @@ async def _doubts(path: Path) -> str:
 
 def _aside(path: Path, reason: str) -> Incident:
     kept = damage.set_aside(path, at_ns=SteadyClock(0).now_ns())
-    text = f"the database was damaged and set aside as {kept.name}: {reason}"
+    left = remains.unsent(kept)
+    how_many = "how many of its postings were still to be sent cannot be read"
+    if left is not None:
+        how_many = f"{left} of its postings were still to be sent (linegate buffer salvage {kept.name})"
+    text = f"the database was damaged and set aside as {kept.name}: {reason}; {how_many}"
     return Incident(SystemAction.DATABASE_SET_ASIDE, text, kept.name)

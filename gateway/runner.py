@@ -145,9 +145,9 @@ class Runner:
         self._next: _Item | None = None  # taken from the queue, but it opens a step of its own
         self._last: dict[str, DataValue] = {}  # what each signal said last
 
-    async def put(self, values: tuple[DataValue, ...]) -> None:
-        """Hand over one reading's values; waits while the queue is full."""
-        await self._queue.put(_Item(values, None))
+    async def put(self, given: tuple[Input, ...]) -> None:
+        """Hand over one reading's values, or what nobody waits for; waits while the queue is full."""
+        await self._queue.put(_Item(given, None))
 
     async def submit(self, given: Input) -> tuple[Output, ...]:
         """Hand over an order, a decision, the clock or the calendar; returns its outputs once they are committed."""

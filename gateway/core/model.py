@@ -32,12 +32,14 @@ __all__ = [
     "ConfirmationKind",
     "CountEvent",
     "DataValue",
+    "DatabaseLost",
     "FinalAcknowledged",
     "Input",
     "JobChanged",
     "JobOrder",
     "JobOrderState",
     "JobRecord",
+    "LostCounter",
     "MachineState",
     "Notice",
     "Operation",
@@ -230,7 +232,7 @@ class CalendarPlan(NamedTuple):
 
 Input: TypeAlias = (
     "DataValue | TimePassed | OrderReceived | OrderProgress | OperatorEntry | PersonsEntry | PresenceShared"
-    " | ClockTold | CalendarPlan | FinalAcknowledged | MemberTold | LeadTold"
+    " | ClockTold | CalendarPlan | FinalAcknowledged | MemberTold | LeadTold | DatabaseLost"
 )
 
 
@@ -292,6 +294,35 @@ class UnknownInterval(NamedTuple):
     flag: str
     order: str | None
     operation: str | None
+
+
+class LostCounter(NamedTuple):
+    """What is known of one signal's counting in a database that was lost.
+
+    ``since_ns``: from then on nothing is known. ``value`` is the counter's last baseline, None where it is gone or
+    there is none. ``order`` and ``operation`` ran then, None where that is not known. ``measured``: whether the time
+    since then gives a bound; not where a clock is not to be believed, or where more may be missing than since then.
+    """
+
+    signal: str
+    since_ns: int
+    value: int | None = None
+    order: str | None = None
+    operation: str | None = None
+    measured: bool = True
+
+
+class DatabaseLost(NamedTuple):
+    """The work unit begins anew because its database was lost; the first thing that it hears.
+
+    ``counters``: one of each counting rule. ``pieces`` were counted and not confirmed by then: known exactly, and gone.
+    ``before`` are intervals that the lost database had declared: they are kept in sight, not declared again.
+    """
+
+    at_ns: int
+    counters: tuple[LostCounter, ...] = ()
+    pieces: tuple[UnknownInterval, ...] = ()
+    before: tuple[UnknownInterval, ...] = ()
 
 
 class StateChanged(NamedTuple):

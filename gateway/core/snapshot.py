@@ -18,7 +18,7 @@ from gateway.core.counting.counter import CounterState, OldTrack, Pending
 from gateway.core.counting.detector import loaded, plain
 from gateway.core.counting.modes import state_of
 from gateway.core.counting.pulse import PulseState
-from gateway.core.model import JobOrder, JobOrderState, Role, UnknownInterval
+from gateway.core.model import JobOrder, JobOrderState, LostCounter, Role, UnknownInterval
 from gateway.core.orders.attribution import PastOrders
 from gateway.core.orders.distribution import Original, Shares
 from gateway.core.orders.handover import with_images
@@ -114,6 +114,7 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
         "work": state.work._asdict(),
         "sharing": state.sharing._asdict(),
         "handling_unit": state.handling_unit,
+        "lost": [list(one) for one in state.lost],
     }
 
 
@@ -159,6 +160,7 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             work=work_state_from(data["work"]) if version >= _WITH_WORK else WorkState(),
             sharing=sharing_from(data["sharing"]) if "sharing" in data else Sharing(),
             handling_unit=data["handling_unit"] if version >= _WITH_WORK else None,
+            lost=tuple(LostCounter(*one) for one in data.get("lost", ())),
         )
         state = with_images(state, {digest: decode_image(one) for digest, one in data.get("images", {}).items()})
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

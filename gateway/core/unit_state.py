@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.core.confirming.quantities import Pieces
+    from gateway.core.model import LostCounter
     from gateway.core.orders.job_run import JobRun
     from gateway.core.state.machine_track import MachineTrack
     from gateway.core.undo import LastWord
@@ -61,6 +62,7 @@ class State(NamedTuple):
     material. ``running`` leads: state and ideal cycle of the machine are by it;
     ``beside`` are the others that run at the same time, each with its own part. ``sharing``: what is remembered of
     machines that work on one operation together. ``handling_unit``: the one that is being filled, None: never told.
+    ``lost``: signals of which a lost database left pieces unknown; the first reading of each declares them.
     """
 
     at_ns: int
@@ -88,6 +90,7 @@ class State(NamedTuple):
     sharing: Sharing = Sharing()
     undoable: tuple[JobRun, ...] = ()
     handling_unit: str | None = None
+    lost: tuple[LostCounter, ...] = ()
 
     # Every input and every piece passes through the next three. Fields by their places, without the call of the class,
     # are four times as fast as ``_replace``, which looks each of them up by name; a test holds the two against each

@@ -16,7 +16,7 @@ from gateway.core.counting.evidence import is_told, kinds_of, shown
 from gateway.core.counting.modes import datings, detector_of, pieces_per_cycle, waits_for_time
 from gateway.core.counting.pulse import PulseDetector
 from gateway.core.counting.stuck import StuckSignals
-from gateway.core.model import CalendarPlan, ClockTold, CountEvent, DataValue, Status
+from gateway.core.model import CalendarPlan, ClockTold, CountEvent, DatabaseLost, DataValue, Status
 from gateway.core.orders.allocation import Allocation
 from gateway.core.orders.booking import Booking
 from gateway.core.orders.closing import Closer
@@ -104,6 +104,7 @@ class WorkUnit:
         decide = Decisions(self._dispatch, self._intake)
         self._persons = Persons(self._dispatch, decide, self._allocation, self.machine, self._undo)
         self._booking = Booking(rules, self._dispatch, datings(rules.counters))
+        self.lost = self._booking.lost
         self._named = {rules.orders.job_signal, rules.confirm.handling_unit_signal}
         self._just_counted = frozenset(self._counting) - {*self._composed, *self._evidence, *self._named}
         self._turns = turns_of(rules, [d.signals for d in self._detectors if hasattr(d, "signals")])
@@ -196,8 +197,12 @@ class WorkUnit:
             track, told = self.machine.on_calendar(state.track, given, at_ns)
             out += told
             state = self._dispatch.shift_followed(state.track, state._replace(track=track), at_ns, out)
-        elif isinstance(given, ClockTold):
-            state = state.at_clock(given.utc_offset_ns, given.known)
+        elif isinstance(given, (ClockTold, DatabaseLost)):
+            state = (
+                state.at_clock(given.utc_offset_ns, given.known)
+                if isinstance(given, ClockTold)
+                else self.lost.told(state, given, at_ns, out)
+            )
         state = self._followed(before, state, instant_ns, at_ns, out)
         if out or state.at_ns != at_ns:
             state = state.moved(at_ns, len(out))
@@ -223,8 +228,7 @@ class WorkUnit:
             due_ns = max(due_ns, state.at_ns)
             before, state = state, self._on_timer(state, due_ns, out)
             state = self._followed(before, state, due_ns, due_ns, out)
-            if state.at_ns != due_ns:
-                state = state.moved(due_ns, 0)
+            state = state if state.at_ns == due_ns else state.moved(due_ns, 0)
             due_ns = self.next_deadline(state)
         raise AssertionError(f"{TIMERS_PER_INPUT_MAX} timers fired for one input: a timer does not move on")
 
@@ -291,9 +295,7 @@ class WorkUnit:
 
     def _event_time(self, value: DataValue, at_ns: int) -> int:
         source = value.source_time_ns
-        if source is None or abs(source - value.received_time_ns) > self._skew_ns:
-            return at_ns
-        return source
+        return at_ns if source is None or abs(source - value.received_time_ns) > self._skew_ns else source
 
     def _look_at_clock(self, state: State, value: DataValue, out: list[Output]) -> State:
         """A stamp that is too far off, or of a signal that had such stamps."""
@@ -315,8 +317,7 @@ class WorkUnit:
             text = shown(value.value, value.status, uptime=uptime)
             kept, detector = detectors[position], self._detectors[position]
             if text is not None and is_told(text, known, uptime=uptime):
-                change = (signal, known or "", text)
-                detectors = _with(detectors, position, detector.told(kept, kind, t_ns, change))
+                detectors = _with(detectors, position, detector.told(kept, kind, t_ns, (signal, known or "", text)))
         if text is None or text == known:
             return state
         evidence = (*state.evidence[:index], text, *state.evidence[index + 1 :])
@@ -381,8 +382,7 @@ class WorkUnit:
         if self._stuck.watched:
             state = self._stuck.resumed(state)
         track, changed = self.machine.changed(state.track, at_ns)
-        if changed:
-            out += changed
+        out += changed
         return state if track is state.track else state._replace(track=track)
 
     def _ideal_ns(self, job: JobOrder | None) -> int | None:

@@ -35,6 +35,7 @@ from gateway.core.foreign_text import clean
 from gateway.core.model import (
     CalendarPlan,
     ClockTold,
+    DatabaseLost,
     DataValue,
     Notice,
     OperatorEntry,
@@ -78,7 +79,10 @@ class Actor(NamedTuple):
 
 _THE_GATEWAY: Final = Actor(GATEWAY, ActorRole.SERVICE.value, "", "")
 #: What is no person's word, and no ERP's.
-_NOBODY: Final = (DataValue, TimePassed, ClockTold, CalendarPlan, OrderProgress, PresenceShared, *BETWEEN_MACHINES)
+_NOBODY: Final = (
+    *(DataValue, TimePassed, ClockTold, CalendarPlan, DatabaseLost, OrderProgress, PresenceShared),
+    *BETWEEN_MACHINES,
+)
 _NEVER_EMPTY: Final = frozenset({"user", "role", "action", "entity"})
 #: Fields of an input that stand elsewhere in the entry, or are too long.
 _READ: Final = ("ledger", "contents", "signed_by", "told", "earlier")

@@ -58,6 +58,23 @@ class CounterLimits:
             return None
         return self._counts * max(dt_ns, 0) // self._per_ns + self._rule.slack
 
+    def moved_at_most(self, known: int | None, value: int, dt_ns: int | None) -> int:
+        """Upper bound of the counts between two values far apart in time: exact where they are one track, else -1.
+
+        ``known`` None: only the time says something. ``dt_ns`` None: the time says nothing. Both values are climbed.
+        """
+        limit = -1 if dt_ns is None else self._max_lost(dt_ns)
+        if known is None:
+            return limit
+        step = value - known
+        if limit < 0:
+            if step < 0 and self._modulus is not None and 4 * known >= 3 * self._modulus and 4 * value <= self._modulus:
+                step += self._modulus
+            return step if 0 <= step <= STEP_MAX else -1
+        step += self._modulus if step < 0 and self._modulus is not None else 0
+        # Unseen for so long it may have gone round, and what is further than it can have come is another track.
+        return step if dt_ns is not None and dt_ns < self._round_ns and 0 <= step <= limit else limit
+
     def _ahead(self, old: OldTrack, value: int) -> int:
         """How far a value is ahead of the old track; negative where it is behind."""
         ahead = value - old.value

@@ -189,7 +189,7 @@ class PulseDetector:
         state = state._replace(looked_ns=arrived_ns, gap_from_ns=since_ns, gap_to_ns=t_ns)
         if arrived_ns - since_ns > (self._unseen_beside_edge if changed else self._unseen):
             state = state._replace(cycle_valid=False)
-            events += (self._lost(since_ns, arrived_ns, self._bound(arrived_ns - since_ns)),)
+            events += (self._lost(since_ns, arrived_ns, self.bound(arrived_ns - since_ns)),)
         state, more = self.on_value(state, t_ns, raw, Status.GOOD, arrived_ns)
         return state, events + more
 
@@ -247,14 +247,14 @@ class PulseDetector:
             return found, (CountEvent(self._rule.signal, 0, t_ns, t_ns, "BASELINE"),)
         if t_ns <= state.seen_ns:  # nothing was missed
             return found, ()
-        return found, (self._lost(state.seen_ns, t_ns, self._bound(t_ns - state.seen_ns)),)
+        return found, (self._lost(state.seen_ns, t_ns, self.bound(t_ns - state.seen_ns)),)
 
     def _blind(self, state: PulseState) -> PulseState:
         # A level that was still settling may have been an edge: the unknown interval begins with it.
         seen = min(state.seen_ns, state.candidate_ns - 1) if state.candidate_ns else state.seen_ns
         return state._replace(level=None, candidate_ns=0, seen_ns=seen, cycle_valid=False)
 
-    def _bound(self, gap_ns: int) -> int:
+    def bound(self, gap_ns: int) -> int:
         """Upper bound of the pulses in a gap: -1 where no rule gives one."""
         if self._min_cycle:
             return gap_ns // self._min_cycle + 1

@@ -14,6 +14,7 @@ from gateway.core.orders.attribution import Dating, owner, shares
 from gateway.core.orders.division import made_of
 from gateway.core.orders.job_run import book, room, stays_open, with_reason
 from gateway.core.orders.lead import has_begun
+from gateway.core.orders.lost_database import LostDatabase
 from gateway.core.orders.part_map import taker
 from gateway.core.orders.places import with_run
 from gateway.core.orders.stop_request import StopRequested
@@ -59,6 +60,7 @@ class Booking:
         self._unallocated_rule = rules.unallocated
         self._observes = rules.orders.counting_source == "operator"
         self._dispatch = dispatch
+        self.lost = LostDatabase(rules)
         self._datings = datings
         self._parts = dispatch.parts.by_signal
         self._draws = dispatch.work.material.follows_lots
@@ -79,6 +81,7 @@ class Booking:
         # Every piece passes here: one new state for all that it changes.
         if event.flag not in _QUIET_FLAGS:
             out.append(event)
+            state = self.lost.seen_again(state, rule, event, detectors, out)
         if self._observes:  # a person says how many pieces it was
             run = _idle(state.running, event.delta if event.cycles is None else event.cycles)
             return state.with_count(detectors, track, state.counted, state.last_piece_ns, run)
