@@ -20,6 +20,8 @@ from pathlib import Path
 
 BUSY_S = 10.0
 #: States of a posting that says nothing to the ERP any more.
+#: With fewer intervals in it the status names all of them.
+SHOWN_AT_LEAST = 50
 OVER = ("posted", "superseded", "voided")
 #: The simulators date a piece a moment before the gateway can see it.
 INTERVAL_TOLERANCE_NS = 150_000_000
@@ -75,7 +77,8 @@ def problems(truth, ledger, database, units, *, epochs=1, may_be_unknown=(), dat
     ]
     in_ledger = {row["key"] for row in booked}
     waiting = [row for row in outbox if row["state"] not in OVER and row["key"] not in in_ledger]
-    for unit in units:
+    for shown in units:
+        unit = {**shown, "unknown": _declared(shown, database)}
         made = truth.get(unit["id"], [])
         found += _machine(unit, made, booked, waiting, may_be_unknown=unit["id"] in may_be_unknown, dated=dated)
     if not units:
@@ -165,6 +168,19 @@ def _orders(booked, outbox, jobs, units, epoch):  # noqa: C901 - three sources o
     for lane in sorted({*sums, *counted_for}):
         if sums[lane] != counted_for.get(lane, [0, 0]):
             yield f"{'/'.join(lane)}: counted {counted_for.get(lane)}, booked, waiting and unconfirmed {sums[lane]}"
+
+
+def _declared(unit, database):
+    """Every interval that was declared unknown: the status names the newest only, the journal all."""
+    newest = unit["unknown"]
+    if len(newest) < SHOWN_AT_LEAST:
+        return newest
+    found = rows(database, "SELECT body FROM journal WHERE work_unit = ? AND kind = 'unknown' ORDER BY seq", unit["id"])
+    written = [json.loads(row["body"]) for row in found]
+    assert len(written) >= len(newest), (
+        f"{unit['id']}: the journal has {len(written)} intervals, the status {len(newest)}"
+    )
+    return written
 
 
 def _machine(unit, made, booked, waiting, *, may_be_unknown, dated):
