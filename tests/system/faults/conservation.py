@@ -180,7 +180,7 @@ def _declared(unit, database):
     assert len(written) >= len(newest), (
         f"{unit['id']}: the journal has {len(written)} intervals, the status {len(newest)}"
     )
-    return written
+    return [{"from_ns": one["t_from_ns"], "to_ns": one["t_to_ns"], "max_pieces": one["max_pieces"]} for one in written]
 
 
 def _machine(unit, made, booked, waiting, *, may_be_unknown, dated):
