@@ -7,21 +7,22 @@ nothing: what has its message again is the forwarder's. What is stopped, and why
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from buffer import doubts
 from buffer.errors import StoreError
-from gateway.connectors.base import Lookup, LookupKind, MappingError, Posting, Rendered
+from gateway.connectors.base import LookupKind, MappingError, Posting, Rendered
 from gateway.core.audit.entry import SystemAction
 from gateway.core.audit.told import Told
 from gateway.core.document import message_id_of
+from gateway.core.duration import Duration
+from gateway.forwarder.asking import looked_up, message_of
 from gateway.lock import DATABASE_NAME
 
 if TYPE_CHECKING:
-    from buffer.doubts import Doubt, Unknown
+    from buffer.doubts import Doubt
     from buffer.store import Store
     from gateway.auditing import Auditing
     from gateway.clock import SteadyClock
@@ -31,8 +32,8 @@ LOOK_EVERY_S: Final = 2.0
 #: Nothing was in doubt at the start, and nothing comes to be while the gateway runs.
 IDLE_S: Final = 3600.0
 #: Of one question to a target.
-ASK_S: Final = 30.0
-TROUBLE: Final = "database"
+ASK_NS: Final = Duration("30 s")
+TROUBLE: Final = "older database"
 
 log = structlog.get_logger(__name__)
 
@@ -79,11 +80,9 @@ class DoubtRound:
             if connector is None:
                 continue
             try:
-                message = connector.render(json.loads(entry.payload))
-            except MappingError:
-                continue  # a person looks at it
-            except Exception as error:  # noqa: BLE001 - whatever a connector raises, a person looks at it
-                log.warning("a message cannot be made again", key=entry.key, error=repr(error))
+                message = message_of(connector, entry.payload)
+            except MappingError as error:  # a person looks at it
+                log.warning("a message cannot be made again", key=entry.key, error=str(error))
                 continue
             await doubts.rendered(self._store, entry.id, message)
             forwarder = self._parts.forwarders.get(entry.target)
@@ -96,7 +95,10 @@ class DoubtRound:
             if connector is None or not connector.capabilities.can_lookup:
                 continue
             limit_ns = connector.capabilities.server_time_limit_ns
-            lookup = await self._looked_up(one)
+            rendered = Rendered(b"", "", one.name)
+            place = (one.order, one.operation, one.seq)
+            posting = Posting(one.key, message_id_of(one.key), *place, 1, rendered, one.kind)
+            lookup = await looked_up(connector, posting, ASK_NS)
             if lookup.kind is LookupKind.FOUND:
                 await doubts.found(self._store, one, booked=True)
             # Absence is no proof while the server may still be working on what it got before this start.
@@ -104,15 +106,6 @@ class DoubtRound:
                 await doubts.found(self._store, one, booked=False)
             elif lookup.kind is LookupKind.UNKNOWN:
                 return  # it cannot be asked now
-
-    async def _looked_up(self, one: Unknown) -> Lookup:
-        rendered = Rendered(b"", "", one.name)
-        posting = Posting(one.key, message_id_of(one.key), one.order, one.operation, one.seq, 1, rendered, one.kind)
-        try:
-            async with asyncio.timeout(ASK_S):
-                return await self._parts.connectors[one.target].lookup(posting)
-        except Exception as error:  # noqa: BLE001 - whatever a connector raises, nothing was found out
-            return Lookup(LookupKind.UNKNOWN, detail=repr(error))
 
     async def _settle(self, one: Doubt) -> None:
         postings, operations = await doubts.waiting(self._store)

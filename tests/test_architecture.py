@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -137,3 +138,12 @@ def test_the_name_is_ours(name):
     if not origins <= {ROOT / name}:  # installed as a wheel and tested from there
         (origin,) = origins
         assert list(origin.parent.glob("linegate-*.dist-info"))
+
+
+def test_no_two_parts_tell_their_trouble_under_one_name():
+    told = {}
+    for path in sorted((ROOT / "gateway").rglob("*.py")):
+        for name in re.findall(r'^TROUBLE: Final = "(.+)"$', path.read_text(), re.MULTILINE):
+            told.setdefault(name, []).append(path.name)
+    assert len(told) > 3
+    assert {name: parts for name, parts in told.items() if len(parts) > 1} == {}, "each takes back what the other says"

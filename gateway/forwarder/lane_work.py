@@ -8,16 +8,16 @@ lane becomes *sending*. Decides nothing about outcomes (``policy``), nothing abo
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
 from buffer.entry import SENT_FROM, OutboxState
 from buffer.errors import OutboxError, StoreError
-from gateway.connectors.base import Lookup, LookupKind, MappingError, Outcome, OutcomeKind, Posting, Rendered
+from gateway.connectors.base import MappingError, Outcome, OutcomeKind, Posting, Rendered
 from gateway.core.duration import NS_PER_S, Duration
 from gateway.core.orders.order_answer import ACK
+from gateway.forwarder.asking import looked_up, message_of
 from gateway.forwarder.policy import Decision, Pause, Policy, cannot_know
 
 if TYPE_CHECKING:
@@ -109,13 +109,7 @@ class LaneWork:
         """The message where none is fixed yet. Raises MappingError."""
         if entry.body is not None:
             return None
-        try:
-            return self._target.connector.render(json.loads(entry.payload))
-        except MappingError:
-            raise
-        except Exception as error:
-            # A connector that cannot render must not stop other lanes.
-            raise MappingError(f"the connector failed: {error!r}") from error
+        return message_of(self._target.connector, entry.payload)
 
     async def _following(self, entry: OutboxEntry) -> _Next | None:
         """The next one of the lane, ready to be sent right behind this one; None where it has to wait for its turn."""
@@ -153,14 +147,7 @@ class LaneWork:
     async def _look_up(self, entry: OutboxEntry) -> None:
         target = self._target
         entry = await target.outbox.begin_lookup(entry.id, target.now_ns())
-        limit_s = target.send_timeout_ns / NS_PER_S
-        try:
-            async with asyncio.timeout(limit_s):
-                lookup = await target.connector.lookup(_posting(entry))
-        except TimeoutError:
-            lookup = Lookup(LookupKind.UNKNOWN, detail=f"no end within {limit_s:g} s")
-        except Exception as error:  # noqa: BLE001 - whatever a connector raises, nothing was found out
-            lookup = Lookup(LookupKind.UNKNOWN, detail=f"the connector failed: {error!r}")
+        lookup = await looked_up(target.connector, _posting(entry), target.send_timeout_ns)
         await self._settle(
             entry, target.policy.after_lookup(entry, lookup, target.now_ns(), started_ns=target.started_ns)
         )

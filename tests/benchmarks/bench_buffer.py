@@ -196,7 +196,7 @@ def main():
         "idle_gb_per_day": None if chosen.quick else round(hour * 24 / 1e9, 3),
         "cpus": os.cpu_count(),
     }
-    print(json.dumps(told) if chosen.json else "\n".join(f"{key}: {value}" for key, value in told.items()))  # noqa: T201
+    print(json.dumps(told) if chosen.json else "\n".join(f"{key}: {value}" for key, value in told.items()))  # noqa: T201 - the figures
 
 
 if __name__ == "__main__":

@@ -82,14 +82,14 @@ async def box(open_store, make, path):
 async def test_what_is_proven_absent_needs_nobody(box):
     plant = Plant(box)
     assert await plant.round.look()
-    assert "older than what has left the box" in plant.troubles["database"]
-    assert box.lost in plant.troubles["database"]
+    assert "older than what has left the box" in plant.troubles["older database"]
+    assert box.lost in plant.troubles["older database"]
     # What was sent has its message again, and is the forwarder's; the other one waits until the absence is proof.
     assert await box.states() == {"A/10/1": "uncertain", "B/10/1": "needs_approval"}
     plant.clock.advance(LIMIT_NS)
     await plant.round.look()
     assert await box.states() == {"A/10/1": "uncertain", "B/10/1": "ready"}
-    assert plant.troubles["database"] == ""
+    assert plant.troubles["older database"] == ""
     assert not await doubts.open_ones(box.store)
     await box.put(posting(2, box.store.epoch))
     assert (await box.states())["A/10/2"] == "ready"
@@ -100,7 +100,7 @@ async def test_what_is_booked_waits_for_a_person_and_the_verdict_stays_until_he_
     plant.target.booked = {box.lost}
     plant.clock.advance(LIMIT_NS)
     assert await plant.round.look()
-    assert "1 are booked" in plant.troubles["database"]
+    assert "1 are booked" in plant.troubles["older database"]
     await box.put(posting(2, box.store.epoch), posting(2, box.store.epoch, "B"))
     assert await plant.round.look()
     for one in await box.outbox.page(state=OutboxState.NEEDS_APPROVAL):
@@ -110,7 +110,7 @@ async def test_what_is_booked_waits_for_a_person_and_the_verdict_stays_until_he_
     assert await plant.round.look(), "what was sent is not looked up yet"
     await box.outbox.settle(head.id, Settlement(OutboxState.POSTED, 0), 1)
     assert not await plant.round.look()
-    assert plant.troubles["database"] == ""
+    assert plant.troubles["older database"] == ""
 
 
 async def test_a_target_that_does_not_answer_is_asked_again(box):

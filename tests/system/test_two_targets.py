@@ -208,7 +208,7 @@ async def test_after_an_outage_confirmations_are_soon_as_quick_as_before(two, ou
     await two.view("erp", lambda one: one["breaker"] == "closed", "all to be well")
     late = [at_s - back_s for at_s, took_s in two.waits_s("erp") if took_s > LATENCY_MAX_S]
     with capsys.disabled():
-        print(f"\noutage of {outage_s} s: the last late confirmation came {max(late, default=0):.1f} s after it")  # noqa: T201
+        print(f"\noutage of {outage_s} s: the last late confirmation came {max(late, default=0):.1f} s after it")  # noqa: T201 - the figures
     assert max(late, default=0.0) <= NORMAL_AGAIN_S
     slow = [took_s for _at, took_s in two.waits_s("mes") if took_s > LATENCY_MAX_S]
     assert not slow, f"the ERP was away for {outage_s} s, and the MES waited for {slow} s"

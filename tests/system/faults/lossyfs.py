@@ -63,7 +63,7 @@ def missing():
     if _unmounter() is None:
         return "fusermount is not installed: lossyfs not run"
     try:
-        import fuse  # noqa: F401
+        import fuse  # noqa: F401 - whether it is there
     except ImportError:
         return "fusepy is not installed: lossyfs not run"
     return ""

@@ -40,7 +40,7 @@ async def booked_at_least(rig, number):
 
 async def degraded(rig):
     found = await rig.ask("buffer", steady=True)
-    return [] if found is None else [one for one in found["degraded"] if one.startswith("database: ")]
+    return [] if found is None else [one for one in found["degraded"] if one.startswith("older database: ")]
 
 
 async def outbox(rig):
