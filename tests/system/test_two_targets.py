@@ -75,10 +75,11 @@ class Two:
 
     def waits_s(self, name, since_s=0.0, *, but=""):
         """From its making to its booking, of each confirmation booked since then: (when it was booked, how long)."""
+        booked = self.bookings(name)  # first: what is booked was made before, while what is made goes on
         made = {row["key"]: created_s(row) for row in self.postings(f"target = '{name}'")}
         return [
             (row["t_ns"] / S, row["t_ns"] / S - made[row["key"]])
-            for row in self.bookings(name)
+            for row in booked
             if made[row["key"]] >= since_s and row["order"] != but
         ]
 
