@@ -84,7 +84,7 @@ class DoubtRound:
             except MappingError as error:  # a person looks at it
                 log.warning("a message cannot be made again", key=entry.key, error=str(error))
                 continue
-            await doubts.rendered(self._store, entry.id, message)
+            await doubts.rendered(self._store, entry.id, message[:3])
             forwarder = self._parts.forwarders.get(entry.target)
             if forwarder is not None:
                 forwarder.wake()

@@ -28,7 +28,7 @@ SIMULATORS: Final = {
     "tst-01": "simulators.tst_01",
     "fil-02": "simulators.opcua_filler",
     "pck-01": "simulators.digital_io",
-    "erp": "simulators.erp_server",
+    "erp": "simulators.erp.server",
     "broker": "simulators.broker",
 }
 #: Simulators that are no machine.

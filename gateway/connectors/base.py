@@ -10,6 +10,14 @@ Who calls what, and when:
 * After UNCERTAIN (also after a crash while sending) ``lookup()`` is asked before any repeat, unless the capabilities
   say ``idempotent``. ABSENT leads to a repeat only once ``server_time_limit_ns`` has passed since the send: absence is
   not proof while the server may still be working.
+* A confirmation may need several messages at the target: ``Rendered.more`` are the steps behind the first. Each is sent
+  once the one before is posted, is looked up by itself, and its reference is kept before the next one leaves.
+* ``baseline()`` is asked before the first send of a step where the capabilities say so; what it says is committed with
+  *sending* and comes back with every look-up: a target without a key of ours is held against it.
+* ACCEPTED is not POSTED. With the capability ``readback`` the look-up tells later whether it was booked (FOUND) or
+  refused there (REFUSED: a person decides); without it *delivered* is all that will ever be known, and it is said so.
+* A reversal is rendered from its document with ``reverses_references``: the references of what it takes back, in the
+  sequence in which they were booked. To cancel is a posting like the others, so that it is durable and in its lane.
 * An answer to an order is a posting like the others, in a lane of its own; it is repeated after UNCERTAIN without any
   look-up, so the target drops repeats by its key. Targets without the capability get none.
 * ``fetch_orders(cursor)`` delivers at least once. The cursor it is given is the one of the last page whose orders are
@@ -23,7 +31,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
+from uuid import UUID, uuid5
 
 if TYPE_CHECKING:
     from gateway.core.model import ProductionOrder
@@ -32,6 +41,10 @@ if TYPE_CHECKING:
 
 #: How a target takes a correction of what it has booked.
 Correction = Literal["cancel", "negative", "manual"]
+
+
+#: Messages of one confirmation at most.
+STEPS_MAX: Final = 32
 
 
 class OutcomeKind(enum.StrEnum):
@@ -67,16 +80,19 @@ class LookupKind(enum.StrEnum):
     """What a look-up by key found."""
 
     FOUND = "found"
+    REFUSED = "refused"  # the target took it over and then refused it: a person decides
     ABSENT = "absent"
     UNKNOWN = "unknown"
 
 
 class Lookup(NamedTuple):
-    """The answer to "is this key booked?"."""
+    """The answer to "is this key booked?". ``code`` and ``answer`` belong to REFUSED, as in an ``Outcome``."""
 
     kind: LookupKind
     reference: str = ""
     detail: str = ""
+    code: str = ""
+    answer: Answer | None = None
 
 
 class MappingError(Exception):
@@ -88,15 +104,31 @@ class ConnectorError(Exception):
 
 
 class Rendered(NamedTuple):
-    """The exact message. ``name`` is a file name or path part where the target needs one."""
+    """The exact message. ``name`` is a file name or path part where the target needs one.
+
+    ``more``: what the confirmation needs behind it, in this sequence, each a message and a step of its own (at most
+    ``STEPS_MAX`` with the first; they have no ``more``).
+    """
 
     body: bytes
     content_type: str
     name: str
+    more: tuple[Rendered, ...] = ()
+
+
+def step_id(message_id: str, step: int) -> str:
+    """The id of a step's message: the confirmation's own for the first one, UUIDv5 of it and the number for others."""
+    return message_id if step == 0 else str(uuid5(UUID(message_id), str(step)))
 
 
 class Posting(NamedTuple):
-    """What the forwarder hands to ``send`` and ``lookup``. ``kind``: partial, final ..., or ack for an answer."""
+    """What the forwarder hands to ``send``, ``baseline`` and ``lookup``: one step of a confirmation.
+
+    ``kind``: partial, final ..., or ack for an answer. ``message_id`` is that of the step (``step_id``). ``references``
+    are those of the steps before it. ``baseline`` is what the connector said before the first send of this step.
+    ``released``: a person has seen what the target warns of and wants it booked all the same. ``accepted``: the
+    reference that came with ACCEPTED, "" before. ``sent_ns``: when it was first sent, UTC.
+    """
 
     key: str
     message_id: str
@@ -106,6 +138,13 @@ class Posting(NamedTuple):
     attempt: int
     rendered: Rendered
     kind: str = ""
+    step: int = 0
+    steps: int = 1
+    references: tuple[str, ...] = ()
+    baseline: bytes | None = None
+    released: bool = False
+    accepted: str = ""
+    sent_ns: int | None = None
 
 
 class RefusedOrder(NamedTuple):
@@ -160,6 +199,9 @@ class Capabilities(NamedTuple):
     be asked what it has booked; then it is a ``TellsTotals``. ``correction``: how it takes a correction of what it has
     booked: ``cancel`` (a reversal names the key that it takes back), ``negative`` (quantities below 0; a reversal comes
     too, where all of a confirmation is taken back), ``manual`` (a person does it there; it is given none).
+    ``baseline``: it has no key of ours, so that its sums before a send are kept; then it is a ``TakesBaseline``.
+    ``readback``: what was ACCEPTED can be looked up until it is booked or refused. ``accepted_blocks``: the next one of
+    a lane waits until the one before is booked, not only accepted.
     """
 
     orders: bool = True
@@ -171,6 +213,9 @@ class Capabilities(NamedTuple):
     acknowledgements: bool = False
     totals: bool = False
     correction: Correction = "manual"
+    baseline: bool = False
+    readback: bool = True
+    accepted_blocks: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +264,14 @@ class Connector(Protocol):
 
     async def probe(self) -> Health:
         """One cheap question that changes nothing."""
+
+
+@runtime_checkable
+class TakesBaseline(Protocol):
+    """A connector with the capability ``baseline``."""
+
+    async def baseline(self, posting: Posting) -> bytes:
+        """What the target says of the operation before this step is first sent. Raises ConnectorError: not sent."""
 
 
 @runtime_checkable

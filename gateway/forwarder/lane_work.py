@@ -97,7 +97,7 @@ class LaneWork:
             return
         repeat = entry.state is OutboxState.UNCERTAIN
         sending: OutboxEntry | None = await target.outbox.begin_send(
-            entry.id, message, target.now_ns(), repeat_uncertain=repeat
+            entry.id, _fixed(message), target.now_ns(), repeat_uncertain=repeat
         )
         while sending is not None:
             outcome, following = await asyncio.gather(self._send(_posting(sending)), self._following(sending))
@@ -174,7 +174,7 @@ class LaneWork:
                         await target.outbox.settle(entry.id, decision.settlement, target.now_ns(), answer)
                         return None
                     return await target.outbox.settle_and_begin(
-                        entry.id, decision.settlement, following.entry.id, following.message, target.now_ns()
+                        entry.id, decision.settlement, following.entry.id, _fixed(following.message), target.now_ns()
                     )
                 except OutboxError:
                     raise
@@ -210,6 +210,10 @@ class LaneWork:
                 await asyncio.sleep(BUFFER_RETRY_S)
             else:
                 return
+
+
+def _fixed(message: Rendered | None) -> tuple[bytes, str, str] | None:
+    return None if message is None else (message.body, message.content_type, message.name)
 
 
 def _posting(entry: OutboxEntry) -> Posting:

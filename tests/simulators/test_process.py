@@ -148,7 +148,7 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
         ("modbus_server", set()),
         ("tst_01", set()),
         ("digital_io", set()),
-        ("erp_server", set()),
+        ("erp.server", set()),
         ("broker", set()),
         ("__main__", set()),
         ("opcua_server", {"asyncua"}),

@@ -48,7 +48,7 @@ from gateway.order_feed import job_orders
 from gateway.reconciler import reconcile
 from gateway.reconciliation_round import ReconciliationRound, agrees
 from gateway.runner import Runner, RunnerHooks
-from simulators.erp_server import Erp
+from simulators.erp.server import Erp
 
 S = 1_000_000_000
 WAIT_S = 20.0

@@ -36,8 +36,8 @@ from gateway.forwarder import Forwarder
 from gateway.order_feed import job_orders
 from gateway.reconciler import reconcile
 from gateway.runner import Runner, RunnerHooks
-from simulators.erp_ledger import Booking
-from simulators.erp_server import Erp
+from simulators.erp.ledger import Booking
+from simulators.erp.server import Erp
 
 S = 1_000_000_000
 WAIT_S = 20.0

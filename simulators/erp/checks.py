@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from simulators.erp_http import Request
+    from simulators.erp.http import Request
 
 DIGITS: Final = re.compile(r"\d{1,12}")
 

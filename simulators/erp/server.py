@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
-from simulators import erp_orders
 from simulators.control import CommandError, SimulatorError, answer_of
-from simulators.erp_answers import AFTER, BEFORE, RequestLog, Spoiled, login_page, poisoned, unauthorized
-from simulators.erp_checks import DIGITS, RefusedError, check_digest, object_of, quantities
-from simulators.erp_faults import Faults
-from simulators.erp_http import Answer, Request, Response, document, refusal, serve
-from simulators.erp_ledger import Booking, Ledger
+from simulators.erp import orders
+from simulators.erp.answers import AFTER, BEFORE, RequestLog, Spoiled, login_page, poisoned, unauthorized
+from simulators.erp.checks import DIGITS, RefusedError, check_digest, object_of, quantities
+from simulators.erp.faults import Faults
+from simulators.erp.http import Answer, Request, Response, document, refusal, serve
+from simulators.erp.ledger import Booking, Ledger
 from simulators.listener import Listener
 from simulators.printed import ERP_PORT
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from simulators.control import Control
-    from simulators.erp_faults import Route
+    from simulators.erp.faults import Route
 
 USUAL_PORT: Final = ERP_PORT
 MAX_KEY: Final = 400
@@ -183,10 +183,10 @@ class Erp:
     async def _put_order(self, request: Request) -> Response:
         try:
             image = object_of(request.body)
-            change = erp_orders.put(self.ledger, image)
+            change = orders.put(self.ledger, image)
         except RefusedError as error:
             return refusal(400, error.code, str(error))
-        except erp_orders.OrderError as error:
+        except orders.OrderError as error:
             code, status = ("STALE_REVISION", 409) if error.stale else ("ORDER_INVALID", 422)
             return refusal(status, code, str(error))
         return document(201, {"order_id": image["order_id"], "revision": image["revision"], "change": change})
@@ -294,7 +294,7 @@ class Erp:
 
     def _release(self) -> None:
         if self._demo:
-            erp_orders.release_demo(self.ledger)
+            orders.release_demo(self.ledger)
 
     def _totals(self) -> dict[str, Any]:
         sums = self.ledger.sums()

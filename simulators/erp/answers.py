@@ -1,6 +1,6 @@
 """What the fake ERP answers when a fault has its turn, and the log of all that it was asked.
 
-Decides nothing: which fault has its turn says ``erp_faults``, what is booked the server.
+Decides nothing: which fault has its turn says ``faults``, what is booked the server.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import time
 from typing import TYPE_CHECKING, Final, TextIO
 
 from simulators.control import SimulatorError
-from simulators.erp_http import Answer, Request, Response, refusal
+from simulators.erp.http import Answer, Request, Response, refusal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from simulators.erp_faults import Due
+    from simulators.erp.faults import Due
 
 LOGIN_PAGE: Final = b"<!DOCTYPE html><html><body><h1>Sign in</h1><form><input name='user'></form></body></html>"
 GARBAGE_BYTES: Final = 96

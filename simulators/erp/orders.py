@@ -1,6 +1,6 @@
 """The fake ERP's order book: checks images that are put, and releases small orders for the demo by itself.
 
-Stores nothing (``erp_ledger.py``) and speaks no HTTP.
+Stores nothing (``ledger.py``) and speaks no HTTP.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from simulators.erp_ledger import Ledger
+    from simulators.erp.ledger import Ledger
 
 #: The demo releases so many open orders of each kind ahead, and never more than the limit in all.
 AHEAD: Final = 2

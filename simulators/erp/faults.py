@@ -1,6 +1,6 @@
 """What the fake ERP does wrong on command: how often, for how long, and on which path.
 
-Holds counters only; ``erp_server.py`` asks it before and after it books.
+Holds counters only; ``server.py`` asks it before and after it books.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""ERP doubles: one fake per contract, each with a durable ledger and faults on command."""
