@@ -171,9 +171,7 @@ class HttpClient:
             text = clean(f"{self._base_url}: {str(error) or type(error).__name__}")
             raise TransportError(text, sent=phase.sent) from error
 
-    async def _exchange(
-        self, request: httpx.Request, phase: _Phase, body_max_bytes: int, *, gzip: bool
-    ) -> HttpAnswer:
+    async def _exchange(self, request: httpx.Request, phase: _Phase, body_max_bytes: int, *, gzip: bool) -> HttpAnswer:
         assert self._client is not None
         response = await self._client.send(request, stream=True)
         try:
@@ -202,7 +200,9 @@ class HttpClient:
         try:
             plain = unpacking.decompress(body, body_max_bytes + 1)
         except zlib.error as error:
-            raise TransportError(f"{self._base_url}: the answer is not compressed as it says ({error})", sent=True) from error
+            raise TransportError(
+                f"{self._base_url}: the answer is not compressed as it says ({error})", sent=True
+            ) from error
         if len(plain) > body_max_bytes:
             raise TooLongError(f"{self._base_url}: the answer is above {body_max_bytes} bytes", sent=True)
         if not unpacking.eof:

@@ -36,8 +36,9 @@ def _unmarked(image: dict[str, Any]) -> Any:
     try:
         match marker:
             case "datetime":
-                # Naive, in UTC: that is how Tryton keeps its times.
-                return dt.datetime(*(int(image[name]) for name in (*_DATE, *_TIME)), tzinfo=dt.UTC)  # type: ignore[misc]  # seven numbers
+                day = dt.date(*(int(image[name]) for name in _DATE))
+                # Without an offset, and UTC: that is how Tryton keeps its times.
+                return dt.datetime.combine(day, _time(image), dt.UTC)
             case "date":
                 return dt.date(*(int(image[name]) for name in _DATE))
             case "timedelta":
@@ -47,6 +48,11 @@ def _unmarked(image: dict[str, Any]) -> Any:
     except (KeyError, TypeError, InvalidOperation) as error:
         raise ValueError(f"found a {marker} that is none: {error!r}") from error
     return image
+
+
+def _time(image: dict[str, Any]) -> dt.time:
+    hour, minute, second, microsecond = (int(image[name]) for name in _TIME)
+    return dt.time(hour, minute, second, microsecond)
 
 
 def _no_constant(name: str) -> None:

@@ -73,6 +73,6 @@ def _note(head: str, told: str, number: int) -> Note:
         )
     except (ValueError, TypeError, KeyError, AttributeError, InvalidOperation, RecursionError) as error:
         raise ConnectorError(
-            f"note {number} in Tryton ({head}): cannot be read any more ({error!r}); it is part of the count: write back "
-            "what stood there"
+            f"note {number} in Tryton ({head}): cannot be read any more ({error!r}); it is part of the count: write "
+            "back what stood there"
         ) from error

@@ -33,6 +33,9 @@ FIELDS: Final = (
     "works.sequence",
     "works.operation.name",
     "works.work_center.name",
+    "work_center.name",
+    "routing.steps.sequence",
+    "routing.steps.operation.name",
     "inputs.quantity",
     "inputs.unit.symbol",
     "inputs.product.code",
@@ -89,7 +92,7 @@ def _order(row: Mapping[str, Any], work_centers: Mapping[str, str], reasons: lis
     quantity = _plain(fields.quantity("quantity"))
     product = {"id": _of(row, "product", "code"), "uom": _of(row, "unit", "symbol")}
     told = OrderFields(product, "product.", reasons)
-    works = _rows(row, "works")
+    works = _works(row)
     if not 1 <= len(works) <= OPERATIONS_MAX:
         fields.refuse("works", len(works), f"1 to {OPERATIONS_MAX} works; give the production a routing")
     images = [_operation(work, works, work_centers, quantity) for work in works]
@@ -117,6 +120,16 @@ def _order(row: Mapping[str, Any], work_centers: Mapping[str, str], reasons: lis
         percent = _plain(Decimal(tolerance) * _PER_CENT)
         document |= {"over_tolerance_pct": percent, "under_tolerance_pct": min(percent, Decimal(_PER_CENT))}
     return with_image(order, document, product, images, reasons)
+
+
+def _works(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Its works. Of a cancelled production Tryton deletes those without a cycle: its routing says what they were."""
+    works = _rows(row, "works")
+    if works or row.get("state") != "cancelled":
+        return works
+    routing = row.get("routing.")
+    center = {"work_center.": {"name": _of(row, "work_center", "name") or "-"}}
+    return [{**step, **center} for step in _rows(routing, "steps")] if isinstance(routing, dict) else []
 
 
 def _operation(

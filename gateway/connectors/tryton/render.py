@@ -1,11 +1,12 @@
 """The steps of one confirmation, from its document alone. Pure; what the steps do is ``steps.py``'s business.
 
-A step names the order, the operation and what has to be there after it; the ids of Tryton's records are found when it is
-sent. Quantities are exact and never rounded: Tryton is told the sum of all of them.
+A step names the order, the operation and what has to be there after it; the ids of Tryton's records are found when it
+is sent. Quantities are exact and never rounded: Tryton is told the sum of all of them.
 """
 
 from __future__ import annotations
 
+import enum
 import json
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -17,20 +18,25 @@ if TYPE_CHECKING:
 
     from gateway.connectors.tryton.settings import TimeName
 
-#: What a confirmation needs, in this sequence: production, cycle, note, the cycle's life, moves, end.
-RUN: Final = "run"
-CYCLE: Final = "cycle"
-NOTE: Final = "note"
-CYCLE_RUN: Final = "cycle_run"
-CYCLE_TIME: Final = "cycle_time"
-CYCLE_DO: Final = "cycle_do"
-OUTPUTS: Final = "outputs"
-DO: Final = "do"
-#: Among these the reference of ``CYCLE`` is found by this place.
+
+class StepName(enum.StrEnum):
+    """What a confirmation needs, in this sequence; each is one call that changes something."""
+
+    RUN = "run"  # the production runs
+    CYCLE = "cycle"  # the work has a cycle of this confirmation
+    NOTE = "note"  # the work has a note with its id, its cycle and its quantities
+    CYCLE_RUN = "cycle_run"
+    CYCLE_TIME = "cycle_time"  # the cycle has its duration
+    CYCLE_DO = "cycle_do"
+    OUTPUTS = "outputs"  # the output moves say what the last operation made
+    DO = "do"  # the production is done
+
+
+#: Where the reference of ``CYCLE`` stands among those of the steps before.
 CYCLE_AT: Final = 1
-STEPS: Final = (RUN, CYCLE, NOTE, CYCLE_RUN, CYCLE_TIME, CYCLE_DO, OUTPUTS)
+STEPS: Final[tuple[StepName, ...]] = tuple(name for name in StepName if name is not StepName.DO)
 #: A correction takes pieces back, or judges them otherwise. It is no work, and has no cycle.
-CORRECTION_STEPS: Final = (NOTE, OUTPUTS)
+CORRECTION_STEPS: Final[tuple[StepName, ...]] = (StepName.NOTE, StepName.OUTPUTS)
 FINAL: Final = "final"
 CONTENT_TYPE: Final = "application/json"
 MICROSECONDS_PER_MINUTE: Final = 60_000_000
@@ -56,18 +62,19 @@ def steps_of(document: Mapping[str, Any], duration: Iterable[TimeName], *, compl
     correction = document.get("type") == "reversal" or min(made[:3]) < 0
     names = CORRECTION_STEPS if correction else STEPS
     if document.get("type") == FINAL and complete and not correction:
-        names = (*names, DO)
+        names = (*names, StepName.DO)
     shared = {
         "confirmation": document["confirmation_id"],
         "order": document["order_id"],
         "operation": document["operation"],
     }
-    own: dict[str, dict[str, Any]] = {
-        NOTE: {"note": note_text(document, made), "with_cycle": not correction},
-        CYCLE_TIME: {"microseconds": _microseconds(document, duration)},
+    own: dict[StepName, dict[str, Any]] = {
+        StepName.NOTE: {"note": note_text(document, made), "with_cycle": not correction},
+        StepName.CYCLE_TIME: {"microseconds": _microseconds(document, duration)},
     }
     rendered = [
-        Rendered(_bytes({"step": name, **shared, **own.get(name, {})}), CONTENT_TYPE, name) for name in names
+        Rendered(_bytes({"step": name.value, **shared, **own.get(name, {})}), CONTENT_TYPE, name.value)
+        for name in names
     ]
     return rendered[0]._replace(more=tuple(rendered[1:]))
 

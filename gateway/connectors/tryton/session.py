@@ -48,11 +48,6 @@ class CallError(Exception):
         self.outcome = outcome
         self.warning = warning
 
-    @property
-    def refused(self) -> bool:
-        """The server said so itself: the transaction was taken back."""
-        return self.outcome.kind in {OutcomeKind.BUSINESS_REJECT, OutcomeKind.BUSY, OutcomeKind.WAIT_PRECONDITION}
-
 
 class _SignedIn(NamedTuple):
     authorization: str
@@ -63,9 +58,7 @@ class _SignedIn(NamedTuple):
 class Session:
     """One user at one database. Several calls may be under way."""
 
-    def __init__(
-        self, client: HttpClient, settings: TrytonSettings, password: str, now_ns: Callable[[], int]
-    ) -> None:
+    def __init__(self, client: HttpClient, settings: TrytonSettings, password: str, now_ns: Callable[[], int]) -> None:
         self._client = client
         self._settings = settings
         self._password = password
@@ -120,14 +113,14 @@ class Session:
             user_id, token = result[0], result[1]
             session = base64.b64encode(f"{user}:{user_id}:{token}".encode()).decode()
             authorization = f"Session {session}"
-            preferences = ["model.res.user.get_preferences", [True, {}], authorization]
-            told = self._result(await self._request(*preferences))
+            asked = await self._request("model.res.user.get_preferences", [True, {}], authorization)
+            told = self._result(asked)
         except CallError as error:
             if error.outcome.kind is OutcomeKind.UNCERTAIN:  # nothing is booked by it
                 raise CallError(error.outcome._replace(kind=OutcomeKind.NOT_SENT)) from error
             raise
         if not isinstance(told, dict) or not isinstance(user_id, int):
-            raise self._strange(answer, "the user's preferences are no object")
+            raise self._strange(asked, "the user's preferences are no object")
         context = {name: told[name] for name in _CONTEXT_KEYS if name in told}
         return _SignedIn(authorization, user_id, context)
 
