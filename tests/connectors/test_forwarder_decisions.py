@@ -13,7 +13,7 @@ from buffer.entry import OutboxState
 from buffer.step import JournalRow, NewPosting, Step
 from gateway.connectors import file, rest
 from gateway.connectors.file.settings import FileSettings
-from gateway.connectors.rest.answers import HIDDEN, SHOWN_BODY_MAX_BYTES
+from gateway.connectors.http_answer import HIDDEN, SHOWN_BODY_MAX_BYTES
 from gateway.connectors.rest.settings import RestSettings
 from gateway.control import RequestError
 from gateway.core.duration import Duration
@@ -135,7 +135,8 @@ async def test_a_message_that_could_not_be_made_is_made_anew_after_the_configura
     await filled.store.commit(Step("U", b"", 1, (JournalRow(1, 1, "k", b""),), (posting,)))
 
     def folder(encoding):
-        return file.PLUGIN.build(FileSettings(connector="file", folder="share", encoding=encoding), context())
+        settings = FileSettings(connector="file", folder="share", encoding=encoding, ack="moved")
+        return file.PLUGIN.build(settings, context())
 
     async with forwarding(folder("windows-1252")) as forwarder:
         parked = await become(forwarder, A1, OutboxState.PARKED)
@@ -146,7 +147,7 @@ async def test_a_message_that_could_not_be_made_is_made_anew_after_the_configura
     assert not list((tmp_path / "share" / "confirmations").iterdir())
     async with forwarding(folder("utf-8")) as forwarder:
         await filled.outbox.retry(parked.id, clock())
-        posted = await become(forwarder, A1, OutboxState.POSTED)
+        posted = await become(forwarder, A1, OutboxState.ACCEPTED)
     assert "станок".encode() in posted.body
     assert [one.read_bytes() for one in (tmp_path / "share" / "confirmations").iterdir()] == [posted.body]
 
