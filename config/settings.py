@@ -125,6 +125,9 @@ class SourceCommon:
     backoff_max: _Backoff = Duration("60 s")
 
 
+_Patience = Annotated[Duration, Between(Duration("1 min"), Duration("30 d"))]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConnectorCommon:
     """Keys that every connector has, whatever it speaks.
@@ -139,11 +142,10 @@ class ConnectorCommon:
         auth_probe: how often a target that refused the credentials is asked again.
         late_after: from the last piece of a confirmation to the ERP's answer; the status says what takes longer.
         ask_accepted: how often the target is asked whether what it has accepted is booked.
-        accepted_limit: after so long accepted and not booked a confirmation waits for a person.
-        busy_limit: after so long locked at the target a confirmation waits for a person.
-        wait_limit: after so long without its precondition a confirmation waits for a person.
-        backlog_rate: so many confirmations a second at most of those that have waited for more than five minutes;
-            without it as fast as the target takes them. What is made now goes at once in any case.
+        accepted_limit: after so long accepted and not booked it waits for a person.
+        busy_limit: after so long locked at the target it waits for a person.
+        wait_limit: after so long without its precondition it waits for a person.
+        backlog_rate: confirmations a second at most of those that have waited for more than five minutes; None: no limit.
     """
 
     poll_orders: _Pace = Duration("10 s")
@@ -155,9 +157,9 @@ class ConnectorCommon:
     auth_probe: Annotated[Duration, Between(Duration("1 s"), Duration("1 d"))] = Duration("15 min")
     late_after: Annotated[Duration, Between(Duration("1 s"), Duration("30 d"))] = Duration("1 h")
     ask_accepted: Annotated[Duration, Between(Duration("1 s"), Duration("1 d"))] = Duration("30 s")
-    accepted_limit: Annotated[Duration, Between(Duration("1 min"), Duration("30 d"))] = Duration("8 h")
-    busy_limit: Annotated[Duration, Between(Duration("1 min"), Duration("30 d"))] = Duration("4 h")
-    wait_limit: Annotated[Duration, Between(Duration("1 min"), Duration("30 d"))] = Duration("8 h")
+    accepted_limit: _Patience = Duration("8 h")
+    busy_limit: _Patience = Duration("4 h")
+    wait_limit: _Patience = Duration("8 h")
     backlog_rate: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
 
