@@ -62,7 +62,9 @@ class FileConnector:
         """The same name with the same bytes: a repeat changes nothing."""
         answers = self._answers is not None
         correction = self._settings.correction
-        return Capabilities(idempotent=True, can_lookup=True, acknowledgements=answers, correction=correction)
+        return Capabilities(
+            idempotent=True, can_lookup=True, acknowledgements=answers, correction=correction, cursor_moves=True
+        )
 
     async def open(self) -> None:
         """Nothing to make; a missing folder is no error here."""
