@@ -65,11 +65,15 @@ class Memory:
         self._kept: dict[str, Seen] = {}
         self._offered: dict[str, Seen] = {}
         self._under = ""
+        self._base = ""
 
     def asked(self, cursor: str) -> None:
         """A cursor comes back: what was delivered under it is committed; another one: it may all be gone."""
-        if cursor == self._under and cursor:
+        if cursor and cursor == self._under:
             self._kept.update(self._offered)
+        elif cursor != self._base:
+            self._kept.clear()
+        self._base = cursor
         self._offered = {}
 
     def change_of(self, order: str, stamp: str, digest: str) -> int | None:

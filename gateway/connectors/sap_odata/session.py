@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode
 
 from gateway.connectors.cookies import Cookies
-from gateway.connectors.http import BODY_MAX_BYTES
+from gateway.connectors.http import BODY_MAX_BYTES, TransportError
+from gateway.connectors.signed_client import SignInRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.connectors.http import HttpAnswer
     from gateway.connectors.sap_odata.services import Service
-    from gateway.connectors.sign_in import SignedClient
+    from gateway.connectors.signed_client import SignedClient
 
 TOKEN: Final = "x-csrf-token"  # noqa: S105 - the name of a header
 TOKEN_MAX_CHARS: Final = 500
@@ -88,7 +89,13 @@ class Session:
                 self._tokens.clear()
                 self._writing.clear()
             headers = {"Accept": "application/json", TOKEN: "fetch", **self._writing.header()}
-            answer = await self._client.request("GET", self._target(root, {}), headers=headers)
+            try:
+                answer = await self._client.request("GET", self._target(root, {}), headers=headers)
+            except SignInRefusedError:
+                raise
+            except TransportError as error:
+                # The question for a token may have left: the message has not.
+                raise TransportError(f"{TOKEN}: {error}", sent=False) from error
             found = answer.headers.get(TOKEN, "").strip()
             usable = found.isascii() and found.isprintable() and 0 < len(found) <= TOKEN_MAX_CHARS
             if answer.status != _OK or "html" in answer.media_type or not usable or found.lower() == "required":
