@@ -7,11 +7,9 @@ quantities as texts, local dates, warnings beside a success. It is careless: a G
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import hmac
 import json
-import re
 import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -24,8 +22,10 @@ from simulators.erp.checks import RefusedError, object_of
 from simulators.erp.double import Double, run_double, url_of
 from simulators.erp.ledger import Booking
 from simulators.erp.sap_odata_book import Book
-from simulators.erp.sap_odata_query import QueryError, chosen, expanded, selected
-from simulators.erp.sap_odata_tickets import checked, shown_row
+from simulators.erp.sap_odata_kinds import KINDS, PRODUCTION, Kind
+from simulators.erp.sap_odata_reading import KEYED, Reading
+from simulators.erp.sap_odata_sessions import Sessions
+from simulators.erp.sap_odata_tickets import GUID, checked, shown_row
 
 if TYPE_CHECKING:
     import argparse
@@ -36,49 +36,8 @@ if TYPE_CHECKING:
     from simulators.erp.http import Answer, Request, Response
 
 USUAL_PORT: Final = 18082
-SESSION: Final = "SAP_SESSIONID_S4P_100"
-GUID: Final = "ExternalSystemConfirmation"
-#: Sessions that are kept; the oldest one goes.
-SESSIONS_MAX: Final = 1000
-_KEYED: Final = re.compile(r"([A-Za-z_0-9$]+)\((.*)\)")
 
 Row = dict[str, Any]
-
-
-class Kind(NamedTuple):
-    """The names of one kind of orders."""
-
-    process: bool
-    orders: str
-    order_set: str
-    nav: str
-    confirmations: str
-    confirmation_set: str
-    cancel: str
-    movements: str
-
-
-PRODUCTION: Final = Kind(
-    process=False,
-    orders="API_PRODUCTION_ORDER_2_SRV",
-    order_set="A_ProductionOrder_2",
-    nav="to_ProductionOrder",
-    confirmations="API_PROD_ORDER_CONFIRMATION_2_SRV",
-    confirmation_set="ProdnOrdConf2",
-    cancel="CancelProdnOrdConf",
-    movements="to_ProdnOrdConfMatlDocItm",
-)
-PROCESS: Final = Kind(
-    process=True,
-    orders="API_PROCESS_ORDER_2_SRV",
-    order_set="A_ProcessOrder_2",
-    nav="to_ProcessOrder",
-    confirmations="API_PROC_ORDER_CONFIRMATION_2_SRV",
-    confirmation_set="ProcOrdConf2",
-    cancel="CancelProcOrdConf",
-    movements="to_ProcOrdConfMatlDocItm",
-)
-KINDS: Final = (PRODUCTION, PROCESS)
 
 
 class Ticket(NamedTuple):
@@ -98,7 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--token-requests", type=int, default=0, metavar="N", help="a token is good for N messages")
     parser.add_argument("--no-guid-filter", action="store_true", help="the external key cannot be filtered by")
     parser.add_argument("--latest-first", action="store_true", help="only the youngest confirmation can be cancelled")
-    parser.add_argument("--anonymous-key", action="store_true", help="the log names no external key")
 
 
 class SapOdata(Double):
@@ -106,9 +64,8 @@ class SapOdata(Double):
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._book_of_rows = Book(options.ledger)
-        self._sessions: dict[str, tuple[str, int]] = {}
+        self._sessions = Sessions(options.token_requests)
         self._user: str | None = options.user
-        self._token_requests: int = options.token_requests
         self._unreleased: dict[str, float] = {}
         self._closed_before = ""
         self._warnings = 0
@@ -118,7 +75,7 @@ class SapOdata(Double):
         """Add what only SAP can do wrong."""
         super().declare(control)
         control.add("forget KEY", self._forget)
-        control.add("expire-tokens", self._sessions.clear)
+        control.add("expire-tokens", self._sessions.expire)
         control.add("token-requests COUNT", self._set_token_requests)
         control.add("user TEXT", self._set_user)
         control.add("unreleased SECONDS ORDER", self._unrelease)
@@ -133,15 +90,16 @@ class SapOdata(Double):
 
     def routes(self) -> Mapping[tuple[str, str], Callable[[Request], Awaitable[Answer]]]:
         """Of all four services."""
+        self._reading = Reading(
+            self.ledger, self._book_of_rows, self._sessions, self.page_fault, barred_guid=self.options.no_guid_filter
+        )
         found: dict[tuple[str, str], Callable[[Request], Awaitable[Answer]]] = {}
         for kind in KINDS:
-            sets = {kind.orders: [kind.order_set], kind.confirmations: [kind.confirmation_set]}
-            for service, names in sets.items():
-                found["GET", f"{service}/"] = self._of(kind, self._service)
-                found["GET", f"{service}/$metadata"] = self._of(kind, self._metadata)
-                del names
-            found["GET", f"{kind.orders}/{kind.order_set}"] = self._of(kind, self._orders)
-            found["GET", f"{kind.confirmations}/{kind.confirmation_set}"] = self._of(kind, self._confirmations)
+            for service in (kind.orders, kind.confirmations):
+                found["GET", f"{service}/"] = self._of(kind, self._reading.service)
+                found["GET", f"{service}/$metadata"] = self._of(kind, self._reading.metadata)
+            found["GET", f"{kind.orders}/{kind.order_set}"] = self._of(kind, self._reading.orders)
+            found["GET", f"{kind.confirmations}/{kind.confirmation_set}"] = self._of(kind, self._reading.confirmations)
             found["POST", f"{kind.confirmations}/{kind.confirmation_set}"] = self._of(kind, self._create)
             found["POST", f"{kind.confirmations}/{kind.cancel}"] = self._of(kind, self._cancel)
             found["POST", f"{kind.confirmations}/GetConfProposal"] = self._of(kind, self._proposal)
@@ -156,7 +114,7 @@ class SapOdata(Double):
         """Service and set, without the key in parentheses."""
         rest = unquote(request.path).removeprefix(forms.ROOT)
         service, _, part = rest.partition("/")
-        match = _KEYED.fullmatch(part)
+        match = KEYED.fullmatch(part)
         return f"{service}/{match[1] if match else part}"
 
     def login_missing(self, request: Request) -> Response | None:
@@ -196,127 +154,10 @@ class SapOdata(Double):
         except (ValueError, AttributeError):
             return request.query.get(GUID, "").removeprefix("guid").strip("'"), ""
 
-    # Reading
-
-    async def _service(self, kind: Kind, request: Request) -> Answer:
-        is_orders = kind.orders in request.path
-        names = [kind.order_set] if is_orders else [kind.confirmation_set]
-        return self._with_token(request, forms.one({"EntitySets": names}))
-
-    async def _metadata(self, kind: Kind, request: Request) -> Answer:
-        if kind.orders in request.path:
-            return self._with_token(request, forms.metadata(kind.orders, [kind.order_set], []))
-        functions = [kind.cancel, "GetConfProposal"]
-        return self._with_token(request, forms.metadata(kind.confirmations, [kind.confirmation_set], functions))
-
-    async def _orders(self, kind: Kind, request: Request) -> Answer:
-        broken = self.page_fault("orders")
-        if broken is not None:
-            return broken
-        try:
-            key = _key_of(request)
-            if key:
-                rows = [row for row, _ in self._order_rows(kind) if row["ManufacturingOrder"] == forms.outside(key[""])]
-                rows = rows or [row for row, _ in [self._single(kind, key[""])] if row]
-                if not rows:
-                    return forms.error(404, "/IWBEP/CM_MGW_RT/020", "Resource not found for segment", kind.orders)
-                return self._with_token(request, forms.one(selected(rows[0], request.query, ())))
-            pairs = {row["ManufacturingOrder"]: image for row, image in self._order_rows(kind)}
-            rows = [row for row, _ in self._order_rows(kind)]
-            names = frozenset(rows[0]) if rows else frozenset(sap_odata_orders.header({"order_id": "1"}, ""))
-            navigations = {f"{kind.nav}{word}" for word in ("Operation", "Component", "Item", "Status")}
-            wanted = expanded(request.query, navigations)
-            found = []
-            for row in chosen(rows, request.query, names, frozenset()):
-                parts = _parts(kind, pairs[row["ManufacturingOrder"]], wanted)
-                found.append(selected(row, request.query, wanted) | parts)
-            return self._with_token(request, forms.many(found))
-        except QueryError as error:
-            return forms.error(400, "/IWBEP/CM_MGW_RT/000", str(error), kind.orders)
-
-    async def _confirmations(self, kind: Kind, request: Request) -> Answer:
-        broken = self.page_fault("lookups")
-        if broken is not None:
-            return broken
-        try:
-            key = _key_of(request)
-            if key:
-                found = self._book_of_rows.find(key.get("ConfirmationGroup", ""), key.get("ConfirmationCount", ""))
-                if found is None:
-                    return forms.error(404, "/IWBEP/CM_MGW_RT/020", "Resource not found", kind.confirmations)
-                return self._with_token(request, forms.one(selected(found[1], request.query, ())))
-            rows = self._book_of_rows.rows(process=kind.process)
-            names = frozenset(shown_row({})) | {"ConfirmationGroup", "ConfirmationCount", "IsReversed", "IsReversal"}
-            barred = frozenset({GUID}) if self.options.no_guid_filter else frozenset[str]()
-            found_rows = chosen(rows, request.query, names, barred)
-            return self._with_token(request, forms.many(selected(row, request.query, ()) for row in found_rows))
-        except QueryError as error:
-            return forms.error(400, "/IWBEP/CM_MGW_RT/000", str(error), kind.confirmations)
-
-    def _images(self) -> list[Row]:
-        images: list[Row] = []
-        since = 0
-        while True:
-            after, page = self.ledger.changes(since)
-            images += page
-            if not page or after == since:
-                return images
-            since = after
-
-    def _order_rows(self, kind: Kind) -> list[tuple[Row, Row]]:
-        found = []
-        for image in self._images():
-            if sap_odata_orders.is_process(image) == kind.process:
-                found.append((sap_odata_orders.header(image, self._stamp(image)), image))
-        return found
-
-    def _single(self, kind: Kind, order: str) -> tuple[Row, Row]:
-        found = self.ledger.image(order)
-        if found is None or sap_odata_orders.is_process(found[0]) != kind.process:
-            return {}, {}
-        return sap_odata_orders.header(found[0], self._stamp(found[0])), found[0]
-
-    def _stamp(self, image: Row) -> str:
-        digest = hashlib.sha256(json.dumps(image, sort_keys=True).encode()).hexdigest()
-        return self._book_of_rows.stamp_of(str(image["order_id"]), digest)
-
-    # The token
-
-    def _with_token(self, request: Request, response: Response) -> Response:
-        if request.headers.get("x-csrf-token", "").lower() != "fetch":
-            return response
-        session = self._session_of(request)
-        headers = dict(response.headers)
-        if session not in self._sessions:
-            session = secrets.token_hex(16)
-            while len(self._sessions) >= SESSIONS_MAX:
-                del self._sessions[next(iter(self._sessions))]
-            self._sessions[session] = (secrets.token_urlsafe(12), 0)
-            headers["Set-Cookie"] = f"{SESSION}={session}; path=/; HttpOnly"
-        elif self._token_requests:
-            self._sessions[session] = (secrets.token_urlsafe(12), 0)
-        headers["x-csrf-token"] = self._sessions[session][0]
-        return dataclasses.replace(response, headers=headers)
-
-    def _token_refused(self, request: Request) -> Response | None:
-        session = self._session_of(request)
-        token, used = self._sessions.get(session, ("", 0))
-        given = request.headers.get("x-csrf-token", "")
-        spent = self._token_requests and used >= self._token_requests
-        if not token or spent or not hmac.compare_digest(given.encode(), token.encode()):
-            return forms.token_wanted()
-        self._sessions[session] = (token, used + 1)
-        return None
-
-    @staticmethod
-    def _session_of(request: Request) -> str:
-        pairs = (part.strip().partition("=") for part in request.headers.get("cookie", "").split(";"))
-        return next((value for name, _, value in pairs if name == SESSION), "")
-
     # Booking
 
     async def _create(self, kind: Kind, request: Request) -> Answer:
-        refused = self._token_refused(request)
+        refused = self._sessions.refused(request)
         if refused is not None:
             return refused
         return await self.confirm(
@@ -327,7 +168,7 @@ class SapOdata(Double):
         )
 
     async def _cancel(self, kind: Kind, request: Request) -> Answer:
-        refused = self._token_refused(request)
+        refused = self._sessions.refused(request)
         if refused is not None:
             return refused
         return await self.confirm(
@@ -384,7 +225,7 @@ class SapOdata(Double):
         booked = sum(
             row["good"] for row in self.ledger.sums() if (row["order"], row["operation"]) == (order, operation["op"])
         )
-        if (booked + good) * 100 > int(operation.get("qty", image["qty"])) * (100 + int(over)):
+        if (booked + good) * 100 > int(str(operation.get("qty") or image["qty"])) * (100 + int(over)):
             raise RefusedError(forms.OVER_DELIVERY, f"Order {order}: yield {booked + good} is above the tolerance")
 
     def _cancellation(self, kind: Kind, request: Request) -> Ticket:
@@ -441,11 +282,15 @@ class SapOdata(Double):
             self._warnings -= 1
             warning = {"code": "RU/404", "message": "Underdelivery of the operation", "severity": "warning"}
             headers["sap-message"] = json.dumps({**warning, "details": []})
-        row = {**found[1], "__metadata": {"uri": uri}, kind.movements: {"__deferred": {"uri": f"{uri}/{kind.movements}"}}}
+        row = {
+            **found[1],
+            "__metadata": {"uri": uri},
+            kind.movements: {"__deferred": {"uri": f"{uri}/{kind.movements}"}},
+        }
         return forms.one(row if status == 201 else {kind.cancel: row}, status, headers=headers)  # noqa: PLR2004
 
     async def _proposal(self, kind: Kind, request: Request) -> Answer:
-        refused = self._token_refused(request)
+        refused = self._sessions.refused(request)
         if refused is not None:
             return refused
         asked = {name: value.strip("'") for name, value in request.query.items()}
@@ -455,7 +300,11 @@ class SapOdata(Double):
         except RefusedError as error:
             return self.refused_answer(error)
         minutes = float(operation.get("std_cycle_s", "0")) * float(image["qty"]) / 60
-        found = {"OrderID": asked["OrderID"], "OrderOperation": operation["op"], "ConfirmationYieldQuantity": image["qty"]}
+        found = {
+            "OrderID": asked["OrderID"],
+            "OrderOperation": operation["op"],
+            "ConfirmationYieldQuantity": image["qty"],
+        }
         slots = {"OpWorkQuantityUnit1": "MIN", "OpConfirmedWorkQuantity1": "0.000"}
         machine = {"OpWorkQuantityUnit2": "MIN", "OpConfirmedWorkQuantity2": f"{minutes:.3f}"}
         del kind
@@ -465,12 +314,18 @@ class SapOdata(Double):
         """The ledger's number of an order: what OData shows has no leading zeros."""
         if self.ledger.image(order) is not None or not order.isdecimal():
             return order
-        found = [str(one["order_id"]) for one in self._images() if forms.outside(str(one["order_id"])) == order.lstrip("0")]
+        found = [
+            str(one["order_id"])
+            for one in self._reading.images()
+            if forms.outside(str(one["order_id"])) == order.lstrip("0")
+        ]
         return found[0] if found else order
 
     @staticmethod
     def _operation_inside(image: Row, operation: str) -> str:
-        return next((one["op"] for one in image["operations"] if forms.outside(one["op"]) == forms.outside(operation)), "")
+        return next(
+            (one["op"] for one in image["operations"] if forms.outside(one["op"]) == forms.outside(operation)), ""
+        )
 
     # Commands
 
@@ -479,11 +334,11 @@ class SapOdata(Double):
         return self.ledger.forget(key)
 
     def _set_token_requests(self, count: int) -> None:
-        self._token_requests = count
+        self._sessions.messages = count
 
     def _set_user(self, text: str) -> None:
         self._user = text
-        self._sessions.clear()
+        self._sessions.expire()
 
     def _unrelease(self, seconds: float, order: str) -> None:
         self._unreleased[order] = time.monotonic() + seconds
@@ -511,26 +366,6 @@ class SapOdata(Double):
         }
         booking = Booking(f"manual-{secrets.token_hex(4)}", order, operation, 1, "", "", count, 0, 0, 0, "")
         return self._book_ticket(Ticket(order, booking, shown_row(body), PRODUCTION))
-
-
-def _parts(kind: Kind, image: Row, wanted: tuple[str, ...]) -> Row:
-    made = {
-        f"{kind.nav}Operation": sap_odata_orders.operations,
-        f"{kind.nav}Component": sap_odata_orders.components,
-        f"{kind.nav}Item": sap_odata_orders.items,
-    }
-    return {
-        name: {"results": serve(image)} if name in wanted else {"__deferred": {"uri": name}}
-        for name, serve in made.items()
-    }
-
-
-def _key_of(request: Request) -> dict[str, str]:
-    match = _KEYED.search(unquote(request.path).rpartition("/")[2])
-    if match is None:
-        return {}
-    pairs = (part.strip().rpartition("=") for part in match[2].split(","))
-    return {name: value.strip("'").replace("''", "'") for name, _, value in pairs}
 
 
 def config_text(options: argparse.Namespace, facts: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The confirmations of this fake SAP, row by row, beside the ledger: what OData shows of them, and which are taken back.
+"""The confirmations of this fake SAP, row by row, beside the ledger: what OData shows of them, which are void.
 
 Books what it is told. They stand in the ledger's file, so that they survive with it.
 """

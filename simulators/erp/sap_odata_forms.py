@@ -120,12 +120,12 @@ def day_of(value: object) -> str:
 
 def time_of_day(text: object) -> str:
     """A time of day from an ISO text."""
-    moment = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    moment = datetime.fromisoformat(str(text))
     return f"PT{moment.hour:02d}H{moment.minute:02d}M{moment.second:02d}S"
 
 
 def flag(value: object) -> str:
-    """ "X" or nothing."""
+    """The letter X, or nothing."""
     return "X" if value else ""
 
 

@@ -63,7 +63,7 @@ def header(image: Row, stamp: str) -> Row:
     for name, moment in (("MfgOrderScheduledStart", start), ("MfgOrderScheduledEnd", end)):
         row[f"{name}Date"] = forms.date(moment) if moment else None
         row[f"{name}Time"] = forms.time_of_day(moment) if moment else "PT00H00M00S"
-    return row | image.get("sap", {})
+    return row | dict(image.get("sap", {}))
 
 
 def operations(image: Row) -> list[Row]:

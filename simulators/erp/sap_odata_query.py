@@ -6,6 +6,7 @@ parentheses; functions are refused, as a service refuses what it cannot do.
 
 from __future__ import annotations
 
+import operator
 import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -22,13 +23,13 @@ _TOKEN: Final = re.compile(
     r"|'(?P<text>(?:[^']|'')*)'|(?P<number>-?\d+(?:\.\d+)?)[MmDdFfLl]?(?![\w'])|(?P<word>[A-Za-z_]\w*))"
 )
 _GUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
-    "eq": lambda a, b: bool(a == b),
-    "ne": lambda a, b: bool(a != b),
-    "gt": lambda a, b: bool(a > b),
-    "ge": lambda a, b: bool(a >= b),
-    "lt": lambda a, b: bool(a < b),
-    "le": lambda a, b: bool(a <= b),
+_COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "gt": operator.gt,
+    "ge": operator.ge,
+    "lt": operator.lt,
+    "le": operator.le,
 }
 
 
@@ -49,10 +50,14 @@ def chosen(rows: Iterable[Row], query: Mapping[str, str], fields: frozenset[str]
         name, _, direction = part.partition(" ")
         if name not in fields or direction.strip() not in {"", "asc", "desc"}:
             raise QueryError(f"$orderby: {part!r} cannot be sorted by")
-        found.sort(key=lambda row, by=name: str(row.get(by, "")), reverse=direction.strip() == "desc")
+        found.sort(key=_sorting(name), reverse=direction.strip() == "desc")
     skip = _count(query, "$skip") or 0
     top = _count(query, "$top")
     return found[skip:] if top is None else found[skip : skip + top]
+
+
+def _sorting(name: str) -> Callable[[Row], str]:
+    return lambda row: str(row.get(name, ""))
 
 
 def selected(row: Row, query: Mapping[str, str], keep: Iterable[str]) -> Row:
@@ -112,19 +117,19 @@ class _Filter:
             raise QueryError(f"$filter: property {name!r} is not known here")
         if name in self._barred:
             raise QueryError(f"$filter: property {name!r} is not filterable")
-        _, operator = self._next("word")
-        if operator not in _COMPARE:
-            raise QueryError(f"$filter: operator {operator!r} is not known")
-        compare, literal = _COMPARE[operator], _literal(*self._next("guid", "datetime", "text", "number", "word"))
+        _, word = self._next("word")
+        if word not in _COMPARE:
+            raise QueryError(f"$filter: operator {word!r} is not known")
+        compare, literal = _COMPARE[word], _literal(*self._next("guid", "datetime", "text", "number", "word"))
 
         def test(row: Row) -> bool:
             found = row.get(name)
             if isinstance(literal, Decimal):
                 found = Decimal(str(found or 0))
             elif isinstance(found, str) and _GUID.fullmatch(found):
-                return compare(found.lower(), str(literal).lower())
+                return bool(compare(found.lower(), str(literal).lower()))
             try:
-                return compare(found, literal)
+                return bool(compare(found, literal))
             except TypeError:
                 return False
 

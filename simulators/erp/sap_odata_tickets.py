@@ -48,7 +48,16 @@ GUID: Final = "ExternalSystemConfirmation"
 _GUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _QUANTITY: Final = re.compile(r"\d{1,10}(\.\d{1,3})?")
 MOVEMENT: Final = frozenset(
-    {"OrderID", "Material", "Plant", "StorageLocation", "Batch", "GoodsMovementType", "EntryUnit", "QuantityInEntryUnit"}
+    {
+        "OrderID",
+        "Material",
+        "Plant",
+        "StorageLocation",
+        "Batch",
+        "GoodsMovementType",
+        "EntryUnit",
+        "QuantityInEntryUnit",
+    }
 )
 
 
@@ -58,27 +67,26 @@ def checked(body: Row, movements: str) -> Row:
     unknown = sorted(set(body) - known)
     if unknown:
         raise RefusedError("/IWBEP/CM_MGW_RT/021", f"Property {unknown[0]} is invalid", 400)
-    for name, most in TEXTS.items():
-        value = body.get(name, "")
-        if not isinstance(value, str) or len(value.encode("utf-16-le")) // 2 > most:
-            raise RefusedError(forms.BAD_VALUE, f"{name}: {value!r} is longer than {most}", 400)
-    for name in QUANTITIES:
-        value = body.get(name, "0")
-        if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
-            raise RefusedError(forms.BAD_VALUE, f"{name}: {value!r} is no quantity with 3 decimals", 400)
-    for name, pattern in MOMENTS.items():
-        if name in body and not (isinstance(body[name], str) and re.fullmatch(pattern, body[name])):
-            raise RefusedError(forms.BAD_VALUE, f"{name}: {body[name]!r} has another form", 400)
-    for name in FLAGS:
-        if not isinstance(body.get(name, False), bool):
-            raise RefusedError(forms.BAD_VALUE, f"{name}: {body[name]!r} is no Edm.Boolean", 400)
-    if GUID in body and not _GUID.fullmatch(str(body[GUID])):
-        raise RefusedError(forms.BAD_VALUE, f"{GUID}: {body[GUID]!r} is no Edm.Guid", 400)
+    for name, value in body.items():
+        if name != movements and not _is_allowed(name, value):
+            raise RefusedError(forms.BAD_VALUE, f"{name}: {value!r} is no value of this property", 400)
     _in_time(body)
     for row in body.get(movements, []):
         if set(row) - MOVEMENT or not _QUANTITY.fullmatch(str(row.get("QuantityInEntryUnit"))):
             raise RefusedError(forms.BAD_VALUE, f"{movements}: {row!r} is no goods movement", 400)
     return body
+
+
+def _is_allowed(name: str, value: object) -> bool:
+    if name in FLAGS:
+        return isinstance(value, bool)
+    if not isinstance(value, str):
+        return False
+    if name in TEXTS:
+        return len(value.encode("utf-16-le")) // 2 <= TEXTS[name]
+    if name in QUANTITIES:
+        return _QUANTITY.fullmatch(value) is not None
+    return re.fullmatch(MOMENTS.get(name, _GUID.pattern), value) is not None
 
 
 def _in_time(body: Row) -> None:

@@ -21,8 +21,8 @@ def _describe(settings: SapOdataSettings) -> list[str]:
     final = {"partial": "stays partial there", "automatic": "ends by SAP's rules", "final": "is final there"}
     return [
         f"{settings.orders} orders of plant {settings.plant} from {settings.url}, {settings.sign_in}",
-        "confirmations by OData, looked up by their GUID after an unclear end; "
-        f"what is final {final[settings.final_confirmation]}; goods movements: {settings.goods_movements}",
+        f"confirmations by OData; what is final {final[settings.final_confirmation]}",
+        f"goods movements: {settings.goods_movements}; after an unclear end it looks the GUID up",
     ]
 
 

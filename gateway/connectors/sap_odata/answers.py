@@ -88,7 +88,9 @@ def rows_of(answer: HttpAnswer) -> Rows:
         if isinstance(inner, dict) and "results" not in inner:
             return Rows([inner])
     codes, message = _error(document)
-    shown = message or (f"{answer.media_type or 'no content type'} without rows" if answer.status == HTTPStatus.OK else "")
+    shown = message or (
+        f"{answer.media_type or 'no content type'} without rows" if answer.status == HTTPStatus.OK else ""
+    )
     detail = clean(f"HTTP {answer.status} {phrase(answer.status)}: {shown}".rstrip(": "), DETAIL_MAX_CHARS)
     return Rows([], answer.status, codes[0] if codes else "", detail)
 
@@ -131,8 +133,6 @@ def is_booking(row: Mapping[str, Any]) -> bool:
 
 def warnings_of(answer: HttpAnswer) -> str:
     """What SAP says besides: its messages, in one line."""
-
-
     try:
         told = json.loads(answer.headers.get(MESSAGES_HEADER, ""))
     except (ValueError, RecursionError):

@@ -6,7 +6,6 @@ It makes one attempt and says how it ended. Order, repeats, back-off and parking
 from __future__ import annotations
 
 import json
-from decimal import Decimal
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,6 +47,7 @@ from gateway.connectors.sap_odata.session import NoTokenError, Session, is_token
 from gateway.connectors.signed_client import SignedClient, outcome_of_failure
 
 if TYPE_CHECKING:
+    from decimal import Decimal
     from collections.abc import Mapping
 
     from gateway.connectors.base import OrderPage, Posting, Rendered
@@ -250,10 +250,8 @@ class SapOdataConnector:
         sums: dict[str, BookedOperation] = {}
         for row in filter(is_booking, rows):
             if row.get("ConfirmationUnit") not in (None, "", header.get("ProductionUnit")):
-                raise ConnectorError(
-                    f"totals of order {row.get('OrderID')}: found a confirmation in {row['ConfirmationUnit']!r}, allowed:"
-                    f" the order's unit {header.get('ProductionUnit')!r}; compare this order in SAP"
-                )
+                text = f"found a confirmation in {row['ConfirmationUnit']!r}, allowed: {header.get('ProductionUnit')!r}"
+                raise ConnectorError(f"totals of order {row.get('OrderID')}: {text}; compare this order in SAP")
             sub = str(row.get("OrderSuboperation") or "")
             name = name_of(Address(str(row.get("OrderOperation") or ""), sub, str(row.get("Sequence") or "0")))
             one = sums.get(name, BookedOperation(name))

@@ -1,4 +1,4 @@
-"""The material of a confirmation as goods movements of SAP, for plants whose gateway posts it with the confirmation. Pure.
+"""The material of a confirmation as goods movements of SAP, for plants whose gateway posts it. Pure.
 
 Only what the document says is to be posted with it; what SAP reckons itself or a person issues is left out. It makes no
 goods receipt of the product.
@@ -69,9 +69,8 @@ def movements(document: Mapping[str, Any], rules: RenderRules) -> list[dict[str,
 
 def _by_lot(component: Mapping[str, Any], where: str) -> list[tuple[str, Decimal]]:
     whole = _quantity(component.get("qty"), f"{where}.qty")
-    lots: list[tuple[str, Decimal]] = []
-    for lot in component.get("lots") or []:
-        lots.append((str(lot.get("lot") or ""), _quantity(lot.get("qty"), f"{where}.lots.qty")))
+    told = component.get("lots") or []
+    lots = [(str(lot.get("lot") or ""), _quantity(lot.get("qty"), f"{where}.lots.qty")) for lot in told]
     left = whole - sum((quantity for _, quantity in lots), Decimal(0))
     return [*lots, ("", left)] if left > 0 else lots
 

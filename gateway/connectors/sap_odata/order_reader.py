@@ -121,7 +121,9 @@ class OrderReader:
                 # An order before this page has changed: it stands at the end now, and the others moved up.
                 restarts += 1
                 if restarts > RESTARTS_MAX:
-                    raise ConnectorError("orders: they change faster than they can be read; orders_page may be too small")
+                    raise ConnectorError(
+                        "orders: they change faster than they can be read; orders_page may be too small"
+                    )
                 skip, anchor = 0, ""
                 continue
             found |= {str(row[_ORDER]): row for row in rows}

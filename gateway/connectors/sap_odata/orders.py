@@ -73,7 +73,7 @@ def read_order(
     operations, documents = _operations(rows, fields, header, rules, quantity, reasons)
     order = ProductionOrder(
         order=fields.identifier("ManufacturingOrder", forbidden="/"),
-        revision=int(stamp) * CHANGES_PER_STAMP + min(change, CHANGES_PER_STAMP - 1),
+        revision=int(str(stamp)) * CHANGES_PER_STAMP + min(change, CHANGES_PER_STAMP - 1),
         product=fields.identifier("Material"),
         product_revision=fields.identifier("ProductionVersion", default=""),
         uom=unit,
@@ -84,7 +84,7 @@ def read_order(
         planned_start_ns=_moment(header, "MfgOrderScheduledStart", "MfgOrderPlannedStart", rules.zone, reasons),
         planned_end_ns=_moment(header, "MfgOrderScheduledEnd", "MfgOrderPlannedEnd", rules.zone, reasons),
         cancelled=cancelled,
-        echo=_echo(header, service, fields),
+        echo=_echo(service, fields),
     )
     if reasons:
         return None
@@ -125,7 +125,7 @@ def _usable(rows: list[dict[str, Any]], *, released: bool) -> list[dict[str, Any
     return [row for row in left if row.get("OperationIsReleased") is None or edm.flag_of(row["OperationIsReleased"])]
 
 
-def _operations(  # noqa: PLR0917 - the parts of one order, each once
+def _operations(
     rows: list[dict[str, Any]],
     order: OrderFields,
     header: Mapping[str, Any],
@@ -211,7 +211,7 @@ def _tolerances(header: Mapping[str, Any], service: Service, rules: OrderRules) 
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _echo(header: Mapping[str, Any], service: Service, fields: OrderFields) -> dict[str, str]:
+def _echo(service: Service, fields: OrderFields) -> dict[str, str]:
     told = {"sales_order": fields.identifier("SalesOrder", default=""), CATEGORY: service.category}
     return {name: text for name, text in told.items() if text}
 
@@ -222,9 +222,7 @@ def _sane(order: ProductionOrder) -> ProductionOrder:
     return replace(order, planned_end_ns=None) if start is not None and end is not None and end < start else order
 
 
-def _moment(
-    header: Mapping[str, Any], first: str, second: str, zone: dt.tzinfo, reasons: list[str]
-) -> int | None:
+def _moment(header: Mapping[str, Any], first: str, second: str, zone: dt.tzinfo, reasons: list[str]) -> int | None:
     for name in (first, second):
         day_name, time_name = f"{name}Date", f"{name}Time"
         try:

@@ -60,10 +60,8 @@ def rendered(document: Mapping[str, Any], rules: RenderRules) -> Rendered:
     missing = [name for name in _REQUIRED if name not in document]
     if missing:
         raise MappingError(f"the confirmation has no {', '.join(missing)}; every confirmation must have them")
-    if document.get("type") == "reversal":
-        steps = _cancellations(document, rules)
-    else:
-        steps = _postings(document, rules)
+    is_reversal = document.get("type") == "reversal"
+    steps = _cancellations(document, rules) if is_reversal else _postings(document, rules)
     if len(steps) > STEPS_MAX:
         text = f"found {len(steps)} postings for one confirmation, allowed at most {STEPS_MAX}"
         raise MappingError(f"qty.scrap: {text}; give several reasons the same code in mapping.reasons")
