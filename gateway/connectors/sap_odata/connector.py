@@ -47,8 +47,8 @@ from gateway.connectors.sap_odata.session import NoTokenError, Session, is_token
 from gateway.connectors.signed_client import SignedClient, outcome_of_failure
 
 if TYPE_CHECKING:
-    from decimal import Decimal
     from collections.abc import Mapping
+    from decimal import Decimal
 
     from gateway.connectors.base import OrderPage, Posting, Rendered
     from gateway.connectors.http import HttpAnswer
