@@ -54,14 +54,21 @@ def target(path: str, query: Mapping[str, str]) -> str:
     return f"{path}?{written}" if written else path
 
 
-async def rows(client: SignedClient, base_path: str, path: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
+async def rows(
+    client: SignedClient,
+    base_path: str,
+    path: str,
+    query: Mapping[str, str],
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
     """All rows of a query. ``base_path``: the path of the client's own address. Raises QueryError."""
     found: list[dict[str, Any]] = []
     where, asked = clean(path, SHOWN_MAX_CHARS), target(path, query)
     for _ in range(PAGES_MAX):
         try:
             answer = await client.request(
-                "GET", asked, headers={"Accept": "application/json"}, body_max_bytes=PAGE_MAX_BYTES
+                "GET", asked, headers={"Accept": "application/json", **(headers or {})}, body_max_bytes=PAGE_MAX_BYTES
             )
         except TransportError as error:
             kind = OutcomeKind.AUTH if isinstance(error, SignInRefusedError) else OutcomeKind.NOT_SENT

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gateway.connectors.base import ConnectorError
+from gateway.connectors.base import ConnectorError, OrderPage
+from gateway.connectors.rest.orders import parse_page
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gateway.core.model import ProductionOrder
 
 ORDERS_MAX: Final = 5000
 DIGEST_CHARS: Final = 12
@@ -40,7 +44,9 @@ def seen_of(cursor: str) -> Seen:
         rows = json.loads(cursor)
         return Seen({str(order): (int(revision), str(digest)) for order, (revision, digest) in rows.items()})
     except (ValueError, TypeError, AttributeError) as error:
-        raise ConnectorError("orders: the cursor is none of this connector; was the target's connector changed?") from error
+        raise ConnectorError(
+            "orders: the cursor is none of this connector; was the target's connector changed?"
+        ) from error
 
 
 def turned(seen: Seen, documents: Sequence[Mapping[str, Any]], over: Sequence[Mapping[str, Any]] = ()) -> Turned:
@@ -62,6 +68,18 @@ def turned(seen: Seen, documents: Sequence[Mapping[str, Any]], over: Sequence[Ma
     for document in over:
         kept.pop(str(document.get("order_id")), None)
     return Turned(tuple(changed), json.dumps(kept, separators=(",", ":"), sort_keys=True))
+
+
+def page_of(found: Turned, echo_of: Callable[[Mapping[str, Any]], Mapping[str, str]]) -> OrderPage:
+    """The page of checked orders; ``echo_of`` says of a document what comes back with its confirmations."""
+    page = parse_page(json.dumps({"cursor": "", "orders": found.changed}, default=str).encode())
+    echoes = {str(one.get("order_id")): dict(echo_of(one)) for one in found.changed}
+    return OrderPage(tuple(_with_echo(one, echoes[one.order]) for one in page.orders), page.refused, found.cursor)
+
+
+def _with_echo(order: ProductionOrder, echo: Mapping[str, str]) -> ProductionOrder:
+    image = None if order.image is None else order.image._replace(echo=tuple(sorted(echo.items())))
+    return replace(order, echo=dict(echo), image=image)
 
 
 def _digest(document: Mapping[str, Any]) -> str:
