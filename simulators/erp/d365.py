@@ -125,6 +125,14 @@ class D365(Double):
         """An exception of a service."""
         return _error(error.status if error.status != 422 else 400, error.code, str(error))  # noqa: PLR2004 - OData's
 
+    def declare(self, control: Control) -> None:
+        """Add the commands, and one for what a person does in the client."""
+        super().declare(control)
+        control.add("start-order ORDER", self._start_order)
+
+    def _start_order(self, order: str) -> None:
+        self._db.execute('INSERT OR IGNORE INTO started ("order") VALUES (?)', (order,))
+
     async def open(self) -> None:
         """What was in the queue is worked on again."""
         await super().open()
@@ -136,8 +144,8 @@ class D365(Double):
         self._db.close()
 
     def facts(self) -> dict[str, object]:
-        """What a client needs to sign in."""
-        return {"company": COMPANY, "client_secret": SECRET}
+        """What the gateway needs to sign in."""
+        return {"company": COMPANY, "environment": {"LINEGATE_D365_SECRET": SECRET}}
 
     async def _token(self, request: Request) -> Answer:
         form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
@@ -197,7 +205,7 @@ class D365(Double):
         if order in self.faults.rejected:
             raise RefusedError("ORDER_REJECTED", f"order {order} takes no postings")
         if kind == START:
-            self._db.execute('INSERT OR IGNORE INTO started ("order") VALUES (?)', (order,))
+            self._start_order(order)
         elif not self._started(order):
             raise RefusedError("NOT_STARTED", f"the status of order {order} must be Started")
         elif kind == ROUTE_CARD:

@@ -56,6 +56,9 @@ OPEN: Final = ("Released", "StartedUp")
 STARTED: Final = frozenset({"StartedUp", "ReportedFinished", "Completed"})
 CLOSED: Final = frozenset({"ReportedFinished", "Completed"})
 
+#: A conflict is somebody else at the same rows: it passes.
+ERRORS: Final = {**BY_STATUS, "409": OutcomeKind.BUSY}
+
 _SUCCESS: Final = range(200, 300)
 
 
@@ -66,7 +69,7 @@ class D365Connector:
         self._settings = settings
         self._context = context
         self._client: SignedClient | None = None
-        self._errors = table_of(settings.error_classes, BY_STATUS)
+        self._errors = table_of(settings.error_classes, ERRORS)
         self._base_path = urlsplit(settings.url).path.rstrip("/")
         self._capabilities = Capabilities(
             can_lookup=True,
