@@ -12,12 +12,13 @@ import json
 import secrets
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
 from simulators.erp import double
 from simulators.erp.answers import login_page
 from simulators.erp.checks import RefusedError
+from simulators.erp.d365_messages import COMPANY, PICKING, REPORT, ROUTE_CARD, START, Message, message_of, seconds_of
 from simulators.erp.double import Double, run_double, url_of
 from simulators.erp.http import Answer, Request, Response, document
 from simulators.erp.ledger import Booking
@@ -32,17 +33,11 @@ if TYPE_CHECKING:
     from simulators.erp.faults import Due
 
 USUAL_PORT: Final = ERP_PORT
-COMPANY: Final = "usmf"
 TAG: Final = "ExternalReference"
 SECRET: Final = "d365-secret"  # noqa: S105 - of a fake
 TRIES: Final = 3
 TOKEN_S: Final = 3600
 SERVICE: Final = "/api/services/SysMessageServices/SysMessageService/SendMessage"
-START: Final = "ProdProductionOrderStart"
-ROUTE_CARD: Final = "ProdProductionOrderRouteCard"
-REPORT: Final = "ProdProductionOrderReportFinished"
-PICKING: Final = "ProdProductionOrderPickingList"
-TYPES: Final = (START, ROUTE_CARD, REPORT, PICKING, "ProdProductionOrderEnd")
 NOON: Final = "T12:00:00Z"
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS messages (
@@ -55,15 +50,6 @@ CREATE TABLE IF NOT EXISTS transactions (
     good TEXT NOT NULL, error TEXT NOT NULL, hours TEXT NOT NULL, item TEXT NOT NULL DEFAULT ''
 ) STRICT;
 """
-
-
-class Message(NamedTuple):
-    """What is put into the queue."""
-
-    order: str
-    type: str
-    content: str
-    key: str = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -161,9 +147,7 @@ class D365(Double):
         return document(200, {"messages": [dict(zip(names, row, strict=True)) for row in rows]})
 
     async def _send_message(self, request: Request) -> Answer:
-        return await self.confirm(
-            request, parse=_message_of, book=self._enqueue, answer=lambda *_: Response(200, b'""')
-        )
+        return await self.confirm(request, parse=message_of, book=self._enqueue, answer=lambda *_: Response(200, b'""'))
 
     def _enqueue(self, message: Message) -> str:
         self._db.execute(
@@ -304,9 +288,9 @@ class D365(Double):
             "ScheduledQuantity": quantity,
             "RemainingReportAsFinishedQuantity": quantity - told,
             "ScheduledStartDate": str(image.get("planned_start", "1900-01-01"))[:10] + NOON,
-            "ScheduledStartTime": _seconds(image.get("planned_start")),
+            "ScheduledStartTime": seconds_of(image.get("planned_start")),
             "ScheduledEndDate": str(image.get("planned_end", "1900-01-01"))[:10] + NOON,
-            "ScheduledEndTime": _seconds(image.get("planned_end")),
+            "ScheduledEndTime": seconds_of(image.get("planned_end")),
             "ProductionOrderPriority": image.get("priority", 0),
             "ProductionPoolId": "",
         }
@@ -353,27 +337,6 @@ class D365(Double):
             }
             for number, order, operation, good, error, hours, item in rows
         ]
-
-
-def _message_of(request: Request) -> Message:
-    try:
-        envelope = json.loads(request.body)
-        content = json.loads(envelope["_messageContent"])
-        order = content["ProductionOrderNumber"]
-        kind, company = envelope["_messageType"], envelope["_companyId"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RefusedError("InvalidMessage", f"the message cannot be read: {error!r}", 400) from error
-    if kind not in TYPES or str(company).lower() != COMPANY or not isinstance(order, str):
-        raise RefusedError("InvalidMessage", f"type {kind!r} for company {company!r}: not taken", 400)
-    return Message(order, kind, envelope["_messageContent"])
-
-
-def _seconds(moment: object) -> int:
-    clock = str(moment or "")[11:19]
-    if len(clock) != len("hh:mm:ss"):
-        return 0
-    hours, minutes, seconds = (int(part) for part in clock.split(":"))
-    return hours * 3600 + minutes * 60 + seconds
 
 
 def _error(status: int, code: str, message: str) -> Response:

@@ -275,9 +275,10 @@ class D365Connector:
             parts = await self._rows("ProductionOrderBillOfMaterialLines", condition)
             for header in some:
                 order = header.get("ProductionOrderNumber")
-                own = [[row for row in rows if row.get("ProductionOrderNumber") == order] for rows in (routes, parts)]
+                own = [row for row in routes if row.get("ProductionOrderNumber") == order]
+                needed = [row for row in parts if row.get("ProductionOrderNumber") == order]
                 unit = self._settings.unit or units.get(str(header.get("ItemNumber")), "")
-                found.append(orders.document_of(header, *own, unit, zone))
+                found.append(orders.document_of(header, own, needed, unit, zone))
         return found
 
     async def _units(self, headers: list[dict[str, Any]]) -> dict[str, str]:

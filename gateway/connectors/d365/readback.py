@@ -71,18 +71,15 @@ def expected(settings: D365Settings, kind: str, content: Mapping[str, Any]) -> M
 
 def compared(before: Measure, now: Measure, wanted: Measure) -> Lookup:
     """What the difference proves."""
-    grown = Measure(*(_exact(new - old) for new, old in zip(now[:3], before[:3], strict=True)))
+    grown = tuple(_exact(new - old) for new, old in zip(_sums(now), _sums(before), strict=True))
     # The ERP rounds hours in its own way: they decide only where nothing else was told.
     told = 2 if wanted.good or wanted.error else 3
-    if grown[:told] == tuple(map(_exact, wanted[:told])):
-        reference = (
-            f"transaction {now.newest}" if now.newest else f"remaining {-now.good:f}" if now.good < 0 else "posted"
-        )
-        return Lookup(LookupKind.FOUND, reference)
-    if not any(grown[:3]):
+    if grown[:told] == tuple(_exact(one) for one in _sums(wanted)[:told]):
+        return Lookup(LookupKind.FOUND, f"transaction {now.newest}" if now.newest else f"remaining {-now.good:f}")
+    if not any(grown):
         return Lookup(LookupKind.ABSENT, detail="nothing was booked since this was sent")
-    found = ", ".join(f"{name} {number:f}" for name, number in zip(Measure._fields, grown[:3], strict=False))
-    wished = ", ".join(f"{name} {number:f}" for name, number in zip(Measure._fields, wanted[:3], strict=False))
+    found = ", ".join(f"{name} {number:f}" for name, number in zip(Measure._fields, grown, strict=False))
+    wished = ", ".join(f"{name} {number:f}" for name, number in zip(Measure._fields, _sums(wanted), strict=False))
     return Lookup(
         LookupKind.UNKNOWN,
         detail=f"booked since it was sent: {found}; expected: {wished}; somebody else booked there: look, then decide",
@@ -99,6 +96,10 @@ def _summed(rows: Iterable[Mapping[str, Any]], good: str, error: str, hours: str
             max(found.newest, int(_decimal(row.get("RecordId")))),
         )
     return found
+
+
+def _sums(one: Measure) -> tuple[Decimal, Decimal, Decimal]:
+    return one.good, one.error, one.hours
 
 
 def _exact(number: Decimal) -> Decimal:
