@@ -1,7 +1,7 @@
 """The promises of a connector as tests, for connectors of this tree and of others.
 
-``ConnectorContract`` is what every connector does by itself; ``FaultContract`` is what comes out at the target, with the
-real outbox and the real forwarder, whatever happens on the way.
+``ConnectorContract`` is what every connector does by itself; ``FaultContract`` is what comes out at the target,
+with the real outbox and forwarder, whatever happens on the way.
 """
 
 from gateway.contract.faults import Booked, FaultBench, FaultContract
