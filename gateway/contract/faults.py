@@ -76,6 +76,8 @@ class FaultContract(ConnectorContract):
 
     #: Faults that this target is known not to have, with the reason; any other one must happen.
     without: ClassVar[dict[str, str]] = {}
+    #: Confirmations of one lane in each scenario that is killed.
+    killed_confirmations: ClassVar[int] = CONFIRMATIONS
 
     async def test_nothing_happens_on_the_way(self, bench: FaultBench, tmp_path: Path) -> None:
         """Each is booked once, in order."""
@@ -125,13 +127,13 @@ class FaultContract(ConnectorContract):
         """Before and behind each commit and each request, one after the other, until a run ends without a kill."""
         for moment in range(1, KILLS_MAX):
             async with _plant(bench, tmp_path / str(moment), first=moment * CONFIRMATIONS) as plant:
-                await plant.add(CONFIRMATIONS)
+                await plant.add(self.killed_confirmations)
                 killed = await plant.run(kill_at=moment)
                 plant.check(await plant.entries(), f"killed at moment {moment}: {plant.moments[-1:]}")
                 await plant.finish()
                 plant.check_all_booked(await plant.entries(), f"killed at moment {moment}: {plant.moments[-1:]}")
             if not killed:
-                assert moment > 4 * CONFIRMATIONS, "there are more moments than that"
+                assert moment > 4 * self.killed_confirmations, "there are more moments than that"
                 return
         raise AssertionError(f"no run without a kill in {KILLS_MAX}")
 
@@ -141,7 +143,7 @@ class FaultContract(ConnectorContract):
             return
         for moment in range(4, KILLS_MAX):
             async with _plant(bench, tmp_path / str(moment), first=moment * CONFIRMATIONS) as plant:
-                await plant.add(CONFIRMATIONS)
+                await plant.add(self.killed_confirmations)
                 assert bench.fault(LOST_ANSWER)
                 killed = await plant.run(kill_at=moment)
                 await plant.finish()
