@@ -5,6 +5,7 @@ Decides nothing: which fault has its turn says ``faults``, what is booked the se
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import time
@@ -14,6 +15,7 @@ from simulators.control import SimulatorError
 from simulators.erp.http import Answer, Request, Response, refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from simulators.erp.faults import Due
@@ -26,55 +28,56 @@ AFTER: Final = ("lose-answers", "error-booked", "half", "garbage", "drip", "twic
 
 
 class Spoiled:
-    """Makes the answers of faults; ``seed`` makes the garbage."""
+    """Makes the answers of faults; ``seed`` makes the garbage, ``shown`` is how a fault looks in the protocol."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, shown: Callable[[Due], Response]) -> None:
         self._random = random.Random(f"garbage/{seed}")
+        self._shown = shown
 
     def before_booking(self, due: Due) -> Response:
         """Instead of booking."""
-        match due.name:
-            case "unauthorized":
-                return unauthorized("the session has expired")
-            case "unavailable":
-                wait = {"Retry-After": str(int(due.number))}
-                return refusal(503, "UNAVAILABLE", "maintenance; come back later", headers=wait, fault=due.name)
-            case "too-many":
-                wait = {"Retry-After": str(int(due.number))}
-                return refusal(429, "TOO_MANY", "too many requests", headers=wait, fault=due.name)
-            case "html":
-                return login_page()
-            case "hang":
-                return Response(0, b"", then="hang", fault=due.name)
-            case "locked":
-                return refusal(409, "LOCKED", "the order is being processed by another user", fault=due.name)
-        return poisoned(int(due.number))
+        if due.name == "hang":
+            return Response(0, b"", then="hang", fault=due.name)
+        return dataclasses.replace(self._shown(due), fault=due.name)
 
     def after_booking(self, due: Due, response: Response) -> Answer:
         """Instead of the answer to what has been booked; ``slow`` is the caller's."""
-        status, body = response.status, response.body
         match due.name:
             case "lose-answers":
                 return None
             case "error-booked":
-                text = "something went wrong after the posting"
-                return refusal(int(due.number), "INTERNAL", text, fault=due.name)
+                return dataclasses.replace(self._shown(due), fault=due.name)
             case "half":
-                return Response(status, body, keep_bytes=len(body) // 2, fault=due.name)
+                return dataclasses.replace(response, keep_bytes=len(response.body) // 2, fault=due.name)
             case "garbage":
                 return Response(0, b"", raw=self._random.randbytes(GARBAGE_BYTES), fault=due.name)
             case "drip":
-                return Response(status, body, drip_s=due.number, fault=due.name)
+                return dataclasses.replace(response, drip_s=due.number, fault=due.name)
             case "twice":
-                return Response(status, body, times=2, fault=due.name)
+                return dataclasses.replace(response, times=2, fault=due.name)
             case "hang-up":
-                return Response(status, body, then="hang-up", fault=due.name)
-        return Response(status, body, fault=due.name)
+                return dataclasses.replace(response, then="hang-up", fault=due.name)
+        return dataclasses.replace(response, fault=due.name)
 
 
-def poisoned(status: int) -> Response:
-    """An error of the server's own; nothing is booked."""
-    return refusal(status, f"HTTP_{status}", "something went wrong, nothing was posted", fault="error")
+def json_fault(due: Due) -> Response:
+    """How a fault looks in plain JSON with HTTP's own statuses (``Double.fault_answer`` of such an ERP)."""
+    match due.name:
+        case "unauthorized":
+            return unauthorized("the session has expired")
+        case "unavailable":
+            wait = {"Retry-After": str(int(due.number))}
+            return refusal(503, "UNAVAILABLE", "maintenance; come back later", headers=wait)
+        case "too-many":
+            wait = {"Retry-After": str(int(due.number))}
+            return refusal(429, "TOO_MANY", "too many requests", headers=wait)
+        case "html":
+            return login_page()
+        case "locked":
+            return refusal(409, "LOCKED", "the order is being processed by another user")
+        case "error-booked":
+            return refusal(int(due.number), "INTERNAL", "something went wrong after the posting")
+    return refusal(int(due.number), f"HTTP_{int(due.number)}", "something went wrong, nothing was posted")
 
 
 def login_page() -> Response:
@@ -93,7 +96,8 @@ class RequestLog:
     Raises SimulatorError if the file cannot be written.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, key_and_order: Callable[[Request], tuple[str, str]]) -> None:
+        self._key_and_order = key_and_order
         self._file: TextIO | None = None
         if path is not None:
             try:
@@ -113,22 +117,16 @@ class RequestLog:
         """
         if self._file is None:
             return
+        key, order = self._key_and_order(request)
         line = {
             "began_ns": began_ns,
             "t_ns": time.time_ns(),
             "method": request.method,
             "path": request.path,
-            "key": request.headers.get("idempotency-key", ""),
-            "order": _order_of(request.body),
+            "key": key,
+            "order": order,
             "status": 0 if response is None else response.status,
             "fault": "cut" if response is None else response.fault,
         }
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
-
-
-def _order_of(body: bytes) -> str:
-    try:
-        return str(json.loads(body)["order_id"])
-    except (ValueError, KeyError, TypeError):
-        return ""

@@ -1,6 +1,6 @@
 """What the fake ERP does wrong on command: how often, for how long, and on which path.
 
-Holds counters only; ``server.py`` asks it before and after it books.
+Holds counters only; ``double.py`` asks it before and after it books.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Faults:
         self.rejected: set[str] = set()
         self.poisoned: dict[str, int] = {}
         self.taken = 0
+        self._spared = 0
         self._left: dict[tuple[str, Route], tuple[float, int]] = {}
         self._signed_out_until_s = 0.0
 
@@ -54,6 +55,7 @@ class Faults:
         control.add("heal ORDER", lambda order: self.poisoned.pop(order, None) and None)
         for name in ("html", "unauthorized"):
             control.add(f"{name} COUNT [PATH]", self._on_path(name))
+        control.add("spare COUNT", self._spare)
         control.add("reject ORDER", self.rejected.add)
         control.add("accept ORDER", self.rejected.discard)
         control.add("faults", self._status)
@@ -68,6 +70,14 @@ class Faults:
                 self.taken += 1
                 return Due(name, number)
         return None
+
+    def spared(self) -> bool:
+        """Whether this message is one that ``spare`` lets through, so that a fault hits a later one; it counts."""
+        self._spared -= bool(left := self._spared)
+        return bool(left)
+
+    def _spare(self, count: int) -> None:
+        self._spared = count
 
     def _counted(self, name: str) -> Callable[[int], None]:
         return lambda count: self._set(name, 0.0, count)
@@ -93,6 +103,7 @@ class Faults:
 
     def _clear(self) -> None:
         self._left.clear()
+        self._spared = 0
         self.rejected.clear()
         self.poisoned.clear()
         self._signed_out_until_s = 0.0

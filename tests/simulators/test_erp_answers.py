@@ -176,3 +176,11 @@ def test_the_log_has_every_request_and_how_it_was_answered(erp, tmp_path):
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     told = [(row["key"], row["order"], row["status"], row["fault"]) for row in rows if row["path"] == "/confirmations"]
     assert told == [("k1", "4711", 500, "error"), ("k1", "4711", 201, ""), ("k2", "4711", 0, "cut")]
+
+
+def test_spared_messages_go_through_before_a_fault_has_its_turn(erp):
+    client = erp()
+    client.one.do("spare 2")
+    client.one.do("locked 1")
+    assert [client.confirm(f"k{number}") for number in range(4)] == [201, 201, 409, 201]
+    assert client.booked() == ["k0", "k1", "k3"]
