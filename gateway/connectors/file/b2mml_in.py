@@ -50,16 +50,14 @@ def b2mml_rows(content: bytes, settings: FileSettings, reasons: list[str]) -> li
     for schedule in below(root, f"DataArea/{NOUN}"):
         version = _seconds(_first(schedule, "PublishedDate") or created)
         for request in below(schedule, "OperationsRequest"):
-            lines += _request(schedule, request, version, verb == "Cancel", reasons)
+            lines += _request(schedule, request, version, reasons, withdrawn=verb == "Cancel")
             if len(lines) > LINES_MAX:
                 reasons.append(f"order {len(lines)}: is one too many, allowed: {LINES_MAX} operations")
                 return []
     return lines
 
 
-def _request(
-    schedule: Element, request: Element, version: str, withdrawn: bool, reasons: list[str]  # noqa: FBT001 - the verb
-) -> list[Line]:
+def _request(schedule: Element, request: Element, version: str, reasons: list[str], *, withdrawn: bool) -> list[Line]:
     order, state = _first(request, "ID"), _first(request, "RequestState")
     place = f"order {clean(order, _SHOWN_MAX_CHARS) or '?'}"
     segments = below(request, "SegmentRequirement")
@@ -164,5 +162,3 @@ def _seconds(text: str) -> str:
 def _first(element: Element, path: str) -> str:
     found = below(element, path)
     return (found[0].text or "").strip() if found else ""
-
-

@@ -58,7 +58,7 @@ def performance(document: Mapping[str, Any], confirmed: Confirmed, settings: Fil
     _text(body, "OperationsType", "Production")
     _text(body, "OperationsScheduleID", str((document.get("echo") or {}).get(SCHEDULE_ECHO, "")))
     _response(body, document, confirmed, settings, values)
-    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="utf-8") + b"\n"
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + bytes(tostring(root, encoding="utf-8")) + b"\n"
 
 
 def _response(

@@ -24,7 +24,9 @@ CONTENT_TYPES: Final = {"csv": "text/csv", "fixed": "text/plain", "xml": "applic
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
 
-def render(document: Mapping[str, Any], settings: FileSettings, *, plant_zone: str, gateway: str, template: str) -> Rendered:
+def render(
+    document: Mapping[str, Any], settings: FileSettings, *, plant_zone: str, gateway: str, template: str
+) -> Rendered:
     """The file's bytes and its name. Raises MappingError, naming the field."""
     confirmed = fields.read(document, settings.mapping)
     match settings.format:

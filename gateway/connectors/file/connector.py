@@ -6,10 +6,12 @@ hands (``inbound``, ``outbound``).
 
 from __future__ import annotations
 
+import asyncio
 import codecs
+import contextlib
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from gateway.connectors.base import (
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
     from gateway.connectors.base import Posting
     from gateway.connectors.file.place import Place
     from gateway.connectors.file.settings import FileSettings
+
+#: A connection whose server does not answer is left alone after so long, in seconds.
+CLOSE_MAX_S: Final = 2.0
 
 
 class FileConnector:
@@ -78,8 +83,11 @@ class FileConnector:
         """Nothing to make; a missing folder is no error here."""
 
     async def close(self) -> None:
-        """End the connection to a server."""
-        self._place.close()
+        """End the connection to a server, behind the call that is on."""
+        if self._settings.url is not None:
+            with contextlib.suppress(FolderError, TimeoutError):
+                async with asyncio.timeout(CLOSE_MAX_S):
+                    await self._share.run(self._place.close)
 
     async def fetch_orders(self, cursor: str) -> OrderPage:
         """Move away the files that the cursor names, then read those that wait. Raises ConnectorError."""
@@ -149,7 +157,7 @@ def _kind(error: FolderError) -> OutcomeKind:
 
 def _place(settings: FileSettings, context: ConnectorContext) -> tuple[Place, PurePosixPath]:
     if settings.url is None:
-        return LocalPlace(), context.base_dir / Path(settings.folder).expanduser()
+        return LocalPlace(), PurePosixPath(context.base_dir / Path(settings.folder).expanduser())
     from gateway.connectors.file.sftp import SSH_PORT, SftpLogin, SftpPlace
 
     parts = urlsplit(settings.url)

@@ -78,9 +78,10 @@ class Confirmed(NamedTuple):
         for number, one in enumerate(self.reasons, start=1):
             row = {**self.values, **(nothing if number > 1 else {}), "line_number": str(number)}
             quantity = one.quantity if number > 1 else _sum(one.quantity, self.values, "good", "rework")
-            found.append({**row, "scrap": one.quantity, "reason": one.reason, "reason_qty": one.quantity} | {
-                "quantity": quantity
-            })
+            found.append(
+                {**row, "scrap": one.quantity, "reason": one.reason, "reason_qty": one.quantity}
+                | {"quantity": quantity}
+            )
         return found
 
 

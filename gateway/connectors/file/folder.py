@@ -1,4 +1,4 @@
-"""A folder of this machine, also a mounted share, as a place for files. Blocking; the connector calls it in a thread."""
+"""A folder here, also a mounted share, as a place for files. Blocking: the connector calls it in a thread."""
 
 from __future__ import annotations
 

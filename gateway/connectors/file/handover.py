@@ -107,29 +107,16 @@ def give(place: Place, parcel: Parcel, body: bytes) -> None:
 
     Call it only for what ``given`` denies; the trigger of what is there already is completed by ``finish_trigger``.
     """
-    drafts = [(parcel.draft, body)]
-    if parcel.trigger:
-        drafts.append((parcel.folder / f".{parcel.trigger}.tmp", b""))
-    if parcel.checksum:
-        line = f"{hashlib.sha256(body).hexdigest()}  {parcel.name}\n".encode()
-        drafts.append((parcel.folder / f".{parcel.name}{CHECKSUM}.tmp", line))
+    drafts = _drafts(parcel, body)
     try:
         if parcel.proof:
-            place.make_folder(parcel.trace.parent)
-            place.remove(parcel.trace)  # of an attempt that did not get through
-            place.sync(parcel.trace.parent)
+            _untraced(place, parcel)
         for path, content in drafts:
             place.write(path, content)
         if parcel.proof:
-            place.sync(parcel.folder)  # the draft is durable before the trace: without it the trace says it was given
-            place.write(parcel.trace, b"")
-            place.sync(parcel.trace.parent)
+            _traced(place, parcel)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            if parcel.proof:
-                place.remove(parcel.trace)
-            for path, _ in drafts:
-                place.remove(path)
+        _taken_back(place, parcel, drafts)
         raise FolderError(f"{parcel.draft}: cannot be written: {told(error)}") from error
     try:
         if parcel.checksum:
@@ -171,8 +158,14 @@ def append(place: Place, parcel: Parcel, shared: PurePosixPath, semaphore: Semap
         raise FolderError(f"{shared}: cannot be written: {told(error)}", written=True) from error
     finally:
         with contextlib.suppress(OSError):  # it is ours: the next call gives it back
-            place.rename(semaphore.held, semaphore.free)
-            place.sync(semaphore.free.parent)
+            give_back(place, semaphore)
+
+
+def give_back(place: Place, semaphore: Semaphore) -> None:
+    """Let the other side at the file, if we hold it; also after a process that ended with it. Raises OSError."""
+    if place.exists(semaphore.held):
+        place.rename(semaphore.held, semaphore.free)
+        place.sync(semaphore.free.parent)
 
 
 def find(place: Place, folders: tuple[PurePosixPath, ...], name: str) -> PurePosixPath | None:
@@ -228,13 +221,42 @@ def _hold(place: Place, semaphore: Semaphore) -> None:
         raise FolderError(f"{semaphore.free}: cannot be taken: {told(error)}") from error
 
 
-def _replace(place: Place, parcel: Parcel, shared: PurePosixPath, content: bytes) -> None:
+def _drafts(parcel: Parcel, body: bytes) -> list[tuple[PurePosixPath, bytes]]:
+    found = [(parcel.draft, body)]
+    if parcel.trigger:
+        found.append((parcel.folder / f".{parcel.trigger}.tmp", b""))
+    if parcel.checksum:
+        line = f"{hashlib.sha256(body).hexdigest()}  {parcel.name}\n".encode()
+        found.append((parcel.folder / f".{parcel.name}{CHECKSUM}.tmp", line))
+    return found
+
+
+def _taken_back(place: Place, parcel: Parcel, drafts: list[tuple[PurePosixPath, bytes]]) -> None:
+    """Leave nothing of an attempt behind; the trace first: without its draft it would say that it was given."""
+    with contextlib.suppress(OSError):
+        if parcel.proof:
+            place.remove(parcel.trace)
+        for path, _ in drafts:
+            place.remove(path)
+
+
+def _untraced(place: Place, parcel: Parcel) -> None:
+    """No trace of an attempt that did not get through."""
     place.make_folder(parcel.trace.parent)
     place.remove(parcel.trace)
     place.sync(parcel.trace.parent)
-    place.write(parcel.draft, content)
+
+
+def _traced(place: Place, parcel: Parcel) -> None:
+    """The draft is durable before the trace, which without it says that it was given."""
     place.sync(parcel.folder)
     place.write(parcel.trace, b"")
     place.sync(parcel.trace.parent)
+
+
+def _replace(place: Place, parcel: Parcel, shared: PurePosixPath, content: bytes) -> None:
+    _untraced(place, parcel)
+    place.write(parcel.draft, content)
+    _traced(place, parcel)
     place.rename(parcel.draft, shared)
     place.sync(parcel.folder)

@@ -152,7 +152,9 @@ class Inbound:
         if number <= last:
             return (f"number: found {number} after {last}, so it came twice or late; its orders are taken",), last
         missing = f"{last + 1}" if number == last + 2 else f"{last + 1} to {number - 1}"
-        return (f"number: found {number} after {last}, {missing} did not come; its orders are taken; ask for it",), number
+        return (
+            f"number: found {number} after {last}, {missing} did not come; its orders are taken; ask for it",
+        ), number
 
     def _finish(self, name: str, digest: str) -> None:
         folder = self._folder / WORK if self._settings.orders_claim else self._folder
@@ -201,9 +203,9 @@ class Inbound:
 
     def _checksum(self, name: str, content: bytes) -> str:
         beside = handover.read(self._place, self._folder / f"{name}{CHECKSUM}")
-        said = b"" if beside is None or beside.content is None else beside.content.split(maxsplit=1)[:1]
-        if beside is None:
+        if beside is None or beside.content is None:
             return f"{CHECKSUM}: is missing, allowed: {name}{CHECKSUM} beside it, put there before"
+        said = beside.content.split(maxsplit=1)
         if not said or said[0].decode("ascii", "replace").lower() != hashlib.sha256(content).hexdigest():
             return f"{CHECKSUM}: is of another content, allowed: the SHA-256 of {name}"
         return ""

@@ -96,21 +96,27 @@ def _with_reasons(confirmed: Confirmed, settings: FileSettings, writer: Writer) 
 
 
 def _total(rows: Sequence[dict[str, Value]], columns: Sequence[Column], settings: FileSettings) -> Decimal:
-    """The sum of good, scrap and rework as the columns round them."""
+    """The sum of good, scrap and rework as the first column of each rounds them."""
     found = Decimal(0)
-    for row in rows:
-        for column in columns:
-            value = row.get(column.value or "")
-            if column.value in {"good", "scrap", "rework"} and isinstance(value, Amount):
-                places = column.decimals
-                if places is None and settings.mapping is not None:
-                    places = settings.mapping.quantity_decimals
-                found += value.rounded(places)
+    for name in ("good", "scrap", "rework"):
+        column = next((one for one in columns if one.value == name), None)
+        if column is None:
+            continue
+        places = column.decimals
+        if places is None and settings.mapping is not None:
+            places = settings.mapping.quantity_decimals
+        amounts = (row[name] for row in rows)
+        found += sum((one.rounded(places) for one in amounts if isinstance(one, Amount)), Decimal(0))
     return found
 
 
 def _csv(lines: Sequence[Sequence[str]], settings: FileSettings) -> str:
     text = io.StringIO(newline="")
-    quoting = csv.QUOTE_ALL if settings.quotes == "always" else csv.QUOTE_MINIMAL
-    csv.writer(text, delimiter=settings.delimiter, lineterminator=ENDS[settings.line_end], quoting=quoting).writerows(lines)
+    writer = csv.writer(
+        text,
+        delimiter=settings.delimiter,
+        lineterminator=ENDS[settings.line_end],
+        quoting=csv.QUOTE_ALL if settings.quotes == "always" else csv.QUOTE_MINIMAL,
+    )
+    writer.writerows(lines)
     return text.getvalue()

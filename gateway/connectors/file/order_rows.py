@@ -122,9 +122,10 @@ def fixed_rows(content: bytes, settings: FileSettings, plant_zone: str, reasons:
     names = [column.name or column.value or "" for column in settings.order_columns]
     widths = [column.width or 0 for column in settings.order_columns]
     for number, raw in enumerate(content.splitlines(), start=1):
+        bad: list[str] = []
         if not raw.strip() or raw == b"\x1a":  # the end of a file of DOS
             continue
-        if text_of(raw, settings, bad := []) is None:
+        if text_of(raw, settings, bad) is None:
             reasons.append(f"line {number}: {bad[0].partition(': ')[2]}")
             continue
         mark = None if settings.trailer is None else settings.trailer.encode(settings.encoding)
@@ -220,7 +221,9 @@ def _without_trailer(
     cells = [cell.strip() for cell in told[1:3]]
     if len(cells) < len(("count", "sum")) or cells[0] != str(len(lines)) or _decimal(cells[1], settings) != total:
         shown = clean(" ".join(cells), SHOWN_MAX_CHARS)
-        reasons.append(f"line {number}: found a trailer with {shown!r}, allowed: {len(lines)} lines and the sum {total}")
+        reasons.append(
+            f"line {number}: found a trailer with {shown!r}, allowed: {len(lines)} lines and the sum {total}"
+        )
     return lines
 
 
@@ -229,9 +232,7 @@ def _quantity_column(settings: FileSettings) -> str:
     return next((one.name or "quantity" for one in columns), "quantity")
 
 
-def _line(
-    number: int, theirs: dict[str, str], settings: FileSettings, plant_zone: str, reasons: list[str]
-) -> Line:
+def _line(number: int, theirs: dict[str, str], settings: FileSettings, plant_zone: str, reasons: list[str]) -> Line:
     place = f"line {number}"
     if settings.order_columns:
         return Line(place, ours(theirs, settings.order_columns, plant_zone, place, reasons))

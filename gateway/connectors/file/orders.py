@@ -98,7 +98,7 @@ def _with_image(
     """The order with all that its columns say; those of the order stand in its first line."""
     of_order: dict[str, Any] = {name: details[0][name] for name in (*OF_ORDER, "type") if name in details[0]}
     of_order |= first.image
-    of_operations = [{name: one[name] for name in OF_OPERATION if name in one} for one in details]
+    of_operations: list[dict[str, str]] = [{name: one[name] for name in OF_OPERATION if name in one} for one in details]
     found: list[str] = []
     whole = with_image(order, of_order, {}, of_operations, found)
     reasons.extend(f"{first.place} and on, {reason}" for reason in found)

@@ -46,7 +46,10 @@ class Outbound:
         """Give it away, unless it is given already. Raises FolderError."""
         parcel = self._parcel(posting)
         self.require(parcel.folder)
+        shared, semaphore = self._settings.append_to, self._semaphore(parcel.folder)
         try:
+            if semaphore is not None:
+                handover.give_back(self._place, semaphore)
             receipt = self._receipt(posting)
             at = self._where(parcel)
             if receipt.standing is Standing.BOOKED:
@@ -60,7 +63,6 @@ class Outbound:
             raise FolderError(told(error), signed_out=True) from error
         except OSError as error:
             raise FolderError(f"{parcel.folder}: cannot be looked into: {told(error)}") from error
-        shared, semaphore = self._settings.append_to, self._semaphore(parcel.folder)
         if shared is None or semaphore is None or posting.kind == ACK:
             handover.give(self._place, parcel, posting.rendered.body)
         else:
@@ -72,7 +74,10 @@ class Outbound:
         """What became of it. Raises FolderError."""
         parcel = self._parcel(posting)
         self.require(parcel.folder)
+        semaphore = self._semaphore(parcel.folder)
         try:
+            if semaphore is not None:
+                handover.give_back(self._place, semaphore)
             receipt = self._receipt(posting)
             at = self._where(parcel)
         except SignInError as error:

@@ -19,9 +19,7 @@ class FolderError(Exception):
     ``signed_out``: the server does not let us in.
     """
 
-    def __init__(
-        self, detail: str, *, written: bool = False, busy: bool = False, signed_out: bool = False
-    ) -> None:
+    def __init__(self, detail: str, *, written: bool = False, busy: bool = False, signed_out: bool = False) -> None:
         super().__init__(detail)
         self.written = written
         self.busy = busy

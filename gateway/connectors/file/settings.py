@@ -67,8 +67,8 @@ class FileSettings:
         semaphore: the file beside it that lets one side at it; needed with ``append_to``.
         semaphore_held: what it is renamed to while linegate writes.
         checksum: a ``.sha256`` file beside each: written before a confirmation, demanded of order files.
-        orders_pattern: names of order files, with ``*`` and ``?``; none: ``*.csv``, ``*.txt`` or ``*.xml`` as the format
-            is.
+        orders_pattern: names of order files, with ``*`` and ``?``; none: ``*.csv``, ``*.txt`` or ``*.xml``, as the
+            format is.
         orders_trigger: ending of a file that says an order file is complete, such as ``.OK``; none: the name says so.
         orders_stable: an order file is complete when its size and time have not changed for so long; none: by its name
             or its trigger.

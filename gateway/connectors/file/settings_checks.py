@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import importlib.util
 import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ def check(settings: FileSettings) -> None:
     _check_place(settings)
     _check_names(settings)
     _check_text(settings)
+    _check_columns(settings)
     _check_format(settings)
     _check_handover(settings)
 
@@ -50,6 +52,8 @@ def _check_place(settings: FileSettings) -> None:
         raise ValueError("url: holds a password; name a secret instead (password:)")
     if parts.scheme != "sftp" or not host or not parts.username or parts.query or parts.fragment:
         raise ValueError(f"url: found {settings.url!r}, allowed: sftp://user@host[:port]/path")
+    if importlib.util.find_spec("asyncssh") is None:
+        raise ValueError("url: needs the extra sftp, which is not installed; pip install 'linegate[sftp]'")
     if not settings.host_key:
         raise ValueError("host_key: is missing, allowed: the server's public key, such as ssh-ed25519 AAAA...")
     if settings.password is None and settings.private_key is None:
@@ -92,8 +96,7 @@ def _check_text(settings: FileSettings) -> None:
         raise ValueError(f"encoding: found {settings.encoding!r}, allowed: utf-8 or a code page such as cp1252, cp850")
 
 
-def _check_format(settings: FileSettings) -> None:
-    kind = settings.format
+def _check_columns(settings: FileSettings) -> None:
     for name in ("columns", "order_columns"):
         known = FIELDS if name == "columns" else ORDER_FIELDS
         found = getattr(settings, name)
@@ -102,8 +105,12 @@ def _check_format(settings: FileSettings) -> None:
         for column in found:
             if column.value is not None and column.value not in known:
                 raise ValueError(f"{name}: found value {column.value!r}, allowed: {', '.join(sorted(known))}")
-            if kind == "fixed" and column.width is None:
+            if settings.format == "fixed" and column.width is None:
                 raise ValueError(f"{name}: found {column.name!r} without width, which lines of fixed length need")
+
+
+def _check_format(settings: FileSettings) -> None:
+    kind = settings.format
     if kind == "fixed" and not (settings.columns and settings.order_columns):
         raise ValueError("columns, order_columns: are missing, allowed with format fixed: every field with its width")
     if kind == "csv" and not settings.header and not settings.order_columns:
@@ -112,14 +119,19 @@ def _check_format(settings: FileSettings) -> None:
         raise ValueError("template, order_path, order_columns: one is missing, allowed with format xml: all three")
     if kind != "xml" and (settings.template or settings.order_path or settings.operation_path):
         raise ValueError("template, order_path, operation_path: found without format xml, allowed: only with it")
+    _check_xml(settings)
+    if "{operation}" not in settings.segment_id:
+        raise ValueError(f"segment_id: found {settings.segment_id!r}, allowed: with {{operation}}")
+
+
+def _check_xml(settings: FileSettings) -> None:
+    kind = settings.format
     if kind == "b2mml" and (settings.columns or settings.order_columns):
         raise ValueError("columns, order_columns: found with format b2mml, which has its own fields; allowed: none")
     if kind == "b2mml" and settings.encoding.lower().replace("_", "-") not in {"utf-8", "utf8"}:
         raise ValueError(f"encoding: found {settings.encoding!r} with format b2mml, allowed: utf-8")
     if kind in {"xml", "b2mml"} and (settings.trailer is not None or settings.append_to is not None):
         raise ValueError(f"trailer, append_to: found with format {kind}, allowed: with csv and fixed")
-    if "{operation}" not in settings.segment_id:
-        raise ValueError(f"segment_id: found {settings.segment_id!r}, allowed: with {{operation}}")
 
 
 def _check_handover(settings: FileSettings) -> None:

@@ -28,6 +28,7 @@ CONNECT_MAX_S: Final = 15.0
 #: A connection that says nothing within this is given up.
 ALIVE_INTERVAL_S: Final = 5.0
 ALIVE_TRIES: Final = 2
+CLOSE_MAX_S: Final = 0.5
 READ_MAX_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -86,7 +87,8 @@ class SftpPlace:
 
         async def read(sftp: asyncssh.SFTPClient) -> bytes:
             async with sftp.open(str(path), "rb") as file:
-                return bytes(await file.read(READ_MAX_BYTES))
+                body = await file.read(READ_MAX_BYTES)
+                return body if isinstance(body, bytes) else body.encode()
 
         return self._run(read)
 
@@ -131,12 +133,12 @@ class SftpPlace:
         del folder
 
     def close(self) -> None:
-        """End the connection; never raises."""
-        if self._loop is None or self._loop.is_running():  # a call that hangs keeps its thread, and its loop
-            return
-        self._forget()
-        self._loop.close()
-        self._loop = None
+        """End the connection; never raises. Not while a call is on, nor from within a running loop."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            with contextlib.suppress(Exception):  # nobody could do anything about it
+                loop.run_until_complete(self._end())
+            loop.close()
 
     def _run(self, call: Callable[[asyncssh.SFTPClient], Awaitable[T]]) -> T:
         if self._loop is None:
@@ -209,13 +211,14 @@ class SftpPlace:
         if connection is not None:
             connection.abort()
 
-    def _forget(self) -> None:
+    async def _end(self) -> None:
+        """Let go of the connection, and see every task of it end."""
         self._drop()
-        loop = self._loop
-        assert loop is not None, "close() asks before"
-        with contextlib.suppress(Exception):
-            left = asyncio.all_tasks(loop)
-            for task in left:
-                task.cancel()
-            if left:
-                loop.run_until_complete(asyncio.wait(left, timeout=1))
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if left:
+            await asyncio.wait(left, timeout=CLOSE_MAX_S)
+        for task in (left := asyncio.all_tasks() - {asyncio.current_task()}):
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=CLOSE_MAX_S)
+        await asyncio.sleep(0)  # the transports close in the next turn

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import unicodedata
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from gateway.connectors.base import MappingError
@@ -16,6 +15,8 @@ from gateway.connectors.file.fields import FIELDS, Amount
 from gateway.connectors.mapping import moments
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from gateway.connectors.file.columns import Column, DateForm
     from gateway.connectors.file.fields import Value
     from gateway.connectors.file.settings import FileSettings
@@ -32,8 +33,8 @@ FORMS: Final[dict[DateForm, str]] = {
 _LETTERS: Final = {
     "ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE",
     "ø": "oe", "Ø": "Oe", "å": "aa", "Å": "Aa", "œ": "oe", "Œ": "OE", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D",
-    "ı": "i", "–": "-", "—": "-", "‑": "-", "‘": "'", "’": "'", "“": "'", "”": "'", "„": "'", "…": "...", "€": "EUR",
-    "\u00a0": " ", "\u202f": " ",
+    "€": "EUR", "\u0131": "i", "\u2010": "-", "\u2011": "-", "\u2013": "-", "\u2014": "-", "\u2018": "'",
+    "\u2019": "'", "\u201c": "'", "\u201d": "'", "\u201e": "'", "\u2026": "...", "\u00a0": " ", "\u202f": " ",
 }  # fmt: skip
 
 

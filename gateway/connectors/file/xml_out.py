@@ -1,8 +1,8 @@
 """A confirmation as XML by a template of the user. Pure, given the template's text.
 
 ``{{good}}`` is a field, ``{{good 2}}`` with two decimals, ``{{from yyyymmdd}}`` in a date form. What stands between
-``{{#reasons}}`` and ``{{/reasons}}`` is repeated for each reason of scrap, with ``{{reason}}`` and ``{{reason_qty}}`` of
-its own. Values are escaped; a character that the code page cannot carry is written by its number, as XML allows.
+``{{#reasons}}`` and ``{{/reasons}}`` is repeated for each reason of scrap, with ``{{reason}}`` and ``{{reason_qty}}``
+of its own. Values are escaped; a character that the code page cannot carry is written by its number, as XML allows.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def filled(template: str, confirmed: Confirmed, settings: FileSettings, plant_zo
     try:
         fromstring(re.sub(r"^\s*<\?xml.*?\?>", "", text, flags=re.DOTALL).encode())
     except (ParseError, DefusedXmlException) as error:
-        raise MappingError(f"template: what is filled in is no XML: {error}; allowed: one element with all in it") from error
+        raise MappingError(
+            f"template: what is filled in is no XML: {error}; allowed: one element with all in it"
+        ) from error
     return text.encode(settings.encoding, "xmlcharrefreplace")
 
 
@@ -77,4 +79,4 @@ def _column(name: str, form: str | None) -> Column:
     if found is None:
         allowed = ", ".join((*FORMS, "local_iso"))
         raise MappingError(f"template: found {{{{{name} {form}}}}}, allowed: decimals 0 to {DECIMALS_MAX}, {allowed}")
-    return Column(name=name, value=name, date=found)  # type: ignore[arg-type]  # it is one of the forms
+    return Column(name=name, value=name, date=found)
