@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 MESSAGE: Final = "PPCC2RECORDER"
 OPERATION: Final = "E1BP_PP_PDC_OPERA2"
 DELETION: Final = "E1BP_PP_PDC_OPERA1"
-UNLIMITED: Final = ("W", "")
 #: What is kept of an order: ``{"revision": 1, "operations": {"0010": {...}}}``.
 Known = dict[str, Any]
 
@@ -43,10 +42,12 @@ def changed(idoc: Idoc, reading: Reading, known: Mapping[str, Known], reasons: l
         if segment.get("SUB_OPER"):
             continue
         before = found.get(order) or known.get(order) or {"revision": 0, "operations": {}}
-        row = {"revision": number, "deleted": deleted, "fields": dict(segment.fields)}
         rows = dict(before["operations"])
-        if number >= rows.get(name, {"revision": 0})["revision"]:
-            rows[name] = row
+        row = rows.get(name, {"revision": 0, "fields": {}})
+        if number >= row["revision"]:
+            # A deletion names the operation only: what it was stays known.
+            fields = {**(row["fields"] if deleted else {}), **segment.fields}
+            rows[name] = {"revision": number, "deleted": deleted, "fields": fields}
         found[order] = {"revision": max(before["revision"], number), "operations": rows}
     return found
 
@@ -55,7 +56,7 @@ def order_of(order: str, known: Known, reading: Reading, reasons: list[str]) -> 
     """The order as far as it is known; None where a reason is noted, or only deletions of it are known."""
     rows = sorted(known["operations"].items())
     alive = [row["fields"] for _, row in rows if not row["deleted"]]
-    told = alive or [row["fields"] for _, row in rows if "WORK_CNTR" in row["fields"] or "OPER_QUANTITY" in row["fields"]]
+    told = alive or [row["fields"] for _, row in rows if "OPER_QUANTITY" in row["fields"]]
     if not told:
         return None
     where, own = f"order {order}: ", list[str]()
