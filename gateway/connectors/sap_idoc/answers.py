@@ -130,7 +130,11 @@ def _told(answer: HttpAnswer) -> tuple[str, str] | None:
         return None
     root = _xml(answer)
     if root is not None:
-        return ("", "") if local_name(root).lower() == "html" else (_first(root, _NUMBER_NAMES), _first(root, _STATUS_NAMES))
+        return (
+            ("", "")
+            if local_name(root).lower() == "html"
+            else (_first(root, _NUMBER_NAMES), _first(root, _STATUS_NAMES))
+        )
     try:
         document = json.loads(answer.body)
     except (ValueError, RecursionError):

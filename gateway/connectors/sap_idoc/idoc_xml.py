@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from xml.etree.ElementTree import ParseError
 from xml.sax.saxutils import escape
 
-import defusedxml.ElementTree as safe
+import defusedxml.ElementTree
 from defusedxml.common import DefusedXmlException
 
 from gateway.core.foreign_text import clean
@@ -75,7 +75,7 @@ def elements(content: bytes) -> Element:
     if len(content) > IDOC_MAX_BYTES:
         raise IdocError(f"found {len(content)} bytes, allowed at most {IDOC_MAX_BYTES}")
     try:
-        root: Element = safe.fromstring(content, forbid_dtd=True)
+        root: Element = defusedxml.ElementTree.fromstring(content, forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
         raise IdocError(f"found no XML ({clean(str(error) or type(error).__name__, SHOWN_MAX_CHARS)})") from error
     _check_bounds(root)

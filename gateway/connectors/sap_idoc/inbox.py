@@ -15,6 +15,7 @@ from gateway.connectors.file import handover
 from gateway.connectors.file.place import FolderError
 from gateway.connectors.sap_idoc import loipro, recorder
 from gateway.connectors.sap_idoc.idoc_xml import IdocError, read
+from gateway.connectors.sap_idoc.numbers import order_number
 from gateway.connectors.sap_idoc.statuses import Statuses, read_statuses
 from gateway.core.foreign_text import clean
 
@@ -69,9 +70,7 @@ class Inbox:
             if reasons:
                 refused.append(RefusedOrder(clean(found.name, NAME_MAX_CHARS), reasons))
             names[found.name] = found.digest
-        return OrderPage(
-            tuple(orders.values()), tuple(refused), json.dumps(names, sort_keys=True) if names else ""
-        )
+        return OrderPage(tuple(orders.values()), tuple(refused), json.dumps(names, sort_keys=True) if names else "")
 
     def read_statuses(self, statuses: Statuses) -> None:
         """Add what SAP has told since, and move it away. Raises FolderError."""
@@ -158,7 +157,7 @@ class Inbox:
         self, idoc: Any, before: Mapping[str, recorder.Known], changes: dict[str, recorder.Known], reasons: list[str]
     ) -> list[ProductionOrder]:
         numbers = {one.get("ORDERID") for kind in (recorder.OPERATION, recorder.DELETION) for one in idoc.find(kind)}
-        shown = {recorder.order_number(number, short=self._reading.short_numbers) for number in numbers}
+        shown = {order_number(number, short=self._reading.short_numbers) for number in numbers}
         kept = {order: one for order in shown if order not in before and (one := self._kept(order)) is not None}
         changed = recorder.changed(idoc, self._reading, {**kept, **before}, reasons)
         changes |= changed

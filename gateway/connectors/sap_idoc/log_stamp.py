@@ -21,6 +21,6 @@ def log_second(created_s: int, seq: int, ticket: int, *, step_s: int, lag_s: int
     """Seconds since 1970 of a ticket; ``seq`` from 1 on, ``ticket`` from 0 on. Raises MappingError: no room for it."""
     if ticket >= step_s:
         raise MappingError(
-            f"qty.scrap: found more than {step_s} reasons in one confirmation, allowed: log_step of them; raise log_step"
+            f"qty.scrap: found more than {step_s} reasons in one confirmation, allowed: log_step of them; raise it"
         )
     return created_s - lag_s + (seq - 1) * step_s + ticket

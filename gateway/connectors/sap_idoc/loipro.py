@@ -1,4 +1,4 @@
-"""Reads LOIPRO01 to LOIPRO05: one IDoc is the whole image of an order. Pure; which image is newer is told by ``version``.
+"""Reads LOIPRO01 to LOIPRO05: one IDoc is the whole image of an order. Pure; which one is newer tells ``numbers``.
 
 What SAP does with material stays SAP's: components that it flushes are marked so, by-products and co-products are left
 out. Sub-operations, inspection lots and long texts are not read.
@@ -157,9 +157,7 @@ def _operations(header: Segment, reading: Reading, where: str, reasons: list[str
     return found
 
 
-def _operation(
-    header: Segment, one: Segment, reading: Reading, where: str, reasons: list[str]
-) -> dict[str, Any]:
+def _operation(header: Segment, one: Segment, reading: Reading, where: str, reasons: list[str]) -> dict[str, Any]:
     base = _decimal(one.get("BMSCH")) or Decimal(1)
     times = {}
     for name, slot in _slots(reading, one.get("ARBPL")).items():

@@ -130,9 +130,7 @@ class Receiver:
         return hmac.compare_digest(given.encode("latin-1", "replace"), self._token)
 
 
-async def _request(
-    reader: asyncio.StreamReader, connection: h11.Connection
-) -> tuple[h11.Request | None, bytes | None]:
+async def _request(reader: asyncio.StreamReader, connection: h11.Connection) -> tuple[h11.Request | None, bytes | None]:
     """The request and its body; no request: the client left; no body: it is too long."""
     request: h11.Request | None = None
     body = bytearray()

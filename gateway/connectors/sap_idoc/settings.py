@@ -221,18 +221,24 @@ class SapIdocSettings:
             raise ValueError(f"url: is missing; transport {self.transport} needs the base address of SAP")
         if self.folder is None and (self.receiver is not None or self.statuses_folder is not None):
             raise ValueError("folder: is missing; receiver and statuses_folder keep their files there")
-        for url in (self.url, None if self.readback is None else self.readback.url):
-            if url is not None:
-                check_url(url, insecure=self.insecure)
-        for path in (self.path, None if self.readback is None else self.readback.path):
-            if path is not None and (not path.startswith("/") or not path.isascii() or set(path) & set("?# \t\r\n")):
-                raise ValueError(f"path: found {path!r}, allowed: a path that starts with / and has no ?, # or space")
+        self._check_addresses()
+        self._check_folders()
+
+    def _check_folders(self) -> None:
         named = [name for one in _FOLDERS if (name := getattr(self, one)) is not None]
         for name in named:
             if not name or name.startswith(".") or set(name) & set("/\\\0"):
                 raise ValueError(f"{', '.join(_FOLDERS)}: found {name!r}, allowed: the name of one sub-folder")
         if len(set(named)) < len(named):
             raise ValueError(f"{', '.join(_FOLDERS)}: found one folder twice, allowed: different folders")
+
+    def _check_addresses(self) -> None:
+        for url in (self.url, None if self.readback is None else self.readback.url):
+            if url is not None:
+                check_url(url, insecure=self.insecure)
+        for path in (self.path, None if self.readback is None else self.readback.path):
+            if path is not None and (not path.startswith("/") or not path.isascii() or set(path) & set("?# \t\r\n")):
+                raise ValueError(f"path: found {path!r}, allowed: a path that starts with / and has no ?, # or space")
 
     def _check_names(self) -> None:
         if len(self.client) != len("100") or not self.client.isdigit() or not self.client.isascii():

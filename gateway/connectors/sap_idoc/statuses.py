@@ -106,9 +106,7 @@ def _of_extract(content: bytes) -> Iterator[Told]:
         cells = {name: (cell or "").strip() for name, cell in row.items() if isinstance(cell, str) or cell is None}
         status = cells.get("STATUS", "").lower()
         if status not in (POSTED, FAILED):
-            raise IdocError(
-                f"line {reader.line_num}, STATUS: found {clean(status, 20)!r}, allowed: {POSTED}, {FAILED}"
-            )
+            raise IdocError(f"line {reader.line_num}, STATUS: found {clean(status, 20)!r}, allowed: {POSTED}, {FAILED}")
         number = "/".join(filter(None, (cells.get("RUECK"), cells.get("RMZHL"))))
         code, said = (clean(cells.get(name, ""), TEXT_MAX_CHARS) for name in ("CODE", "TEXT"))
         yield Told(cells["EX_IDENT"].replace("-", "").upper(), status, clean(number, 60), code, said)

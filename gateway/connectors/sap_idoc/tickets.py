@@ -229,7 +229,7 @@ def _scraps(document: Mapping[str, Any], settings: SapIdocSettings, made: amount
 def _check(document: Mapping[str, Any]) -> None:
     if document.get("type") == "reversal":
         raise MappingError(
-            "type: found reversal, allowed: partial, final; no IDoc takes a confirmation back: cancel it in SAP (CO13), "
+            "type: found reversal, allowed: partial, final; no IDoc takes one back: cancel it in SAP (CO13), "
             "then discard this posting"
         )
     for name in ("order_id", "operation", "confirmation_id"):
