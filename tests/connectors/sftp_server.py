@@ -44,7 +44,8 @@ async def main():
     server = await asyncssh.listen(
         "127.0.0.1", int(port), server_factory=Server, server_host_keys=[key], sftp_factory=Files
     )
-    print(server.get_port(), flush=True)
+    sys.stdout.write(f"{server.get_port()}\n")
+    sys.stdout.flush()
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 

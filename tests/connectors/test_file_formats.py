@@ -188,7 +188,7 @@ def test_a_text_may_be_cut_but_never_through_a_character(render, whole):
     [
         ("Größe „ß“", "ascii", "Groesse 'ss'"),
         ("Ångström", "ascii", "Aangstroem"),
-        ("Łódź – ½", "cp850", "Lódz - ½"),
+        ("Łódź \u2013 ½", "cp850", "Lódz - ½"),
         ("ﬁne", "cp1252", "fine"),
     ],
 )
@@ -255,7 +255,8 @@ def test_what_xml_cannot_carry(render, whole, tmp_path):
 
 @pytest.mark.parametrize("encoding", CODE_PAGES)
 def test_orders_with_the_columns_of_the_erp_in_any_sequence(encoding):
-    text = "MENGE;TEIL;x;AUFNR;PLATZ;AG;START\r\n12,50;Größe;;100;W1;10;25.10.2026\r\n12,50;Größe;;100;W2;20;25.10.2026\r\n"
+    text = "MENGE;TEIL;x;AUFNR;PLATZ;AG;START\r\nX;100;W1;10;Y\r\nX;100;W2;20;Y\r\n"
+    text = text.replace("X", "12,50;Größe;").replace("Y", "25.10.2026")
     settings = settings_of(order_columns=ORDER_COLUMNS[:-1], encoding=encoding, decimal_separator=",")
     (order,), reasons = parse_file(text.encode(encoding), settings, "Europe/Berlin")
     assert reasons == ()
@@ -286,7 +287,8 @@ def test_orders_of_fixed_length(encoding):
     assert "allowed: 63 as in order_columns" in parse_file(b"1" * 70 + b"\n", settings)[1][0]
 
 
-ORDERS_XML = """<?xml version="1.0" encoding="x-{encoding}"?><ORDERS xmlns="urn:x"><ORDER nr="100"><TEIL>Größe</TEIL>
+ORDERS_XML = """<?xml version="1.0" encoding="x-{encoding}"?><ORDERS xmlns="urn:x">
+<ORDER nr="100"><TEIL>Größe</TEIL>
 <AG><NR>10</NR><PLATZ>W1</PLATZ><MENGE>5</MENGE></AG><AG><NR>20</NR><PLATZ>W2</PLATZ><MENGE>5</MENGE></AG></ORDER>
 <ORDER nr="101"><TEIL>B</TEIL><AG><NR>10</NR><PLATZ>W1</PLATZ><MENGE>7</MENGE></AG></ORDER></ORDERS>"""
 PATHS = (

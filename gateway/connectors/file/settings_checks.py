@@ -43,21 +43,25 @@ def _check_place(settings: FileSettings) -> None:
         return
     if settings.folder:
         raise ValueError("folder and url: found both, allowed: one of them")
-    try:
-        parts = urlsplit(settings.url)
-        host, _port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"url: found {settings.url!r}: {error}; allowed: sftp://user@host[:port]/path") from error
-    if parts.password is not None:
-        raise ValueError("url: holds a password; name a secret instead (password:)")
-    if parts.scheme != "sftp" or not host or not parts.username or parts.query or parts.fragment:
-        raise ValueError(f"url: found {settings.url!r}, allowed: sftp://user@host[:port]/path")
+    _check_url(settings.url)
     if importlib.util.find_spec("asyncssh") is None:
         raise ValueError("url: needs the extra sftp, which is not installed; pip install 'linegate[sftp]'")
     if not settings.host_key:
         raise ValueError("host_key: is missing, allowed: the server's public key, such as ssh-ed25519 AAAA...")
     if settings.password is None and settings.private_key is None:
         raise ValueError("password, private_key: are both missing, allowed: one of them at least")
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"url: found {url!r}: {error}; allowed: sftp://user@host[:port]/path") from error
+    if parts.password is not None:
+        raise ValueError("url: holds a password; name a secret instead (password:)")
+    if parts.scheme != "sftp" or not host or not parts.username or parts.query or parts.fragment:
+        raise ValueError(f"url: found {url!r}, allowed: sftp://user@host[:port]/path")
 
 
 def _check_names(settings: FileSettings) -> None:
