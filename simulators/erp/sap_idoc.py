@@ -15,7 +15,6 @@ import re
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from simulators.control import SimulatorError
@@ -26,7 +25,7 @@ from simulators.erp.double import Double, run_double, url_of
 from simulators.erp.http import Answer, Request, Response, document
 from simulators.erp.ledger import Booking
 from simulators.erp.sap_idoc_store import BOOKED, POOL, IdocStore
-from simulators.erp.sap_idoc_wire import assigned, audit_idoc, fault, order_idoc, sap_number, ticket_of
+from simulators.erp.sap_idoc_wire import assigned, audit_idoc, fault, order_idoc, posted, sap_number, ticket_of
 
 if TYPE_CHECKING:
     import argparse
@@ -314,7 +313,7 @@ class SapIdoc(Double):
                 found = self.ledger.image(image["order_id"])
                 assert found is not None
                 content = order_idoc(image, found[1])
-                while await _posted(self.options.push, self.options.push_token, content) != OK:  # noqa: ASYNC110 - asked
+                while await posted(self.options.push, self.options.push_token, content) != OK:  # noqa: ASYNC110 - asked
                     await asyncio.sleep(LOOK_S)
             since = newest
             self.store.set_mark("pushed", since)
@@ -366,21 +365,6 @@ def _put(path: Path, content: bytes) -> None:
     draft = path.with_name(f".{path.name}.tmp")
     draft.write_bytes(content)
     draft.replace(path)
-
-
-async def _posted(url: str, token: str, content: bytes) -> int:
-    """The status of one POST, 0 where there was no answer."""
-    parts = urlsplit(url)
-    try:
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-        head = f"POST {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {token}\r\n"
-        writer.write(f"{head}Content-Type: text/xml\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content)
-        await writer.drain()
-        line = await reader.readline()
-        writer.close()
-        return int(line.split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0
 
 
 def config_text(options: argparse.Namespace, facts: dict[str, Any]) -> str:

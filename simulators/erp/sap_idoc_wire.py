@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
 import defusedxml.ElementTree
@@ -112,6 +114,21 @@ def audit_idoc(sent_as: str, status: str, code: str, text: str, number: int) -> 
         state["STAMID"], state["STAMNO"] = code.split("/", 1)
     inner = _segment("E1ADHDR", {"MESTYP": "PPCC2PRETTICKET"}, _segment("E1STATE", state))
     return f'<ALEAUD01><IDOC BEGIN="1">{control}{inner}</IDOC></ALEAUD01>\n'.encode()
+
+
+async def posted(url: str, token: str, content: bytes) -> int:
+    """The status of one POST, 0 where there was no answer."""
+    parts = urlsplit(url)
+    try:
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        head = f"POST {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {token}\r\n"
+        writer.write(f"{head}Content-Type: text/xml\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content)
+        await writer.drain()
+        line = await reader.readline()
+        writer.close()
+        return int(line.split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def sap_number(order: str) -> str:

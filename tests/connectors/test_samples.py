@@ -5,12 +5,18 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from gateway.connectors import file, rest
+from gateway.connectors import file, rest, sap_idoc, sap_odata, tryton
 
 COMMON = {"poll_orders"}  # keys of every connector, which the configuration handles
 ROOT = Path(rest.__file__).parents[3]
-PATHS = ["config/examples/demo.yaml", "gateway/connectors/rest/sample.yaml", "gateway/connectors/file/sample.yaml"]
-TYPES = {"rest": rest.PLUGIN, "file": file.PLUGIN}
+TYPES = {
+    "rest": rest.PLUGIN,
+    "file": file.PLUGIN,
+    "sap_idoc": sap_idoc.PLUGIN,
+    "sap_odata": sap_odata.PLUGIN,
+    "tryton": tryton.PLUGIN,
+}
+PATHS = ["config/examples/demo.yaml", *(f"gateway/connectors/{name}/sample.yaml" for name in TYPES)]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -34,6 +40,7 @@ def test_importing_a_connector_is_cheap():
     import subprocess
     import sys
 
-    script = "import sys, gateway.connectors.rest, gateway.connectors.file; print('httpx' in sys.modules)"
+    modules = ", ".join(f"gateway.connectors.{name}" for name in TYPES)
+    script = f"import sys, {modules}; print('httpx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "False"
