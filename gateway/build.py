@@ -228,6 +228,7 @@ class Builder:
                 now_ns=self._clock.utc_now_ns,
                 secrets=secrets,
                 base_dir=self._settings.base_dir,
+                time_zone=self._settings.gateway.timezone,
             )
             self._parts.connectors[name] = types[settings.connector].build(own, context)
 

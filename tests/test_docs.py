@@ -166,7 +166,7 @@ def test_every_plugin_has_its_readme_and_sample(folder):
     table = text_of(f"{folder}/README.md")
     found = [path for path in (ROOT / folder).iterdir() if (path / "__init__.py").exists()]
     assert len(found) > 1
-    for path in found:
+    for path in found:  # what is no plugin but a folder of settings has both as well
         assert (path / "README.md").is_file(), path.name
         assert (path / "sample.yaml").is_file(), path.name
         assert f"({path.name}/README.md)" in table

@@ -228,6 +228,7 @@ class ConnectorContext:
         now_ns: what UTC is, as far as the gateway knows, integer nanoseconds. It may step: measure no length by it.
         secrets: resolved secrets by settings path (``token``), as text; never log them.
         base_dir: the folder that relative paths of the settings are relative to.
+        time_zone: IANA name of the plant's time zone.
     """
 
     name: str
@@ -235,6 +236,7 @@ class ConnectorContext:
     now_ns: Callable[[], int]
     secrets: Mapping[str, str]
     base_dir: Path
+    time_zone: str = "UTC"
 
 
 class Connector(Protocol):

@@ -1,13 +1,15 @@
 """HTTP for connectors: one client for each target, one answer or one clear failure for each request.
 
 The only module that imports httpx. It never follows a redirect, never repeats a request, never reads proxies from the
-environment, and bounds the time and the size of an answer. What an answer means is the connector's business.
+environment, keeps no cookies (``cookies.py`` does, for a connector that wants it), and bounds the time and the size of
+an answer. What an answer means is the connector's business.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import http.cookiejar
 import importlib.util
 import ssl
 import sys
@@ -35,11 +37,12 @@ if importlib.util.find_spec(ASKED_FOR) is None:
 
 
 class HttpAnswer(NamedTuple):
-    """A complete answer. Header names are lower-case."""
+    """A complete answer. Header names are lower-case. ``cookies``: each Set-Cookie line as it came."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    cookies: tuple[str, ...] = ()
 
     @property
     def media_type(self) -> str:
@@ -53,6 +56,17 @@ class TransportError(Exception):
     def __init__(self, detail: str, *, sent: bool) -> None:
         super().__init__(detail)
         self.sent = sent
+
+
+class ClientCertificate(NamedTuple):
+    """Who we are, for targets that ask by TLS: PEM files, and the password of the key (None: it has none)."""
+
+    certificate_file: Path
+    key_file: Path | None = None
+    key_password: str | None = None
+
+    def __repr__(self) -> str:
+        return f"ClientCertificate({self.certificate_file})"  # never the password
 
 
 class TooLongError(TransportError):
@@ -75,7 +89,13 @@ class HttpClient:
     """One target. Made without I/O; ``timeout_ns`` bounds each request as a whole, in nanoseconds."""
 
     def __init__(
-        self, base_url: str, *, timeout_ns: int, authorization: str | None = None, ca_file: Path | None = None
+        self,
+        base_url: str,
+        *,
+        timeout_ns: int,
+        authorization: str | None = None,
+        ca_file: Path | None = None,
+        certificate: ClientCertificate | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._timeout_s = timeout_ns / NS_PER_S
@@ -83,6 +103,7 @@ class HttpClient:
         if authorization is not None:
             self._headers["Authorization"] = authorization
         self._ca_file = ca_file
+        self._certificate = certificate
         self._client: httpx.AsyncClient | None = None
 
     async def open(self) -> None:
@@ -91,11 +112,16 @@ class HttpClient:
             verify = await asyncio.to_thread(ssl.create_default_context, cafile=self._ca_file)
         except (OSError, ssl.SSLError) as error:
             raise ConnectorError(f"ca_file {self._ca_file}: cannot be used: {error}; give a PEM file") from error
+        if self._certificate is not None:
+            await asyncio.to_thread(_present, verify, self._certificate)
+        # An empty list of domains: what a target sets is kept by the connector, or not at all.
+        no_cookies = http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         self._client = httpx.AsyncClient(
             verify=verify,
             trust_env=False,
             follow_redirects=False,
             headers=self._headers,
+            cookies=no_cookies,
             timeout=httpx.Timeout(self._timeout_s),
             limits=httpx.Limits(max_connections=CONNECTIONS_MAX, keepalive_expiry=KEEPALIVE_S),
         )
@@ -158,7 +184,8 @@ class HttpClient:
                     raise TooLongError(f"{self._base_url}: the answer is above {body_max_bytes} bytes", sent=True)
         finally:
             await response.aclose()
-        return HttpAnswer(response.status_code, dict(response.headers.items()), bytes(body))
+        cookies = tuple(response.headers.get_list("set-cookie"))
+        return HttpAnswer(response.status_code, dict(response.headers.items()), bytes(body), cookies)
 
 
 class _Phase:
@@ -180,6 +207,18 @@ class _Phase:
             asyncio.get_running_loop().call_soon(self._turned.set)
         elif event.endswith(".receive_response_headers.complete"):
             self.answered_before = not self._turned.is_set()
+
+
+def _present(context: ssl.SSLContext, own: ClientCertificate) -> None:
+    # Without a callback OpenSSL would ask the terminal for the password.
+    password = own.key_password or ""
+    try:
+        context.load_cert_chain(own.certificate_file, own.key_file, lambda: password)
+    except (OSError, ssl.SSLError, ValueError) as error:
+        raise ConnectorError(
+            f"certificate_file {own.certificate_file}: cannot be used: {clean(str(error))}; give a PEM certificate and "
+            "its key (in the same file, or as key_file), and the key's password as key_password"
+        ) from error
 
 
 def _printable(name: str, secret: str) -> str:

@@ -15,6 +15,7 @@ from gateway.core.document import digest_of, key_of, message_id_of
 from gateway.core.model import Confirmation, ConfirmationKind
 from gateway.core.orders.lifecycle import RUNNING
 from gateway.core.state.evidence import before
+from gateway.core.work.run_work import with_total
 
 if TYPE_CHECKING:
     from gateway.core.document import Identity
@@ -109,6 +110,7 @@ def confirm(identity: Identity, run: JobRun, closing: Closing) -> tuple[JobRun, 
     seq, at_ns = run.seq + 1, closing.at_ns
     key = key_of(identity, run.job, seq)
     flags = (*run.open_flags, *closing.flags)
+    run, work = with_total_of(run, closing.work)
     draft = Confirmation(
         key=key,
         message_id=message_id_of(key),
@@ -149,10 +151,18 @@ def confirm(identity: Identity, run: JobRun, closing: Closing) -> tuple[JobRun, 
         kept_back=closing.kept_back,
         release_ns=max(closing.release_ns, at_ns),
         derived_ns=run.last_derived_ns if run.anything_open else None,
-        work=closing.work,
+        work=work,
     )
     confirmation = draft._replace(digest=digest_of(identity, draft))
     return closed(run, confirmation), confirmation
+
+
+def with_total_of(run: JobRun, said: ConfirmedWork | None) -> tuple[JobRun, ConfirmedWork | None]:
+    """The job order and its confirmation's work with the minutes of all its confirmations."""
+    if said is None:
+        return run, None
+    work, said = with_total(run.work, said)
+    return run._replace(work=work), said
 
 
 def closed(run: JobRun, confirmation: Confirmation) -> JobRun:

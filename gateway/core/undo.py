@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from gateway.core.confirmation import with_total_of
 from gateway.core.confirming.corrections import Draft, EntryKind, Who
 from gateway.core.confirming.hold_back import VOIDABLE, Delivery
 from gateway.core.confirming.quantities import NOTHING
@@ -221,6 +222,7 @@ class Undo:
         none = Delivery.VOIDED_BEFORE_SEND
         draft = Draft(EntryKind.REVERSAL, NOTHING.minus(content.pieces), none, content.key, -1, content.key, by)
         ended = kept._replace(seq=content.seq, last_hash=content.digest, work=links_stored(kept.work))
+        ended, _ = with_total_of(ended, content.work)  # its reversal takes that back
         making = Making(self._dispatch.closer, state, (False, False))
         confirmed = totals_of(kept).minus(open_of(kept))
         after, reversal = drafted(making, ended, draft, content, content.work, confirmed)

@@ -13,7 +13,7 @@ from buffer.entry import OutboxState
 from buffer.step import JournalRow, NewPosting, Step
 from gateway.connectors import file, rest
 from gateway.connectors.file.settings import FileSettings
-from gateway.connectors.rest.answers import HIDDEN, SHOWN_BODY_MAX_BYTES
+from gateway.connectors.http_answer import HIDDEN, SHOWN_BODY_MAX_BYTES
 from gateway.connectors.rest.settings import RestSettings
 from gateway.control import RequestError
 from gateway.core.duration import Duration

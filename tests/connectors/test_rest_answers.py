@@ -4,7 +4,8 @@ import pytest
 
 from gateway.connectors.base import LookupKind, OutcomeKind
 from gateway.connectors.http import HttpAnswer
-from gateway.connectors.rest.answers import DETAIL_MAX_CHARS, REFERENCE_MAX_CHARS, lookup_of, outcome_of
+from gateway.connectors.http_answer import DETAIL_MAX_CHARS, REFERENCE_MAX_CHARS
+from gateway.connectors.rest.answers import lookup_of, outcome_of
 from gateway.core.foreign_text import is_clean
 
 NOW_NS = 1_800_000_000 * 1_000_000_000

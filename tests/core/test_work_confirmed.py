@@ -36,6 +36,7 @@ COUNTERS = [
 ]
 GRANULATE = Component("GRAN", Decimal("1.2"), "G", scrap=Decimal("0.5"))
 RING = Component("RING", Decimal(1), "PC", lot_required=True)
+FIVE = Decimal("4.983")  # minutes, less the second before the lot was there
 MIN = 60_000_000_000
 
 
@@ -147,6 +148,9 @@ def test_b3_labour(floor_of):
     told = sum(Decimal(one["times"]["labour_min"]) for one in documents(floor))
     assert told == Decimal("4.25") * 60
     assert sum(Decimal(one["times"]["machine_min"]) for one in documents(floor)) == 180
+    assert documents(floor)[-1]["times_cumulative"] == {
+        name: str(sum(Decimal(one["times"][name]) for one in documents(floor))) for name in documents(floor)[0]["times"]
+    }
     assert documents(floor)[-1]["operators"] == ["A", "B"]
 
 
@@ -285,6 +289,7 @@ def test_what_an_undone_finish_told_of_lots_is_linked_once(floor_of, restarts):
         told = floor.all(Confirmation)[-1]
         back = content_of(json.loads(document.encode(document.fields(identity, told))), Delivery.HELD)
         floor.put(UndoEntry(floor.now_ns, told.by or "ann", contents=(back,)))
+        assert floor.state.running.work.confirmed == (0, 0, 0, 0), "what was never sent is in no total"
         assert floor.running == "4711"
         if restarts:
             restart(floor)
@@ -317,6 +322,8 @@ def test_what_is_taken_back_and_confirmed_again_keeps_its_lots_and_is_linked_onc
     assert [one["lots"] for one in (first, reversal, last)] == [
         [{"lot": "4711", "qty": qty}] for qty in ("7", "-7", "10")
     ]
+    told = [(Decimal(one["times"]["machine_min"]), one["times_cumulative"]["machine_min"]) for one in documents(floor)]
+    assert told == [(FIVE, "4.983"), (-FIVE, "0.000"), (told[2][0], str(told[2][0]))], "what stands, in all"
     assert last["serials"] == ["S1"]
     assert [one["components"][0]["lots"] for one in (first, reversal, last)] == [
         [{"lot": "L1", "qty": qty}] for qty in ("7", "-7", "10")

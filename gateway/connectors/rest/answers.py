@@ -5,45 +5,28 @@ Whatever text it passes on is one clean, bounded line.
 
 from __future__ import annotations
 
-import email.utils
-import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.connectors.base import Lookup, LookupKind, Outcome, OutcomeKind
-from gateway.core.duration import NS_PER_S
+from gateway.connectors.http_answer import (
+    CODE_MAX_CHARS,
+    DETAIL_MAX_CHARS,
+    REFERENCE_MAX_CHARS,
+    document_of,
+    phrase,
+    retry_after_ns,
+)
 from gateway.core.foreign_text import clean
-from gateway.core.target_answer import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from gateway.connectors.http import HttpAnswer
 
-DETAIL_MAX_CHARS: Final = 300
-REFERENCE_MAX_CHARS: Final = 200
-CODE_MAX_CHARS: Final = 100
 #: Where a target repeats the key that it was given with a confirmation, and that it was asked for.
 REPEATED_KEY: Final = "idempotency_key"
 ECHOED_KEYS: Final = (REPEATED_KEY, "key")
-#: More than a year is not a wish but a mistake.
-RETRY_AFTER_MAX_S: Final = 366 * 86_400
-
-SHOWN_BODY_MAX_BYTES: Final = 4096
-#: What helps to find it in the ERP's log, or says what answered. Never Set-Cookie.
-SHOWN_HEADERS: Final = (
-    "content-type",
-    "date",
-    "location",
-    "retry-after",
-    "server",
-    "via",
-    "www-authenticate",
-    "x-correlation-id",
-    "x-request-id",
-)
-HIDDEN: Final = "***"
-
 _CLIENT_ERRORS: Final = range(400, 500)
 _SERVER_ERRORS: Final = range(500, 600)
 _SUCCESS: Final = range(200, 300)
@@ -74,15 +57,9 @@ BY_CODE: Final[dict[tuple[int, str], OutcomeKind]] = {
 }
 
 
-def kept(outcome: Outcome, answer: HttpAnswer, secrets: Collection[str]) -> Outcome:
-    """The outcome of what is not booked, with the answer for a person, and no secret in any text of it."""
-    detail, code = hidden(outcome.detail, secrets), hidden(outcome.code, secrets)
-    return outcome._replace(detail=detail, code=code, answer=shown(answer, secrets))
-
-
 def outcome_of(answer: HttpAnswer, now_ns: int, keys: Collection[str] = ()) -> Outcome:
     """What the answer to a posted confirmation means; ``keys``: the ways in which its key may be written."""
-    document = _document(answer)
+    document = document_of(answer)
     if answer.status in _SUCCESS:
         told = document.get(REPEATED_KEY) if isinstance(document, dict) else None
         if keys and isinstance(told, str) and told not in keys:
@@ -90,20 +67,20 @@ def outcome_of(answer: HttpAnswer, now_ns: int, keys: Collection[str] = ()) -> O
             return Outcome(OutcomeKind.UNCERTAIN, text)
         return _success(answer, document)
     code, message = _error(document)
-    detail = f"HTTP {answer.status}" + (f": {message}" if message else f" {_phrase(answer.status)}")
+    detail = f"HTTP {answer.status}" + (f": {message}" if message else f" {phrase(answer.status)}")
     kind = BY_CODE.get((answer.status, code)) or BY_STATUS.get(answer.status)
-    retry_after_ns = _retry_after_ns(answer, now_ns)
+    wished_ns = retry_after_ns(answer, now_ns)
     if answer.status == HTTPStatus.NOT_FOUND:
         # Without an error of the ERP's own, it is not the ERP that answers.
         kind = OutcomeKind.BUSINESS_REJECT if code else OutcomeKind.PROTOCOL
-    elif answer.status == HTTPStatus.SERVICE_UNAVAILABLE and retry_after_ns is not None:
+    elif answer.status == HTTPStatus.SERVICE_UNAVAILABLE and wished_ns is not None:
         # Who names a time to come back has not worked on it; a bare 503 may come from something in between.
         kind = OutcomeKind.NOT_SENT
     elif kind is None and answer.status in _SERVER_ERRORS:
         kind = OutcomeKind.UNCERTAIN
     elif kind is None and answer.status in _CLIENT_ERRORS:
         kind = OutcomeKind.BUSINESS_REJECT
-    return Outcome(kind or OutcomeKind.PROTOCOL, clean(detail, DETAIL_MAX_CHARS), code, "", retry_after_ns)
+    return Outcome(kind or OutcomeKind.PROTOCOL, clean(detail, DETAIL_MAX_CHARS), code, "", wished_ns)
 
 
 def answer_told(answer: HttpAnswer, now_ns: int) -> Outcome:
@@ -113,7 +90,7 @@ def answer_told(answer: HttpAnswer, now_ns: int) -> Outcome:
     confirmations go on.
     """
     if answer.status in _SUCCESS:
-        document = _document(answer)
+        document = document_of(answer)
         if not isinstance(document, dict) or not document.get("error"):
             return Outcome(OutcomeKind.POSTED, reference=_reference(document) if isinstance(document, dict) else "")
     outcome = outcome_of(answer, now_ns)
@@ -129,7 +106,7 @@ def lookup_of(answer: HttpAnswer, keys: Collection[str]) -> Lookup:
     Only a reference proves that a key is booked, and only an error object of the ERP itself that it is not: a gateway,
     a login page or an error that is sent with status 200 proves neither.
     """
-    document = _document(answer)
+    document = document_of(answer)
     code, message = _error(document)
     if answer.status == HTTPStatus.OK and isinstance(document, dict):
         problem = _doubt(document, keys)
@@ -142,26 +119,9 @@ def lookup_of(answer: HttpAnswer, keys: Collection[str]) -> Lookup:
     return Lookup(LookupKind.UNKNOWN, detail=clean(what, DETAIL_MAX_CHARS))
 
 
-def shown(answer: HttpAnswer, secrets: Collection[str]) -> Answer:
-    """The answer for a person: headers that say where it came from and what is asked, the body's beginning."""
-    # Cut after it is hidden: of a secret across the end, the beginning would stay.
-    body = hidden(answer.body.decode("utf-8", errors="replace"), secrets)[:SHOWN_BODY_MAX_BYTES]
-    headers = tuple((name, hidden(answer.headers[name], secrets)) for name in SHOWN_HEADERS if name in answer.headers)
-    return Answer(f"HTTP {answer.status} {_phrase(answer.status)}", headers, body)
-
-
-def hidden(text: str, secrets: Collection[str]) -> str:
-    """The text without what this gateway keeps secret; a target may repeat it plain, or as JSON writes it."""
-    for secret in filter(None, secrets):
-        written = json.dumps(secret)[1:-1]
-        for found in (secret, written, written.replace("/", "\\/")):
-            text = text.replace(found, HIDDEN)
-    return text
-
-
 def refused_with(answer: HttpAnswer) -> str:
     """The code of the ERP's own error in an answer, "" where there is none."""
-    return _error(_document(answer))[0]
+    return _error(document_of(answer))[0]
 
 
 def _doubt(document: dict[str, Any], keys: Collection[str]) -> str:
@@ -194,15 +154,6 @@ def _success(answer: HttpAnswer, document: Any) -> Outcome:
     return Outcome(OutcomeKind.UNCERTAIN, f"{what} with {problem}")
 
 
-def _document(answer: HttpAnswer) -> Any:
-    if "html" in answer.media_type:
-        return None
-    try:
-        return json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _reference(document: dict[str, Any]) -> str:
     reference = document.get("reference")
     if isinstance(reference, int) and not isinstance(reference, bool):
@@ -224,22 +175,3 @@ def _error(document: Any) -> tuple[str, str]:
 def _with_error(document: dict[str, Any]) -> str:
     code, message = _error(document)
     return f"with an error: {f'{code}: {message}' if code else message or repr(document['error'])}"
-
-
-def _retry_after_ns(answer: HttpAnswer, now_ns: int) -> int | None:
-    written = answer.headers.get("retry-after", "").strip()
-    if written.isascii() and written.isdigit():
-        return min(int(written[:12]), RETRY_AFTER_MAX_S) * NS_PER_S
-    try:
-        until = email.utils.parsedate_to_datetime(written)
-    except (ValueError, OverflowError):
-        return None
-    seconds = int(until.timestamp()) - now_ns // NS_PER_S
-    return min(max(seconds, 0), RETRY_AFTER_MAX_S) * NS_PER_S
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "(unknown status)"

@@ -23,7 +23,8 @@ from gateway.connectors.base import (
     Rendered,
 )
 from gateway.connectors.http import HttpClient, TooLongError, TransportError, bearer
-from gateway.connectors.rest.answers import answer_told, kept, lookup_of, outcome_of
+from gateway.connectors.http_answer import kept
+from gateway.connectors.rest.answers import answer_told, lookup_of, outcome_of
 from gateway.connectors.rest.orders import parse_page
 from gateway.connectors.rest.settings import KEY_PLACEHOLDER, ORDER_PLACEHOLDER, RestSettings
 from gateway.connectors.rest.totals import booked_of

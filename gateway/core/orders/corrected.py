@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.confirmation import CLOCK_NOT_SYNCHRONISED, shift_of
+from gateway.core.confirmation import CLOCK_NOT_SYNCHRONISED, shift_of, with_total_of
 from gateway.core.confirming.booked import negated
 from gateway.core.confirming.corrections import EntryKind
 from gateway.core.confirming.hold_back import Delivery, admitted
@@ -51,7 +51,7 @@ def drafted(
     at_ns, offset_ns, seq = draft.by.at_ns, state.utc_offset_ns, run.seq + 1
     key = key_of(closer.identity, run.job, seq)
     back = draft.kind is EntryKind.REVERSAL
-    work = negated(said) if back else said
+    run, work = with_total_of(run, negated(said) if back else said)
     flags = () if content is None else content.flags
     made = Confirmation(
         key=key,

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from gateway.core.work.backflush import Backflush, MaterialLine, backflush_from
 from gateway.core.work.lots import LotUse, use_from
 from gateway.core.work.produced_lots import ProducedLot, SerialRecord
-from gateway.core.work.rounding import RoundingCarry, carry_from_row
-from gateway.core.work.time_account import ActivityMinutes, TimeAccount
+from gateway.core.work.rounding import RoundingCarry, carry_from_row, steps_of
+from gateway.core.work.time_account import MINUTE_PLACES, ActivityMinutes, TimeAccount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.core.work.genealogy import GenealogyLink
 
+#: Whole steps of each of ``ActivityMinutes``.
+NO_MINUTES: Final = (0,) * len(ActivityMinutes._fields)
 SERIALS_MAX: Final = 1000  # of one confirmation; a further one is in the journal and the genealogy only
 MADE_LOTS_MAX: Final = 64  # of one confirmation; what comes on top is of the last one
 
@@ -41,7 +43,8 @@ class RunWork(NamedTuple):
     """The work of one order on one machine.
 
     ``states`` is what was told of each machine state. ``setups`` ended since the last confirmation. ``made`` is what is
-    not confirmed, by produced lot. ``operators`` were logged in since then, and are not any more.
+    not confirmed, by produced lot. ``operators`` were logged in since then, and are not any more. ``confirmed`` are the
+    minutes of all its confirmations in their last decimals, since it was opened; what was taken back is not in them.
     """
 
     times: TimeAccount = TimeAccount()
@@ -53,6 +56,7 @@ class RunWork(NamedTuple):
     serials: tuple[SerialRecord, ...] = ()
     operators: tuple[str, ...] = ()
     linked_serials: int = 0
+    confirmed: tuple[int, ...] = NO_MINUTES
 
 
 NO_WORK: Final = RunWork()
@@ -68,7 +72,8 @@ class ConfirmedLines(NamedTuple):
 class ConfirmedWork(NamedTuple):
     """What a confirmation says of times, material, lots and people.
 
-    ``states`` in minutes with three decimals, as text. ``told`` is what was told of the times in all, this confirmation
+    ``states`` in minutes with three decimals, as text. ``total``: the minutes of all confirmations of its operation, in
+    their last decimals, this one included. ``told`` is what was told of the times in all, this confirmation
     included; ``led`` the same of the leader's times, None where it has none of them. ``links`` and ``serials`` are
     written with it.
     """
@@ -82,6 +87,7 @@ class ConfirmedWork(NamedTuple):
     links: tuple[GenealogyLink, ...] = ()
     told: TimeAccount = TimeAccount()
     led: TimeAccount | None = None
+    total: tuple[int, ...] = NO_MINUTES
 
     @property
     def takes_time(self) -> bool:
@@ -103,7 +109,15 @@ def work_from(document: Mapping[str, Any]) -> RunWork:
         tuple(SerialRecord(*row) for row in document["serials"]),
         tuple(document["operators"]),
         document.get("linked_serials", 0),
+        tuple(document.get("confirmed", NO_MINUTES)),
     )
+
+
+def with_total(work: RunWork, said: ConfirmedWork) -> tuple[RunWork, ConfirmedWork]:
+    """With what this confirmation says among all that was confirmed; below 0 where it takes something back."""
+    steps = (steps_of(minutes, MINUTE_PLACES) for minutes in said.minutes)
+    total = tuple(before + more for before, more in zip(work.confirmed, steps, strict=True))
+    return work._replace(confirmed=total), said._replace(total=total)
 
 
 def _made(

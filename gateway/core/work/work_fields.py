@@ -6,6 +6,8 @@ from decimal import ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.model import MachineState
+from gateway.core.work.rounding import decimal_steps
+from gateway.core.work.time_account import MINUTE_PLACES, ActivityMinutes
 
 if TYPE_CHECKING:
     from gateway.core.work.run_work import ConfirmedLines, ConfirmedWork
@@ -21,12 +23,24 @@ def work_fields(work: ConfirmedWork | None) -> dict[str, Any]:
         times: dict[str, str | None] = dict.fromkeys(
             ("machine_setup_min", "labour_setup_min", "machine_min", "labour_min")
         )
-        return {"times": times, "machine_states": None, "components": [], "lots": [], "serials": [], "operators": []}
+        return {
+            "times": times,
+            "times_cumulative": dict(times),
+            "machine_states": None,
+            "components": [],
+            "lots": [],
+            "serials": [],
+            "operators": [],
+        }
     lots: dict[str, int] = {}
     for one in work.lots:
         lots[one.lot] = lots.get(one.lot, 0) + one.pieces
     return {
         "times": {f"{name}_min": str(minutes) for name, minutes in work.minutes._asdict().items()},
+        "times_cumulative": {
+            f"{name}_min": str(decimal_steps(steps, MINUTE_PLACES))
+            for name, steps in zip(ActivityMinutes._fields, work.total, strict=True)
+        },
         "machine_states": dict(work.states),
         "components": [_component(one) for one in work.lines],
         "lots": [{"lot": lot, "qty": str(pieces)} for lot, pieces in lots.items() if lot and pieces],
