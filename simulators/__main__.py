@@ -29,10 +29,11 @@ SIMULATORS: Final = {
     "fil-02": "simulators.opcua_filler",
     "pck-01": "simulators.digital_io",
     "erp": "simulators.erp.server",
+    "kingdee": "simulators.erp.kingdee",
     "broker": "simulators.broker",
 }
 #: Simulators that are no machine.
-SERVERS: Final = ("erp", "broker")
+SERVERS: Final = ("erp", "kingdee", "broker")
 MAX_SPEED: Final = 10_000
 
 

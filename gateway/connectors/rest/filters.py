@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
-import zoneinfo
-from collections.abc import Callable, Mapping
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote
 from xml.sax.saxutils import escape as xml_escape
 
 from gateway.connectors.base import MappingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 LENGTH_MAX: Final = 4000
 #: Characters of a digest at most: 160 bits, five a character.
@@ -26,12 +28,15 @@ class FilterError(ValueError):
 
 
 class Scope(NamedTuple):
-    """The values of a template, the zone of the target's clock, its tables, and how text is escaped in it."""
+    """The values of a template, the zone of the target's clock, its tables.
+
+    ``mode`` is how a value stands in a text: ``xml`` and ``url`` are escaped, and nothing keeps its type there.
+    """
 
     values: Mapping[str, Any]
-    zone: zoneinfo.ZoneInfo
+    zone: dt.tzinfo
     tables: Mapping[str, Mapping[str, str]]
-    xml: bool = False
+    mode: str = ""
 
     def with_row(self, row: Any) -> Scope:
         """The same inside a ``for_each``."""
@@ -40,7 +45,9 @@ class Scope(NamedTuple):
     def escape(self, value: Any, *, hole: bool) -> str:
         """A value inside a text."""
         text = written(value)
-        return xml_escape(text, {'"': "&quot;"}) if self.xml and hole else text
+        if not hole or not self.mode:
+            return text
+        return xml_escape(text, {'"': "&quot;"}) if self.mode == "xml" else quote(text, safe="@")
 
     def check(self, name: str, value: Any) -> None:
         """Raises MappingError for a value that would be taken for the mark of a reference."""
@@ -186,6 +193,7 @@ def _factor(argument: str) -> str:
 FILTERS: Final[dict[str, Filter]] = {
     "after_last": Filter(lambda value, argument, _: _split(written(value), argument, before=False), _some),
     "before_last": Filter(lambda value, argument, _: _split(written(value), argument, before=True), _some),
+    "blank": Filter(lambda value, argument, _: "" if written(value) == argument else value, _some),
     "cut": Filter(lambda value, argument, _: written(value)[: int(argument)], _between(1, LENGTH_MAX)),
     "date": Filter(_date, _anything),
     "default": Filter(lambda value, argument, _: argument if value is None or value == "" else value, _anything),
@@ -197,6 +205,7 @@ FILTERS: Final[dict[str, Filter]] = {
     "needed": Filter(_needed, _nothing),
     "number": Filter(_number, _nothing),
     "omit": Filter(lambda value, _argument, _: value, _nothing),
+    "prefix": Filter(lambda value, argument, _: f"{argument}{text}" if (text := written(value)) else "", _some),
     "quoted": Filter(lambda value, argument, _: written(value).replace(argument, argument * 2), _some),
     "round": Filter(_round, _between(0, DECIMALS_MAX)),
     "table": Filter(_table, _some),

@@ -1,8 +1,8 @@
 """Templates of messages: a tree of YAML with ``{field|filter:argument}`` in its texts. Pure, and no program: no eval.
 
 A text that is one placeholder becomes the field's typed value; in any other the value is written as text. ``{{`` and
-``}}`` are braces. ``{for_each: FIELD, make: TEMPLATE}`` is a list with one TEMPLATE for each member of FIELD, which is
-called ``row`` in it. What a template may name is checked when it is made: a field that does not exist is an error of the
+``}}`` are braces. ``{for_each: FIELD, make: TEMPLATE}`` is a list with one TEMPLATE for each member of FIELD, called
+``row`` in it. What a template may name is checked when it is made: a field that does not exist is an error of the
 configuration, not of the first confirmation.
 """
 
@@ -15,7 +15,7 @@ from gateway.connectors.base import MappingError
 from gateway.connectors.rest.filters import FILTERS, FilterError, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
 DEPTH_MAX: Final = 20
 EACH: Final = frozenset({"for_each", "make"})
@@ -124,28 +124,14 @@ def value_of(scope: Scope, name: str) -> Any:
     parts = name.split(".")
     for number, part in enumerate(parts):
         if isinstance(value, dict):
-            if part not in value:
-                rest = ".".join(parts[number:])  # a name with dots in it
-                return value.get(rest)
-            value = value[part]
+            if (rest := ".".join(parts[number:])) in value:  # a name may have dots in it
+                return value[rest]
+            value = value.get(part)
         elif isinstance(value, (list, tuple)) and part.isascii() and part.isdigit() and int(part) < len(value):
             value = value[int(part)]
         else:
             return None
     return value
-
-
-def names_in(template: Any) -> set[str]:
-    """Every field that a template names."""
-    if isinstance(template, Text):
-        return {part.field for part in template.parts if isinstance(part, Hole)}
-    if isinstance(template, Each):
-        return {template.field} | names_in(template.make)
-    if isinstance(template, dict):
-        return set().union(*(names_in(one) for one in template.values())) if template else set()
-    if isinstance(template, list):
-        return set().union(*(names_in(one) for one in template)) if template else set()
-    return set()
 
 
 def _text(image: str, where: str, fields: Fields) -> Text | str:
@@ -157,7 +143,9 @@ def _text(image: str, where: str, fields: Fields) -> Text | str:
         if match[0] in {"{{", "}}"}:
             parts.append(match[0][0])
         elif match[1] is None:
-            raise TemplateError(f"{where}: found a single {match[0]!r} in {image[:60]!r}, allowed: {{field}}, {{{{, }}}}")
+            raise TemplateError(
+                f"{where}: found a single {match[0]!r} in {image[:60]!r}, allowed: {{field}}, {{{{, }}}}"
+            )
         else:
             parts.append(_hole(match[1], where, fields))
     parts.append(image[at:])
@@ -187,9 +175,11 @@ def _filled_text(template: Text, scope: Scope, where: str) -> Any:
     found = [part if isinstance(part, str) else _filled_hole(part, scope, where) for part in template.parts]
     if any(one is OMIT for one in found):
         return OMIT
-    if len(found) == 1 and isinstance(template.parts[0], Hole):
+    if len(found) == 1 and not scope.mode and isinstance(template.parts[0], Hole):
         return found[0]
-    return "".join(scope.escape(one, hole=isinstance(part, Hole)) for one, part in zip(found, template.parts, strict=True))
+    return "".join(
+        scope.escape(one, hole=isinstance(part, Hole)) for one, part in zip(found, template.parts, strict=True)
+    )
 
 
 def _filled_hole(hole: Hole, scope: Scope, where: str) -> Any:
@@ -211,14 +201,3 @@ def _listed(names: Collection[str]) -> str:
     shown = sorted(names)
     more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
     return (", ".join(shown[:_SHOWN]) + more) or "none"
-
-
-def written_fields(values: Mapping[str, Any], prefix: str = "") -> set[str]:
-    """The names of all single values of a tree, for ``Fields.exact``."""
-    names: set[str] = set()
-    for name, value in values.items():
-        if isinstance(value, dict):
-            names |= written_fields(value, f"{prefix}{name}.")
-        else:
-            names.add(f"{prefix}{name}")
-    return names
