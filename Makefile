@@ -1,5 +1,6 @@
 # Two commands matter: `make demo` shows the product doing its job, `make test` proves it.
 #
+#   make demo ERP=sap_odata
 #   make demo ARGS="--seconds 60 --seed 7 --speed 10 --chaos"
 #
 # Neither needs root. PYTHON may name another interpreter: make demo PYTHON=python3.13
@@ -28,7 +29,7 @@ help:
 	@echo "make clean   remove what the above made"
 
 demo: $(VENV)/.demo
-	@$(BIN)/linegate demo $(ARGS)
+	@$(BIN)/linegate demo $(if $(ERP),--erp $(ERP)) $(ARGS)
 
 test: lint types contracts pytest
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -29,19 +30,33 @@ SIMULATORS: Final = {
     "fil-02": "simulators.opcua_filler",
     "pck-01": "simulators.digital_io",
     "erp": "simulators.erp.server",
-    "kingdee": "simulators.erp.kingdee",
     "broker": "simulators.broker",
 }
+#: Doubles of real ERPs: ``erp NAME``, or NAME alone. Without a name it is the bundled one.
+ERPS: Final = {
+    "sap_odata": "simulators.erp.sap_odata",
+    "sap_idoc": "simulators.erp.sap_idoc",
+    "d365": "simulators.erp.d365",
+    "business_central": "simulators.erp.business_central",
+    "kingdee": "simulators.erp.kingdee",
+    "file_partner": "simulators.erp.file_partner",
+}
 #: Simulators that are no machine.
-SERVERS: Final = ("erp", "kingdee", "broker")
+SERVERS: Final = ("erp", "broker", *ERPS)
 MAX_SPEED: Final = 10_000
 
 
 def main(arguments: list[str]) -> int:
     """Run the simulator named first; returns the exit code."""
-    if not arguments or arguments[0] not in SIMULATORS:
+    if arguments[:1] == ["erp"] and arguments[1:2] and not arguments[1].startswith("-"):
+        if arguments[1] not in ERPS:
+            print(f"erp: found {arguments[1]!r}, allowed: {', '.join(ERPS)}, or nothing", file=sys.stderr)
+            return 2
+        arguments = arguments[1:]
+    if not arguments or arguments[0] not in SIMULATORS | ERPS:
         found = f"{arguments[0]!r} is no simulator; " if arguments and arguments[0] not in {"-h", "--help"} else ""
-        print(f"{found}usage: python -m simulators {{{','.join(SIMULATORS)}}} [options]", file=sys.stderr)
+        names = ",".join((*SIMULATORS, *ERPS))
+        print(f"{found}usage: python -m simulators {{{names}}} [options]", file=sys.stderr)
         return 2 if found or not arguments else 0
     name, *rest = arguments
     try:
@@ -60,7 +75,10 @@ def main(arguments: list[str]) -> int:
 
 def chosen(name: str, arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
     """The module of a simulator, and its options. Wrong arguments end the process with status 2."""
-    module = importlib.import_module(SIMULATORS[name])
+    path = (SIMULATORS | ERPS)[name]
+    if importlib.util.find_spec(path) is None:
+        raise SimulatorError(f"{path} is not part of this installation; install linegate again, whole")
+    module = importlib.import_module(path)
     parser = _parser(name)
     module.add_arguments(parser)
     return module, parser.parse_args(arguments)
@@ -73,7 +91,8 @@ async def _run(run: object, name: str, options: argparse.Namespace) -> None:
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m simulators {name}")
+    doubles = f"Doubles of real ERPs, each with its own options: erp NAME, NAME being one of {', '.join(ERPS)}."
+    parser = argparse.ArgumentParser(prog=f"python -m simulators {name}", epilog=doubles if name == "erp" else None)
 
     # Servers take them too, so that one command line fits all; their help does not offer what has no effect.
     def of_machines(text: str) -> str:

@@ -7,6 +7,8 @@ import os
 import sys
 from typing import Final
 
+#: What ``simulate erp`` may be followed by; without one of them it is the bundled ERP.
+ERPS: Final = ("sap_odata", "sap_idoc", "d365", "business_central", "kingdee", "file_partner")
 NAMES: Final = ("asm-01", "imm-01", "tst-01", "fil-02", "pck-01", "erp", "broker")
 
 
@@ -16,7 +18,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "simulate",
         help=f"run a bundled simulator ({', '.join(NAMES)})",
         description="Runs a simulator until Ctrl-C or the end of its standard input, where it takes commands. With "
-        "--print-config behind the name it prints the gateway's matching configuration and ends.",
+        "--print-config behind the name it prints the gateway's matching configuration and ends. Doubles of real ERPs: "
+        f"simulate erp NAME, NAME being one of {', '.join(ERPS)}.",
     )
     parser.add_argument("name", choices=NAMES, help="which one")
     parser.add_argument(

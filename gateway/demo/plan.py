@@ -8,6 +8,7 @@ between two polls in real time allows two pieces between two polls at any speed.
 from __future__ import annotations
 
 import socket
+from dataclasses import fields
 from fractions import Fraction
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -20,13 +21,20 @@ from gateway.core.duration import Duration
 from gateway.core.rate import Rate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from gateway.connectors.base import ConnectorType
 
 SCAN_MIN_NS: Final = 20_000_000  # below this the demo would measure the operating system, not the product
 TIMER_KEYS: Final = frozenset(
     {"ideal_cycle", "min_cycle", "max_cycle", "debounce", "stuck_after", "stop_detect", "micro_stop_max", "every"}
     | {"remember_old_track", "poll_orders", "server_time_limit", "checkpoint"}
 )
+#: Keys of every connector, which the configuration handles.
+COMMON: Final = frozenset({"poll_orders"})
+#: Settings of the example that say where its own ERP is.
+ADDRESS: Final = frozenset({"url"})
 SCAN_KEYS: Final = frozenset({"scan", "publish"})
 #: Shortest that the configuration allows; speed 50 would go below it.
 TIMER_MIN_NS: Final = {"poll_orders": Duration("100 ms"), "checkpoint": Duration("100 ms")}
@@ -65,6 +73,30 @@ def example() -> dict[str, Any]:
     return document
 
 
+def with_bundled_erp(document: dict[str, Any], port: int) -> dict[str, Any]:
+    """The document with the bundled ERP where it listens."""
+    connector = {**document["connectors"]["erp"], "url": f"http://127.0.0.1:{port}"}
+    return {**document, "connectors": {"erp": connector}}
+
+
+def with_connector(document: dict[str, Any], printed: str, types: Mapping[str, ConnectorType]) -> dict[str, Any]:
+    """The document with the connector that a double prints of itself; what it does not say goes on from the example.
+
+    ``types``: the connectors that there are, for the settings that each has. Raises ValueError where none is printed.
+    """
+    found = yaml.safe_load(printed)
+    connectors = found.get("connectors") if isinstance(found, dict) else None
+    if not isinstance(connectors, dict) or len(connectors) != 1:
+        raise ValueError(f"found {printed[:200]!r}, allowed: YAML with one connector")
+    ((_, told),) = connectors.items()
+    of_example, word = document["connectors"]["erp"], str(told.get("connector"))
+    if word not in types:
+        raise ValueError(f"found connector {word!r}, allowed: {', '.join(sorted(types))}")
+    known = COMMON | {one.name for one in fields(types[word].settings)} - {"connector"}
+    kept = {name: value for name, value in of_example.items() if name in known and name not in ADDRESS}
+    return {**document, "connectors": {"erp": {**kept, **told}}}
+
+
 def write(
     path: Path, document: dict[str, Any], ports: Ports, state_dir: Path, speed: Fraction, *, broker: bool
 ) -> None:
@@ -74,7 +106,6 @@ def write(
     sources = scaled["sources"]
     sources["asm"]["port"] = ports.modbus
     sources["imm"]["endpoint"] = f"opc.tcp://127.0.0.1:{ports.opcua}/imm-01"
-    scaled["connectors"]["erp"]["url"] = f"http://127.0.0.1:{ports.erp}"
     scaled["mqtt"]["port"] = ports.broker
     scaled.setdefault("buffer", {}).setdefault("checkpoint", str(_faster(Duration("5 s"), speed)))
     for unit in scaled["work_units"].values():

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 READY_TIMEOUT_S: Final = 30.0
@@ -23,13 +26,19 @@ class ProcessError(Exception):
 
 
 class Process:
-    """One child process. ``log`` gets its error output (the daemon's: all of its output)."""
+    """One child process. ``log`` gets its error output (the daemon's: all of its output).
 
-    def __init__(self, name: str, arguments: list[str], log: Path) -> None:
+    ``environment``: variables besides our own.
+    """
+
+    def __init__(
+        self, name: str, arguments: list[str], log: Path, environment: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.name = name
         self.ready: dict[str, Any] = {}
         self._arguments = arguments
         self._log = log
+        self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
         self._speaking = asyncio.Lock()
 
@@ -56,6 +65,7 @@ class Process:
                 stdout=asyncio.subprocess.PIPE if speaks else log,
                 stderr=log,
                 limit=LINE_BYTES_MAX,
+                env={**os.environ, **self._environment},
                 start_new_session=True,  # Ctrl-C is ours to handle, in order
             )
         if speaks:

@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from gateway.demo.bookings import not_booked
+
 #: The simulators date a piece a moment before the gateway can see it.
 KEY_PARTS: Final = 5  # plant, epoch, order, operation, number
 INTERVAL_TOLERANCE_NS: Final = 150_000_000
@@ -83,7 +85,7 @@ def reconcile(
     """
     booked_keys = [entry["key"] for entry in ledger]
     # A posting whose answer was lost is booked: the ERP says so, whatever the outbox still believes.
-    waiting = [posting for posting in open_postings if posting["key"] not in set(booked_keys)]
+    waiting = not_booked(open_postings, ledger)
     machines = tuple(_machine_row(unit, truth.get(unit["id"], []), ledger, waiting) for unit in work_units)
     duplicates = tuple(sorted({key for key in booked_keys if booked_keys.count(key) > 1}))
     return Reconciliation(machines=machines, duplicate_keys=duplicates, gaps=_gaps(ledger), faults=faults)

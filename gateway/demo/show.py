@@ -61,7 +61,7 @@ def _verdict(result: Reconciliation) -> str:
 class _Show:
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
-        self._stage = Stage(Path(args.dir).resolve(), seed=args.seed, speed=Fraction(str(args.speed)))
+        self._stage = Stage(Path(args.dir).resolve(), seed=args.seed, speed=Fraction(str(args.speed)), erp=args.erp)
         self._news: list[str] = []
         self._faults: list[str] = []
         self._begin = time.monotonic()

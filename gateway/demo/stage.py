@@ -8,19 +8,25 @@ import http.client
 import importlib.util
 import json
 import shutil
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from buffer.readonly import ReadOnlyStore
+from gateway import plugins
 from gateway.control import ControlError, call
 from gateway.demo import plan
+from gateway.demo.bookings import in_our_words
 from gateway.demo.process import Process
 from gateway.demo.reconcile import reconcile
+from gateway.lock import DATABASE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from fractions import Fraction
     from pathlib import Path
 
+    from buffer.entry import OutboxEntry
     from gateway.demo.reconcile import Reconciliation
 
 MARKER: Final = ".linegate-demo"
@@ -32,6 +38,11 @@ LEDGER_TIMEOUT_S: Final = 10.0
 SETTLE_POLL_S: Final = 0.3
 SETTLED_AFTER: Final = 6  # equal views in a row
 POLL_S: Final = 0.1
+POSTINGS_PAGE: Final = 500
+#: The ERP that everything in the demo is made for; others are doubles of real ones.
+BUNDLED: Final = "erp"
+#: Doubles that speak by files, and are told where.
+WITH_FOLDER: Final = frozenset({"file_partner", "sap_idoc"})
 PORT_TRIES: Final = 3
 MACHINES: Final = {"ASM-01": "asm-01", "IMM-01": "imm-01", "PCK-01": "pck-01"}
 
@@ -43,8 +54,9 @@ class StageError(Exception):
 class Stage:
     """All processes of one run, in one folder that is wiped at the start."""
 
-    def __init__(self, folder: Path, *, seed: int, speed: Fraction) -> None:
+    def __init__(self, folder: Path, *, seed: int, speed: Fraction, erp: str = BUNDLED) -> None:
         self.folder = folder
+        self.erp_name = erp
         self.state_dir = folder / "state"
         self.config = folder / "linegate.yaml"
         self._seed = seed
@@ -66,6 +78,7 @@ class Stage:
         self._wipe()
         document = plan.example()
         await self._start_simulators(document)
+        document = await self._with_erp(document)
         plan.write(self.config, document, self._ports, self.state_dir, self._speed, broker=self.has_broker)
         await self.start_daemon()
         await self.until(self._everything_runs, "every source to deliver and every machine to have an order")
@@ -73,7 +86,8 @@ class Stage:
     async def start_daemon(self) -> None:
         """Start the gateway; it is the real one, with a configuration file like any other."""
         log = self.folder / "gateway.log"
-        self.daemon = Process("gateway", ["gateway", "run", str(self.config)], log)
+        told = self.erp.ready.get("environment", {}) if self.erp is not None else {}
+        self.daemon = Process("gateway", ["gateway", "run", str(self.config)], log, told)
         await self.daemon.start(speaks=False)
 
     async def produce(self) -> None:
@@ -112,7 +126,8 @@ class Stage:
 
     async def ledger(self) -> list[dict[str, Any]]:
         """What the ERP has booked, asked from the ERP itself."""
-        return await asyncio.to_thread(_ledger, self._ports.erp)
+        bookings = await asyncio.to_thread(_ledger, self._ports.erp)
+        return in_our_words(bookings, await asyncio.to_thread(_postings, self.state_dir))
 
     async def truth(self) -> dict[str, list[dict[str, Any]]]:
         """Every piece that the machines made since ``produce()``: the simulators' own record."""
@@ -223,7 +238,7 @@ class Stage:
             truth = ("--truth", str(self._truth_file(unit)))
             return simulator(MACHINES[unit], "--seed", seed, "--speed", speed, *truth, *options)
 
-        self.erp = simulator("erp", "--port", str(ports.erp), "--release", "demo")
+        self.erp = simulator(self.erp_name, "--port", str(ports.erp), "--release", "demo", *self._erp_options())
         self.machines = {
             # Started near the end of the 16-bit range: the roll-over belongs to every demo.
             "ASM-01": machine("ASM-01", "--port", str(ports.modbus), "--good", "65500"),
@@ -235,6 +250,24 @@ class Stage:
             self.broker = simulator("broker", "--port", str(ports.broker))
             started.append(self.broker)
         return started
+
+    def _erp_options(self) -> tuple[str, ...]:
+        """Of doubles that exchange files: where."""
+        return ("--folder", str(self.folder / "exchange")) if self.erp_name in WITH_FOLDER else ()
+
+    async def _with_erp(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The document with the connector of the ERP that was asked for. Raises StageError."""
+        if self.erp_name == BUNDLED:
+            return plan.with_bundled_erp(document, self._ports.erp)
+        words = ["simulators", self.erp_name, "--port", str(self._ports.erp), *self._erp_options(), "--print-config"]
+        printing = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        out, err = await printing.communicate()
+        try:
+            return plan.with_connector(document, out.decode(), plugins.connectors())
+        except ValueError as error:
+            raise StageError(f"{self.erp_name}: {error}; {err.decode().strip()}") from error
 
     @staticmethod
     def _everything_runs(view: dict[str, Any]) -> bool:
@@ -251,6 +284,27 @@ def _ledger(port: int) -> list[dict[str, Any]]:
         link.request("GET", "/ledger")
         bookings: list[dict[str, Any]] = json.loads(link.getresponse().read())["bookings"]
     return bookings
+
+
+def _postings(state_dir: Path) -> list[dict[str, Any]]:
+    """All postings, oldest first, whatever became of them."""
+    found: list[OutboxEntry] = []
+    with ReadOnlyStore(state_dir / DATABASE_NAME) as store:
+        page = store.outbox(limit=POSTINGS_PAGE)
+        while page:
+            found += page
+            page = store.outbox(limit=POSTINGS_PAGE, before_id=page[-1].id)
+    return [
+        {
+            "key": one.key,
+            "message_id": one.message_id,
+            "machine": json.loads(one.payload).get("machine", ""),
+            "order": one.order,
+            "operation": one.operation,
+            "seq": one.seq,
+        }
+        for one in reversed(found)
+    ]
 
 
 def _still(view: dict[str, Any]) -> Any:

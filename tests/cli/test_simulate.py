@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import importlib.util
 import json
 import os
 import signal
@@ -11,6 +12,11 @@ import subprocess
 import sys
 
 import pytest
+
+from gateway.cli.simulate import ERPS
+from simulators.__main__ import ERPS as DOUBLES
+
+THERE = [name for name in ERPS if importlib.util.find_spec(DOUBLES[name])]
 
 
 @pytest.fixture
@@ -104,6 +110,28 @@ def test_the_names_are_those_that_there_are(simulate):
     from simulators.__main__ import SIMULATORS
 
     assert set(NAMES) == set(SIMULATORS)
+    assert tuple(DOUBLES) == ERPS
+
+
+def test_a_double_of_an_erp_is_named_behind_it(simulate):
+    refused = simulate("erp", "sap_r2")
+    _out, err = refused.communicate(timeout=10)
+    assert (refused.returncode, err) == (2, "erp: found 'sap_r2', allowed: " + ", ".join(ERPS) + ", or nothing\n")
+    helped, _ = simulate("erp", "--help").communicate(timeout=20)
+    assert [name for name in ERPS if name not in " ".join(helped.split())] == []
+
+
+@pytest.mark.parametrize("name", ["erp", *THERE])
+def test_an_erp_prints_the_connector_that_speaks_to_it(simulate, linegate, tmp_path, name):
+    """Put behind a machine it is a whole configuration that passes."""
+    machine, _ = simulate("asm-01", "--print-config").communicate(timeout=20)
+    words = () if name == "erp" else (name,)
+    out, err = simulate("erp", *words, "--port", "18081", "--print-config").communicate(timeout=20)
+    assert "connectors:" in out, err
+    whole = machine[: machine.index("\nconnectors:")] + "\n" + out
+    (tmp_path / "linegate.yaml").write_text(whole)
+    checked = linegate("check", tmp_path / "linegate.yaml")
+    assert checked.code == 0, checked.err + whole
 
 
 @pytest.mark.parametrize(("name", "has"), [("erp", False), ("broker", False), ("asm-01", True)])

@@ -159,9 +159,9 @@ def test_the_exit_code_and_the_json_say_the_same(monkeypatch, capsys, good, code
 
     monkeypatch.setattr(show._Show, "run", played)
     arguments = {"speed": 5.0, "seconds": 1.0, "seed": 1, "dir": ".", "chaos": False}
-    assert show.run(_Arguments(json=True, **arguments)) == code
+    assert show.run(_Arguments(json=True, erp="erp", **arguments)) == code
     assert json.loads(capsys.readouterr().out)["balanced"] is (code == 0)
-    assert show.run(_Arguments(json=False, **arguments)) == code
+    assert show.run(_Arguments(json=False, erp="erp", **arguments)) == code
     assert ("NOT BALANCED" in capsys.readouterr().out) is (code == 1)
 
 
