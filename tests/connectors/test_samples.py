@@ -9,7 +9,12 @@ from gateway.connectors import file, rest
 
 COMMON = {"poll_orders"}  # keys of every connector, which the configuration handles
 ROOT = Path(rest.__file__).parents[3]
-PATHS = ["config/examples/demo.yaml", "gateway/connectors/rest/sample.yaml", "gateway/connectors/file/sample.yaml"]
+PATHS = [
+    "config/examples/demo.yaml",
+    "gateway/connectors/rest/sample.yaml",
+    "gateway/connectors/rest/kingdee.sample.yaml",
+    "gateway/connectors/file/sample.yaml",
+]
 TYPES = {"rest": rest.PLUGIN, "file": file.PLUGIN}
 
 

@@ -68,6 +68,7 @@ def rendered(plan: Plan, mapping: MappingSettings, there: dt.tzinfo, document: M
         "value": plan.values,
         "erp": _Erp(mapping, there, document),
         "step": {},
+        "final": document.get("type") == "final",
     }
     scope = Scope(values, there, plan.profile.tables)
     messages: list[Rendered] = []
@@ -201,6 +202,17 @@ def _reasons(mapping: MappingSettings, _there: dt.tzinfo, document: Mapping[str,
     ]
 
 
+def _messages(mapping: MappingSettings, there: dt.tzinfo, document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """For a target that takes one reason a message: all that is good with the first, each further one by itself."""
+    made, reasons = mapped.amounts(mapping, document), _reasons(mapping, there, document)
+    rows: list[dict[str, Any]] = []
+    for number, one in enumerate(reasons or [{"reason": None, "qty": Decimal(0)}]):
+        good, rework = (made.good, made.rework) if number == 0 else (Decimal(0), Decimal(0))
+        rows.append({"good": good, "rework": rework, "scrap": one["qty"], "reason": one["reason"], "final": False})
+    rows[-1]["final"] = document.get("type") == "final"
+    return rows
+
+
 def _finished(mapping: MappingSettings, _there: dt.tzinfo, document: Mapping[str, Any]) -> Decimal:
     made = mapped.amounts(mapping, document)
     return made.good + made.scrap + made.rework
@@ -209,6 +221,7 @@ def _finished(mapping: MappingSettings, _there: dt.tzinfo, document: Mapping[str
 _SLOTTED: Final = ("activity.", "activity_unit.")
 _MADE: Final[dict[str, Any]] = {
     "finished": _finished,
+    "messages": _messages,
     "good": lambda mapping, _there, document: mapped.amounts(mapping, document).good,
     "scrap": lambda mapping, _there, document: mapped.amounts(mapping, document).scrap,
     "rework": lambda mapping, _there, document: mapped.amounts(mapping, document).rework,

@@ -89,6 +89,7 @@ LISTS: Final = frozenset(
         "data_quality_flags",
         "reverses_references",
         "erp.reasons",
+        "erp.messages",
     ]
 )
 #: What the mapping makes of it (``gateway.connectors.mapping``), and of the step.
@@ -236,7 +237,9 @@ def _steps(steps: tuple[Step, ...], where: str, own: frozenset[str], *, idempote
         before = tuple(f"step.{one.name}" for one in made)
         posting = Fields(own | POSTING | frozenset(before), (), before)
         document = Fields(
-            own | DOCUMENT | MAPPED | {"key", "message_id", *before}, ("echo", "machine_states"), (*LISTS, *before)
+            own | DOCUMENT | MAPPED | {"key", "message_id", "final", *before},
+            ("echo", "machine_states"),
+            (*LISTS, *before),
         )
         if step.for_each is not None:
             if not document.has_list(step.for_each) or step.for_each in before:

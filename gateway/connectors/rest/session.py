@@ -64,16 +64,13 @@ class Session:
         body_max_bytes: int = BODY_MAX_BYTES,
     ) -> HttpAnswer:
         """One request, one answer. Raises TransportError, and of it SignInRefusedError."""
-        held = self._made
         await self._signed_in()
         used = self._made
         answer = await self._asked(method, target, headers, body, body_max_bytes)
         if self._plan.login is None or not expired(answer, meaning):
             return answer
         if self._made == used:
-            self._until_s = None
-        if used != held:
-            return answer  # signed in for this very request: that is no expired session
+            self._until_s = None  # else another lane has signed in meanwhile
         await self._signed_in()
         return await self._asked(method, target, headers, body, body_max_bytes)
 

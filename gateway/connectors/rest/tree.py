@@ -31,18 +31,22 @@ class Condition:
 
     Attributes:
         path: where to look in the answer.
-        any_of: allowed values; ``true``, 1 and "1" are told apart from ``false`` and 0 only by how they are written.
+        any_of: the words, as they are written: ``true`` and "true" are the same; a list or an object is "". Without it
+            anything will do.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     path: str
-    any_of: tuple[bool | int | str | None, ...]
+    any_of: tuple[bool | int | str, ...] | None = None
 
     def holds(self, tree: Any) -> bool:
         """Whether it does."""
+        found = values(tree, self.path)
+        if self.any_of is None:
+            return bool(found)
         words = {word(one) for one in self.any_of}
-        return any(word(found) in words for found in values(tree, self.path))
+        return any(word(one) in words for one in found)
 
     def told(self, tree: Any) -> bool:
         """Whether there is anything at the path."""
@@ -64,10 +68,12 @@ def tree_of(answer: HttpAnswer) -> Any:
 
 def values(tree: Any, path: str) -> list[Any]:
     """Everything at a path; empty where there is nothing. The empty path is the tree itself."""
-    found = [tree]
-    for part in path.split(".") if path else ():
-        found = [below for one in found for below in _below(one, part)]
-    return found
+    if not path:
+        return [tree]
+    if isinstance(tree, dict) and path in tree:  # a name may have dots in it
+        return [tree[path]]
+    part, _, rest = path.partition(".")
+    return [found for below in _below(tree, part) for found in values(below, rest)]
 
 
 def first(tree: Any, path: str) -> Any:
