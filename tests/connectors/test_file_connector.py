@@ -16,9 +16,10 @@ import pytest
 from gateway.connectors.base import ConnectorError, LookupKind, MappingError, Outcome, OutcomeKind, Posting
 from gateway.connectors.file import PLUGIN
 from gateway.connectors.file import folder as files
+from gateway.connectors.file.handover import FILE_MAX_BYTES
 from gateway.connectors.file.orders import LINES_MAX, parse_file
 from gateway.connectors.file.settings import FileSettings
-from gateway.contract import IdempotentContract
+from gateway.contract import ConnectorContract
 from gateway.core.duration import Duration
 from gateway.core.foreign_text import is_clean
 
@@ -55,7 +56,7 @@ def posting(document):
     return made
 
 
-class TestContract(IdempotentContract):
+class TestContract(ConnectorContract):
     @pytest.fixture
     def bench(self, make, share, document):
         def bookings(key):
@@ -79,7 +80,7 @@ async def test_a_confirmation_is_one_readable_file(make, share, posting):
     sent = posting(connector, 3)
     outcome = await connector.send(sent)
     (path,) = (share / "confirmations").iterdir()
-    assert outcome == Outcome(OutcomeKind.POSTED, reference=path.name)
+    assert outcome == Outcome(OutcomeKind.ACCEPTED, reference=path.name)
     assert path.name.startswith("100240-0010-000003-")
     (row,) = csv.DictReader(io.StringIO(path.read_text()), delimiter=";")
     assert (row["order"], row["operation"], row["seq"], row["type"]) == ("100240", "0010", "3", "partial")
@@ -90,14 +91,13 @@ async def test_a_confirmation_is_one_readable_file(make, share, posting):
 
 async def test_the_erp_may_have_moved_the_file_on(make, share, posting):
     connector = make()
-    for number, folder in enumerate(("done", "error"), start=1):
-        sent = posting(connector, number)
-        await connector.send(sent)
-        (share / "confirmations" / folder).mkdir()
-        (share / "confirmations" / sent.rendered.name).rename(share / "confirmations" / folder / sent.rendered.name)
-        assert (await connector.lookup(sent)).kind is LookupKind.FOUND
-        assert (await connector.send(sent)).kind is OutcomeKind.POSTED
-        assert not (share / "confirmations" / sent.rendered.name).exists()
+    sent = posting(connector)
+    await connector.send(sent)
+    (share / "confirmations" / "done").mkdir()
+    (share / "confirmations" / sent.rendered.name).rename(share / "confirmations" / "done" / sent.rendered.name)
+    assert (await connector.lookup(sent)).kind is LookupKind.FOUND
+    assert (await connector.send(sent)).kind is OutcomeKind.ACCEPTED
+    assert not (share / "confirmations" / sent.rendered.name).exists()
 
 
 async def test_an_unmounted_share_is_never_papered_over(make, share, posting):
@@ -125,7 +125,7 @@ async def test_a_write_that_failed_half_way_left_nothing(make, share, posting, m
     assert outcome.kind is OutcomeKind.NOT_SENT
     assert list((share / "confirmations").iterdir()) == []
     monkeypatch.undo()
-    assert (await connector.send(posting(connector))).kind is OutcomeKind.POSTED
+    assert (await connector.send(posting(connector))).kind is OutcomeKind.ACCEPTED
 
 
 async def test_a_rename_that_is_not_known_to_be_durable_is_uncertain(make, share, posting, monkeypatch):
@@ -142,7 +142,7 @@ async def test_a_left_over_of_a_crash_is_overwritten(make, share, posting):
     connector = make()
     sent = posting(connector)
     (share / "confirmations" / f".{sent.rendered.name}.tmp").write_bytes(b"half")
-    assert (await connector.send(sent)).kind is OutcomeKind.POSTED
+    assert (await connector.send(sent)).kind is OutcomeKind.ACCEPTED
     assert [path.read_bytes() for path in (share / "confirmations").iterdir()] == [sent.rendered.body]
 
 
@@ -250,7 +250,7 @@ async def test_a_strange_cursor_moves_nothing(make, share, cursor):
 
 async def test_a_file_that_is_too_big_is_refused(make, share):
     with (share / "orders" / "big.csv").open("wb") as file:
-        file.truncate(files.FILE_MAX_BYTES + 1)
+        file.truncate(FILE_MAX_BYTES + 1)
     page = await make().fetch_orders("")
     assert "bytes, allowed at most" in page.refused[0].reasons[0]
     await make().fetch_orders(page.cursor)
@@ -351,7 +351,7 @@ async def test_a_share_that_hangs_holds_up_nothing_else(make, posting, hanging):
 
     await until(answers)
     for sent in (first, second):
-        assert (await connector.send(sent)).kind is OutcomeKind.POSTED
+        assert (await connector.send(sent)).kind is OutcomeKind.ACCEPTED
         assert (await connector.lookup(sent)).kind is LookupKind.FOUND
 
 
@@ -381,7 +381,7 @@ async def test_a_call_whose_caller_is_gone_is_still_waited_for(make, posting, ha
     hanging.go_on()
 
     async def sent():
-        return (await connector.send(second)).kind is OutcomeKind.POSTED
+        return (await connector.send(second)).kind is OutcomeKind.ACCEPTED
 
     await until(sent)
 

@@ -135,7 +135,8 @@ async def test_a_message_that_could_not_be_made_is_made_anew_after_the_configura
     await filled.store.commit(Step("U", b"", 1, (JournalRow(1, 1, "k", b""),), (posting,)))
 
     def folder(encoding):
-        return file.PLUGIN.build(FileSettings(connector="file", folder="share", encoding=encoding), context())
+        settings = FileSettings(connector="file", folder="share", encoding=encoding, ack="moved")
+        return file.PLUGIN.build(settings, context())
 
     async with forwarding(folder("windows-1252")) as forwarder:
         parked = await become(forwarder, A1, OutboxState.PARKED)
@@ -146,7 +147,7 @@ async def test_a_message_that_could_not_be_made_is_made_anew_after_the_configura
     assert not list((tmp_path / "share" / "confirmations").iterdir())
     async with forwarding(folder("utf-8")) as forwarder:
         await filled.outbox.retry(parked.id, clock())
-        posted = await become(forwarder, A1, OutboxState.POSTED)
+        posted = await become(forwarder, A1, OutboxState.ACCEPTED)
     assert "станок".encode() in posted.body
     assert [one.read_bytes() for one in (tmp_path / "share" / "confirmations").iterdir()] == [posted.body]
 

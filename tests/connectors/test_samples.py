@@ -5,17 +5,16 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from gateway.connectors import file, rest
+from gateway.connectors import file, rest, sap_odata, tryton
 
 COMMON = {"poll_orders"}  # keys of every connector, which the configuration handles
 ROOT = Path(rest.__file__).parents[3]
+TYPES = {"rest": rest.PLUGIN, "file": file.PLUGIN, "sap_odata": sap_odata.PLUGIN, "tryton": tryton.PLUGIN}
 PATHS = [
     "config/examples/demo.yaml",
-    "gateway/connectors/rest/sample.yaml",
     "gateway/connectors/rest/kingdee.sample.yaml",
-    "gateway/connectors/file/sample.yaml",
+    *(f"gateway/connectors/{name}/sample.yaml" for name in TYPES),
 ]
-TYPES = {"rest": rest.PLUGIN, "file": file.PLUGIN}
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -39,6 +38,7 @@ def test_importing_a_connector_is_cheap():
     import subprocess
     import sys
 
-    script = "import sys, gateway.connectors.rest, gateway.connectors.file; print('httpx' in sys.modules)"
+    modules = ", ".join(f"gateway.connectors.{name}" for name in TYPES)
+    script = f"import sys, {modules}; print('httpx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "False"

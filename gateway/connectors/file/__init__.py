@@ -1,11 +1,11 @@
-"""Files: orders and confirmations as CSV in a shared folder."""
+"""Files: orders and confirmations as CSV, lines of fixed length or XML, in a shared folder or over SFTP."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from gateway.connectors.base import ConnectorType
-from gateway.connectors.file.settings import FileSettings
+from gateway.connectors.file.settings import SUFFIXES, FileSettings
 
 if TYPE_CHECKING:
     from gateway.connectors.base import Connector, ConnectorContext
@@ -18,9 +18,18 @@ def _build(settings: FileSettings, context: ConnectorContext) -> Connector:
 
 
 def _describe(settings: FileSettings) -> list[str]:
+    where = settings.folder or settings.url
+    pattern = settings.orders_pattern or f"*{SUFFIXES[settings.format]}"
+    to = f"added to {settings.append_to}" if settings.append_to else "one file each"
+    booked = {
+        "none": "nobody says whether they are booked",
+        "moved": "booked when they are in done, refused in error",
+        "deleted": "booked when they are gone",
+        "file": f"booked or refused by ACK_ files in {settings.receipts_folder}",
+    }[settings.ack]
     return [
-        f"orders from {settings.folder}/{settings.orders_folder}/*.csv, moved to done or error",
-        f"confirmations to {settings.folder}/{settings.confirmations_folder}, one file each",
+        f"orders from {where}/{settings.orders_folder}/{pattern}, moved to done or error",
+        f"confirmations to {where}/{settings.confirmations_folder} as {settings.format}, {to}; {booked}",
     ]
 
 

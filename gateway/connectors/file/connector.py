@@ -1,15 +1,18 @@
-"""The file connector: orders from CSV files, confirmations as one CSV file each.
+"""The file connector: orders from files, confirmations as files, in a folder, on a share or on a server with SFTP.
 
-The cursor of a page names the files it was read from. When it comes back, their orders are committed, and only then are
-the files moved away. A share that hangs holds up nothing but its own calls.
+A share that hangs holds up nothing but its own calls. What the files say is others' business, and so is how they change
+hands (``inbound``, ``outbound``).
 """
 
 from __future__ import annotations
 
-import json
+import asyncio
+import codecs
+import contextlib
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
 
 from gateway.connectors.base import (
     Capabilities,
@@ -18,30 +21,31 @@ from gateway.connectors.base import (
     Health,
     Lookup,
     LookupKind,
+    MappingError,
     OrderPage,
     Outcome,
     OutcomeKind,
-    RefusedOrder,
     Rendered,
 )
 from gateway.connectors.file import acknowledgement as csv_answer
-from gateway.connectors.file import confirmation as csv_confirmation
-from gateway.connectors.file import folder as files
-from gateway.connectors.file.orders import parse_file
+from gateway.connectors.file import confirmation as written
+from gateway.connectors.file.folder import LocalPlace
+from gateway.connectors.file.inbound import Inbound, day_of
+from gateway.connectors.file.outbound import Outbound
+from gateway.connectors.file.place import FolderError
 from gateway.connectors.file.share_thread import ShareThread
+from gateway.connectors.file.xml_out import TEMPLATE_MAX_CHARS
 from gateway.core.foreign_text import clean
-from gateway.core.orders.order_answer import ACK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.connectors.base import Posting
+    from gateway.connectors.file.place import Place
     from gateway.connectors.file.settings import FileSettings
-    from gateway.core.model import ProductionOrder
 
-DONE: Final = "done"
-ERROR: Final = "error"
-NAME_MAX_CHARS: Final = 100
+#: A connection whose server does not answer is left alone after so long, in seconds.
+CLOSE_MAX_S: Final = 2.0
 
 
 class FileConnector:
@@ -49,123 +53,121 @@ class FileConnector:
 
     def __init__(self, settings: FileSettings, context: ConnectorContext) -> None:
         self._settings = settings
-        base = context.base_dir / Path(settings.folder).expanduser()
-        self._orders = base / settings.orders_folder
+        self._context = context
+        self._place, base = _place(settings, context)
         self._confirmations = base / settings.confirmations_folder
-        answers = settings.acknowledgements_folder
-        self._answers = None if answers is None else base / answers
+        self._outbound = Outbound(self._place, base, settings)
+        self._inbound = Inbound(
+            self._place,
+            base,
+            settings,
+            plant_zone=context.time_zone,
+            today=lambda: day_of(context.now_ns()),
+        )
         self._share = ShareThread(str(base), timeout_ns=int(settings.timeout))
-        self._unfinished: dict[str, tuple[int, int]] = {}
+        self._template: str | None = None
 
     @property
     def capabilities(self) -> Capabilities:
-        """The same name with the same bytes: a repeat changes nothing."""
-        answers = self._answers is not None
-        correction = self._settings.correction
-        return Capabilities(idempotent=True, can_lookup=True, acknowledgements=answers, correction=correction)
+        """Looked up before any repeat: a folder shows what became of a file."""
+        settings = self._settings
+        return Capabilities(
+            can_lookup=True,
+            acknowledgements=settings.acknowledgements_folder is not None,
+            correction=settings.correction,
+            readback=settings.ack != "none",
+            accepted_blocks=settings.wait_for_booking,
+        )
 
     async def open(self) -> None:
         """Nothing to make; a missing folder is no error here."""
 
     async def close(self) -> None:
-        """Nothing to release."""
+        """End the connection to a server, behind the call that is on."""
+        if self._settings.url is not None:
+            with contextlib.suppress(FolderError, TimeoutError):
+                async with asyncio.timeout(CLOSE_MAX_S):
+                    await self._share.run(self._place.close)
 
     async def fetch_orders(self, cursor: str) -> OrderPage:
         """Move away the files that the cursor names, then read those that wait. Raises ConnectorError."""
         try:
-            return await self._share.run(partial(self._fetch, cursor))
-        except files.FolderError as error:
+            return await self._share.run(partial(self._inbound.fetch, cursor, self._context.now_ns()))
+        except FolderError as error:
             raise ConnectorError(clean(f"orders: {error}")) from error
 
     def render(self, confirmation: Mapping[str, Any]) -> Rendered:
-        """The CSV file's bytes and name. Raises MappingError."""
+        """The file's bytes and name. Raises MappingError."""
         if confirmation.get("type") == "order_ack":
             return csv_answer.render(confirmation, self._settings)
-        return csv_confirmation.render(confirmation, self._settings)
+        return written.render(
+            confirmation,
+            self._settings,
+            plant_zone=self._context.time_zone,
+            gateway=self._context.gateway_id,
+            template=self._template_text(),
+        )
 
     async def send(self, posting: Posting) -> Outcome:
         """Put the file there, unless it is already, or the ERP has already moved it on."""
         try:
-            await self._share.run(partial(self._write, self._folder(posting), posting.rendered))
-        except files.FolderError as error:
-            return Outcome(OutcomeKind.UNCERTAIN if error.written else OutcomeKind.NOT_SENT, clean(str(error)))
-        return Outcome(OutcomeKind.POSTED, reference=posting.rendered.name)
+            return await self._share.run(partial(self._outbound.send, posting))
+        except FolderError as error:
+            return Outcome(_kind(error), clean(str(error)))
 
     async def lookup(self, posting: Posting) -> Lookup:
-        """Whether the file is there, or where the ERP moved it."""
+        """What became of the file."""
         try:
-            found = await self._share.run(partial(self._find, self._folder(posting), posting.rendered.name))
-        except files.FolderError as error:
+            return await self._share.run(partial(self._outbound.look_up, posting))
+        except FolderError as error:
             return Lookup(LookupKind.UNKNOWN, detail=clean(str(error)))
-        return Lookup(LookupKind.FOUND, found.name) if found is not None else Lookup(LookupKind.ABSENT)
 
     async def probe(self) -> Health:
         """Whether the folder of the confirmations is there and writable."""
         try:
-            await self._share.run(partial(files.require, self._confirmations))
-        except files.FolderError as error:
+            self._template_text()
+            await self._share.run(partial(self._outbound.require, self._confirmations))
+        except (FolderError, MappingError) as error:
             return Health(ok=False, detail=clean(str(error)))
         return Health(ok=True, detail=f"{self._confirmations}: is there")
 
-    def _folder(self, posting: Posting) -> Path:
-        return self._answers if posting.kind == ACK and self._answers is not None else self._confirmations
-
-    def _write(self, folder: Path, rendered: Rendered) -> None:
-        if self._find(folder, rendered.name) is None:
-            files.write_atomically(folder, rendered.name, rendered.body)
-
-    def _find(self, folder: Path, name: str) -> Path | None:
-        files.require(folder)
-        return files.find((folder, folder / DONE, folder / ERROR), name)
-
-    def _fetch(self, cursor: str) -> OrderPage:
-        files.require(self._orders)
-        for name, digest in _names(cursor).items():
-            self._finish(name, digest)
-        orders: list[ProductionOrder] = []
-        refused: list[RefusedOrder] = []
-        read: dict[str, str] = {}
-        unfinished = self._unfinished
-        self._unfinished = {}
-        for found in files.waiting(self._orders):
-            if _looks_unfinished(found) and unfinished.get(found.name) != found.stamp:
-                self._unfinished[found.name] = found.stamp
-                continue
-            taken, reasons = self._parsed(found)
-            orders += taken
-            if reasons:
-                refused.append(RefusedOrder(clean(found.name, NAME_MAX_CHARS), reasons))
-            read[found.name] = found.digest
-        return OrderPage(tuple(orders), tuple(refused), json.dumps(read, sort_keys=True) if read else "")
-
-    def _finish(self, name: str, digest: str) -> None:
-        path = self._orders / name
-        found = files.read(path)
-        if found is None or found.digest != digest:
-            return  # moved already, or replaced by a new file that is still to be read
-        _, reasons = self._parsed(found)
-        if reasons:
-            text = "".join(f"{reason}\n" for reason in reasons)
-            files.move(path, self._orders / ERROR, error_text=text)
-        else:
-            files.move(path, self._orders / DONE)
-
-    def _parsed(self, found: files.Found) -> tuple[tuple[ProductionOrder, ...], tuple[str, ...]]:
-        if found.content is None:
-            return (), (f"found {found.stamp[0]} bytes, allowed at most {files.FILE_MAX_BYTES}",)
-        return parse_file(found.content, self._settings)
+    def _template_text(self) -> str:
+        """The template, read once: a later change of the file comes with the next start. Raises MappingError."""
+        if self._settings.template is None:
+            return ""
+        if self._template is None:
+            path = self._context.base_dir / Path(self._settings.template).expanduser()
+            try:
+                text = path.read_bytes().removeprefix(codecs.BOM_UTF8).decode()
+            except (OSError, UnicodeDecodeError) as error:
+                raise MappingError(f"template: {path}: {error}; allowed: a file in utf-8 that can be read") from error
+            if len(text) > TEMPLATE_MAX_CHARS:
+                raise MappingError(f"template: {path}: found {len(text)} characters, allowed {TEMPLATE_MAX_CHARS}")
+            self._template = text
+        return self._template
 
 
-def _names(cursor: str) -> dict[str, str]:
-    try:
-        names = json.loads(cursor) if cursor else {}
-    except ValueError:
-        names = None
-    if not isinstance(names, dict) or not all(Path(str(name)).name == name for name in names):
-        return {}  # a cursor of another connector that had this name before: it moves nothing
-    return {str(name): str(digest) for name, digest in names.items()}
+def _kind(error: FolderError) -> OutcomeKind:
+    if error.signed_out:
+        return OutcomeKind.AUTH
+    if error.busy:
+        return OutcomeKind.BUSY
+    return OutcomeKind.UNCERTAIN if error.written else OutcomeKind.NOT_SENT
 
 
-def _looks_unfinished(found: files.Found) -> bool:
-    # Some programs write into the final name. A file without its last line's end is given until the next poll.
-    return found.content is not None and not found.content.endswith(b"\n")
+def _place(settings: FileSettings, context: ConnectorContext) -> tuple[Place, PurePosixPath]:
+    if settings.url is None:
+        return LocalPlace(), PurePosixPath(context.base_dir / Path(settings.folder).expanduser())
+    from gateway.connectors.file.sftp import SSH_PORT, SftpLogin, SftpPlace
+
+    parts = urlsplit(settings.url)
+    login = SftpLogin(
+        parts.hostname or "",
+        parts.port or SSH_PORT,
+        unquote(parts.username or ""),
+        settings.host_key or "",
+        context.secrets.get("password"),
+        context.secrets.get("private_key"),
+        context.secrets.get("passphrase"),
+    )
+    return SftpPlace(login, timeout_ns=int(settings.timeout)), PurePosixPath(unquote(parts.path) or ".")

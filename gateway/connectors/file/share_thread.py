@@ -12,7 +12,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from gateway.connectors.file.folder import FolderError
+from gateway.connectors.file.place import FolderError
 from gateway.core.duration import NS_PER_S
 
 if TYPE_CHECKING:
