@@ -30,6 +30,7 @@ USUAL_PORT: Final = 18083
 ACCOUNT: Final = "demo-account"
 USER: Final = "linegate"
 PASSWORD: Final = "demo"  # noqa: S105 - of a test double
+PASSWORD_VARIABLE: Final = "KINGDEE_PASSWORD"  # noqa: S105 - a name
 COOKIE: Final = "kdservice-sessionid"
 SERVICE: Final = "Kingdee.BOS.WebApi.ServicesStub."
 SUFFIX: Final = ".common.kdsvc"
@@ -88,6 +89,10 @@ class Kingdee(Double):
         """Besides what every double does: end all sessions."""
         super().declare(control)
         control.add("expire", self._sessions.clear)
+
+    def facts(self) -> dict[str, object]:
+        """What the gateway's configuration expects in its environment."""
+        return {"environment": {PASSWORD_VARIABLE: PASSWORD}}
 
     def login_missing(self, request: Request) -> Response | None:
         """The session lost, with HTTP 200, in the form that this service answers in."""
@@ -297,7 +302,7 @@ connectors:
     profile: kingdee
     url: {url_of(facts)}/k3cloud
     values: {{ account: {ACCOUNT}, user: {USER}, organisation: "100" }}
-    secrets: {{ password: {{ env: KINGDEE_PASSWORD }} }} # {PASSWORD}
+    secrets: {{ password: {{ env: {PASSWORD_VARIABLE} }} }} # {PASSWORD}
     server_time_limit: 5 s
     poll_orders: 2 s
 """
