@@ -135,6 +135,7 @@ def _read(fields: OrderFields) -> Operation:
         operation=fields.identifier("op", forbidden="/"),
         work_center=fields.identifier("work_center"),
         quantity=fields.quantity("qty"),
+        std_cycle_ns=fields.cycle_ns("std_cycle_s"),
         sequence=fields.identifier("sequence", default=STANDARD_SEQUENCE),
         text=fields.text("text"),
     )
