@@ -164,11 +164,11 @@ def inbox(tmp_path):
 
 def test_the_newest_image_wins_whatever_its_file_is_called(inbox):
     folder, made_inbox = inbox
-    (folder / "a.xml").write_bytes(loipro(serial="20261122060001", GLUZS="100000"))
+    (folder / "a.xml").write_bytes(loipro(serial="20261122060001", docnum="0000000000081236"))
     (folder / "b.xml").write_bytes(loipro(serial="20261122060000", GLUZS="110000"))
     (folder / "c.xml").write_bytes(loipro(serial="20261122060001", docnum="0000000000081235", GLUZS="120000"))
     (order,) = made_inbox().fetch("").orders
-    assert order.revision % 1_000_000 == 81235
+    assert order.revision % 1_000_000 == 81236
 
 
 def recorder(serial, *segments):
