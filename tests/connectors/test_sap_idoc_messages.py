@@ -53,7 +53,7 @@ def loipro(*, states=("I0002",), serial="20261122060000", docnum="00000000000812
 <E1AFPOL SEGMENT="1"><POSNR>0001</POSNR><UEBTO>10.0</UEBTO><UNTTO>5.0</UNTTO><KDAUF>0000004812</KDAUF></E1AFPOL>
 <E1AFFLL SEGMENT="1"><PLNFL>000000</PLNFL>
 <E1AFVOL SEGMENT="1"><VORNR>0010</VORNR><STEUS>PP01</STEUS><LTXA1>Press</LTXA1><ARBPL>PR03</ARBPL>
-<MGVRG>200.000</MGVRG><MEINH>PCE</MEINH><BMSCH>10.000</BMSCH><VGW01>15.000</VGW01><VGE01>MIN</VGE01>
+<MGVRG>200.000</MGVRG><MEINH>PCE</MEINH><BMSCH>10.000</BMSCH><UEKAN>X</UEKAN><VGW01>15.000</VGW01><VGE01>MIN</VGE01>
 <VGW02>2.000</VGW02><VGE02>MIN</VGE02><E1JSTVL SEGMENT="1"><STAT>I0002</STAT></E1JSTVL>
 <E1RESBL SEGMENT="1"><MATNR>R-9</MATNR><BDMNG>50.000</BDMNG><MEINS>KGM</MEINS><BACKFLUSH>X</BACKFLUSH></E1RESBL>
 <E1RESBL SEGMENT="1"><MATNR>BY-1</MATNR><BDMNG>3.000-</BDMNG><MEINS>KGM</MEINS></E1RESBL></E1AFVOL>
@@ -86,6 +86,7 @@ def test_a_whole_order():
         ("0010", "000000", "PR03"),
         ("0010-000001", "000001", "PR04"),
     ]
+    assert [one.control.overlap for one in order.image.operations] == [True, False]
     press = order.image.operations[0]
     assert (press.std_setup_ns, press.std_cycle_ns, press.base_quantity) == (900 * 10**9, 120 * 10**9, Decimal(10))
     assert order.operations[0].std_cycle_ns == 12 * 10**9
