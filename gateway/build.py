@@ -13,6 +13,7 @@ from gateway import logs, plugins
 from gateway.answering import answers_with, orders_without_target
 from gateway.auditing import Auditing
 from gateway.connecting import connector_of
+from gateway.connectors.base import TellsNews
 from gateway.core import snapshot
 from gateway.core.duration import Duration
 from gateway.core.model import Confirmation, DataValue, Status
@@ -244,6 +245,12 @@ class Builder:
                     backoff_max_ns=settings.backoff_max,
                     rng=self._rng,
                 )
+            if isinstance(connector, TellsNews):
+                feed, forwarder = self._parts.feeds.get(name), self._parts.forwarders.get(name)
+                connector.hear(
+                    orders_came=_nobody if feed is None else feed.wake,
+                    accepted_changed=_nobody if forwarder is None else forwarder.accepted_changed,
+                )
 
     def _target_changed(self, status: Any) -> None:
         if self._parts.monitor is not None and status.name in self._parts.forwarders:
@@ -318,3 +325,7 @@ class Builder:
     def _source_changed(self, status: Any) -> None:
         if self._parts.monitor is not None:
             self._parts.monitor.source_changed(self._parts.source_view(status.name))
+
+
+def _nobody() -> None:
+    """Nobody is to be told."""

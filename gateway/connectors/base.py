@@ -85,6 +85,7 @@ class LookupKind(enum.StrEnum):
     REFUSED = "refused"  # the target took it over and then refused it: a person decides
     ABSENT = "absent"
     UNKNOWN = "unknown"
+    UNKNOWABLE = "unknowable"  # the target will never say: a person has to look there
 
 
 class Lookup(NamedTuple):
@@ -204,7 +205,7 @@ class Capabilities(NamedTuple):
     ``baseline``: it has no key of ours, so that its sums before a send are kept; then it is a ``TakesBaseline``.
     ``readback``: what was ACCEPTED can be looked up until it is booked or refused. ``accepted_blocks``: the next one of
     a lane waits until the one before is booked, not only accepted. ``cursor_moves``: a cursor that is given back moves
-    or acknowledges something at the source.
+    or acknowledges something at the source. ``one_at_a_time``: a second connector would take the first one's place.
     """
 
     orders: bool = True
@@ -220,6 +221,7 @@ class Capabilities(NamedTuple):
     readback: bool = True
     accepted_blocks: bool = True
     cursor_moves: bool = False
+    one_at_a_time: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,6 +288,22 @@ class TellsTotals(Protocol):
 
     async def booked(self, order: str) -> BookedOrder:
         """What the target has booked of an order. Raises ConnectorError."""
+
+
+@runtime_checkable
+class TellsNews(Protocol):
+    """A connector to which its target speaks by itself."""
+
+    def hear(self, *, orders_came: Callable[[], None], accepted_changed: Callable[[], None]) -> None:
+        """Whom to call, on the event loop: orders wait, and what was ACCEPTED may be booked or refused now."""
+
+
+@runtime_checkable
+class HearsSettled(Protocol):
+    """A connector whose target keeps what it said until the gateway has it for good."""
+
+    def settled(self, posting_id: str, key: str) -> None:
+        """The end of this posting (id of its message, key) is committed: booked, delivered, or parked. Never raises."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

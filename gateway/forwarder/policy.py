@@ -183,6 +183,8 @@ class Policy:
             return Decision(Settlement(OutboxState.PARKED, now_ns, "", *fault), reached=True)
         if lookup.kind is LookupKind.ACCEPTED and entry.state is not OutboxState.ACCEPTED:
             return Decision(self._taken_over(lookup.reference, now_ns), reached=True)
+        if lookup.kind is LookupKind.UNKNOWABLE:
+            return cannot_know(entry, now_ns)
         if lookup.kind is LookupKind.UNKNOWN:
             fault = (entry.error_kind or OutcomeKind.UNCERTAIN, entry.error_code, f"look-up: {lookup.detail}")
             settlement = Settlement(entry.state, now_ns + self.doubling_ns(entry.lookups), "", *fault)
