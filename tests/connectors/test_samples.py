@@ -11,7 +11,11 @@ COMMON = {"poll_orders"}  # keys of every connector, which the configuration han
 ROOT = Path(rest.__file__).parents[3]
 MODULES = (business_central, d365, file, rest, sap_idoc, sap_odata, tryton)
 TYPES = {one.PLUGIN.name: one.PLUGIN for one in MODULES}
-PATHS = ["config/examples/demo.yaml", *(f"gateway/connectors/{name}/sample.yaml" for name in TYPES)]
+PATHS = [
+    "config/examples/demo.yaml",
+    "gateway/connectors/rest/kingdee.sample.yaml",
+    *(f"gateway/connectors/{name}/sample.yaml" for name in TYPES),
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
