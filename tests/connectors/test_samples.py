@@ -5,11 +5,11 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from gateway.connectors import d365, file, rest, sap_odata, tryton
+from gateway.connectors import d365, file, rest, sap_idoc, sap_odata, tryton
 
 COMMON = {"poll_orders"}  # keys of every connector, which the configuration handles
 ROOT = Path(rest.__file__).parents[3]
-TYPES = {plugin.name: plugin for plugin in (one.PLUGIN for one in (d365, file, rest, sap_odata, tryton))}
+TYPES = {plugin.name: plugin for plugin in (one.PLUGIN for one in (d365, file, rest, sap_idoc, sap_odata, tryton))}
 PATHS = ["config/examples/demo.yaml", *(f"gateway/connectors/{name}/sample.yaml" for name in TYPES)]
 
 
