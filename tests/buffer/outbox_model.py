@@ -45,7 +45,8 @@ LINES = (
     ("B", "10", "", "partial"),
     ("A", "", "", "ack"),
 )
-OVER = (S.POSTED, S.SUPERSEDED, S.VOIDED)
+OVER = (S.POSTED, S.DELIVERED, S.SUPERSEDED, S.VOIDED)
+THERE = (S.POSTED, S.DELIVERED)
 WORKABLE = (S.HELD, S.READY, S.RETRY_WAIT, S.UNCERTAIN, S.ACCEPTED)
 BEGINNINGS = (*[S.READY] * 6, S.HELD, S.HELD, S.NEEDS_APPROVAL, S.PARKED, S.VOIDED)
 #: What nobody may do to a row, whatever it is (? is its id), and whether it is forbidden in this state.
@@ -56,8 +57,10 @@ TAMPERING = {
     "UPDATE outbox SET lane_order = 'Z' WHERE id = ?": lambda _row: True,
     "UPDATE outbox SET body = x'00', content_type = 'z', name = 'z' WHERE id = ?": lambda row: row["body"] is not None,
     "UPDATE outbox SET state = 'ready' WHERE id = ?": lambda row: row["state"] in OVER,
-    "UPDATE outbox SET state = 'voided' WHERE id = ?": lambda row: row["state"] in (S.POSTED, S.SUPERSEDED),
-    "DELETE FROM outbox WHERE id = ?": lambda row: row["state"] not in (S.POSTED, S.VOIDED),
+    "UPDATE outbox SET state = 'voided' WHERE id = ?": lambda row: (
+        row["state"] in (S.POSTED, S.DELIVERED, S.SUPERSEDED)
+    ),
+    "DELETE FROM outbox WHERE id = ?": lambda row: row["state"] not in (S.POSTED, S.DELIVERED, S.VOIDED),
 }
 
 
@@ -267,7 +270,7 @@ class OutboxMachine(RuleBasedStateMachine):
         row["answer"] = row.get("answer") if told is None else (self.now, row["attempts"], told)
 
     def settled(self, row, state, wait):
-        row.update(state=state, due=self.now + wait, settled=self.now if state in (S.POSTED, S.PARKED) else None)
+        row.update(state=state, due=self.now + wait, settled=self.now if state in (*THERE, S.PARKED) else None)
         self.posted[row["target"]] += state is S.POSTED and row["kind"] != "ack"
 
     @rule(
@@ -334,7 +337,8 @@ class OutboxMachine(RuleBasedStateMachine):
     def a_person_sends_again(self, data, booked):
         entry_id = self.pick(data, S.POSTED) if booked else self.pick(data, *S)
         row = self.rows[entry_id]
-        allowed = row["state"] is S.POSTED and "pruned" not in row
+        allowed = row["state"] in THERE and "pruned" not in row
+        was = row["state"]
         try:
             self.run(reconciliation.resend(self.store, entry_id, self.now, who="p", reason="lost"))
         except StoreError:
@@ -342,7 +346,7 @@ class OutboxMachine(RuleBasedStateMachine):
             return
         assert allowed
         row.update(state=S.READY, due=self.now, settled=None, resends=row["resends"] + 1)
-        self.posted[row["target"]] -= row["kind"] != "ack"
+        self.posted[row["target"]] -= row["kind"] != "ack" and was is S.POSTED
 
     @precondition(lambda self: self.rows)
     @rule(data=st.data())
@@ -361,7 +365,7 @@ class OutboxMachine(RuleBasedStateMachine):
         before = self.now + 1 - age
         self.run(retention.postings(self.store, before))
         for row in self.rows.values():
-            if row["state"] in (S.POSTED, S.VOIDED) and row["settled"] < before:
+            if row["state"] in (S.POSTED, S.DELIVERED, S.VOIDED) and row["settled"] < before:
                 row["pruned"] = True
 
     # --- the process ends --------------------------------------------------------------------------------------------
