@@ -6,6 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from buffer.entry import OutboxState
 from gateway.cli import outbox_parked, person, state_dir
 from gateway.core.calendar.honest_time import utc_of
 from gateway.core.document import utc
@@ -18,20 +19,7 @@ if TYPE_CHECKING:
     from buffer.entry import OutboxEntry
     from gateway.core.calendar.honest_time import ClockCorrection
 
-STATES: Final = (
-    "needs_approval",
-    "held",
-    "ready",
-    "sending",
-    "accepted",
-    "posted",
-    "delivered",
-    "uncertain",
-    "retry_wait",
-    "parked",
-    "superseded",
-    "voided",
-)
+STATES: Final = tuple(state.value for state in OutboxState)
 NS_PER_MS: Final = 1_000_000
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 1000
@@ -71,6 +59,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     never.add_argument("which", help="its number or its key")
     never.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")
     never.set_defaults(run=discard)
+    letting, lost = _add_letting(verbs), _add_resend(verbs)
+    edit, export = outbox_parked.add_edit(verbs), outbox_parked.add_export(verbs)
+    for verb in (listing, one, again, never, *letting, lost, edit, export):
+        state_dir.add_arguments(verb)
+
+
+def _add_letting(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Add ``approve`` and ``release``, which may have to be signed."""
     yes = verbs.add_parser(
         "approve", help="let a confirmation be sent that says more than the order's tolerance allows"
     )
@@ -89,6 +87,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     now.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")
     person.add_signing(now)
     now.set_defaults(run=release)
+    return yes, now
+
+
+def _add_resend(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     lost = verbs.add_parser(
         "resend",
         help="send a booked confirmation again that the ERP has lost, with the same key and bytes",
@@ -106,18 +108,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     lost.add_argument("--to", dest="last", type=int, metavar="M", help="up to this one")
     lost.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")
     lost.set_defaults(run=resend)
-    for verb in (
-        listing,
-        one,
-        again,
-        never,
-        yes,
-        now,
-        lost,
-        outbox_parked.add_edit(verbs),
-        outbox_parked.add_export(verbs),
-    ):
-        state_dir.add_arguments(verb)
+    return lost
 
 
 def resend(args: argparse.Namespace) -> int:
@@ -271,7 +262,6 @@ def _which(text: str) -> dict[str, Any]:
 
 
 def _read(args: argparse.Namespace, *, exactly: int | None = None, **filters: Any) -> list[OutboxEntry] | None:
-    from buffer.entry import OutboxState
     from buffer.errors import StoreError
     from buffer.readonly import ReadOnlyStore
     from gateway.lock import DATABASE_NAME
