@@ -13,7 +13,6 @@ from gateway import logs, plugins
 from gateway.answering import answers_with, orders_without_target
 from gateway.auditing import Auditing
 from gateway.connecting import connector_of
-from gateway.connectors.base import TellsNews
 from gateway.core import snapshot
 from gateway.core.duration import Duration
 from gateway.core.model import Confirmation, DataValue, Status
@@ -209,7 +208,14 @@ class Builder:
     def _connectors(self) -> None:
         types = plugins.connectors()
         for name in self._settings.connectors:
-            self._parts.connectors[name] = connector_of(self._settings, name, types, self._clock.utc_now_ns)
+            self._parts.connectors[name] = connector_of(
+                self._settings,
+                name,
+                types,
+                self._clock.utc_now_ns,
+                partial(self._parts.acknowledged, name),
+                partial(self._parts.orders_came, name),
+            )
 
     def _targets(self) -> None:
         budget = FailureBudget()
@@ -244,12 +250,6 @@ class Builder:
                     poll_ns=settings.poll_orders,
                     backoff_max_ns=settings.backoff_max,
                     rng=self._rng,
-                )
-            if isinstance(connector, TellsNews):
-                feed, forwarder = self._parts.feeds.get(name), self._parts.forwarders.get(name)
-                connector.hear(
-                    orders_came=_nobody if feed is None else feed.wake,
-                    accepted_changed=_nobody if forwarder is None else forwarder.accepted_changed,
                 )
 
     def _target_changed(self, status: Any) -> None:
@@ -325,7 +325,3 @@ class Builder:
     def _source_changed(self, status: Any) -> None:
         if self._parts.monitor is not None:
             self._parts.monitor.source_changed(self._parts.source_view(status.name))
-
-
-def _nobody() -> None:
-    """Nobody is to be told."""

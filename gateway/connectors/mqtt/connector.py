@@ -33,7 +33,7 @@ from gateway.core.orders.order_answer import ACK
 from gateway.core.target_answer import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from gateway.connectors.base import OrderPage, Posting
@@ -53,7 +53,7 @@ class MqttConnector:
 
     def __init__(self, settings: MqttTargetSettings, context: ConnectorContext) -> None:
         self._settings = settings
-        self._context = context
+        self.context = context
         self._timeout_s = settings.timeout / NS_PER_S
         self._classes = table_of(settings.error_classes, messages.BY_REASON)
         own = {
@@ -69,8 +69,6 @@ class MqttConnector:
         self._ticking: asyncio.Task[None] | None = None
         self._asked_s: dict[str, float] = {}
         self._doubtful_s: dict[str, float] = {}
-        self.orders_came: Callable[[], None] = _nobody
-        self.accepted_changed: Callable[[], None] = _nobody
 
     @property
     def capabilities(self) -> Capabilities:
@@ -90,13 +88,9 @@ class MqttConnector:
             one_at_a_time=True,
         )
 
-    def hear(self, *, orders_came: Callable[[], None], accepted_changed: Callable[[], None]) -> None:
-        """Who is told, on the event loop, that something came by itself."""
-        self.orders_came, self.accepted_changed = orders_came, accepted_changed
-
     async def open(self) -> None:
         """Begin to connect. Raises ConnectorError for a certificate that cannot be used."""
-        tls = await asyncio.to_thread(_tls, self._settings, self._context.base_dir)
+        tls = await asyncio.to_thread(_tls, self._settings, self.context.base_dir)
         if self._orders_topic is not None:
             self._orders_link = Link(self._access(tls, "-orders"), (self._orders_topic,), self._orders)
             self._orders_link.start()
@@ -104,7 +98,7 @@ class MqttConnector:
             topics = () if self._response_topic is None else (self._response_topic,)
             self._link = Link(self._access(tls, ""), topics, self._told)
             self._link.start()
-            self._ticking = asyncio.create_task(self._tick(), name=f"{self._context.name}: acknowledgements")
+            self._ticking = asyncio.create_task(self._tick(), name=f"{self.context.name}: acknowledgements")
 
     async def close(self) -> None:
         """Leave; the broker keeps the sessions."""
@@ -120,7 +114,7 @@ class MqttConnector:
         """Let the broker forget what this cursor stands for, then give what waits. Raises ConnectorError."""
         link = self._orders_link
         if link is None:
-            raise ConnectorError(f"{self._context.name}: has no orders_topic, or is not open")
+            raise ConnectorError(f"{self.context.name}: has no orders_topic, or is not open")
         if not await link.ready(self._timeout_s):
             raise ConnectorError(f"orders: {link.trouble}")
         held = self._orders.held
@@ -141,7 +135,7 @@ class MqttConnector:
             confirmation,
             confirmations=settings.confirmations_topic,
             answers=settings.answers_topic,
-            gateway=self._context.gateway_id,
+            gateway=self.context.gateway_id,
         )
 
     async def send(self, posting: Posting) -> Outcome:
@@ -244,10 +238,10 @@ class MqttConnector:
         while True:
             await asyncio.sleep(TELL_AGAIN_S)
             if self._told.held.sweep():
-                self.accepted_changed()
+                self.context.acknowledged()
 
     def _access(self, tls: ssl.SSLContext | None, ending: str) -> BrokerAccess:
-        settings, context = self._settings, self._context
+        settings, context = self._settings, self.context
         return BrokerAccess(
             settings.host,
             settings.port,
@@ -261,7 +255,7 @@ class MqttConnector:
 
     def _opened(self) -> Link:
         if self._link is None:
-            raise ConnectorError(f"{self._context.name}: is not open; open() comes first")
+            raise ConnectorError(f"{self.context.name}: is not open; open() comes first")
         return self._link
 
 
@@ -286,7 +280,7 @@ class _OrdersUser:
         self.held.take(message)
         if self.held:
             self.came.set()
-            self._connector.orders_came()
+            self._connector.context.orders_came()
 
     def told_of_loss(self, cursor: str) -> None:
         """Once, where the broker had a session of ours and has it no more."""
@@ -316,7 +310,7 @@ class _AcknowledgementsUser:
 
     def received(self, message: Message) -> None:
         if self.held.take(message):
-            self._connector.accepted_changed()
+            self._connector.context.acknowledged()
 
     def _acknowledge(self, message: Message) -> None:
         link = self._connector._link  # noqa: SLF001 - its own connector
@@ -361,7 +355,3 @@ def _tls(settings: MqttTargetSettings, base_dir: Path) -> ssl.SSLContext | None:
             f"ca_file, certificate_file, key_file: {error}; allowed: PEM files that can be read"
         ) from error
     return context
-
-
-def _nobody() -> None:
-    """Nobody listens."""
