@@ -191,13 +191,15 @@ class Link:
         connection = self._connection
         if connection is None or not connection.ready:
             return Published(None, self.trouble, left=False)
+        if connection.client.socket() is None:
+            return Published(None, f"{self._where}: the link is just being lost", left=False)
         try:
             info = connection.client.publish(topic, payload, qos=1, properties=properties)
         except (ValueError, OSError) as error:
             return Published(None, f"{topic}: {error}", left=False)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            # It stays in this client object, which is never connected again.
-            return Published(None, f"{self._where}: the link is just being lost", left=False)
+            # Not even "no connection" says that nothing left: the link may have been lost behind the message.
+            return Published(None, f"{self._where}: the link was lost with the message", left=True)
         answer: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         connection.pending[info.mid] = answer
         try:
