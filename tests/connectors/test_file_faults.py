@@ -1,6 +1,6 @@
 """Files and the file partner under the fault suite: every way of telling what was booked, and whatever goes wrong."""
 
-import asyncio
+import errno
 import time
 from collections import Counter
 from decimal import Decimal
@@ -9,19 +9,24 @@ from typing import ClassVar
 
 import pytest
 
-from gateway.connectors.base import LookupKind, OutcomeKind
-from gateway.connectors.file import PLUGIN
+from gateway.connectors.base import LookupKind, OutcomeKind, Posting
+from gateway.connectors.file import PLUGIN, handover
 from gateway.connectors.file.settings import FileSettings
 from gateway.contract import Booked, FaultContract
+from gateway.contract.plant import Plant
 from simulators.erp import file_partner
 from simulators.erp.file_partner import FilePartner
 
 DEADLINE_S = 20
 NO_ANSWERS = "a file has no answer that could be cut"
 FAULTS = {
-    "lost_answer": "lose-answers {}", "slow_booking": "late-book 0.05 {}", "busy": "locked {}", "refused": "error 500 {}",
-    "html": "html {}", "half_answer": "half {}",
-}  # fmt: skip
+    "lost_answer": "lose-answers {}",
+    "slow_booking": "late-book 0.05 {}",
+    "busy": "locked {}",
+    "refused": "error 500 {}",
+    "html": "html {}",
+    "half_answer": "half {}",
+}
 
 
 class Files(FaultContract):
@@ -95,3 +100,53 @@ class TestMovedIsBooked(Files):
 
 class TestDeletedIsBooked(Files):
     ack = "deleted"
+
+
+@pytest.fixture
+def alone(tmp_path, context, document):
+    """A folder that nobody reads."""
+    for name in ("orders", "confirmations"):
+        (tmp_path / "share" / name).mkdir(parents=True)
+
+    def made(**changes):
+        settings = FileSettings(connector="file", folder="share", **changes)
+        return SimpleNamespace(
+            build=lambda: PLUGIN.build(settings, context()),
+            document=document,
+            working=lambda: False,
+            folder=tmp_path / "share" / "confirmations",
+        )
+
+    return made
+
+
+@pytest.mark.parametrize("kill_at", [0, 3, 4, 5])
+async def test_without_an_ack_it_ends_as_delivered_whatever_happens(alone, tmp_path, kill_at):
+    bench = alone(confirmations_trigger=".OK")
+    async with Plant(bench, tmp_path / "plant") as plant:
+        await plant.add(2)
+        assert await plant.run(kill_at) == bool(kill_at)
+        await plant.run()
+        entries = await plant.entries()
+    assert [(one.state, one.attempts) for one in entries][1] == ("delivered", 1)
+    assert entries[0].state == "delivered", "killed behind the send it was looked up, and it is there"
+    assert sorted(path.suffix for path in bench.folder.iterdir()) == [".OK", ".OK", ".csv", ".csv"]
+
+
+async def test_a_trigger_that_was_not_shown_is_shown_by_the_look_up(alone, monkeypatch):
+    bench = alone(confirmations_trigger=".OK", ack="deleted")
+    connector = bench.build()
+    image = bench.document(1)
+    posting = Posting(
+        image["idempotency_key"], image["confirmation_id"], "100240", "0010", 1, 1, connector.render(image)
+    )
+
+    def failing(_place, _parcel):
+        raise OSError(errno.EIO, "the share is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(handover, "finish_trigger", failing)
+        assert (await connector.send(posting)).kind is OutcomeKind.UNCERTAIN
+    assert not list(bench.folder.glob("*.OK"))
+    assert (await connector.lookup(posting)).kind is LookupKind.ACCEPTED
+    assert [path.stem for path in bench.folder.glob("*.OK")] == [path.stem for path in bench.folder.glob("*.csv")]
