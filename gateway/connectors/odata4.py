@@ -84,6 +84,18 @@ async def rows(
     raise QueryError(f"{where}: more than {PAGES_MAX} pages; make page_size larger")
 
 
+def error_of(document: Any) -> tuple[str, str]:
+    """Code and message of an error, "" where there is none."""
+    error = document.get("error") if isinstance(document, dict) else None
+    if not isinstance(error, dict):
+        return "", ""
+    code, message = error.get("code"), error.get("message")
+    return (
+        clean(code, SHOWN_MAX_CHARS).strip() if isinstance(code, str) else "",
+        clean(message) if isinstance(message, str) else "",
+    )
+
+
 def _page(answer: HttpAnswer, where: str) -> dict[str, Any]:
     if answer.status != HTTPStatus.OK:
         kind = OutcomeKind.NOT_SENT

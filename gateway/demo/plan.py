@@ -94,7 +94,15 @@ def with_connector(document: dict[str, Any], printed: str, types: Mapping[str, C
         raise ValueError(f"found connector {word!r}, allowed: {', '.join(sorted(types))}")
     known = COMMON | {one.name for one in fields(types[word].settings)} - {"connector"}
     kept = {name: value for name, value in of_example.items() if name in known and name not in ADDRESS}
-    return {**document, "connectors": {"erp": {**kept, **told}}}
+    units = {name: _without_waiting(unit) for name, unit in document["work_units"].items()}
+    return {**document, "work_units": units, "connectors": {"erp": {**kept, **told}}}
+
+
+def _without_waiting(unit: dict[str, Any]) -> dict[str, Any]:
+    """A work unit that does not wait for the operation before: most ERPs cannot say that operations overlap."""
+    orders = unit.get("orders") or {}
+    guards = {**(orders.get("guards") or {}), "predecessor": "off"}
+    return {**unit, "orders": {**orders, "guards": guards}}
 
 
 def write(

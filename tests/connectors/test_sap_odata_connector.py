@@ -4,6 +4,7 @@ import json
 import threading
 import urllib.error
 import urllib.request
+from decimal import Decimal
 from types import SimpleNamespace
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from gateway.connectors.mapping.settings import MappingSettings
 from gateway.connectors.sap_odata import PLUGIN
 from gateway.connectors.sap_odata.settings import SapOdataSettings
 from gateway.connectors.sign_in import SignIn
-from gateway.contract import ConnectorContract
+from gateway.contract import Booked, FaultContract
 from gateway.core.duration import Duration
 from gateway.core.secret import SecretRef
 from simulators.control import Control
@@ -38,7 +39,7 @@ class Sap:
 
     async def _run(self):
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        sap = SapOdata(self._options)
+        self._sap = sap = SapOdata(self._options)
         sap.declare(Control("sap_odata", read_stdin=False))
         await sap.open()
         self.port = sap.listener.port
@@ -54,6 +55,10 @@ class Sap:
     @property
     def url(self):
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def working(self):
+        return bool(self._sap._late)
 
     def ask(self, method, path, body=None):
         data = None if body is None else json.dumps(body).encode()
@@ -161,19 +166,60 @@ async def opened(settings, context, sap):
         await connector.close()
 
 
-class TestContract(ConnectorContract):
+class _Contract:
+    reasons = (("A1", "1"),)
+
     @pytest.fixture
     def bench(self, sap, settings, context, full):
-        def bookings(key):
-            return sap.booked(full(int(key.rsplit("/", 1)[1]))["confirmation_id"])
+        faults = {
+            "lost_answer": ("lose-answers", {}),
+            "lost_request": ("hang", {}),
+            "slow_booking": ("late-book", {"seconds": 0.4}),
+            "busy": ("locked", {}),
+            "refused": ("error", {"status": 400}),
+            "login_expired": ("unauthorized", {}),
+            "html": ("html", {}),
+            "half_answer": ("half", {}),
+        }
+        keys = {}
+
+        def document(seq):
+            image = full(seq, scrap=self.reasons)
+            for step in range(len(self.reasons)):
+                keys[step_id(image["confirmation_id"], step)] = image["idempotency_key"]
+            return image
+
+        def fault(name, count=1):
+            command, values = faults[name]
+            sap.do(command, **values, count=count)
+            return True
+
+        def booked():
+            rows = [row for row in sap.ledger() if row["key"] in keys]
+            return [Booked(keys[row["key"]], Decimal(row["good"]), Decimal(row["scrap"]), row["key"]) for row in rows]
 
         return SimpleNamespace(
             build=lambda: PLUGIN.build(settings(sap), context()),
-            document=full,
+            document=document,
             release=sap.release,
             take_away=lambda: sap.do("down", seconds=60),
-            bookings=bookings,
+            bookings=lambda key: sum(one.key == key for one in booked()),
+            fault=fault,
+            working=lambda: sap.working,
+            booked=booked,
         )
+
+
+class TestContract(_Contract, FaultContract):
+    pass
+
+
+class TestContractOfSeveralPostings(_Contract, FaultContract):
+    reasons = (("A1", "1"), ("B2", "2"))
+
+    @pytest.mark.soak
+    async def test_no_answer_and_killed(self, bench, tmp_path):
+        await super().test_no_answer_and_killed(bench, tmp_path)
 
 
 async def test_one_reason_a_posting_and_the_yield_only_once(sap, opened, full):
