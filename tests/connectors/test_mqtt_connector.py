@@ -257,10 +257,16 @@ def bench_on(broker, peer, make, running_double, document, order_image):
 
 class TestContract(FaultContract):
     without: ClassVar = {faults.BUSY: "a message waits at the broker until the MES takes it"}
+    killed_confirmations = 1
 
     @pytest.fixture
     def bench(self, bench_on):
         return bench_on(ask_topic="mes/ask", timeout=Duration("400 ms"))
+
+
+@pytest.mark.soak
+class TestLongContract(TestContract):
+    killed_confirmations = 2
 
 
 class TestIdempotent(IdempotentContract):
