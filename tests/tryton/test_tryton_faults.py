@@ -1,0 +1,219 @@
+"""A Tryton that cannot be heard, is late, refuses, or is something else: after each fault its count is ours.
+
+The forwarder's part is played as it plays it: after an unclear end a look-up, a repeat only where nothing is there; and
+by a fresh connector each time, as after a kill.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+import relay as relays
+
+from gateway.connectors.base import ConnectorError, LookupKind, OutcomeKind
+from gateway.core.duration import Duration
+
+ATTEMPTS_MAX = 40
+SEED = 20_261_122
+WRITES = (
+    "model.production.run",
+    "model.production.work.cycle.create",
+    "model.ir.note.create",
+    "model.production.work.cycle.run",
+    "model.production.work.cycle.write",
+    "model.production.work.cycle.do",
+    "model.stock.move.write",
+    "model.production.write",
+    "model.production.do",
+)
+CLEAR = (OutcomeKind.POSTED, OutcomeKind.NOT_SENT, OutcomeKind.UNCERTAIN)
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture
+def relay(server):
+    relay = relays.Relay(server.port)
+    yield relay
+    relay.close()
+
+
+async def deliver(opened, confirmation, port, kinds=CLEAR):
+    """As the forwarder does, killed after each clear or unclear failure: its outcomes."""
+    outcomes = []
+    doubtful = False
+    while not confirmation.over:
+        async with opened(port=port, timeout=Duration("1 s")) as connector:
+            if doubtful:
+                assert (await confirmation.look_up(connector)).kind is not LookupKind.UNKNOWN
+            while not confirmation.over:
+                assert len(outcomes) < ATTEMPTS_MAX, outcomes
+                try:
+                    outcome = await confirmation.send(connector)
+                except ConnectorError as error:  # the baseline could not be asked for: not sent
+                    outcomes.append(str(error))
+                    continue
+                assert outcome.kind in kinds, outcome
+                outcomes.append(outcome.kind)
+                doubtful = outcome.kind is OutcomeKind.UNCERTAIN
+                if outcome.kind is not OutcomeKind.POSTED:
+                    break
+    return outcomes
+
+
+@pytest.mark.parametrize("fault", ["lost", "half", "away"])
+async def test_every_call_that_changes_something_is_spoiled(opened, sent, partner, documents, relay, fault):
+    production = partner.order(100)
+    number = partner.one("production", [["id", "=", production]], "number")["number"]
+    for method in WRITES:
+        relay.spoil(method, fault)
+    for operation, good, scrap in ((10, 100, 0), (20, 90, 0), (20, 7, 3)):
+        made = documents(number, operation)
+        made.seq = good  # another number each time
+        kind = "final" if scrap else "partial"
+        await deliver(opened, sent(made.next(good, scrap, kind=kind)), relay.port)
+    assert relay.spoiled == len(WRITES)
+    assert partner.stock(production) == (97.0, 3.0, {"done"})
+    assert partner.cycles(production) == [("done", 90.0)] * 3
+    assert len(partner.notes(production)) == 3
+
+
+@pytest.mark.parametrize(
+    "method", ["model.production.work.cycle.create", "model.ir.note.create", "model.production.do"]
+)
+async def test_a_call_that_never_ends(opened, sent, partner, documents, relay, method):
+    production = partner.order(10)
+    number = partner.one("production", [["id", "=", production]], "number")["number"]
+    relay.spoil(method, "hang")
+    for operation in (10, 20):
+        await deliver(opened, sent(documents(number, operation).next(9, 1, kind="final")), relay.port)
+    assert relay.spoiled == 1
+    assert partner.stock(production) == (9.0, 1.0, {"done"})
+    assert partner.cycles(production) == [("done", 90.0)] * 2
+    assert len(partner.notes(production)) == 2
+
+
+def seeds(number):
+    return [pytest.param(SEED), *(pytest.param(SEED + n, marks=pytest.mark.soak) for n in range(1, number))]
+
+
+@pytest.mark.parametrize("seed", seeds(20))
+async def test_random_faults_of_any_call(opened, sent, partner, documents, relay, seed):
+    chance = random.Random(seed)
+    production = partner.order(10)
+    number = partner.one("production", [["id", "=", production]], "number")["number"]
+    first, last = documents(number, 10), documents(number, 20)
+    methods = (*WRITES, "model.production.search_read", "model.ir.note.search_read", "common.db.login")
+    for n in range(3):
+        for _ in range(chance.randrange(2, 5)):
+            relay.spoil(chance.choice(methods), chance.choice(("lost", "half", "away")))
+        for one in (first, last):
+            image = one.next(chance.randrange(5), chance.randrange(3), kind="final" if n == 2 else "partial")
+            confirmation = sent(image)
+            for attempt in range(ATTEMPTS_MAX):
+                try:
+                    await deliver(opened, confirmation, relay.port)
+                    break
+                except AssertionError:  # the look-up was spoiled, too: the forwarder asks again
+                    assert attempt < ATTEMPTS_MAX - 1, f"seed {seed}"
+    assert partner.stock(production) == (last.total["good"], last.total["scrap"], {"done"}), f"seed {seed}"
+    assert partner.cycles(production) == [("done", 90.0)] * 6, f"seed {seed}"
+    assert len(partner.notes(production)) == 6, f"seed {seed}"
+
+
+async def test_a_cable_that_is_pulled(opened, sent, partner, documents, proxy):
+    production = partner.order(10)
+    number = partner.one("production", [["id", "=", production]], "number")["number"]
+    confirmation = sent(documents(number, 20).next(5, 1))
+    async with opened(port=proxy.port, timeout=Duration("1 s")) as connector:
+        await confirmation.send(connector)
+        await proxy.refuse()
+        with pytest.raises(ConnectorError):
+            await confirmation.send(connector)
+        confirmation.baselines[1] = b'{"cycle":0}'
+        assert (await confirmation.send(connector)).kind is OutcomeKind.NOT_SENT
+        assert (await connector.lookup(confirmation.posting())).kind is LookupKind.UNKNOWN
+        with pytest.raises(ConnectorError):
+            await connector.booked(number)
+        await proxy.mend()
+        proxy.hang()
+        assert (await confirmation.send(connector)).kind is OutcomeKind.NOT_SENT  # a question: nothing was changed
+        await proxy.mend()
+        assert (await confirmation.deliver(connector)).kind is OutcomeKind.POSTED
+    assert partner.stock(production)[:2] == (5, 1)
+
+
+ANSWERS = [
+    ((200, {"Content-Type": "text/html"}, b"<html>Log in</html>"), OutcomeKind.PROTOCOL),
+    ((404, {"Content-Type": "text/html"}, b"<html>not here</html>"), OutcomeKind.PROTOCOL),
+    ((401, {}, b""), OutcomeKind.AUTH),
+    ((403, {}, b""), OutcomeKind.AUTH),
+    ((429, {"Retry-After": "7"}, b""), OutcomeKind.NOT_SENT),
+    ((503, {"Retry-After": "7"}, b""), OutcomeKind.NOT_SENT),
+    ((500, {}, b""), OutcomeKind.UNCERTAIN),
+    ((504, {}, b""), OutcomeKind.UNCERTAIN),
+    ((200, JSON, b'{"id": 1, "resu'), OutcomeKind.UNCERTAIN),
+    ((200, JSON, b"[]"), OutcomeKind.UNCERTAIN),
+    ((200, {**JSON, "Content-Encoding": "gzip"}, b'{"id":1}'), OutcomeKind.UNCERTAIN),
+    ((200, JSON, json.dumps({"id": 1, "error": ["division by zero", "Traceback"]}).encode()), OutcomeKind.UNCERTAIN),
+    ((200, JSON, b'{"id":1,"error":["ConcurrencyException","Records were modified"]}'), OutcomeKind.BUSY),
+    ((200, JSON, b'{"id":1,"error":["UserError",["No.","",null]]}'), OutcomeKind.BUSINESS_REJECT),
+    ((200, JSON, b'{"id":1,"error":["UserWarning",["abc.under_tolerance","Less.",""]]}'), OutcomeKind.BUSINESS_REJECT),
+]  # fmt: skip
+
+
+async def test_every_answer_has_its_class(opened, sent, partner, documents, relay):
+    production = partner.order(10)
+    number = partner.one("production", [["id", "=", production]], "number")["number"]
+    confirmation = sent(documents(number, 20).next(5, 1))
+    async with opened(port=relay.port, timeout=Duration("2 s")) as connector:
+        await confirmation.send(connector)
+        for answer, kind in ANSWERS:
+            relay.spoil("model.production.work.cycle.create", answer, times=2 if answer[0] == 401 else 1)
+            outcome = await confirmation.send(connector)
+            assert outcome.kind is kind, (answer, outcome)
+            assert outcome.answer is not None or answer[1].get("Content-Encoding"), answer
+            assert (outcome.retry_after_ns == 7 * 10**9) == ("Retry-After" in answer[1]), answer
+            assert (await connector.lookup(confirmation.posting())).kind is LookupKind.ABSENT
+        async with opened(port=relay.port, error_classes={"ServerError": "business_reject"}) as other:
+            relay.spoil("model.production.work.cycle.create", ANSWERS[11][0])
+            assert (await confirmation.send(other)).kind is OutcomeKind.BUSINESS_REJECT
+        assert partner.cycles(production) == []
+        assert (await confirmation.deliver(connector)).kind is OutcomeKind.POSTED
+    assert partner.stock(production)[:2] == (5, 1)
+
+
+async def test_a_session_that_is_over_is_renewed_once(opened, sent, partner, documents, relay):
+    production = partner.order(10)
+    number = partner.one("production", [["id", "=", production]], "number")["number"]
+    confirmation = sent(documents(number, 20).next(5, 1))
+    async with opened(port=relay.port) as connector:
+        assert (await confirmation.send(connector)).kind is OutcomeKind.POSTED
+        relay.spoil("model.production.work.cycle.create", (401, {}, b""))
+        assert (await confirmation.send(connector)).kind is OutcomeKind.POSTED
+        assert relay.calls.count("common.db.login") == 2
+        relay.spoil("*", (401, {}, b""), times=4)
+        refused = await confirmation.send(connector)
+        assert refused.kind is OutcomeKind.AUTH
+        assert "user or password" in refused.detail
+    async with opened(password="wrong") as connector:
+        outcome = await confirmation.send(connector)
+        assert (outcome.kind, outcome.code) == (OutcomeKind.AUTH, "401")
+        assert "wrong" not in repr(outcome)
+        assert not (await connector.probe()).ok
+    async with opened(database="elsewhere") as connector:
+        outcome = await confirmation.send(connector)
+        assert outcome.kind is OutcomeKind.PROTOCOL
+        assert "check url and database" in outcome.detail
+    assert partner.cycles(production) == [("draft", None)]
+
+
+async def test_a_long_answer_is_read_whole(opened, partner):
+    """Tryton says of every long answer that it is compressed; where it may compress it, that is true."""
+    for _ in range(3):
+        partner.order(10)
+    async with opened() as connector:
+        page = await connector.fetch_orders("")
+    assert len(page.orders) >= 3
+    assert not page.refused
