@@ -85,7 +85,7 @@ _KEEP: Final = """
     )
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_OVER: Final = frozenset({"posted", "superseded", "voided"})
+_OVER: Final = frozenset({"posted", "delivered", "superseded", "voided"})
 
 
 class Closed(NamedTuple):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from buffer import audit_chain
+from buffer import audit_chain, steps
 from buffer.entry import COLUMNS, entry_of
 from buffer.older import ANSWER, STOPPED
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import aiosqlite
 
     from buffer.entry import OutboxEntry
@@ -40,9 +42,10 @@ _UNRENDERED: Final = f"""
     WHERE state IN {_STANDING} AND error_kind = 'older' AND error_code = 'SENT' LIMIT {UNKNOWN_MAX}
 """  # noqa: S608 - constants
 _RENDERED: Final = """
-    UPDATE outbox SET state = 'uncertain', body = coalesce(body, ?), content_type = coalesce(content_type, ?),
+    UPDATE outbox SET state = 'uncertain', steps = CASE WHEN body IS NULL THEN ? ELSE steps END,
+        body = coalesce(body, ?), content_type = coalesce(content_type, ?),
         name = coalesce(name, ?), error_code = ''
-    WHERE id = ? AND state = 'needs_approval' AND error_kind = 'older' AND error_code = 'SENT'
+    WHERE id = ? AND state = 'needs_approval' AND error_kind = 'older' AND error_code = 'SENT' RETURNING 1
 """
 _WAITING: Final = f"""
     SELECT
@@ -114,11 +117,14 @@ async def unrendered(store: Store) -> list[OutboxEntry]:
     return [entry_of(row) for row in await store.read(_UNRENDERED, ())]
 
 
-async def rendered(store: Store, entry_id: int, message: tuple[bytes, str, str]) -> None:
-    """It has its message again: it is uncertain now, and the forwarder goes on with it. Raises StoreError."""
+async def rendered(
+    store: Store, entry_id: int, message: tuple[bytes, str, str], more: Sequence[tuple[bytes, str, str]] = ()
+) -> None:
+    """It has its messages again: it is uncertain now, and the forwarder goes on with it. Raises StoreError."""
 
     async def work(connection: aiosqlite.Connection) -> None:
-        await connection.execute_fetchall(_RENDERED, (*message, entry_id))
+        if list(await connection.execute_fetchall(_RENDERED, (1 + len(more), *message, entry_id))):
+            await steps.fix(connection, entry_id, more)
 
     await store.write(work)
 

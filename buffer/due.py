@@ -1,14 +1,15 @@
 """Which postings may be worked on now: the heads of the lanes, by kind. Reads only.
 
 A lane is an operation of an order as the ERP knows it, or that whole order. A head that waits, is accepted, sending or
-parked holds back its own lane only. An answer to the order holds up no confirmation, nor the other way round.
+parked holds back its own lane only; what is accepted and ``passed`` is a head beside the others. An answer to
+the order holds up no confirmation, nor the other way round.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from buffer.entry import COLUMNS, OutboxEntry, entry_of
+from buffer.entry import COLUMNS, OVER_SQL, OutboxEntry, entry_of
 
 if TYPE_CHECKING:
     from buffer.store import Store
@@ -18,18 +19,18 @@ _ANY: Final = "state IN ('held', 'ready', 'retry_wait', 'uncertain', 'accepted')
 _UNTRIED: Final = f"{_ANY} AND +state IN ('held', 'ready')"
 _TRIED: Final = "state IN ('retry_wait', 'uncertain', 'accepted')"
 _FIRST_OF_ORDER: Final = """
-    AND NOT EXISTS (
+    AND (entry.passed = 1 OR NOT EXISTS (
         SELECT 1 FROM outbox
         WHERE target = entry.target AND lane_order = entry.lane_order AND id < entry.id
             AND (kind = 'ack') = (entry.kind = 'ack')
-            AND state NOT IN ('posted', 'superseded', 'voided')
-    )
+            AND state NOT IN ('posted', 'delivered', 'superseded', 'voided') AND passed = 0
+    ))
 """
 _OLDEST: Final = "due_ns, id"
 _NEWEST: Final = "due_ns DESC, id DESC"
 _BEHIND: Final = f"""
     SELECT {COLUMNS} FROM outbox
-    WHERE target = ? AND lane_order = ? AND operation = ? AND id > ? AND state NOT IN ('posted', 'superseded', 'voided')
+    WHERE target = ? AND lane_order = ? AND operation = ? AND id > ? AND state NOT IN {OVER_SQL}
     ORDER BY id LIMIT ?
 """  # noqa: S608 - COLUMNS is a constant
 _NEXT_DUE: Final = f"SELECT min(due_ns) FROM outbox WHERE target = ? AND head = 1 AND {_ANY} AND due_ns > ?"  # noqa: S608 - constants

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class OutboxState(enum.StrEnum):
-    """Where a posting stands. Only POSTED, SUPERSEDED and VOIDED are over; anything else blocks its lane."""
+    """Where a posting stands. What is not ``OVER`` blocks its lane, but for what is accepted and ``passed``."""
 
     NEEDS_APPROVAL = "needs_approval"  # beyond a tolerance: a person approves it first
     HELD = "held"  # waits for the end of its window, in which it may still be replaced
@@ -20,6 +20,7 @@ class OutboxState(enum.StrEnum):
     SENDING = "sending"  # committed before the first byte leaves; after a crash it is uncertain
     ACCEPTED = "accepted"  # taken over by the target, not yet booked there
     POSTED = "posted"  # booked
+    DELIVERED = "delivered"  # taken over by a target that can never be asked whether it booked it
     UNCERTAIN = "uncertain"  # may or may not be booked: look up before any repeat
     RETRY_WAIT = "retry_wait"  # surely not booked: again when due
     PARKED = "parked"  # waits for a person
@@ -28,7 +29,11 @@ class OutboxState(enum.StrEnum):
 
 
 #: It is settled for ever.
-OVER: Final = frozenset({OutboxState.POSTED, OutboxState.SUPERSEDED, OutboxState.VOIDED})
+OVER: Final = frozenset({OutboxState.POSTED, OutboxState.DELIVERED, OutboxState.SUPERSEDED, OutboxState.VOIDED})
+#: The same in SQL, in the words of the partial indexes.
+OVER_SQL: Final = "('posted', 'delivered', 'superseded', 'voided')"
+#: The target has it, for all that it can say.
+THERE: Final = frozenset({OutboxState.POSTED, OutboxState.DELIVERED})
 OPEN_STATES: Final = tuple(state for state in OutboxState if state not in OVER)
 #: Every index of the outbox begins with the target: who asks for an order or a key of any target says it so, and the
 #: outbox is not read from one end to the other.
@@ -37,8 +42,10 @@ ANY_TARGET: Final = "target IN (SELECT DISTINCT target FROM outbox_tally)"
 #: From which states a settlement may lead to the state.
 SETTLED_FROM: Final[dict[OutboxState, tuple[OutboxState, ...]]] = {
     OutboxState.POSTED: (OutboxState.SENDING, OutboxState.UNCERTAIN, OutboxState.ACCEPTED),
-    OutboxState.ACCEPTED: (OutboxState.SENDING, OutboxState.ACCEPTED),
-    OutboxState.RETRY_WAIT: (OutboxState.SENDING,),
+    OutboxState.DELIVERED: (OutboxState.SENDING, OutboxState.UNCERTAIN, OutboxState.ACCEPTED),
+    OutboxState.ACCEPTED: (OutboxState.SENDING, OutboxState.UNCERTAIN, OutboxState.ACCEPTED),
+    # Not only after a send: what its target says before a first send may be missing.
+    OutboxState.RETRY_WAIT: (OutboxState.SENDING, OutboxState.READY, OutboxState.HELD, OutboxState.RETRY_WAIT),
     OutboxState.UNCERTAIN: (OutboxState.SENDING, OutboxState.UNCERTAIN),
     OutboxState.READY: (OutboxState.UNCERTAIN,),
     OutboxState.PARKED: (
@@ -53,6 +60,8 @@ SETTLED_FROM: Final[dict[OutboxState, tuple[OutboxState, ...]]] = {
 }
 SENT_FROM: Final = (OutboxState.READY, OutboxState.HELD, OutboxState.RETRY_WAIT)
 APPROVED_FROM: Final = (OutboxState.NEEDS_APPROVAL,)
+#: A person lets it go: before the end of its window, or although the target warns of it.
+RELEASED_FROM: Final = (OutboxState.HELD, OutboxState.PARKED)
 #: Nothing of it is at the target, nor will be once it is made void.
 VOIDED_FROM: Final = (OutboxState.NEEDS_APPROVAL, OutboxState.HELD, OutboxState.READY, OutboxState.PARKED)
 LOOKED_UP_FROM: Final = (OutboxState.UNCERTAIN, OutboxState.ACCEPTED)
@@ -68,6 +77,10 @@ class OutboxEntry(NamedTuple):
     ``unclear_ns`` is when the last send ended without a clear answer. ``error_count`` counts equal errors in a row,
     ``error_since_ns`` is the first of them. ``event_ns`` is when the last piece in it was made, ``derived_ns`` when
     that was counted. ``lane_order`` is the order as the ERP knows it, where that is another one.
+
+    ``step`` of ``steps`` messages is due, from 0; ``body`` is that of step 0. ``attempts``, ``lookups`` and the errors
+    are those of the posting and its step, ``attempts`` never begins anew. Up to ``left_step`` a message may have left
+    before. ``released`` by a person; ``passed``: it is accepted, and the next one of its lane goes all the same.
     """
 
     id: int
@@ -100,6 +113,11 @@ class OutboxEntry(NamedTuple):
     event_ns: int | None = None
     derived_ns: int | None = None
     lane_order: str = ""
+    step: int = 0
+    steps: int = 1
+    left_step: int = 0
+    released: int = 0
+    passed: int = 0
 
     @property
     def stamps(self) -> Stamps:
@@ -109,7 +127,7 @@ class OutboxEntry(NamedTuple):
         else:
             derived_ns = min(self.derived_ns, self.created_ns)
             made = queued(self.event_ns, derived_ns, self.created_ns)
-        acked_ns = self.settled_ns if self.state is OutboxState.POSTED else None
+        acked_ns = self.settled_ns if self.state in THERE else None
         return made._replace(t_sent_ns=self.last_sent_ns, t_acked_ns=acked_ns)
 
     @property
@@ -145,8 +163,8 @@ class OutboxCounts(NamedTuple):
     """How many confirmations are where, for one target; answers to orders are counted apart.
 
     ``waiting``: all that are neither over nor parked (uncertain and accepted included). ``posted``
-    counts since the database exists, also what was pruned since. ``oldest_created_ns``: of the oldest posting that is
-    not over yet, None if there is none.
+    and ``delivered`` count since the database exists, also what was pruned since. ``oldest_created_ns``: of the oldest
+    posting that is not over yet, None if there is none.
     """
 
     waiting: int
@@ -159,3 +177,4 @@ class OutboxCounts(NamedTuple):
     needs_approval: int = 0
     answers_waiting: int = 0
     answers_parked: int = 0
+    delivered: int = 0

@@ -63,6 +63,7 @@ class TargetFigures:
         states: confirmations by open state; every open state is there.
         waiting: confirmations that are neither over nor parked.
         posted: confirmations booked since the database exists.
+        delivered: those taken over since then by a target that never says whether it booked them.
         answers: answers to orders by open state; those that have none are left out.
         answers_posted: answers told since the database exists.
         oldest_ns: when the oldest waiting confirmation was made.
@@ -75,6 +76,7 @@ class TargetFigures:
     states: Mapping[str, int]
     waiting: int
     posted: int
+    delivered: int = 0
     answers: Mapping[str, int] = field(default_factory=dict)
     answers_posted: int = 0
     oldest_ns: int | None = None
@@ -275,6 +277,7 @@ def _targets(by_kind: Mapping[str, list[Sequence[Any]]], at_ns: int) -> tuple[Ta
                 states=states,
                 waiting=sum(states.values()) - states["parked"],
                 posted=both.get("posted", 0) - told.get("posted", 0),
+                delivered=both.get("delivered", 0) - told.get("delivered", 0),
                 answers={state.value: told[state] for state in OPEN_STATES if told.get(state)},
                 answers_posted=told.get("posted", 0),
                 oldest_ns=oldest.get(name),

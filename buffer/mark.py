@@ -40,7 +40,8 @@ _CRC_CHARS: Final = 8
 class Sent(NamedTuple):
     """One posting that begins to be sent. ``at_ns`` is the steady time of it; quantities are text, "" of an answer.
 
-    ``attempt`` counts from 1; ``digest`` is that of its payload; ``name`` that of its message.
+    ``attempt`` counts from 1; ``digest`` is that of its payload; ``name`` that of its message. ``step`` of its
+    messages, from 0.
     """
 
     target: str
@@ -57,6 +58,7 @@ class Sent(NamedTuple):
     good: str
     scrap: str
     rework: str
+    step: int = 0
 
 
 class Marked(NamedTuple):
@@ -88,7 +90,7 @@ def sent_of(entry: OutboxEntry) -> Sent:
     good, scrap, rework = _quantities(entry.payload)
     place = (entry.kind, entry.order, entry.operation, entry.seq, entry.attempts)
     sent = (digest_of(entry.payload), entry.last_sent_ns or 0, entry.name or "")
-    return Sent(entry.target, entry.id, entry.key, *place, *sent, good, scrap, rework)
+    return Sent(entry.target, entry.id, entry.key, *place, *sent, good, scrap, rework, entry.step)
 
 
 def digest_of(payload: bytes) -> str:
@@ -151,7 +153,7 @@ class Mark:
     def append(self, sent: Sequence[Sent], journal: Mapping[str, int]) -> None:
         """These begin to be sent; ``journal``: the last number of each work unit. Raises OSError: none may leave."""
         moved = {unit: seq for unit, seq in journal.items() if self._journal.get(unit) != seq}
-        line = _line({"s": [list(one) for one in sent], "j": moved})
+        line = _line({"s": [_row(one) for one in sent], "j": moved})
         era = self._eras[-1] if self._eras else ""
         for one in sent:
             self._remember(era, one)
@@ -231,7 +233,7 @@ class Mark:
     def _carried(self, generation: int) -> bytes:
         room, kept = CARRIED_BYTES, []
         for lane, one in reversed(self._lanes.items()):
-            room -= len(json.dumps(list(one))) + 1
+            room -= len(json.dumps(_row(one))) + 1
             if room < 0:
                 self._dropped = True
                 break
@@ -239,7 +241,7 @@ class Mark:
         self._lanes = {(era, one.target, one.order, one.operation): one for era, one in reversed(kept)}
         lines = [_line({"v": _VERSION, "g": generation, "d": self._dropped, "j": self._journal})]
         for era in self._eras:
-            mine = [list(one) for other, one in reversed(kept) if other == era]
+            mine = [_row(one) for other, one in reversed(kept) if other == era]
             lines.append(_line({"e": era, "s": mine}))
         lines.append(_line({"w": True}))
         return b"".join(lines)
@@ -265,6 +267,14 @@ def _write(fd: int, data: bytes, at: int) -> None:
         done = os.pwrite(fd, view, at)
         view, at = view[done:], at + done
     os.fdatasync(fd)
+
+
+def _row(one: Sent) -> list[Any]:
+    """Without its step where it is the first, as nearly every one is."""
+    return list(one if one.step else one[:-1])
+
+
+_LENGTHS: Final = (len(Sent._fields) - 1, len(Sent._fields))
 
 
 def _line(document: Mapping[str, Any]) -> bytes:
@@ -298,7 +308,7 @@ def _document(line: bytes) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(text)
-        if not isinstance(found, dict) or any(len(row) != len(Sent._fields) for row in found.get("s", ())):
+        if not isinstance(found, dict) or any(len(row) not in _LENGTHS for row in found.get("s", ())):
             return None
         return found if found.get("v", _VERSION) == _VERSION else None
     except (ValueError, TypeError, AttributeError):

@@ -49,21 +49,25 @@ _UNRENDERED: Final = """
             || 'approve', last_sent_ns = ?2, error_since_ns = ?2, error_count = 1
     WHERE id = ?3 AND state IN ('held', 'ready', 'retry_wait', 'needs_approval') AND body IS NULL
 """
+#: Also in a state that stays: up to this step a message has left.
+_LEFT: Final = "UPDATE outbox SET left_step = max(left_step, ?) WHERE id = ?"
 #: A lane sends one after the other: what stands before one that was sent was sent, too.
 _BEFORE: Final = """
-    SELECT id, attempts + 1 FROM outbox
-    WHERE target = ? AND order_id = ? AND operation = ? AND id < ? AND state NOT IN ('posted', 'superseded', 'voided')
+    SELECT id, attempts + 1, steps - 1 FROM outbox
+    WHERE target = ? AND order_id = ? AND operation = ? AND id < ?
+        AND state NOT IN ('posted', 'delivered', 'superseded', 'voided')
 """
 _OTHER: Final = """
-    UPDATE outbox SET state = 'parked', error_kind = 'older', error_code = 'OTHER_CONTENTS', settled_ns = ?1,
+    UPDATE outbox SET state = 'parked', passed = 0, error_kind = 'older', error_code = 'OTHER_CONTENTS',
+        settled_ns = ?1,
         error_text = 'its key left the box with other contents before the database went back: look what is booked '
             || 'under it, then discard this one'
-    WHERE id = ?2 AND state NOT IN ('posted', 'superseded', 'voided', 'parked')
+    WHERE id = ?2 AND state NOT IN ('posted', 'delivered', 'superseded', 'voided', 'parked')
 """
 _DOUBT: Final = "INSERT INTO doubt (restored, complete) VALUES (?, ?)"
 _SENT: Final = """
-    INSERT INTO doubt_sent (restored, target, key, kind, order_id, operation, seq, name, good, scrap, rework)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO doubt_sent (restored, target, key, kind, order_id, operation, seq, name, good, scrap, rework, found)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _STOPPED: Final = """
     INSERT INTO restored_operation (order_id, operation, note) VALUES (?, ?, ?)
@@ -143,7 +147,8 @@ async def take(connection: aiosqlite.Connection, found: Older, before: str) -> s
     await connection.execute_fetchall(_DOUBT, (begun.number, int(found.complete and not already)))
     for one in found.missing[-SENT_MAX:]:
         row = (begun.number, one.target, one.key, one.kind, one.order, one.operation, one.seq, one.name)
-        await connection.execute_fetchall(_SENT, (*row, one.good, one.scrap, one.rework))
+        # A step leaves once the one before is booked.
+        await connection.execute_fetchall(_SENT, (*row, one.good, one.scrap, one.rework, "booked" if one.step else ""))
     by_operation: dict[tuple[str, str], list[Sent]] = {}
     for one in found.missing:
         if one.kind != ANSWER:
@@ -157,14 +162,15 @@ async def take(connection: aiosqlite.Connection, found: Older, before: str) -> s
 async def _sent_again(connection: aiosqlite.Connection, found: Older) -> None:
     """What the database has was sent, or sent once more: its end is not known."""
     known = {number for number, _ in found.behind}
-    again = [(number, one.attempt, one.at_ns) for number, one in found.behind]
+    again = [(number, one.attempt, one.at_ns, one.step) for number, one in found.behind]
     for number, one in (*((one.id, one) for one in found.missing), *found.behind):
         lane = (one.target, one.order, one.operation, number)
-        for earlier, attempts in await connection.execute_fetchall(_BEFORE, lane):
+        for earlier, attempts, last_step in await connection.execute_fetchall(_BEFORE, lane):
             if earlier not in known:
                 known.add(earlier)
-                again.append((int(earlier), int(attempts), one.at_ns))
-    for number, attempts, sent_ns in again:
+                again.append((int(earlier), int(attempts), one.at_ns, int(last_step)))
+    for number, attempts, sent_ns, step in again:
+        await connection.execute_fetchall(_LEFT, (step, number))
         await connection.execute_fetchall(_UNCERTAIN, (attempts, sent_ns, number))
         await connection.execute_fetchall(_UNRENDERED, (attempts, sent_ns, number))
 

@@ -8,26 +8,27 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from buffer import audit_chain, due, outbox_answers
+from buffer import audit_chain, due, outbox_answers, outbox_sends, steps
 from buffer.entry import (
     ANY_TARGET,
     APPROVED_FROM,
     COLUMNS,
     LOOKED_UP_FROM,
     OPEN_STATES,
+    RELEASED_FROM,
     RETRIED_FROM,
     SENT_FROM,
-    SETTLED_FROM,
     SUPERSEDED_FROM,
+    THERE,
     OutboxCounts,
     OutboxEntry,
     OutboxState,
-    Settlement,
     entry_of,
 )
 from buffer.errors import OutboxError
 from buffer.mark import sent_of
 from buffer.outbox_pages import page_query
+from buffer.outbox_sends import Leaving, listed, not_allowed
 from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
@@ -35,17 +36,15 @@ if TYPE_CHECKING:
 
     import aiosqlite
 
+    from buffer.entry import Settlement
     from buffer.mark import Sent
+    from buffer.steps import Message, StepRow
     from buffer.store import Store
     from gateway.core.audit.entry import EntryContent
     from gateway.core.target_answer import Answer
 
 #: Of so many newest postings the latency is shown.
 LATENCIES_MAX: Final = 200
-#: A message from a target may be long; a person reads the start of it.
-ERROR_TEXT_MAX_CHARS: Final = 500
-ERROR_CODE_MAX_CHARS: Final = 100
-REFERENCE_MAX_CHARS: Final = 500
 WHO_MAX_CHARS: Final = 500
 #: The highest number that SQLite can give.
 ID_MAX: Final = 2**63 - 1
@@ -69,23 +68,16 @@ _LATENCIES: Final = """
 """
 _LAST_POSTED: Final = "SELECT max(settled_ns) FROM outbox WHERE target = ? AND state = 'posted'"
 _STATES: Final = "SELECT DISTINCT state FROM outbox_tally WHERE postings > 0"
-_BEGIN_SEND: Final = """
-    state = 'sending', attempts = attempts + 1, lookups = 0, first_sent_ns = coalesce(first_sent_ns, :now),
-    last_sent_ns = :now, unclear_ns = NULL, body = coalesce(body, :body),
-    content_type = coalesce(content_type, :content_type), name = coalesce(name, :name)
-"""
-_SETTLE: Final = """
-    state = :state, due_ns = :due, reference = CASE :reference WHEN '' THEN reference ELSE :reference END,
-    unclear_ns = CASE WHEN :state = 'uncertain' AND state = 'sending' THEN :now ELSE unclear_ns END,
-    settled_ns = CASE WHEN :state IN ('posted', 'parked') THEN :now END,
-    error_since_ns = CASE WHEN :kind = '' THEN NULL WHEN error_kind = :kind THEN error_since_ns ELSE :now END,
-    error_count = CASE WHEN :kind = '' THEN 0 WHEN error_kind = :kind THEN error_count + 1 ELSE 1 END,
-    error_kind = :kind, error_code = :code, error_text = :text
+_ACCEPTED_DUE: Final = """
+    UPDATE outbox SET due_ns = ?1
+    WHERE target = ?2 AND head = 1 AND state IN ('retry_wait', 'uncertain', 'accepted') AND due_ns > ?1
+        AND +state = 'accepted'
 """
 _RETRY: Final = """
     state = 'ready', due_ns = :now, settled_ns = NULL, error_kind = '', error_code = '', error_text = '',
     error_since_ns = NULL, error_count = 0
 """
+_RELEASE: Final = f"{_RETRY.rstrip()}, released = CASE WHEN state = 'parked' THEN 1 ELSE released END"
 
 
 class Outbox:
@@ -113,15 +105,29 @@ class Outbox:
         return await due.next_due_ns(self._store, target, after_ns)
 
     async def begin_send(
-        self, entry_id: int, message: tuple[bytes, str, str] | None, now_ns: int, *, repeat_uncertain: bool = False
+        self,
+        entry_id: int,
+        message: Message | None,
+        now_ns: int,
+        *,
+        repeat_uncertain: bool = False,
+        more: Sequence[Message] = (),
+        baseline: bytes | None = None,
     ) -> OutboxEntry:
-        """Mark as sending, and fix the message (body, content type, name) if none is fixed yet.
+        """Mark the step that is due as sending; fix its message (body, content type, name) if none is fixed yet.
 
-        Only when this has returned may a byte leave. An uncertain posting is sent again only with ``repeat_uncertain``:
-        the target drops repeats by itself. Raises OutboxError where the state does not allow it.
+        ``more``: the messages of the steps behind it. ``baseline``: what the target said just before. Only when this
+        has returned may a byte leave. An uncertain posting is sent again only with ``repeat_uncertain``: the target
+        drops repeats by itself. Raises OutboxError where the state does not allow it.
         """
         allowed = (*SENT_FROM, OutboxState.UNCERTAIN) if repeat_uncertain else SENT_FROM
-        work = partial(_changed, entry_id, _BEGIN_SEND, _begun(message, now_ns), allowed, "be sent", _IS_HEAD)
+        leaving = Leaving(message, more, baseline)
+
+        async def work(connection: aiosqlite.Connection) -> OutboxEntry:
+            entry = await outbox_sends.begin(connection, entry_id, leaving, now_ns, allowed=allowed)
+            assert entry is not None, "without when_due it is begun, or refused"
+            return entry
+
         return await self._store.write(work, _leaving)
 
     async def begin_lookup(self, entry_id: int, now_ns: int) -> OutboxEntry:
@@ -129,54 +135,84 @@ class Outbox:
         return await self._change(entry_id, "lookups = lookups + 1", {"now": now_ns}, LOOKED_UP_FROM, "be looked up")
 
     async def settle(
-        self, entry_id: int, settlement: Settlement, now_ns: int, answer: Answer | None = None
+        self, entry_id: int, settlement: Settlement, now_ns: int, answer: Answer | None = None, *, passed: bool = False
     ) -> OutboxEntry:
         """Record how a send or look-up ended. Raises OutboxError where the state does not allow it.
 
-        ``answer`` is kept in the same transaction, instead of the one before. The target's own texts are cleaned: no
-        connector can bring in what cannot be stored or shown.
+        ``answer`` is kept in the same transaction, instead of the one before. ``passed``: accepted, it lets the next
+        one of its lane go. The target's own texts are cleaned: no connector can bring in what cannot be stored or
+        shown.
         """
-        allowed = SETTLED_FROM.get(settlement.state, ())
-        verb, values = f"become {settlement.state}", _settled(settlement, now_ns)
-        work = partial(_changed, entry_id, _SETTLE, values, allowed, verb, "")
-        if answer is None:
-            return await self._store.write(work)
-
-        async def with_answer(connection: aiosqlite.Connection) -> OutboxEntry:
-            entry = await work(connection)
-            await outbox_answers.keep(connection, entry, answer, now_ns)
-            return entry
-
-        return await self._store.write(with_answer)
+        return await self._store.write(
+            partial(
+                outbox_sends.settle,
+                entry_id=entry_id,
+                settlement=settlement,
+                now_ns=now_ns,
+                answer=answer,
+                passed=passed,
+            )
+        )
 
     async def settle_and_begin(
-        self, entry_id: int, settlement: Settlement, next_id: int, message: tuple[bytes, str, str] | None, now_ns: int
+        self,
+        entry_id: int,
+        settlement: Settlement,
+        next_id: int,
+        message: Message | None,
+        now_ns: int,
+        *,
+        more: Sequence[Message] = (),
+        passed: bool = False,
     ) -> OutboxEntry | None:
         """``settle`` one posting and ``begin_send`` the next one of its lane in one transaction.
 
         None: the next one cannot be sent (any more), the first one is settled all the same. Raises OutboxError where
         the state of the first one does not allow it; then nothing is kept.
         """
-        allowed = SETTLED_FROM.get(settlement.state, ())
-        first = _updating(_SETTLE, allowed, "")
-        second = _updating(_BEGIN_SEND, SENT_FROM, f"{_IS_HEAD} AND due_ns <= :now")
 
         async def work(connection: aiosqlite.Connection) -> OutboxEntry | None:
-            values = {**_settled(settlement, now_ns), "id": entry_id}
-            if not list(await connection.execute_fetchall(first, values)):
-                found = list(await connection.execute_fetchall(_STATE_BY_ID, (entry_id,)))
-                raise _not_allowed(f"id {entry_id}", found, allowed, f"become {settlement.state}")
-            rows = list(await connection.execute_fetchall(second, {**_begun(message, now_ns), "id": next_id}))
-            return entry_of(tuple(rows[0])) if rows else None
+            await outbox_sends.settle(connection, entry_id, settlement, now_ns, passed=passed)
+            return await outbox_sends.begin(connection, next_id, Leaving(message, more), now_ns, when_due=True)
 
         return await self._store.write(work, _leaving)
+
+    async def next_step(self, entry_id: int, settlement: Settlement, now_ns: int, *, go: bool) -> OutboxEntry:
+        """The step that is due is booked, or delivered: keep its reference, and begin the next one.
+
+        With ``go`` it is *sending* when this returns, else ready; uncertain where its message may have left before.
+        Raises OutboxError.
+        """
+        work = partial(outbox_sends.next_step, entry_id=entry_id, settlement=settlement, now_ns=now_ns, go=go)
+        return await self._store.write(work, _leaving)
+
+    async def accepted_due(self, target: str, now_ns: int) -> None:
+        """All that is accepted may be asked about now. Raises StoreError."""
+
+        async def work(connection: aiosqlite.Connection) -> None:
+            await connection.execute_fetchall(_ACCEPTED_DUE, (now_ns, target))
+
+        await self._store.write(work)
+
+    async def steps(self, entry_id: int) -> tuple[StepRow, ...]:
+        """The steps of a posting, () where it is one message without a baseline. Raises StoreError."""
+        return steps.found(await self._store.read(steps.READ, (entry_id,)))
+
+    async def references(self, entry: OutboxEntry) -> tuple[str, ...]:
+        """The references of what is booked of a posting, one by one, in the sequence of its steps. Raises StoreError.
+
+        () where nothing of it is there, or its target gave none.
+        """
+        if entry.steps == 1:
+            return (entry.reference,) if entry.reference and entry.state in THERE else ()
+        return tuple(one.reference for one in await self.steps(entry.id) if one.outcome and one.reference)
 
     async def answer(self, entry_id: int) -> tuple[int, int, Answer] | None:
         """When (ns), at which attempt and what the target answered last, as far as it was not that it is booked."""
         return outbox_answers.found(await self._store.read(outbox_answers.READ, (entry_id,)))
 
     async def retry(self, which: int | str, now_ns: int, *, audit: Sequence[EntryContent] = ()) -> list[OutboxEntry]:
-        """A person's decision: parked or waiting postings are ready again, with the same key and bytes.
+        """A person's decision: parked or waiting postings are ready again, with the same key and bytes, at their step.
 
         ``which`` is an id, or a key (then for every target that has it in such a state). Raises OutboxError if there is
         none. ``audit`` is written in the same transaction.
@@ -188,9 +224,14 @@ class Outbox:
     ) -> list[OutboxEntry]:
         """A person's decision: a posting that waits for him is not to be posted; its lane goes on. Raises OutboxError.
 
+        Of one with several steps those before the one that is due are booked and stay so; its text says it.
         ``audit`` is written in the same transaction.
         """
-        change = "state = 'superseded', settled_ns = :now, error_text = error_text || ' (superseded by ' || :who || ')'"
+        change = """
+            state = 'superseded', settled_ns = :now, error_text = error_text
+                || CASE WHEN step > 0 THEN ' (booked: the first ' || step || ' of ' || steps || ' steps)' ELSE '' END
+                || ' (superseded by ' || :who || ')'
+        """
         return await self._decide(
             which, change, SUPERSEDED_FROM, now_ns, "be superseded", audit, who=clean(who, WHO_MAX_CHARS)
         )
@@ -208,6 +249,17 @@ class Outbox:
         """
         name = clean(who, WHO_MAX_CHARS)
         return await self._decide(which, change, APPROVED_FROM, now_ns, "be approved", audit, who=name)
+
+    async def release(
+        self, which: int | str, now_ns: int, *, who: str, audit: Sequence[EntryContent] = ()
+    ) -> list[OutboxEntry]:
+        """A person's decision: what is held goes out now; what is parked is ready, and its target told that he knows.
+
+        What waits for an approval is approved instead. ``audit`` is written in the same transaction. Raises
+        OutboxError.
+        """
+        name = clean(who, WHO_MAX_CHARS)
+        return await self._decide(which, _RELEASE, RELEASED_FROM, now_ns, "be released", audit, who=name)
 
     async def latencies_ns(self, target: str, limit: int = LATENCIES_MAX) -> list[int]:
         """From event to answer, of those booked last that have both, the last one first; each 0 and above."""
@@ -267,9 +319,15 @@ class Outbox:
         values: dict[str, Any],
         allowed: tuple[OutboxState, ...],
         verb: str,
-        also: str = "",
     ) -> OutboxEntry:
-        return await self._store.write(partial(_changed, entry_id, change, values, allowed, verb, also))
+        async def work(connection: aiosqlite.Connection) -> OutboxEntry:
+            sql = outbox_sends.updating(change, allowed, "")
+            rows = list(await connection.execute_fetchall(sql, {**values, "id": entry_id}))
+            if not rows:
+                raise await outbox_sends.refused(connection, entry_id, allowed, verb)
+            return entry_of(tuple(rows[0]))
+
+        return await self._store.write(work)
 
     async def _decide(
         self,
@@ -286,7 +344,7 @@ class Outbox:
         # A person typed it: what no posting can have is no fault of the database.
         if not _is_storable(which):
             raise OutboxError(f"outbox, this {column}: there is no such posting; `linegate outbox list` shows them")
-        sql = f"UPDATE outbox SET {change} WHERE {where} AND state IN ({_listed(allowed)}) RETURNING {COLUMNS}"  # noqa: S608 - constants of this module
+        sql = f"UPDATE outbox SET {change} WHERE {where} AND state IN ({listed(allowed)}) RETURNING {COLUMNS}"  # noqa: S608 - constants of this module
 
         async def work(connection: aiosqlite.Connection) -> list[OutboxEntry]:
             rows = list(await connection.execute_fetchall(sql, {"which": which, "now": now_ns, **values}))
@@ -294,7 +352,8 @@ class Outbox:
                 found = list(
                     await connection.execute_fetchall(f"SELECT state FROM outbox WHERE {where}", {"which": which})  # noqa: S608 - one of two constants
                 )
-                raise _not_allowed(f"{column} {which}", found, allowed, verb)
+                raise not_allowed(f"{column} {which}", found, allowed, verb)
+            await steps.ask_again(connection, [row[0] for row in rows])
             if audit:
                 await audit_chain.append_all(audit, connection)
             return [entry_of(tuple(row)) for row in rows]
@@ -302,52 +361,8 @@ class Outbox:
         return await self._store.write(work)
 
 
-#: Only the oldest open posting of a lane is ever sent, whoever asks.
-_IS_HEAD: Final = "AND head = 1"
-
-
 def _leaving(entry: OutboxEntry | None) -> tuple[Sent, ...]:
-    return () if entry is None else (sent_of(entry),)
-
-
-def _updating(change: str, allowed: tuple[OutboxState, ...], also: str) -> str:
-    return f"UPDATE outbox SET {change} WHERE id = :id AND state IN ({_listed(allowed)}) {also} RETURNING {COLUMNS}"  # noqa: S608 - constants of this module
-
-
-async def _changed(
-    entry_id: int,
-    change: str,
-    values: dict[str, Any],
-    allowed: tuple[OutboxState, ...],
-    verb: str,
-    also: str,
-    connection: aiosqlite.Connection,
-) -> OutboxEntry:
-    rows = list(await connection.execute_fetchall(_updating(change, allowed, also), {**values, "id": entry_id}))
-    if not rows:
-        found = list(await connection.execute_fetchall(_STATE_BY_ID, (entry_id,)))
-        raise _not_allowed(f"id {entry_id}", found, allowed, verb)
-    return entry_of(tuple(rows[0]))
-
-
-def _begun(message: tuple[bytes, str, str] | None, now_ns: int) -> dict[str, Any]:
-    body, content_type, name = message or (None, None, None)
-    return {"now": now_ns, "body": body, "content_type": content_type, "name": name}
-
-
-def _settled(settlement: Settlement, now_ns: int) -> dict[str, Any]:
-    return {
-        "now": now_ns,
-        "state": settlement.state.value,
-        "due": settlement.due_ns,
-        "reference": clean(settlement.reference, REFERENCE_MAX_CHARS),
-        "kind": settlement.error_kind,
-        "code": clean(settlement.error_code, ERROR_CODE_MAX_CHARS),
-        "text": clean(settlement.error_text, ERROR_TEXT_MAX_CHARS),
-    }
-
-
-_STATE_BY_ID: Final = "SELECT state FROM outbox WHERE id = ?"
+    return (sent_of(entry),) if entry is not None and entry.state is OutboxState.SENDING else ()
 
 
 def counts_query(target: str) -> tuple[str, tuple[Any, ...]]:
@@ -367,16 +382,13 @@ def counts_of(rows: Sequence[Sequence[Any]]) -> OutboxCounts:
         parked=found.get(OutboxState.PARKED, 0),
         accepted=found.get(OutboxState.ACCEPTED, 0),
         posted=found.get(OutboxState.POSTED, 0),
+        delivered=found.get(OutboxState.DELIVERED, 0),
         oldest_created_ns=oldest_created_ns,
         held=found.get(OutboxState.HELD, 0),
         needs_approval=found.get(OutboxState.NEEDS_APPROVAL, 0),
         answers_waiting=sum(answers.get(state, 0) for state in waits),
         answers_parked=answers.get(OutboxState.PARKED, 0),
     )
-
-
-def _listed(states: Sequence[OutboxState]) -> str:
-    return ", ".join(f"'{state}'" for state in states)
 
 
 def _is_storable(which: int | str) -> bool:
@@ -387,12 +399,3 @@ def _is_storable(which: int | str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _not_allowed(which: str, found: Sequence[Any], allowed: tuple[OutboxState, ...], verb: str) -> OutboxError:
-    if not found:
-        return OutboxError(f"outbox, {which}: there is no such posting")
-    if all(state in allowed for (state,) in found):
-        return OutboxError(f"outbox, {which}: cannot {verb}; allowed: the oldest open one of its lane")
-    states = ", ".join(sorted({str(state) for (state,) in found}))
-    return OutboxError(f"outbox, {which}: is {states} and cannot {verb}; allowed from: {', '.join(allowed)}")

@@ -25,7 +25,7 @@ _INSERT: Final = """
     )
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_STATES: Final = f"SELECT id, state, attempts FROM outbox WHERE {ANY_TARGET} AND key = ?"  # noqa: S608 - constants
+_STATES: Final = f"SELECT id, state, attempts, step FROM outbox WHERE {ANY_TARGET} AND key = ?"  # noqa: S608 - constants
 _VOID: Final = f"UPDATE outbox SET state = 'voided', settled_ns = ? WHERE {ANY_TARGET} AND key = ?"  # noqa: S608 - constants
 _RESTORED: Final = "SELECT EXISTS (SELECT 1 FROM restored_operation)"
 _FIRST: Final = "SELECT note FROM restored_operation WHERE order_id = ? AND operation = ?"
@@ -49,8 +49,8 @@ async def void(connection: aiosqlite.Connection, keys: Sequence[str], at_ns: int
         # Waiting again after it was sent once (a person had it sent again), it may be there as well.
         moved = [
             state
-            for _, state, attempts in found
-            if state not in VOIDED_FROM or (attempts and state not in ("parked", "voided"))
+            for _, state, attempts, step in found
+            if state not in VOIDED_FROM or step or (attempts and state not in ("parked", "voided"))
         ]
         if moved or not found:
             raise PostingMovedError(f"outbox, {key}: is {', '.join(moved) or 'gone'}, and was not sent a moment ago")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from buffer.entry import ANY_TARGET, COLUMNS, OutboxEntry, OutboxState, entry_of
+from buffer import steps
+from buffer.entry import ANY_TARGET, COLUMNS, THERE, OutboxEntry, entry_of
 from buffer.errors import OutboxError
 from buffer.outbox import ID_MAX
 
@@ -47,8 +48,9 @@ _WANTED: Final = """
     SELECT id, resends + 1, ?, ?, ? FROM outbox WHERE id = ?
 """
 _AGAIN: Final = f"""
-    UPDATE outbox SET state = 'ready', resends = resends + 1, due_ns = ?, settled_ns = NULL
-    WHERE id = ? AND state = 'posted' RETURNING {COLUMNS}
+    UPDATE outbox SET state = CASE WHEN steps > 1 THEN 'uncertain' ELSE 'ready' END, resends = resends + 1, due_ns = ?,
+        settled_ns = NULL, step = 0, left_step = steps - 1
+    WHERE id = ? AND state IN ('posted', 'delivered') RETURNING {COLUMNS}
 """  # noqa: S608 - COLUMNS is a constant
 
 
@@ -118,21 +120,25 @@ async def purge(store: Store, before_ns: int) -> int:
 async def booked(store: Store, key: str) -> list[OutboxEntry]:
     """The postings of a key, for all targets, each of which is booked. Raises OutboxError, StoreError."""
     found = [entry_of(row) for row in await store.read(_BY_KEY, (key,))]
-    others = [one.state for one in found if one.state is not OutboxState.POSTED]
+    others = [one.state for one in found if one.state not in THERE]
     if not found or others:
         state = ", ".join(sorted(set(others))) if others else "not there"
-        raise OutboxError(f"outbox, key {key}: is {state} and cannot be sent again; allowed from: posted")
+        raise OutboxError(f"outbox, key {key}: is {state} and cannot be sent again; allowed from: posted, delivered")
     return found
 
 
 async def resend(store: Store, posting: int, now_ns: int, *, who: str, reason: str) -> OutboxEntry:
-    """A booked posting is ready again, by this person's word. Raises OutboxError where it is not booked (any more)."""
+    """A booked posting is ready again, by this person's word. Raises OutboxError where it is not booked (any more).
+
+    Of several steps only one may be lost: they are looked at from the first one on.
+    """
 
     async def work(connection: aiosqlite.Connection) -> OutboxEntry:
         await connection.execute_fetchall(_WANTED, (now_ns, who, reason, posting))
         rows = await _rows(_AGAIN, (now_ns, posting), connection)
         if not rows:
             raise OutboxError(f"outbox, id {posting}: is not posted any more and cannot be sent again")
+        await steps.from_the_first(connection, posting)
         return entry_of(rows[0])
 
     return await store.write(work)
@@ -154,6 +160,7 @@ async def resend_all(store: Store, postings: Sequence[int], now_ns: int, *, who:
             await connection.execute_fetchall(_WANTED, (now_ns, who, reason, posting))
             if not await _rows(_AGAIN, (now_ns, posting), connection):
                 raise OutboxError(f"outbox, id {posting}: is not posted any more and cannot be sent again")
+            await steps.from_the_first(connection, posting)
 
     await store.write(work)
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from buffer import genealogy
-from buffer.entry import ANY_TARGET
+from buffer.entry import ANY_TARGET, OVER_SQL
 from gateway.core.retention import CLASS_OF_KIND, RecordClass, class_of
 
 if TYPE_CHECKING:
@@ -44,7 +44,11 @@ _POSTINGS: Final = {
             SELECT id FROM outbox WHERE {where} AND settled_ns < ? LIMIT ?
         ) RETURNING 1
     """  # noqa: S608 - constants; only a literal lets SQLite use the partial index
-    for state, where in (("posted", f"{ANY_TARGET} AND state = 'posted'"), ("voided", "state = 'voided'"))
+    for state, where in (
+        ("posted", f"{ANY_TARGET} AND state = 'posted'"),
+        ("delivered", f"{ANY_TARGET} AND state = 'delivered'"),
+        ("voided", "state = 'voided'"),
+    )
 }
 #: Along the index of what is open, so many at a time: a million documents would keep everybody else from reading.
 _UNCONFIRMED: Final = """
@@ -54,7 +58,8 @@ _UNCONFIRMED: Final = """
         SELECT target, lane_order, operation, id, kind,
             CASE WHEN json_valid(CAST(payload AS TEXT)) THEN CAST(payload AS TEXT) ELSE '{}' END AS document
         FROM outbox INDEXED BY outbox_lane
-        WHERE (target, lane_order, operation, id) > (?, ?, ?, ?) AND state NOT IN ('posted', 'superseded', 'voided')
+        WHERE (target, lane_order, operation, id) > (?, ?, ?, ?)
+            AND state NOT IN ('posted', 'delivered', 'superseded', 'voided')
         ORDER BY target, lane_order, operation, id LIMIT ?
     )
 """
@@ -70,7 +75,7 @@ _FORGETTABLE: Final = f"""
         )
         AND NOT EXISTS (
             SELECT 1 FROM outbox
-            WHERE {ANY_TARGET} AND order_id = one.order_id AND state NOT IN ('posted', 'superseded', 'voided')
+            WHERE {ANY_TARGET} AND order_id = one.order_id AND state NOT IN {OVER_SQL}
         )
 """  # noqa: S608 - constants
 #: Another order that a split or a merge ties to this one, and that is still remembered.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE: Final = 500
 #: Looked for beyond the highest number that is known, where even that may be unreadable.
 IDS_MAX: Final = 100_000_000
-OVER: Final = frozenset({"posted", "superseded", "voided"})
+OVER: Final = frozenset({"posted", "delivered", "superseded", "voided"})
 
 _ROWS: Final = "SELECT id, target, key, order_id, operation, seq, kind, state, payload, created_ns FROM outbox WHERE"
 _RANGE: Final = f"{_ROWS} id BETWEEN ? AND ? ORDER BY id"

@@ -22,7 +22,7 @@ _SIZE: Final = """
 _DEPTH: Final = """
     INSERT OR IGNORE INTO target_sample (at_ns, target, made, settled)
     SELECT ?1, target, sum(postings), coalesce(
-        sum(postings) FILTER (WHERE state IN ('posted', 'superseded', 'voided')), 0
+        sum(postings) FILTER (WHERE state IN ('posted', 'delivered', 'superseded', 'voided')), 0
     ) FROM outbox_tally GROUP BY target
 """
 _OLD: Final = """

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 from buffer import jobs, journal, packing, schema, space
 from buffer.applying import apply
 from buffer.checking import SOUND, Check
-from buffer.entry import ANY_TARGET
+from buffer.entry import ANY_TARGET, OVER_SQL
 from buffer.errors import StoreError
 from buffer.opening import Opened
 from buffer.recovery import Recovery
@@ -47,17 +47,17 @@ IMAGES_KNOWN_MAX: Final = 4096
 _IN_STATE: Final = "SELECT record FROM job WHERE state = ?"
 _UNBOOKED: Final = f"""
     SELECT count(*) FROM outbox
-    WHERE {ANY_TARGET} AND order_id = ? AND operation = ? AND state NOT IN ('posted', 'superseded', 'voided')
+    WHERE {ANY_TARGET} AND order_id = ? AND operation = ? AND state NOT IN {OVER_SQL}
 """  # noqa: S608 - constants
 _CURSOR: Final = """
     INSERT INTO connector_cursor (connector, cursor) VALUES (?, ?)
     ON CONFLICT (connector) DO UPDATE SET cursor = excluded.cursor
 """
-_STATS: Final = """
-    SELECT (SELECT coalesce(sum(postings), 0) FROM outbox_tally WHERE state NOT IN ('posted', 'superseded', 'voided')),
+_STATS: Final = f"""
+    SELECT (SELECT coalesce(sum(postings), 0) FROM outbox_tally WHERE state NOT IN {OVER_SQL}),
         (SELECT coalesce(sum(postings), 0) FROM outbox_tally WHERE state = 'posted'),
         (SELECT coalesce(sum(last_seq), 0) FROM journal_head), (SELECT count(*) FROM job)
-"""
+"""  # noqa: S608 - constants
 
 
 class StoreStats(NamedTuple):

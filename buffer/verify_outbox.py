@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from buffer.verify_found import Found
 
-_OVER: Final = "('posted', 'superseded', 'voided')"
+_OVER: Final = "('posted', 'delivered', 'superseded', 'voided')"
 _LANES: Final = """
     SELECT target, order_id, operation, seq, id, state, resends FROM outbox ORDER BY target, order_id, operation, seq
 """
@@ -37,7 +37,7 @@ _LANE_ELSEWHERE: Final = """
 _GONE: Final = """
     SELECT target, state, postings - (
         SELECT count(*) FROM outbox WHERE outbox.target = outbox_tally.target AND outbox.state = outbox_tally.state
-    ) FROM outbox_tally WHERE state IN ('posted', 'voided')
+    ) FROM outbox_tally WHERE state IN ('posted', 'delivered', 'voided')
 """
 _KEYS: Final = "SELECT id, key, message_id, order_id, operation, seq, kind, payload FROM outbox ORDER BY id"
 _TWICE: Final = """
@@ -48,14 +48,22 @@ _TWICE: Final = """
     GROUP BY 1, 2, 3
 """
 _MESSAGES: Final = """
-    SELECT id, key FROM outbox WHERE (body IS NULL AND state IN ('sending', 'uncertain', 'accepted', 'posted'))
+    SELECT id, key FROM outbox
+    WHERE (body IS NULL AND state IN ('sending', 'uncertain', 'accepted', 'posted', 'delivered'))
         OR (body IS NULL) <> (content_type IS NULL) OR (body IS NULL) <> (name IS NULL)
 """
 _SAME: Final = "SELECT target, key, count(*) FROM outbox GROUP BY target, key HAVING count(*) > 1"
 _NO_HEAD: Final = f"""
-    SELECT min(id), target, lane_order, operation FROM outbox WHERE state NOT IN {_OVER}
+    SELECT min(id), target, lane_order, operation FROM outbox WHERE state NOT IN {_OVER} AND passed = 0
     GROUP BY target, lane_order, operation HAVING sum(head) <> 1 OR min(CASE head WHEN 1 THEN id END) <> min(id)
 """  # noqa: S608 - constants
+_PASSED: Final = "SELECT id FROM outbox WHERE passed = 1 AND (head <> 1 OR state <> 'accepted')"
+_STEPS: Final = """
+    SELECT id, key, step, steps, (SELECT count(*) FROM outbox_steps WHERE posting = id),
+        (SELECT count(*) FROM outbox_steps AS one WHERE posting = id AND one.step < outbox.step AND outcome = '')
+    FROM outbox WHERE steps > 1 OR step > 0
+"""
+_NOBODYS: Final = "SELECT DISTINCT posting FROM outbox_steps WHERE posting NOT IN (SELECT id FROM outbox)"
 _DEAD_HEAD: Final = f"SELECT id FROM outbox WHERE head = 1 AND state IN {_OVER}"  # noqa: S608 - constants
 _SUMS: Final = """
     SELECT target, state, sum(rows), sum(told) FROM (
@@ -92,7 +100,7 @@ def _numbers(connection: sqlite3.Connection, found: Found) -> None:
             if number < last_id:
                 found.defect(f"{_named(lane)}: number {seq} was put in before number {last}")
             last, last_id = seq, number
-            booked = booked or (state == "posted" and not resends)
+            booked = booked or (state in ("posted", "delivered") and not resends)
 
 
 def _told_elsewhere(connection: sqlite3.Connection, lane: tuple[str, str, str], last: int, seq: int) -> bool:
@@ -138,10 +146,25 @@ def _messages(connection: sqlite3.Connection, found: Found) -> None:
         found.defect(f"key {key}: {times} postings for {target}, allowed: one")
 
 
+def _steps(connection: sqlite3.Connection, found: Found) -> None:
+    for number, key, step, steps, rows, unsettled in connection.execute(_STEPS):
+        found.looked_at += 1
+        if rows != steps:
+            found.defect(f"id {number}: key {key} has {steps} steps and the messages of {rows}")
+        if not 0 <= step < steps or unsettled:
+            found.defect(
+                f"id {number}: key {key} is at step {step + 1} of {steps}, {unsettled} before it are not booked"
+            )
+    for (number,) in connection.execute(_NOBODYS):
+        found.defect(f"id {number}: steps without a posting")
+
+
 def _heads(connection: sqlite3.Connection, found: Found) -> None:
     ((found.looked_at,),) = connection.execute("SELECT count(*) FROM outbox WHERE head = 1")
     for number, *lane in connection.execute(_NO_HEAD):
         found.defect(f"{_named(lane)}: the oldest open posting, id {number}, is not its only head")
+    for (number,) in connection.execute(_PASSED):
+        found.defect(f"id {number}: lets others of its lane go, and is not an accepted head")
     for (number,) in connection.execute(_DEAD_HEAD):
         found.defect(f"id {number}: is the head of its lane, and over")
 
@@ -149,7 +172,7 @@ def _heads(connection: sqlite3.Connection, found: Found) -> None:
 def _sums(connection: sqlite3.Connection, found: Found) -> None:
     for target, state, rows, told in connection.execute(_SUMS):
         found.looked_at += rows
-        if rows > told or (rows < told and state not in ("posted", "voided")):
+        if rows > told or (rows < told and state not in ("posted", "delivered", "voided")):
             found.defect(f"{target}, {state}: {rows} postings, the sum says {told}")
 
 
@@ -177,6 +200,7 @@ CHECKS: Final[Mapping[str, Callable[[sqlite3.Connection, Found], None]]] = {
     "posting numbers": _numbers,
     "keys and contents": _keys,
     "messages": _messages,
+    "steps": _steps,
     "heads of lanes": _heads,
     "sums of postings": _sums,
     "last numbers of orders": _orders,

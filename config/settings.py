@@ -138,6 +138,10 @@ class ConnectorCommon:
         wait_precondition: pause before a confirmation is repeated that had to wait for another one.
         auth_probe: how often a target that refused the credentials is asked again.
         late_after: from the last piece of a confirmation to the ERP's answer; the status says what takes longer.
+        ask_accepted: how often the target is asked whether what it has accepted is booked.
+        accepted_limit: after so long accepted and not booked a confirmation waits for a person.
+        busy_limit: after so long locked at the target a confirmation waits for a person.
+        wait_limit: after so long without its precondition a confirmation waits for a person.
         backlog_rate: so many confirmations a second at most of those that have waited for more than five minutes;
             without it as fast as the target takes them. What is made now goes at once in any case.
     """
@@ -150,6 +154,10 @@ class ConnectorCommon:
     wait_precondition: Annotated[Duration, Between(Duration("1 s"), Duration("1 d"))] = Duration("15 min")
     auth_probe: Annotated[Duration, Between(Duration("1 s"), Duration("1 d"))] = Duration("15 min")
     late_after: Annotated[Duration, Between(Duration("1 s"), Duration("30 d"))] = Duration("1 h")
+    ask_accepted: Annotated[Duration, Between(Duration("1 s"), Duration("1 d"))] = Duration("30 s")
+    accepted_limit: Annotated[Duration, Between(Duration("1 min"), Duration("30 d"))] = Duration("8 h")
+    busy_limit: Annotated[Duration, Between(Duration("1 min"), Duration("30 d"))] = Duration("4 h")
+    wait_limit: Annotated[Duration, Between(Duration("1 min"), Duration("30 d"))] = Duration("8 h")
     backlog_rate: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
 

@@ -18,7 +18,7 @@ from gateway.core.audit.entry import SystemAction
 from gateway.core.audit.told import Told
 from gateway.core.document import message_id_of
 from gateway.core.duration import Duration
-from gateway.forwarder.asking import looked_up, message_of
+from gateway.forwarder.asking import looked_up, message_of, more_of, reversed_references
 from gateway.lock import DATABASE_NAME
 
 if TYPE_CHECKING:
@@ -80,11 +80,12 @@ class DoubtRound:
             if connector is None:
                 continue
             try:
-                message = message_of(connector, entry.payload)
+                taken_back = await reversed_references(self._parts.outbox, entry)
+                message = message_of(connector, entry.payload, taken_back)
             except MappingError as error:  # a person looks at it
                 log.warning("a message cannot be made again", key=entry.key, error=str(error))
                 continue
-            await doubts.rendered(self._store, entry.id, message[:3])
+            await doubts.rendered(self._store, entry.id, message[:3], more_of(message))
             forwarder = self._parts.forwarders.get(entry.target)
             if forwarder is not None:
                 forwarder.wake()
@@ -99,7 +100,7 @@ class DoubtRound:
             place = (one.order, one.operation, one.seq)
             posting = Posting(one.key, message_id_of(one.key), *place, 1, rendered, one.kind)
             lookup = await looked_up(connector, posting, ASK_NS)
-            if lookup.kind is LookupKind.FOUND:
+            if lookup.kind in (LookupKind.FOUND, LookupKind.ACCEPTED, LookupKind.REFUSED):
                 await doubts.found(self._store, one, booked=True)
             # Absence is no proof while the server may still be working on what it got before this start.
             elif lookup.kind is LookupKind.ABSENT and self._clock.now_ns() >= self._started_ns + limit_ns:

@@ -36,6 +36,7 @@ _PLAIN: Final = {
     OutboxState.SENDING: Delivery.SENDING,
     OutboxState.ACCEPTED: Delivery.ACCEPTED,
     OutboxState.POSTED: Delivery.POSTED,
+    OutboxState.DELIVERED: Delivery.POSTED,
     OutboxState.UNCERTAIN: Delivery.UNCERTAIN,
     OutboxState.RETRY_WAIT: Delivery.RETRY_WAIT,
 }
@@ -61,11 +62,12 @@ def delivery_of(entry: OutboxEntry) -> Delivery:
     """How far one posting got, as corrections see it."""
     match entry.state:
         case OutboxState.HELD | OutboxState.READY:
-            if entry.attempts:  # sent before: whether it is there is found out when it is sent again
+            if entry.attempts or entry.step:  # sent before: whether it is there is found out when it is sent again
                 return Delivery.RETRY_WAIT
             return Delivery.HELD if entry.state is OutboxState.HELD else Delivery.READY
         case OutboxState.PARKED:
-            surely_not = not entry.attempts or entry.error_kind in _SURELY_NOT
+            # Of several steps one may be booked: then what is parked is the rest of it.
+            surely_not = not entry.step and (not entry.attempts or entry.error_kind in _SURELY_NOT)
             return Delivery.PARKED if surely_not and entry.error_kind != _BY_HAND else Delivery.BY_HAND
         case OutboxState.SUPERSEDED:  # what a person was to book by hand is done so
             return Delivery.POSTED if entry.error_kind == _BY_HAND else Delivery.ELSEWHERE

@@ -152,6 +152,7 @@ class Parts:
             parked=status.parked,
             accepted=status.accepted,
             posted=status.posted,
+            delivered=status.delivered,
             oldest_waiting_ns=status.oldest_waiting_ns,
             last_posted_ns=status.last_posted_ns,
             last_error=status.last_error,

@@ -18,8 +18,6 @@ from gateway.connectors.base import (
     Connector,
     ConnectorError,
     LookupKind,
-    Posting,
-    Rendered,
     TellsTotals,
 )
 from gateway.core.confirming.quantities import NOTHING, Pieces
@@ -36,9 +34,11 @@ from gateway.core.orders.reconciliation import (
     compare,
     report,
 )
+from gateway.forwarder.asking import is_stepped, step_posting
 
 if TYPE_CHECKING:
     from buffer.entry import OutboxEntry
+    from buffer.outbox import Outbox
     from buffer.store import Store
     from gateway.core.model import JobRecord
     from gateway.parts import Parts
@@ -47,7 +47,8 @@ ORDERS_MAX: Final = 2000  # compared in one go
 POSTINGS_MAX: Final = 1000  # looked at of one order
 LOOK_UPS_MAX: Final = 100  # keys that are asked for of one operation
 _OVER: Final = frozenset({JobOrderState.CLOSED, JobOrderState.CANCELLED, JobOrderState.SPLIT, JobOrderState.MERGED})
-_DOUBTFUL: Final = frozenset({OutboxState.SENDING, OutboxState.UNCERTAIN, OutboxState.ACCEPTED})
+#: What was only delivered nobody can say more of.
+_DOUBTFUL: Final = frozenset({OutboxState.SENDING, OutboxState.UNCERTAIN, OutboxState.ACCEPTED, OutboxState.DELIVERED})
 _WAITING: Final = frozenset({OutboxState.READY, OutboxState.RETRY_WAIT, OutboxState.HELD, OutboxState.NEEDS_APPROVAL})
 _LOOKED_UP: Final = {LookupKind.FOUND: LookedUp.FOUND, LookupKind.ABSENT: LookedUp.MISSING}
 
@@ -85,19 +86,21 @@ async def reconciled(
                 left_out.append(f"order {name} operation {operation}: the ERP confirms it by itself, at a milestone")
                 continue
             edge, erp = _edge(name, records, store.epoch, own), _erp(operation, booked)
-            pairs.append((edge, await _looked_up(connector, edge, erp, own)))
+            pairs.append((edge, await _looked_up(parts.outbox, connector, edge, erp, own)))
     if len(by_order) > ORDERS_MAX:
         left_out.append(f"{len(by_order) - ORDERS_MAX} orders beyond {ORDERS_MAX}; name one")
     return report(at_ns, pairs), tuple(left_out), tuple(edge for edge, _ in pairs)
 
 
-async def looked_up(connector: Connector, entry: OutboxEntry) -> LookedUp | None:
+async def looked_up(outbox: Outbox, connector: Connector, entry: OutboxEntry) -> LookedUp | None:
     """What the ERP says of a key that was booked; None: it cannot be asked, or did not say."""
     if not connector.capabilities.can_lookup or entry.body is None:
         return None
-    rendered = Rendered(entry.body, entry.content_type or "", entry.name or "")
-    asked = Posting(entry.key, entry.message_id, *entry.lane, entry.seq, entry.attempts, rendered, entry.kind)
-    return _LOOKED_UP.get((await connector.lookup(asked)).kind)
+    known = await outbox.steps(entry.id) if is_stepped(entry, connector) else ()
+    postings = [step_posting(entry, known, step) for step in range(entry.steps)]
+    said = [_LOOKED_UP.get((await connector.lookup(one)).kind) for one in postings]
+    # It is there when every step is; one that is surely missing makes it missing.
+    return LookedUp.MISSING if LookedUp.MISSING in said else None if None in said else LookedUp.FOUND
 
 
 def document(found: Report, left_out: tuple[str, ...]) -> dict[str, Any]:
@@ -138,13 +141,15 @@ async def _by_order(store: Store, order: str) -> dict[tuple[str, str], list[JobR
     return found
 
 
-async def _looked_up(connector: Connector, edge: EdgeFacts, erp: ErpFacts, own: list[OutboxEntry]) -> ErpFacts:
+async def _looked_up(
+    outbox: Outbox, connector: Connector, edge: EdgeFacts, erp: ErpFacts, own: list[OutboxEntry]
+) -> ErpFacts:
     """The ERP's side with what it says of the keys, where it has less than it acknowledged."""
     if all(one.code is not FindingCode.LOOK_UP for one in compare(edge, erp)):
         return erp
     said = []
     for entry in [one for one in own if one.key in edge.acked_keys][:LOOK_UPS_MAX]:
-        answer = await looked_up(connector, entry)
+        answer = await looked_up(outbox, connector, entry)
         if answer is not None:
             said.append((entry.key, answer))
     return erp._replace(looked_up=tuple(said))

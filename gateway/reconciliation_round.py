@@ -164,7 +164,7 @@ class ReconciliationRound:
         if connector is None or entry.target not in self._parts.forwarders:
             text = f"outbox, key {entry.key}: no connector {entry.target!r} takes confirmations; configure it again"
             raise RequestError(text, guard="TARGET", found=entry.target)
-        if await reconciler.looked_up(connector, entry) in (LookedUp.FOUND, LookedUp.REVERSED):
+        if await reconciler.looked_up(self._parts.outbox, connector, entry) in (LookedUp.FOUND, LookedUp.REVERSED):
             raise RequestError(
                 f"outbox, key {entry.key}: {entry.target} has it; it is not sent again",
                 guard="FOUND_IN_ERP",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from buffer import reconciliation
-from buffer.entry import OutboxState
+from buffer.entry import THERE
 from buffer.errors import OutboxError
 from gateway import reconciler
 from gateway.control import RequestError, text_of
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from buffer.entry import OutboxEntry
+    from buffer.outbox import Outbox
     from buffer.store import Store
     from gateway.clock import SteadyClock
     from gateway.connectors.base import Connector
@@ -51,8 +52,8 @@ class Resending:
         connector = self._connector(lane[0])
         found = await reconciliation.numbers_of(self._store, *lane, first, last, NUMBERS_MAX + 1)
         _check_whole(lane, found, first, last)
-        booked = [one for one in found if one.state is OutboxState.POSTED]
-        lost = booked if connector.capabilities.idempotent else await _lost(connector, booked)
+        booked = [one for one in found if one.state in THERE]
+        lost = booked if connector.capabilities.idempotent else await _lost(self._parts.outbox, connector, booked)
         try:
             await reconciliation.resend_all(
                 self._store, [one.id for one in lost], self._clock.now_ns(), who=who, reason=reason
@@ -103,14 +104,14 @@ def _check_whole(lane: tuple[str, str, str], found: Sequence[OutboxEntry], first
         )
 
 
-async def _lost(connector: Connector, booked: Sequence[OutboxEntry]) -> list[OutboxEntry]:
+async def _lost(outbox: Outbox, connector: Connector, booked: Sequence[OutboxEntry]) -> list[OutboxEntry]:
     """Those that the ERP does not have. Raises RequestError where it cannot say of one, and would book repeats."""
     if len(booked) > LOOKED_UP_MAX:
         text = f"found {len(booked)} that must be looked up, allowed: {LOOKED_UP_MAX} at a time"
         raise RequestError(f"outbox: {text}", guard="RANGE", what_to_do="use --to")
     lost = []
     for one in booked:
-        said = await reconciler.looked_up(connector, one)
+        said = await reconciler.looked_up(outbox, connector, one)
         if said is None:
             raise RequestError(
                 f"outbox, key {one.key}: {one.target} cannot say whether it has it, and books repeats; nothing is sent",

@@ -85,6 +85,7 @@ class TargetView:
         uncertain: of these, sent with an unknown end.
         parked: postings that a person must decide on.
         accepted: taken over by the target, not yet booked.
+        delivered: taken over by a target that never says whether it booked them.
         posted: confirmations booked since the epoch began.
         oldest_waiting_ns: when the oldest waiting confirmation was made.
         last_posted_ns: when the last one was booked.
@@ -110,6 +111,7 @@ class TargetView:
     uncertain: int = 0
     parked: int = 0
     accepted: int = 0
+    delivered: int = 0
     posted: int = 0
     oldest_waiting_ns: int | None = None
     last_posted_ns: int | None = None

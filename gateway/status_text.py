@@ -139,7 +139,7 @@ def target_line(target: dict[str, Any], now_ns: int) -> str:
     text = f"{target['name']:<12} {target['link']}  posted {target['posted']}  waiting {target['waiting']}"
     if target["waiting"]:
         text += f"  oldest {_age(now_ns, target['oldest_waiting_ns'])}"
-    for kind in ("uncertain", "parked", "accepted", "held", "needs_approval", "late"):
+    for kind in ("uncertain", "parked", "accepted", "delivered", "held", "needs_approval", "late"):
         if target.get(kind):
             text += f"  {kind.replace('_', ' ')} {target[kind]}"
     if target.get("latency_last_ms") is not None:

@@ -25,6 +25,7 @@ STATES: Final = (
     "sending",
     "accepted",
     "posted",
+    "delivered",
     "uncertain",
     "retry_wait",
     "parked",

@@ -15,7 +15,8 @@ Who calls what, and when:
 * ``baseline()`` is asked before the first send of a step where the capabilities say so; what it says is committed with
   *sending* and comes back with every look-up: a target without a key of ours is held against it.
 * ACCEPTED is not POSTED. With the capability ``readback`` the look-up tells later whether it was booked (FOUND) or
-  refused there (REFUSED: a person decides); without it *delivered* is all that will ever be known, and it is said so.
+  refused there (REFUSED: a person decides); a look-up after UNCERTAIN may also end as ACCEPTED. Without it
+  *delivered* is all that will ever be known, and it is said so.
 * A reversal is rendered from its document with ``reverses_references``: the references of what it takes back, in the
   sequence in which they were booked. To cancel is a posting like the others, so that it is durable and in its lane.
 * An answer to an order is a posting like the others, in a lane of its own; it is repeated after UNCERTAIN without any
@@ -80,6 +81,7 @@ class LookupKind(enum.StrEnum):
     """What a look-up by key found."""
 
     FOUND = "found"
+    ACCEPTED = "accepted"  # the target has it and has not booked it yet
     REFUSED = "refused"  # the target took it over and then refused it: a person decides
     ABSENT = "absent"
     UNKNOWN = "unknown"

@@ -305,7 +305,7 @@ def _doubts(facts: DayFacts) -> Iterable[Doubt]:
         Doubt.IN_REVIEW: now.review,
         Doubt.UNALLOCATED: any(now.unallocated.values()),
         Doubt.NOT_CONFIRMED: any(pieces for _, _, pieces in now.not_confirmed),
-        Doubt.NOT_BOOKED: states - {"posted", "superseded", "voided", "parked"},
+        Doubt.NOT_BOOKED: states - {"posted", "delivered", "superseded", "voided", "parked"},
         Doubt.PARKED: "parked" in states,
         Doubt.CONFIRMATION_GAP: any(not one["gapless"] for one in _operations(facts)),
         Doubt.CLOCK: not facts.clock_known or any(one.reason == "stepped" for one in facts.clock),

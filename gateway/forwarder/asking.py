@@ -7,24 +7,132 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from gateway.connectors.base import Lookup, LookupKind, MappingError
+from buffer.errors import OutboxError
+from gateway.connectors.base import (
+    STEPS_MAX,
+    ConnectorError,
+    Lookup,
+    LookupKind,
+    MappingError,
+    Outcome,
+    OutcomeKind,
+    Posting,
+    Rendered,
+    TakesBaseline,
+    step_id,
+)
 from gateway.core.duration import NS_PER_S
 
 if TYPE_CHECKING:
-    from gateway.connectors.base import Connector, Posting, Rendered
+    from collections.abc import Sequence
+
+    from buffer.entry import OutboxEntry
+    from buffer.outbox import Outbox
+    from buffer.steps import Message, StepRow
+    from gateway.connectors.base import Connector
 
 
-def message_of(connector: Connector, payload: bytes) -> Rendered:
-    """The exact message for a canonical document. Raises MappingError, whatever the connector raises."""
+#: What a connector says before a send is kept with the posting, on a device that wears out.
+BASELINE_MAX_BYTES: Final = 16 * 1024
+REVERSAL: Final = "reversal"
+
+
+def message_of(connector: Connector, payload: bytes, reverses_references: Sequence[str] = ()) -> Rendered:
+    """The exact message for a canonical document. Raises MappingError, whatever the connector raises.
+
+    ``reverses_references`` go into the document of a reversal.
+    """
     try:
-        return connector.render(json.loads(payload))
+        document = json.loads(payload)
+        if document.get("type") == REVERSAL:
+            document["reverses_references"] = list(reverses_references)
+        rendered = connector.render(document)
     except MappingError:
         raise
     except Exception as error:
         # A connector that cannot render must not stop other lanes.
         raise MappingError(f"the connector failed: {error!r}") from error
+    if len(rendered.more) >= STEPS_MAX or any(one.more for one in rendered.more):
+        found = f"found {1 + len(rendered.more)} messages, allowed: one row of at most {STEPS_MAX}"
+        raise MappingError(f"the connector's steps: {found}; report it")
+    return rendered
+
+
+async def reversed_references(outbox: Outbox, entry: OutboxEntry) -> tuple[str, ...]:
+    """The references of what a reversal takes back, () for anything else. Raises MappingError, StoreError."""
+    if entry.kind != REVERSAL:
+        return ()
+    key = str(json.loads(entry.payload).get("reverses") or "")
+    taken = await outbox.get(key, entry.target) if key else None
+    if taken is None:
+        raise MappingError(
+            f"reverses: found {key!r}, which {entry.target} has no posting of (any more: retention.confirmations); "
+            "take it back in the ERP by hand, then discard this"
+        )
+    return await outbox.references(taken)
+
+
+def more_of(rendered: Rendered) -> tuple[Message, ...]:
+    """The messages behind the first one, as they are kept."""
+    return tuple((one.body, one.content_type, one.name) for one in rendered.more)
+
+
+def is_stepped(entry: OutboxEntry, connector: Connector) -> bool:
+    """Whether more is known of the posting than stands with it."""
+    return entry.steps > 1 or connector.capabilities.baseline
+
+
+def step_posting(entry: OutboxEntry, steps: Sequence[StepRow] = (), step: int | None = None) -> Posting:
+    """What a connector is handed of the step that is due, or of another one. Raises OutboxError without a message."""
+    at = entry.step if step is None else step
+    rows = {one.step: one for one in steps}
+    row = rows.get(at)
+    fixed = (entry.body, entry.content_type, entry.name)
+    if at > 0:
+        fixed = (row.body, row.content_type, row.name) if row is not None else (None, None, None)
+    body, content_type, name = fixed
+    if body is None or content_type is None or name is None:
+        raise OutboxError(f"outbox, {entry.key}: has no message; it cannot be sent or looked up")
+    several = entry.steps > 1
+    return Posting(
+        entry.key,
+        step_id(entry.message_id, at),
+        entry.order,
+        entry.operation,
+        entry.seq,
+        entry.attempts,
+        Rendered(body, content_type, name),
+        entry.kind,
+        step=at,
+        steps=entry.steps,
+        references=tuple(rows[one].reference for one in range(at) if one in rows) if several else (),
+        baseline=None if row is None else row.baseline,
+        released=bool(entry.released),
+        accepted=(row.accepted if row is not None else "") if several else entry.reference,
+        sent_ns=row.sent_ns if row is not None else entry.first_sent_ns,
+    )
+
+
+async def taken_baseline(connector: Connector, posting: Posting, limit_ns: int) -> bytes | Outcome:
+    """What the target says before this step is sent; the outcome NOT_SENT where it says nothing."""
+    limit_s = limit_ns / NS_PER_S
+    try:
+        if not isinstance(connector, TakesBaseline):
+            return Outcome(OutcomeKind.MAPPING, "the connector says it takes a baseline, and has none; report it")
+        async with asyncio.timeout(limit_s):
+            said = await connector.baseline(posting)
+    except TimeoutError:
+        return Outcome(OutcomeKind.NOT_SENT, f"the question before the send had no end within {limit_s:g} s")
+    except ConnectorError as error:
+        return Outcome(OutcomeKind.NOT_SENT, f"the question before the send: {error}")
+    except Exception as error:  # noqa: BLE001 - whatever a connector raises, nothing was sent
+        return Outcome(OutcomeKind.NOT_SENT, f"the question before the send failed: {error!r}")
+    if len(said) > BASELINE_MAX_BYTES:
+        found = f"found {len(said)} bytes before the send, allowed: {BASELINE_MAX_BYTES}"
+        return Outcome(OutcomeKind.MAPPING, f"{found}; the connector must keep less; report it")
+    return said
 
 
 async def looked_up(connector: Connector, posting: Posting, limit_ns: int) -> Lookup:

@@ -37,6 +37,10 @@ class ForwarderSettings:
         auth_probe_ns: pause after refused credentials; then one harmless question first.
         late_after_ns: from the last piece to the answer; what takes longer is late.
         backlog_rate: postings a second at most of what has waited for more than five minutes; None: no limit.
+        ask_accepted_ns: how often it is asked whether an accepted posting is booked.
+        accepted_limit_ns: after this long accepted but not booked a person must look.
+        busy_limit_ns: after this long locked a person must look.
+        wait_limit_ns: after this long without its precondition a person must look.
     """
 
     backoff_max_ns: int = Duration("60 s")
@@ -45,6 +49,10 @@ class ForwarderSettings:
     auth_probe_ns: int = Duration("15 min")
     late_after_ns: int = Duration("1 h")
     backlog_rate: int | None = None
+    ask_accepted_ns: int = Duration("30 s")
+    accepted_limit_ns: int = Duration("8 h")
+    busy_limit_ns: int = Duration("4 h")
+    wait_limit_ns: int = Duration("8 h")
 
     @classmethod
     def of(cls, settings: ConnectorCommon) -> Self:
@@ -56,6 +64,10 @@ class ForwarderSettings:
             auth_probe_ns=settings.auth_probe,
             late_after_ns=settings.late_after,
             backlog_rate=settings.backlog_rate,
+            ask_accepted_ns=settings.ask_accepted,
+            accepted_limit_ns=settings.accepted_limit,
+            busy_limit_ns=settings.busy_limit,
+            wait_limit_ns=settings.wait_limit,
         )
 
     def __post_init__(self) -> None:
@@ -64,8 +76,11 @@ class ForwarderSettings:
             raise ValueError(f"parallel_lanes: found {self.parallel_lanes}, allowed 1 to {PARALLEL_LANES_MAX}")
         if self.backlog_rate is not None and self.backlog_rate < 1:
             raise ValueError(f"backlog_rate: found {self.backlog_rate}, allowed 1 and more, or nothing")
-        if min(self.backoff_max_ns, self.wait_precondition_ns, self.auth_probe_ns) <= 0:
-            raise ValueError("backoff_max, wait_precondition, auth_probe: found a pause of 0 or less, allowed: above 0")
+        pauses = (self.backoff_max_ns, self.wait_precondition_ns, self.auth_probe_ns, self.ask_accepted_ns)
+        if min(pauses) <= 0:
+            raise ValueError(
+                "backoff_max, wait_precondition, auth_probe, ask_accepted: found a pause of 0 or less, allowed: above 0"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +91,6 @@ class ForwarderTimings:
         backoff_min_ns: longest first pause of a target that cannot be reached; doubles with each failure.
         send_timeout_ns: fence around one call of the connector, which has its own, shorter limits.
         busy_ladder_ns: pauses of a posting whose order is locked at the target; the last one repeats.
-        busy_limit_ns: after this long locked a person must look.
-        wait_limit_ns: after this long without its precondition a person must look.
-        accepted_ns: how often it is asked whether an accepted posting is booked.
-        accepted_limit_ns: after this long accepted but not booked a person must look.
     """
 
     backoff_min_ns: int = Duration("1 s")
@@ -91,14 +102,10 @@ class ForwarderTimings:
         Duration("5 min"),
         Duration("10 min"),
     )
-    busy_limit_ns: int = Duration("4 h")
-    wait_limit_ns: int = Duration("8 h")
-    accepted_ns: int = Duration("30 s")
-    accepted_limit_ns: int = Duration("8 h")
 
     def __post_init__(self) -> None:
         """Nothing may repeat without a pause."""
-        if min((self.backoff_min_ns, self.accepted_ns, *self.busy_ladder_ns)) <= 0 or not self.busy_ladder_ns:
+        if min((self.backoff_min_ns, *self.busy_ladder_ns)) <= 0 or not self.busy_ladder_ns:
             raise ValueError("forwarder timings: found a pause of 0 or less, allowed: above 0")
 
 
@@ -141,9 +148,7 @@ class Policy:
             case OutcomeKind.POSTED:
                 return Decision(Settlement(OutboxState.POSTED, now_ns, outcome.reference), reached=True)
             case OutcomeKind.ACCEPTED:
-                # Where nothing can be asked, the target's word is all that will ever be known.
-                state = OutboxState.ACCEPTED if self._can.can_lookup else OutboxState.POSTED
-                return Decision(Settlement(state, now_ns + self._timings.accepted_ns, outcome.reference), reached=True)
+                return Decision(self._taken_over(outcome.reference, now_ns), reached=True)
             case OutcomeKind.NOT_SENT:
                 back_ns = min(self.doubling_ns(count + 1), STEP_BACK_MAX_NS)
                 settlement = Settlement(OutboxState.RETRY_WAIT, now_ns + back_ns, "", *fault)
@@ -158,10 +163,10 @@ class Policy:
             case OutcomeKind.BUSY:
                 ladder = self._timings.busy_ladder_ns
                 pause_ns = max(ladder[min(count, len(ladder) - 1)], retry_after_ns)
-                return _again_or_park(entry, outcome, now_ns, pause_ns, self._timings.busy_limit_ns)
+                return _again_or_park(entry, outcome, now_ns, pause_ns, self._settings.busy_limit_ns)
             case OutcomeKind.WAIT_PRECONDITION:
                 pause_ns = max(self._settings.wait_precondition_ns, retry_after_ns)
-                return _again_or_park(entry, outcome, now_ns, pause_ns, self._timings.wait_limit_ns)
+                return _again_or_park(entry, outcome, now_ns, pause_ns, self._settings.wait_limit_ns)
             case OutcomeKind.BUSINESS_REJECT | OutcomeKind.MAPPING:
                 reached = True if outcome.kind is OutcomeKind.BUSINESS_REJECT else None
                 return Decision(Settlement(OutboxState.PARKED, now_ns, "", *fault), reached=reached)
@@ -173,6 +178,11 @@ class Policy:
         """
         if lookup.kind is LookupKind.FOUND:
             return Decision(Settlement(OutboxState.POSTED, now_ns, lookup.reference), reached=True)
+        if lookup.kind is LookupKind.REFUSED:
+            fault = (OutcomeKind.BUSINESS_REJECT.value, lookup.code, lookup.detail)
+            return Decision(Settlement(OutboxState.PARKED, now_ns, "", *fault), reached=True)
+        if lookup.kind is LookupKind.ACCEPTED and entry.state is not OutboxState.ACCEPTED:
+            return Decision(self._taken_over(lookup.reference, now_ns), reached=True)
         if lookup.kind is LookupKind.UNKNOWN:
             fault = (entry.error_kind or OutcomeKind.UNCERTAIN, entry.error_code, f"look-up: {lookup.detail}")
             settlement = Settlement(entry.state, now_ns + self.doubling_ns(entry.lookups), "", *fault)
@@ -187,11 +197,17 @@ class Policy:
             return Decision(Settlement(OutboxState.READY, now_ns, "", *fault), reached=True)
         return Decision(Settlement(OutboxState.UNCERTAIN, proven_ns, "", *fault), reached=True)
 
+    def _taken_over(self, reference: str, now_ns: int) -> Settlement:
+        """Where nobody can ask, the target's word is all that will ever be known."""
+        if self._can.readback and self._can.can_lookup:
+            return Settlement(OutboxState.ACCEPTED, now_ns + self._settings.ask_accepted_ns, reference)
+        return Settlement(OutboxState.DELIVERED, now_ns, reference)
+
     def _still_accepted(self, entry: OutboxEntry, now_ns: int) -> Decision:
-        if now_ns - (entry.last_sent_ns or now_ns) >= self._timings.accepted_limit_ns:
+        if now_ns - (entry.last_sent_ns or now_ns) >= self._settings.accepted_limit_ns:
             text = "the target accepted this and never booked it; look there, then retry or discard"
             return Decision(Settlement(OutboxState.PARKED, now_ns, "", "accepted", "", text), reached=True)
-        return Decision(Settlement(OutboxState.ACCEPTED, now_ns + self._timings.accepted_ns), reached=True)
+        return Decision(Settlement(OutboxState.ACCEPTED, now_ns + self._settings.ask_accepted_ns), reached=True)
 
 
 def cannot_know(entry: OutboxEntry, now_ns: int) -> Decision:

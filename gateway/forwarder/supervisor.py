@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from buffer.entry import OutboxState
+from buffer.entry import THERE, OutboxState
 from buffer.errors import StoreError
 from gateway.connectors.base import OutcomeKind
 from gateway.core.confirming.stamps import figures
@@ -90,6 +90,7 @@ class Forwarder:
         self._look_ns = 0
         self._news = False
         self._looked_ns = 0
+        self._ask_accepted = False
         self._fault: BaseException | None = None
         self._trial: asyncio.Task[None] | None = None
         self._buffer_until_ns = 0
@@ -125,6 +126,11 @@ class Forwarder:
         self._stale = True
         self._news = True
         self._wake.set()
+
+    def accepted_changed(self) -> None:
+        """The target has news of what it accepted (an acknowledgement came): ask now what is accepted."""
+        self._ask_accepted = True
+        self.wake()
 
     async def run(self) -> None:
         """Forward until drained or cancelled. When cancelled, what is under way stays *sending*."""
@@ -196,6 +202,9 @@ class Forwarder:
         """Read which heads are due. An entry of a lane that ends meanwhile would be a stale image of it: left out."""
         self._stale = self._news = False
         self._looked_ns = now_ns
+        if self._ask_accepted:
+            self._ask_accepted = False
+            await self._outbox.accepted_due(self._name, now_ns)
         busy = frozenset(self._under_way)
         due = await self._outbox.due_kinds(
             self._name, now_ns, LOOK_MAX + len(busy), lane_by_order=self._can.lane_by_order
@@ -230,7 +239,9 @@ class Forwarder:
 
     def _lane(self, entry: OutboxEntry) -> tuple[str, ...]:
         by_order = self._can.lane_by_order and entry.kind != ACK
-        return (entry.order,) if by_order else entry.lane
+        lane = (entry.order,) if by_order else entry.lane
+        # What lets others of its lane go is asked about beside them.
+        return (*lane, str(entry.id)) if entry.passed else lane
 
     def _start(self, entry: OutboxEntry) -> None:
         lane = self._lane(entry)
@@ -278,7 +289,7 @@ class Forwarder:
         if self._breaker.state is not before:
             _log.info("target breaker", target=self._name, state=self._breaker.state.value)
         self._status_due = True
-        if settlement.state is OutboxState.POSTED:
+        if settlement.state in THERE:
             self._last_posted_ns = now_ns
         elif settlement.state is OutboxState.PARKED:
             _log.error("posting parked", target=self._name, key=entry.key, error=settlement.error_text)
@@ -347,6 +358,7 @@ class Forwarder:
             last_success_ns=self._breaker.last_success_ns,
             answers_waiting=counts.answers_waiting,
             answers_parked=counts.answers_parked,
+            delivered=counts.delivered,
         )
         if status != self._status:
             self._status = status

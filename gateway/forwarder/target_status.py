@@ -21,7 +21,8 @@ class TargetStatus(NamedTuple):
     answered: ``latency_last_ns`` and ``latency_median_ns`` from the last event to the answer, ``late`` took longer than
     ``late_after_ns``. ``breaker``: closed, open or half_open, ``breaker_since_ns`` since when; ``failures`` of the
     target itself in a row; ``last_success_ns`` is the last answer of any kind.
-    Answers to orders are counted apart from confirmations.
+    ``delivered``: taken over by a target that never says whether it booked them. Answers to orders are counted apart
+    from confirmations.
     """
 
     name: str
@@ -48,3 +49,4 @@ class TargetStatus(NamedTuple):
     last_success_ns: int | None = None
     answers_waiting: int = 0
     answers_parked: int = 0
+    delivered: int = 0

@@ -188,6 +188,7 @@ def target_document(view: TargetView, oldest_waiting_s: int) -> bytes:
         parked=view.parked,
         accepted=view.accepted,
         posted=view.posted,
+        delivered=view.delivered,
         last_posted=_ms(view.last_posted_ns),
         error=view.last_error,
         next_retry=_ms(view.next_retry_ns),

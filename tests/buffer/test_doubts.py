@@ -9,6 +9,7 @@ from test_mark import MESSAGE, Box, posting
 
 from buffer import doubts
 from buffer.entry import OutboxState, Settlement
+from buffer.outbox import Outbox
 from gateway.auditing import Auditing
 from gateway.clock import ManualClock
 from gateway.connectors.base import Capabilities, Lookup, LookupKind, Rendered
@@ -54,6 +55,7 @@ class Plant:
         self.clock = Clock(10**18)
         self.box = box
         self.parts = SimpleNamespace(
+            outbox=Outbox(self.store),
             connectors={"erp": self.target}, forwarders={}, trouble=self.troubles.__setitem__
         )  # fmt: skip
         settings = SimpleNamespace(

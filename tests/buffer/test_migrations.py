@@ -40,7 +40,7 @@ KILLS = 2
 #: SQLite's steps between two looks at whether to die.
 STEP = 50
 #: What a column must hold that has its own rule.
-SPECIAL = {"one": 1, "quality": 4}
+SPECIAL = {"one": 1, "quality": 4, "outcome": "posted"}
 ENTRY = EntryContent(
     at_ns=1, utc_ns=1, time_quality=0, utc_offset_s=0, time_zone="UTC", user="u", role="r", auth="", client="",
     action="day_closed", change="event", entity="work_unit", entity_id="M1", config_version="", sw_version="",

@@ -4,7 +4,8 @@ import pytest
 
 from buffer.entry import SETTLED_FROM, OutboxState, Settlement
 from buffer.errors import OutboxError, StoreError
-from buffer.outbox import ERROR_TEXT_MAX_CHARS, Outbox
+from buffer.outbox import Outbox
+from buffer.outbox_sends import ERROR_TEXT_MAX_CHARS
 
 MESSAGE = (b"body", "application/json", "")
 

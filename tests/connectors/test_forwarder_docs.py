@@ -34,6 +34,12 @@ def ruled():
     given_up = {(one, "superseded", "discard") for one in entry.SUPERSEDED_FROM}
     voided = {(one, "voided", "correct") for one in entry.VOIDED_FROM}
     others = {("sending", "uncertain", "restart"), ("posted", "ready", "resend")}
+    others |= {(one, to, "resend") for one in ("posted", "delivered") for to in ("ready", "uncertain")}
+    others |= {(one, "ready", "release") for one in entry.RELEASED_FROM}
+    others |= {
+        ("sending", "sending", "step"),
+        *((one, "ready", "step") for one in ("sending", "uncertain", "accepted")),
+    }
     found = made | sent | settled | approved | retried | given_up | voided | others
     return {tuple(map(str, arrow)) for arrow in found}
 

@@ -93,7 +93,7 @@ def test_backoff_doubles_up_to_its_limit():
 
 def test_who_cannot_be_asked_is_believed():
     decision = policy_of(can_lookup=False).after_send(entry_of(), Outcome(OutcomeKind.ACCEPTED), NOW)
-    assert decision.settlement.state is OutboxState.POSTED
+    assert decision.settlement.state is OutboxState.DELIVERED
     assert cannot_know(entry_of(), NOW).settlement.state is OutboxState.PARKED
 
 

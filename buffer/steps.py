@@ -1,0 +1,122 @@
+"""The steps of a posting that needs several messages at its target, and what it says before one is first sent.
+
+Each function works inside a transaction that is open, but for reading. It opens none, decides nothing and sends nothing.
+A posting of one message has no rows here, unless its target is asked for a baseline.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import aiosqlite
+
+    from buffer.entry import OutboxEntry
+
+#: Content, content type and name of a message.
+Message = tuple[bytes, str, str]
+#: Between the references of several steps, where they stand in one text.
+REFERENCES_APART: Final = ", "
+
+_COLUMNS: Final = "step, body, content_type, name, baseline, accepted, reference, sent_ns, settled_ns, outcome"
+READ: Final = f"SELECT {_COLUMNS} FROM outbox_steps WHERE posting = ? ORDER BY step"  # noqa: S608 - constants
+_FIX: Final = "INSERT OR IGNORE INTO outbox_steps (posting, step, body, content_type, name) VALUES (?, ?, ?, ?, ?)"
+_BEGUN: Final = """
+    INSERT INTO outbox_steps (posting, step, baseline, sent_ns) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT (posting, step) DO UPDATE SET sent_ns = coalesce(sent_ns, ?4), baseline = coalesce(?3, baseline)
+"""
+_SENT: Final = """
+    UPDATE outbox_steps SET sent_ns = coalesce(sent_ns, ?3), baseline = coalesce(?4, baseline)
+    WHERE posting = ?1 AND step = ?2
+"""
+_ACCEPTED: Final = "UPDATE outbox_steps SET accepted = ? WHERE posting = ? AND step = ?"
+_DONE: Final = """
+    UPDATE outbox_steps SET reference = ?1, settled_ns = ?2, outcome = ?3 WHERE posting = ?4 AND step = ?5
+"""
+_JOINED: Final = """
+    UPDATE outbox SET reference = substr((
+        SELECT group_concat(reference, ?1) FROM (
+            SELECT reference FROM outbox_steps WHERE posting = ?2 AND reference <> '' ORDER BY step
+        )
+    ), 1, ?3) WHERE id = ?2
+"""
+_ASK_AGAIN: Final = """
+    UPDATE outbox_steps SET baseline = NULL
+    WHERE posting = ?1 AND step = (SELECT step FROM outbox WHERE id = ?1) AND baseline IS NOT NULL
+"""
+_FROM_THE_FIRST: Final = """
+    UPDATE outbox_steps SET baseline = NULL, accepted = '', settled_ns = NULL, outcome = '' WHERE posting = ?
+"""
+
+
+class StepRow(NamedTuple):
+    """One step. ``body``, ``content_type`` and ``name`` are None for step 0: they stand with the posting.
+
+    ``accepted`` is the reference that came when its target took it over, ``reference`` that of its booking, "" before.
+    ``outcome``: posted, delivered, or "" while it is not over. Times are nanoseconds UTC, None before.
+    """
+
+    step: int
+    body: bytes | None
+    content_type: str | None
+    name: str | None
+    baseline: bytes | None
+    accepted: str
+    reference: str
+    sent_ns: int | None
+    settled_ns: int | None
+    outcome: str
+
+
+def found(rows: Iterable[Sequence[Any]]) -> tuple[StepRow, ...]:
+    """The steps in the rows of ``READ``."""
+    return tuple(StepRow(*row) for row in rows)
+
+
+async def fix(connection: aiosqlite.Connection, posting: int, more: Sequence[Message]) -> None:
+    """All messages behind the first one, which stands with the posting."""
+    if more:
+        rows = [(posting, 0, None, None, None), *((posting, at, *one) for at, one in enumerate(more, start=1))]
+        await connection.executemany(_FIX, rows)
+
+
+async def begun(
+    connection: aiosqlite.Connection, entry: OutboxEntry, more: Sequence[Message], baseline: bytes | None, now_ns: int
+) -> None:
+    """The step that is due becomes *sending*; its messages are fixed with the first one."""
+    await fix(connection, entry.id, more)
+    if entry.step == 0:
+        await connection.execute_fetchall(_BEGUN, (entry.id, 0, baseline, now_ns))
+    else:
+        await connection.execute_fetchall(_SENT, (entry.id, entry.step, now_ns, baseline))
+
+
+async def accepted(connection: aiosqlite.Connection, entry: OutboxEntry, reference: str) -> None:
+    """Its target took over the step that is due."""
+    if reference:
+        await connection.execute_fetchall(_ACCEPTED, (reference, entry.id, entry.step))
+
+
+async def done(
+    connection: aiosqlite.Connection, posting: int, step: int, outcome: str, reference: str, now_ns: int
+) -> None:
+    """The step is over."""
+    await connection.execute_fetchall(_DONE, (reference, now_ns, outcome, posting, step))
+
+
+async def join(connection: aiosqlite.Connection, posting: int, max_chars: int) -> None:
+    """The reference of the posting becomes all those of its steps."""
+    await connection.execute_fetchall(_JOINED, (REFERENCES_APART, posting, max_chars))
+
+
+async def ask_again(connection: aiosqlite.Connection, postings: Iterable[int]) -> None:
+    """Somebody decided: what the target said before is no measure any more for the step that is due."""
+    for posting in postings:
+        await connection.execute_fetchall(_ASK_AGAIN, (posting,))
+
+
+async def from_the_first(connection: aiosqlite.Connection, posting: int) -> None:
+    """A posting that is over begins again."""
+    await connection.execute_fetchall(_FROM_THE_FIRST, (posting,))
