@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import fcntl
 import os
 import shutil
 import sys
@@ -32,15 +31,7 @@ def template(tmp_path_factory):
     if why := tryton.missing():
         assert not os.environ.get("CI"), why
         pytest.skip(why)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "linegate-tests"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError:  # nobody's home can be written
-        cache = tmp_path_factory.getbasetemp().parent / "linegate-tests"
-        cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return tryton.template(cache)
+    return tryton.cached_template(tmp_path_factory.getbasetemp().parent)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +64,7 @@ def settings(server):
     def made(port=None, **changes):
         defaults = {
             "url": f"http://127.0.0.1:{port or server.port}", "database": "plant", "user": "linegate",
-            "password": SecretRef(env="TRYTON_PASSWORD"), "timeout": Duration("2 s"),
+            "password": SecretRef(env="TRYTON_PASSWORD"), "timeout": Duration("10 s"),
             "server_time_limit": Duration("1 s"),
         }  # fmt: skip
         return TrytonSettings(connector="tryton", **{**defaults, **changes})

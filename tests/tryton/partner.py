@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime as dt
+import fcntl
 import gzip
 import hashlib
 import http.client
@@ -86,6 +87,19 @@ def template(cache):
     except OSError:  # another worker was faster
         shutil.rmtree(making)
     return ready
+
+
+def cached_template(fallback=None):
+    """The template in the user's cache, or else below ``fallback``; others wait while one makes it."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "linegate-tests"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError:  # nobody's home can be written
+        cache = Path(fallback or tempfile.gettempdir()) / "linegate-tests"
+        cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return template(cache)
 
 
 def _own():
@@ -237,12 +251,11 @@ class Partner:
         if number is not None:
             sequence = self.one("ir.sequence", [["name", "=", "Production"]])["id"]
             self.model("ir.sequence.write", [sequence], {"number_next": number})
-        bom = self.one("production.bom", [], "outputs.product")
-        self.model("production.bom.write", [bom["id"]], {"tolerance": tolerance})
+        bom = self.tolerate(tolerance)
         product = self.one("product.product", [["template.name", "=", "Housing"]], "default_uom")
         today = dt.date(2026, 11, 23)
         values = {
-            "reference": reference, "product": product["id"], "bom": bom["id"], "unit": product["default_uom"],
+            "reference": reference, "product": product["id"], "bom": bom, "unit": product["default_uom"],
             "routing": self.one("production.routing", [])["id"], "quantity": float(quantity),
             "work_center": self.one("production.work.center", [["name", "=", "Hall"]])["id"],
             "planned_date": today, "planned_start_date": today,
@@ -253,6 +266,12 @@ class Partner:
         if assign:
             self.assign(production)
         return production
+
+    def tolerate(self, tolerance):
+        """Write the tolerance of the BOM (a share, None: any quantity); its id."""
+        bom = self.one("production.bom", [])["id"]
+        self.model("production.bom.write", [bom], {"tolerance": tolerance})
+        return bom
 
     def assign(self, production):
         """Release it: its material is there."""
