@@ -1,4 +1,4 @@
-"""Which postings may be worked on now: the heads of the lanes, by kind. Reads only.
+"""Which postings may be worked on now: the heads of the lanes, by kind. Reads, and brings forward when one is due.
 
 A lane is an operation of an order as the ERP knows it, or that whole order. A head that waits, is accepted, sending or
 parked holds back its own lane only; what is accepted and ``passed`` is a head beside the others. An answer to
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from buffer.entry import COLUMNS, OVER_SQL, OutboxEntry, entry_of
 
 if TYPE_CHECKING:
+    import aiosqlite
+
     from buffer.store import Store
 
 _ANY: Final = "state IN ('held', 'ready', 'retry_wait', 'uncertain', 'accepted')"
@@ -33,6 +35,9 @@ _BEHIND: Final = f"""
     WHERE target = ? AND lane_order = ? AND operation = ? AND id > ? AND state NOT IN {OVER_SQL}
     ORDER BY id LIMIT ?
 """  # noqa: S608 - COLUMNS is a constant
+_ACCEPTED_NOW: Final = f"""
+    UPDATE outbox SET due_ns = ?1 WHERE target = ?2 AND head = 1 AND {_TRIED} AND due_ns > ?1 AND +state = 'accepted'
+"""  # noqa: S608 - constants
 _NEXT_DUE: Final = f"SELECT min(due_ns) FROM outbox WHERE target = ? AND head = 1 AND {_ANY} AND due_ns > ?"  # noqa: S608 - constants
 
 
@@ -76,6 +81,15 @@ async def next_due_ns(store: Store, target: str, after_ns: int) -> int | None:
     rows = await store.read(_NEXT_DUE, (target, after_ns))
     due_ns: int | None = rows[0][0]
     return due_ns
+
+
+async def accepted_now(store: Store, target: str, now_ns: int) -> None:
+    """All that is accepted may be asked about now. Raises StoreError."""
+
+    async def work(connection: aiosqlite.Connection) -> None:
+        await connection.execute_fetchall(_ACCEPTED_NOW, (now_ns, target))
+
+    await store.write(work)
 
 
 async def _read(store: Store, sql: str, values: tuple[Any, ...]) -> list[OutboxEntry]:

@@ -68,11 +68,6 @@ _LATENCIES: Final = """
 """
 _LAST_POSTED: Final = "SELECT max(settled_ns) FROM outbox WHERE target = ? AND state = 'posted'"
 _STATES: Final = "SELECT DISTINCT state FROM outbox_tally WHERE postings > 0"
-_ACCEPTED_DUE: Final = """
-    UPDATE outbox SET due_ns = ?1
-    WHERE target = ?2 AND head = 1 AND state IN ('retry_wait', 'uncertain', 'accepted') AND due_ns > ?1
-        AND +state = 'accepted'
-"""
 _RETRY: Final = """
     state = 'ready', due_ns = :now, settled_ns = NULL, error_kind = '', error_code = '', error_text = '',
     error_since_ns = NULL, error_count = 0
@@ -188,11 +183,7 @@ class Outbox:
 
     async def accepted_due(self, target: str, now_ns: int) -> None:
         """All that is accepted may be asked about now. Raises StoreError."""
-
-        async def work(connection: aiosqlite.Connection) -> None:
-            await connection.execute_fetchall(_ACCEPTED_DUE, (now_ns, target))
-
-        await self._store.write(work)
+        await due.accepted_now(self._store, target, now_ns)
 
     async def steps(self, entry_id: int) -> tuple[StepRow, ...]:
         """The steps of a posting, () where it is one message without a baseline. Raises StoreError."""

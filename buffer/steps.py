@@ -1,6 +1,6 @@
 """The steps of a posting that needs several messages at its target, and what it says before one is first sent.
 
-Each function works inside a transaction that is open, but for reading. It opens none, decides nothing and sends nothing.
+Each function works inside a transaction that is open, but for reading. It decides nothing and sends nothing.
 A posting of one message has no rows here, unless its target is asked for a baseline.
 """
 

@@ -1,9 +1,12 @@
-"""Ranges of lengths of time and sizes, declared beside the setting they belong to."""
+"""Ranges of lengths of time and sizes, declared beside the setting they belong to; and names of time zones."""
 
 from __future__ import annotations
 
+import zoneinfo
 from dataclasses import dataclass
 from typing import Any
+
+from config.errors import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +30,16 @@ class Between:
         if not self.low <= value <= self.high:
             raise ValueError(f"allowed: {self}")
         return value
+
+
+def known_timezone(name: str) -> str:
+    """The name, where the time zone database has it. Raises ValueError."""
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        known = zoneinfo.available_timezones()
+        if not known:
+            raise ValueError("there is no time zone database on this computer; install the package tzdata") from None
+        near = did_you_mean(name, known)
+        raise ValueError(f"allowed: a name of the IANA time zone database, such as Europe/Berlin{near}") from None
+    return name

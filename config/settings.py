@@ -6,7 +6,6 @@ have in common is declared by its driver or connector, not here. Reads no file.
 
 # Annotations are evaluated at once (no postponed ones): pydantic reads them.
 
-import zoneinfo
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +16,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from config.api_settings import ApiSettings
 from config.backup_settings import BackupSettings
 from config.bytesize import ByteSize
-from config.errors import KeyPath, Place, did_you_mean
-from config.limits import Between
+from config.errors import KeyPath, Place
+from config.limits import Between, known_timezone
 from config.secrets import SecretStore
 from gateway.core.calendar.time_of_day import TimeOfDay
 from gateway.core.duration import Duration
@@ -45,24 +44,13 @@ TopicLevel = Annotated[str, Field(pattern=r"^[^/+#]{0,64}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 _Backoff = Annotated[Duration, Between(Duration("1 s"), Duration("15 min"))]
+_Patience = Annotated[Duration, Between(Duration("1 min"), Duration("30 d"))]
 _Pace = Annotated[Duration, Between(Duration("100 ms"), Duration("1 d"))]
 _BUFFER_SIZE: Final = ByteSize("2 GiB")
 _RESERVE_SIZE: Final = ByteSize("4 MiB")
 _EVENTS_SIZE: Final = ByteSize("64 MiB")
 _EVENTS_SIZE_MIN: Final = ByteSize("256 KiB")
 _Keep = Annotated[Duration, Between(Duration("1 h"), Duration("3650 d"))]
-
-
-def _known_timezone(name: str) -> str:
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        known = zoneinfo.available_timezones()
-        if not known:
-            raise ValueError("there is no time zone database on this computer; install the package tzdata") from None
-        near = did_you_mean(name, known)
-        raise ValueError(f"allowed: a name of the IANA time zone database, such as Europe/Berlin{near}") from None
-    return name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +74,7 @@ class GatewaySettings:
     id: Name
     plant: Annotated[TopicLevel, Field(min_length=1)]
     line: TopicLevel = ""
-    timezone: Annotated[str, AfterValidator(_known_timezone)] = "UTC"
+    timezone: Annotated[str, AfterValidator(known_timezone)] = "UTC"
     clock: Literal["auto", "trust"] = "trust"
     profile: Literal["standard", "regulated"] = "standard"
     state_dir: Path
@@ -139,11 +127,10 @@ class ConnectorCommon:
         auth_probe: how often a target that refused the credentials is asked again.
         late_after: from the last piece of a confirmation to the ERP's answer; the status says what takes longer.
         ask_accepted: how often the target is asked whether what it has accepted is booked.
-        accepted_limit: after so long accepted and not booked a confirmation waits for a person.
-        busy_limit: after so long locked at the target a confirmation waits for a person.
-        wait_limit: after so long without its precondition a confirmation waits for a person.
-        backlog_rate: so many confirmations a second at most of those that have waited for more than five minutes;
-            without it as fast as the target takes them. What is made now goes at once in any case.
+        accepted_limit: after so long accepted and not booked it waits for a person.
+        busy_limit: after so long locked at the target it waits for a person.
+        wait_limit: after so long without its precondition it waits for a person.
+        backlog_rate: a second at most of those that have waited for more than five minutes; None: no limit.
     """
 
     poll_orders: _Pace = Duration("10 s")
@@ -155,9 +142,9 @@ class ConnectorCommon:
     auth_probe: Annotated[Duration, Between(Duration("1 s"), Duration("1 d"))] = Duration("15 min")
     late_after: Annotated[Duration, Between(Duration("1 s"), Duration("30 d"))] = Duration("1 h")
     ask_accepted: Annotated[Duration, Between(Duration("1 s"), Duration("1 d"))] = Duration("30 s")
-    accepted_limit: Annotated[Duration, Between(Duration("1 min"), Duration("30 d"))] = Duration("8 h")
-    busy_limit: Annotated[Duration, Between(Duration("1 min"), Duration("30 d"))] = Duration("4 h")
-    wait_limit: Annotated[Duration, Between(Duration("1 min"), Duration("30 d"))] = Duration("8 h")
+    accepted_limit: _Patience = Duration("8 h")
+    busy_limit: _Patience = Duration("4 h")
+    wait_limit: _Patience = Duration("8 h")
     backlog_rate: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
 

@@ -12,16 +12,13 @@ from drivers.supervisor import SourceSupervisor
 from gateway import logs, plugins
 from gateway.answering import answers_with, orders_without_target
 from gateway.auditing import Auditing
-from gateway.connectors.base import ConnectorContext
+from gateway.connecting import connector_of
 from gateway.core import snapshot
-from gateway.core.calendar.shift_calendar import ShiftCalendar
-from gateway.core.document import Identity
 from gateway.core.duration import Duration
 from gateway.core.model import Confirmation, DataValue, Status
 from gateway.core.orders.order_changes import OrderAck
-from gateway.core.work_unit import WorkUnit
 from gateway.forwarder import FailureBudget, Forwarder, ForwarderSettings
-from gateway.looks import looked_at_every, loss_found_within, stale_after_ns
+from gateway.looks import stale_after_ns
 from gateway.monitoring import BuildError, monitor_of
 from gateway.narrate import narrate
 from gateway.order_feed import OrderFeed
@@ -35,7 +32,7 @@ from gateway.runner import Runner, RunnerHooks
 from gateway.share_relay import ShareRelay
 from gateway.stop_requests import StopRequests
 from gateway.taps import Taps
-from gateway.timezone import zone
+from gateway.work_unit_of import work_unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,6 +44,7 @@ if TYPE_CHECKING:
     from gateway.clock import SteadyClock
     from gateway.core.model import JobOrder, Output
     from gateway.core.unit_state import State
+    from gateway.core.work_unit import WorkUnit
     from gateway.notify import Part, Progress
 
 IDLE_WAKE_NS: Final = Duration("1 s")
@@ -115,15 +113,7 @@ class Builder:
 
     def unit(self, name: str, settings: Settings) -> WorkUnit:
         """The rules of one work unit, prepared."""
-        gateway, rules = settings.gateway, settings.work_units[name]
-        where = {"plant": gateway.plant, "gateway_id": gateway.id, "line": gateway.line}
-        identity = Identity(**where, epoch=self._store.epoch, machine=name, work_center=rules.work_center)
-        silence, looks = loss_found_within(settings, name), looked_at_every(settings, name)
-        local = zone(gateway.timezone)
-        calendar = None if rules.calendar is None else ShiftCalendar(settings.calendars[rules.calendar], local)
-        return WorkUnit(
-            rules, identity, loss_found_within=silence, looked_at_every=looks, calendar=calendar, zone=local
-        )
+        return work_unit_of(settings, name, self._store.epoch)
 
     def hooks(self, unit: WorkUnit) -> RunnerHooks:
         """What happens around the commits of a work unit under these rules."""
@@ -217,20 +207,8 @@ class Builder:
 
     def _connectors(self) -> None:
         types = plugins.connectors()
-        for name, settings in self._settings.connectors.items():
-            own = settings.connector_settings
-            secrets = self._settings.secrets.resolve_all(own, f"connectors.{name}")
-            for text in secrets.values():
-                logs.register_secret(text)
-            context = ConnectorContext(
-                name=name,
-                gateway_id=self._settings.gateway.id,
-                now_ns=self._clock.utc_now_ns,
-                secrets=secrets,
-                base_dir=self._settings.base_dir,
-                time_zone=self._settings.gateway.timezone,
-            )
-            self._parts.connectors[name] = types[settings.connector].build(own, context)
+        for name in self._settings.connectors:
+            self._parts.connectors[name] = connector_of(self._settings, name, types, self._clock.utc_now_ns)
 
     def _targets(self) -> None:
         budget = FailureBudget()

@@ -17,6 +17,7 @@ from gateway.control import TEXT_CHARS_MAX, RequestError, text_of
 from gateway.core.model import OperatorEntry, OperatorVerb
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.correct_verbs import CorrectVerbs
+from gateway.erp_verbs import ErpVerbs
 from gateway.floor_verbs import FloorVerbs
 from gateway.order_verbs import OrderVerbs
 from gateway.outbox_verbs import OutboxVerbs
@@ -72,6 +73,7 @@ class Verbs:
             "status": self._status,
             **{f"order.{verb}": self._order for verb in OperatorVerb},
             **OutboxVerbs(self.parts, self._clock, self._auditing, correct).table(),
+            **ErpVerbs(self.parts, self._clock, self._settings).table(),
             "write": self._write,
             **self._floor.table(),
             **OrderVerbs(self.parts, self._clock).table(),

@@ -203,7 +203,8 @@ class Capabilities(NamedTuple):
     too, where all of a confirmation is taken back), ``manual`` (a person does it there; it is given none).
     ``baseline``: it has no key of ours, so that its sums before a send are kept; then it is a ``TakesBaseline``.
     ``readback``: what was ACCEPTED can be looked up until it is booked or refused. ``accepted_blocks``: the next one of
-    a lane waits until the one before is booked, not only accepted.
+    a lane waits until the one before is booked, not only accepted. ``cursor_moves``: a cursor that is given back moves
+    or acknowledges something at the source.
     """
 
     orders: bool = True
@@ -218,6 +219,7 @@ class Capabilities(NamedTuple):
     baseline: bool = False
     readback: bool = True
     accepted_blocks: bool = True
+    cursor_moves: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

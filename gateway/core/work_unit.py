@@ -96,8 +96,8 @@ class WorkUnit:
         self._state_signals = self.machine.signals
         self._pieces_per_cycle = pieces_per_cycle(rules.counters)
         self.kpi_rules = plain_rules(rules.state, rules.ideal_cycle, self._pieces_per_cycle)
-        closer = Closer(rules, identity, self.machine, calendar=calendar, zone=zone)
-        self._dispatch = Dispatch(rules, identity, self.machine, closer)
+        self.closer = Closer(rules, identity, self.machine, calendar=calendar, zone=zone)
+        self._dispatch = Dispatch(rules, identity, self.machine, self.closer)
         self._intake = Intake(self._dispatch)
         self._undo = Undo(self._dispatch, self._intake, self.machine, int(rules.confirm.undo_window))
         self._allocation = Allocation(rules, self._dispatch)

@@ -120,6 +120,11 @@ class Forwarder:
         """The last status."""
         return self._status
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is on its way, or asked about."""
+        return bool(self._under_way)
+
     def wake(self) -> None:
         """Something was committed, or decided by a person: look now, and count again what waits."""
         self._status_due = True

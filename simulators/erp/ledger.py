@@ -205,6 +205,15 @@ class Ledger:
         ).fetchall()
         return (rows[-1]["change"] if rows else since, [json.loads(row["image"]) for row in rows])
 
+    def all_orders(self) -> list[dict[str, Any]]:
+        """Images of all orders, oldest change first."""
+        return [json.loads(row["image"]) for row in self._db.execute("SELECT image FROM orders ORDER BY change")]
+
+    def finished(self, order: str) -> bool:
+        """Whether all operations of an order are confirmed as final."""
+        row = self._db.execute("SELECT finished FROM orders WHERE order_id = ?", (order,)).fetchone()
+        return row is not None and bool(row["finished"])
+
     def count(self, kind: str) -> int:
         """How many orders of a kind were ever released."""
         row = self._db.execute("SELECT count(*) AS n FROM orders WHERE kind = ?", (kind,)).fetchone()

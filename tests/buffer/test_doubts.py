@@ -55,7 +55,7 @@ class Plant:
         self.clock = Clock(10**18)
         self.box = box
         self.parts = SimpleNamespace(
-            outbox=Outbox(self.store),
+            outbox=Outbox(box.store),
             connectors={"erp": self.target}, forwarders={}, trouble=self.troubles.__setitem__
         )  # fmt: skip
         settings = SimpleNamespace(

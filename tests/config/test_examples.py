@@ -12,11 +12,14 @@ from config.errors import ConfigErrors
 from config.loader import load
 from config.schema import SCHEMA_FILE, schema_text
 from drivers import digital_io, modbus, opcua
-from gateway.connectors import file, rest
+from gateway.connectors import d365, file, rest, sap_idoc, sap_odata, tryton
 
 FOLDER = Path(config.__file__).parent
 DRIVERS = {plugin.name: plugin for plugin in (digital_io.PLUGIN, modbus.PLUGIN, opcua.PLUGIN)}
-CONNECTORS = {plugin.name: plugin for plugin in (file.PLUGIN, rest.PLUGIN)}
+CONNECTORS = {
+    plugin.name: plugin
+    for plugin in (d365.PLUGIN, file.PLUGIN, rest.PLUGIN, sap_idoc.PLUGIN, sap_odata.PLUGIN, tryton.PLUGIN)
+}
 
 
 @pytest.mark.parametrize("path", ["examples/demo.yaml", "examples/plant.yaml", "starter.yaml"])

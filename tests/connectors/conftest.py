@@ -50,6 +50,7 @@ class Erp:
         self.orders: list[dict] = []
         self.idempotent = False
         self.release = threading.Event()
+        self.slow: set[str] = set()  # keys that are still worked on
         self.in_flight: Counter[str] = Counter()
         self.overlaps: list[str] = []
         self.lock = threading.Lock()
@@ -173,6 +174,12 @@ class Erp:
             if fault.get("book_on_release"):
                 self._book(key)
                 return False
+        if "slow_s" in fault:
+            self.slow.add(key)
+            time.sleep(fault["slow_s"])
+            self._book(key)
+            self.slow.discard(key)
+            return False
         if fault.get("cut"):
             return False
         body = fault.get("body", b'{"reference": "CNF-X"}')

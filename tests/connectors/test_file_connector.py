@@ -19,7 +19,8 @@ from gateway.connectors.file import folder as files
 from gateway.connectors.file.handover import FILE_MAX_BYTES
 from gateway.connectors.file.orders import LINES_MAX, parse_file
 from gateway.connectors.file.settings import FileSettings
-from gateway.contract import ConnectorContract
+from gateway.contract import Booked, FaultContract
+from gateway.contract.faults import FAULTS
 from gateway.core.duration import Duration
 from gateway.core.foreign_text import is_clean
 
@@ -56,7 +57,9 @@ def posting(document):
     return made
 
 
-class TestContract(ConnectorContract):
+class TestContract(FaultContract):
+    without = dict.fromkeys(FAULTS, "a folder answers at once, or not at all")
+
     @pytest.fixture
     def bench(self, make, share, document):
         def bookings(key):
@@ -66,12 +69,23 @@ class TestContract(ConnectorContract):
         def release(order):
             (share / "orders" / f"{order}.csv").write_text(TWO_LINES.replace("100240", order))
 
+        def booked():
+            files = (share / "confirmations").rglob("*.csv")
+            rows = [row for path in files for row in csv.DictReader(io.StringIO(path.read_text()), delimiter=";")]
+            return [Booked(row["key"], Decimal(row["good"]), Decimal(row["scrap"])) for row in rows]
+
+        def fault(name, count=1):
+            return False
+
         return SimpleNamespace(
             build=make,
             document=document,
             release=release,
             take_away=lambda: share.rename(share.with_name("unmounted")),
             bookings=bookings,
+            fault=fault,
+            working=lambda: False,
+            booked=booked,
         )
 
 

@@ -149,7 +149,7 @@ async def test_a_message_that_could_not_be_made_is_made_anew_after_the_configura
         await filled.outbox.retry(parked.id, clock())
         posted = await become(forwarder, A1, OutboxState.ACCEPTED)
     assert "станок".encode() in posted.body
-    assert [one.read_bytes() for one in (tmp_path / "share" / "confirmations").iterdir()] == [posted.body]
+    assert [one.read_bytes() for one in (tmp_path / "share" / "confirmations").glob("*.csv")] == [posted.body]
 
 
 @pytest.mark.parametrize("written", [SECRET, json.dumps(SECRET)[1:-1].replace("/", "\\/")], ids=["plain", "escaped"])

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import ssl
+from decimal import Decimal
 from ipaddress import ip_address
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from gateway.connectors.http import BODY_MAX_BYTES, HttpClient, TransportError, 
 from gateway.connectors.rest import PLUGIN
 from gateway.connectors.rest.connector import ORDERS_MAX_BYTES
 from gateway.connectors.rest.settings import RestSettings
-from gateway.contract import ConnectorContract, IdempotentContract
+from gateway.contract import Booked, FaultContract, IdempotentContract
 from gateway.core.duration import Duration
 
 
@@ -58,7 +59,21 @@ class _Contract:
     @pytest.fixture
     def bench(self, erp, settings, context, document, order_image):
         erp.idempotent = self.idempotent
-        chosen = settings(idempotent=self.idempotent)
+        chosen = settings(idempotent=self.idempotent, timeout=Duration("1 s"))
+        faults = {
+            "lost_answer": {"book": True, "cut": True},
+            "lost_request": {"cut": True},
+            "slow_booking": {"slow_s": 1.3},
+            "busy": {"status": 423, "body": b'{"error": {"code": "LOCKED", "message": "locked"}}'},
+            "refused": {"status": 422, "body": b'{"error": {"code": "CLOSED", "message": "closed"}}'},
+            "login_expired": {"status": 401, "body": b"{}"},
+            "html": {"status": 200, "body": b"<html>sign in</html>", "type": "text/html"},
+            "half_answer": {"book": True, "half": True},
+        }
+
+        def fault(name, count=1):
+            erp.faults.extend([faults[name]] * count)
+            return True
 
         return SimpleNamespace(
             build=lambda: PLUGIN.build(chosen, context()),
@@ -66,14 +81,17 @@ class _Contract:
             release=lambda order: erp.orders.append(order_image(order)),
             take_away=erp.stop,
             bookings=lambda key: erp.booked[key],
+            fault=fault,
+            working=lambda: bool(erp.slow),
+            booked=lambda: [Booked(key, Decimal(10), Decimal(1)) for key in erp.booked.elements()],
         )
 
 
-class TestContract(_Contract, ConnectorContract):
+class TestContract(_Contract, FaultContract):
     pass
 
 
-class TestContractOfAnIdempotentTarget(_Contract, IdempotentContract):
+class TestContractOfAnIdempotentTarget(_Contract, IdempotentContract, FaultContract):
     idempotent = True
 
 

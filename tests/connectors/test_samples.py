@@ -5,17 +5,12 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from gateway.connectors import file, rest, tryton
+from gateway.connectors import d365, file, rest, sap_idoc, sap_odata, tryton
 
 COMMON = {"poll_orders"}  # keys of every connector, which the configuration handles
 ROOT = Path(rest.__file__).parents[3]
-PATHS = [
-    "config/examples/demo.yaml",
-    "gateway/connectors/rest/sample.yaml",
-    "gateway/connectors/file/sample.yaml",
-    "gateway/connectors/tryton/sample.yaml",
-]
-TYPES = {"rest": rest.PLUGIN, "file": file.PLUGIN, "tryton": tryton.PLUGIN}
+TYPES = {plugin.name: plugin for plugin in (one.PLUGIN for one in (d365, file, rest, sap_idoc, sap_odata, tryton))}
+PATHS = ["config/examples/demo.yaml", *(f"gateway/connectors/{name}/sample.yaml" for name in TYPES)]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -39,7 +34,7 @@ def test_importing_a_connector_is_cheap():
     import subprocess
     import sys
 
-    imported = ", ".join(f"gateway.connectors.{name}" for name in TYPES)
-    script = f"import sys, {imported}; print('httpx' in sys.modules)"
+    modules = ", ".join(f"gateway.connectors.{name}" for name in TYPES)
+    script = f"import sys, {modules}; print('httpx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "False"

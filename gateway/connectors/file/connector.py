@@ -77,6 +77,7 @@ class FileConnector:
             correction=settings.correction,
             readback=settings.ack != "none",
             accepted_blocks=settings.wait_for_booking,
+            cursor_moves=True,
         )
 
     async def open(self) -> None:

@@ -168,8 +168,8 @@ class Outbound:
             name,
             trigger=f"{stem}{settings.confirmations_trigger}" if settings.confirmations_trigger else "",
             checksum=settings.checksum,
-            # Whoever takes a file away without leaving it in done or error leaves no trace of it.
-            proof=settings.ack in {"deleted", "file"} or settings.append_to is not None,
+            # Whoever takes a file away without leaving it in done or error at once leaves no trace of it.
+            proof=settings.ack != "none" or settings.append_to is not None,
         )
 
     def _semaphore(self, folder: PurePosixPath) -> Semaphore | None:

@@ -17,6 +17,7 @@ from gateway.connectors.base import (
     OutcomeKind,
     Posting,
     Rendered,
+    TakesBaseline,
 )
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ class ConnectorContract:
         """One send, one booking, a reference, and the look-up knows it."""
         connector = await _opened(bench)
         posting = _posting(connector, bench, 1)
+        if isinstance(connector, TakesBaseline) and connector.capabilities.baseline:
+            posting = posting._replace(baseline=await connector.baseline(posting))
         if connector.capabilities.can_lookup:
             assert (await connector.lookup(posting)).kind is LookupKind.ABSENT
         outcome = await connector.send(posting)

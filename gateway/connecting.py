@@ -1,0 +1,34 @@
+"""Makes the connector of a target from the settings: its secrets resolved, nothing opened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway import logs
+from gateway.connectors.base import ConnectorContext
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from config.settings import Settings
+    from gateway.connectors.base import Connector, ConnectorType
+
+
+def connector_of(
+    settings: Settings, name: str, types: Mapping[str, ConnectorType], utc_now_ns: Callable[[], int]
+) -> Connector:
+    """The connector of that name in the configuration. Raises ConfigError for a secret that is not there."""
+    target = settings.connectors[name]
+    own = target.connector_settings
+    secrets = settings.secrets.resolve_all(own, f"connectors.{name}")
+    for text in secrets.values():
+        logs.register_secret(text)
+    context = ConnectorContext(
+        name=name,
+        gateway_id=settings.gateway.id,
+        now_ns=utc_now_ns,
+        secrets=secrets,
+        base_dir=settings.base_dir,
+        time_zone=settings.gateway.timezone,
+    )
+    return types[target.connector].build(own, context)

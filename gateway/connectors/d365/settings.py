@@ -1,0 +1,113 @@
+"""Settings of the Dynamics 365 connector, exactly as the configuration file writes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, Literal
+
+from gateway.connectors.error_classes import ErrorClass, check_error_classes
+from gateway.connectors.mapping.settings import MappingSettings
+from gateway.connectors.sign_in import SignIn
+from gateway.connectors.url import check_url
+from gateway.core.duration import Duration
+
+PAGE_MAX: Final = 10_000
+TIMEOUT_MAX_NS: Final = Duration("2 min")
+OPEN_STATUSES: Final = ("Released", "StartedUp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class D365Settings:
+    """An environment of Dynamics 365 Supply Chain Management with the MES integration switched on.
+
+    Attributes:
+        connector: ``d365``.
+        url: address of the environment, such as https://contoso.operations.dynamics.com.
+        company: the legal entity (dataAreaId).
+        sign_in: how the gateway signs in: OAuth2 client credentials.
+        mapping: our words and the ERP's; its reasons give the values of ErrorCause.
+        error_classes: what further error codes mean.
+        service_path: where messages are sent.
+        data_path: where OData entities are read.
+        message_queue: the queue of the MES integration.
+        start: true sends ProdProductionOrderStart before the first confirmation of an order that is not started.
+        report_finished: true reports the quantities of the last operation as finished.
+        picking_list: true sends the components that a confirmation names.
+        operation_completed: true marks the operation completed with its final confirmation.
+        bom_consumption: AutomaticBOMConsumptionRule of Start and ReportFinished.
+        route_consumption: AutomaticRouteConsumptionRule of Start and ReportFinished; the route cards tell the times.
+        route_card_journal: JournalNameId of route cards; none: that of the ERP.
+        report_finished_journal: JournalNameId of ReportFinished; none: that of the ERP.
+        picking_list_journal: JournalNameId of picking lists; none: that of the ERP.
+        message_tag: a further field of each message that carries its key, for an ERP whose messages were extended by
+            one; none: no such field.
+        remainder: what makes RemainingReportAsFinishedQuantity smaller: ``good_and_error``, or ``good`` alone.
+        transactions_entity: entity of the posted route transactions.
+        good_field: its field of good pieces.
+        error_field: its field of scrapped pieces.
+        hours_field: its field of hours.
+        picking_entity: entity that tells posted picking lists by order; needed for ``picking_list``.
+        picking_quantity_field: its field of the quantity.
+        unit: unit of all orders; none: the inventory unit of the released product.
+        order_filter: a further OData filter of the orders, such as ``ProductionPoolId eq 'LINE1'``.
+        page_size: orders asked for at a time, 1 to 10000.
+        timeout: longest wait for a complete answer, 1 s to 2 min.
+        queue_time_limit: how long a message may wait in the queue before it is believed that it never came.
+        ca_file: PEM file of the authority that signed the target's certificate, relative to the configuration.
+        insecure: true allows plain http to another machine.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    connector: Literal["d365"]
+    url: str
+    company: str
+    sign_in: SignIn = field(default_factory=SignIn)
+    mapping: MappingSettings = field(default_factory=MappingSettings)
+    error_classes: dict[str, ErrorClass] = field(default_factory=dict)
+    service_path: str = "/api/services/SysMessageServices/SysMessageService/SendMessage"
+    data_path: str = "/data"
+    message_queue: str = "JmgMES3P"
+    start: bool = True
+    report_finished: bool = True
+    picking_list: bool = False
+    operation_completed: bool = False
+    bom_consumption: Literal["FlushingPrincip", "Always", "Never"] = "FlushingPrincip"
+    route_consumption: Literal["RouteDependent", "Always", "Never"] = "Never"
+    route_card_journal: str | None = None
+    report_finished_journal: str | None = None
+    picking_list_journal: str | None = None
+    message_tag: str | None = None
+    remainder: Literal["good_and_error", "good"] = "good_and_error"
+    transactions_entity: str = "ProductionRouteTransactions"
+    good_field: str = "GoodQuantity"
+    error_field: str = "ErrorQuantity"
+    hours_field: str = "Hours"
+    picking_entity: str | None = None
+    picking_quantity_field: str = "ConsumptionBOMQuantity"
+    unit: str | None = None
+    order_filter: str | None = None
+    page_size: int = 200
+    timeout: Duration = Duration("30 s")
+    queue_time_limit: Duration = Duration("1 h")
+    ca_file: str | None = None
+    insecure: bool = False
+
+    def __post_init__(self) -> None:
+        """What a class alone cannot say."""
+        check_url(self.url, insecure=self.insecure)
+        check_error_classes(self.error_classes)
+        if not self.company.strip():
+            raise ValueError("company: is empty; name the legal entity, such as usmf")
+        for name in ("service_path", "data_path"):
+            if not getattr(self, name).startswith("/"):
+                raise ValueError(f"{name}: found {getattr(self, name)!r}, allowed: a path that starts with /")
+        if self.picking_list and self.picking_entity is None:
+            raise ValueError(
+                "picking_entity: is missing; picking_list: true needs it, or nobody could tell whether a picking list "
+                "was posted"
+            )
+        if not 1 <= self.page_size <= PAGE_MAX:
+            raise ValueError(f"page_size: found {self.page_size}, allowed 1 to {PAGE_MAX}")
+        if not Duration("1 s") <= self.timeout <= TIMEOUT_MAX_NS:
+            raise ValueError(f"timeout: found {self.timeout}, allowed 1 s to {TIMEOUT_MAX_NS}")

@@ -1,0 +1,262 @@
+"""The SAP IDoc connector: orders from a folder that files and SAP's own requests fill, confirmations as IDocs.
+
+That SAP stored an IDoc is told by the answer, that it booked it only by reading back. Order and repeats are the
+forwarder's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.connectors.base import (
+    Capabilities,
+    ConnectorContext,
+    ConnectorError,
+    Health,
+    Lookup,
+    LookupKind,
+    OrderPage,
+    Outcome,
+    OutcomeKind,
+    Rendered,
+)
+from gateway.connectors.error_classes import table_of
+from gateway.connectors.file import handover
+from gateway.connectors.file.folder import LocalPlace
+from gateway.connectors.file.place import FolderError
+from gateway.connectors.file.share_thread import ShareThread
+from gateway.connectors.http import TransportError
+from gateway.connectors.http_answer import DETAIL_MAX_CHARS, kept
+from gateway.connectors.mapping import moments
+from gateway.connectors.sap_idoc import readback, tickets
+from gateway.connectors.sap_idoc.answers import DEFAULT, outcome_of_http, outcome_of_soap
+from gateway.connectors.sap_idoc.inbox import DONE, ERROR, Inbox
+from gateway.connectors.sap_idoc.loipro import Reading
+from gateway.connectors.sap_idoc.receiver import Receiver
+from gateway.connectors.sap_idoc.statuses import MESSAGES, Statuses
+from gateway.connectors.signed_client import SignedClient, outcome_of_failure
+from gateway.core.foreign_text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.connectors.base import Posting
+    from gateway.connectors.sap_idoc.idoc_xml import Idoc
+    from gateway.connectors.sap_idoc.settings import SapIdocSettings
+
+DIGEST_CHARS: Final = 16
+_SERVER_ERROR: Final = 500
+
+
+class SapIdocConnector:
+    """One SAP system."""
+
+    def __init__(self, settings: SapIdocSettings, context: ConnectorContext) -> None:
+        self._settings = settings
+        self._context = context
+        self._table = table_of(settings.error_classes, DEFAULT)
+        self._client: SignedClient | None = None
+        self._asked: SignedClient | None = None
+        self._receiver: Receiver | None = None
+        self._place = LocalPlace()
+        self._statuses = Statuses(stored_is_posted=settings.stored_is == "posted")
+        self._base = None if settings.folder is None else context.base_dir / Path(settings.folder).expanduser()
+        self._share = ShareThread(str(self._base), timeout_ns=int(settings.timeout))
+        self._inbox = None if self._base is None else self._made_inbox(self._base)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """SOAP drops repeats by their message id, a file has its name; plain HTTP does neither."""
+        own = self._settings
+        return Capabilities(
+            orders=self._inbox is not None,
+            idempotent=own.transport != "http",
+            can_lookup=own.reads_back,
+            server_time_limit_ns=int(own.booking_limit) if own.transport == "http" else 0,
+            correction="manual",
+            readback=own.reads_back,
+            accepted_blocks=False,
+        )
+
+    async def open(self) -> None:
+        """Make the clients, and listen where SAP sends. Raises ConnectorError for what cannot be used here."""
+        own, context = self._settings, self._context
+        if own.url is not None:
+            timeout_ns = int(own.timeout)
+            self._client = SignedClient(own.url, own.sign_in, context, timeout_ns=timeout_ns, ca_file=own.ca_file)
+            await self._client.open()
+        if own.readback is not None:
+            self._asked = SignedClient(
+                own.readback.url,
+                own.readback.sign_in,
+                context,
+                timeout_ns=int(own.timeout),
+                ca_file=own.ca_file,
+                path="readback.sign_in",
+            )
+            await self._asked.open()
+        if own.receiver is not None:
+            token = context.secrets.get("receiver.token")
+            if not token:
+                raise ConnectorError(f"{context.name}: receiver.token: is empty; put the token there")
+            receiver = Receiver(own.receiver.host, own.receiver.port, token, self._spooled)
+            await receiver.open()
+            self._receiver = receiver
+
+    async def close(self) -> None:
+        """Release everything."""
+        if self._receiver is not None:
+            await self._receiver.close()
+        for client in (self._client, self._asked):
+            if client is not None:
+                await client.close()
+        self._receiver = self._client = self._asked = None
+
+    @property
+    def receiver_port(self) -> int:
+        """Where SAP may send to, 0 where it may not."""
+        return 0 if self._receiver is None else self._receiver.port
+
+    async def fetch_orders(self, cursor: str) -> OrderPage:
+        """The newest image of each order that waits in the folder. Raises ConnectorError."""
+        if self._inbox is None:
+            raise ConnectorError(f"{self._context.name}: has no folder; no orders come in")
+        try:
+            return await self._share.run(partial(self._inbox.fetch, cursor))
+        except FolderError as error:
+            raise ConnectorError(clean(f"orders: {error}")) from error
+
+    def render(self, confirmation: Mapping[str, Any]) -> Rendered:
+        """The IDocs, one step for each reason. Raises MappingError."""
+        return tickets.render(confirmation, self._settings, self._context.time_zone)
+
+    async def send(self, posting: Posting) -> Outcome:
+        """Hand one IDoc over."""
+        if self._settings.transport == "file":
+            return await self._put(posting)
+        soap = self._settings.transport == "soap"
+        headers = {"Content-Type": posting.rendered.content_type, "Accept": "*/*"}
+        if soap:
+            headers["SOAPAction"] = '""'
+        client = self._opened()
+        try:
+            answer = await client.request(
+                "POST",
+                self._settings.service,
+                query={"sap-client": self._settings.client},
+                headers=headers,
+                body=posting.rendered.body,
+            )
+        except TransportError as error:
+            return outcome_of_failure(error)
+        judge = outcome_of_soap if soap else outcome_of_http
+        outcome = judge(answer, self._table, self._context.now_ns())
+        if outcome.kind is OutcomeKind.ACCEPTED:
+            return outcome._replace(reference=outcome.reference or tickets.docnum_of(posting.message_id))
+        return kept(outcome, answer, client.secrets)
+
+    async def lookup(self, posting: Posting) -> Lookup:
+        """What SAP tells of the ticket: by OData, and by what has come back in files."""
+        asked = Lookup(LookupKind.ABSENT)
+        if self._asked is not None and self._settings.readback is not None:
+            asked = await readback.lookup(self._asked, self._settings.readback, posting)
+            if asked.kind is LookupKind.FOUND:
+                return asked
+        if self._inbox is not None and self._settings.statuses_folder is not None:
+            try:
+                await self._share.run(partial(self._inbox.read_statuses, self._statuses))
+            except FolderError as error:
+                return Lookup(LookupKind.UNKNOWN, detail=clean(f"statuses: {error}", DETAIL_MAX_CHARS))
+            told = self._statuses.lookup(posting.message_id)
+            if told is not None:
+                return told
+        return self._in_doubt(posting) or asked
+
+    async def probe(self) -> Health:
+        """Ask the service without a message: it refuses that, and so it is there. Of files: the folders."""
+        if self._settings.transport == "file":
+            return await self._probe_folder()
+        path = self._settings.service
+        try:
+            answer = await self._opened().request("GET", path, query={"sap-client": self._settings.client})
+        except TransportError as error:
+            return Health(ok=False, detail=clean(str(error), DETAIL_MAX_CHARS))
+        # A service that only takes messages answers a question with an error of its own.
+        ok = answer.status not in {401, 403, 404} and answer.status <= _SERVER_ERROR and "html" not in answer.media_type
+        return Health(ok=ok, detail=f"{path} answers HTTP {answer.status}")
+
+    async def _probe_folder(self) -> Health:
+        folder = self._confirmations()
+        try:
+            await self._share.run(partial(handover.require, self._place, folder))
+        except FolderError as error:
+            return Health(ok=False, detail=clean(str(error), DETAIL_MAX_CHARS))
+        return Health(ok=True, detail=f"{folder}: is there")
+
+    def _in_doubt(self, posting: Posting) -> Lookup | None:
+        """Over plain HTTP nothing proves that an IDoc did not arrive: after long enough a person decides."""
+        if self._settings.transport != "http" or posting.accepted or posting.sent_ns is None or not posting.attempt:
+            return None
+        if self._context.now_ns() - posting.sent_ns < int(self._settings.booking_limit):
+            return None
+        number = tickets.docnum_of(posting.message_id)
+        text = f"nobody can tell whether SAP has the IDoc {number}; look at WE02 and CO16N, then retry or discard"
+        return Lookup(LookupKind.REFUSED, detail=text, code="IN_DOUBT")
+
+    async def _put(self, posting: Posting) -> Outcome:
+        try:
+            await self._share.run(partial(self._give, posting.rendered))
+        except FolderError as error:
+            kind = OutcomeKind.UNCERTAIN if error.written else OutcomeKind.NOT_SENT
+            return Outcome(kind, clean(str(error), DETAIL_MAX_CHARS))
+        return Outcome(OutcomeKind.ACCEPTED, reference=posting.rendered.name)
+
+    def _give(self, rendered: Rendered) -> None:
+        folder = self._confirmations()
+        handover.require(self._place, folder)
+        parcel = handover.Parcel(folder, rendered.name, proof=True)
+        try:
+            was_given = handover.given(self._place, parcel)
+        except OSError as error:
+            raise FolderError(f"{folder}: cannot be looked at: {handover.told(error)}") from error
+        if not was_given and handover.find(self._place, (folder, folder / DONE, folder / ERROR), rendered.name) is None:
+            handover.give(self._place, parcel, rendered.body)
+
+    async def _spooled(self, content: bytes, idocs: tuple[Idoc, ...]) -> None:
+        await self._share.run(partial(self._spool, content, idocs))
+
+    def _spool(self, content: bytes, idocs: tuple[Idoc, ...]) -> None:
+        assert self._base is not None, "the settings ask for a folder where there is a receiver"
+        statuses = self._settings.statuses_folder
+        told = all(idoc.message_type in MESSAGES for idoc in idocs)
+        name = statuses if told and statuses is not None else self._settings.orders_folder
+        folder = PurePosixPath(self._base / name)
+        digest = hashlib.sha256(content).hexdigest()[:DIGEST_CHARS]
+        number = "".join(one for one in idocs[0].number if one.isascii() and one.isalnum())[:DIGEST_CHARS]
+        file = f"{number}-{digest}.xml"
+        handover.require(self._place, folder)
+        if handover.find(self._place, (folder, folder / DONE), file) is None:
+            handover.give(self._place, handover.Parcel(folder, file), content)
+
+    def _made_inbox(self, base: Path) -> Inbox:
+        own = self._settings
+        statuses = None if own.statuses_folder is None else PurePosixPath(base / own.statuses_folder)
+        reading = Reading(
+            moments.zone_of(own.mapping, self._context.time_zone),
+            own.order_numbers == "short",
+            frozenset(own.skip_control_keys),
+            own.mapping.activities,
+        )
+        return Inbox(self._place, PurePosixPath(base / own.orders_folder), statuses, reading)
+
+    def _confirmations(self) -> PurePosixPath:
+        assert self._base is not None, "the settings ask for a folder where files are written"
+        return PurePosixPath(self._base / self._settings.confirmations_folder)
+
+    def _opened(self) -> SignedClient:
+        if self._client is None:
+            raise ConnectorError(f"{self._context.name}: is not open; open() comes first")
+        return self._client

@@ -1,0 +1,144 @@
+"""What a person may ask about the ERP through the running gateway: its own connectors, tokens and counts.
+
+Reads only: nothing is sent, no number is taken, no file is moved.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from buffer.errors import OutboxError
+from gateway import erp_questions as ask
+from gateway import plugins
+from gateway.connecting import connector_of
+from gateway.control import RequestError, text_of
+from gateway.core.preview import PreviewError, previewed
+from gateway.erp_questions import QuestionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from buffer.entry import OutboxEntry
+    from config.settings import Settings
+    from gateway.clock import SteadyClock
+    from gateway.connectors.base import Connector
+    from gateway.control import Verb
+    from gateway.parts import Parts
+
+SINCE_CHARS_MAX: Final = 1000
+
+
+class ErpVerbs:
+    """These verbs of one running gateway."""
+
+    def __init__(self, parts: Parts, clock: SteadyClock, settings: Settings) -> None:
+        self._parts = parts
+        self._clock = clock
+        self._settings = settings
+
+    def table(self) -> dict[str, Verb]:
+        """Every verb by name."""
+        return {
+            "erp.render": self._render,
+            "erp.probe": self._probe,
+            "erp.orders": self._orders,
+            "erp.lookup": self._lookup,
+        }
+
+    async def _render(self, request: Mapping[str, Any]) -> Any:
+        wanted = text_of(request, "target") if request.get("target") else ""
+        try:
+            if "document" in request:
+                name, given = wanted or self._only(), request["document"]
+                return [ask.rendered(self._connector(name), name, given if isinstance(given, dict) else {})]
+            if request.get("which") is not None:
+                return [self._of_entry(one) for one in await self._entries(request["which"], wanted)]
+            return self._next(text_of(request, "order"), str(request.get("operation") or ""), wanted)
+        except (QuestionError, PreviewError) as error:
+            raise RequestError(str(error)) from error
+
+    def _next(self, order: str, operation: str, wanted: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for runner in self._parts.runners.values():
+            for source, document in previewed(runner.unit, runner.state, order, operation, self._clock.now_ns()):
+                name = wanted or (source if source in self._parts.forwarders else self._only())
+                found.append(ask.rendered(self._connector(name), name, document))
+        if not found:
+            raise QuestionError(f"order {order}: is open at no machine here; see linegate status, or give --file")
+        return found
+
+    def _of_entry(self, entry: OutboxEntry) -> dict[str, Any]:
+        document, message = ask.document_of(entry.payload), ask.stored_message(entry)
+        if message is not None:
+            return ask.shown(entry.target, document, message)
+        return ask.rendered(self._connector(entry.target), entry.target, document)
+
+    async def _probe(self, request: Mapping[str, Any]) -> Any:
+        wanted = text_of(request, "target") if request.get("target") else ""
+        try:
+            names = [wanted] if wanted else sorted(self._parts.connectors)
+            return [await ask.probed(self._connector(name), name) for name in names]
+        except QuestionError as error:
+            raise RequestError(str(error)) from error
+
+    async def _orders(self, request: Mapping[str, Any]) -> Any:
+        since = str(request.get("since") or "")[:SINCE_CHARS_MAX]
+        try:
+            name = text_of(request, "target") if request.get("target") else self._only()
+            connector = self._connector(name)
+            if connector.capabilities.cursor_moves:  # it remembers what it has seen: the feed's own is left alone
+                connector = connector_of(self._settings, name, plugins.connectors(), self._clock.utc_now_ns)
+                await connector.open()
+                try:
+                    return await ask.offered(connector, name, since, self._machines())
+                finally:
+                    await connector.close()
+            return await ask.offered(connector, name, since, self._machines())
+        except QuestionError as error:
+            raise RequestError(str(error)) from error
+
+    async def _lookup(self, request: Mapping[str, Any]) -> Any:
+        wanted = text_of(request, "target") if request.get("target") else ""
+        which = request["which"]
+        try:
+            entries = await self._entries(which, wanted, missing_is_well=isinstance(which, str))
+            if not entries:
+                name = wanted or self._only()
+                return [await ask.found_at(self._connector(name), name, ask.posting_of_key(text_of(request, "which")))]
+            answers: list[dict[str, Any]] = []
+            for entry in entries:
+                connector = self._connector(entry.target)
+                answers.append(await ask.found_at(connector, entry.target, ask.posting_to_ask(connector, entry)))
+        except QuestionError as error:
+            raise RequestError(str(error)) from error
+        return answers
+
+    async def _entries(self, which: Any, wanted: str, *, missing_is_well: bool = False) -> list[OutboxEntry]:
+        try:
+            if isinstance(which, int):
+                one = await self._parts.outbox.entry(which)
+                found = [one] if one is not None else []
+            else:
+                found = await self._parts.outbox.page(key=str(which)[:300])
+        except OutboxError as error:
+            raise QuestionError(str(error)) from error
+        found = [one for one in found if wanted in ("", one.target)]
+        if not found and not missing_is_well:
+            raise QuestionError(f"outbox: no posting {str(which)[:200]!a}; see linegate outbox list")
+        return found
+
+    def _connector(self, name: str) -> Connector:
+        connector = self._parts.connectors.get(name)
+        if connector is None:
+            allowed = ", ".join(sorted(self._parts.connectors)) or "none is configured"
+            raise QuestionError(f"target: found {name[:100]!a}, allowed: {allowed}")
+        return connector
+
+    def _only(self) -> str:
+        names = sorted(self._parts.connectors)
+        if len(names) != 1:
+            raise QuestionError(f"target: found none, allowed: one of {', '.join(names) or 'none that is configured'}")
+        return names[0]
+
+    def _machines(self) -> dict[str, str]:
+        return {rules.work_center: name for name, rules in self._settings.work_units.items()}
