@@ -65,7 +65,10 @@ def check(file: Path, *, as_json: bool) -> int:
     from gateway import plugins
 
     settings, errors = _load(file)
-    errors += [{"message": text, "text": text} for text in (*plugins.foreign_owners(), *_certificate(settings))]
+    errors += [
+        {"message": text, "text": text}
+        for text in (*plugins.foreign_owners(), *_certificate(settings), *_named_files(settings))
+    ]
     if settings is None or errors:
         if as_json:
             print(json.dumps({"ok": False, "errors": [_without_text(error) for error in errors]}, indent=2))
@@ -145,6 +148,19 @@ def _certificate(settings: Settings | None) -> list[str]:
     except CertificateError as error:
         return [f"{settings.place('api.tls')}: {error}"]
     return []
+
+
+def _named_files(settings: Settings | None) -> list[str]:
+    """What is wrong in the files that connectors are told to read, such as a profile."""
+    from gateway import plugins
+
+    problems: list[str] = []
+    for name, target in ({} if settings is None else settings.connectors).items():
+        assert settings is not None
+        check = getattr(plugins.connectors()[target.connector], "check", None)
+        found = check(target.connector_settings, settings.base_dir) if check is not None else []
+        problems += [f"{settings.place(f'connectors.{name}')}: {text}" for text in found]
+    return problems
 
 
 def _print_errors(errors: list[dict[str, Any]]) -> None:

@@ -298,9 +298,11 @@ class ConnectorType:
             ``gateway.core.secret.SecretRef | None``: the loader resolves them into ``ConnectorContext.secrets``.
         build: makes the connector object; no I/O.
         describe: lines for ``linegate check``.
+        check: what is wrong in the files that the settings name, relative to a folder; for ``linegate check``.
     """
 
     name: str
     settings: type[Any]
     build: Callable[[Any, ConnectorContext], Connector]
     describe: Callable[[Any], list[str]]
+    check: Callable[[Any, Path], list[str]] | None = None

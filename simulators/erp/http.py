@@ -61,7 +61,7 @@ class Response:
 Answer = Response | None
 
 
-def document(status: int, content: Mapping[str, Any], **more: Any) -> Response:
+def document(status: int, content: Mapping[str, Any] | list[Any], **more: Any) -> Response:
     """A JSON answer."""
     return Response(status, json.dumps(content).encode(), **more)
 

@@ -132,6 +132,25 @@ class Ledger:
             for row in rows
         ]
 
+    @property
+    def database(self) -> sqlite3.Connection:
+        """For what a double keeps besides; tables of its own, named after it."""
+        return self._db
+
+    def images(self) -> list[tuple[dict[str, Any], int]]:
+        """The image of every order that is not finished, and its change number."""
+        rows = self._db.execute("SELECT image, change FROM orders WHERE NOT finished ORDER BY change")
+        return [(json.loads(row["image"]), row["change"]) for row in rows]
+
+    def sums_of(self, order: str) -> list[dict[str, Any]]:
+        """Sums of one order by operation."""
+        rows = self._db.execute(
+            "SELECT operation, sum(good) AS good, sum(scrap) AS scrap, sum(rework) AS rework, sum(final) AS finals"
+            ' FROM bookings WHERE "order" = ? GROUP BY operation ORDER BY operation',
+            (order,),
+        )
+        return [dict(row) for row in rows]
+
     def sums(self) -> list[dict[str, Any]]:
         """Per order and operation: sums, and how many bookings and different keys they come from."""
         rows = self._db.execute(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import contextlib
 import json
 import socket
 import threading
 import time
+import urllib.request
 from collections import Counter, deque
 from pathlib import Path
 from urllib.parse import unquote
@@ -17,6 +20,7 @@ from buffer.outbox import Outbox
 from buffer.step import JournalRow, NewPosting, Step
 from buffer.store import Store
 from gateway.connectors.base import ConnectorContext
+from simulators.control import Control
 
 
 class Clock:
@@ -347,3 +351,68 @@ def reopen(tmp_path, clock):
         return Filled(await Store.open(tmp_path / "linegate.db", now_ns=clock, max_bytes=1 << 26), clock)
 
     return opened
+
+
+class RunningDouble:
+    """An ERP double in a thread of its own: it can be taken away in the middle of a test, and asked by its doors."""
+
+    def __init__(self, kind, **options) -> None:
+        usual = {"host": "127.0.0.1", "port": 0, "seed": 1, "ledger": None, "release": "none", "requests": None}
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever)
+        self._thread.start()
+        self.control = Control(kind.__name__, read_stdin=False)
+        self.double = self.run(self._made(kind, argparse.Namespace(**{**usual, "idempotent": False, **options})))
+        self.url = f"http://127.0.0.1:{self.double.listener.port}"
+
+    async def _made(self, kind, options):
+        double = kind(options)
+        double.declare(self.control)
+        await double.open()
+        return double
+
+    def run(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(20)
+
+    def call(self, function, *arguments):
+        async def called():
+            return function(*arguments)
+
+        return self.run(called())
+
+    def do(self, line):
+        answer = self.run(self.control.execute(line))
+        assert answer["ok"], answer
+        return answer
+
+    def put_order(self, image):
+        request = urllib.request.Request(f"{self.url}/_orders", json.dumps(image).encode())
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def bookings(self):
+        with urllib.request.urlopen(f"{self.url}/ledger", timeout=10) as answer:
+            return json.load(answer)["bookings"]
+
+    def take_away(self):
+        self.run(self.double.listener.cut(60))
+
+    def close(self):
+        self.run(self.double.close())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(10)
+        self.loop.close()
+
+
+@pytest.fixture
+def running_double():
+    """A factory of running ERP doubles: ``running_double(Kingdee, session=60.0)``."""
+    running = []
+
+    def start(kind, **options):
+        running.append(RunningDouble(kind, **options))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.close()

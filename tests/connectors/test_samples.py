@@ -10,7 +10,11 @@ from gateway.connectors import d365, file, rest, sap_idoc, sap_odata, tryton
 COMMON = {"poll_orders"}  # keys of every connector, which the configuration handles
 ROOT = Path(rest.__file__).parents[3]
 TYPES = {plugin.name: plugin for plugin in (one.PLUGIN for one in (d365, file, rest, sap_idoc, sap_odata, tryton))}
-PATHS = ["config/examples/demo.yaml", *(f"gateway/connectors/{name}/sample.yaml" for name in TYPES)]
+PATHS = [
+    "config/examples/demo.yaml",
+    "gateway/connectors/rest/kingdee.sample.yaml",
+    *(f"gateway/connectors/{name}/sample.yaml" for name in TYPES),
+]
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -22,6 +22,7 @@ from gateway.connectors.base import (
     OutcomeKind,
     Rendered,
 )
+from gateway.connectors.error_classes import table_of
 from gateway.connectors.http import HttpClient, TooLongError, TransportError, bearer
 from gateway.connectors.http_answer import kept
 from gateway.connectors.rest.answers import answer_told, lookup_of, outcome_of
@@ -136,6 +137,9 @@ class RestConnector:
             outcome = answer_told(answer, now_ns)
         else:
             outcome = outcome_of(answer, now_ns, {posting.key, _header(posting.key)})
+        if outcome.kind is not OutcomeKind.POSTED and self._settings.error_classes:
+            own = table_of(self._settings.error_classes, {}).found([outcome.code], answer.status)
+            outcome = outcome if own is None else outcome._replace(kind=own)
         if outcome.kind is OutcomeKind.POSTED:
             return outcome
         return kept(outcome, answer, self._context.secrets.values())

@@ -43,17 +43,18 @@ def parse_page(body: bytes) -> OrderPage:
     refused: list[RefusedOrder] = []
     for number, image in enumerate(images):
         reasons: list[str] = []
-        order = _order(image, reasons)
+        order = order_of(image, reasons)
         if len(reasons) > REASONS_MAX:
             reasons[REASONS_MAX:] = [f"... and {len(reasons) - REASONS_MAX} more"]
         if order is None or reasons:
-            refused.append(RefusedOrder(_place(number, image), tuple(reasons)))
+            refused.append(RefusedOrder(place_of(number, image), tuple(reasons)))
         else:
             orders.append(order)
     return OrderPage(tuple(orders), tuple(refused), cursor)
 
 
-def _order(image: Any, reasons: list[str]) -> ProductionOrder | None:
+def order_of(image: Any, reasons: list[str]) -> ProductionOrder | None:
+    """The order in an image, None or what is wrong with it in ``reasons``."""
     if not isinstance(image, dict):
         reasons.append(f"found {type(image).__name__}, allowed: an object")
         return None
@@ -108,7 +109,8 @@ def _operations(images: Any, order_quantity: Decimal, order: OrderFields, reason
     return tuple(operations)
 
 
-def _place(number: int, image: Any) -> str:
+def place_of(number: int, image: Any) -> str:
+    """Where an image stood, for a person."""
     name = image.get("order_id") if isinstance(image, dict) else None
     return f"orders[{number}]" + (f" ({clean(name, ID_MAX_CHARS)})" if isinstance(name, str) else "")
 

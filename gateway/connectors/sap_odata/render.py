@@ -39,7 +39,7 @@ GUID_SHOWN_CHARS: Final = 8
 #: What SAP reads as final: type and flag.
 FINAL: Final = {"partial": ("", False), "automatic": ("1", False), "final": ("X", True)}
 _REQUIRED: Final = ("confirmation_id", "order_id", "operation", "seq", "qty", "period")
-_ZERO: Final = Decimal(0)
+_ZERO: Final = Decimal("0.000")
 
 
 class RenderRules(NamedTuple):

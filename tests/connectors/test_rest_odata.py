@@ -1,0 +1,205 @@
+"""A profile of a MES with OData V4 against a double of one: rows of operations, one reason a message, sums."""
+
+import hashlib
+import json
+import re
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from gateway.connectors import rest
+from gateway.connectors.base import LookupKind, OutcomeKind, Posting, step_id
+from gateway.connectors.rest.profiles import read
+from gateway.connectors.rest.settings import RestSettings
+from gateway.contract import ConnectorContract
+from gateway.core.duration import Duration
+from simulators.erp.answers import json_fault
+from simulators.erp.checks import RefusedError, object_of
+from simulators.erp.double import Double
+from simulators.erp.http import document, refusal
+from simulators.erp.ledger import Booking
+
+EXAMPLE = Path(rest.__file__).parent / "profiles" / "odata_example.yaml"
+
+
+class Mes(Double):
+    """Two entities; a filter is one comparison, or the three of the orders."""
+
+    def routes(self):
+        return {
+            ("GET", "/ProductionOrders"): self._orders,
+            ("GET", "/Confirmations"): self._confirmations,
+            ("POST", "/Confirmations"): self.confirm,
+        }
+
+    def fault_answer(self, due):
+        return json_fault(due)
+
+    def refused_answer(self, error):
+        return refusal(400, error.code, str(error))
+
+    def booked_answer(self, reference, request):
+        return document(201, {"@odata.context": "$metadata#Confirmations/$entity", "EntryNo": reference})
+
+    def booking_of(self, request):
+        one = object_of(request.body)
+        self.operation_of(self.order_of(one["OrderNo"]), one["Operation"])
+        made = (int(one[name]) for name in ("Good", "Scrap", "Rework"))
+        if one["Scrap"] and one.get("ScrapReason") == "?":
+            raise RefusedError("ReasonUnknown", "ScrapReason: ? is not known")
+        digest = hashlib.sha256(request.body).hexdigest()
+        return Booking(
+            one["ExternalKey"], one["OrderNo"], one["Operation"], 1, "", "", *made, int(one["Final"]), digest
+        )
+
+    async def _orders(self, request):
+        broken = self.page_fault("orders")
+        since = re.search(r"ModifiedAt ge (\S+)", request.query.get("$filter", "ModifiedAt ge 2000"))[1]
+        rows = [
+            {
+                "OrderNo": image["order_id"], "Item": image["product"]["id"], "Unit": "PC", "Quantity": image["qty"],
+                "Start": image["planned_start"], "ModifiedAt": f"2026-01-01T00:00:{change:02d}Z",
+                "Operation": one["op"], "WorkCenter": one["work_center"],
+            }
+            for image, change in self.ledger.images()
+            for one in image["operations"]
+        ]  # fmt: skip
+        skip, top = int(request.query.get("$skip", 0)), int(request.query["$top"])
+        rows = [row for row in rows if row["ModifiedAt"] >= since][skip : skip + top]
+        return broken or document(200, {"@odata.context": "$metadata#ProductionOrders", "value": rows})
+
+    async def _confirmations(self, request):
+        broken = self.page_fault("lookups")
+        name, wanted = re.fullmatch(r"(\w+) eq '(.*)'", request.query["$filter"]).groups()
+        rows = [
+            {
+                "ExternalKey": one["key"], "OrderNo": one["order"], "Operation": one["operation"],
+                "Good": one["good"], "Scrap": one["scrap"], "Rework": one["rework"], "EntryNo": one["reference"],
+            }
+            for one in self.ledger.bookings()
+        ]  # fmt: skip
+        return broken or document(200, {"value": [row for row in rows if row[name] == wanted]})
+
+
+@pytest.fixture
+def mes(running_double):
+    return running_double(Mes)
+
+
+@pytest.fixture
+def build(mes, context):
+    def made(**changes):
+        usual = {"values": {"company": "D'Or"}, "timeout": Duration("2 s"), "server_time_limit": Duration("1 s")}
+        chosen = {"template": read(EXAMPLE), "url": mes.url, **usual, **changes}
+        return rest.PLUGIN.build(RestSettings(connector="rest", **chosen), context())
+
+    return made
+
+
+@pytest.fixture
+async def opened(build):
+    connector = build()
+    await connector.open()
+    yield connector
+    await connector.close()
+
+
+@pytest.fixture
+def made(document):
+    def image(seq=1, **changes):
+        whole = document(seq)
+        return {**whole, "qty_cumulative": whole["qty"], "posting_date": "2026-11-22", **changes}
+
+    return image
+
+
+def postings(connector, document):
+    rendered = connector.render(document)
+    parts = (rendered, *rendered.more)
+    return [
+        Posting(
+            document["idempotency_key"], step_id(document["confirmation_id"], number), document["order_id"],
+            document["operation"], document["seq"], 1, part, document["type"], number, len(parts),
+        )
+        for number, part in enumerate(parts)
+    ]  # fmt: skip
+
+
+class TestContract(ConnectorContract):
+    @pytest.fixture
+    def bench(self, mes, build, made, order_image):
+        mes.put_order(order_image("100240"))
+        keys = {made(seq)["idempotency_key"]: made(seq)["confirmation_id"] for seq in range(1, 9)}
+        return SimpleNamespace(
+            build=build,
+            document=made,
+            release=lambda order: mes.put_order(order_image(order)),
+            take_away=mes.take_away,
+            bookings=lambda key: [one["key"] for one in mes.bookings()].count(keys[key]),
+        )
+
+
+async def test_rows_of_one_order_are_its_operations(build, mes, order_image):
+    connector = build(template=replace(read(EXAMPLE), orders=replace(read(EXAMPLE).orders, page_size=3)))
+    await connector.open()
+    for number in range(5):
+        mes.put_order(order_image(f"40{number}"))
+    page = await connector.fetch_orders("")
+    assert not page.refused
+    assert [order.order for order in page.orders] == ["400", "401", "402", "403", "404"]
+    assert [(one.operation, one.work_center) for one in page.orders[0].operations] == [
+        ("0010", "WC-ASM"), ("0020", "WC-PCK"),
+    ]  # fmt: skip
+    mes.put_order(order_image("402", revision=2))
+    assert [order.order for order in (await connector.fetch_orders(page.cursor)).orders] == ["402"]
+    await connector.close()
+
+
+async def test_each_reason_is_a_message_of_its_own(opened, mes, made, order_image):
+    mes.put_order(order_image("100240"))
+    scrap = [{"reason": "S1", "qty": "2"}, {"reason": "S2", "qty": "3"}]
+    qty = {"good": "10", "scrap": scrap, "rework": "1"}
+    sent = postings(opened, made(qty=qty, qty_cumulative=qty, type="final"))
+    assert [json.loads(one.rendered.body)["Final"] for one in sent] == [False, True]
+    for one in sent:
+        assert (await opened.lookup(one)).kind is LookupKind.ABSENT
+        assert (await opened.send(one)).kind is OutcomeKind.POSTED
+        assert (await opened.lookup(one)).kind is LookupKind.FOUND
+    assert [(one["good"], one["scrap"], one["rework"]) for one in mes.bookings()] == [(10, 2, 1), (0, 3, 0)]
+    (booked,) = (await opened.booked("100240")).operations
+    assert (booked.operation, booked.good, booked.scrap, booked.rework) == ("0010", 10, Decimal(5), 1)
+
+
+FAULTS = [
+    ("locked 1", OutcomeKind.BUSY, 0),
+    ("error 500 1", OutcomeKind.UNCERTAIN, 0),
+    ("error-booked 502 1", OutcomeKind.UNCERTAIN, 1),
+    ("html 1", OutcomeKind.PROTOCOL, 0),
+    ("half 1", OutcomeKind.UNCERTAIN, 1),
+    ("lose-answers 1", OutcomeKind.UNCERTAIN, 1),
+    ("unauthorized 1", OutcomeKind.AUTH, 0),
+    ("unavailable 9 1", OutcomeKind.NOT_SENT, 0),
+    ("too-many 9 1", OutcomeKind.NOT_SENT, 0),
+    ("reject 100240", OutcomeKind.BUSINESS_REJECT, 0),
+]
+
+
+@pytest.mark.parametrize(("fault", "kind", "booked"), FAULTS)
+async def test_every_fault_of_a_target(opened, mes, made, order_image, fault, kind, booked):
+    mes.put_order(order_image("100240"))
+    (sent,) = postings(opened, made())
+    mes.do(fault)
+    outcome = await opened.send(sent)
+    assert outcome.kind is kind, outcome
+    assert len(mes.bookings()) == booked
+    mes.do("clear")
+    assert (await opened.lookup(sent)).kind is (LookupKind.FOUND if booked else LookupKind.ABSENT)
+
+
+async def test_a_page_instead_of_a_look_up_proves_nothing(opened, mes, made):
+    (sent,) = postings(opened, made())
+    mes.do("html 1 lookups")
+    assert (await opened.lookup(sent)).kind is LookupKind.UNKNOWN
