@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.connectors.base import LookupKind, OutcomeKind
-from gateway.contract import ORDER, ConnectorContract
+from gateway.contract import ConnectorContract
+
+ORDER = "100240"
 
 
 @pytest.fixture
