@@ -43,6 +43,7 @@ ORDER: Final = (
     ("quantity", 10),
     ("uom", 3),
     ("sequence_no", 8),
+    ("overlap", 5),
 )
 TEMPLATE: Final = (
     '<?xml version="1.0" encoding="UTF-8"?>\n<CONF>'
@@ -113,7 +114,7 @@ def receipt_text(form: str, message_id: str, reference: str, error: RefusedError
     )
     area = f"<CreationDateTime>2026-01-01T00:00:00Z</CreationDateTime><BODID>{escape(message_id)}</BODID>"
     return (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n<ConfirmBOD xmlns="{B2MML[1:-1]}" releaseID="0700">'
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<ConfirmBOD xmlns="{B2MML[1:-1]}">'
         f"<ApplicationArea><Sender><LogicalID>partner</LogicalID><ReferenceID>{reference}</ReferenceID></Sender>"
         "<CreationDateTime>2026-01-01T00:00:00Z</CreationDateTime></ApplicationArea><DataArea><Confirm>"
         f'<ResponseCriteria><ResponseExpression actionCode="{action}">.</ResponseExpression>{change}'
@@ -210,6 +211,7 @@ def _order_row(image: Mapping[str, Any], operation: Mapping[str, Any], change: i
         "quantity": str(operation.get("qty") or image.get("qty", "")),
         "uom": str(product.get("uom", "PC")),
         "sequence_no": str(image.get("sequence_no", 0)),
+        "overlap": "true" if (operation.get("control") or {}).get("overlap") else "",
     }
 
 

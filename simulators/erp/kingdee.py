@@ -16,7 +16,7 @@ from simulators.erp import double
 from simulators.erp.checks import RefusedError, object_of
 from simulators.erp.double import Double, run_double, url_of
 from simulators.erp.http import Answer, Request, Response, document
-from simulators.erp.kingdee_query import Bills, bill_rows, entry_of, order_named, order_rows
+from simulators.erp.kingdee_query import Bills, bill_rows, entry_of, order_rows
 from simulators.erp.ledger import Booking
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ USUAL_PORT: Final = 18083
 ACCOUNT: Final = "demo-account"
 USER: Final = "linegate"
 PASSWORD: Final = "demo"  # noqa: S105 - of a test double
+PASSWORD_VARIABLE: Final = "KINGDEE_PASSWORD"  # noqa: S105 - a name
 COOKIE: Final = "kdservice-sessionid"
 SERVICE: Final = "Kingdee.BOS.WebApi.ServicesStub."
 SUFFIX: Final = ".common.kdsvc"
@@ -88,6 +89,10 @@ class Kingdee(Double):
         """Besides what every double does: end all sessions."""
         super().declare(control)
         control.add("expire", self._sessions.clear)
+
+    def facts(self) -> dict[str, object]:
+        """What the gateway's configuration expects in its environment."""
+        return {"environment": {PASSWORD_VARIABLE: PASSWORD}}
 
     def login_missing(self, request: Request) -> Response | None:
         """The session lost, with HTTP 200, in the form that this service answers in."""
@@ -173,7 +178,12 @@ class Kingdee(Double):
 
     def _pushed(self, request: Request) -> Bill:
         entry = str(_data(request).get("EntryIds") or "")
-        found = [image["order_id"] for image, _ in self.ledger.images() if str(entry_of(image["order_id"])) == entry]
+        found = [
+            image["order_id"]
+            for image, _ in self.ledger.images()
+            for number in range(1, len(image["operations"]) + 1)
+            if str(entry_of(image["order_id"], number)) == entry
+        ]
         if not found:
             raise RefusedError("ORDER_UNKNOWN", f"PRD_MO: there is no row with the id {entry!r}")
         return Bill("", found[0], {}, "")
@@ -186,12 +196,13 @@ class Kingdee(Double):
         if not isinstance(model, dict) or not isinstance(model.get("FEntity"), list) or len(model["FEntity"]) != 1:
             raise RefusedError("MODEL", "Model: FEntity with one row is needed")
         row = model["FEntity"][0]
-        order = order_named(row.get("FMoBillNo"), row.get("FMoEntrySeq"))
-        self.order_of(order)
+        order, number = row.get("FMoBillNo"), row.get("FMoEntrySeq")
+        if number not in range(1, len(self.order_of(order)["operations"]) + 1):
+            raise RefusedError("ORDER_UNKNOWN", f"PRD_MO {order}: there is no row {number!r}")
         made = [_pieces(row, name) for name in ("FQuaQty", "FFailQty", "FReworkQty")]
         if sum(made) != _pieces(row, "FFinishQty"):
             raise RefusedError("QTY", "FFinishQty: is not the sum of FQuaQty, FFailQty and FReworkQty")
-        return Bill(str(model.get("FBillNo") or ""), order, model, hashlib.sha256(request.body).hexdigest())
+        return Bill(str(model.get("FBillNo") or ""), str(order), model, hashlib.sha256(request.body).hexdigest())
 
     def _keep(self, bill: Bill) -> str:
         content = json.dumps({"model": bill.model, "digest": bill.digest})
@@ -226,10 +237,14 @@ class Kingdee(Double):
         seq = len(self.ledger.bookings()) + 1
         # Our key came in the description: the ledger speaks of it, so that every double can be compared.
         key = str(content["model"].get("FDescription") or known.bill["number"])
-        operation = image["operations"][0]["op"]
+        one = image["operations"][row["FMoEntrySeq"] - 1]
+        operation = one["op"]
         place = str((row.get("FWorkshipId") or {}).get("FNumber", ""))
-        planned = int(image["operations"][0].get("qty", image["qty"]))
-        done = sum(one["good"] for one in self.ledger.bookings() if one["order"] == known.order) + good >= planned
+        planned = int(one.get("qty", image["qty"]))
+        done = (
+            sum(sums["good"] for sums in self.ledger.sums_of(known.order) if sums["operation"] == operation) + good
+            >= planned
+        )
         booking = Booking(
             key, known.order, operation, seq, place, "", good, scrap, rework, int(done), content["digest"]
         )
@@ -297,7 +312,7 @@ connectors:
     profile: kingdee
     url: {url_of(facts)}/k3cloud
     values: {{ account: {ACCOUNT}, user: {USER}, organisation: "100" }}
-    secrets: {{ password: {{ env: KINGDEE_PASSWORD }} }} # {PASSWORD}
+    secrets: {{ password: {{ env: {PASSWORD_VARIABLE} }} }} # {PASSWORD}
     server_time_limit: 5 s
     poll_orders: 2 s
 """

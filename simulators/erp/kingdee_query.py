@@ -70,42 +70,41 @@ class Bills:
         self._db.execute("UPDATE kingdee_bills SET status = ? WHERE id = ?", (status, bill))
 
 
-def entry_of(order: str) -> int:
-    """The id of an order's row."""
-    return zlib.crc32(order.encode()) % 1_000_000 + 1
-
-
-def order_named(bill: object, row: object) -> str:
-    """The ledger's name of a row: the bill's number, with the row behind it unless it is the first."""
-    return str(bill) if str(row) == "1" else f"{bill}-{row}"
+def entry_of(order: str, number: int) -> int:
+    """The id of a bill's row, 0 for the bill itself."""
+    return zlib.crc32(f"{order}/{number}".encode()) % 1_000_000 + 1
 
 
 def order_rows(ledger: Ledger, data: dict[str, Any]) -> list[list[Any]]:
     """Rows of PRD_MO. Raises RefusedError."""
-    rows = []
-    for image, change in ledger.images():
-        first = image["operations"][0]
-        done = any(one["operation"] == first["op"] and one["finals"] > 0 for one in ledger.sums_of(image["order_id"]))
-        entry = entry_of(image["order_id"])
-        rows.append(
-            {
-                "FBillNo": image["order_id"],
-                "FTreeEntity_FSeq": 1,
-                "FMaterialId.FNumber": image["product"]["id"],
-                "FUnitId.FNumber": image["product"].get("uom", "PC"),
-                "FQty": float(image["qty"]),
-                "FWorkShopID.FNumber": first["work_center"],
-                "FPlanStartDate": _local(image.get("planned_start")),
-                "FPlanFinishDate": _local(image.get("planned_end")),
-                "FModifyDate": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(FIRST_CHANGE_S + change)),
-                "FTreeEntity_FEntryId": entry,
-                "FID": entry,
-                "FStatus": COMPLETED if done else RELEASED,
-                "FPrdOrgId.FNumber": "100",
-            }
-        )
+    rows = [
+        _row(ledger, image, change, number)
+        for image, change in ledger.images()
+        for number in range(1, len(image["operations"]) + 1)
+    ]
     rows.sort(key=lambda row: row["FModifyDate"])
     return _selected(rows, data)
+
+
+def _row(ledger: Ledger, image: dict[str, Any], change: int, number: int) -> dict[str, Any]:
+    """Each operation of the ledger's order is a row of its bill, as if each made a product of its own."""
+    one = image["operations"][number - 1]
+    done = any(sums["operation"] == one["op"] and sums["finals"] > 0 for sums in ledger.sums_of(image["order_id"]))
+    return {
+        "FBillNo": image["order_id"],
+        "FTreeEntity_FSeq": number,
+        "FMaterialId.FNumber": image["product"]["id"],
+        "FUnitId.FNumber": image["product"].get("uom", "PC"),
+        "FQty": float(one.get("qty", image["qty"])),
+        "FWorkShopID.FNumber": one["work_center"],
+        "FPlanStartDate": _local(image.get("planned_start")),
+        "FPlanFinishDate": _local(image.get("planned_end")),
+        "FModifyDate": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(FIRST_CHANGE_S + change)),
+        "FTreeEntity_FEntryId": entry_of(image["order_id"], number),
+        "FID": entry_of(image["order_id"], 0),
+        "FStatus": COMPLETED if done else RELEASED,
+        "FPrdOrgId.FNumber": "100",
+    }
 
 
 def bill_rows(bills: Bills, data: dict[str, Any]) -> list[list[Any]]:

@@ -145,6 +145,7 @@ def _operation(one: Mapping[str, Any], uom: str, quantity: str) -> str:
         "MGVRG": str(one.get("qty", quantity)),
         "MEINH": uom,
         "BMSCH": "1.000",
+        "UEKAN": "X" if (one.get("control") or {}).get("overlap") else None,
     }
     if one.get("std_cycle_s"):
         fields |= {"VGE02": "SEC", "VGW02": str(one["std_cycle_s"])}

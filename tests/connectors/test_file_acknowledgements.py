@@ -160,7 +160,7 @@ async def test_receipts_of_csv(make, share, posting, case):
     assert (names(share / "receipts") == []) == (kind is not LookupKind.ABSENT)
 
 
-BODS = """<ConfirmBOD xmlns="http://www.mesa.org/xml/B2MML" releaseID="0700"><ApplicationArea><Sender><ReferenceID>4711
+BODS = """<ConfirmBOD xmlns="http://www.mesa.org/xml/B2MML"><ApplicationArea><Sender><ReferenceID>4711
 </ReferenceID></Sender><CreationDateTime>2026-11-22T06:00:00Z</CreationDateTime></ApplicationArea><DataArea><Confirm>
 <ResponseCriteria><ResponseExpression actionCode="{action}">/</ResponseExpression><ChangeStatus><Code>{code}</Code>
 <Description>{text}</Description></ChangeStatus></ResponseCriteria></Confirm><BOD><OriginalApplicationArea>

@@ -441,6 +441,17 @@ def test_orders_in_another_dialect():
     ]
 
 
+@pytest.mark.parametrize(("cell", "overlaps"), [("true", True), ("", False), ("no", False)])
+def test_the_next_operation_may_begin_before(cell, overlaps):
+    text = f"order;operation;work_center;product;quantity;overlap\n1;10;W;P;1;{cell}\n"
+    (order,), reasons = parse_file(text.encode(), settings_of())
+    assert reasons == ()
+    assert order.image.operations[0].control.overlap is overlaps
+    assert (
+        "overlap: found 'perhaps'" in parse_file(text.replace(f";{cell}\n", ";perhaps\n").encode(), settings_of())[1][0]
+    )
+
+
 SHORT = "order;operation;work_center;product;quantity\n"
 
 

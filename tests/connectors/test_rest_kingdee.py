@@ -19,6 +19,18 @@ ROW = {"sales_order": "1", "cost_center": "1", "customer": "100240", "type": "1"
 
 
 @pytest.fixture
+def order_image(order_image):
+    """Orders of one operation: one row of a bill."""
+
+    def image(order, **changes):
+        whole = order_image(order, **changes)
+        rows = whole["operations"] if "operations" in changes else whole["operations"][:1]
+        return {**whole, "operations": [{**one, "qty": whole["qty"]} for one in rows]}
+
+    return image
+
+
+@pytest.fixture
 def kingdee(running_double, order_image):
     running = running_double(Kingdee, session=60.0)
     running.put_order(order_image("100240"))
@@ -237,3 +249,14 @@ async def test_lanes_sign_in_once(build, kingdee, made):
     assert {one.kind for one in outcomes} == {OutcomeKind.POSTED}
     assert len(kingdee.double._sessions) == 1
     await connector.close()
+
+
+async def test_a_second_row_is_an_order_of_its_own(opened, kingdee, made, order_image):
+    rows = [{"op": "0010", "work_center": "WC-ASM"}, {"op": "0020", "work_center": "WC-PCK"}]
+    kingdee.put_order(order_image("55", operations=rows))
+    orders = {order.order: order for order in (await opened.fetch_orders("")).orders}
+    assert set(orders) == {"100240", "55", "55-2"}
+    second = orders["55-2"]
+    assert [one.work_center for one in second.operations] == ["WC-PCK"]
+    await whole(opened, made(order_id="55-2", echo=dict(second.echo)))
+    assert [(one["order"], one["operation"]) for one in kingdee.bookings()] == [("55", "0020")]

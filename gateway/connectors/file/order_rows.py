@@ -46,6 +46,8 @@ OF_OPERATION: Final = (
     "recipe",
     "required_skill",
 )
+#: Whether the next operation may begin while this one runs.
+OVERLAP: Final = "overlap"
 OPTIONAL: Final = (
     "revision",
     "product_revision",
@@ -64,6 +66,7 @@ OPTIONAL: Final = (
     "cost_center",
     *OF_ORDER,
     *OF_OPERATION,
+    OVERLAP,
 )
 ORDER_FIELDS: Final = frozenset((*REQUIRED, *OPTIONAL))
 NUMBERS: Final = (

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.connectors.file.b2mml_in import b2mml_rows
-from gateway.connectors.file.order_rows import LINES_MAX, NUMBERS, OF_OPERATION, OF_ORDER, csv_rows, fixed_rows
+from gateway.connectors.file.order_rows import LINES_MAX, NUMBERS, OF_OPERATION, OF_ORDER, OVERLAP, csv_rows, fixed_rows
 from gateway.connectors.file.order_xml import xml_rows
 from gateway.connectors.order_fields import SHOWN_MAX_CHARS, OrderFields
 from gateway.connectors.order_images import with_image
@@ -98,11 +98,18 @@ def _with_image(
     """The order with all that its columns say; those of the order stand in its first line."""
     of_order: dict[str, Any] = {name: details[0][name] for name in (*OF_ORDER, "type") if name in details[0]}
     of_order |= first.image
-    of_operations: list[dict[str, str]] = [{name: one[name] for name in OF_OPERATION if name in one} for one in details]
+    of_operations = [_of_operation(one, first.place, reasons) for one in details]
     found: list[str] = []
     whole = with_image(order, of_order, {}, of_operations, found)
     reasons.extend(f"{first.place} and on, {reason}" for reason in found)
     return whole
+
+
+def _of_operation(cells: dict[str, str], place: str, reasons: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {name: cells[name] for name in OF_OPERATION if name in cells}
+    if OVERLAP in cells:
+        found["control"] = {OVERLAP: OrderFields(cells, f"{place}, ", reasons).flag(OVERLAP)}
+    return found
 
 
 def _line_order(fields: OrderFields) -> ProductionOrder:

@@ -135,6 +135,7 @@ def _read(fields: OrderFields) -> Operation:
         operation=fields.identifier("op", forbidden="/"),
         work_center=fields.identifier("work_center"),
         quantity=fields.quantity("qty"),
+        std_cycle_ns=fields.cycle_ns("std_cycle_s"),
         sequence=fields.identifier("sequence", default=STANDARD_SEQUENCE),
         text=fields.text("text"),
     )
@@ -173,6 +174,8 @@ def _operation(header: Segment, one: Segment, reading: Reading, where: str, reas
         "work_center": one.get("ARBPL"),
         "qty": _in_order_unit(header, one),
         "text": one.get("LTXA1"),
+        # The next operation may, or must, begin while this one runs.
+        "control": {"overlap": bool(one.get("UEKAN") or one.get("UEMUS"))},
         "base_qty": f"{base:f}",
         "std_setup_min": None if setup is None else f"{round(setup / 60, COMPONENT_DECIMALS):f}",
         "std_cycle_s": None if run is None else f"{round(run, COMPONENT_DECIMALS):f}",
