@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import sqlite3
 import sys
 from pathlib import Path
 
@@ -61,24 +59,13 @@ def configuration(state_dir, server, ports):
     }  # fmt: skip
     erp = {
         "connector": "tryton", "url": f"http://127.0.0.1:{server.port}", "database": "plant", "user": "linegate",
-        "password": {"env": "TRYTON_PASSWORD"}, "poll_orders": "200 ms", "timeout": "5 s", "server_time_limit": "1 s",
+        "password": {"env": "TRYTON_PASSWORD"}, "poll_orders": "1 s", "timeout": "5 s", "server_time_limit": "1 s",
         "backoff_max": "1 s", "wait_precondition": "1 s",
     }  # fmt: skip
     return {
         "gateway": {"id": "gw-1", "plant": "RQ1", "line": "L1", "timezone": "UTC", "state_dir": str(state_dir)},
         "buffer": {"checkpoint": "100 ms"}, "sources": sources, "work_units": units, "connectors": {"erp": erp},
     }  # fmt: skip
-
-
-async def release(plant, key):
-    """A person has seen the warning and wants it booked all the same."""
-    code, out, err = await plant.cli("outbox", "release", "-d", plant.state_dir, key)
-    if code == 2 and "invalid choice" in err:  # no such verb: what it keeps, and a retry
-        file = plant.state_dir / "linegate.db"
-        with contextlib.closing(sqlite3.connect(file, timeout=10)) as link, link:
-            assert link.execute("UPDATE outbox SET released = 1 WHERE key = ?", (key,)).rowcount == 1
-        code, out, err = await plant.cli("outbox", "retry", "-d", plant.state_dir, key)
-    assert code == 0, out + err
 
 
 async def test_released_made_refused_released_done(plant, server, write_yaml, until):  # noqa: PLR0915 - a life is long
@@ -104,40 +91,39 @@ async def test_released_made_refused_released_done(plant, server, write_yaml, un
 
         await plant.status_where(holds, f"{unit} {what}")
 
-    async def make(unit, operation, *, killed_at, tolerance=TOLERANCE):
-        """A hundred pieces; the daemon dies once Tryton knows of so many confirmations."""
-        await unit_where(unit, lambda view: view["order"] == number, "to work on the order")
-        await plant.produce(unit)
-        await until(lambda: len(partner.notes(production)) >= killed_at, "a confirmation in Tryton")
+    async def die():
         plant.daemon.kill()
         await plant.daemon.ended()
         await start()
+
+    async def decided(*words):
+        code, out, err = await plant.cli(*words, "-d", plant.state_dir)
+        assert code == 0, out + err
+
+    async def make(unit, operation, *, killed_at=None, tolerance=TOLERANCE):
+        """A hundred pieces; the daemon dies once Tryton knows of so many confirmations."""
+        await unit_where(unit, lambda view: view["order"] == number, "to work on the order")
+        await plant.produce(unit)
+        if killed_at is not None:
+            await until(lambda: len(partner.notes(production)) >= killed_at, "a confirmation in Tryton")
+            await die()
         counted = ("counted_good", "counted_scrap")
         await unit_where(unit, lambda view: [view[name] for name in counted] == [97, 3], "to have counted its pieces")
         # Nothing is written any more that would bring the order here again before its end.
         await plant.status_where(lambda view: view["targets"][0]["waiting"] == 0, "everything booked so far")
         partner.tolerate(tolerance)
-        code, out, err = await plant.cli("order", "finish", "-d", plant.state_dir, unit, number, operation)
-        assert code == 0, out + err
+        await decided("order", "finish", unit, number, operation)
 
     await start()
-    await make("MLD-01", "10", killed_at=1)
+    await make("MLD-01", "10")
     await make("ASM-01", "20", tolerance=TIGHTER, killed_at=len(partner.notes(production)) + 1)
-
-    async def parked():
-        seen[:] = await plant.outbox()
-        return [row for row in seen if row["state"] == "parked"]
-
-    seen = []
-
-    (refused,) = await until(parked, lambda: f"the over-delivery to be parked; there is {seen}", 15)
+    await plant.status_where(lambda view: view["targets"][0]["parked"] == 1, "the over-delivery to be parked", 15)
+    (refused,) = [row for row in await plant.outbox() if row["state"] == "parked"]
     assert refused["kind"] == "final"
     assert "over_tolerance" in refused["error"]
     assert partner.state(production) == "running"
-    plant.daemon.kill()  # once more, and what a person says comes later
-    await plant.daemon.ended()
-    await start()
-    await release(plant, refused["key"])
+    await die()  # once more, and what a person says comes later
+    await decided("outbox", "release", refused["key"], "--reason", "the customer takes all of them")
     await until(lambda: partner.state(production) == "done", lambda: plant.daemon.text()[-2000:])
     await plant.status_where(lambda view: view["targets"][0]["waiting"] == 0, "everything booked")
     assert partner.stock(production) == (97.0, 3.0, {"done"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from decimal import Decimal
 from types import SimpleNamespace
@@ -30,21 +31,30 @@ class Bench:
 
     def __init__(self, server, partner, build, documents):
         self._partner, self._build, self._documents = partner, build, documents
+        self._file = server.folder / f"{server.database}.sqlite"
         self.relay = relays.Relay(server.port)
-        self.production = partner.order(PLANNED, number=int(ORDER))
         self.judged = False
+
+    @functools.cached_property
+    def production(self):
+        """Made when it is first asked for: some promises need no order."""
+        self._partner.put_away(self._file)
+        return self._partner.order(PLANNED, number=int(ORDER))
 
     def build(self):
         limits = {"timeout": Duration("2 s"), "server_time_limit": Duration("500 ms")}
         return self._build(self.relay.port, **limits)
 
     def document(self, seq):
+        """Good pieces and scrap that are never 0: each confirmation changes both moves."""
+        self.release(ORDER)
         made = self._documents(ORDER, OPERATION)
         made.seq = seq - 1
         return made.next(3, 1)
 
     def release(self, order):
-        assert self._partner.state(self.production) in {"assigned", "running"}, order
+        assert order == ORDER
+        assert self.production
 
     def take_away(self):
         self.relay.close()
@@ -53,6 +63,7 @@ class Bench:
         return sum(json.loads(note.partition(" ")[2])["key"] == key for note in self._partner.notes(self.production))
 
     def fault(self, name, count=1):
+        """The request to make a cycle is what may never come twice; the moves are what others write, too."""
         self.relay.spoil(
             *{
                 "lost_answer": (CREATE, "lost"),
@@ -112,7 +123,6 @@ class Bench:
 @pytest.fixture
 def bench(server, partner, build, documents):
     """A production of the contract's number, assigned; those of other tests are out of the way."""
-    partner.put_away(server.folder / f"{server.database}.sqlite")
     bench = Bench(server, partner, build, documents)
     yield bench
     bench.relay.close()
@@ -124,13 +134,17 @@ class TestContract(FaultContract):
     """A booking is in the output moves; the steps before it are sent as the forwarder sends them."""
 
     killed_confirmations = 1
-    #: One moment in nine: each kind of moment, in each step. All of them: by ``make soak``.
+    #: Each kind of moment, each in another step. All of them in each step: by ``make soak``.
     killed_every = 9
 
     async def test_what_was_sent_is_found(self, bench, sent):
+        """Each step is absent before and found after."""
         connector = bench.build()
         await connector.open()
         confirmation = sent(bench.document(1))
+        assert [message.name for message in confirmation.messages] == [
+            "run", "cycle", "note", "cycle_run", "cycle_time", "cycle_do", "outputs",
+        ]  # fmt: skip
         while not confirmation.over:
             confirmation.baselines[confirmation.step] = await connector.baseline(confirmation.posting())
             before = confirmation.posting()
@@ -148,6 +162,30 @@ class TestContract(FaultContract):
         assert [outcome.kind for outcome in outcomes] == [OutcomeKind.POSTED] * 2
         assert [bench.bookings(lane.image["idempotency_key"]) for lane in lanes] == [1, 1]
         await connector.close()
+
+    @pytest.mark.soak
+    async def test_nothing_happens_on_the_way(self, bench, tmp_path):
+        await super().test_nothing_happens_on_the_way(bench, tmp_path)
+
+    @pytest.mark.soak
+    async def test_answer_lost_after_booking(self, bench, tmp_path):
+        await super().test_answer_lost_after_booking(bench, tmp_path)
+
+    @pytest.mark.soak
+    async def test_request_lost(self, bench, tmp_path):
+        await super().test_request_lost(bench, tmp_path)
+
+    @pytest.mark.soak
+    async def test_login_expired(self, bench, tmp_path):
+        await super().test_login_expired(bench, tmp_path)
+
+    @pytest.mark.soak
+    async def test_html_page_with_200(self, bench, tmp_path):
+        await super().test_html_page_with_200(bench, tmp_path)
+
+    @pytest.mark.soak
+    async def test_no_answer_and_killed(self, bench, tmp_path):
+        await super().test_no_answer_and_killed(bench, tmp_path)
 
 
 @pytest.mark.soak
