@@ -6,7 +6,6 @@ import asyncio
 import functools
 import json
 from decimal import Decimal
-from types import SimpleNamespace
 
 import pytest
 import relay as relays
