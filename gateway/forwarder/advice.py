@@ -19,8 +19,8 @@ BY_HAND: Final = "by_hand"
 _LOOK: Final = "look in the ERP for its key: if it is booked there discard it, else retry"
 
 BY_KIND: Final[dict[str, str]] = {
-    OutcomeKind.BUSINESS_REJECT: "the ERP refuses the data: correct the order or the master data there, then retry; or "
-    "edit it if the numbers are wrong; or release it if the ERP only warns; or book it by hand and discard it",
+    OutcomeKind.BUSINESS_REJECT: "the ERP refuses the data: correct them there, then retry; or edit wrong numbers; or "
+    "release it if the ERP only warns; or book it by hand and discard it",
     OutcomeKind.MAPPING: "nothing left this gateway: correct the configuration of the target, then retry: the message "
     "is made anew",
     OutcomeKind.BUSY: "somebody keeps the order open in the ERP: close it there, then retry",
