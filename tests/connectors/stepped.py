@@ -41,6 +41,8 @@ class Ledger:
         self.refuse_later = 0
         self.asked = Counter()
         self.later = False
+        #: What each reversal was rendered with, by its key.
+        self.taken_back = {}
 
     def book(self, posting):
         assert posting.references == tuple(f"R-{posting.key}-{step}" for step in range(posting.step)), posting
@@ -74,6 +76,8 @@ class Stepped:
             _ = confirmation["order_id"], confirmation["operation"], confirmation["seq"], confirmation["qty"]["good"]
         except KeyError as error:
             raise MappingError(f"{error}: missing") from error
+        if "reverses" in confirmation:
+            self.ledger.taken_back[key] = confirmation["reverses_references"]
         made = [Rendered(f"{key} step {step}".encode(), "text/plain", f"n{step}") for step in range(self.steps)]
         return made[0]._replace(more=tuple(made[1:]))
 

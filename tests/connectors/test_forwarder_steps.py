@@ -127,3 +127,77 @@ async def test_several_of_a_lane_wait_side_by_side_for_their_booking(document, t
             3,
             4,
         ]  # the first one is with a person
+
+
+@pytest.fixture
+def reversing(document):
+    """Documents of which each second one takes back the one before."""
+
+    def made(seq):
+        if seq % 2:
+            return document(seq)
+        return {**document(seq), "type": "reversal", "reverses": document(seq - 1)["idempotency_key"]}
+
+    return made
+
+
+async def test_a_reversal_waits_for_what_it_takes_back(reversing, tmp_path):
+    """Accepted, it lets the next one of its lane go; one that takes it back has to know what was booked."""
+    bench = Bench(reversing, later=True, steps=1, accepted_blocks=False)
+    async with Plant(bench, tmp_path) as plant:
+        await plant.add(2)
+        await plant.run()
+        plant.check_all_booked(await plant.entries())
+        first, second = await plant.entries()
+        assert bench.ledger.taken_back == {second.key: [f"R-{first.key}-0"]}
+        assert second.first_sent_ns > first.settled_ns
+
+
+async def test_a_reversal_names_each_step_that_is_booked(reversing, tmp_path):
+    bench = Bench(reversing)
+    async with Plant(bench, tmp_path) as plant:
+        await plant.add(2)
+        bench.ledger.faults = ["", "", REFUSED]
+        await plant.run()
+        first, second = await plant.entries()
+        await plant._outbox.supersede(first.id, 1, who="p: given up")
+        await plant.run()
+        assert bench.ledger.taken_back == {second.key: [f"R-{first.key}-{step}" for step in range(2)]}
+
+
+async def test_a_reversal_of_what_was_given_up_waits_for_a_person(reversing, tmp_path):
+    bench = Bench(reversing, steps=1)
+    async with Plant(bench, tmp_path) as plant:
+        await plant.add(2)
+        bench.ledger.faults = [REFUSED]
+        await plant.run()
+        first, _ = await plant.entries()
+        await plant._outbox.supersede(first.id, 1, who="p: booked by hand")
+        await plant.run()
+        second = (await plant.entries())[1]
+        assert (second.state, second.error_kind, second.attempts) == (OutboxState.PARKED, "mapping", 0)
+        assert "is superseded" in second.error_text
+        assert "take it back there by hand; then discard this" in second.error_text
+        assert not bench.ledger.bookings
+        assert not bench.ledger.taken_back
+
+
+async def test_a_reversal_of_what_is_gone_waits_for_a_person(document, tmp_path):
+    bench = Bench(lambda seq: {**document(seq), "type": "reversal", "reverses": "P/e/gone"}, steps=1)
+    async with Plant(bench, tmp_path) as plant:
+        await plant.add(1)
+        await plant.run()
+        (one,) = await plant.entries()
+        assert (one.state, one.error_kind, one.attempts) == (OutboxState.PARKED, "mapping", 0)
+        assert "'P/e/gone'" in one.error_text
+        assert "retention.confirmations" in one.error_text
+
+
+async def test_a_reversal_of_what_was_delivered_goes_without_a_reference(reversing, tmp_path):
+    bench = Bench(reversing, later=True, steps=1, readback=False)
+    async with Plant(bench, tmp_path) as plant:
+        await plant.add(2)
+        await plant.run()
+        first, second = await plant.entries()
+        assert [first.state, second.state] == [OutboxState.DELIVERED] * 2
+        assert bench.ledger.taken_back == {second.key: [f"A-R-{first.key}-0"]}
