@@ -79,7 +79,7 @@ async def test_what_is_booked_in_part_says_so_when_it_is_given_up(document, tmp_
         await plant.run()
         (one,) = await plant.entries()
         (gone,) = await plant._outbox.supersede(one.id, 1, who="p: by hand")
-        assert "(booked: the first 1 of 3 steps)" in gone.error_text
+        assert f"(booked: the first 1 of 3 steps: R-{one.key}-0)" in gone.error_text
 
 
 async def test_refused_after_it_was_accepted_waits_for_a_person(document, tmp_path):
