@@ -168,6 +168,24 @@ async def test_what_is_over_in_tryton_is_refused(connector, sent, order, partner
     assert (unknown.kind, unknown.code) == (OutcomeKind.BUSINESS_REJECT, "unknown_operation")
 
 
+async def test_a_production_that_is_cancelled_takes_nothing_more(connector, sent, order, partner, documents):
+    """What was confirmed stays in its notes; the next confirmation waits for a person, and none of it is booked."""
+    production, number = order(10)
+    last = documents(number, 20)
+    before = await connector.fetch_orders("")
+    partner.model("production.cancel", [production])
+    (gone,) = [one for one in (await connector.fetch_orders(before.cursor)).orders if one.order == number]
+    assert gone.cancelled
+    assert [one.operation for one in gone.operations] == ["10", "20"]
+    late = sent(last.next(2))
+    outcome = await late.deliver(connector)
+    assert outcome.kind is OutcomeKind.BUSINESS_REJECT
+    assert partner.cycles(production) == []
+    assert partner.notes(production) == []
+    booked = await connector.booked(number)
+    assert (booked.known, booked.closed) == (True, True)
+
+
 async def test_a_cancelled_cycle_is_a_persons_business(connector, sent, order, partner, documents):
     _, number = order(10)
     confirmation = sent(documents(number, 10).next(1))
