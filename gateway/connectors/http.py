@@ -153,14 +153,17 @@ class HttpClient:
         if self._client is None:
             raise TransportError("the connector is not open", sent=False)
         phase = _Phase()
-        request = self._client.build_request(
-            method,
-            self._base_url + path,
-            params=query or None,
-            headers={**(headers or {}), **({"Accept-Encoding": "gzip"} if gzip else {})},
-            content=body,
-            extensions={"trace": phase.trace},
-        )
+        try:
+            request = self._client.build_request(
+                method,
+                self._base_url + path,
+                params=query or None,
+                headers={**(headers or {}), **({"Accept-Encoding": "gzip"} if gzip else {})},
+                content=body,
+                extensions={"trace": phase.trace},
+            )
+        except httpx.InvalidURL as error:  # no HTTPError, though httpx says that all of its errors are
+            raise TransportError(clean(f"{self._base_url}: is no address: {error}"), sent=False) from error
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._exchange(request, phase, body_max_bytes, gzip=gzip)
