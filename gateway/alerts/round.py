@@ -70,6 +70,7 @@ class AlertRound:
         self._tellers: tuple[_Teller, ...] = ()
         self._saved: dict[str, Known] = {}
         self._file_trouble = ""
+        self._saving = asyncio.Lock()
 
     def table(self) -> dict[str, Verb]:
         """Verbs by name."""
@@ -127,7 +128,7 @@ class AlertRound:
         if reply.ok:
             teller.watched.was_told(digest, self._clock.now_ns())
             teller.digest = None  # the next look says what is news then
-            teller.failures, teller.trouble = 0, ""
+            teller.failures, teller.next_ns, teller.trouble = 0, 0, ""
             log.info("alert told", channel=teller.channel.name, title=message.title)
             await self._save()
         else:
@@ -148,7 +149,11 @@ class AlertRound:
         log.warning("alert not told, trying again", channel=teller.channel.name, reason=reply.detail)
 
     async def _save(self) -> None:
-        """Keep what each channel knows, where it has changed."""
+        """Keep what each channel knows, where it has changed; one at a time, for they would write into one file."""
+        async with self._saving:
+            await self._save_alone()
+
+    async def _save_alone(self) -> None:
         known = {teller.channel.name: teller.watched.known for teller in self._tellers}
         if known == self._saved:
             return

@@ -71,15 +71,16 @@ class Watching:
         return [_link(name, forwarder.status) for name, forwarder in self._parts.forwarders.items()]
 
     def _feeds(self, now_ns: int) -> list[LinkSeen]:
-        """Where only orders come from; of a target, the forwarder speaks."""
+        """Where orders come from. A target that is known to be down is told of as such, once."""
         found = []
         for name, feed in self._parts.feeds.items():
-            if name in self._parts.forwarders:
-                continue
             up = feed.status.up
             if up is not False:
                 self._feed_down_ns.pop(name, None)
             since_ns = None if up is not False else self._feed_down_ns.setdefault(name, now_ns)
+            forwarder = self._parts.forwarders.get(name)
+            if forwarder is not None and forwarder.status.link is Link.DOWN:
+                up = None
             found.append(LinkSeen(f"orders of {name}", up, since_ns, feed.status.last_error))
         return found
 

@@ -162,14 +162,13 @@ class HttpClient:
                 content=body,
                 extensions={"trace": phase.trace},
             )
-        except httpx.InvalidURL as error:  # no HTTPError, though httpx says that all of its errors are
-            raise TransportError(clean(f"{self._base_url}: is no address: {error}"), sent=False) from error
-        try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._exchange(request, phase, body_max_bytes, gzip=gzip)
         except TimeoutError as error:
             text = f"{self._base_url}: no complete answer within {self._timeout_s:g} s"
             raise TransportError(text, sent=phase.sent) from error
+        except (httpx.InvalidURL, UnicodeError) as error:  # a host name that is none; these are no HTTPError
+            raise TransportError(clean(f"{self._base_url}: is no address: {error}"), sent=phase.sent) from error
         except httpx.HTTPError as error:
             text = clean(f"{self._base_url}: {str(error) or type(error).__name__}")
             raise TransportError(text, sent=phase.sent) from error

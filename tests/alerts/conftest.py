@@ -48,6 +48,7 @@ class Robots:
         self.broken = []
         self.always = None
         self.limit = 20
+        self.utc_ns = time.time_ns
         owner = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -77,11 +78,14 @@ class Robots:
         self.origin = f"http://127.0.0.1:{self.server.server_port}"
 
     def url(self, kind):
-        return self.origin + {
-            "dingtalk": f"/robot/send?access_token={ACCESS_TOKEN}",
-            "wecom": f"/cgi-bin/webhook/send?key={WECOM_KEY}",
-            "webhook": HOOK_PATH,
-        }[kind]
+        return (
+            self.origin
+            + {
+                "dingtalk": f"/robot/send?access_token={ACCESS_TOKEN}",
+                "wecom": f"/cgi-bin/webhook/send?key={WECOM_KEY}",
+                "webhook": HOOK_PATH,
+            }[kind]
+        )
 
     def of(self, kind):
         return [one for one in self.taken if one.kind == kind]
@@ -114,7 +118,7 @@ class Robots:
         wanted = hmac.new(ROBOT_SECRET.encode(), f"{stamp}\n{ROBOT_SECRET}".encode(), hashlib.sha256).digest()
         if base64.b64encode(wanted).decode() != query.get("sign"):
             return 310000, "sign not match"
-        if abs(int(stamp) - time.time_ns() // 1_000_000) > HOUR_MS:
+        if abs(int(stamp) - self.utc_ns() // 1_000_000) > HOUR_MS:
             return 310000, "invalid timestamp"
         if len(self.of("dingtalk")) >= self.limit:
             return 130101, "send too fast, exceed 20 times per minute"
