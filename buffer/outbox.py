@@ -68,11 +68,13 @@ _LATENCIES: Final = """
 """
 _LAST_POSTED: Final = "SELECT max(settled_ns) FROM outbox WHERE target = ? AND state = 'posted'"
 _STATES: Final = "SELECT DISTINCT state FROM outbox_tally WHERE postings > 0"
-_RETRY: Final = """
+_AGAIN: Final = """
     state = 'ready', due_ns = :now, settled_ns = NULL, error_kind = '', error_code = '', error_text = '',
     error_since_ns = NULL, error_count = 0
 """
-_RELEASE: Final = f"{_RETRY.rstrip()}, released = CASE WHEN state = 'parked' THEN 1 ELSE released END"
+# A warning that parks it once more is another one: who sends it again has not said that he wants that one passed over.
+_RETRY: Final = f"{_AGAIN.rstrip()}, released = CASE WHEN state = 'parked' THEN 0 ELSE released END"
+_RELEASE: Final = f"{_AGAIN.rstrip()}, released = CASE WHEN state = 'parked' THEN 1 ELSE released END"
 
 
 class Outbox:

@@ -65,8 +65,8 @@ class GatewaySettings:
         timezone: IANA name of the plant's time zone, for shifts and posting dates.
         clock: trust: the system's clock is right unless it is impossible; auto: only once a time server keeps it.
         profile: regulated (21 CFR 11, EU Annex 11): every decision is a user's, with its reason where one belongs; a
-            release of a hold and an approval beyond a tolerance are signed with the passphrase. standard: only a
-            correction after the final confirmation is signed.
+            release of a hold, an approval beyond a tolerance and a release of a confirmation are signed with the
+            passphrase. standard: only a correction after the final confirmation is signed.
         state_dir: folder of everything that must survive a power cut; relative to the working directory.
     """
 

@@ -208,7 +208,10 @@ class Builder:
     def _connectors(self) -> None:
         types = plugins.connectors()
         for name in self._settings.connectors:
-            self._parts.connectors[name] = connector_of(self._settings, name, types, self._clock.utc_now_ns)
+            acknowledged = partial(self._parts.acknowledged, name)
+            self._parts.connectors[name] = connector_of(
+                self._settings, name, types, self._clock.utc_now_ns, acknowledged
+            )
 
     def _targets(self) -> None:
         budget = FailureBudget()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway import logs
-from gateway.connectors.base import ConnectorContext
+from gateway.connectors.base import ConnectorContext, nobody_waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,9 +15,16 @@ if TYPE_CHECKING:
 
 
 def connector_of(
-    settings: Settings, name: str, types: Mapping[str, ConnectorType], utc_now_ns: Callable[[], int]
+    settings: Settings,
+    name: str,
+    types: Mapping[str, ConnectorType],
+    utc_now_ns: Callable[[], int],
+    acknowledged: Callable[[], None] = nobody_waits,
 ) -> Connector:
-    """The connector of that name in the configuration. Raises ConfigError for a secret that is not there."""
+    """The connector of that name in the configuration. Raises ConfigError for a secret that is not there.
+
+    ``acknowledged`` is called by the connector when its target has news of what it accepted.
+    """
     target = settings.connectors[name]
     own = target.connector_settings
     secrets = settings.secrets.resolve_all(own, f"connectors.{name}")
@@ -30,5 +37,6 @@ def connector_of(
         secrets=secrets,
         base_dir=settings.base_dir,
         time_zone=settings.gateway.timezone,
+        acknowledged=acknowledged,
     )
     return types[target.connector].build(own, context)

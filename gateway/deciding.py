@@ -65,6 +65,7 @@ OTHERS: Final[Mapping[str, str]] = {
     "write": Action.WRITE_SIGNAL.value,
     "outbox.retry": Action.RESOLVE_POSTING.value,
     "outbox.discard": Action.RESOLVE_POSTING.value,
+    "outbox.release": Action.RELEASE_POSTING.value,
     "outbox.edit": Action.CORRECT.value,
     "outbox.resend": Action.RESOLVE_POSTING.value,
     "outbox.resend_from": Action.RESOLVE_POSTING.value,

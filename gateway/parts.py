@@ -47,6 +47,11 @@ class Parts:
         self.buffer: Callable[[], Awaitable[BufferFigures]] | None = None
         self._troubles: dict[str, str] = {}
 
+    def acknowledged(self, name: str) -> None:
+        """A target has news of what it accepted; one that takes no confirmations, or is not made yet, has none."""
+        if name in self.forwarders:
+            self.forwarders[name].accepted_changed()
+
     def trouble(self, name: str, text: str) -> None:
         """A part cannot go on for now; "" when it can again."""
         if text:

@@ -17,6 +17,10 @@ Who calls what, and when:
 * ACCEPTED is not POSTED. With the capability ``readback`` the look-up tells later whether it was booked (FOUND) or
   refused there (REFUSED: a person decides); a look-up after UNCERTAIN may also end as ACCEPTED. Without it
   *delivered* is all that will ever be known, and it is said so.
+* A connector that hears of bookings by itself (an acknowledgement file, a message of a broker) keeps what it heard and
+  calls ``context.acknowledged()``: what is accepted is looked up then, and not only every ``ask_accepted``. The call
+  says nothing by itself; it may come at any time between ``open()`` and ``close()``, from the event loop only (a thread
+  goes through ``loop.call_soon_threadsafe``), also before the send it is about has ended, as often as it likes.
 * A reversal is rendered from its document with ``reverses_references``: the references of what it takes back, in the
   sequence in which they were booked. To cancel is a posting like the others, so that it is durable and in its lane.
 * An answer to an order is a posting like the others, in a lane of its own; it is repeated after UNCERTAIN without any
@@ -222,6 +226,10 @@ class Capabilities(NamedTuple):
     cursor_moves: bool = False
 
 
+def nobody_waits() -> None:
+    """Nothing is forwarded, so nobody waits for an acknowledgement."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectorContext:
     """What a connector gets besides its settings.
@@ -233,6 +241,7 @@ class ConnectorContext:
         secrets: resolved secrets by settings path (``token``), as text; never log them.
         base_dir: the folder that relative paths of the settings are relative to.
         time_zone: IANA name of the plant's time zone.
+        acknowledged: the target has news of what it accepted: look it up now. From the event loop only; never raises.
     """
 
     name: str
@@ -241,6 +250,7 @@ class ConnectorContext:
     secrets: Mapping[str, str]
     base_dir: Path
     time_zone: str = "UTC"
+    acknowledged: Callable[[], None] = nobody_waits
 
 
 class Connector(Protocol):

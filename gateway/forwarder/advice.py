@@ -19,7 +19,7 @@ _LOOK: Final = "look in the ERP for its key: if it is booked there discard it, e
 
 BY_KIND: Final[dict[str, str]] = {
     OutcomeKind.BUSINESS_REJECT: "the ERP refuses the data: correct the order or the master data there, then retry; or "
-    "edit it if the numbers are wrong; or book it by hand and discard it",
+    "edit it if the numbers are wrong; or release it if the ERP only warns; or book it by hand and discard it",
     OutcomeKind.MAPPING: "nothing left this gateway: correct the configuration of the target, then retry: the message "
     "is made anew",
     OutcomeKind.BUSY: "somebody keeps the order open in the ERP: close it there, then retry",
@@ -34,7 +34,14 @@ BY_KIND: Final[dict[str, str]] = {
     STRANDED: "configure its target again, or discard it and book it by hand",
     BY_HAND: "book it in the ERP by hand, then discard it",
 }
+#: The names of Tryton's warnings about a quantity.
+_WARNED: Final = (
+    "the ERP warns of the quantity: release it to book it all the same, or edit it, or raise the tolerance there and "
+    "retry"
+)
 BY_CODE: Final[dict[tuple[str, str], str]] = {
+    (OutcomeKind.BUSINESS_REJECT, "over_tolerance"): _WARNED,
+    (OutcomeKind.BUSINESS_REJECT, "under_tolerance"): _WARNED,
     (
         OutcomeKind.BUSINESS_REJECT,
         "CLOSED",

@@ -91,6 +91,7 @@ class Forwarder:
         self._news = False
         self._looked_ns = 0
         self._ask_accepted = False
+        self._ask_after: set[asyncio.Task[None]] = set()
         self._fault: BaseException | None = None
         self._trial: asyncio.Task[None] | None = None
         self._buffer_until_ns = 0
@@ -133,8 +134,12 @@ class Forwarder:
         self._wake.set()
 
     def accepted_changed(self) -> None:
-        """The target has news of what it accepted (an acknowledgement came): ask now what is accepted."""
+        """The target has news of what it accepted (an acknowledgement came): ask now what is accepted.
+
+        What is on its way is asked about once it is accepted: its acknowledgement may come before the end of its send.
+        """
         self._ask_accepted = True
+        self._ask_after.update(self._under_way.values())
         self.wake()
 
     async def run(self) -> None:
@@ -209,7 +214,11 @@ class Forwarder:
         self._looked_ns = now_ns
         if self._ask_accepted:
             self._ask_accepted = False
-            await self._outbox.accepted_due(self._name, now_ns)
+            try:
+                await self._outbox.accepted_due(self._name, now_ns)
+            except StoreError:
+                self._ask_accepted = True
+                raise
         busy = frozenset(self._under_way)
         due = await self._outbox.due_kinds(
             self._name, now_ns, LOOK_MAX + len(busy), lane_by_order=self._can.lane_by_order
@@ -260,6 +269,9 @@ class Forwarder:
         def ended(task: asyncio.Task[None]) -> None:
             del self._under_way[lane]
             del self._entries[lane]
+            if task in self._ask_after:
+                self._ask_after.discard(task)
+                self._ask_accepted = True
             if not task.cancelled() and self._fault is None:
                 self._fault = task.exception()
             self._stale = True

@@ -16,7 +16,21 @@ import sys
 import time
 from typing import NamedTuple
 
-from buffer import audit_chain, due, entry, epochs, mark, opening, outbox, postings, retention, schema, store, writer
+from buffer import (
+    audit_chain,
+    due,
+    entry,
+    epochs,
+    mark,
+    opening,
+    outbox,
+    outbox_sends,
+    postings,
+    retention,
+    schema,
+    store,
+    writer,
+)
 from buffer.entry import OutboxState, Settlement
 from gateway.connectors.base import OutcomeKind
 from gateway.connectors.rest import answers
@@ -203,8 +217,8 @@ def cursor_before_orders(put):
 
 
 def _sent_as(put, changed):
-    real = lane_work._posting
-    put(lane_work, "_posting", lambda one: changed(real(one)))
+    real = lane_work.step_posting
+    put(lane_work, "step_posting", lambda *given: changed(real(*given)))
 
 
 @bug("history", "the key is made when it is sent, not when the posting is")
@@ -242,7 +256,7 @@ def _due(put, sql):
     """Other heads are due: the guard of the database that only heads are sent goes, too."""
     put(due, "query", lambda _states, _order, *, lane_by_order: sql)
     put(due, "_BEHIND", due._BEHIND.replace("ORDER BY", "AND 1 = 0 ORDER BY"))
-    put(outbox, "_IS_HEAD", "")
+    put(outbox_sends, "IS_HEAD", "")
 
 
 _ANY_DUE = f"""
@@ -264,7 +278,7 @@ def order_by_wall_clock(put):
         AND NOT EXISTS (
             SELECT 1 FROM outbox AS other WHERE other.target = one.target AND other.lane_order = one.lane_order
             AND other.operation = one.operation AND other.event_ns < one.event_ns
-            AND other.state NOT IN ('posted', 'superseded', 'voided')
+            AND other.state NOT IN ('posted', 'delivered', 'superseded', 'voided')
         )
     """
     _due(put, _ANY_DUE % older)
@@ -276,7 +290,7 @@ def parked_lets_pass(put):
         AND NOT EXISTS (
             SELECT 1 FROM outbox AS other WHERE other.target = one.target AND other.lane_order = one.lane_order
             AND other.operation = one.operation AND other.id < one.id
-            AND other.state NOT IN ('posted', 'superseded', 'voided', 'parked')
+            AND other.state NOT IN ('posted', 'delivered', 'superseded', 'voided', 'parked')
         )
     """
     _due(put, _ANY_DUE % older)
@@ -307,9 +321,10 @@ def cursor_before_ack(put):
     async def deliver(self, one):
         kept, now_ns = self._target.outbox, self._target.now_ns()
         again = one.state is OutboxState.UNCERTAIN
-        one = await kept.begin_send(one.id, self._rendered(one), now_ns, repeat_uncertain=again)
+        message = lane_work._fixed(await self._rendered(one))
+        one = await kept.begin_send(one.id, message, now_ns, repeat_uncertain=again)
         await kept.settle(one.id, Settlement(OutboxState.POSTED, now_ns, "R"), now_ns)
-        await self._send(lane_work._posting(one))
+        await self._send(lane_work.step_posting(one))
 
     put(lane_work.LaneWork, "_deliver", deliver)
 
@@ -320,8 +335,9 @@ def sending_not_committed(put):
         target = self._target
         message = target.connector.render(json.loads(one.payload))
         sent = one._replace(body=one.body or message.body, content_type=message.content_type, name=message.name)
-        outcome = await self._send(lane_work._posting(sent))
-        one = await target.outbox.begin_send(one.id, message, target.now_ns(), repeat_uncertain=True)
+        outcome = await self._send(lane_work.step_posting(sent))
+        fixed = lane_work._fixed(message)
+        one = await target.outbox.begin_send(one.id, fixed, target.now_ns(), repeat_uncertain=True)
         await self._settle(one, self._decided(one, outcome))
 
     put(lane_work.LaneWork, "_deliver", deliver)
@@ -424,7 +440,7 @@ def no_back_off(put):
 
 @bug("history", "the ERP names the time to come back, and is asked before")
 def retry_after_ignored(put):
-    put(answers, "_retry_after_ns", lambda _answer, _now_ns: 0)
+    put(answers, "retry_after_ns", lambda _answer, _now_ns: 0)
 
 
 # --- counting ---------------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ hands (``inbound``, ``outbound``).
 from __future__ import annotations
 
 import asyncio
-import codecs
 import contextlib
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -34,7 +33,7 @@ from gateway.connectors.file.inbound import Inbound, day_of
 from gateway.connectors.file.outbound import Outbound
 from gateway.connectors.file.place import FolderError
 from gateway.connectors.file.share_thread import ShareThread
-from gateway.connectors.file.xml_out import TEMPLATE_MAX_CHARS
+from gateway.connectors.file.xml_out import read_template
 from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
@@ -137,14 +136,7 @@ class FileConnector:
         if self._settings.template is None:
             return ""
         if self._template is None:
-            path = self._context.base_dir / Path(self._settings.template).expanduser()
-            try:
-                text = path.read_bytes().removeprefix(codecs.BOM_UTF8).decode()
-            except (OSError, UnicodeDecodeError) as error:
-                raise MappingError(f"template: {path}: {error}; allowed: a file in utf-8 that can be read") from error
-            if len(text) > TEMPLATE_MAX_CHARS:
-                raise MappingError(f"template: {path}: found {len(text)} characters, allowed {TEMPLATE_MAX_CHARS}")
-            self._template = text
+            self._template = read_template(self._context.base_dir / Path(self._settings.template).expanduser())
         return self._template
 
 

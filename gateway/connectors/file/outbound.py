@@ -27,6 +27,8 @@ DONE: Final = "done"
 ERROR: Final = "error"
 ERROR_TEXTS: Final = (".err.txt", ".error.txt")
 MESSAGE_MAX_CHARS: Final = 300
+#: Where a file lies that the ERP has booked, by the ``ack``; by the others that cannot be seen.
+_BOOKED_AT: Final = {"moved": DONE, "deleted": "given"}
 
 
 class Outbound:
@@ -80,6 +82,8 @@ class Outbound:
                 handover.give_back(self._place, semaphore)
             receipt = self._receipt(posting)
             at = self._where(parcel)
+            if at is not None:
+                handover.finish_trigger(self._place, parcel)  # of a process that ended before it
         except SignInError as error:
             raise FolderError(told(error), signed_out=True) from error
         except OSError as error:
@@ -91,12 +95,13 @@ class Outbound:
             return Lookup(LookupKind.REFUSED, receipt.reference, detail, receipt.code)
         if at == ERROR:
             return Lookup(LookupKind.REFUSED, parcel.name, self._why(parcel), ERROR)
-        ack = "none" if posting.kind == ACK else self._settings.ack
-        booked = {"none": at is not None, "moved": at == DONE, "deleted": at == "given", "file": False}[ack]
-        return Lookup(LookupKind.FOUND, parcel.name) if booked else Lookup(LookupKind.ABSENT)
+        if at is None:
+            return Lookup(LookupKind.ABSENT)
+        # An answer to an order is over when it is there; a confirmation is not booked by lying in a folder.
+        is_booked = posting.kind == ACK or at == _BOOKED_AT.get(self._settings.ack)
+        return Lookup(LookupKind.FOUND if is_booked else LookupKind.ACCEPTED, parcel.name)
 
     def _accepted(self, posting: Posting, parcel: Parcel) -> Outcome:
-        # An answer to an order is over when it is there; a confirmation is not booked by lying in a folder.
         kind = OutcomeKind.POSTED if posting.kind == ACK else OutcomeKind.ACCEPTED
         return Outcome(kind, reference=parcel.name)
 

@@ -106,11 +106,13 @@ def _check_columns(settings: FileSettings) -> None:
         found = getattr(settings, name)
         if len(found) > COLUMNS_MAX:
             raise ValueError(f"{name}: found {len(found)}, allowed at most {COLUMNS_MAX}")
-        for column in found:
+        for number, column in enumerate(found, start=1):
             if column.value is not None and column.value not in known:
-                raise ValueError(f"{name}: found value {column.value!r}, allowed: {', '.join(sorted(known))}")
+                allowed = ", ".join(sorted(known))
+                raise ValueError(f"{name}: found value {column.value!r}, allowed: {allowed}")
             if settings.format == "fixed" and column.width is None:
-                raise ValueError(f"{name}: found {column.name!r} without width, which lines of fixed length need")
+                told = column.name or column.value or column.constant
+                raise ValueError(f"{name}: found {told!r} (column {number}) without width, which fixed length needs")
 
 
 def _check_format(settings: FileSettings) -> None:
