@@ -197,14 +197,7 @@ class App:
         for name, one in rounds.items():
             tasks.start(f"outer {name}", one.run())
         tasks.start("outer audit", audit.run(parts))
-        reloader = Reloader(
-            self._settings,
-            builder,
-            parts,
-            tasks,
-            warnings=self._warnings,
-            utc_ns=clock.utc_now_ns,
-        )
+        reloader = Reloader(self._settings, builder, parts, tasks, warnings=self._warnings, utc_ns=clock.utc_now_ns)
         reloader.on_change = partial(_changed, table, verbs_of, (timekeeper, keeper, comparing, days))
         reloader.on_taken = audit.configured
         table["reload"] = reloader.on_request

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.core.duration import Duration
 from gateway.core.foreign_text import clean
+from gateway.order_feed import FETCH_FAILS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -127,7 +128,7 @@ def degraded(texts: Iterable[str], began_ns: dict[str, int], now_ns: int) -> lis
     found: dict[str, Condition] = {}
     for text in texts:
         subject, _, said = text.partition(":")
-        if subject.startswith(TOLD_OTHERWISE):
+        if subject.startswith(TOLD_OTHERWISE) or said.strip().startswith(FETCH_FAILS):
             continue
         subject = clean(subject, SUBJECT_MAX_CHARS)
         before = found.get(subject)

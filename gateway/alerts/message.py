@@ -107,7 +107,8 @@ def text_of(message: Message, max_bytes: int, *, markdown: bool = False) -> str:
 
 
 def _line(one: Condition, utc_ns: Callable[[int], int]) -> str:
-    return f"{one.subject}: {one.kind}: {one.text} (since {utc(utc_ns(one.since_ns))})"
+    since = "" if "since " in one.text else f" (since {utc(utc_ns(one.since_ns))})"
+    return f"{one.subject}: {one.kind}: {one.text}{since}"
 
 
 def _from(sender: Sender) -> dict[str, str]:

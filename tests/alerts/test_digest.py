@@ -182,7 +182,14 @@ def test_links_are_down_only_after_a_while():
 
 def test_degraded_is_told_by_part_and_not_what_is_told_otherwise():
     began = {}
-    texts = ("room: nearly full", "target erp: down", "alerts: no answer", "set aside: a.db: x", "set aside: b.db: y")
+    texts = (
+        "room: nearly full",
+        "target erp: down",
+        "alerts: no answer",
+        "erp: orders cannot be fetched: x",
+        "set aside: a.db: x",
+        "set aside: b.db: y",
+    )
     first = conditions.degraded(texts, began, 5)
     assert [(one.subject, one.number, one.since_ns) for one in first] == [("room", 1, 5), ("set aside", 2, 5)]
     again = conditions.degraded(texts[:1], began, 9)

@@ -7,8 +7,11 @@ import os
 import subprocess
 import sys
 import time
+from typing import NamedTuple
 
 import pytest
+
+from gateway.cli import main
 
 WAIT_S = 30.0
 CONFIG = """
@@ -25,11 +28,21 @@ def environment():
     return {name: text for name, text in os.environ.items() if not name.startswith(("LINEGATE_", "NOTIFY_"))}
 
 
-def linegate(*arguments):
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "gateway", *map(str, arguments)], capture_output=True, text=True, check=False,
-        timeout=60, env=environment(),
-    )  # fmt: skip
+class Ended(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def linegate(capsys):
+    """A command in this process: the same code, without its start."""
+
+    def run(*arguments):
+        code = main(list(map(str, arguments)))
+        return Ended(code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture
@@ -68,7 +81,7 @@ def until(check, what, log):
     return found
 
 
-def test_a_link_that_is_down_is_told_once_and_that_it_is_up_again(start, configured, robots, secret_texts):
+def test_a_link_that_is_down_is_told_once_and_that_it_is_up_again(start, configured, robots, secret_texts, linegate):
     log = configured.parent / "log"
     gateway = start()
     for kind in ("dingtalk", "wecom", "webhook"):
@@ -94,7 +107,7 @@ def test_a_link_that_is_down_is_told_once_and_that_it_is_up_again(start, configu
     assert [secret for secret in secret_texts if secret in written] == []
 
 
-def test_a_test_message_with_the_configuration_alone(configured, robots):
+def test_a_test_message_with_the_configuration_alone(configured, robots, linegate):
     asked = linegate("alerts", "test", "-c", configured, "--json")
     assert asked.returncode == 0, asked.stderr
     assert [(one["channel"], one["ok"]) for one in json.loads(asked.stdout)] == [
