@@ -88,7 +88,8 @@ class LookupKind(enum.StrEnum):
     ACCEPTED = "accepted"  # the target has it and has not booked it yet
     REFUSED = "refused"  # the target took it over and then refused it: a person decides
     ABSENT = "absent"
-    UNKNOWN = "unknown"
+    UNCLEAR = "unclear"  # the target answered, and it proves neither: where it stays so, a person decides
+    UNKNOWN = "unknown"  # nobody could be asked: again, for as long as it takes
 
 
 class Lookup(NamedTuple):
