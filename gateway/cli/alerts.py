@@ -5,7 +5,6 @@ Asks the running gateway, which has the secrets; where none runs, it sends with 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from typing import TYPE_CHECKING, Any, Final
@@ -80,6 +79,8 @@ def _tested(args: argparse.Namespace) -> Any:
 
 
 def _stopped(settings: Settings, channel: str) -> Any:
+    import asyncio
+
     from config.errors import ConfigError
     from gateway.control import RequestError
 
