@@ -27,6 +27,8 @@ DONE: Final = "done"
 ERROR: Final = "error"
 ERROR_TEXTS: Final = (".err.txt", ".error.txt")
 MESSAGE_MAX_CHARS: Final = 300
+#: Refused ones of one confirmation that are kept; a person sent it anew after each.
+REFUSED_KEPT_MAX: Final = 9
 #: Where a file lies that the ERP has booked, by the ``ack``; by the others that cannot be seen.
 _BOOKED_AT: Final = {"moved": DONE, "deleted": "given"}
 
@@ -34,8 +36,9 @@ _BOOKED_AT: Final = {"moved": DONE, "deleted": "given"}
 class Outbound:
     """The way of confirmations, and of answers to orders, at one place."""
 
-    def __init__(self, place: Place, base: PurePosixPath, settings: FileSettings) -> None:
+    def __init__(self, place: Place, base: PurePosixPath, settings: FileSettings, owner: str) -> None:
         self._place = place
+        self._owner = owner
         self._base = base
         self._settings = settings
         self._marker = None if settings.marker_file is None else base / settings.marker_file
@@ -151,10 +154,10 @@ class Outbound:
             place.remove(parcel.trace)
 
     def _free(self, path: PurePosixPath) -> PurePosixPath:
-        number = 1
-        while self._place.exists(kept := path.with_name(f"{path.name}.refused{number}")):
-            number += 1
-        return kept
+        for number in range(1, REFUSED_KEPT_MAX):
+            if not self._place.exists(kept := path.with_name(f"{path.name}.refused{number}")):
+                return kept
+        return path.with_name(f"{path.name}.refused{REFUSED_KEPT_MAX}")  # instead of the last one
 
     def _why(self, parcel: Parcel) -> str:
         for ending in ERROR_TEXTS:
@@ -175,6 +178,7 @@ class Outbound:
             checksum=settings.checksum,
             # Whoever takes a file away without leaving it in done or error at once leaves no trace of it.
             proof=settings.ack != "none" or settings.append_to is not None,
+            owner=self._owner,
         )
 
     def _semaphore(self, folder: PurePosixPath) -> Semaphore | None:

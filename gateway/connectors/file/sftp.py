@@ -77,6 +77,18 @@ class SftpPlace:
 
         return self._run(listed)
 
+    def listed(self, folder: PurePosixPath) -> list[tuple[str, int]]:
+        """The plain files in it, sorted, and when each changed last (nanoseconds, whole seconds)."""
+        found = self._run(lambda sftp: sftp.readdir(str(folder)))
+        plain = (one for one in found if one.attrs.type == asyncssh.FILEXFER_TYPE_REGULAR)
+        return sorted((str(one.filename), (one.attrs.mtime or 0) * NS_PER_S) for one in plain)
+
+    def folders(self, folder: PurePosixPath) -> list[str]:
+        """The folders in it, sorted."""
+        found = self._run(lambda sftp: sftp.readdir(str(folder)))
+        names = (str(one.filename) for one in found if one.attrs.type == asyncssh.FILEXFER_TYPE_DIRECTORY)
+        return sorted(name for name in names if name not in {".", ".."})
+
     def stamp(self, path: PurePosixPath) -> tuple[int, int]:
         """Size in bytes, and time of the last change in nanoseconds by the server's clock (whole seconds)."""
         found = self._run(lambda sftp: sftp.stat(str(path)))
@@ -122,6 +134,10 @@ class SftpPlace:
                 await sftp.mkdir(str(path))
 
         self._run(make)
+
+    def remove_folder(self, path: PurePosixPath) -> None:
+        """Take away an empty folder."""
+        self._run(lambda sftp: sftp.rmdir(str(path)))
 
     def remove(self, path: PurePosixPath) -> None:
         """Take the file away; it may be gone already."""
