@@ -1,4 +1,4 @@
-"""A real trytond beside the tests: one process for a module, one template database for all, kept between runs."""
+"""A real trytond beside the tests: one process for all, one template database for it, kept between runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def template(tmp_path_factory):
     return tryton.cached_template(tmp_path_factory.getbasetemp().parent)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(template, tmp_path_factory):
     """A trytond with a database of its own."""
     folder = tmp_path_factory.mktemp("tryton")
@@ -43,7 +43,7 @@ def server(template, tmp_path_factory):
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def partner(server):
     """The planner and stock keeper at this Tryton."""
     return tryton.Partner(server.port)

@@ -62,7 +62,9 @@ async def deliver(opened, confirmation, port, kinds=CLEAR):
     return outcomes
 
 
-@pytest.mark.parametrize("fault", ["lost", "half", "away"])
+@pytest.mark.parametrize(
+    "fault", ["lost", *(pytest.param(one, marks=pytest.mark.soak) for one in ("half", "away", "late"))]
+)
 async def test_every_call_that_changes_something_is_spoiled(opened, sent, partner, documents, relay, fault):
     production = partner.order(100)
     number = partner.one("production", [["id", "=", production]], "number")["number"]
@@ -79,6 +81,7 @@ async def test_every_call_that_changes_something_is_spoiled(opened, sent, partne
     assert len(partner.notes(production)) == 3
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "method", ["model.production.work.cycle.create", "model.ir.note.create", "model.production.do"]
 )
@@ -95,9 +98,10 @@ async def test_a_call_that_never_ends(opened, sent, partner, documents, relay, m
 
 
 def seeds(number):
-    return [pytest.param(SEED), *(pytest.param(SEED + n, marks=pytest.mark.soak) for n in range(1, number))]
+    return [SEED + n for n in range(number)]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("seed", seeds(20))
 async def test_random_faults_of_any_call(opened, sent, partner, documents, relay, seed):
     chance = random.Random(seed)
@@ -122,6 +126,7 @@ async def test_random_faults_of_any_call(opened, sent, partner, documents, relay
     assert len(partner.notes(production)) == 6, f"seed {seed}"
 
 
+@pytest.mark.soak
 async def test_a_cable_that_is_pulled(opened, sent, partner, documents, proxy):
     production = partner.order(10)
     number = partner.one("production", [["id", "=", production]], "number")["number"]
@@ -209,6 +214,7 @@ async def test_a_session_that_is_over_is_renewed_once(opened, sent, partner, doc
     assert partner.cycles(production) == [("draft", None)]
 
 
+@pytest.mark.soak
 async def test_a_long_answer_is_read_whole(opened, partner):
     """Tryton says of every long answer that it is compressed; where it may compress it, that is true."""
     for _ in range(3):
