@@ -83,8 +83,8 @@ class FileSettings:
         ack_refused: words that mean refused; other words are still waiting.
         wait_for_booking: with an ``ack``: the next confirmation of an operation waits until the one before is booked.
         keep_files: what linegate itself left behind is cleared away when it is older and nothing of it can be asked for
-            any more: its traces, what it moved to ``done`` and ``error`` of orders and receipts, files that were refused
-            and sent anew; 1 d and more. null: never.
+            any more: its traces, what it moved to ``done`` and ``error`` of orders and receipts, files that were
+            refused and sent anew; 1 d and more. null: never.
         timeout: longest wait for the share, 1 s to 2 min; a poll of orders reads up to 20 files in that time.
     """
 
