@@ -130,6 +130,7 @@ class ConnectorCommon:
         accepted_limit: after so long accepted and not booked it waits for a person.
         busy_limit: after so long locked at the target it waits for a person.
         wait_limit: after so long without its precondition it waits for a person.
+        unclear_limit: after so long that the target's answers neither prove nor exclude it waits for a person.
         backlog_rate: a second at most of those that have waited for more than five minutes; None: no limit.
     """
 
@@ -145,6 +146,7 @@ class ConnectorCommon:
     accepted_limit: _Patience = Duration("8 h")
     busy_limit: _Patience = Duration("4 h")
     wait_limit: _Patience = Duration("8 h")
+    unclear_limit: _Patience = Duration("10 min")
     backlog_rate: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
 

@@ -12,14 +12,15 @@ from gateway.connectors.base import OutcomeKind
 
 #: Kinds that postings have besides the outcomes of a send.
 ACCEPTED: Final = "accepted"
+UNCLEAR: Final = "unclear"
 STRANDED: Final = "stranded"
 BY_HAND: Final = "by_hand"
 
 _LOOK: Final = "look in the ERP for its key: if it is booked there discard it, else retry"
 
 BY_KIND: Final[dict[str, str]] = {
-    OutcomeKind.BUSINESS_REJECT: "the ERP refuses the data: correct the order or the master data there, then retry; or "
-    "edit it if the numbers are wrong; or release it if the ERP only warns; or book it by hand and discard it",
+    OutcomeKind.BUSINESS_REJECT: "the ERP refuses the data: correct them there, then retry; or edit wrong numbers; or "
+    "release it if the ERP only warns; or book it by hand and discard it",
     OutcomeKind.MAPPING: "nothing left this gateway: correct the configuration of the target, then retry: the message "
     "is made anew",
     OutcomeKind.BUSY: "somebody keeps the order open in the ERP: close it there, then retry",
@@ -31,6 +32,8 @@ BY_KIND: Final[dict[str, str]] = {
     OutcomeKind.NOT_SENT: "nothing to do: it goes out once the target can be reached; retry sends it now",
     OutcomeKind.AUTH: "correct the credentials of the target; it goes on by itself after the next probe",
     ACCEPTED: "the ERP took it and never booked it: look at its queue; if it is booked discard it, else retry",
+    UNCLEAR: "somebody else booked there too: look there; if it is there, book by hand what is missing of it and discard "
+    "it, else retry",
     STRANDED: "configure its target again, or discard it and book it by hand",
     BY_HAND: "book it in the ERP by hand, then discard it",
 }

@@ -9,7 +9,7 @@ from buffer import entry
 from buffer.entry import OutboxState
 from gateway.connectors.base import OutcomeKind
 from gateway.connectors.rest.answers import BY_CODE as REST_CODES
-from gateway.forwarder.advice import ACCEPTED, BY_CODE, BY_HAND, BY_KIND, STRANDED, suggested
+from gateway.forwarder.advice import ACCEPTED, BY_CODE, BY_HAND, BY_KIND, STRANDED, UNCLEAR, suggested
 from gateway.ledgers import _SURELY_NOT
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +52,7 @@ def test_the_diagram_is_what_the_tables_say():
     }
 
 
-@pytest.mark.parametrize("kind", sorted({*(set(OutcomeKind) - GOOD), ACCEPTED, STRANDED, BY_HAND, *_SURELY_NOT}))
+@pytest.mark.parametrize("kind", sorted({*(set(OutcomeKind) - GOOD), ACCEPTED, UNCLEAR, STRANDED, BY_HAND, *_SURELY_NOT}))
 def test_every_class_of_error_has_its_advice(kind):
     assert suggested(kind) == BY_KIND[kind]
     assert suggested(kind, "A_CODE_OF_ITS_OWN") == BY_KIND[kind]
