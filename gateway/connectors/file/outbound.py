@@ -73,6 +73,7 @@ class Outbound:
         else:
             head, body = csv_head(self._settings), posting.rendered.body
             handover.append(self._place, parcel, parcel.folder / shared, semaphore, head, body)
+        self._still_there(parcel)
         return self._accepted(posting, parcel)
 
     def look_up(self, posting: Posting) -> Lookup:
@@ -103,6 +104,15 @@ class Outbound:
         # An answer to an order is over when it is there; a confirmation is not booked by lying in a folder.
         is_booked = posting.kind == ACK or at == _BOOKED_AT.get(self._settings.ack)
         return Lookup(LookupKind.FOUND if is_booked else LookupKind.ACCEPTED, parcel.name)
+
+    def _still_there(self, parcel: Parcel) -> None:
+        """Where the share went away meanwhile, the file may lie below its mount point. Raises FolderError."""
+        try:
+            is_there = self._marker is None or self._place.exists(self._marker)
+        except OSError as error:
+            raise FolderError(f"{parcel.final}: the share went away: {told(error)}", written=True) from error
+        if not is_there:
+            raise FolderError(f"{parcel.final}: the share went away while it was written", written=True)
 
     def _accepted(self, posting: Posting, parcel: Parcel) -> Outcome:
         kind = OutcomeKind.POSTED if posting.kind == ACK else OutcomeKind.ACCEPTED

@@ -191,7 +191,8 @@ class SftpPlace:
             raise OSError(errno.ETIMEDOUT, f"{where}: no answer within {self._timeout_s:g} s") from error
         except OSError as error:
             self._drop()
-            raise OSError(error.errno, f"{where}: {error.strerror or error}") from error
+            kind = SignInError if isinstance(error, SignInError) else OSError
+            raise kind(error.errno, f"{where}: {error.strerror or error}") from error
 
     async def _signed_in(self) -> asyncssh.SFTPClient:
         if self._client is not None and self._connection is not None and not self._connection.is_closed():
@@ -201,11 +202,9 @@ class SftpPlace:
         options: dict[str, Any] = {
             "known_hosts": ([asyncssh.import_public_key(login.host_key)], [], []),
             "username": login.user,
-            "client_keys": None if login.key is None else [asyncssh.import_private_key(login.key, login.passphrase)],
+            "client_keys": [] if login.key is None else [_key_of(login)],
             "password": login.password,
         }
-        if login.key is None:
-            options["client_keys"] = []
         self._connection = await asyncssh.connect(
             login.host,
             login.port,
@@ -238,3 +237,16 @@ class SftpPlace:
         if left:
             await asyncio.wait(left, timeout=CLOSE_MAX_S)
         await asyncio.sleep(0)  # the transports close in the next turn
+
+
+def _key_of(login: SftpLogin) -> asyncssh.SSHKey:
+    """The private key. Raises SignInError; its text says nothing of the key."""
+    try:
+        return asyncssh.import_private_key(login.key or "", login.passphrase)
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+        text = f"private_key, passphrase: found a key that cannot be read ({error}), allowed: an OpenSSH or PEM key; "
+        if login.passphrase is not None or "passphrase" in str(error).lower():
+            text += "with a passphrase PKCS#8 (openssl pkcs8 -topk8), or OpenSSH where the package bcrypt is installed"
+        else:
+            text += "name its whole text"
+        raise SignInError(errno.EACCES, text) from error
