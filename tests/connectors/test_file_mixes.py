@@ -77,7 +77,8 @@ def test_the_sum_of_a_trailer_is_that_of_the_lines():
     chosen = FileSettings(
         connector="file", folder="x", lines="reasons", trailer="SUMME", decimal_separator=",", encoding="cp850",
         mapping=MappingSettings(quantity_decimals=1),
-        columns=(Column(name="AUFNR", value="order"), Column(name="GUT", value="good"), Column(name="AUS", value="scrap"),
+        columns=(Column(name="AUFNR", value="order"), Column(name="GUT", value="good"),
+                 Column(name="AUS", value="scrap"),
                  Column(name="GRUND", value="reason"), Column(name="MENGE", value="quantity")),
     )  # fmt: skip
     lines = rendered(made(good="2.25", scrap=SCRAP), chosen).decode("cp850").splitlines()
