@@ -18,7 +18,7 @@ from buffer.entry import OVER, THERE, OutboxState
 from buffer.outbox import Outbox
 from buffer.step import JournalRow, NewPosting, Step
 from buffer.store import Store
-from gateway.connectors.base import OutcomeKind
+from gateway.connectors.base import HearsSettled, OutcomeKind
 from gateway.contract.faults import pieces
 from gateway.core.duration import NS_PER_S, Duration
 from gateway.forwarder import Forwarder, ForwarderSettings, ForwarderTimings
@@ -301,6 +301,10 @@ class _Watched:
 
     async def probe(self) -> Health:
         return await self._connector.probe()
+
+    def settled(self, posting_id: str, key: str) -> None:
+        if isinstance(self._connector, HearsSettled) and not self._killing.dead:
+            self._connector.settled(posting_id, key)
 
 
 class _WatchedOutbox(Outbox):
