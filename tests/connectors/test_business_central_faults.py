@@ -11,6 +11,7 @@ import pytest
 
 from gateway.connectors.base import ConnectorContext, LookupKind, OutcomeKind, Posting, step_id
 from gateway.connectors.business_central import PLUGIN, lines
+from gateway.connectors.business_central.connector import BusinessCentralConnector
 from gateway.connectors.business_central.settings import BusinessCentralSettings
 from gateway.connectors.sign_in import SignIn
 from gateway.contract import Booked, ConnectorContract, FaultContract
@@ -182,6 +183,31 @@ async def test_a_line_that_was_posted_before_its_repeat_is_not_taken_for_a_stran
     assert (await connector.lookup(posting)).kind is LookupKind.FOUND
     assert bench.bookings(posting.key) == 1
     await connector.close()
+
+
+async def test_a_planted_bug_is_caught(rig, tmp_path, monkeypatch):
+    """A look-up that looks into the ledger only: what waits in the journal is inserted again once it is posted."""
+
+    async def nothing(_self, _condition):
+        return []
+
+    monkeypatch.setattr(BusinessCentralConnector, "_waiting", nothing)
+    bench = rig(post_ms=0)
+    async with Plant(bench, tmp_path) as plant:
+        await plant.add(1)
+        bench.fault("lost_answer")
+        running = asyncio.ensure_future(plant.run())
+        async with asyncio.timeout(DEADLINE_S):
+            while (await plant.entries())[0].error_code != "LINE_NO_TAKEN":  # noqa: ASYNC110 - polled
+                await asyncio.sleep(0.002)
+        bench.running.do("post")
+        async with asyncio.timeout(DEADLINE_S):
+            while (await plant.entries())[0].state != "accepted":  # noqa: ASYNC110 - polled
+                await asyncio.sleep(0.002)
+        bench.running.do("post")
+        await running
+        with pytest.raises(AssertionError, match="booked twice"):
+            plant.check(await plant.entries())
 
 
 def _line_of(posting):
