@@ -1,8 +1,9 @@
-"""What persons decide about postings that wait for them: retry, edit, discard.
+"""What persons decide about postings that wait for them: retry, release, edit, discard.
 
 Each is written into the audit trail in the transaction that changes the posting. A retry sends the same key and
-the same bytes. An edit is a correction of the confirmation (``correct_verbs``): the old key becomes void, a new one
-says the corrected numbers, and the sums of the order stay right.
+the same bytes; a release does so too, and the target is told that a person has seen its warning. An edit is a
+correction of the confirmation (``correct_verbs``): the old key becomes void, a new one says the corrected numbers, and
+the sums of the order stay right.
 """
 
 from __future__ import annotations
@@ -12,17 +13,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from buffer.entry import OPEN_STATES, RETRIED_FROM, SUPERSEDED_FROM, OutboxState, Settlement
+from buffer.entry import OPEN_STATES, RELEASED_FROM, RETRIED_FROM, SUPERSEDED_FROM, OutboxState, Settlement
 from buffer.errors import OutboxError
 from gateway.caller import CALLER
 from gateway.control import RequestError, text_of
 from gateway.core.access.permissions import Action
 from gateway.core.audit.entry import AuditEntryError, Change, EntryContent
+from gateway.core.audit.signature import MEANINGS
 from gateway.core.audit.told import Told, plain
 from gateway.core.confirming.hold_back import Delivery
 from gateway.core.orders.order_answer import ACK
 from gateway.correct_verbs import CorrectVerbs, which_of
-from gateway.forwarder.advice import suggested
+from gateway.forwarder.advice import suggested_for
 from gateway.ledgers import delivery_of
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class OutboxVerbs:
         return {
             "outbox.open": self._open_postings,
             "outbox.retry": self._retry,
+            "outbox.release": self._release,
             "outbox.edit": self._edit,
             "outbox.discard": self._discard,
         }
@@ -75,6 +78,20 @@ class OutboxVerbs:
             raise RequestError(str(error)) from error
         except AuditEntryError as error:
             raise RequestError(str(error), guard="SIGNATURE") from error
+        return self._decided(done, audit)
+
+    async def _release(self, request: Mapping[str, Any]) -> Any:
+        """What is held goes out now; what is parked goes again, and its target may pass over the warning it gave."""
+        which, who, reason = which_of(request), text_of(request, "who"), text_of(request, "reason")
+        try:
+            audit = self._told(await self._found(which), RELEASED_FROM, "released", reason, Action.RELEASE_POSTING)
+            done = await self._parts.outbox.release(which, self._clock.now_ns(), who=f"{who}: {reason}", audit=audit)
+        except OutboxError as error:
+            raise RequestError(str(error)) from error
+        except AuditEntryError as error:
+            raise RequestError(str(error), guard="SIGNATURE") from error
+        for entry in done:
+            log.warning("posting released", target=entry.target, key=entry.key, who=who, reason=reason)
         return self._decided(done, audit)
 
     async def _discard(self, request: Mapping[str, Any]) -> Any:
@@ -104,7 +121,7 @@ class OutboxVerbs:
         if one.kind in {ACK, "reversal"}:
             raise RequestError(f"outbox, {which}: found {one.kind}, allowed: a confirmation of pieces", guard="KIND")
         if delivery_of(one) is not Delivery.PARKED:
-            todo = suggested(one.error_kind, one.error_code)
+            todo = suggested_for(one)
             text = f"outbox, {which}: may be booked ({one.error_kind}), and is not edited before that is known; {todo}"
             raise RequestError(text, guard="MAY_BE_BOOKED", found=one.error_kind, what_to_do=todo)
         machine = str(json.loads(one.payload).get("machine", ""))
@@ -128,22 +145,27 @@ class OutboxVerbs:
                 await self._parts.outbox.settle(entry.id, settlement, now_ns)
 
     def _told(
-        self, entries: Sequence[OutboxEntry], allowed: Sequence[OutboxState], becomes: str, reason: str
+        self,
+        entries: Sequence[OutboxEntry],
+        allowed: Sequence[OutboxState],
+        becomes: str,
+        reason: str,
+        action: Action = Action.RESOLVE_POSTING,
     ) -> tuple[EntryContent, ...]:
-        """What the audit trail is told of each posting that changes."""
+        """What the audit trail is told of each posting that changes; where it is signed, also what the posting says."""
         caller = CALLER.get()
         if self._auditing is None or caller is None:
             return ()
         made: list[EntryContent] = []
         for one in (one for one in entries if one.state in allowed):
             told = Told(
-                Action.RESOLVE_POSTING.value,
+                action.value,
                 "confirmation",
                 one.key,
                 change=Change.MODIFY.value,
                 field="state",
                 old=plain({"state": one.state.value, "error": one.error_kind, "code": one.error_code}),
-                new=plain({"state": becomes, "target": one.target}),
+                new=plain({**(_said(one) if action in MEANINGS else {}), "state": becomes, "target": one.target}),
                 order=one.order,
             )
             made += self._auditing.decision(told, caller.actor, reason)
@@ -156,6 +178,12 @@ class OutboxVerbs:
         for name in {entry.target for entry in entries} & set(self._parts.forwarders):
             self._parts.forwarders[name].wake()
         return [_posting(entry) for entry in entries]
+
+
+def _said(entry: OutboxEntry) -> dict[str, Any]:
+    """What a signature is put under: the numbers of the confirmation, and its hash."""
+    document = json.loads(entry.payload)
+    return {name: document.get(name) for name in ("idempotency_key", "type", "qty", "hash")}
 
 
 def _posting(entry: OutboxEntry) -> dict[str, Any]:
@@ -177,5 +205,7 @@ def _posting(entry: OutboxEntry) -> dict[str, Any]:
         "test": int(quantities["test"]),
         "scrap": sum(int(scrap["qty"]) for scrap in quantities["scrap"]),
         "attempts": entry.attempts,
+        "step": entry.step,
+        "steps": entry.steps,
         "error": entry.error_text,
     }

@@ -330,6 +330,16 @@ _DECIDING: Final = (
         body=(_WHY,),
     ),
     Route(
+        "outbox.release",
+        "POST",
+        "/v1/outbox/{number}/release",
+        (Action.RELEASE_POSTING,),
+        "resolved",
+        "Send a posting before its window is over, or although its target warned of it; a retry passes no warning over",
+        params=_POSTING_NUMBER,
+        body=(_WHY, _SIGNED),
+    ),
+    Route(
         "outbox.discard",
         "POST",
         "/v1/outbox/{number}/discard",

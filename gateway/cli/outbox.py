@@ -6,6 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from buffer.entry import OutboxState
 from gateway.cli import outbox_parked, person, state_dir
 from gateway.core.calendar.honest_time import utc_of
 from gateway.core.document import utc
@@ -18,20 +19,7 @@ if TYPE_CHECKING:
     from buffer.entry import OutboxEntry
     from gateway.core.calendar.honest_time import ClockCorrection
 
-STATES: Final = (
-    "needs_approval",
-    "held",
-    "ready",
-    "sending",
-    "accepted",
-    "posted",
-    "delivered",
-    "uncertain",
-    "retry_wait",
-    "parked",
-    "superseded",
-    "voided",
-)
+STATES: Final = tuple(state.value for state in OutboxState)
 NS_PER_MS: Final = 1_000_000
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 1000
@@ -43,7 +31,7 @@ SHOWN_CHARS_MAX: Final = 1000
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``outbox`` with its verbs."""
     parser = commands.add_parser(
-        "outbox", help="list, show, retry, edit, discard or export confirmations on their way to the ERP"
+        "outbox", help="list, show, retry, release, edit, discard or export confirmations on their way to the ERP"
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="newest first; works while the gateway is stopped, too")
@@ -71,6 +59,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     never.add_argument("which", help="its number or its key")
     never.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")
     never.set_defaults(run=discard)
+    letting, lost = _add_letting(verbs), _add_resend(verbs)
+    edit, export = outbox_parked.add_edit(verbs), outbox_parked.add_export(verbs)
+    for verb in (listing, one, again, never, *letting, lost, edit, export):
+        state_dir.add_arguments(verb)
+
+
+def _add_letting(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Add ``approve`` and ``release``, which may have to be signed."""
     yes = verbs.add_parser(
         "approve", help="let a confirmation be sent that says more than the order's tolerance allows"
     )
@@ -78,6 +76,21 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     yes.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")
     person.add_signing(yes)
     yes.set_defaults(run=approve)
+    now = verbs.add_parser(
+        "release",
+        help="send one before its window is over, or although the ERP warned of it",
+        description="Sends a held confirmation now, before its window is over; or a parked one again with the same key "
+        "and bytes, and the ERP is told that a person has seen its warning, where it can be told. A retry passes no "
+        "warning over.",
+    )
+    now.add_argument("which", help="its number or its key")
+    now.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")
+    person.add_signing(now)
+    now.set_defaults(run=release)
+    return yes, now
+
+
+def _add_resend(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     lost = verbs.add_parser(
         "resend",
         help="send a booked confirmation again that the ERP has lost, with the same key and bytes",
@@ -95,8 +108,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     lost.add_argument("--to", dest="last", type=int, metavar="M", help="up to this one")
     lost.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")
     lost.set_defaults(run=resend)
-    for verb in (listing, one, again, never, yes, lost, outbox_parked.add_edit(verbs), outbox_parked.add_export(verbs)):
-        state_dir.add_arguments(verb)
+    return lost
 
 
 def resend(args: argparse.Namespace) -> int:
@@ -168,19 +180,22 @@ def show(args: argparse.Namespace) -> int:
         )
         return 1
     entry = found[0]
-    more, answer = outbox_parked.details(args, entry)
+    more, answer, steps = outbox_parked.details(args, entry)
     whole = {
         **_summary(entry),
         **more,
         "confirmation": json.loads(entry.payload),
         "message": _message(entry),
+        "messages": steps,
         "answer": answer,
     }
     if args.json:
         print(json.dumps(whole))
         return 0
     for name, value in whole.items():
-        if name in ("confirmation", "message", "answer"):
+        if name == "messages" and not value:
+            continue  # it is the one message
+        if name in ("confirmation", "message", "messages", "answer"):
             print(f"\n{name}:")
             for line in json.dumps(value, indent=2, ensure_ascii=False).split("\n"):
                 print(clean(line, len(line)))
@@ -216,6 +231,11 @@ def approve(args: argparse.Namespace) -> int:
     return 0
 
 
+def release(args: argparse.Namespace) -> int:
+    """Ask the running gateway to send it, warning or not."""
+    return _decide(args, "outbox.release", "is released", who=person.name(), reason=args.reason)
+
+
 def _decide(args: argparse.Namespace, verb: str, done: str, **arguments: str) -> int:
     from gateway.control import ControlError, call
 
@@ -223,7 +243,8 @@ def _decide(args: argparse.Namespace, verb: str, done: str, **arguments: str) ->
     if where is None:
         return 1
     try:
-        decided = call(where, verb, which=_number_or_key(args.which), **arguments)
+        more = person.signing(args) if "sign" in args else {}
+        decided = call(where, verb, which=_number_or_key(args.which), **arguments, **more)
     except ControlError as error:
         return state_dir.complain(error)
     for posting in decided:
@@ -244,7 +265,6 @@ def _which(text: str) -> dict[str, Any]:
 
 
 def _read(args: argparse.Namespace, *, exactly: int | None = None, **filters: Any) -> list[OutboxEntry] | None:
-    from buffer.entry import OutboxState
     from buffer.errors import StoreError
     from buffer.readonly import ReadOnlyStore
     from gateway.lock import DATABASE_NAME
@@ -300,6 +320,9 @@ def _summary(entry: OutboxEntry) -> dict[str, Any]:
         "derived": utc(entry.derived_ns),
         "latency_ms": None if entry.stamps.latency_ns is None else entry.stamps.latency_ns // NS_PER_MS,
         "reference": entry.reference,
+        "step": entry.step,
+        "steps": entry.steps,
+        "released": bool(entry.released),
         "error": " ".join(filter(None, (entry.error_kind, entry.error_code, entry.error_text))),
     }
 

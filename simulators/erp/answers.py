@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LOGIN_PAGE: Final = b"<!DOCTYPE html><html><body><h1>Sign in</h1><form><input name='user'></form></body></html>"
 GARBAGE_BYTES: Final = 96
 #: Faults in whose turn nothing is booked, and those that follow a booking.
-BEFORE: Final = ("unauthorized", "unavailable", "too-many", "html", "error", "locked", "hang")
+BEFORE: Final = ("lose-requests", "unauthorized", "unavailable", "too-many", "html", "error", "locked", "hang")
 AFTER: Final = ("lose-answers", "error-booked", "half", "garbage", "drip", "twice", "hang-up", "slow")
 
 
@@ -34,8 +34,10 @@ class Spoiled:
         self._random = random.Random(f"garbage/{seed}")
         self._shown = shown
 
-    def before_booking(self, due: Due) -> Response:
+    def before_booking(self, due: Due) -> Answer:
         """Instead of booking."""
+        if due.name == "lose-requests":
+            return None
         if due.name == "hang":
             return Response(0, b"", then="hang", fault=due.name)
         return dataclasses.replace(self._shown(due), fault=due.name)

@@ -143,6 +143,8 @@ class Double:
         try:
             wanted = parse(request)
             self._accepted(wanted.order)
+            if not spared and self.faults.take("confirmations", "refuse"):
+                raise RefusedError("ORDER_REJECTED", "the period is closed")  # noqa: TRY301 - one way out for refusals
             if wanted.order in self.faults.poisoned:
                 return self._shown(Due("error", self.faults.poisoned[wanted.order]))
             before = self._booked_before(wanted)

@@ -17,6 +17,8 @@ Route = Literal["confirmations", "orders", "lookups"]
 MS_PER_S: Final = 1000
 ROUTES: Final[tuple[Route, ...]] = ("confirmations", "orders", "lookups")
 
+_COUNTED: Final = ("lose-answers", "lose-requests", "half", "locked", "refuse", "hang", "garbage", "twice", "hang-up")
+
 
 class Due(NamedTuple):
     """A fault whose turn it is: its name, and the number that belongs to it (status or seconds)."""
@@ -43,7 +45,7 @@ class Faults:
 
     def declare(self, control: Control) -> None:
         """Add the commands."""
-        for name in ("lose-answers", "half", "locked", "hang", "garbage", "twice", "hang-up"):
+        for name in _COUNTED:
             control.add(f"{name} COUNT", self._counted(name))
         for name in ("error", "error-booked"):
             control.add(f"{name} STATUS COUNT", self._numbered(name))

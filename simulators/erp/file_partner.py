@@ -244,6 +244,7 @@ connectors:
     format: {options.format}
     encoding: {options.encoding}
     ack: {options.ack}
+    ask_accepted: 1 s
     poll_orders: 2 s
 """
     if options.format == "fixed":

@@ -209,10 +209,10 @@ def test_orders_are_listed_and_started_by_whom_the_token_names(gateway, token, h
     assert gateway.ask("POST", "/v1/orders/start", {**begun, "order": "4712"}, token)[0] == 200
     assert gateway.ask("POST", "/v1/orders/finish", {**begun, "order": "4712"}, token)[0] == 200
 
-    def posted():
-        return gateway.ask("GET", "/v1/outbox?order=4712&state=posted", token=token)[1]["postings"]
+    def delivered():
+        return gateway.ask("GET", "/v1/outbox?order=4712&state=delivered", token=token)[1]["postings"]
 
-    gateway.until(posted, "the confirmation")
+    gateway.until(delivered, "the confirmation")
     status, found = gateway.ask("GET", "/v1/outbox?order=4712", token=token)
     holds("/v1/outbox", "GET", status, found)
     number = found["postings"][0]["number"]

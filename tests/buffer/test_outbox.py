@@ -156,6 +156,32 @@ async def test_a_person_retries_what_is_parked_with_the_same_key(outbox):
         await outbox.retry("nothing", 600)
 
 
+async def test_a_release_of_what_is_parked_is_known_until_it_is_parked_again_and_retried(outbox):
+    with pytest.raises(OutboxError, match="is ready and cannot be released; allowed from: held, parked"):
+        await outbox.release(1, 100, who="ann")
+    await settled(outbox, 1, OutboxState.PARKED, error_kind="business_reject", error_text="warns")
+    (retried,) = await outbox.retry(1, 300)
+    assert (retried.state, retried.released) == (OutboxState.READY, 0)
+    await settled(outbox, 1, OutboxState.PARKED, now_ns=400, error_kind="business_reject", error_text="warns")
+    (released,) = await outbox.release(1, 500, who="ann")
+    assert (released.state, released.due_ns, released.released, released.body) == (OutboxState.READY, 500, 1, b"body")
+    await settled(outbox, 1, OutboxState.RETRY_WAIT, now_ns=600, error_kind="not_sent", error_text="down")
+    (sooner,) = await outbox.retry(1, 700)
+    assert sooner.released == 1, "nobody warned again"
+    await settled(outbox, 1, OutboxState.PARKED, now_ns=800, error_kind="business_reject", error_text="warns of more")
+    (again,) = await outbox.retry(1, 900)
+    assert (again.state, again.released) == (OutboxState.READY, 0), "he did not say that he wants that passed over"
+
+
+async def test_a_release_of_what_is_held_sends_it_now_and_tells_the_target_nothing(store, make):
+    outbox = Outbox(store)
+    await store.commit(make.step(postings=[make.posting(1)._replace(state="held", due_ns=500)]))
+    assert await outbox.due("erp", 100, 10) == []
+    (released,) = await outbox.release(1, 100, who="eve")
+    assert (released.state, released.released) == (OutboxState.READY, 0)
+    assert lanes(await outbox.due("erp", 100, 10)) == [(released.order, released.operation, 1)]
+
+
 @pytest.mark.parametrize("which", [0, -1, 2**63, 10**40, "\ud83d"])
 async def test_what_no_posting_can_have_is_simply_not_there(outbox, which):
     for decide in (outbox.retry(which, 500), outbox.supersede(which, 500, who="ann")):

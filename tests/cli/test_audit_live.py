@@ -141,6 +141,41 @@ def test_the_regulated_profile(linegate, start_daemon, trail, configured, tmp_pa
     assert len([one for one in trail(daemon) if one.action == "access_refused"]) == 6
 
 
+def test_a_release_of_a_confirmation_is_signed_in_the_regulated_profile(
+    linegate, start_daemon, trail, configured, tmp_path
+):
+    config = configured.read_text().replace(str(tmp_path / "state"), "STATE_DIR")
+    config = config.replace("plant: P1,", "plant: P1, profile: regulated,")
+    counted = "orders: { choose: command, counting_source: operator }\n    confirm: { undo_window: 5 min }"
+    daemon = start_daemon(config.replace("orders: { choose: command }", counted)).listens()
+    daemon.take_orders()
+    token = user(linegate, daemon.state_dir, "berta", "supervisor")
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "gateway", "user", "passphrase", "berta", "-d", str(daemon.state_dir)],
+        input=PASSPHRASE, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for words in (
+        ("order", "start", "M-1", "4711"),
+        ("order", "report", "M-1", "4711", "--good", "3"),
+        ("order", "confirm", "M-1", "4711"),
+    ):
+        code, _, err = say(daemon, *words, token=token)
+        assert code == 0, (words, err)
+    (held,) = json.loads(say(daemon, "outbox", "list", "--state", "held", "--json")[1])
+    number = str(held["no"])
+    release = ("outbox", "release", number, "--reason", "cannot wait")
+    code, _, err = say(daemon, *release, token=token)
+    assert (code, "SIGNATURE: found no passphrase" in err) == (1, True)
+    code, out, err = say(daemon, *release, "--sign", token=token, line=PASSPHRASE)
+    assert (code, err) == (0, ""), out
+    assert "number 1 for share is released" in out
+    *_, released, signed = [one for one in trail(daemon) if one.action in ("release_posting", "signed")]
+    assert (released.entity_id, released.user, released.reason_text) == (held["key"], "berta", "cannot wait")
+    assert json.loads(released.new)["qty"]["good"] == "3"
+    assert json.loads(signed.new)["meaning"] == "I let this be posted, whatever its target warned of"
+
+
 def test_the_trail_on_the_command_line(start_daemon, trail):
     daemon = start_daemon().listens()
     daemon.take_orders()

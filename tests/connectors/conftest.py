@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import sys
 import threading
 import time
 import urllib.request
@@ -21,6 +22,9 @@ from buffer.step import JournalRow, NewPosting, Step
 from buffer.store import Store
 from gateway.connectors.base import ConnectorContext
 from simulators.control import Control
+
+# What several test files of this folder share stands beside them.
+sys.path.append(str(Path(__file__).parent))
 
 
 class Clock:
@@ -353,6 +357,19 @@ def reopen(tmp_path, clock):
     return opened
 
 
+#: What the fault suite calls a fault, as a double that is spoken to over HTTP is told it.
+FAULTS = {
+    "lost_answer": "lose-answers {}",
+    "lost_request": "lose-requests {}",
+    "slow_booking": "late-book 0.05 {}",
+    "busy": "locked {}",
+    "refused": "refuse {}",
+    "login_expired": "unauthorized {}",
+    "html": "html {}",
+    "half_answer": "half {}",
+}
+
+
 class RunningDouble:
     """An ERP double in a thread of its own: it can be taken away in the middle of a test, and asked by its doors."""
 
@@ -384,6 +401,12 @@ class RunningDouble:
         answer = self.run(self.control.execute(line))
         assert answer["ok"], answer
         return answer
+
+    def meets(self, name, count=1, spared=0):
+        """A fault of the fault suite, behind so many messages that it spares."""
+        self.do(f"spare {spared}")
+        self.do(FAULTS[name].format(count))
+        return True
 
     def put_order(self, image):
         request = urllib.request.Request(f"{self.url}/_orders", json.dumps(image).encode())

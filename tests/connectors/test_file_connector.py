@@ -109,7 +109,7 @@ async def test_the_erp_may_have_moved_the_file_on(make, share, posting):
     await connector.send(sent)
     (share / "confirmations" / "done").mkdir()
     (share / "confirmations" / sent.rendered.name).rename(share / "confirmations" / "done" / sent.rendered.name)
-    assert (await connector.lookup(sent)).kind is LookupKind.FOUND
+    assert (await connector.lookup(sent)).kind is LookupKind.ACCEPTED
     assert (await connector.send(sent)).kind is OutcomeKind.ACCEPTED
     assert not (share / "confirmations" / sent.rendered.name).exists()
 
@@ -366,7 +366,7 @@ async def test_a_share_that_hangs_holds_up_nothing_else(make, posting, hanging):
     await until(answers)
     for sent in (first, second):
         assert (await connector.send(sent)).kind is OutcomeKind.ACCEPTED
-        assert (await connector.lookup(sent)).kind is LookupKind.FOUND
+        assert (await connector.lookup(sent)).kind is LookupKind.ACCEPTED
 
 
 async def test_who_waits_behind_a_call_that_hangs_is_told_that_nothing_was_sent(make, posting, hanging):

@@ -245,6 +245,30 @@ def test_a_template_that_is_wrong(render, whole, tmp_path, text, message):
         render(image=whole, **XML)
 
 
+def test_a_template_is_checked_before_anything_starts(tmp_path):
+    columns = tuple(Column(name=one, value=one) for one in ("order", "operation", "work_center", "product", "quantity"))
+    settings = FileSettings(
+        connector="file", folder="x", format="xml", template="t.xml", order_path="A/B", order_columns=columns
+    )
+    path = tmp_path / "t.xml"
+    assert "t.xml: No such file" in PLUGIN.check(settings, tmp_path)[0]
+    for text, said in (
+        (b"<a>\xff</a>", "allowed: a file in utf-8"),
+        (b"<a>\n{{ordr}}</a>", "line 2: found {{ordr}}, allowed: activity_1"),
+        (b"<a>\n\n{{Order}}</a>", "line 3: found '{{Order}}</a>', allowed: {{field}}"),
+        (b"<a>{{to yymd}}</a>", "line 1: found {{to yymd}}, allowed: decimals 0 to 6"),
+        (b"<a>\n{{#reasons}}{{reason}}</a>", "line 2: found '{{#reasons}}"),
+        (b"<a>\n{{order}}\n</b>", "line 3: is no XML: mismatched tag"),
+        (b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", "is no XML that can be taken"),
+    ):
+        path.write_bytes(text)
+        (found,) = PLUGIN.check(settings, tmp_path)
+        assert f"template: {path}: " in found or said.startswith("allowed"), found
+        assert said in found, found
+    path.write_text('<?xml version="1.0"?>\n<a b="{{order}}">{{#reasons}}<r>{{reason_qty 2}}</r>{{/reasons}}</a>')
+    assert PLUGIN.check(settings, tmp_path) == []
+
+
 def test_what_xml_cannot_carry(render, whole, tmp_path):
     (tmp_path / "t.xml").write_text("<a>{{machine}}</a>")
     with pytest.raises(MappingError, match="which XML cannot carry"):

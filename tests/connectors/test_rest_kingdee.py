@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from decimal import Decimal
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import pytest
 from gateway.connectors.base import LookupKind, OutcomeKind, Posting, step_id
 from gateway.connectors.rest import PLUGIN
 from gateway.connectors.rest.settings import RestSettings
-from gateway.contract import ConnectorContract
+from gateway.contract import Booked, FaultContract
 from gateway.core.duration import Duration
 from gateway.core.secret import SecretRef
 from simulators.erp.kingdee import ACCOUNT, PASSWORD, USER, Kingdee
@@ -47,8 +48,8 @@ def build(kingdee, context):
         usual = {"account": ACCOUNT, "user": USER, "organisation": "100"}
         settings = RestSettings(
             connector="rest", profile="kingdee", url=f"{kingdee.url}/k3cloud", timeout=Duration("2 s"),
-            server_time_limit=Duration("1 s"), values=usual | changes.pop("values", {}),
-            secrets={"password": SecretRef(env="X")}, **changes,
+            values=usual | changes.pop("values", {}), secrets={"password": SecretRef(env="X")},
+            **{"server_time_limit": Duration("1 s")} | changes,
         )  # fmt: skip
         return PLUGIN.build(settings, context(**{"secrets.password": PASSWORD}))
 
@@ -107,19 +108,52 @@ async def opened(build):
     await connector.close()
 
 
-class TestContract(ConnectorContract):
+class _Contract(FaultContract):
+    #: Messages of a confirmation that a fault spares: it hits the save.
+    spared = 0
+    killed_confirmations = 1
+
     @pytest.fixture
     def bench(self, kingdee, build, made, order_image):
         kingdee.call(kingdee.double.ledger.database.execute, "DELETE FROM orders")
-        kingdee.put_order(order_image("100240"))
-        return SimpleNamespace(
-            build=build,
+        kingdee.put_order(order_image("100240", qty="30000"))
+
+        def booked():
+            rows = kingdee.call(kingdee.double.ledger.bookings)
+            return [Booked(one["key"], Decimal(one["good"]), Decimal(one["scrap"])) for one in rows]
+
+        yield SimpleNamespace(
+            build=lambda: build(server_time_limit=Duration("100 ms")),
             document=made,
-            release=lambda order: kingdee.put_order(order_image(order)),
+            release=lambda order: None,  # it is released
             take_away=kingdee.take_away,
             # The first step of a confirmation makes the bill.
             bookings=lambda key: sum(json.loads(b["content"])["model"]["FDescription"] == key for b in bills(kingdee)),
+            fault=lambda name, count=1: kingdee.meets(name, count, self.spared),
+            working=lambda: bool(kingdee.double._late),
+            booked=booked,
         )
+        numbers = Counter(bill["number"] for bill in bills(kingdee))
+        assert set(numbers.values()) <= {1}, numbers
+
+
+class TestContract(_Contract):
+    test_no_answer_and_killed = None  # three steps take long: below
+
+
+@pytest.mark.soak
+class TestAtTheSave(_Contract):
+    killed_confirmations = 2
+
+
+@pytest.mark.soak
+class TestAtTheSubmit(_Contract):
+    spared = 1
+
+
+@pytest.mark.soak
+class TestAtTheAudit(_Contract):
+    spared = 2
 
 
 async def test_orders_are_rows_of_production_orders(opened, kingdee, order_image):
@@ -207,6 +241,29 @@ async def test_business_errors_come_with_http_200(opened, kingdee, made):
     assert (outcome.kind, outcome.code) == (OutcomeKind.BUSINESS_REJECT, "11")
     assert "takes no confirmations" in outcome.detail
     assert outcome.answer is not None
+
+
+async def test_over_delivery_is_refused_where_the_order_has_a_tolerance(opened, kingdee, made, order_image):
+    kingdee.put_order(order_image("100240", revision=2, qty="24", over_tolerance_pct="10"))
+    await whole(opened, made(1, good="20"))  # and one of scrap
+    outcome = await opened.send(step_of(made(2, good="5"), opened.render(made(2, good="5")), 0, ()))
+    assert (outcome.kind, outcome.code) == (OutcomeKind.BUSINESS_REJECT, "11")
+    assert "27 is above the 26.4" in outcome.detail
+    await whole(opened, made(2, good="4"))  # 26 are within the tolerance
+    assert [one["good"] for one in kingdee.bookings()] == [20, 4]
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+async def test_a_session_that_ends_before_a_step_is_renewed(opened, kingdee, made, step):
+    document, references = made(), ()
+    rendered = opened.render(document)
+    for number in range(3):
+        if number == step:
+            kingdee.do("expire")
+        outcome = await opened.send(step_of(document, rendered, number, references))
+        assert outcome.kind is OutcomeKind.POSTED, outcome
+        references += (outcome.reference,)
+    assert len(kingdee.bookings()) == 1
 
 
 async def test_codes_of_the_settings_go_before_those_of_the_profile(build, kingdee, made):

@@ -14,7 +14,7 @@ from gateway.connectors import rest
 from gateway.connectors.base import LookupKind, OutcomeKind, Posting, step_id
 from gateway.connectors.rest.profiles import read
 from gateway.connectors.rest.settings import RestSettings
-from gateway.contract import ConnectorContract
+from gateway.contract import Booked, FaultContract
 from gateway.core.duration import Duration
 from simulators.erp.answers import json_fault
 from simulators.erp.checks import RefusedError, object_of
@@ -128,17 +128,32 @@ def postings(connector, document):
     ]  # fmt: skip
 
 
-class TestContract(ConnectorContract):
+class TestContract(FaultContract):
+    killed_confirmations = 1
+
     @pytest.fixture
     def bench(self, mes, build, made, order_image):
-        mes.put_order(order_image("100240"))
-        keys = {made(seq)["idempotency_key"]: made(seq)["confirmation_id"] for seq in range(1, 9)}
+        mes.put_order(order_image("100240", qty="30000"))
+        keys = {}
+
+        def document(seq):
+            whole = made(seq)
+            keys[whole["confirmation_id"]] = whole["idempotency_key"]
+            return whole
+
+        def booked():
+            rows = mes.call(mes.double.ledger.bookings)
+            return [Booked(keys[one["key"]], Decimal(one["good"]), Decimal(one["scrap"])) for one in rows]
+
         return SimpleNamespace(
-            build=build,
-            document=made,
-            release=lambda order: mes.put_order(order_image(order)),
+            build=lambda: build(server_time_limit=Duration("100 ms")),
+            document=document,
+            release=lambda order: None,  # it is released
             take_away=mes.take_away,
-            bookings=lambda key: [one["key"] for one in mes.bookings()].count(keys[key]),
+            bookings=lambda key: sum(one.key == key for one in booked()),
+            fault=mes.meets,
+            working=lambda: bool(mes.double._late),
+            booked=booked,
         )
 
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 import zoneinfo
 from decimal import Decimal
 from pathlib import Path
@@ -283,6 +284,13 @@ def test_a_file_is_checked_before_anything_starts(tmp_path, context):
         read(tmp_path / "my.yaml")
     (tmp_path / "my.yaml").write_text("steps: []\nstep: 1\n")
     assert "step: " in PLUGIN.check(settings, tmp_path)[0]
+    (tmp_path / "my.yaml").write_text(PROFILE.replace("steps:", "steps: [", 1))
+    line = PROFILE[: PROFILE.index("steps:")].count("\n") + 2
+    assert re.search(rf"my.yaml: line {line}, column \d+: is no YAML", PLUGIN.check(settings, tmp_path)[0])
+    (tmp_path / "my.yaml").write_text(PROFILE.replace("request:", "demand:", 1))
+    assert re.search(
+        r"(steps.0|probe).demand: found an unknown key, allowed: .*request", PLUGIN.check(settings, tmp_path)[0]
+    )
     (tmp_path / "my.yaml").write_text(PROFILE)
     assert PLUGIN.check(settings, tmp_path) == []
     assert PLUGIN.build(settings, context()).capabilities.can_lookup

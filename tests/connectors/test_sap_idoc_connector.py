@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import base64
 import json
+import os
 import re
 import shutil
 import socket
@@ -403,7 +404,9 @@ async def test_a_folder_that_is_away_is_noticed(opened):
 def mock_url():
     mock = shutil.which("mock-sap", path=str(Path(sys.executable).parent))
     if mock is None:
-        pytest.skip("mock-sap is not installed: pip install mock-sap")
+        why = "mock-sap is not installed: pip install mock-sap"
+        assert not os.environ.get("CI"), why
+        pytest.skip(why)
     command = [mock, "--port", "0", "--no-csrf", "-q"]
     with socket.create_server(("127.0.0.1", 0)) as free:
         command[2] = str(free.getsockname()[1])

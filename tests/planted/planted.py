@@ -16,7 +16,21 @@ import sys
 import time
 from typing import NamedTuple
 
-from buffer import audit_chain, due, entry, epochs, mark, opening, outbox, postings, retention, schema, store, writer
+from buffer import (
+    audit_chain,
+    due,
+    entry,
+    epochs,
+    mark,
+    opening,
+    outbox,
+    outbox_sends,
+    postings,
+    retention,
+    schema,
+    store,
+    writer,
+)
 from buffer.entry import OutboxState, Settlement
 from gateway.connectors.base import OutcomeKind
 from gateway.connectors.rest import answers
@@ -203,8 +217,8 @@ def cursor_before_orders(put):
 
 
 def _sent_as(put, changed):
-    real = lane_work._posting
-    put(lane_work, "_posting", lambda one: changed(real(one)))
+    real = lane_work.step_posting
+    put(lane_work, "step_posting", lambda *given: changed(real(*given)))
 
 
 @bug("history", "the key is made when it is sent, not when the posting is")
@@ -242,7 +256,7 @@ def _due(put, sql):
     """Other heads are due: the guard of the database that only heads are sent goes, too."""
     put(due, "query", lambda _states, _order, *, lane_by_order: sql)
     put(due, "_BEHIND", due._BEHIND.replace("ORDER BY", "AND 1 = 0 ORDER BY"))
-    put(outbox, "_IS_HEAD", "")
+    put(outbox_sends, "IS_HEAD", "")
 
 
 _ANY_DUE = f"""
@@ -264,7 +278,7 @@ def order_by_wall_clock(put):
         AND NOT EXISTS (
             SELECT 1 FROM outbox AS other WHERE other.target = one.target AND other.lane_order = one.lane_order
             AND other.operation = one.operation AND other.event_ns < one.event_ns
-            AND other.state NOT IN ('posted', 'superseded', 'voided')
+            AND other.state NOT IN ('posted', 'delivered', 'superseded', 'voided')
         )
     """
     _due(put, _ANY_DUE % older)
@@ -276,7 +290,7 @@ def parked_lets_pass(put):
         AND NOT EXISTS (
             SELECT 1 FROM outbox AS other WHERE other.target = one.target AND other.lane_order = one.lane_order
             AND other.operation = one.operation AND other.id < one.id
-            AND other.state NOT IN ('posted', 'superseded', 'voided', 'parked')
+            AND other.state NOT IN ('posted', 'delivered', 'superseded', 'voided', 'parked')
         )
     """
     _due(put, _ANY_DUE % older)
@@ -307,9 +321,10 @@ def cursor_before_ack(put):
     async def deliver(self, one):
         kept, now_ns = self._target.outbox, self._target.now_ns()
         again = one.state is OutboxState.UNCERTAIN
-        one = await kept.begin_send(one.id, self._rendered(one), now_ns, repeat_uncertain=again)
+        message = lane_work._fixed(await self._rendered(one))
+        one = await kept.begin_send(one.id, message, now_ns, repeat_uncertain=again)
         await kept.settle(one.id, Settlement(OutboxState.POSTED, now_ns, "R"), now_ns)
-        await self._send(lane_work._posting(one))
+        await self._send(lane_work.step_posting(one))
 
     put(lane_work.LaneWork, "_deliver", deliver)
 
@@ -320,8 +335,9 @@ def sending_not_committed(put):
         target = self._target
         message = target.connector.render(json.loads(one.payload))
         sent = one._replace(body=one.body or message.body, content_type=message.content_type, name=message.name)
-        outcome = await self._send(lane_work._posting(sent))
-        one = await target.outbox.begin_send(one.id, message, target.now_ns(), repeat_uncertain=True)
+        outcome = await self._send(lane_work.step_posting(sent))
+        fixed = lane_work._fixed(message)
+        one = await target.outbox.begin_send(one.id, fixed, target.now_ns(), repeat_uncertain=True)
         await self._settle(one, self._decided(one, outcome))
 
     put(lane_work.LaneWork, "_deliver", deliver)
@@ -424,7 +440,72 @@ def no_back_off(put):
 
 @bug("history", "the ERP names the time to come back, and is asked before")
 def retry_after_ignored(put):
-    put(answers, "_retry_after_ns", lambda _answer, _now_ns: 0)
+    put(answers, "retry_after_ns", lambda _answer, _now_ns: 0)
+
+
+# --- several steps ----------------------------------------------------------------------------------------------------
+
+
+@bug("a_posting_in_steps_dies_anywhere", "a step leaves before the reference of the one before is kept")
+def step_before_the_reference(put):
+    real = lane_work.LaneWork._next_step
+
+    async def next_step(self, entry, decision, *, go):
+        rows = [
+            row._replace(reference=decision.settlement.reference) if row.step == entry.step else row
+            for row in await self._steps(entry)
+        ]
+        outcome = await self._send(lane_work.step_posting(entry._replace(step=entry.step + 1), rows))
+        begun = await real(self, entry, decision, go=True)
+        if begun is not None:
+            await self._settle(begun, self._decided(begun, outcome), outcome)
+
+    put(lane_work.LaneWork, "_next_step", next_step)
+
+
+@bug("a_refused_step_is_retried", "a retry begins at the first step again")
+def retry_from_the_first_step(put):
+    real = lane_work.LaneWork._deliver
+
+    async def deliver(self, one):
+        for step in range(one.step):
+            await self._send(lane_work.step_posting(one, await self._steps(one), step))
+        await real(self, one)
+
+    put(lane_work.LaneWork, "_deliver", deliver)
+
+
+@bug("a_sum_is_measured_before", "what the target says before a send is asked after it")
+def baseline_after_the_send(put):
+    send, steps = lane_work.LaneWork._send, lane_work.LaneWork._steps
+    said = {}
+
+    async def late(self, posting):
+        outcome = await send(self, posting)
+        said[posting.message_id] = await self._target.connector.baseline(posting)
+        return outcome
+
+    async def told(self, one):
+        return tuple(
+            row._replace(baseline=said.get(lane_work.step_posting(one).message_id, row.baseline))
+            for row in await steps(self, one)
+        )
+
+    put(lane_work.LaneWork, "_send", late)
+    put(lane_work.LaneWork, "_steps", told)
+
+
+@bug("what_was_accepted_may_be_refused", "taken over is counted as booked, also where the target refuses it later")
+def accepted_counts_as_posted(put):
+    put(
+        policy.Policy, "_taken_over", lambda _self, reference, now_ns: Settlement(OutboxState.POSTED, now_ns, reference)
+    )
+
+
+@bug("model", "what is booked in part is made void, as if nothing of it were there")
+def void_although_booked_in_part(put):
+    _without_guard(put, "outbox_partly_booked_is_not_void")
+    put(postings, "_STATES", postings._STATES.replace("attempts, step", "attempts, 0"))
 
 
 # --- counting ---------------------------------------------------------------------------------------------------------
@@ -453,7 +534,7 @@ def rollover_is_a_reset(put):
 @bug("model", "a posting is made void while it is being sent: void and booked")
 def void_while_under_way(put):
     put(postings, "VOIDED_FROM", (*postings.VOIDED_FROM, OutboxState.SENDING, OutboxState.UNCERTAIN))
-    put(postings, "_STATES", "SELECT id, state, 0 FROM outbox WHERE key = ?")
+    put(postings, "_STATES", "SELECT id, state, 0, 0 FROM outbox WHERE key = ?")
 
 
 def _without_guard(put, trigger):

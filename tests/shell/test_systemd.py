@@ -108,11 +108,12 @@ def test_the_lock_pins_and_hashes_every_runtime_dependency():
     for requirement in project["dependencies"]:
         name = re.match(r"[A-Za-z0-9._-]+", requirement)[0].lower().replace("_", "-")
         assert name in packages, f"{name} is missing: make the lock again"
-    pi = locked("requirements-pi.lock")
-    assert set(pi) == {re.match(r"[a-z]+", text)[0] for text in project["optional-dependencies"]["pi"]}
+    for extra in ("pi", "sftp"):
+        named = {re.match(r"[a-z]+", text)[0] for text in project["optional-dependencies"][extra]}
+        assert set(locked(f"requirements-{extra}.lock")) - set(packages) == named
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-pi.lock"])
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-pi.lock", "requirements-sftp.lock"])
 def test_the_lock_names_no_index_and_no_place(name):
     text = "\n".join(line for line in (FOLDER / name).read_text().splitlines() if not line.startswith("#"))
     for word in ("index-url", "find-links", "trusted-host", "://", "file:"):

@@ -158,7 +158,7 @@ async def test_orders_and_confirmations_as_files(plant, until):
     (share / "confirmations").mkdir()
     # ... and then arrive in order.
     await plant.status_where(
-        lambda view: view["targets"][0]["posted"] >= 5 and view["targets"][0]["link"] == "up", "confirmations"
+        lambda view: view["targets"][0]["delivered"] >= 5 and view["targets"][0]["link"] == "up", "confirmations"
     )
     await plant.halt()
     goal = sum(row["good"] + row["scrap"] for row in await plant.truth("ASM-01"))
@@ -202,7 +202,7 @@ async def test_two_targets_get_every_confirmation_and_one_does_not_hold_up_the_o
         lambda view: target(view, "erp")["posted"] >= 4 and target(view, "archive")["waiting"] >= 4, "one waiting"
     )
     (plant.folder / "archive" / "confirmations").mkdir(parents=True)
-    await plant.status_where(lambda view: target(view, "archive")["posted"] >= 4, "the archive")
+    await plant.status_where(lambda view: target(view, "archive")["delivered"] >= 4, "the archive")
     await plant.halt()
     result = await plant.arrived()
     assert result.balanced, result.to_json()

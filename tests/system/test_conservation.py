@@ -284,7 +284,7 @@ class Line(RuleBasedStateMachine):
         if die_settling and tasks:
             original = self.forwarder._outbox.settle
 
-            async def settle(*_arguments):
+            async def settle(*_arguments, **_how):
                 self.forwarder._outbox.settle = original
                 raise Died
 

@@ -61,11 +61,28 @@ async def test_only_what_is_parked_is_given_up_and_only_with_a_reason(refused, u
     code, _out, err = await plant.cli("outbox", "discard", behind["no"], "--reason", "why", "-d", plant.state_dir)
     assert code == 1
     assert "is ready and cannot be superseded; allowed from: parked, needs_approval" in err
+    code, _out, err = await plant.cli("outbox", "release", behind["no"], "--reason", "why", "-d", plant.state_dir)
+    assert (code, "is ready and cannot be released; allowed from: held, parked" in err) == (1, True)
     for reason in ("", "  ", "two\nlines", "x" * 301, "\x1b[31mred"):
         code, _out, err = await plant.cli("outbox", "discard", behind["no"], "--reason", reason, "-d", plant.state_dir)
         assert code == 1
         assert "reason: found" in err
         assert "\x1b" not in err
+    # What the ERP takes after all is released, and that stands in the audit trail.
+    number = str(plant.parked["no"])
+    await plant.erp.command(f"accept {plant.order}")
+    code, out, err = await plant.cli("outbox", "release", number, "--reason", "agreed", "-d", plant.state_dir)
+    assert (code, out) == (0, f"{number}: {plant.order}/0010 number 1 for erp is released\n"), err
+
+    async def posted():
+        shown = json.loads((await plant.cli("outbox", "show", number, "--json", "-d", plant.state_dir))[1])
+        return shown if shown["state"] == "posted" else None
+
+    assert (await until(posted, "the released confirmation"))["released"] is True
+    told = json.loads((await plant.cli("audit", "show", "--json", "-d", plant.state_dir))[1])
+    (one,) = [one for one in told if one["action"] == "release_posting" and one["outcome"] == "done"]
+    assert (one["entity_id"], one["reason_text"]) == (plant.parked["key"], "agreed")
+    assert json.loads(one["new"]).keys() >= {"qty", "hash", "state", "target"}
 
 
 async def test_a_refused_confirmation_is_shown_with_its_answer_exported_and_edited(refused, until):

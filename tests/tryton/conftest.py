@@ -1,7 +1,8 @@
-"""A real trytond beside the tests: one process for a module, one template database for all, kept between runs."""
+"""A real trytond beside the tests: one process for all, one template database for it, kept between runs."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import os
@@ -24,6 +25,8 @@ from gateway.connectors.tryton.settings import TrytonSettings
 from gateway.core.duration import Duration
 from gateway.core.secret import SecretRef
 
+WAIT_S = 30
+
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory):
@@ -34,7 +37,7 @@ def template(tmp_path_factory):
     return tryton.cached_template(tmp_path_factory.getbasetemp().parent)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(template, tmp_path_factory):
     """A trytond with a database of its own."""
     folder = tmp_path_factory.mktemp("tryton")
@@ -43,7 +46,7 @@ def server(template, tmp_path_factory):
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def partner(server):
     """The planner and stock keeper at this Tryton."""
     return tryton.Partner(server.port)
@@ -213,3 +216,16 @@ def opened(build):
             await other.close()
 
     return use
+
+
+@pytest.fixture
+def until():
+    """``await until(condition, what)``: asks again until it is true."""
+
+    async def wait(condition, what):
+        deadline = time.monotonic() + WAIT_S
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {WAIT_S} s in vain for {what}"
+            await asyncio.sleep(0.05)
+
+    return wait

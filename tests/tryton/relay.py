@@ -1,8 +1,9 @@
 """An HTTP server before Tryton that knows its calls, and spoils the next one of a method.
 
 ``lost``: carried out, the answer never comes. ``half``: carried out, half of the answer. ``hang``: carried out, and the
-connection stays open. ``away``: the connection ends before anything reached Tryton. Anything else is a whole answer
-(status, content type, body) that Tryton never saw.
+connection stays open. ``away``: the connection ends before anything reached Tryton. ``late``: the connection ends, and
+Tryton carries it out a while later. A function is called before the call goes on to Tryton. Anything else is a whole
+answer (status, headers, body) that Tryton never saw.
 """
 
 from __future__ import annotations
@@ -11,19 +12,25 @@ import contextlib
 import http.client
 import http.server
 import json
+import socket
 import threading
 
 HANG_S = 20
+LATE_S = 0.4
 
 
 class Relay:
-    """``spoil(method, fault)`` spoils the next call of the method, ``calls`` lists what was asked."""
+    """``spoil(method, fault)`` spoils the next call of the method (or of one of several), ``calls`` what was asked.
+
+    ``late`` is how many calls Tryton has not answered yet although the client got an end.
+    """
 
     def __init__(self, port):
         self._lock = threading.Lock()
         self._faults = []
         self.calls = []
         self.spoiled = 0
+        self.late = 0
         self._end = threading.Event()
         relay = self
 
@@ -41,6 +48,9 @@ class Relay:
         self._thread.start()
 
     def close(self):
+        """Nobody listens any more; twice is once."""
+        if self._end.is_set():
+            return
         self._end.set()
         self._server.shutdown()
         self._server.server_close()
@@ -48,13 +58,13 @@ class Relay:
 
     def spoil(self, method, fault, times=1):
         with self._lock:
-            self._faults += [(method, fault)] * times
+            self._faults += [((method,) if isinstance(method, str) else tuple(method), fault)] * times
 
     def serve(self, handler, port, body):
         method = json.loads(body)["method"]
         with self._lock:
             self.calls.append(method)
-            found = next((one for one in self._faults if one[0] in (method, "*")), None)
+            found = next((one for one in self._faults if {method, "*"} & set(one[0])), None)
             if found is not None:
                 self._faults.remove(found)
                 self.spoiled += 1
@@ -62,11 +72,19 @@ class Relay:
         handler.close_connection = True
         if fault == "away":
             return
+        if fault == "late":
+            self._give_up(handler)
+            self._end.wait(LATE_S)
+        if callable(fault):
+            fault()
         if isinstance(fault, tuple):
             status, headers, answer = fault
         else:
             status, headers, answer = self._asked(handler, port, body)
-        if fault == "lost":
+        if fault == "late":
+            with self._lock:
+                self.late -= 1
+        if fault in ("lost", "late"):
             return
         if fault == "hang":
             self._end.wait(HANG_S)
@@ -78,6 +96,12 @@ class Relay:
             handler.send_header("Content-Length", str(len(answer)))
             handler.end_headers()
             handler.wfile.write(answer[: len(answer) // 2] if fault == "half" else answer)
+
+    def _give_up(self, handler):
+        with self._lock:
+            self.late += 1
+        with contextlib.suppress(OSError):
+            handler.connection.shutdown(socket.SHUT_RDWR)
 
     def _asked(self, handler, port, body):
         names = ("Content-Type", "Authorization", "Accept-Encoding")

@@ -54,6 +54,7 @@ async def test_what_changed_comes_and_what_did_not_does_not(connector, order, pa
     assert (await connector.fetch_orders(third.cursor)).orders == ()
 
 
+@pytest.mark.soak
 async def test_97_good_and_3_scrap_over_two_operations(connector, sent, order, partner, documents):
     production, number = order(100, tolerance=0.1)
     first, last = documents(number, 10), documents(number, 20)
@@ -106,18 +107,6 @@ async def test_every_step_twice_books_once(connector, sent, order, partner, docu
     assert len(partner.notes(production)) == 2
 
 
-async def test_each_step_is_absent_before_and_found_after(connector, sent, order, documents):
-    _, number = order(10)
-    confirmation = sent(documents(number, 20).next(9, 1))
-    assert [message.name for message in confirmation.messages] == NAMES
-    for name in NAMES:
-        confirmation.baselines[confirmation.step] = await connector.baseline(confirmation.posting())
-        assert (await connector.lookup(confirmation.posting())).kind is LookupKind.ABSENT, name
-        before = confirmation.posting()
-        await confirmation.send(connector)
-        assert (await connector.lookup(before)) == (LookupKind.FOUND, confirmation.references[-1], "", "", None), name
-
-
 async def test_over_delivery_is_refused_until_a_person_releases_it(connector, sent, order, partner, documents):
     production, number = order(94, tolerance=0.04)
     assert (await sent(documents(number, 10).next(100, 0, kind="final")).deliver(connector)).kind is OutcomeKind.POSTED
@@ -152,6 +141,7 @@ async def test_an_order_that_is_unknown_is_waited_for(connector, sent, documents
     assert (await connector.booked("777777")).known is False
 
 
+@pytest.mark.soak
 async def test_the_end_waits_for_the_other_works(connector, sent, order, documents):
     _, number = order(10)
     confirmation = sent(documents(number, 20).next(10, kind="final"))
@@ -178,16 +168,36 @@ async def test_what_is_over_in_tryton_is_refused(connector, sent, order, partner
     assert (unknown.kind, unknown.code) == (OutcomeKind.BUSINESS_REJECT, "unknown_operation")
 
 
+async def test_a_production_that_is_cancelled_takes_nothing_more(connector, sent, order, partner, documents):
+    """What was confirmed stays in its notes; the next confirmation waits for a person, and none of it is booked."""
+    production, number = order(10)
+    assert (await sent(documents(number, 10).next(2)).deliver(connector)).kind is OutcomeKind.POSTED
+    before = await connector.fetch_orders("")
+    partner.model("production.cancel", [production])
+    (gone,) = [one for one in (await connector.fetch_orders(before.cursor)).orders if one.order == number]
+    assert gone.cancelled
+    # The work of 20, which had no cycle, is deleted in Tryton; the order still has both.
+    assert [one.operation for one in gone.operations] == ["10", "20"]
+    late = {operation: await sent(documents(number, operation).next(2)).deliver(connector) for operation in (10, 20)}
+    assert (late[10].kind, late[10].code) == (OutcomeKind.BUSINESS_REJECT, "cancelled")
+    assert late[20].kind is OutcomeKind.BUSINESS_REJECT
+    assert partner.cycles(production) == [("done", 90.0)]
+    assert len(partner.notes(production)) == 1
+    booked = await connector.booked(number)
+    assert (booked.known, booked.closed) == (True, True)
+
+
 async def test_a_cancelled_cycle_is_a_persons_business(connector, sent, order, partner, documents):
     _, number = order(10)
     confirmation = sent(documents(number, 10).next(1))
     while confirmation.name != "cycle_run":
-        await confirmation.send(connector)
+        assert (await confirmation.send(connector)).kind is OutcomeKind.POSTED
     partner.model("production.work.cycle.cancel", [int(confirmation.references[1])])
     outcome = await confirmation.send(connector)
     assert (outcome.kind, outcome.code) == (OutcomeKind.BUSINESS_REJECT, "cycle_cancelled")
 
 
+@pytest.mark.soak
 async def test_a_note_that_somebody_changed_stops_the_count(connector, sent, order, partner, documents):
     production, number = order(10)
     last = documents(number, 20)
@@ -202,6 +212,7 @@ async def test_a_note_that_somebody_changed_stops_the_count(connector, sent, ord
     assert partner.stock(production)[0] == 5
 
 
+@pytest.mark.soak
 async def test_moves_that_a_person_divided_keep_their_sum(connector, sent, order, partner, documents):
     production, number = order(10)
     last = documents(number, 20)
@@ -225,6 +236,7 @@ async def test_moves_that_a_person_divided_keep_their_sum(connector, sent, order
     assert (outcome.kind, outcome.code) == (OutcomeKind.BUSINESS_REJECT, "outputs")
 
 
+@pytest.mark.soak
 async def test_a_production_without_output_moves_gets_them(connector, sent, order, partner, documents):
     production, number = order(10)
     partner.model("production.write", [production], {"outputs": [["delete", partner.outputs(production)]]})

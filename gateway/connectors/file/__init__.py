@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.connectors.base import ConnectorType
+from gateway.connectors.base import ConnectorType, MappingError
 from gateway.connectors.file.settings import SUFFIXES, FileSettings
 
 if TYPE_CHECKING:
@@ -33,4 +34,18 @@ def _describe(settings: FileSettings) -> list[str]:
     ]
 
 
-PLUGIN = ConnectorType(name="file", settings=FileSettings, build=_build, describe=_describe)
+def _check(settings: FileSettings, base_dir: Path) -> list[str]:
+    """What is wrong in the template's file."""
+    if settings.template is None:
+        return []
+    from gateway.connectors.file.xml_out import faults, read_template
+
+    path = base_dir / Path(settings.template).expanduser()
+    try:
+        wrong = faults(read_template(path))
+    except MappingError as error:
+        return [str(error)]
+    return [f"template: {path}: {wrong}"] if wrong else []
+
+
+PLUGIN = ConnectorType(name="file", settings=FileSettings, build=_build, describe=_describe, check=_check)

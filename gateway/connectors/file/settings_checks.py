@@ -106,11 +106,13 @@ def _check_columns(settings: FileSettings) -> None:
         found = getattr(settings, name)
         if len(found) > COLUMNS_MAX:
             raise ValueError(f"{name}: found {len(found)}, allowed at most {COLUMNS_MAX}")
-        for column in found:
+        for number, column in enumerate(found, start=1):
             if column.value is not None and column.value not in known:
-                raise ValueError(f"{name}: found value {column.value!r}, allowed: {', '.join(sorted(known))}")
+                allowed = ", ".join(sorted(known))
+                raise ValueError(f"{name}: found value {column.value!r}, allowed: {allowed}")
             if settings.format == "fixed" and column.width is None:
-                raise ValueError(f"{name}: found {column.name!r} without width, which lines of fixed length need")
+                told = column.name or column.value or column.constant
+                raise ValueError(f"{name}: found {told!r} (column {number}) without width, which fixed length needs")
 
 
 def _check_format(settings: FileSettings) -> None:
@@ -155,6 +157,8 @@ def _check_handover(settings: FileSettings) -> None:
             raise ValueError(f"orders_number: found {settings.orders_number!r} with {groups} groups, allowed: one")
     if settings.orders_stable is not None and not Duration("1 s") <= settings.orders_stable <= Duration("1 h"):
         raise ValueError(f"orders_stable: found {settings.orders_stable}, allowed 1 s to 1 h")
+    if settings.keep_files is not None and settings.keep_files < Duration("1 d"):
+        raise ValueError(f"keep_files: found {settings.keep_files}, allowed 1 d and more, or null")
     both = {word.lower() for word in settings.ack_booked} & {word.lower() for word in settings.ack_refused}
     if both or not settings.ack_booked or not settings.ack_refused:
         raise ValueError(f"ack_booked, ack_refused: found {sorted(both)} in both, allowed: words of their own in each")

@@ -158,6 +158,8 @@ def _hole(written: str, where: str, fields: Fields) -> Hole:
     if not fields.has(name):
         known = sorted(one for one in fields.exact if one.partition(".")[0] == name.partition(".")[0])
         allowed = _listed(known or [*fields.exact, *(f"{root}.*" for root in fields.roots)])
+        if name.startswith("secret.") and not known:
+            allowed = "a name of the target's secrets; it has none"
         raise TemplateError(f"{where}: found the field {name!r}, allowed: {allowed}")
     filters = []
     for one in words:

@@ -115,11 +115,10 @@ async def last_cycle(session: Session, work: int) -> int:
     return int(rows[0]["id"]) if rows else 0
 
 
-async def own_cycles(session: Session, work: int, after: int) -> list[int]:
-    """Ids of the cycles of a work above ``after`` that this user made, that no note names. Raises CallError."""
+async def own_cycles(session: Session, work: int, after: int, named: set[int | None]) -> list[int]:
+    """Ids of the cycles of a work above ``after`` that this user made, without those ``named``. Raises CallError."""
     domain = [["work", "=", work], ["id", ">", after], ["create_uid", "=", await session.user_id()]]
     rows = await session.read("production.work.cycle.search_read", domain, 0, CYCLES_MAX, [["id", "ASC"]], ["id"])
-    named = {note.cycle for note in (await notes_of(session, work)).values()}
     return [int(row["id"]) for row in rows if row["id"] not in named]
 
 

@@ -149,12 +149,14 @@ async def _write_cycle(session: Session, step: Step) -> str:
 
 
 async def _cycle(session: Session, step: Step) -> str | None:
-    note = (await records.notes_of(session, step.work_id)).get(step.confirmation)
+    notes = await records.notes_of(session, step.work_id)
+    note = notes.get(step.confirmation)
     if note is not None and note.cycle is not None:
         return str(note.cycle)
     # Every cycle of ours is named by a note in the end: one that is not, is that of a step without an answer.
     before = json.loads(step.posting.baseline or b"{}").get("cycle", 0)
-    made = await records.own_cycles(session, step.work_id, before)
+    named = {one.cycle for one in notes.values()}
+    made = await records.own_cycles(session, step.work_id, before, named)
     return str(made[0]) if made else None
 
 

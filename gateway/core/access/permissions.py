@@ -40,6 +40,7 @@ class Action(enum.StrEnum):
     RELEASE = "release"
     APPROVE_FIRST_ARTICLE = "approve_first_article"
     APPROVE_OVER_TOLERANCE = "approve_over_tolerance"
+    RELEASE_POSTING = "release_posting"  # before its window is over, or although its target warns
     REOPEN = "reopen"
     CORRECT = "correct"  # what is recorded or confirmed
     CORRECT_AFTER_FINAL = "correct_after_final"
@@ -106,6 +107,7 @@ PERMISSIONS: Final[dict[Action, Permission]] = {
     Action.RELEASE: Permission(_JUDGES, reason=True),
     Action.APPROVE_FIRST_ARTICLE: Permission(_JUDGES),
     Action.APPROVE_OVER_TOLERANCE: Permission(_OFFICE, reason=True),
+    Action.RELEASE_POSTING: Permission(_OFFICE, reason=True),
     Action.REOPEN: Permission((_R.SUPERVISOR,), reason=True),
     Action.CORRECT: Permission(_JUDGES, reason=True),
     Action.CORRECT_AFTER_FINAL: Permission(_JUDGES, reason=True),

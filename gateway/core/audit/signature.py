@@ -42,6 +42,7 @@ class Meaning(enum.StrEnum):
 
     RELEASE = "I release this from its hold"
     APPROVAL = "I approve what is beyond the tolerance"
+    POSTING = "I let this be posted, whatever its target warned of"
     RESPONSIBILITY = "I am responsible for this correction"
 
 
@@ -93,6 +94,7 @@ class SigningRefused(NamedTuple):
 MEANINGS: Final[Mapping[Action, Meaning]] = {
     Action.RELEASE: Meaning.RELEASE,
     Action.APPROVE_OVER_TOLERANCE: Meaning.APPROVAL,
+    Action.RELEASE_POSTING: Meaning.POSTING,
     Action.CORRECT_AFTER_FINAL: Meaning.RESPONSIBILITY,
 }
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -46,6 +47,10 @@ def read(path: Path) -> Profile:
         image = yaml.safe_load(content)
         # As JSON, which is how the configuration itself is held against its classes.
         return TypeAdapter(Profile).validate_json(json.dumps(image), strict=True)
+    except yaml.MarkedYAMLError as error:
+        at = error.problem_mark or error.context_mark
+        where = f" line {at.line + 1}, column {at.column + 1}:" if at is not None else ""
+        raise ProfileError(f"profile {path}:{where} is no YAML: {error.problem or error.context}") from error
     except (yaml.YAMLError, UnicodeDecodeError, TypeError, RecursionError) as error:
         raise ProfileError(f"profile {path}: is no YAML of texts, numbers, lists and objects: {error}") from error
     except ValidationError as error:
@@ -55,4 +60,19 @@ def read(path: Path) -> Profile:
 
 def _line(error: Any) -> str:
     where = ".".join(map(str, error["loc"])) or "profile"
+    if error["type"] == "unexpected_keyword_argument":
+        allowed = ", ".join(sorted(_keys(Profile, error["loc"][:-1])))
+        return f"{where}: found an unknown key" + (f", allowed: {allowed}" if allowed else "")
     return f"{where}: {error['msg']}"
+
+
+def _keys(kind: Any, path: tuple[int | str, ...]) -> set[str]:
+    """The keys that a profile may have at a path; none where that is not fixed."""
+    for part in path:
+        if isinstance(part, int):
+            continue
+        if not dataclasses.is_dataclass(kind):
+            return set()
+        kind = get_type_hints(kind).get(part)
+        kind = next((one for one in (kind, *get_args(kind)) if dataclasses.is_dataclass(one)), None)
+    return {one.name for one in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
