@@ -78,6 +78,15 @@ def schemas() -> dict[str, dict[str, Any]]:
             },
             written_off=_WHOLE,
         ),
+        "probes": {"type": "array", "items": _object(target=_TEXT, ok={"type": "boolean"}, detail=_TEXT)},
+        "lookups": {
+            "type": "array",
+            "items": _object(
+                **dict.fromkeys(("target", "key", "message_id", "found", "reference", "code", "detail"), _TEXT),
+                step=_WHOLE,
+                steps=_WHOLE,
+            ),
+        },
         "done": _object(done={"type": "string", "description": "What was done, in words."}),
         "problem": _problem(),
     }
@@ -102,7 +111,19 @@ _SUMMARY: Final[dict[str, Any]] = {
     "derived": _TIME,
     "latency_ms": {"type": ["integer", "null"]},
     "reference": _TEXT,
+    "released": {"type": "boolean"},
     "error": _TEXT,
+}
+_MESSAGE: Final[dict[str, Any]] = {
+    "oneOf": [
+        {"type": "null"},
+        {
+            "type": "object",
+            "properties": {"content_type": _TEXT, "name": _TEXT, "body": _TEXT},
+            "required": ["content_type", "name", "body"],
+            "additionalProperties": False,
+        },
+    ]
 }
 
 
@@ -185,11 +206,17 @@ def _posting() -> dict[str, Any]:
     return _object(
         **_SUMMARY,
         confirmation=_OPEN_OBJECT,
-        message={
-            "oneOf": [
-                {"type": "null"},
-                _object(content_type=_TEXT, name=_TEXT, body=_TEXT),
-            ]
+        message=_MESSAGE,
+        steps={
+            "type": "array",
+            "items": _object(
+                step=_WHOLE,
+                **dict.fromkeys(("state", "message_id", "accepted", "reference"), _TEXT),
+                sent=_TIME,
+                settled=_TIME,
+                baseline={"type": ["string", "null"]},
+                message=_MESSAGE,
+            ),
         },
         suggested=_TEXT,
         supersedes=_TEXT,

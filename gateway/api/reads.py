@@ -14,6 +14,7 @@ from buffer.audit_chain import ChainReader, Wanted
 from buffer.entry import OutboxState
 from buffer.outbox_links import links
 from buffer.readonly import ReadOnlyStore
+from gateway import posting_steps
 from gateway.api.problem import Problem, ProblemError, refuse, shown
 from gateway.core.access.permissions import permitted
 from gateway.core.audit.entry import as_mapping
@@ -206,6 +207,7 @@ class Reads:
             **linked._asdict(),
             "confirmation": json.loads(entry.payload),
             "message": message,
+            "steps": posting_steps.shown(entry, await self._parts.outbox.steps(entry.id), self._named),
             "answer": answer,
         }
 
@@ -241,6 +243,7 @@ class Reads:
             "derived": self._named(entry.derived_ns),
             "latency_ms": None if entry.stamps.latency_ns is None else entry.stamps.latency_ns // NS_PER_MS,
             "reference": entry.reference,
+            "released": bool(entry.released),
             "error": " ".join(filter(None, (entry.error_kind, entry.error_code, entry.error_text))),
         }
 

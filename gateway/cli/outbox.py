@@ -180,19 +180,22 @@ def show(args: argparse.Namespace) -> int:
         )
         return 1
     entry = found[0]
-    more, answer = outbox_parked.details(args, entry)
+    more, answer, steps = outbox_parked.details(args, entry)
     whole = {
         **_summary(entry),
         **more,
         "confirmation": json.loads(entry.payload),
         "message": _message(entry),
+        "steps": steps,
         "answer": answer,
     }
     if args.json:
         print(json.dumps(whole))
         return 0
     for name, value in whole.items():
-        if name in ("confirmation", "message", "answer"):
+        if name == "steps" and entry.steps == 1 and all(one["baseline"] is None for one in value):
+            continue  # it says nothing that the message does not
+        if name in ("confirmation", "message", "steps", "answer"):
             print(f"\n{name}:")
             for line in json.dumps(value, indent=2, ensure_ascii=False).split("\n"):
                 print(clean(line, len(line)))
@@ -290,6 +293,7 @@ def _in_utc(entry: OutboxEntry, known: Sequence[ClockCorrection]) -> OutboxEntry
     return entry._replace(
         created_ns=utc_of(known, entry.created_ns),
         due_ns=utc_of(known, entry.due_ns),
+        first_sent_ns=named(entry.first_sent_ns),
         last_sent_ns=named(entry.last_sent_ns),
         event_ns=named(entry.event_ns),
         derived_ns=named(entry.derived_ns),

@@ -117,24 +117,38 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def details(args: argparse.Namespace, entry: OutboxEntry) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """What is known besides: what can be done, what replaced it or is replaced by it; and the target's answer."""
+def details(
+    args: argparse.Namespace, entry: OutboxEntry
+) -> tuple[dict[str, Any], dict[str, Any] | None, list[dict[str, Any]]]:
+    """What is known besides: what can be done, what replaced it or is replaced by it; the target's answer; the steps.
+
+    The entry's own times are in UTC.
+    """
+    from buffer import steps
     from buffer.errors import StoreError
     from buffer.outbox_links import links
     from buffer.readonly import ReadOnlyStore
+    from gateway import posting_steps
     from gateway.forwarder.advice import suggested
     from gateway.lock import DATABASE_NAME
 
     where = state_dir.find(args)
     more: dict[str, Any] = {"suggested": suggested(entry.error_kind, entry.error_code)}
     if where is None:
-        return more, None
+        return more, None, []
     try:
         with ReadOnlyStore(where / DATABASE_NAME) as store:
             beside = [one for one in store.outbox(order=entry.order, limit=OF_OPERATION_MAX) if one.lane == entry.lane]
-            return {**more, **links(entry, beside)._asdict()}, _answer(store, entry)
+            rows, known = steps.found(store.read(steps.READ, (entry.id,))), store.corrections()
+
+            def named(steady_ns: int | None) -> str | None:
+                return None if steady_ns is None else utc(utc_of(known, steady_ns))
+
+            alone = entry.steps == 1
+            shown = posting_steps.shown(entry, rows, utc if alone else named)
+            return {**more, **links(entry, beside)._asdict()}, _answer(store, entry), shown
     except StoreError:  # it was read a moment ago: what is known is shown
-        return more, None
+        return more, None, []
 
 
 def _answer(store: ReadOnlyStore, entry: OutboxEntry) -> dict[str, Any] | None:

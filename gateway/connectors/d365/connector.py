@@ -128,6 +128,10 @@ class D365Connector:
             return readback.Measure().encoded()
         return (await self._measured(kind, content)).encoded()
 
+    def headers(self, posting: Posting) -> dict[str, str]:
+        """Those of every message."""
+        return {"Content-Type": posting.rendered.content_type, "Accept": "application/json"}
+
     async def send(self, posting: Posting) -> Outcome:
         """Put one message into the queue; a Start only where the order is not started."""
         kind, content = messages.content_of(posting.rendered)
@@ -135,11 +139,10 @@ class D365Connector:
             found = await self._before_start(content)
             if found is not None:
                 return found
-        headers = {"Content-Type": posting.rendered.content_type, "Accept": "application/json"}
         client = self._opened()
         try:
             answer = await client.request(
-                "POST", self._settings.service_path, headers=headers, body=posting.rendered.body
+                "POST", self._settings.service_path, headers=self.headers(posting), body=posting.rendered.body
             )
         except TransportError as error:
             return outcome_of_failure(error)
