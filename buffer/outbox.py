@@ -220,9 +220,9 @@ class Outbox:
         Of one with several steps those before the one that is due are booked and stay so; its text says it.
         ``audit`` is written in the same transaction.
         """
-        change = """
+        change = f"""
             state = 'superseded', settled_ns = :now, error_text = error_text
-                || CASE WHEN step > 0 THEN ' (booked: the first ' || step || ' of ' || steps || ' steps)' ELSE '' END
+                || {steps.BOOKED_IN_PART}
                 || ' (superseded by ' || :who || ')'
         """
         return await self._decide(

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from config.alert_settings import AlertSettings
 from config.api_settings import ApiSettings
 from config.backup_settings import BackupSettings
 from config.bytesize import ByteSize
@@ -130,6 +131,7 @@ class ConnectorCommon:
         accepted_limit: after so long accepted and not booked it waits for a person.
         busy_limit: after so long locked at the target it waits for a person.
         wait_limit: after so long without its precondition it waits for a person.
+        unclear_limit: after so long that the target's answers neither prove nor exclude it waits for a person.
         backlog_rate: a second at most of those that have waited for more than five minutes; None: no limit.
     """
 
@@ -145,6 +147,7 @@ class ConnectorCommon:
     accepted_limit: _Patience = Duration("8 h")
     busy_limit: _Patience = Duration("4 h")
     wait_limit: _Patience = Duration("8 h")
+    unclear_limit: _Patience = Duration("10 min")
     backlog_rate: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
 
@@ -347,6 +350,7 @@ class Settings:
         calendars: shift calendars, by the name that work units use.
         mqtt: None where nothing is published.
         api: None where no HTTP API listens.
+        alerts: None where nobody is told.
         buffer: limits of the database.
         retention: how long records are kept after they are closed.
         reconciliation: when confirmations are compared with what is booked.
@@ -367,6 +371,7 @@ class Settings:
     calendars: Mapping[str, CalendarRule]
     mqtt: MqttSettings | None
     api: ApiSettings | None
+    alerts: AlertSettings | None
     buffer: BufferSettings
     retention: RetentionRule
     reconciliation: ReconciliationSettings

@@ -208,9 +208,13 @@ class Builder:
     def _connectors(self) -> None:
         types = plugins.connectors()
         for name in self._settings.connectors:
-            acknowledged = partial(self._parts.acknowledged, name)
             self._parts.connectors[name] = connector_of(
-                self._settings, name, types, self._clock.utc_now_ns, acknowledged
+                self._settings,
+                name,
+                types,
+                self._clock.utc_now_ns,
+                partial(self._parts.acknowledged, name),
+                partial(self._parts.orders_came, name),
             )
 
     def _targets(self) -> None:

@@ -20,10 +20,12 @@ def connector_of(
     types: Mapping[str, ConnectorType],
     utc_now_ns: Callable[[], int],
     acknowledged: Callable[[], None] = nobody_waits,
+    orders_came: Callable[[], None] = nobody_waits,
 ) -> Connector:
     """The connector of that name in the configuration. Raises ConfigError for a secret that is not there.
 
-    ``acknowledged`` is called by the connector when its target has news of what it accepted.
+    ``acknowledged`` is called by the connector when its target has news of what it accepted, ``orders_came`` when it
+    has orders.
     """
     target = settings.connectors[name]
     own = target.connector_settings
@@ -38,5 +40,6 @@ def connector_of(
         base_dir=settings.base_dir,
         time_zone=settings.gateway.timezone,
         acknowledged=acknowledged,
+        orders_came=orders_came,
     )
     return types[target.connector].build(own, context)

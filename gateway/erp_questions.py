@@ -16,7 +16,6 @@ from gateway.core.document import encode, message_id_of, utc
 from gateway.core.duration import NS_PER_S, Duration
 from gateway.core.foreign_text import clean
 from gateway.forwarder.asking import looked_up, message_of, step_posting
-from gateway.posting_steps import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,7 +89,7 @@ def shown(
                 "step": at,
                 "message_id": step_id(own_id, at) if own_id else "",
                 "headers": _headers(connector, target, _posting(document, own_id, steps, at)),
-                "baseline": text_of(known[at]) if at in known else None,
+                "baseline": _text_of(known[at]) if at in known else None,
                 **_body(one),
             }
             for at, one in enumerate(steps)
@@ -229,6 +228,13 @@ def _headers(connector: Connector | None, target: str, posting: Posting) -> dict
         raise QuestionError(f"{target}: {clean(str(error), TEXT_MAX_CHARS)}") from error
     except Exception as error:
         raise QuestionError(f"{target}: the connector failed: {clean(repr(error), TEXT_MAX_CHARS)}") from error
+
+
+def _text_of(content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return f"base64:{base64.b64encode(content).decode()}"
 
 
 def _body(one: Rendered) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from buffer import steps
 from buffer.readonly import ReadOnlyStore
 from gateway import erp_questions as ask
 from gateway import plugins
@@ -140,7 +139,7 @@ class ErpStopped:
 
     def _steps(self, entry: OutboxEntry) -> tuple[StepRow, ...]:
         with self._store() as store:
-            return steps.found(store.read(steps.READ, (entry.id,)))
+            return tuple(store.steps(entry.id))
 
     def _store(self) -> ReadOnlyStore:
         return ReadOnlyStore(self._state_dir() / DATABASE_NAME)

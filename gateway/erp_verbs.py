@@ -85,7 +85,9 @@ class ErpVerbs:
         try:
             name = text_of(request, "target") if request.get("target") else self._only()
             connector = self._connector(name)
-            if connector.capabilities.cursor_moves:  # it remembers what it has seen: the feed's own is left alone
+            can = connector.capabilities
+            # It remembers what it has seen: the feed's own is left alone, where there may be two.
+            if can.cursor_moves and not can.one_at_a_time:
                 connector = connector_of(self._settings, name, plugins.connectors(), self._clock.utc_now_ns)
                 await connector.open()
                 try:

@@ -52,6 +52,11 @@ class Parts:
         if name in self.forwarders:
             self.forwarders[name].accepted_changed()
 
+    def orders_came(self, name: str) -> None:
+        """A source has orders; one that gives none, or is not made yet, has none."""
+        if name in self.feeds:
+            self.feeds[name].wake()
+
     def trouble(self, name: str, text: str) -> None:
         """A part cannot go on for now; "" when it can again."""
         if text:

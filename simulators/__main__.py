@@ -40,6 +40,7 @@ ERPS: Final = {
     "business_central": "simulators.erp.business_central",
     "kingdee": "simulators.erp.kingdee",
     "file_partner": "simulators.erp.file_partner",
+    "mes": "simulators.erp.mes",
 }
 #: Simulators that are no machine.
 SERVERS: Final = ("erp", "broker", *ERPS)

@@ -16,6 +16,7 @@ REF: Final = "#/components/schemas/{model}"
 _TEXT: Final = {"type": "string"}
 _WHOLE: Final = {"type": "integer"}
 _TIME: Final = {"type": ["string", "null"], "format": "date-time"}
+_NAMED: Final = {"type": ["string", "null"]}
 _RATIO: Final = {"type": ["number", "null"]}
 #: Parts whose keys follow from the rules of the plant.
 _OPEN_OBJECT: Final = {"type": "object"}
@@ -103,6 +104,9 @@ _SUMMARY: Final[dict[str, Any]] = {
     "kind": _TEXT,
     "attempts": _WHOLE,
     "lookups": _WHOLE,
+    "step": _WHOLE,
+    "steps": _WHOLE,
+    "released": {"type": "boolean"},
     "created": _TIME,
     "last_sent": _TIME,
     "settled": _TIME,
@@ -111,19 +115,7 @@ _SUMMARY: Final[dict[str, Any]] = {
     "derived": _TIME,
     "latency_ms": {"type": ["integer", "null"]},
     "reference": _TEXT,
-    "released": {"type": "boolean"},
     "error": _TEXT,
-}
-_MESSAGE: Final[dict[str, Any]] = {
-    "oneOf": [
-        {"type": "null"},
-        {
-            "type": "object",
-            "properties": {"content_type": _TEXT, "name": _TEXT, "body": _TEXT},
-            "required": ["content_type", "name", "body"],
-            "additionalProperties": False,
-        },
-    ]
 }
 
 
@@ -206,16 +198,24 @@ def _posting() -> dict[str, Any]:
     return _object(
         **_SUMMARY,
         confirmation=_OPEN_OBJECT,
-        message=_MESSAGE,
-        steps={
+        message={
+            "oneOf": [
+                {"type": "null"},
+                _object(content_type=_TEXT, name=_TEXT, body=_TEXT),
+            ]
+        },
+        messages={
             "type": "array",
             "items": _object(
                 step=_WHOLE,
-                **dict.fromkeys(("state", "message_id", "accepted", "reference"), _TEXT),
+                state=_TEXT,
+                reference=_TEXT,
+                accepted=_TEXT,
                 sent=_TIME,
                 settled=_TIME,
-                baseline={"type": ["string", "null"]},
-                message=_MESSAGE,
+                before=_NAMED,
+                name=_NAMED,
+                body=_NAMED,
             ),
         },
         suggested=_TEXT,

@@ -186,16 +186,16 @@ def show(args: argparse.Namespace) -> int:
         **more,
         "confirmation": json.loads(entry.payload),
         "message": _message(entry),
-        "steps": steps,
+        "messages": steps,
         "answer": answer,
     }
     if args.json:
         print(json.dumps(whole))
         return 0
     for name, value in whole.items():
-        if name == "steps" and entry.steps == 1 and all(one["baseline"] is None for one in value):
-            continue  # it says nothing that the message does not
-        if name in ("confirmation", "message", "steps", "answer"):
+        if name == "messages" and not value:
+            continue  # it is the one message
+        if name in ("confirmation", "message", "messages", "answer"):
             print(f"\n{name}:")
             for line in json.dumps(value, indent=2, ensure_ascii=False).split("\n"):
                 print(clean(line, len(line)))
@@ -293,7 +293,6 @@ def _in_utc(entry: OutboxEntry, known: Sequence[ClockCorrection]) -> OutboxEntry
     return entry._replace(
         created_ns=utc_of(known, entry.created_ns),
         due_ns=utc_of(known, entry.due_ns),
-        first_sent_ns=named(entry.first_sent_ns),
         last_sent_ns=named(entry.last_sent_ns),
         event_ns=named(entry.event_ns),
         derived_ns=named(entry.derived_ns),
@@ -321,6 +320,8 @@ def _summary(entry: OutboxEntry) -> dict[str, Any]:
         "derived": utc(entry.derived_ns),
         "latency_ms": None if entry.stamps.latency_ns is None else entry.stamps.latency_ns // NS_PER_MS,
         "reference": entry.reference,
+        "step": entry.step,
+        "steps": entry.steps,
         "released": bool(entry.released),
         "error": " ".join(filter(None, (entry.error_kind, entry.error_code, entry.error_text))),
     }

@@ -8,7 +8,7 @@ import sys
 from typing import Final
 
 #: What ``simulate erp`` may be followed by; without one of them it is the bundled ERP.
-ERPS: Final = ("sap_odata", "sap_idoc", "d365", "business_central", "kingdee", "file_partner")
+ERPS: Final = ("sap_odata", "sap_idoc", "d365", "business_central", "kingdee", "file_partner", "mes")
 NAMES: Final = ("asm-01", "imm-01", "tst-01", "fil-02", "pck-01", "erp", "broker")
 
 

@@ -88,7 +88,9 @@ class LookupKind(enum.StrEnum):
     ACCEPTED = "accepted"  # the target has it and has not booked it yet
     REFUSED = "refused"  # the target took it over and then refused it: a person decides
     ABSENT = "absent"
-    UNKNOWN = "unknown"
+    UNCLEAR = "unclear"  # the target answered, and it proves neither: where it stays so, a person decides
+    UNKNOWN = "unknown"  # nobody could be asked: again, for as long as it takes
+    UNKNOWABLE = "unknowable"  # the target will never say: a person has to look there
 
 
 class Lookup(NamedTuple):
@@ -208,7 +210,7 @@ class Capabilities(NamedTuple):
     ``baseline``: it has no key of ours, so that its sums before a send are kept; then it is a ``TakesBaseline``.
     ``readback``: what was ACCEPTED can be looked up until it is booked or refused. ``accepted_blocks``: the next one of
     a lane waits until the one before is booked, not only accepted. ``cursor_moves``: a cursor that is given back moves
-    or acknowledges something at the source.
+    or acknowledges something at the source. ``one_at_a_time``: a second connector would take the first one's place.
     """
 
     orders: bool = True
@@ -224,6 +226,7 @@ class Capabilities(NamedTuple):
     readback: bool = True
     accepted_blocks: bool = True
     cursor_moves: bool = False
+    one_at_a_time: bool = False
 
 
 def nobody_waits() -> None:
@@ -242,6 +245,7 @@ class ConnectorContext:
         base_dir: the folder that relative paths of the settings are relative to.
         time_zone: IANA name of the plant's time zone.
         acknowledged: the target has news of what it accepted: look it up now. From the event loop only; never raises.
+        orders_came: the target has orders: fetch them now, and not only at the next poll. Likewise.
     """
 
     name: str
@@ -251,6 +255,7 @@ class ConnectorContext:
     base_dir: Path
     time_zone: str = "UTC"
     acknowledged: Callable[[], None] = nobody_waits
+    orders_came: Callable[[], None] = nobody_waits
 
 
 class Connector(Protocol):
@@ -304,6 +309,14 @@ class TellsTotals(Protocol):
 
     async def booked(self, order: str) -> BookedOrder:
         """What the target has booked of an order. Raises ConnectorError."""
+
+
+@runtime_checkable
+class HearsSettled(Protocol):
+    """A connector whose target keeps what it said until the gateway has it for good."""
+
+    def settled(self, posting_id: str, key: str) -> None:
+        """The end of this posting (id of its message, key) is committed: booked, delivered, or parked. Never raises."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from buffer.entry import OVER, THERE, OutboxState
 from buffer.outbox import Outbox
 from buffer.step import JournalRow, NewPosting, Step
 from buffer.store import Store
-from gateway.connectors.base import OutcomeKind
+from gateway.connectors.base import HearsSettled, OutcomeKind
 from gateway.contract.faults import pieces
 from gateway.core.duration import NS_PER_S, Duration
 from gateway.forwarder import Forwarder, ForwarderSettings, ForwarderTimings
@@ -46,6 +46,7 @@ SETTINGS: Final = ForwarderSettings(
     wait_precondition_ns=Duration("2 s"),
     auth_probe_ns=Duration("2 s"),
     ask_accepted_ns=Duration("1 s"),
+    unclear_limit_ns=Duration("10 s"),
 )
 TIMINGS: Final = ForwarderTimings(backoff_min_ns=Duration("100 ms"), busy_ladder_ns=(Duration("1 s"),))
 
@@ -151,6 +152,10 @@ class Plant:
                 else:
                     await self._outbox.retry(one.id, self._now_ns)
         raise AssertionError(f"a person decides and decides: {await self.entries()}")
+
+    async def retry(self, entry: OutboxEntry) -> None:
+        """A person wants a parked one to be sent again."""
+        await self._outbox.retry(entry.id, self._now_ns)
 
     def check(self, entries: Sequence[OutboxEntry], where: str = "") -> None:
         """The target's sum, and what waits or is parked, are what was counted; no key is booked twice."""
@@ -296,6 +301,10 @@ class _Watched:
 
     async def probe(self) -> Health:
         return await self._connector.probe()
+
+    def settled(self, posting_id: str, key: str) -> None:
+        if isinstance(self._connector, HearsSettled) and not self._killing.dead:
+            self._connector.settled(posting_id, key)
 
 
 class _WatchedOutbox(Outbox):

@@ -99,7 +99,8 @@ class ConnectorContract:
         if isinstance(connector, TakesBaseline) and connector.capabilities.baseline:
             posting = posting._replace(baseline=await connector.baseline(posting))
         if connector.capabilities.can_lookup:
-            assert (await connector.lookup(posting)).kind is LookupKind.ABSENT
+            found = await connector.lookup(posting)
+            assert found.kind is LookupKind.ABSENT, found
         outcome = await connector.send(posting)
         assert outcome.kind in {OutcomeKind.POSTED, OutcomeKind.ACCEPTED}, outcome
         assert bench.bookings(posting.key) == 1

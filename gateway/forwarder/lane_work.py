@@ -15,10 +15,11 @@ import structlog
 
 from buffer.entry import SENT_FROM, THERE, OutboxState
 from buffer.errors import OutboxError, StoreError
-from gateway.connectors.base import LookupKind, MappingError, Outcome, OutcomeKind
+from gateway.connectors.base import HearsSettled, LookupKind, MappingError, Outcome, OutcomeKind, step_id
 from gateway.core.duration import NS_PER_S, Duration
 from gateway.core.orders.order_answer import ACK
 from gateway.forwarder.asking import (
+    NotBookedYetError,
     is_stepped,
     looked_up,
     message_of,
@@ -45,6 +46,9 @@ SLICE_POSTINGS: Final = 32
 SLICE_NS: Final = Duration("200 ms")
 #: So many of a lane are read ahead.
 AHEAD: Final = 8
+
+#: States that end what a target said of a posting.
+SETTLED: Final = THERE | {OutboxState.PARKED}
 
 _log = structlog.get_logger(__name__)
 
@@ -103,6 +107,9 @@ class LaneWork:
         repeat = entry.state is OutboxState.UNCERTAIN
         try:
             message = await self._rendered(entry)
+        except NotBookedYetError as error:
+            await self._settle(entry, target.policy.waits(str(error), target.now_ns()))
+            return
         except MappingError as error:
             baseline: bytes | Outcome | None = Outcome(OutcomeKind.MAPPING, str(error))
         else:
@@ -126,7 +133,7 @@ class LaneWork:
             sending = await self._settle(sending, decision, outcome, following)
 
     async def _rendered(self, entry: OutboxEntry) -> Rendered | None:
-        """The message where none is fixed yet. Raises MappingError."""
+        """The message where none is fixed yet. Raises MappingError, NotBookedYetError."""
         if entry.body is not None:
             return None
         taken_back = await reversed_references(self._target.outbox, entry)
@@ -171,7 +178,7 @@ class LaneWork:
             return None
         try:
             return _Next(following, await self._rendered(following))
-        except (MappingError, StoreError):  # its own turn tells
+        except (MappingError, NotBookedYetError, StoreError):  # its own turn tells
             return None
 
     async def _send(self, posting: Posting) -> Outcome:
@@ -232,8 +239,9 @@ class LaneWork:
                         await target.outbox.settle(
                             entry.id, decision.settlement, target.now_ns(), answer, passed=passes
                         )
+                        self._tell_settled(entry, decision)
                         return None
-                    return await target.outbox.settle_and_begin(
+                    begun = await target.outbox.settle_and_begin(
                         entry.id,
                         decision.settlement,
                         following.entry.id,
@@ -242,6 +250,8 @@ class LaneWork:
                         more=() if following.message is None else more_of(following.message),
                         passed=passes,
                     )
+                    self._tell_settled(entry, decision)
+                    return begun  # noqa: TRY300 - the loop's other end
                 except OutboxError:
                     raise
                 except StoreError as error:
@@ -252,6 +262,12 @@ class LaneWork:
         finally:
             if doubtful is not None:
                 await self._not_begun(*doubtful)
+
+    def _tell_settled(self, entry: OutboxEntry, decision: Decision) -> None:
+        """The target may forget what it said of it."""
+        connector = self._target.connector
+        if decision.settlement.state in SETTLED and isinstance(connector, HearsSettled):
+            connector.settled(step_id(entry.message_id, entry.step), entry.key)
 
     async def _next_step(self, entry: OutboxEntry, decision: Decision, *, go: bool) -> OutboxEntry | None:
         """This step is over: its reference is kept, and the next one begun with it, where it may go at once."""

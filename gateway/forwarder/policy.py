@@ -23,6 +23,8 @@ RETRY_AFTER_MAX_NS: Final = Duration("1 h")
 #: A posting that could not be sent lets others go first for at most this long.
 STEP_BACK_MAX_NS: Final = Duration("8 s")
 PARALLEL_LANES_MAX: Final = 32
+#: The kind of error of what the target's answers neither prove nor exclude.
+UNCLEAR: Final = "unclear"
 DOUBLINGS_MAX: Final = 32
 
 
@@ -41,6 +43,7 @@ class ForwarderSettings:
         accepted_limit_ns: after this long accepted but not booked a person must look.
         busy_limit_ns: after this long locked a person must look.
         wait_limit_ns: after this long without its precondition a person must look.
+        unclear_limit_ns: after this long a person must look at what the target's answers neither prove nor exclude.
     """
 
     backoff_max_ns: int = Duration("60 s")
@@ -53,6 +56,7 @@ class ForwarderSettings:
     accepted_limit_ns: int = Duration("8 h")
     busy_limit_ns: int = Duration("4 h")
     wait_limit_ns: int = Duration("8 h")
+    unclear_limit_ns: int = Duration("10 min")
 
     @classmethod
     def of(cls, settings: ConnectorCommon) -> Self:
@@ -68,6 +72,7 @@ class ForwarderSettings:
             accepted_limit_ns=settings.accepted_limit,
             busy_limit_ns=settings.busy_limit,
             wait_limit_ns=settings.wait_limit,
+            unclear_limit_ns=settings.unclear_limit,
         )
 
     def __post_init__(self) -> None:
@@ -183,10 +188,8 @@ class Policy:
             return Decision(Settlement(OutboxState.PARKED, now_ns, "", *fault), reached=True)
         if lookup.kind is LookupKind.ACCEPTED and entry.state is not OutboxState.ACCEPTED:
             return Decision(self._taken_over(lookup.reference, now_ns), reached=True)
-        if lookup.kind is LookupKind.UNKNOWN:
-            fault = (entry.error_kind or OutcomeKind.UNCERTAIN, entry.error_code, f"look-up: {lookup.detail}")
-            settlement = Settlement(entry.state, now_ns + self.doubling_ns(entry.lookups), "", *fault)
-            return Decision(settlement, reached=None, pause=Pause.BACKOFF)
+        if lookup.kind in {LookupKind.UNKNOWABLE, LookupKind.UNKNOWN, LookupKind.UNCLEAR}:
+            return self._not_known(entry, lookup, now_ns)
         if entry.state is OutboxState.ACCEPTED:
             return self._still_accepted(entry, now_ns)
         # Absence is no proof while the server may still be working on what it got.
@@ -197,11 +200,35 @@ class Policy:
             return Decision(Settlement(OutboxState.READY, now_ns, "", *fault), reached=True)
         return Decision(Settlement(OutboxState.UNCERTAIN, proven_ns, "", *fault), reached=True)
 
+    def waits(self, text: str, now_ns: int) -> Decision:
+        """Another posting of this outbox comes first: looked at again as often as that one is."""
+        due_ns = now_ns + self._settings.ask_accepted_ns
+        fault = (OutcomeKind.WAIT_PRECONDITION.value, "", text)
+        return Decision(Settlement(OutboxState.RETRY_WAIT, due_ns, "", *fault), reached=None)
+
     def _taken_over(self, reference: str, now_ns: int) -> Settlement:
         """Where nobody can ask, the target's word is all that will ever be known."""
         if self._can.readback and self._can.can_lookup:
             return Settlement(OutboxState.ACCEPTED, now_ns + self._settings.ask_accepted_ns, reference)
         return Settlement(OutboxState.DELIVERED, now_ns, reference)
+
+    def _not_known(self, entry: OutboxEntry, lookup: Lookup, now_ns: int) -> Decision:
+        if lookup.kind is LookupKind.UNKNOWABLE:
+            return cannot_know(entry, now_ns)
+        if lookup.kind is LookupKind.UNCLEAR:
+            return self._unclear(entry, lookup, now_ns)
+        fault = (entry.error_kind or OutcomeKind.UNCERTAIN, entry.error_code, f"look-up: {lookup.detail}")
+        settlement = Settlement(entry.state, now_ns + self.doubling_ns(entry.lookups), "", *fault)
+        return Decision(settlement, reached=None, pause=Pause.BACKOFF)
+
+    def _unclear(self, entry: OutboxEntry, lookup: Lookup, now_ns: int) -> Decision:
+        """Nobody else waits for it: the target answers."""
+        since_ns = entry.error_since_ns if entry.error_kind == UNCLEAR and entry.error_since_ns is not None else now_ns
+        fault = (UNCLEAR, lookup.code, lookup.detail)
+        if now_ns - since_ns >= self._settings.unclear_limit_ns:
+            return Decision(Settlement(OutboxState.PARKED, now_ns, "", *fault), reached=True)
+        due_ns = min(now_ns + self._settings.ask_accepted_ns, since_ns + self._settings.unclear_limit_ns)
+        return Decision(Settlement(entry.state, due_ns, "", *fault), reached=True)
 
     def _still_accepted(self, entry: OutboxEntry, now_ns: int) -> Decision:
         if now_ns - (entry.last_sent_ns or now_ns) >= self._settings.accepted_limit_ns:

@@ -8,37 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
-import ssl
 import threading
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
+from gateway.broker_client import (
+    ANSWER_TIMEOUT_S,
+    BAD_USER_OR_PASSWORD,
+    CLOSE_TIMEOUT_S,
+    NOT_AUTHORIZED,
+    RETRY_MAX_S,
+    RETRY_MIN_S,
+    UNACKNOWLEDGED_MAX,
+    UNSUPPORTED_PROTOCOL_VERSION,
+    BrokerClient,
+    LoopInbox,
+    abandon,
+    forget_callbacks,
+    secure,
+    without_delay,
+)
 from gateway.core.duration import NS_PER_S
 from gateway.monitor.protocol import ProtocolChoice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from paho.mqtt.reasoncodes import ReasonCode
 
     from gateway.monitor.settings import MonitorSettings
 
-#: Brokers announce as little as 20 (Receive Maximum), and paho does not read it.
-UNACKNOWLEDGED_MAX: Final = 20
 #: QoS 0 messages given to paho and not yet written to the socket: paho itself would take any number.
 UNWRITTEN_MAX: Final = 64
-RETRY_MIN_S: Final = 1.0
-RETRY_MAX_S: Final = 30.0
-CLOSE_TIMEOUT_S: Final = 2.0
-#: From the open connection to the broker's answer: one that trips over an unknown MQTT version may just stay silent.
-ANSWER_TIMEOUT_S: Final = 5.0
-UNSUPPORTED_PROTOCOL_VERSION: Final = 132
-BAD_USER_OR_PASSWORD: Final = 134
-NOT_AUTHORIZED: Final = 135
 _VERSIONS: Final = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 
 
@@ -71,37 +71,10 @@ class Listener(Protocol):
         """Messages went out, there is room for more."""
 
 
-class _Client(mqtt.Client):
-    """One connection: paho's loop ends with it, and whatever ends it is reported instead of lost in a thread."""
-
-    ended: Callable[[BaseException | None], None]
-
-    def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:  # noqa: ARG002, FBT001, FBT002 - paho's signature
-        error: BaseException | None = None
-        try:
-            return super().loop_forever(timeout, retry_first_connection=False)
-        except Exception as caught:  # noqa: BLE001 - a malformed packet, TLS, DNS: the end of this connection, told to the loop
-            error = caught
-            return MQTTErrorCode.MQTT_ERR_CONN_LOST
-        finally:
-            self.ended(error)
-
-
-class _HandshakeSocket(ssl.SSLSocket):
-    """Closed where the handshake fails: paho leaves that to the garbage collector, once per attempt."""
-
-    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - the signature of the base
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
-
-
 class _Attempt:
     """What happened on one connection so far; written on the event loop."""
 
-    def __init__(self, client: _Client, ended: asyncio.Future[BaseException | None]) -> None:
+    def __init__(self, client: BrokerClient, ended: asyncio.Future[BaseException | None]) -> None:
         self.client = client
         self.ended = ended
         self.up = False
@@ -134,10 +107,8 @@ class Bridge:
         self._listener = listener
         self._choice = ProtocolChoice(settings.protocol)
         self._attempt: _Attempt | None = None
-        self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._hop_due = False
+        self._inbox = LoopInbox()
         self._closing = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._link_error = "not connected yet"
         self._refused_topics: dict[str, str] = {}
 
@@ -197,7 +168,7 @@ class Bridge:
 
     async def run(self) -> None:
         """Connect and connect again, until ``close()``; a broker that is down is no error here."""
-        self._loop = asyncio.get_running_loop()
+        self._inbox.bind(asyncio.get_running_loop())
         delay_s = RETRY_MIN_S
         while not self._closing.is_set():
             was_up, again_at_once = await self._one_connection()
@@ -226,15 +197,15 @@ class Bridge:
         attempt = _Attempt(self._new_client(), loop.create_future())
         self._attempt = attempt
         client = attempt.client
-        client.ended = lambda error: self._hop(self._on_ended, attempt, error)
+        client.ended = lambda error: self._inbox.put(self._on_ended, attempt, error)
         client.on_socket_open = lambda _client, _data, link: self._opened(attempt, link)
-        client.on_connect = lambda _client, _data, _flags, reason, _properties: self._hop(
+        client.on_connect = lambda _client, _data, _flags, reason, _properties: self._inbox.put(
             self._on_connect, attempt, reason
         )
-        client.on_disconnect = lambda _client, _data, _flags, reason, _properties: self._hop(
+        client.on_disconnect = lambda _client, _data, _flags, reason, _properties: self._inbox.put(
             self._on_disconnect, attempt, reason
         )
-        client.on_publish = lambda _client, _data, mid, reason, _properties: self._hop(
+        client.on_publish = lambda _client, _data, mid, reason, _properties: self._inbox.put(
             self._on_publish, attempt, mid, str(reason) if reason.is_failure else ""
         )
         try:
@@ -246,10 +217,10 @@ class Bridge:
             self._attempt = None
             attempt.stop_waiting()
             if attempt.ended.done():
-                _forget_callbacks(client)
+                forget_callbacks(client)
             else:
                 # Joining the thread may take as long as a connect does: aside.
-                threading.Thread(target=_abandon, args=(client,), name="mqtt-abandon", daemon=True).start()
+                threading.Thread(target=abandon, args=(client,), name="mqtt-abandon", daemon=True).start()
             if attempt.up:
                 self._listener.link_down(len(attempt.unwritten))
         again_at_once = self._judge(attempt, error)
@@ -277,22 +248,17 @@ class Bridge:
         self._link_error = f"{where} did not answer to MQTT {self._choice.version}: {cause}"
         return self._choice.closed_unanswered()
 
-    def _new_client(self) -> _Client:
+    def _new_client(self) -> BrokerClient:
         settings = self._settings
-        client = _Client(
+        client = BrokerClient(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             protocol=_VERSIONS[self._choice.version],
             reconnect_on_failure=False,
         )
-        client.suppress_exceptions = True
         client.max_inflight_messages_set(UNACKNOWLEDGED_MAX)
         client.max_queued_messages_set(UNACKNOWLEDGED_MAX + UNWRITTEN_MAX)
-        if settings.username is not None:
-            client.username_pw_set(settings.username, settings.password)
-        if settings.tls is not None:
-            settings.tls.sslsocket_class = _HandshakeSocket
-            client.tls_set_context(settings.tls)
+        secure(client, username=settings.username, password=settings.password, tls=settings.tls)
         client.will_set(self._will.topic, self._will.payload, qos=1, retain=True)
         return client
 
@@ -304,28 +270,10 @@ class Bridge:
             return False
         return True
 
-    def _hop(self, what: Callable[..., None], *arguments: Any) -> None:
-        """From paho's thread to the event loop; many events share one wake-up."""
-        self._inbox.append((what, arguments))
-        if self._hop_due or self._loop is None:
-            return
-        self._hop_due = True
-        try:
-            self._loop.call_soon_threadsafe(self._deliver)
-        except RuntimeError:
-            return  # the event loop is closed: nobody is left to be told
-
-    def _deliver(self) -> None:
-        self._hop_due = False
-        while self._inbox:
-            what, arguments = self._inbox.popleft()
-            what(*arguments)
-
     def _opened(self, attempt: _Attempt, link: Any) -> None:
         """In paho's thread: the connection stands, the broker has not answered yet."""
-        self._hop(self._on_open, attempt)
-        # Our messages are small and often come in bursts: Nagle's algorithm holds all but the first back for 40 ms.
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._inbox.put(self._on_open, attempt)
+        without_delay(link)
 
     def _on_open(self, attempt: _Attempt) -> None:
         if attempt is self._attempt:
@@ -366,24 +314,6 @@ class Bridge:
     def _on_ended(self, attempt: _Attempt, error: BaseException | None) -> None:
         if not attempt.ended.done():
             attempt.ended.set_result(error)
-
-
-def _abandon(client: _Client) -> None:
-    """Leave without a DISCONNECT: the broker then publishes the will, and rightly so."""
-    client.loop_stop()
-    link = client.socket()
-    if link is not None:
-        link.close()
-    _forget_callbacks(client)
-
-
-def _forget_callbacks(client: _Client) -> None:
-    # They hold the client in a circle; without them its sockets are closed now and not at some collection.
-    client.on_socket_open = None
-    client.on_connect = None
-    client.on_disconnect = None
-    client.on_publish = None
-    client.ended = lambda _error: None
 
 
 def _advice(reason: int) -> str:

@@ -18,7 +18,20 @@ from urllib.parse import parse_qs
 from simulators.erp import double
 from simulators.erp.answers import login_page
 from simulators.erp.checks import RefusedError
-from simulators.erp.d365_messages import COMPANY, PICKING, REPORT, ROUTE_CARD, START, Message, message_of, seconds_of
+from simulators.erp.d365_messages import (
+    COMPANY,
+    PICKING,
+    REPORT,
+    ROUTE_CARD,
+    START,
+    Message,
+    check_words,
+    error_answer,
+    message_of,
+    routing_of,
+    seconds_of,
+    unauthorized,
+)
 from simulators.erp.double import Double, run_double, url_of
 from simulators.erp.http import Answer, Request, Response, document
 from simulators.erp.ledger import Booking
@@ -67,6 +80,7 @@ class D365(Double):
         self._db = sqlite3.connect(name, isolation_level=None)
         self._db.executescript(SCHEMA)
         self._tokens: dict[str, float] = {}
+        self._failing = 0
         super().__init__(options)
 
     def routes(self) -> dict[tuple[str, str], Callable[[Request], Awaitable[Answer]]]:
@@ -87,7 +101,7 @@ class D365(Double):
         if self.route_of(request) in {"/token", "/messages"}:
             return None
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
-        return None if self._tokens.get(token, 0.0) > time.monotonic() else _unauthorized()
+        return None if self._tokens.get(token, 0.0) > time.monotonic() else unauthorized()
 
     def fault_answer(self, due: Due) -> Response:
         """In the words of the service."""
@@ -95,7 +109,7 @@ class D365(Double):
         match due.name:
             case "unauthorized":
                 self._tokens.clear()
-                return _unauthorized()
+                return unauthorized()
             case "unavailable":
                 return Response(503, b"", headers=wait)
             case "too-many":
@@ -104,17 +118,27 @@ class D365(Double):
             case "html":
                 return login_page()
             case "locked":
-                return _error(409, "Conflict", "the message queue is locked by another process")
-        return _error(int(due.number), "InternalServerError", "An error has occurred.")
+                return error_answer(409, "Conflict", "the message queue is locked by another process")
+        return error_answer(int(due.number), "InternalServerError", "An error has occurred.")
 
     def refused_answer(self, error: RefusedError) -> Response:
         """An exception of a service."""
-        return _error(error.status if error.status != 422 else 400, error.code, str(error))  # noqa: PLR2004 - OData's
+        return error_answer(error.status if error.status != 422 else 400, error.code, str(error))  # noqa: PLR2004 - OData's
 
     def declare(self, control: Control) -> None:
         """Add the commands, and one for what a person does in the client."""
         super().declare(control)
         control.add("start-order ORDER", self._start_order)
+        control.add("fail COUNT", self._fail)
+
+    def _fail(self, count: int) -> None:
+        """So many messages fail at all their tries: the processor refuses what the queue has taken."""
+        self._failing = count * TRIES
+
+    def _external(self, order: str, operation: str, count: int) -> str:
+        """A person posts a route card in the client."""
+        self._transaction(order, "route", int(operation), count, 0, 0)
+        return super()._external(order, operation, count)
 
     def _start_order(self, order: str) -> None:
         self._db.execute('INSERT OR IGNORE INTO started ("order") VALUES (?)', (order,))
@@ -186,6 +210,10 @@ class D365(Double):
     def _process(self, order: str, kind: str, written: str) -> None:
         content = json.loads(written)
         image = self.order_of(order)
+        check_words(content)
+        if self._failing:
+            self._failing -= 1
+            raise RefusedError("POSTING", "the period is closed")
         if order in self.faults.rejected:
             raise RefusedError("ORDER_REJECTED", f"order {order} takes no postings")
         if kind == START:
@@ -195,15 +223,18 @@ class D365(Double):
         elif kind == ROUTE_CARD:
             self._route_card(image, content, written)
         elif kind == REPORT:
-            for line in content["ReportFinishedLines"]:
-                if line["ItemNumber"] != image["product"]["id"]:
-                    raise RefusedError("ITEM", f"item {line['ItemNumber']} is not that of order {order}")
-                good, error = line.get("ReportedGoodQuantity", 0), line.get("ReportedErrorQuantity", 0)
-                self._transaction(order, "report", 0, good, error, 0)
+            self._report(image, content)
         elif kind == PICKING:
             for line in content["PickingListLines"]:
                 quantity = line["ConsumptionBOMQuantity"]
                 self._transaction(order, "picking", line["OperationNumber"], quantity, 0, 0, line["ItemNumber"])
+
+    def _report(self, image: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+        for line in content["ReportFinishedLines"]:
+            if line["ItemNumber"] != image["product"]["id"]:
+                raise RefusedError("ITEM", f"item {line['ItemNumber']} is not that of order {image['order_id']}")
+            good, error = line.get("ReportedGoodQuantity", 0), line.get("ReportedErrorQuantity", 0)
+            self._transaction(image["order_id"], "report", 0, good, error, 0)
 
     def _route_card(self, image: Mapping[str, Any], content: Mapping[str, Any], written: str) -> None:
         order, lines = image["order_id"], content["RouteCardLines"]
@@ -247,20 +278,26 @@ class D365(Double):
             return broken
         entities: dict[str, Callable[[], list[dict[str, Any]]]] = {
             "ProductionOrderHeaders": self._headers,
-            "ProductionOrderRouteOperations": self._routing,
+            "ProductionOrderRouteOperations": lambda: routing_of(self._images()),
             "ProductionOrderBillOfMaterialLines": list,
             "ReleasedProductsV2": self._products,
             "ProductionRouteTransactions": lambda: self._posted("route"),
+            "MessageProcessorMessages": self._processed,
             "ProductionPickingTransactions": lambda: self._posted("picking"),
         }
         if name not in entities:
-            return _error(404, "NotFound", f"no entity set {name}")
-        if request.query.get("cross-company") != "true":
+            return error_answer(404, "NotFound", f"no entity set {name}")
+        if name != "MessageProcessorMessages" and request.query.get("cross-company") != "true":
             return document(200, {"value": []})  # of the user's own company, which is another one
         fits = condition_of(request.query.get("$filter", ""))
         rows = [row for row in entities[name]() if fits(row)]
         base = url_of({"host": self.options.host, "port": self.listener.port})
         return document(200, page_of(rows, request, base, self.options.page))
+
+    def _processed(self) -> list[dict[str, Any]]:
+        rows = self._db.execute("SELECT type, content, state, log FROM messages ORDER BY id")
+        names = ("MessageType", "MessageContent", "MessageState", "MessageInfolog")
+        return [{"MessageQueue": "JmgMES3P", **dict(zip(names, row, strict=True))} for row in rows]
 
     def _images(self) -> list[dict[str, Any]]:
         return [one for one in self.ledger.all_orders() if self._known(one)]
@@ -286,6 +323,7 @@ class D365(Double):
             "ItemNumber": image["product"]["id"],
             "ProductionOrderStatus": status,
             "ScheduledQuantity": quantity,
+            "StartedQuantity": quantity if status != "Released" else 0.0,
             "RemainingReportAsFinishedQuantity": quantity - told,
             "ScheduledStartDate": str(image.get("planned_start", "1900-01-01"))[:10] + NOON,
             "ScheduledStartTime": seconds_of(image.get("planned_start")),
@@ -294,24 +332,6 @@ class D365(Double):
             "ProductionOrderPriority": image.get("priority", 0),
             "ProductionPoolId": "",
         }
-
-    def _routing(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "dataAreaId": COMPANY,
-                "ProductionOrderNumber": image["order_id"],
-                "OperationNumber": int(one["op"]),
-                "OperationPriority": "Primary",
-                "OperationId": one.get("text", ""),
-                "CostingOperationResourceId": one["work_center"],
-                "SetupTime": 0.0,
-                "ProcessTime": float(one.get("std_cycle_s", 0)),
-                "ProcessQuantity": 1.0,
-                "OperationsTimeToHourConversionFactor": 1 / 3600,
-            }
-            for image in self._images()
-            for one in image["operations"]
-        ]
 
     def _products(self) -> list[dict[str, Any]]:
         units = {one["product"]["id"]: one["product"].get("uom", "PC") for one in self._images()}
@@ -339,14 +359,6 @@ class D365(Double):
         ]
 
 
-def _error(status: int, code: str, message: str) -> Response:
-    return document(status, {"error": {"code": code, "message": message}})
-
-
-def _unauthorized() -> Response:
-    return Response(401, b"", headers={"WWW-Authenticate": "Bearer"}, fault="unauthorized")
-
-
 def config_text(_options: argparse.Namespace, facts: Mapping[str, Any]) -> str:
     """The gateway's connector for this ERP; LINEGATE_D365_SECRET holds the client's secret."""
     url = url_of(facts)
@@ -362,6 +374,8 @@ connectors:
       client_id: linegate
       client_secret: {{ env: LINEGATE_D365_SECRET }} # {SECRET}
       scope: {url}/.default
+    mapping: {{ default_reason: Material }} # ErrorCause is an enum
+    messages_entity: MessageProcessorMessages
     operation_completed: true
     message_tag: {TAG}
     poll_orders: 2 s

@@ -47,7 +47,9 @@ class Floor:
 
     def verb(self):
         parts = SimpleNamespace(
-            connectors={"erp": self.erp}, forwarders={"erp": SimpleNamespace(wake=lambda: self.woken.append(1))}
+            outbox=self.outbox,
+            connectors={"erp": self.erp},
+            forwarders={"erp": SimpleNamespace(wake=lambda: self.woken.append(1))},
         )
         return Resending(parts, self.store, SimpleNamespace(now_ns=lambda: 100)).table()["outbox.resend_from"]
 

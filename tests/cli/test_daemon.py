@@ -107,14 +107,15 @@ def test_an_order_from_start_to_its_confirmation(ask, daemon):
     folder = daemon.folder / "share" / "confirmations"
     daemon.until(lambda: list(folder.glob("4711-0010-000001-*.csv")), "the final confirmation")
 
-    def posted():
-        return json.loads(ask("outbox", "list", "--json", "--order", "4711", "--state", "posted").out)
+    def delivered():
+        return json.loads(ask("outbox", "list", "--json", "--order", "4711", "--state", "delivered").out)
 
-    daemon.until(posted, "the posting to be settled")
-    (posting,) = posted()
+    daemon.until(delivered, "the posting to be settled")
+    (posting,) = delivered()
     assert set(posting) == {
         "no", "key", "state", "target", "order", "operation", "seq", "kind", "created", "attempts", "lookups",
         "last_sent", "settled", "due", "reference", "error", "event", "derived", "latency_ms",
+        "released",
     }  # fmt: skip
     assert (posting["target"], posting["kind"], posting["seq"], posting["attempts"]) == ("share", "final", 1, 1)
     code, out, _err = ask("outbox", "list")
@@ -127,7 +128,7 @@ def test_an_order_from_start_to_its_confirmation(ask, daemon):
     assert "4711" in ask("outbox", "show", posting["no"]).out
     code, _out, err = ask("outbox", "retry", posting["no"])
     assert code == 1
-    assert "posted" in err
+    assert "delivered" in err
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "1001"])

@@ -164,13 +164,12 @@ async def stepped(simulator, tmp_path):
 def test_every_step_of_a_posting_is_shown_rendered_and_looked_up(wrong_usage, stepped):
     config, state_dir = stepped
     shown = told(wrong_usage("outbox", "show", "1", "--json", "-d", state_dir))
-    assert [(one["step"], one["state"], one["reference"], one["accepted"]) for one in shown["steps"]] == [
-        (0, "posted", "REF-0", ""), (1, "accepted", "", "QUEUE-1"), (2, "waits", "", ""),
+    assert [(one["step"], one["state"], one["reference"], one["accepted"]) for one in shown["messages"]] == [
+        (0, "posted", "REF-0", ""), (1, "", "", "QUEUE-1"), (2, "", "", ""),
     ]  # fmt: skip
-    assert [one["message"]["body"] for one in shown["steps"]] == ["body 0", "body 1", "body 2"]
-    assert [one["baseline"] for one in shown["steps"]] == ["12 booked", None, None]
-    assert len({one["message_id"] for one in shown["steps"]}) == STEPS
-    assert shown["released"] is False
+    assert [one["body"] for one in shown["messages"]] == [None, "body 1", "body 2"], "the first one stands by itself"
+    assert [one["before"] for one in shown["messages"]] == ["12 booked", None, None]
+    assert (shown["state"], shown["step"], shown["steps"], shown["released"]) == ("accepted", 1, STEPS, False)
     text = wrong_usage("outbox", "show", "1", "-d", state_dir).out
     assert "QUEUE-1" in text
     assert "12 booked" in text

@@ -12,13 +12,13 @@ from config.errors import ConfigErrors
 from config.loader import load
 from config.schema import SCHEMA_FILE, schema_text
 from drivers import digital_io, modbus, opcua
-from gateway.connectors import business_central, d365, file, rest, sap_idoc, sap_odata, tryton
+from gateway.connectors import business_central, d365, file, mqtt, rest, sap_idoc, sap_odata, tryton
 
 FOLDER = Path(config.__file__).parent
 DRIVERS = {plugin.name: plugin for plugin in (digital_io.PLUGIN, modbus.PLUGIN, opcua.PLUGIN)}
 CONNECTORS = {
     plugin.name: plugin
-    for plugin in (one.PLUGIN for one in (business_central, d365, file, rest, sap_idoc, sap_odata, tryton))
+    for plugin in (one.PLUGIN for one in (business_central, d365, file, mqtt, rest, sap_idoc, sap_odata, tryton))
 }
 
 

@@ -116,7 +116,7 @@ def settings_of(url, **changes):
     )
     given = {
         "url": url, "company": "usmf", "sign_in": sign_in, "message_tag": TAG, "timeout": Duration("5 s"),
-        "queue_time_limit": Duration("5 s"), **changes,
+        "queue_time_limit": Duration("5 s"), "mapping": MappingSettings(default_reason="Material"), **changes,
     }  # fmt: skip
     return D365Settings(connector="d365", **given)
 
@@ -183,7 +183,7 @@ class TestContract(ConnectorContract):
         (posting,) = steps(connector, bench.document(1))
         posting = posting._replace(baseline=await connector.baseline(posting))
         assert (await connector.lookup(posting)).kind is LookupKind.ABSENT
-        assert (await connector.lookup(posting._replace(baseline=None))).kind is LookupKind.UNKNOWN
+        assert (await connector.lookup(posting._replace(baseline=None))).kind is LookupKind.UNCLEAR
         assert (await connector.send(posting)).kind is OutcomeKind.ACCEPTED
         assert bench.bookings(posting.key) == 1
         assert (await until_found(connector, posting)).reference.startswith("transaction ")
@@ -263,20 +263,53 @@ def measure(good=0, error=0, hours=0, newest=0):
     return readback.Measure(Decimal(good), Decimal(error), Decimal(hours), newest)
 
 
+def baseline(*sums, processed=None, **changes):
+    states = None if processed is None else readback.Processed(*processed)
+    return readback.Baseline(measure(*sums)._replace(**changes), states)
+
+
 @pytest.mark.parametrize(
     ("before", "now", "wanted", "kind"),
     [
-        ((5, 1), (15, 2), (10, 1), LookupKind.FOUND),
-        ((5, 1), (15, 2, "0.3"), (10, 1, "0.333"), LookupKind.FOUND),
-        ((5, 1), (5, 1), (10, 1), LookupKind.ABSENT),
-        ((5, 1), (12, 1), (10, 1), LookupKind.UNKNOWN),
-        ((5, 1), (25, 3), (10, 1), LookupKind.UNKNOWN),
-        ((5, 1), (5, 1, "0.5"), (0, 0, "0.5"), LookupKind.FOUND),
+        (baseline(5, 1), baseline(15, 2), (10, 1), LookupKind.FOUND),
+        (baseline(5, 1), baseline(15, 2, "0.3"), (10, 1, "0.333"), LookupKind.FOUND),
+        (baseline(5, 1), baseline(5, 1), (10, 1), LookupKind.ABSENT),
+        (baseline(5, 1), baseline(5, 1, 2), (10, 1), LookupKind.ABSENT),
+        (baseline(5, 1), baseline(12, 1), (10, 1), LookupKind.UNCLEAR),
+        (baseline(5, 1), baseline(25, 3), (10, 1), LookupKind.UNCLEAR),
+        (baseline(5, 1), baseline(5, 1, "0.5"), (0, 0, "0.5"), LookupKind.FOUND),
+        # The order became larger by what was reported: nothing is proven.
+        (baseline(5, basis="24/24"), baseline(15, basis="34/24"), (10,), LookupKind.UNCLEAR),
+        # Nothing that can be measured is told: a look at nothing finds nothing.
+        (baseline(5), baseline(5), (0,), LookupKind.UNCLEAR),
+        (baseline(5, newest=3), baseline(5, newest=4), (0,), LookupKind.FOUND),
+        # What the message processor says comes first; twice is told by the sums.
+        (baseline(5, processed=(0, 2, 0)), baseline(22, processed=(0, 3, 0)), (10,), LookupKind.FOUND),
+        (baseline(5, processed=(0, 2, 0)), baseline(25, processed=(0, 4, 0)), (10,), LookupKind.UNCLEAR),
+        (baseline(5, processed=(0, 2, 1)), baseline(5, processed=(0, 2, 2)), (10,), LookupKind.REFUSED),
+        (baseline(5, processed=(0, 2, 1)), baseline(7, processed=(1, 2, 1)), (10,), LookupKind.ACCEPTED),
+        (baseline(5, processed=(0, 2, 1)), baseline(5, processed=(0, 0, 0)), (10,), LookupKind.ABSENT),
     ],
 )
 def test_what_a_difference_proves(before, now, wanted, kind):
-    assert readback.decoded(measure(*before).encoded()) == measure(*before)
-    assert readback.compared(measure(*before), measure(*now), measure(*wanted)).kind is kind
+    assert readback.decoded(before.encoded()) == before
+    assert readback.compared(before, now, measure(*wanted)).kind is kind
+
+
+def test_rework_never_vanishes_and_a_cause_is_one_that_is_there(document):
+    pieces = {"good": "10", "scrap": [{"reason": "SHORT", "qty": "1"}], "rework": "2"}
+    one = confirmation(document, 1, qty=pieces, qty_cumulative=pieces)
+    with pytest.raises(MappingError, match=r"qty.rework: found 2.*rework: scrap"):
+        rendered_contents(one)
+    for kind, content in rendered_contents({**one, "operation": "20"}, rework="scrap")[1:]:
+        rows = content["RouteCardLines" if kind == messages.ROUTE_CARD else "ReportFinishedLines"]
+        names = ("ErrorQuantity", "ReportedErrorQuantity")
+        assert sum(row.get(name, 0) for row in rows for name in names) == 3
+    plain = confirmation(document, 1)
+    with pytest.raises(MappingError, match="ErrorCause 'SHORT', allowed: None, Material"):
+        rendered_contents(plain, mapping=MappingSettings())
+    told = rendered_contents(plain, mapping=MappingSettings(), error_causes=["SHORT"])
+    assert told[1][1]["RouteCardLines"][1]["ErrorCause"] == "SHORT"
 
 
 def test_noon_dates_and_seconds_since_midnight():
@@ -375,18 +408,25 @@ async def test_an_expired_login_is_renewed_and_a_wrong_secret_told(shared, tmp_p
         await one.close()
 
 
-async def test_a_report_before_the_start_fails_there_and_is_never_taken_for_booked(shared, tmp_path, document):
+async def test_what_an_order_does_not_take_is_told_before_it_is_sent(shared, tmp_path, document):
     shared.ask("/_orders", order_image("900002"))
     connector = built(shared.url, tmp_path, start=False)
     await connector.open()
-    _, report = steps(connector, confirmation(document, 1, "20", "900002"))
-    report = report._replace(baseline=await connector.baseline(report))
-    assert (await connector.send(report)).kind is OutcomeKind.ACCEPTED
+    card, report = steps(connector, confirmation(document, 1, "20", "900002"))
+    for one in (card, report):
+        outcome = await connector.send(one)
+        assert (outcome.kind, outcome.code) == (OutcomeKind.WAIT_PRECONDITION, "NOT_STARTED"), outcome
+    shared.fault("start-order", order="900002")
+    shared.fault("fail", count=1)
+    card = card._replace(baseline=await connector.baseline(card))
+    assert (await connector.send(card)).kind is OutcomeKind.ACCEPTED
     deadline = time.monotonic() + DEADLINE_S
     while [one["state"] for one in shared.ask("/messages")["messages"] if one["order"] == "900002"] != ["Failed"]:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
-    assert (await connector.lookup(report)).kind is LookupKind.ABSENT
+    assert (await connector.lookup(card)).kind is LookupKind.ABSENT, "it is never taken for booked"
+    unknown = steps(connector, confirmation(document, 1, "20", "900003"))[0]
+    assert (await connector.send(unknown)).code == "ORDER_UNKNOWN"
     await connector.close()
 
 

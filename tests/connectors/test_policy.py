@@ -114,6 +114,20 @@ def test_when_absence_is_proof(sent, unclear, started, proven):
     assert proven or decision.settlement.due_ns == NOW + S
 
 
+@pytest.mark.parametrize("state", [OutboxState.UNCERTAIN, OutboxState.ACCEPTED])
+def test_what_proves_neither_waits_for_a_person_in_the_end(state):
+    policy, unclear = policy_of(), Lookup(LookupKind.UNCLEAR, detail="found 2, expected 10")
+    first = policy.after_lookup(entry_of(state=state), unclear, NOW, started_ns=0)
+    assert (first.settlement.state, first.settlement.error_kind, first.pause) == (state, "unclear", Pause.NONE)
+    assert first.reached
+    assert first.settlement.due_ns == NOW + 30 * S
+    since = entry_of(state=state, error_kind="unclear", error_since_ns=NOW - 595 * S)
+    again = policy.after_lookup(since, unclear, NOW, started_ns=0)
+    assert (again.settlement.state, again.settlement.due_ns) == (state, NOW + 5 * S)
+    over = policy.after_lookup(since._replace(error_since_ns=NOW - 600 * S), unclear, NOW, started_ns=0)
+    assert (over.settlement.state, over.settlement.error_text) == (OutboxState.PARKED, "found 2, expected 10")
+
+
 def test_what_lookups_lead_to():
     policy = policy_of()
     for state in (OutboxState.UNCERTAIN, OutboxState.ACCEPTED):

@@ -5,11 +5,11 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from gateway.connectors import business_central, d365, file, rest, sap_idoc, sap_odata, tryton
+from gateway.connectors import business_central, d365, file, mqtt, rest, sap_idoc, sap_odata, tryton
 
 COMMON = {"poll_orders"}  # keys of every connector, which the configuration handles
 ROOT = Path(rest.__file__).parents[3]
-MODULES = (business_central, d365, file, rest, sap_idoc, sap_odata, tryton)
+MODULES = (business_central, d365, file, mqtt, rest, sap_idoc, sap_odata, tryton)
 TYPES = {one.PLUGIN.name: one.PLUGIN for one in MODULES}
 PATHS = [
     "config/examples/demo.yaml",

@@ -54,7 +54,10 @@ ORDERS_A_QUERY: Final = 20
 STATUS_TYPE: Final = "Microsoft.Dynamics.DataEntities.ProdStatus"
 OPEN: Final = ("Released", "StartedUp")
 STARTED: Final = frozenset({"StartedUp", "ReportedFinished", "Completed"})
+ENDED: Final = "Completed"
 CLOSED: Final = frozenset({"ReportedFinished", "Completed"})
+
+NO_BASELINE: Final = "there is no baseline to compare with: look in Dynamics, then decide"
 
 #: A conflict is somebody else at the same rows: it passes.
 ERRORS: Final = {**BY_STATUS, "409": OutcomeKind.BUSY}
@@ -125,20 +128,19 @@ class D365Connector:
         """What is booked before this message. Raises ConnectorError."""
         kind, content = messages.content_of(posting.rendered)
         if kind == messages.START:
-            return readback.Measure().encoded()
-        return (await self._measured(kind, content)).encoded()
+            return readback.Baseline(readback.Measure(), await self._processed(posting)).encoded()
+        return (await self._now(posting, kind, content)).encoded()
 
     def headers(self, posting: Posting) -> dict[str, str]:
         """Those of every message."""
         return {"Content-Type": posting.rendered.content_type, "Accept": "application/json"}
 
     async def send(self, posting: Posting) -> Outcome:
-        """Put one message into the queue; a Start only where the order is not started."""
+        """Put one message into the queue, where the order can take it: what fails there is seen late, or never."""
         kind, content = messages.content_of(posting.rendered)
-        if kind == messages.START:
-            found = await self._before_start(content)
-            if found is not None:
-                return found
+        found = await self._hindered(kind, content)
+        if found is not None:
+            return found
         client = self._opened()
         try:
             answer = await client.request(
@@ -151,19 +153,20 @@ class D365Connector:
 
     async def lookup(self, posting: Posting) -> Lookup:
         """Measure again, and compare with the baseline."""
-        kind, content = messages.content_of(posting.rendered)
+        if not posting.rendered.body:
+            return Lookup(LookupKind.UNCLEAR, detail=NO_BASELINE)  # asked by a key, and there are none here
         try:
+            before = None if posting.baseline is None else readback.decoded(posting.baseline)
+            kind, content = messages.content_of(posting.rendered)
             if kind == messages.START:
-                status = str((await self._header(content)).get("ProductionOrderStatus"))
-                if status in STARTED:
-                    return Lookup(LookupKind.FOUND, status)
-                return Lookup(LookupKind.ABSENT, detail=f"the order is {clean(status, CODE_MAX_CHARS)}")
-            if posting.baseline is None:
-                return Lookup(LookupKind.UNKNOWN, detail="there is no baseline to compare with; look in Dynamics")
-            before = readback.decoded(posting.baseline)
-            now = await self._measured(kind, content)
-        except (ConnectorError, ValueError) as error:
+                return await self._started(posting, before, content)
+            now = await self._now(posting, kind, content)
+        except ConnectorError as error:
             return Lookup(LookupKind.UNKNOWN, detail=str(error))
+        except ValueError as error:
+            return Lookup(LookupKind.UNCLEAR, detail=str(error))
+        if before is None:
+            return Lookup(LookupKind.UNCLEAR, detail=NO_BASELINE)
         return readback.compared(before, now, readback.expected(self._settings, kind, content))
 
     async def booked(self, order: str) -> BookedOrder:
@@ -190,8 +193,8 @@ class D365Connector:
             return Health(ok=False, detail=str(error))
         return Health(ok=True, detail=f"orders of {self._settings.company} can be read")
 
-    async def _before_start(self, content: Mapping[str, Any]) -> Outcome | None:
-        """What makes a Start needless or hopeless; None: send it."""
+    async def _hindered(self, kind: str, content: Mapping[str, Any]) -> Outcome | None:
+        """Why the order does not take this message, or needs it no more; None: send it."""
         order = clean(str(content["ProductionOrderNumber"]), CODE_MAX_CHARS)
         try:
             header = await self._header(content)
@@ -200,13 +203,27 @@ class D365Connector:
         status = clean(str(header.get("ProductionOrderStatus", "")), CODE_MAX_CHARS)
         if not status:
             return Outcome(OutcomeKind.BUSINESS_REJECT, f"order {order} is not in Dynamics", "ORDER_UNKNOWN")
-        if status == "StartedUp":
+        starts = kind == messages.START
+        if starts and status == "StartedUp":
             return Outcome(OutcomeKind.POSTED, reference=status)
-        if status in CLOSED:
+        if status == ENDED or (starts and status in CLOSED):
             return Outcome(OutcomeKind.BUSINESS_REJECT, f"order {order} is {status}", "ORDER_CLOSED")
-        if status != "Released":
+        if starts and status != "Released":
             return Outcome(OutcomeKind.WAIT_PRECONDITION, f"order {order} is {status}, not Released", "NOT_RELEASED")
+        if not starts and status not in STARTED:
+            text = f"order {order} is {status}, not started; start it in Dynamics"
+            return Outcome(OutcomeKind.WAIT_PRECONDITION, text, "NOT_STARTED")
         return None
+
+    async def _started(self, posting: Posting, before: readback.Baseline | None, content: Mapping[str, Any]) -> Lookup:
+        status = str((await self._header(content)).get("ProductionOrderStatus"))
+        if status in STARTED:
+            return Lookup(LookupKind.FOUND, status)
+        now = await self._processed(posting)
+        told = None if before is None else readback.by_message(before.processed, now)
+        if told is not None and told.kind is not LookupKind.FOUND:
+            return told
+        return Lookup(LookupKind.ABSENT, detail=f"the order is {clean(status, CODE_MAX_CHARS)}")
 
     def _outcome(self, answer: HttpAnswer) -> Outcome:
         document = document_of(answer)
@@ -236,6 +253,19 @@ class D365Connector:
         detail = clean(f"HTTP {answer.status}: {message or phrase(answer.status)}", DETAIL_MAX_CHARS)
         return Outcome(kind, detail, code, "", wait_ns)
 
+    async def _now(self, posting: Posting, kind: str, content: Mapping[str, Any]) -> readback.Baseline:
+        # The message first: what is processed between the two questions is seen by the second one at least.
+        processed = await self._processed(posting)
+        return readback.Baseline(await self._measured(kind, content), processed)
+
+    async def _processed(self, posting: Posting) -> readback.Processed | None:
+        entity = self._settings.messages_entity
+        if entity is None:
+            return None
+        query = {"$filter": self._settings.messages_filter} if self._settings.messages_filter else {}
+        rows = await self._queried(entity, query)
+        return readback.of_messages(self._settings, rows, messages.written_of(posting.rendered))
+
     async def _measured(self, kind: str, content: Mapping[str, Any]) -> readback.Measure:
         order = f"ProductionOrderNumber eq {odata4.text(str(content['ProductionOrderNumber']))}"
         if kind == messages.REPORT_FINISHED:
@@ -254,7 +284,9 @@ class D365Connector:
         return await self._rows("ProductionOrderHeaders", condition, {"$orderby": "ProductionOrderNumber"})
 
     async def _rows(self, entity: str, condition: str, more: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-        query = {**self._company_only(condition), **(more or {})}
+        return await self._queried(entity, {**self._company_only(condition), **(more or {})})
+
+    async def _queried(self, entity: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
         return await odata4.rows(
             self._opened(), self._base_path, f"{self._settings.data_path}/{entity}", query,
             headers={"Prefer": f"odata.maxpagesize={self._settings.page_size}"},

@@ -27,6 +27,8 @@ REPORT_FINISHED: Final = "ProdProductionOrderReportFinished"
 PICKING_LIST: Final = "ProdProductionOrderPickingList"
 #: What the order carries along, so that a confirmation knows where it stands in the route.
 LAST_OPERATION: Final = "d365_last_operation"
+#: Values of ErrorCause as it comes.
+CAUSES: Final = ("None", "Material", "Machine", "OperatingStaff")
 MEDIA_TYPE: Final = "application/json; charset=utf-8"
 REQUIRED: Final = ("idempotency_key", "order_id", "operation", "seq", "qty")
 MS: Final = 1000
@@ -40,7 +42,7 @@ def rendered(settings: D365Settings, zone: str, document: Mapping[str, Any]) -> 
     missing = [name for name in REQUIRED if name not in document]
     if missing:
         raise MappingError(f"the confirmation has no {', '.join(missing)}; every confirmation must have them")
-    made = amounts.amounts(settings.mapping, document)
+    made = amounts.without_rework(amounts.amounts(settings.mapping, document), settings.rework, document)
     if document.get("type") == "reversal" or min(made.good, made.scrap) < 0:
         raise MappingError(
             f"order {document['order_id']}: qty: found good {made.good} and scrap {made.scrap}, allowed from 0 on; "
@@ -65,6 +67,11 @@ def rendered(settings: D365Settings, zone: str, document: Mapping[str, Any]) -> 
             contents.append((REPORT_FINISHED, _report(settings, document, day, made.good, causes)))
     messages = [_message(settings, document, kind, content) for kind, content in contents]
     return messages[0]._replace(more=tuple(messages[1:]))
+
+
+def written_of(message: Rendered) -> str:
+    """The content of a message of ours, letter by letter."""
+    return str(json.loads(message.body)["_messageContent"])
 
 
 def content_of(message: Rendered) -> tuple[str, dict[str, Any]]:
@@ -186,9 +193,21 @@ def _by_cause(settings: D365Settings, document: Mapping[str, Any], made: Amounts
     sums: dict[str | None, Decimal] = {}
     for one in made.reasons:
         if one.quantity:
-            cause = words.reason(settings.mapping, one.reason, document)
+            cause = _cause(settings, one.reason, document)
             sums[cause] = sums.get(cause, Decimal(0)) + one.quantity
     return [(quantity, cause) for cause, quantity in sums.items()] or [(Decimal(0), None)]
+
+
+def _cause(settings: D365Settings, reason: str | None, document: Mapping[str, Any]) -> str | None:
+    """A value of ErrorCause: a message with another one would fail there, long after it was taken over."""
+    cause = words.reason(settings.mapping, reason, document)
+    allowed = (*CAUSES, *settings.error_causes)
+    if cause is not None and cause not in allowed:
+        raise MappingError(
+            f"order {document['order_id']}: qty.scrap: reason {reason!r} becomes ErrorCause {cause!r}, allowed: "
+            f"{', '.join(allowed)}; map it in mapping.reasons, give a mapping.default_reason, or add it to error_causes"
+        )
+    return cause
 
 
 def _operation_number(document: Mapping[str, Any]) -> int:

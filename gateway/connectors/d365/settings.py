@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal
 
 from gateway.connectors.error_classes import ErrorClass, check_error_classes
+from gateway.connectors.mapping.amounts import Rework
 from gateway.connectors.mapping.settings import MappingSettings
 from gateway.connectors.sign_in import SignIn
 from gateway.connectors.url import check_url
@@ -41,6 +42,9 @@ class D365Settings:
         picking_list_journal: JournalNameId of picking lists; none: that of the ERP.
         message_tag: a further field of each message that carries its key, for an ERP whose messages were extended by
             one; none: no such field.
+        error_causes: further values of ErrorCause, where it was extended.
+        rework: what becomes of rework pieces, which have no field: ``refuse`` leaves the confirmation to a person,
+            ``scrap`` tells them as scrap without a reason.
         remainder: what makes RemainingReportAsFinishedQuantity smaller: ``good_and_error``, or ``good`` alone.
         transactions_entity: entity of the posted route transactions.
         good_field: its field of good pieces.
@@ -48,6 +52,12 @@ class D365Settings:
         hours_field: its field of hours.
         picking_entity: entity that tells posted picking lists by order; needed for ``picking_list``.
         picking_quantity_field: its field of the quantity.
+        messages_entity: entity of the messages of the message processor, where one was published; none: only what was
+            posted tells what became of a message.
+        messages_filter: a further OData filter of it, such as ``MessageQueue eq 'JmgMES3P'``.
+        message_content_field: its field of the content of a message.
+        message_state_field: its field of the state: Queued, Processed, Canceled, Failed.
+        message_log_field: its field of what the processor said.
         unit: unit of all orders; none: the inventory unit of the released product.
         order_filter: a further OData filter of the orders, such as ``ProductionPoolId eq 'LINE1'``.
         page_size: orders asked for at a time, 1 to 10000.
@@ -78,6 +88,8 @@ class D365Settings:
     report_finished_journal: str | None = None
     picking_list_journal: str | None = None
     message_tag: str | None = None
+    error_causes: list[str] = field(default_factory=list)
+    rework: Rework = "refuse"
     remainder: Literal["good_and_error", "good"] = "good_and_error"
     transactions_entity: str = "ProductionRouteTransactions"
     good_field: str = "GoodQuantity"
@@ -85,6 +97,11 @@ class D365Settings:
     hours_field: str = "Hours"
     picking_entity: str | None = None
     picking_quantity_field: str = "ConsumptionBOMQuantity"
+    messages_entity: str | None = None
+    messages_filter: str | None = None
+    message_content_field: str = "MessageContent"
+    message_state_field: str = "MessageState"
+    message_log_field: str = "MessageInfolog"
     unit: str | None = None
     order_filter: str | None = None
     page_size: int = 200
@@ -107,6 +124,8 @@ class D365Settings:
                 "picking_entity: is missing; picking_list: true needs it, or nobody could tell whether a picking list "
                 "was posted"
             )
+        if self.messages_filter is not None and self.messages_entity is None:
+            raise ValueError("messages_filter: belongs to a messages_entity; name it, or leave the filter out")
         if not 1 <= self.page_size <= PAGE_MAX:
             raise ValueError(f"page_size: found {self.page_size}, allowed 1 to {PAGE_MAX}")
         if not Duration("1 s") <= self.timeout <= TIMEOUT_MAX_NS:

@@ -8,7 +8,7 @@ confirmation is taken back, what follows may differ by one unit of the last deci
 from __future__ import annotations
 
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from gateway.connectors.base import MappingError
 
@@ -22,6 +22,10 @@ _PER_MINUTE: Final[dict[str, tuple[int, int]]] = {"MIN": (1, 1), "H": (1, 60), "
 #: Units of time by UN/ECE Recommendation 20.
 TIME_CODES: Final[dict[str, str]] = {"MIN": "MIN", "H": "HUR", "S": "SEC"}
 _ZERO: Final = Decimal(0)
+
+#: What becomes of rework pieces at an ERP that has no field for them: the confirmation waits for a person, or they are
+#: told as scrap.
+Rework = Literal["refuse", "scrap"]
 
 
 class ReasonAmount(NamedTuple):
@@ -57,6 +61,22 @@ def amounts(settings: MappingSettings, document: Mapping[str, Any]) -> Amounts:
         for role in ("good", "rework")
     )
     return Amounts(good, sum((one.quantity for one in reasons), rounded(_ZERO, places)), rework, tuple(reasons))
+
+
+def without_rework(made: Amounts, rework: Rework, document: Mapping[str, Any]) -> Amounts:
+    """The amounts for an ERP that has no field for rework. Raises MappingError: no piece vanishes silently.
+
+    As scrap it has no reason (``mapping.no_reason``).
+    """
+    if not made.rework:
+        return made
+    if rework == "refuse":
+        raise MappingError(
+            f"order {document.get('order_id')}: qty.rework: found {made.rework}, allowed: 0, there is no field for it; "
+            "set rework: scrap to tell it as scrap, or book all of this by hand and discard it"
+        )
+    reasons = (*made.reasons, ReasonAmount(None, made.rework))
+    return Amounts(made.good, made.scrap + made.rework, rounded(_ZERO, 0), reasons)
 
 
 def activity(settings: MappingSettings, slot: ActivitySlot, document: Mapping[str, Any]) -> Decimal:

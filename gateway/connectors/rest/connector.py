@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -17,11 +16,11 @@ from gateway.connectors.base import (
     Health,
     Lookup,
     LookupKind,
-    MappingError,
     Outcome,
     OutcomeKind,
     Rendered,
 )
+from gateway.connectors.canonical_json import written
 from gateway.connectors.error_classes import table_of
 from gateway.connectors.http import HttpClient, TooLongError, TransportError, bearer
 from gateway.connectors.http_answer import kept
@@ -36,11 +35,8 @@ if TYPE_CHECKING:
 
     from gateway.connectors.base import BookedOrder, OrderPage, Posting
 
-MESSAGE_MAX_BYTES: Final = 256 * 1024
 ORDERS_MAX_BYTES: Final = 16 * 1024 * 1024
 _OK: Final = 200
-_ANSWER_REQUIRED: Final = ("idempotency_key", "order_id", "order_revision", "answer")
-_REQUIRED: Final = ("idempotency_key", "order_id", "operation", "seq", "qty")
 
 
 class RestConnector:
@@ -103,17 +99,7 @@ class RestConnector:
 
     def render(self, confirmation: Mapping[str, Any]) -> Rendered:
         """The canonical document itself, as compact JSON. Raises MappingError."""
-        required = _ANSWER_REQUIRED if confirmation.get("type") == "order_ack" else _REQUIRED
-        missing = [name for name in required if name not in confirmation]
-        if missing:
-            raise MappingError(f"the confirmation has no {', '.join(missing)}; every confirmation must have them")
-        try:
-            body = json.dumps(confirmation, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-        except (TypeError, ValueError) as error:
-            raise MappingError(f"the confirmation cannot be written as JSON: {error}") from error
-        if len(body) > MESSAGE_MAX_BYTES:
-            raise MappingError(f"the confirmation has {len(body)} bytes, allowed at most {MESSAGE_MAX_BYTES}")
-        return Rendered(body, "application/json", "")
+        return Rendered(written(confirmation), "application/json", "")
 
     def headers(self, posting: Posting) -> dict[str, str]:
         """The key, and how the body can be checked."""
