@@ -52,7 +52,9 @@ def test_the_diagram_is_what_the_tables_say():
     }
 
 
-@pytest.mark.parametrize("kind", sorted({*(set(OutcomeKind) - GOOD), ACCEPTED, UNCLEAR, STRANDED, BY_HAND, *_SURELY_NOT}))
+@pytest.mark.parametrize(
+    "kind", sorted({*(set(OutcomeKind) - GOOD), ACCEPTED, UNCLEAR, STRANDED, BY_HAND, *_SURELY_NOT})
+)
 def test_every_class_of_error_has_its_advice(kind):
     assert suggested(kind) == BY_KIND[kind]
     assert suggested(kind, "A_CODE_OF_ITS_OWN") == BY_KIND[kind]
