@@ -188,14 +188,8 @@ class Policy:
             return Decision(Settlement(OutboxState.PARKED, now_ns, "", *fault), reached=True)
         if lookup.kind is LookupKind.ACCEPTED and entry.state is not OutboxState.ACCEPTED:
             return Decision(self._taken_over(lookup.reference, now_ns), reached=True)
-        if lookup.kind is LookupKind.UNKNOWABLE:
-            return cannot_know(entry, now_ns)
-        if lookup.kind is LookupKind.UNKNOWN:
-            fault = (entry.error_kind or OutcomeKind.UNCERTAIN, entry.error_code, f"look-up: {lookup.detail}")
-            settlement = Settlement(entry.state, now_ns + self.doubling_ns(entry.lookups), "", *fault)
-            return Decision(settlement, reached=None, pause=Pause.BACKOFF)
-        if lookup.kind is LookupKind.UNCLEAR:
-            return self._unclear(entry, lookup, now_ns)
+        if lookup.kind in {LookupKind.UNKNOWABLE, LookupKind.UNKNOWN, LookupKind.UNCLEAR}:
+            return self._not_known(entry, lookup, now_ns)
         if entry.state is OutboxState.ACCEPTED:
             return self._still_accepted(entry, now_ns)
         # Absence is no proof while the server may still be working on what it got.
@@ -211,6 +205,15 @@ class Policy:
         if self._can.readback and self._can.can_lookup:
             return Settlement(OutboxState.ACCEPTED, now_ns + self._settings.ask_accepted_ns, reference)
         return Settlement(OutboxState.DELIVERED, now_ns, reference)
+
+    def _not_known(self, entry: OutboxEntry, lookup: Lookup, now_ns: int) -> Decision:
+        if lookup.kind is LookupKind.UNKNOWABLE:
+            return cannot_know(entry, now_ns)
+        if lookup.kind is LookupKind.UNCLEAR:
+            return self._unclear(entry, lookup, now_ns)
+        fault = (entry.error_kind or OutcomeKind.UNCERTAIN, entry.error_code, f"look-up: {lookup.detail}")
+        settlement = Settlement(entry.state, now_ns + self.doubling_ns(entry.lookups), "", *fault)
+        return Decision(settlement, reached=None, pause=Pause.BACKOFF)
 
     def _unclear(self, entry: OutboxEntry, lookup: Lookup, now_ns: int) -> Decision:
         """Nobody else waits for it: the target answers."""
