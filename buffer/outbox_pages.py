@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from buffer.entry import ANY_TARGET, COLUMNS
+from buffer.entry import ANY_TARGET, COLUMNS, OVER_SQL
 
 if TYPE_CHECKING:
     from buffer.entry import OutboxState
 
 PAGE_MAX: Final = 1000
 
+#: Message ids and names of what is not over.
+ASKED: Final = f"SELECT message_id, name FROM outbox WHERE target = ? AND state NOT IN {OVER_SQL} LIMIT ?"  # noqa: S608 - constants
 _STANDING: Final = "state IN ('needs_approval', 'held', 'accepted', 'uncertain', 'retry_wait', 'parked')"
 
 

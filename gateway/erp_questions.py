@@ -15,12 +15,13 @@ from gateway.connectors.base import ConnectorError, MappingError, Posting, Rende
 from gateway.core.document import encode, message_id_of, utc
 from gateway.core.duration import NS_PER_S, Duration
 from gateway.core.foreign_text import clean
-from gateway.forwarder.asking import looked_up, message_of
+from gateway.forwarder.asking import looked_up, message_of, step_posting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from buffer.entry import OutboxEntry
+    from buffer.steps import StepRow
     from gateway.connectors.base import Connector, OrderPage
     from gateway.core.model import ProductionOrder
 
@@ -125,10 +126,15 @@ def stored_message(entry: OutboxEntry) -> Rendered | None:
     return Rendered(entry.body, entry.content_type, entry.name)
 
 
-def posting_to_ask(connector: Connector, entry: OutboxEntry) -> Posting:
-    """What a look-up needs of a stored posting. Raises QuestionError where it cannot be expressed."""
+def posting_to_ask(connector: Connector, entry: OutboxEntry, steps: Sequence[StepRow] = ()) -> Posting:
+    """What a look-up needs of a stored posting: of several steps the one that is due, or the last one.
+
+    ``steps`` are what is kept of them. Raises QuestionError where it cannot be expressed.
+    """
+    if entry.body is not None:
+        return step_posting(entry, steps)
     try:
-        message = stored_message(entry) or message_of(connector, entry.payload)
+        message = message_of(connector, entry.payload)
     except MappingError as error:
         raise QuestionError(f"{entry.key}: was never sent: it cannot be expressed: {error}") from error
     lane = (entry.order, entry.operation, entry.seq)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -95,10 +96,12 @@ class ErpStopped:
         if not entries:
             name, posting = target or self._only(), ask.posting_of_key(str(which))
             return [self._asked(name, lambda one: ask.found_at(one, name, posting))]
-        return [
-            self._asked(entry.target, lambda one, entry=entry: _looked_up(one, entry))  # type: ignore[misc]
-            for entry in entries
-        ]
+        with self._store() as store:
+            postings = [
+                (entry.target, ask.posting_to_ask(self._made(entry.target), entry, store.steps(entry.id)))
+                for entry in entries
+            ]
+        return [self._asked(name, partial(ask.found_at, target=name, posting=posting)) for name, posting in postings]
 
     def _asked(self, name: str, question: Callable[[Connector], Coroutine[Any, Any, dict[str, Any]]]) -> dict[str, Any]:
         async def asked() -> dict[str, Any]:
@@ -132,10 +135,6 @@ class ErpStopped:
 
     def _state_dir(self) -> Path:
         return Path(self._settings.gateway.state_dir)
-
-
-async def _looked_up(connector: Connector, entry: OutboxEntry) -> dict[str, Any]:
-    return await ask.found_at(connector, entry.target, ask.posting_to_ask(connector, entry))
 
 
 @contextlib.asynccontextmanager

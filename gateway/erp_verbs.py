@@ -110,7 +110,8 @@ class ErpVerbs:
             answers: list[dict[str, Any]] = []
             for entry in entries:
                 connector = self._connector(entry.target)
-                answers.append(await ask.found_at(connector, entry.target, ask.posting_to_ask(connector, entry)))
+                posting = ask.posting_to_ask(connector, entry, await self._parts.outbox.steps(entry.id))
+                answers.append(await ask.found_at(connector, entry.target, posting))
         except QuestionError as error:
             raise RequestError(str(error)) from error
         return answers
