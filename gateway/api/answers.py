@@ -79,6 +79,15 @@ def schemas() -> dict[str, dict[str, Any]]:
             },
             written_off=_WHOLE,
         ),
+        "probes": {"type": "array", "items": _object(target=_TEXT, ok={"type": "boolean"}, detail=_TEXT)},
+        "lookups": {
+            "type": "array",
+            "items": _object(
+                **dict.fromkeys(("target", "key", "message_id", "found", "reference", "code", "detail"), _TEXT),
+                step=_WHOLE,
+                steps=_WHOLE,
+            ),
+        },
         "done": _object(done={"type": "string", "description": "What was done, in words."}),
         "problem": _problem(),
     }

@@ -298,6 +298,14 @@ class TakesBaseline(Protocol):
 
 
 @runtime_checkable
+class TellsHeaders(Protocol):
+    """A connector that can say what it sends beside a message, for a person who looks at it."""
+
+    def headers(self, posting: Posting) -> Mapping[str, str]:
+        """Those of this very step, in their sequence, but for what signing in adds. Pure. Raises MappingError."""
+
+
+@runtime_checkable
 class Sweeps(Protocol):
     """A connector with the capability ``sweeps``."""
 

@@ -112,15 +112,18 @@ class BusinessCentralConnector:
         """The lines of a confirmation, or the message to the extension. Raises MappingError."""
         return lines.rendered(self._settings, self._context.time_zone, confirmation)
 
+    def headers(self, posting: Posting) -> dict[str, str]:
+        """Those of every message."""
+        return {"Content-Type": posting.rendered.content_type, "Accept": "application/json"}
+
     async def send(self, posting: Posting) -> Outcome:
         """Insert one line, or call the extension."""
         client = self._opened()
         path = f"{self._company}/{self._settings.journal_page}"
         if self._settings.variant == "extension":
             path = f"/{self._settings.action}?company={quote(self._settings.company, safe='')}"
-        headers = {"Content-Type": posting.rendered.content_type, "Accept": "application/json"}
         try:
-            answer = await client.request("POST", path, headers=headers, body=posting.rendered.body)
+            answer = await client.request("POST", path, headers=self.headers(posting), body=posting.rendered.body)
         except TransportError as error:
             return outcome_of_failure(error)
         code, _ = odata4.error_of(document_of(answer))
