@@ -15,6 +15,8 @@ OURS   := gateway drivers buffer config simulators
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # More workers than the two processors of a small machine: much of the time tests wait for processes of their own.
 JOBS   ?= 4
+# Where the short form of `make test` draws a tenth of the examples.
+LONG   := $(shell grep -ls "max_examples.*EXAMPLES" tests/*/test_*.py)
 
 # The tests start hundreds of processes of our own: each would compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -52,6 +54,7 @@ bench: $(VENV)/.test
 
 soak: $(VENV)/.test
 	$(BIN)/pytest -m soak --timeout 3600 $(ARGS)
+	$(BIN)/pytest --hypothesis-profile long -n $(JOBS) --timeout 3600 $(LONG)
 
 $(VENV)/.demo: pyproject.toml | python
 	@test -d $(VENV) || echo "making a virtual environment in $(VENV) (once) ..."

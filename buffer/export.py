@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from buffer import clock_record, closing
+from buffer import clock_record, closing, steps
 from buffer.entry import COLUMNS, entry_of
 from buffer.readonly import reading
 from gateway.core.calendar.honest_time import utc_of
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from buffer.entry import OutboxEntry
+    from buffer.steps import StepRow
     from gateway.core.calendar.honest_time import ClockCorrection
 
 BATCH_ROWS: Final = 500
 POSTING_FIELDS: Final = (
     "no", "key", "target", "order", "operation", "seq", "kind", "state", "created", "event", "sent", "settled",
-    "attempts", "reference", "error", "content", "message",
+    "attempts", "reference", "error", "content", "message", "step", "steps", "messages",
 )  # fmt: skip
 JOURNAL_FIELDS: Final = ("machine", "seq", "at", "kind", "body")
 
@@ -86,7 +88,7 @@ class Export:
                         self._leave_out("not asked for", 1)
                         continue
                     self.given += 1
-                    yield _posting(one, known)
+                    yield _posting(one, known, steps.found(connection.execute(steps.READ, (one.id,))))
                 after = rows[-1][0]
 
     def journal(self, work_unit: str) -> Iterator[dict[str, Any]]:
@@ -135,7 +137,7 @@ def _corrections(connection: sqlite3.Connection) -> tuple[ClockCorrection, ...]:
     return clock_record.corrections_of(connection.execute(*clock_record.corrections_query()))
 
 
-def _posting(one: Any, known: Sequence[ClockCorrection]) -> dict[str, Any]:
+def _posting(one: OutboxEntry, known: Sequence[ClockCorrection], rows: Sequence[StepRow]) -> dict[str, Any]:
     def at(steady_ns: int | None) -> str | None:
         return None if steady_ns is None else utc(utc_of(known, steady_ns))
 
@@ -157,6 +159,9 @@ def _posting(one: Any, known: Sequence[ClockCorrection]) -> dict[str, Any]:
         "error": " ".join(filter(None, (one.error_kind, one.error_code, one.error_text))),
         "content": _json(one.payload),
         "message": None if one.body is None else one.body.decode("utf-8", errors="replace"),
+        "step": one.step,
+        "steps": one.steps,
+        "messages": steps.told(rows, at),
     }
 
 

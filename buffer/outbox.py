@@ -27,7 +27,7 @@ from buffer.entry import (
 )
 from buffer.errors import OutboxError
 from buffer.mark import sent_of
-from buffer.outbox_pages import page_query
+from buffer.outbox_pages import ASKED, page_query
 from buffer.outbox_sends import Leaving, listed, not_allowed
 from gateway.core.foreign_text import clean
 
@@ -220,9 +220,9 @@ class Outbox:
         Of one with several steps those before the one that is due are booked and stay so; its text says it.
         ``audit`` is written in the same transaction.
         """
-        change = """
+        change = f"""
             state = 'superseded', settled_ns = :now, error_text = error_text
-                || CASE WHEN step > 0 THEN ' (booked: the first ' || step || ' of ' || steps || ' steps)' ELSE '' END
+                || {steps.BOOKED_IN_PART}
                 || ' (superseded by ' || :who || ')'
         """
         return await self._decide(
@@ -286,6 +286,11 @@ class Outbox:
     async def of_operation(self, order: str, operation: str, limit: int) -> list[OutboxEntry]:
         """The confirmations of an operation for every target, newest first, at most ``limit``. Raises StoreError."""
         return [entry_of(row) for row in await self._store.read(_OF_OPERATION, (order, operation, limit))]
+
+    async def asked_for(self, target: str, limit: int) -> set[str] | None:
+        """Message ids and names of all postings that are not over; None: more of them than the limit."""
+        rows = await self._store.read(ASKED, (target, limit + 1))
+        return {str(one) for row in rows for one in row if one} if len(rows) <= limit else None
 
     async def counts(self, target: str) -> OutboxCounts:
         """How much is where; cheap at any size of the outbox."""

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from buffer.entry import ANY_TARGET, COLUMNS
+from buffer.entry import ANY_TARGET, COLUMNS, OVER_SQL
 
 if TYPE_CHECKING:
     from buffer.entry import OutboxState
 
 PAGE_MAX: Final = 1000
 
+#: Message ids and names of what is not over.
+ASKED: Final = f"SELECT message_id, name FROM outbox WHERE target = ? AND state NOT IN {OVER_SQL} LIMIT ?"  # noqa: S608 - constants
 _STANDING: Final = "state IN ('needs_approval', 'held', 'accepted', 'uncertain', 'retry_wait', 'parked')"
+
+
+def standing_query(state: OutboxState) -> str:
+    """SQL of the postings of a target that stand in one state, newest first. Its values: target, how many at most.
+
+    Id, order, operation, number, code and text of its error, and when it was made.
+    """
+    where = f"state = '{state.value}' AND {_STANDING}"
+    return (
+        "SELECT id, order_id, operation, seq, error_code, error_text, created_ns "  # noqa: S608 - one of ours
+        f"FROM outbox WHERE target = ? AND {where} ORDER BY id DESC LIMIT ?"
+    )
 
 
 def page_query(

@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, Any, Self
 
-from buffer import audit, clock_record, jobs, journal, packing, schema
+from buffer import audit, clock_record, jobs, journal, packing, schema, steps
 from buffer.audit import AuditRow
 from buffer.entry import OutboxCounts, OutboxEntry, OutboxState, entry_of
 from buffer.errors import StoreError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from buffer.steps import StepRow
     from gateway.core.calendar.honest_time import ClockCorrection
     from gateway.core.model import JobRecord
 
@@ -100,6 +101,10 @@ class ReadOnlyStore:
         """Postings, newest first."""
         sql, values = page_query(target=target, state=state, order=order, key=key, before_id=before_id, limit=limit)
         return [entry_of(row) for row in self._read(sql, values)]
+
+    def steps(self, posting: int) -> tuple[StepRow, ...]:
+        """The steps of a posting, () where it is one message without a baseline."""
+        return steps.found(self._read(steps.READ, (posting,)))
 
     def audit(self, limit: int) -> list[AuditRow]:
         """What persons did, newest first."""

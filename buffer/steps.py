@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import aiosqlite
 
@@ -42,6 +42,15 @@ _JOINED: Final = """
         )
     ), 1, ?3) WHERE id = ?2
 """
+#: What of a posting is booked already, in words; "" where nothing is.
+BOOKED_IN_PART: Final = """
+    CASE WHEN step > 0 THEN ' (booked: the first ' || step || ' of ' || steps || ' steps' || coalesce(': ' || (
+        SELECT group_concat(reference, ', ') FROM (
+            SELECT reference FROM outbox_steps
+            WHERE posting = outbox.id AND outcome <> '' AND reference <> '' ORDER BY outbox_steps.step
+        )
+    ), '') || ')' ELSE '' END
+"""
 _ASK_AGAIN: Final = """
     UPDATE outbox_steps SET baseline = NULL
     WHERE posting = ?1 AND step = (SELECT step FROM outbox WHERE id = ?1) AND baseline IS NOT NULL
@@ -73,6 +82,24 @@ class StepRow(NamedTuple):
 def found(rows: Iterable[Sequence[Any]]) -> tuple[StepRow, ...]:
     """The steps in the rows of ``READ``."""
     return tuple(StepRow(*row) for row in rows)
+
+
+def told(rows: Iterable[StepRow], named: Callable[[int | None], str | None]) -> list[dict[str, Any]]:
+    """The steps for a person; ``named`` says when a steady time was. The message of step 0 stands with the posting."""
+    return [
+        {
+            "step": one.step,
+            "state": one.outcome,
+            "reference": one.reference,
+            "accepted": one.accepted,
+            "sent": named(one.sent_ns),
+            "settled": named(one.settled_ns),
+            "before": None if one.baseline is None else one.baseline.decode("utf-8", errors="replace"),
+            "name": one.name,
+            "body": None if one.body is None else one.body.decode("utf-8", errors="replace"),
+        }
+        for one in rows
+    ]
 
 
 async def fix(connection: aiosqlite.Connection, posting: int, more: Sequence[Message]) -> None:

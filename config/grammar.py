@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 from pydantic import Field, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
+from config.alert_settings import AlertSettings
 from config.api_settings import ApiSettings
 from config.bytesize import ByteSize
 from config.settings import (
@@ -45,7 +46,17 @@ if TYPE_CHECKING:
 
     from pydantic_core import core_schema
 
-OPTIONAL_SECTIONS: Final = ("calendars", "mqtt", "api", "buffer", "retention", "reconciliation", "log", "tests")
+OPTIONAL_SECTIONS: Final = (
+    "calendars",
+    "mqtt",
+    "api",
+    "alerts",
+    "buffer",
+    "retention",
+    "reconciliation",
+    "log",
+    "tests",
+)
 SECTIONS: Final = ("gateway", "sources", "work_units", "connectors", *OPTIONAL_SECTIONS)
 
 _ATTRIBUTE = re.compile(r"(\w+): (.*)")
@@ -57,6 +68,7 @@ _SECTION_TEXTS: Final = {
     "calendars": "When machines are meant to work; a work unit names its own.",
     "mqtt": "The broker; without this section nothing is published.",
     "api": "The local HTTP API; without this section nothing listens.",
+    "alerts": "Who is told of what needs a person; without this section nobody is.",
     "buffer": "How much is kept on disk, and how long.",
     "retention": "How long records are kept after they are closed; the audit trail and what is not acknowledged stay.",
     "reconciliation": "When confirmations are compared with what the ERPs have booked.",
@@ -99,6 +111,7 @@ def document_type(drivers: Mapping[str, PluginType], connectors: Mapping[str, Pl
             ),
             ("mqtt", MqttSettings | None, None),
             ("api", ApiSettings | None, None),
+            ("alerts", AlertSettings | None, None),
             ("buffer", BufferSettings, BufferSettings()),
             ("retention", RetentionRule | None, None),
             ("reconciliation", ReconciliationSettings, ReconciliationSettings()),

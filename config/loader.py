@@ -88,6 +88,7 @@ def load(
         calendars=document.calendars,
         mqtt=_mqtt(document.mqtt, document.gateway.id),
         api=document.api,
+        alerts=document.alerts,
         buffer=document.buffer,
         reconciliation=document.reconciliation,
         retention=ages(document.retention, document.buffer),

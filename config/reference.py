@@ -58,6 +58,8 @@ _REST: Final = (
     ("any secret (mqtt.password ...)", "SecretRef"),
     ("api", "ApiSettings"),
     ("api.tls", "ApiTlsSettings"),
+    ("alerts", "AlertSettings"),
+    ("alerts.channels.NAME", "ChannelSettings"),
     ("buffer", "BufferSettings"),
     ("buffer.backup", "BackupSettings"),
     ("retention", "RetentionRule"),

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from config.alert_settings import AlertSettings
 from config.api_settings import ApiSettings
 from config.backup_settings import BackupSettings
 from config.bytesize import ByteSize
@@ -349,6 +350,7 @@ class Settings:
         calendars: shift calendars, by the name that work units use.
         mqtt: None where nothing is published.
         api: None where no HTTP API listens.
+        alerts: None where nobody is told.
         buffer: limits of the database.
         retention: how long records are kept after they are closed.
         reconciliation: when confirmations are compared with what is booked.
@@ -369,6 +371,7 @@ class Settings:
     calendars: Mapping[str, CalendarRule]
     mqtt: MqttSettings | None
     api: ApiSettings | None
+    alerts: AlertSettings | None
     buffer: BufferSettings
     retention: RetentionRule
     reconciliation: ReconciliationSettings

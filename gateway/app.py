@@ -26,6 +26,8 @@ from config.errors import ConfigError, ConfigErrors
 from drivers.supervisor import DeliveryError
 from gateway import __version__, logs
 from gateway.access.access_file import AccessFile
+from gateway.alerts import asked
+from gateway.alerts.message import Sender
 from gateway.api.routes import ROUTES
 from gateway.audit_round import AuditRound
 from gateway.backup_round import BackupRound
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
 
     from buffer.store import Store
     from config.settings import Settings
+    from gateway.alerts.round import AlertRound
     from gateway.api.compose import Api
     from gateway.auditing import Auditing
     from gateway.connectors.base import Connector
@@ -154,7 +157,6 @@ class App:
     async def _serve(self, builder: Builder, store: Store, clock: SteadyClock, incidents: Sequence[Incident]) -> None:
         parts = await tell_lost(await builder.build(), store, clock)
         verbs_of = partial(_verbs, parts, store, clock, clock.now_ns(), self._warnings, builder.auditing)
-        table = verbs_of(self._settings).table()
         users = AccessFile(self._state_dir)
         audit = AuditRound(self._settings, store, clock, builder.auditing, users)
         keeper = RetentionRound(self._settings, store, clock, parts)
@@ -162,9 +164,10 @@ class App:
         days = ClosingRound(self._settings, store, clock, parts, builder.auditing)
         buffer = BufferRound(store, clock, parts)
         copies = BackupRound(self._settings, store, clock, parts, builder.auditing)
-        table |= (
+        table = verbs_of(self._settings).table() | (
             audit.table() | keeper.table() | comparing.table() | buffer.table() | Resending(parts, store, clock).table()
         )
+        alerts = _alerts(self._settings, store, clock, parts, table)
         await copies.start()  # first: what tells of a restore is the first entry behind the copy's own
         await audit.start(incidents)
         deciding = _deciding(self._settings, table, builder.auditing, users, clock)
@@ -189,18 +192,12 @@ class App:
             "doubts": DoubtRound(store, clock, parts, builder.auditing),
             "clock": timekeeper,
             "buffer": buffer,
+            **({} if alerts is None else {"alerts": alerts}),
         }
         for name, one in rounds.items():
             tasks.start(f"outer {name}", one.run())
         tasks.start("outer audit", audit.run(parts))
-        reloader = Reloader(
-            self._settings,
-            builder,
-            parts,
-            tasks,
-            warnings=self._warnings,
-            utc_ns=clock.utc_now_ns,
-        )
+        reloader = Reloader(self._settings, builder, parts, tasks, warnings=self._warnings, utc_ns=clock.utc_now_ns)
         reloader.on_change = partial(_changed, table, verbs_of, (timekeeper, keeper, comparing, days))
         reloader.on_taken = audit.configured
         table["reload"] = reloader.on_request
@@ -335,6 +332,20 @@ def _api(
         return api_of(settings, settings.api, parts, store, clock, table, audit.refused)
     except ApiError as error:
         raise StartError(str(error)) from error
+
+
+def _alerts(
+    settings: Settings, store: Store, clock: SteadyClock, parts: Parts, table: dict[str, Any]
+) -> AlertRound | None:
+    """Without the section, its libraries are not even loaded. Raises ConfigError."""
+    if settings.alerts is None:
+        table |= asked.table({}, Sender("", "", ""), clock.now_ns, clock.utc_ns)
+        return None
+    from gateway.alerts.round import AlertRound
+
+    alerts = AlertRound(settings, settings.alerts, store, clock, parts)
+    table |= alerts.table()
+    return alerts
 
 
 def _changed(

@@ -42,6 +42,8 @@ def target_line(one: dict[str, Any], now_ns: int) -> str:
     """One target: what waits by state, the oldest, how it grows and drains, answers apart."""
     states = "  ".join(f"{name.replace('_', ' ')} {number}" for name, number in one["states"].items() if number)
     text = f"{clean(one['target']):<12} waiting {one['waiting']}  posted {one['posted']}"
+    if one.get("delivered"):
+        text += f"  delivered {one['delivered']}"
     if states:
         text += f"  ({states})"
     if one["oldest_ns"] is not None:

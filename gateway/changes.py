@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 RESTART: Final = "needs a restart of the gateway"
 #: Sections that are fixed for the life of the process.
-_FIXED: Final = ("gateway", "buffer", "mqtt", "api", "connectors")
+_FIXED: Final = ("gateway", "buffer", "mqtt", "api", "alerts", "connectors")
 
 
 class Changes(NamedTuple):

@@ -52,6 +52,7 @@ READS: Final = frozenset(
         "erp.probe",
         "erp.orders",
         "erp.lookup",
+        "alerts.test",
         "record.open",
         "record.take",
         "record.close",

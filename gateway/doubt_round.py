@@ -18,7 +18,7 @@ from gateway.core.audit.entry import SystemAction
 from gateway.core.audit.told import Told
 from gateway.core.document import message_id_of
 from gateway.core.duration import Duration
-from gateway.forwarder.asking import looked_up, message_of, more_of, reversed_references
+from gateway.forwarder.asking import NotBookedYetError, looked_up, message_of, more_of, reversed_references
 from gateway.lock import DATABASE_NAME
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ class DoubtRound:
             try:
                 taken_back = await reversed_references(self._parts.outbox, entry)
                 message = message_of(connector, entry.payload, taken_back)
+            except NotBookedYetError:  # what it takes back is looked up first
+                continue
             except MappingError as error:  # a person looks at it
                 log.warning("a message cannot be made again", key=entry.key, error=str(error))
                 continue
@@ -95,6 +97,8 @@ class DoubtRound:
             connector = self._parts.connectors.get(one.target)
             if connector is None or not connector.capabilities.can_lookup:
                 continue
+            if connector.capabilities.baseline:
+                continue  # what it said before the send is lost: nothing it says now proves anything
             limit_ns = connector.capabilities.server_time_limit_ns
             rendered = Rendered(b"", "", one.name)
             place = (one.order, one.operation, one.seq)

@@ -11,16 +11,17 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.connectors.base import ConnectorError, MappingError, Posting, Rendered, step_id
+from gateway.connectors.base import ConnectorError, MappingError, Posting, Rendered, TellsHeaders, step_id
 from gateway.core.document import encode, message_id_of, utc
 from gateway.core.duration import NS_PER_S, Duration
 from gateway.core.foreign_text import clean
-from gateway.forwarder.asking import looked_up, message_of
+from gateway.forwarder.asking import looked_up, message_of, step_posting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from buffer.entry import OutboxEntry
+    from buffer.steps import StepRow
     from gateway.connectors.base import Connector, OrderPage
     from gateway.core.model import ProductionOrder
 
@@ -30,7 +31,6 @@ ANSWER_LIMIT_NS: Final = Duration("20 s")
 ORDERS_SHOWN_MAX: Final = 500
 TEXT_MAX_CHARS: Final = 1000
 DOCUMENT_MAX_BYTES: Final = 4 * 1024 * 1024
-NO_MESSAGE: Final = Rendered(b"", "", "")
 KEY_PARTS: Final = 5  # plant, epoch, order, operation, number
 
 
@@ -44,13 +44,40 @@ def rendered(connector: Connector, target: str, document: Mapping[str, Any]) -> 
         message = message_of(connector, encode(dict(document)))
     except MappingError as error:
         raise QuestionError(f"{target}: it cannot be expressed: {clean(str(error), TEXT_MAX_CHARS)}") from error
-    return shown(target, document, message)
+    return shown(target, document, message, connector)
 
 
-def shown(target: str, document: Mapping[str, Any], message: Rendered) -> dict[str, Any]:
-    """Messages as data, each with its number and id; a body that is no text is in base64."""
+def rendered_of(
+    connector: Connector | None, entry: OutboxEntry, rows: Sequence[StepRow], why_none: str = ""
+) -> dict[str, Any]:
+    """The messages of a stored posting: those that were fixed, else those that would be. Raises QuestionError.
+
+    ``connector`` None: its target is not configured any more (``why_none``).
+    """
+    document, message = document_of(entry.payload), stored_message(entry, rows)
+    if message is not None:
+        baselines = {row.step: row.baseline for row in rows if row.baseline is not None}
+        return shown(entry.target, document, message, connector, baselines)
+    if connector is None:
+        raise QuestionError(why_none)
+    return rendered(connector, entry.target, document)
+
+
+def shown(
+    target: str,
+    document: Mapping[str, Any],
+    message: Rendered,
+    connector: Connector | None = None,
+    baselines: Mapping[int, bytes] | None = None,
+) -> dict[str, Any]:
+    """Messages as data, each with its number and id; a body that is no text is in base64.
+
+    ``headers``: those that the connector can name; signing in adds its own. ``baseline``: what the target said before
+    it was first sent. Raises QuestionError.
+    """
     steps = (message, *message.more)
     own_id = str(document.get("confirmation_id") or document.get("message_id") or "")
+    known = baselines or {}
     return {
         "target": target,
         "order": document.get("order_id"),
@@ -58,7 +85,13 @@ def shown(target: str, document: Mapping[str, Any], message: Rendered) -> dict[s
         "type": document.get("type"),
         "seq": document.get("seq"),
         "messages": [
-            {"step": at, "message_id": step_id(own_id, at) if own_id else "", **_body(one)}
+            {
+                "step": at,
+                "message_id": step_id(own_id, at) if own_id else "",
+                "headers": _headers(connector, target, _posting(document, own_id, steps, at)),
+                "baseline": _text_of(known[at]) if at in known else None,
+                **_body(one),
+            }
             for at, one in enumerate(steps)
         ],
     }
@@ -110,6 +143,7 @@ async def found_at(connector: Connector, target: str, posting: Posting) -> dict[
         "target": target,
         "key": posting.key,
         "step": posting.step,
+        "steps": posting.steps,
         "message_id": posting.message_id,
         "found": found.kind.value,
         "reference": clean(found.reference, TEXT_MAX_CHARS),
@@ -118,21 +152,31 @@ async def found_at(connector: Connector, target: str, posting: Posting) -> dict[
     }
 
 
-def stored_message(entry: OutboxEntry) -> Rendered | None:
-    """The message that a posting was given already; None: it was never rendered."""
+def stored_message(entry: OutboxEntry, rows: Sequence[StepRow] = ()) -> Rendered | None:
+    """The messages that a posting was given already; None: it was never rendered."""
     if entry.body is None or entry.content_type is None or entry.name is None:
         return None
-    return Rendered(entry.body, entry.content_type, entry.name)
+    more = tuple(
+        Rendered(row.body, row.content_type, row.name)
+        for row in rows
+        if row.step > 0 and row.body is not None and row.content_type is not None and row.name is not None
+    )
+    return Rendered(entry.body, entry.content_type, entry.name, more)
 
 
-def posting_to_ask(connector: Connector, entry: OutboxEntry) -> Posting:
-    """What a look-up needs of a stored posting. Raises QuestionError where it cannot be expressed."""
+def postings_to_ask(connector: Connector, entry: OutboxEntry, rows: Sequence[StepRow] = ()) -> list[Posting]:
+    """What look-ups need of a stored posting, one for each step up to the one that is due.
+
+    Raises QuestionError where it cannot be expressed.
+    """
+    if stored_message(entry) is not None:
+        return [step_posting(entry, rows, at) for at in range(max(entry.step, entry.left_step) + 1)]
     try:
-        message = stored_message(entry) or message_of(connector, entry.payload)
+        message = message_of(connector, entry.payload)
     except MappingError as error:
         raise QuestionError(f"{entry.key}: was never sent: it cannot be expressed: {error}") from error
     lane = (entry.order, entry.operation, entry.seq)
-    return Posting(entry.key, entry.message_id, *lane, entry.attempts, message, entry.kind)
+    return [Posting(entry.key, entry.message_id, *lane, entry.attempts, message, entry.kind)]
 
 
 def posting_of_key(key: str) -> Posting:
@@ -155,6 +199,42 @@ def document_of(text: bytes, bytes_max: int = DOCUMENT_MAX_BYTES) -> dict[str, A
     if not isinstance(document, dict):
         raise QuestionError(f"found {type(document).__name__}, allowed: one confirmation document, an object")
     return document
+
+
+def _posting(document: Mapping[str, Any], own_id: str, steps: Sequence[Rendered], at: int) -> Posting:
+    """A step as it would be handed over at its first try."""
+    key = str(document.get("idempotency_key") or "")
+    lane = (str(document.get("order_id") or ""), str(document.get("operation") or ""))
+    seq = document.get("seq")
+    return Posting(
+        key,
+        step_id(own_id, at) if own_id else "",
+        *lane,
+        seq if isinstance(seq, int) else 0,
+        1,
+        steps[at]._replace(more=()),
+        str(document.get("type") or ""),
+        step=at,
+        steps=len(steps),
+    )
+
+
+def _headers(connector: Connector | None, target: str, posting: Posting) -> dict[str, str]:
+    if not isinstance(connector, TellsHeaders):
+        return {}
+    try:
+        return {name: clean(str(text), TEXT_MAX_CHARS) for name, text in connector.headers(posting).items()}
+    except MappingError as error:
+        raise QuestionError(f"{target}: {clean(str(error), TEXT_MAX_CHARS)}") from error
+    except Exception as error:
+        raise QuestionError(f"{target}: the connector failed: {clean(repr(error), TEXT_MAX_CHARS)}") from error
+
+
+def _text_of(content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return f"base64:{base64.b64encode(content).decode()}"
 
 
 def _body(one: Rendered) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from buffer.readonly import ReadOnlyStore
 from gateway import erp_questions as ask
@@ -24,13 +24,16 @@ from gateway.lock import DATABASE_NAME
 from gateway.work_unit_of import work_unit_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from buffer.entry import OutboxEntry
+    from buffer.steps import StepRow
     from config.settings import Settings
     from gateway.connectors.base import Connector
 
 POSTINGS_MAX: Final = 100
+
+_T = TypeVar("_T")
 
 
 class ErpStopped:
@@ -52,9 +55,9 @@ class ErpStopped:
             raise QuestionError(f"outbox: no posting {str(which)[:200]!a}; see linegate outbox list")
         answers: list[dict[str, Any]] = []
         for entry in found:
-            document, message = ask.document_of(entry.payload), ask.stored_message(entry)
-            told = ask.rendered(self._made(entry.target), entry.target, document) if message is None else None
-            answers.append(told or ask.shown(entry.target, document, message or ask.NO_MESSAGE))
+            known = entry.target in self._settings.connectors
+            connector = self._made(entry.target) if known else None
+            answers.append(ask.rendered_of(connector, entry, self._steps(entry), self._unknown(entry.target)))
         return answers
 
     def render_next(self, order: str, operation: str, target: str) -> list[dict[str, Any]]:
@@ -95,13 +98,17 @@ class ErpStopped:
         if not entries:
             name, posting = target or self._only(), ask.posting_of_key(str(which))
             return [self._asked(name, lambda one: ask.found_at(one, name, posting))]
-        return [
-            self._asked(entry.target, lambda one, entry=entry: _looked_up(one, entry))  # type: ignore[misc]
-            for entry in entries
-        ]
+        answers: list[dict[str, Any]] = []
+        for entry in entries:
+            rows = self._steps(entry)
+            answers += self._asked(
+                entry.target,
+                lambda one, entry=entry, rows=rows: _looked_up(one, entry, rows),  # type: ignore[misc]
+            )
+        return answers
 
-    def _asked(self, name: str, question: Callable[[Connector], Coroutine[Any, Any, dict[str, Any]]]) -> dict[str, Any]:
-        async def asked() -> dict[str, Any]:
+    def _asked(self, name: str, question: Callable[[Connector], Coroutine[Any, Any, _T]]) -> _T:
+        async def asked() -> _T:
             async with _opened(self._made(name), name) as connector:
                 return await question(connector)
 
@@ -109,9 +116,12 @@ class ErpStopped:
 
     def _made(self, name: str) -> Connector:
         if name not in self._settings.connectors:
-            allowed = ", ".join(sorted(self._settings.connectors)) or "none is configured"
-            raise QuestionError(f"target: found {name[:100]!a}, allowed: {allowed}")
+            raise QuestionError(self._unknown(name))
         return connector_of(self._settings, name, plugins.connectors(), self._clock.utc_now_ns)
+
+    def _unknown(self, name: str) -> str:
+        allowed = ", ".join(sorted(self._settings.connectors)) or "none is configured"
+        return f"target: found {name[:100]!a}, allowed: {allowed}"
 
     def _only(self) -> str:
         names = sorted(self._settings.connectors)
@@ -127,6 +137,10 @@ class ErpStopped:
                 found = store.outbox(key=which, limit=POSTINGS_MAX)
         return [one for one in found if target in ("", one.target)]
 
+    def _steps(self, entry: OutboxEntry) -> tuple[StepRow, ...]:
+        with self._store() as store:
+            return tuple(store.steps(entry.id))
+
     def _store(self) -> ReadOnlyStore:
         return ReadOnlyStore(self._state_dir() / DATABASE_NAME)
 
@@ -134,8 +148,9 @@ class ErpStopped:
         return Path(self._settings.gateway.state_dir)
 
 
-async def _looked_up(connector: Connector, entry: OutboxEntry) -> dict[str, Any]:
-    return await ask.found_at(connector, entry.target, ask.posting_to_ask(connector, entry))
+async def _looked_up(connector: Connector, entry: OutboxEntry, rows: Sequence[StepRow]) -> list[dict[str, Any]]:
+    asked = ask.postings_to_ask(connector, entry, rows)
+    return [await ask.found_at(connector, entry.target, posting) for posting in asked]
 
 
 @contextlib.asynccontextmanager

@@ -52,7 +52,7 @@ class ErpVerbs:
                 name, given = wanted or self._only(), request["document"]
                 return [ask.rendered(self._connector(name), name, given if isinstance(given, dict) else {})]
             if request.get("which") is not None:
-                return [self._of_entry(one) for one in await self._entries(request["which"], wanted)]
+                return [await self._of_entry(one) for one in await self._entries(request["which"], wanted)]
             return self._next(text_of(request, "order"), str(request.get("operation") or ""), wanted)
         except (QuestionError, PreviewError) as error:
             raise RequestError(str(error)) from error
@@ -67,11 +67,10 @@ class ErpVerbs:
             raise QuestionError(f"order {order}: is open at no machine here; see linegate status, or give --file")
         return found
 
-    def _of_entry(self, entry: OutboxEntry) -> dict[str, Any]:
-        document, message = ask.document_of(entry.payload), ask.stored_message(entry)
-        if message is not None:
-            return ask.shown(entry.target, document, message)
-        return ask.rendered(self._connector(entry.target), entry.target, document)
+    async def _of_entry(self, entry: OutboxEntry) -> dict[str, Any]:
+        connector = self._parts.connectors.get(entry.target)
+        rows = await self._parts.outbox.steps(entry.id)
+        return ask.rendered_of(connector, entry, rows, self._unknown(entry.target))
 
     async def _probe(self, request: Mapping[str, Any]) -> Any:
         wanted = text_of(request, "target") if request.get("target") else ""
@@ -101,16 +100,18 @@ class ErpVerbs:
 
     async def _lookup(self, request: Mapping[str, Any]) -> Any:
         wanted = text_of(request, "target") if request.get("target") else ""
-        which = request["which"]
+        which = request["key"] if "key" in request else request["which"]
         try:
             entries = await self._entries(which, wanted, missing_is_well=isinstance(which, str))
             if not entries:
                 name = wanted or self._only()
-                return [await ask.found_at(self._connector(name), name, ask.posting_of_key(text_of(request, "which")))]
+                return [await ask.found_at(self._connector(name), name, ask.posting_of_key(str(which)))]
             answers: list[dict[str, Any]] = []
             for entry in entries:
                 connector = self._connector(entry.target)
-                answers.append(await ask.found_at(connector, entry.target, ask.posting_to_ask(connector, entry)))
+                rows = await self._parts.outbox.steps(entry.id)
+                asked = ask.postings_to_ask(connector, entry, rows)
+                answers += [await ask.found_at(connector, entry.target, posting) for posting in asked]
         except QuestionError as error:
             raise RequestError(str(error)) from error
         return answers
@@ -132,9 +133,12 @@ class ErpVerbs:
     def _connector(self, name: str) -> Connector:
         connector = self._parts.connectors.get(name)
         if connector is None:
-            allowed = ", ".join(sorted(self._parts.connectors)) or "none is configured"
-            raise QuestionError(f"target: found {name[:100]!a}, allowed: {allowed}")
+            raise QuestionError(self._unknown(name))
         return connector
+
+    def _unknown(self, name: str) -> str:
+        allowed = ", ".join(sorted(self._parts.connectors)) or "none is configured"
+        return f"target: found {name[:100]!a}, allowed: {allowed}"
 
     def _only(self) -> str:
         names = sorted(self._parts.connectors)

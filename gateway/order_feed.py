@@ -38,6 +38,8 @@ STAMP_CHARS: Final = 12
 REFUSALS: Final = frozenset({"ORDER_CHANGE_REJECTED", "JOB_QUEUE_FULL"})
 #: Fence around one fetch; connectors have their own, shorter limits.
 FETCH_TIMEOUT_NS: Final = Duration("2 min")
+#: How its trouble begins while it cannot ask.
+FETCH_FAILS: Final = "orders cannot be fetched"
 
 _log = structlog.get_logger(__name__)
 
@@ -109,7 +111,7 @@ class OrderFeed:
 
     def troubles(self) -> tuple[str, ...]:
         """What a person should see now: why orders cannot be fetched, and which were refused."""
-        link = (f"orders cannot be fetched: {self._status.last_error}",) if self._failures else ()
+        link = (f"{FETCH_FAILS}: {self._status.last_error}",) if self._failures else ()
         refused = (f"order refused: {one.place}: {'; '.join(one.reasons)}" for one in self._refused)
         return (*link, *refused)
 

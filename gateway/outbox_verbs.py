@@ -24,7 +24,7 @@ from gateway.core.audit.told import Told, plain
 from gateway.core.confirming.hold_back import Delivery
 from gateway.core.orders.order_answer import ACK
 from gateway.correct_verbs import CorrectVerbs, which_of
-from gateway.forwarder.advice import suggested
+from gateway.forwarder.advice import suggested_for
 from gateway.ledgers import delivery_of
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class OutboxVerbs:
         if one.kind in {ACK, "reversal"}:
             raise RequestError(f"outbox, {which}: found {one.kind}, allowed: a confirmation of pieces", guard="KIND")
         if delivery_of(one) is not Delivery.PARKED:
-            todo = suggested(one.error_kind, one.error_code)
+            todo = suggested_for(one)
             text = f"outbox, {which}: may be booked ({one.error_kind}), and is not edited before that is known; {todo}"
             raise RequestError(text, guard="MAY_BE_BOOKED", found=one.error_kind, what_to_do=todo)
         machine = str(json.loads(one.payload).get("machine", ""))
@@ -205,5 +205,7 @@ def _posting(entry: OutboxEntry) -> dict[str, Any]:
         "test": int(quantities["test"]),
         "scrap": sum(int(scrap["qty"]) for scrap in quantities["scrap"]),
         "attempts": entry.attempts,
+        "step": entry.step,
+        "steps": entry.steps,
         "error": entry.error_text,
     }

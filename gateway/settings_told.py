@@ -16,7 +16,18 @@ from gateway.core.foreign_text import clean
 if TYPE_CHECKING:
     from config.settings import Settings
 
-SECTIONS: Final = ("gateway", "sources", "work_units", "connectors", "calendars", "mqtt", "api", "buffer", "log")
+SECTIONS: Final = (
+    "gateway",
+    "sources",
+    "work_units",
+    "connectors",
+    "calendars",
+    "mqtt",
+    "api",
+    "alerts",
+    "buffer",
+    "log",
+)
 VALUE_CHARS_MAX: Final = 500
 #: Differences that are told one by one; of more, the last entry says how many.
 DIFFERENCES_MAX: Final = 300

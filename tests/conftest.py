@@ -9,8 +9,12 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 TESTS = Path(__file__).parent
+#: Examples of a property test where its module takes a share of this; the usual profile has a hundred.
+LONG_EXAMPLES = 1000
+settings.register_profile("long", max_examples=LONG_EXAMPLES, deadline=None)
 #: Folders and files by how long their modules take, longest first; what is not named goes last.
 LONG_FIRST = (
     "plant/week",
@@ -22,6 +26,7 @@ LONG_FIRST = (
     "config/test_fuzz.py",
     "plant",
     "drivers/fuzz",
+    "tryton",
     "cli",
     "api",
     "drivers",

@@ -16,6 +16,7 @@ REF: Final = "#/components/schemas/{model}"
 _TEXT: Final = {"type": "string"}
 _WHOLE: Final = {"type": "integer"}
 _TIME: Final = {"type": ["string", "null"], "format": "date-time"}
+_NAMED: Final = {"type": ["string", "null"]}
 _RATIO: Final = {"type": ["number", "null"]}
 #: Parts whose keys follow from the rules of the plant.
 _OPEN_OBJECT: Final = {"type": "object"}
@@ -78,6 +79,15 @@ def schemas() -> dict[str, dict[str, Any]]:
             },
             written_off=_WHOLE,
         ),
+        "probes": {"type": "array", "items": _object(target=_TEXT, ok={"type": "boolean"}, detail=_TEXT)},
+        "lookups": {
+            "type": "array",
+            "items": _object(
+                **dict.fromkeys(("target", "key", "message_id", "found", "reference", "code", "detail"), _TEXT),
+                step=_WHOLE,
+                steps=_WHOLE,
+            ),
+        },
         "done": _object(done={"type": "string", "description": "What was done, in words."}),
         "problem": _problem(),
     }
@@ -94,6 +104,9 @@ _SUMMARY: Final[dict[str, Any]] = {
     "kind": _TEXT,
     "attempts": _WHOLE,
     "lookups": _WHOLE,
+    "step": _WHOLE,
+    "steps": _WHOLE,
+    "released": {"type": "boolean"},
     "created": _TIME,
     "last_sent": _TIME,
     "settled": _TIME,
@@ -190,6 +203,20 @@ def _posting() -> dict[str, Any]:
                 {"type": "null"},
                 _object(content_type=_TEXT, name=_TEXT, body=_TEXT),
             ]
+        },
+        messages={
+            "type": "array",
+            "items": _object(
+                step=_WHOLE,
+                state=_TEXT,
+                reference=_TEXT,
+                accepted=_TEXT,
+                sent=_TIME,
+                settled=_TIME,
+                before=_NAMED,
+                name=_NAMED,
+                body=_NAMED,
+            ),
         },
         suggested=_TEXT,
         supersedes=_TEXT,

@@ -10,6 +10,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
+from buffer import steps
 from buffer.audit_chain import ChainReader, Wanted
 from buffer.entry import OutboxState
 from buffer.outbox_links import links
@@ -24,7 +25,7 @@ from gateway.core.orders.lifecycle import RUNNING, ActorRole
 from gateway.core.state.interval import STOPS
 from gateway.core.state.report import By
 from gateway.core.state.stop_reasons import UNSPECIFIED
-from gateway.forwarder.advice import suggested
+from gateway.forwarder.advice import suggested_for
 from gateway.states_read import StatesError, read
 from gateway.states_text import document
 from gateway.status import in_utc, to_json
@@ -202,10 +203,11 @@ class Reads:
         linked = links(entry, await self._parts.outbox.of_operation(entry.order, entry.operation, POSTINGS_MAX))
         return {
             **self._summary(entry),
-            "suggested": suggested(entry.error_kind, entry.error_code),
+            "suggested": suggested_for(entry),
             **linked._asdict(),
             "confirmation": json.loads(entry.payload),
             "message": message,
+            "messages": steps.told(await self._parts.outbox.steps(entry.id), self._named),
             "answer": answer,
         }
 
@@ -241,6 +243,9 @@ class Reads:
             "derived": self._named(entry.derived_ns),
             "latency_ms": None if entry.stamps.latency_ns is None else entry.stamps.latency_ns // NS_PER_MS,
             "reference": entry.reference,
+            "step": entry.step,
+            "steps": entry.steps,
+            "released": bool(entry.released),
             "error": " ".join(filter(None, (entry.error_kind, entry.error_code, entry.error_text))),
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.api.fields import Field, Text, Time, Whole
+from gateway.api.fields import NAME_PATTERN, Field, Matching, Text, Time, Whole
 from gateway.api.route import Route
 from gateway.control import NUMBER_MAX
 from gateway.core.access.permissions import Action
@@ -14,6 +14,12 @@ USER_CHARS_MAX: Final = 64
 
 _ORDER: Final = Field("order", Text(), "order number")
 _WHY: Final = Field("reason", Text(), "why; it is written down")
+_TARGET: Final = Field(
+    "target",
+    Matching(NAME_PATTERN, "1 to 64 letters, digits, - and _"),
+    "connector, as in the configuration; without it each that is meant",
+    required=False,
+)
 
 CHECKING: Final = (
     Route(
@@ -48,6 +54,24 @@ CHECKING: Final = (
         "reconciliation",
         "The last reports of what was confirmed against what the ERP has booked, newest first; or one of them whole",
         query=(Field("number", Whole(1, NUMBER_MAX), "only this one, with its findings", required=False),),
+    ),
+    Route(
+        "erp.probe",
+        "GET",
+        "/v1/erp/probe",
+        (Action.RESOLVE_POSTING,),
+        "probes",
+        "Whether each ERP answers to one harmless question",
+        query=(_TARGET,),
+    ),
+    Route(
+        "erp.lookup",
+        "GET",
+        "/v1/erp/lookup",
+        (Action.RESOLVE_POSTING,),
+        "lookups",
+        "Whether the ERP has a key booked: asked now, each message of it that may have left",
+        query=(Field("key", Text(), "idempotency key of a confirmation"), _TARGET),
     ),
     Route(
         "reconcile.accept",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway import __version__
 from gateway.cli import (
+    alerts,
     audit,
     browse,
     buffer,
@@ -79,6 +80,7 @@ COMMANDS: Final[tuple[_Command, ...]] = (
     lots,
     outbox,
     erp,
+    alerts,
     buffer,
     opcua,
     write,

@@ -87,6 +87,11 @@ def render(args: argparse.Namespace) -> int:
         found = _ask(args, "erp.render", asked, lambda here: here.render_next(args.order, args.operation, args.target))
     if isinstance(found, int) or args.json:
         return _as_json(found)
+    _print_messages(found)
+    return 0
+
+
+def _print_messages(found: list[dict[str, Any]]) -> None:
     for one in found:
         count = len(one["messages"])
         place = f"order {one['order']} operation {one['operation']}, {one['type']} number {one['seq']}"
@@ -94,9 +99,12 @@ def render(args: argparse.Namespace) -> int:
             print(clean(f"{one['target']}: {place}: message {message['step'] + 1} of {count}", SHOWN_CHARS_MAX))
             for name in ("message_id", "content_type", "name"):
                 print(clean(f"  {name:<13} {message[name] or '-'}", SHOWN_CHARS_MAX))
+            for name, text in message["headers"].items():
+                print(clean(f"  {name}: {text}", SHOWN_CHARS_MAX))
+            if message["baseline"] is not None:
+                print(clean(f"  {'baseline':<13} {message['baseline']}", SHOWN_CHARS_MAX))
             for line in str(message.get("body", message.get("base64"))).splitlines():
                 print(clean(f"  {line}", len(line) + 2))
-    return 0
 
 
 def probe(args: argparse.Namespace) -> int:
@@ -151,7 +159,9 @@ def lookup(args: argparse.Namespace) -> int:
     else:
         for one in found:
             said = " ".join(filter(None, (one["reference"], one["code"], one["detail"])))
-            print(clean(f"{one['target']}: {one['key']}: {one['found']}{': ' + said if said else ''}", SHOWN_CHARS_MAX))
+            step = f", message {one['step'] + 1} of {one['steps']}" if one["steps"] > 1 else ""
+            line = f"{one['target']}: {one['key']}{step}: {one['found']}{': ' + said if said else ''}"
+            print(clean(line, SHOWN_CHARS_MAX))
     return 0 if all(one["found"] == "found" for one in found) else 1
 
 

@@ -180,19 +180,22 @@ def show(args: argparse.Namespace) -> int:
         )
         return 1
     entry = found[0]
-    more, answer = outbox_parked.details(args, entry)
+    more, answer, steps = outbox_parked.details(args, entry)
     whole = {
         **_summary(entry),
         **more,
         "confirmation": json.loads(entry.payload),
         "message": _message(entry),
+        "messages": steps,
         "answer": answer,
     }
     if args.json:
         print(json.dumps(whole))
         return 0
     for name, value in whole.items():
-        if name in ("confirmation", "message", "answer"):
+        if name == "messages" and not value:
+            continue  # it is the one message
+        if name in ("confirmation", "message", "messages", "answer"):
             print(f"\n{name}:")
             for line in json.dumps(value, indent=2, ensure_ascii=False).split("\n"):
                 print(clean(line, len(line)))
@@ -317,6 +320,8 @@ def _summary(entry: OutboxEntry) -> dict[str, Any]:
         "derived": utc(entry.derived_ns),
         "latency_ms": None if entry.stamps.latency_ns is None else entry.stamps.latency_ns // NS_PER_MS,
         "reference": entry.reference,
+        "step": entry.step,
+        "steps": entry.steps,
         "released": bool(entry.released),
         "error": " ".join(filter(None, (entry.error_kind, entry.error_code, entry.error_text))),
     }

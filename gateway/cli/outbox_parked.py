@@ -117,24 +117,29 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def details(args: argparse.Namespace, entry: OutboxEntry) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """What is known besides: what can be done, what replaced it or is replaced by it; and the target's answer."""
+def details(
+    args: argparse.Namespace, entry: OutboxEntry
+) -> tuple[dict[str, Any], dict[str, Any] | None, list[dict[str, Any]]]:
+    """What is known besides: what can be done, what replaced it or is replaced by it; the answer; its steps."""
+    from buffer import steps
     from buffer.errors import StoreError
     from buffer.outbox_links import links
     from buffer.readonly import ReadOnlyStore
-    from gateway.forwarder.advice import suggested
+    from gateway.forwarder.advice import suggested_for
     from gateway.lock import DATABASE_NAME
 
     where = state_dir.find(args)
-    more: dict[str, Any] = {"suggested": suggested(entry.error_kind, entry.error_code)}
+    more: dict[str, Any] = {"suggested": suggested_for(entry)}
     if where is None:
-        return more, None
+        return more, None, []
     try:
         with ReadOnlyStore(where / DATABASE_NAME) as store:
             beside = [one for one in store.outbox(order=entry.order, limit=OF_OPERATION_MAX) if one.lane == entry.lane]
-            return {**more, **links(entry, beside)._asdict()}, _answer(store, entry)
+            known = store.corrections()
+            told = steps.told(store.steps(entry.id), lambda at_ns: None if at_ns is None else utc(utc_of(known, at_ns)))
+            return {**more, **links(entry, beside)._asdict()}, _answer(store, entry), told
     except StoreError:  # it was read a moment ago: what is known is shown
-        return more, None
+        return more, None, []
 
 
 def _answer(store: ReadOnlyStore, entry: OutboxEntry) -> dict[str, Any] | None:
@@ -149,7 +154,7 @@ def _answer(store: ReadOnlyStore, entry: OutboxEntry) -> dict[str, Any] | None:
 
 
 def _row(store: ReadOnlyStore, entry: OutboxEntry) -> dict[str, Any]:
-    from gateway.forwarder.advice import suggested
+    from gateway.forwarder.advice import suggested_for
 
     document = json.loads(entry.payload)
     quantities = document.get("qty") or {"good": "0", "scrap": [], "rework": "0"}
@@ -176,7 +181,7 @@ def _row(store: ReadOnlyStore, entry: OutboxEntry) -> dict[str, Any]:
         "error_kind": entry.error_kind,
         "error_code": entry.error_code,
         "error": entry.error_text,
-        "suggested": suggested(entry.error_kind, entry.error_code),
+        "suggested": suggested_for(entry),
         "answer_status": answer["status"],
         "answer_body": answer["body"],
         "request": (entry.body or entry.payload).decode("utf-8", errors="replace"),

@@ -211,6 +211,7 @@ class Capabilities(NamedTuple):
     ``readback``: what was ACCEPTED can be looked up until it is booked or refused. ``accepted_blocks``: the next one of
     a lane waits until the one before is booked, not only accepted. ``cursor_moves``: a cursor that is given back moves
     or acknowledges something at the source. ``one_at_a_time``: a second connector would take the first one's place.
+    ``sweeps``: it leaves traces of its own; then it is a ``Sweeps``.
     """
 
     orders: bool = True
@@ -227,6 +228,7 @@ class Capabilities(NamedTuple):
     accepted_blocks: bool = True
     cursor_moves: bool = False
     one_at_a_time: bool = False
+    sweeps: bool = False
 
 
 def nobody_waits() -> None:
@@ -293,6 +295,25 @@ class TakesBaseline(Protocol):
 
     async def baseline(self, posting: Posting) -> bytes:
         """What the target says of the operation before this step is first sent. Raises ConnectorError: not sent."""
+
+
+@runtime_checkable
+class TellsHeaders(Protocol):
+    """A connector that can say what it sends beside a message, for a person who looks at it."""
+
+    def headers(self, posting: Posting) -> Mapping[str, str]:
+        """Those of this very step, in their sequence, but for what signing in adds. Pure. Raises MappingError."""
+
+
+@runtime_checkable
+class Sweeps(Protocol):
+    """A connector with the capability ``sweeps``."""
+
+    async def sweep(self, asked: frozenset[str]) -> bool:
+        """Clear away own traces that are old, but none of what is still asked for; whether there is more.
+
+        ``asked``: message ids and names (``Rendered.name``) of every posting that is not over. Raises ConnectorError.
+        """
 
 
 @runtime_checkable

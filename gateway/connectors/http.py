@@ -153,20 +153,22 @@ class HttpClient:
         if self._client is None:
             raise TransportError("the connector is not open", sent=False)
         phase = _Phase()
-        request = self._client.build_request(
-            method,
-            self._base_url + path,
-            params=query or None,
-            headers={**(headers or {}), **({"Accept-Encoding": "gzip"} if gzip else {})},
-            content=body,
-            extensions={"trace": phase.trace},
-        )
         try:
+            request = self._client.build_request(
+                method,
+                self._base_url + path,
+                params=query or None,
+                headers={**(headers or {}), **({"Accept-Encoding": "gzip"} if gzip else {})},
+                content=body,
+                extensions={"trace": phase.trace},
+            )
             async with asyncio.timeout(self._timeout_s):
                 return await self._exchange(request, phase, body_max_bytes, gzip=gzip)
         except TimeoutError as error:
             text = f"{self._base_url}: no complete answer within {self._timeout_s:g} s"
             raise TransportError(text, sent=phase.sent) from error
+        except (httpx.InvalidURL, UnicodeError) as error:  # a host name that is none; these are no HTTPError
+            raise TransportError(clean(f"{self._base_url}: is no address: {error}"), sent=phase.sent) from error
         except httpx.HTTPError as error:
             text = clean(f"{self._base_url}: {str(error) or type(error).__name__}")
             raise TransportError(text, sent=phase.sent) from error

@@ -263,7 +263,7 @@ def _seconds(told: object) -> float:
         told = int(told[:12])
     if isinstance(told, bool) or not isinstance(told, (int, float)) or told <= 0:
         return LIFETIME_S
-    return min(float(told), LIFETIME_MAX_S)
+    return float(min(told, LIFETIME_MAX_S))  # first the smaller one: an integer may be beyond every float
 
 
 def _header_text(name: str, secret: str) -> str:

@@ -6,9 +6,13 @@ class.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from buffer.entry import OutboxState
 from gateway.connectors.base import OutcomeKind
+
+if TYPE_CHECKING:
+    from buffer.entry import OutboxEntry
 
 #: Kinds that postings have besides the outcomes of a send.
 ACCEPTED: Final = "accepted"
@@ -32,8 +36,8 @@ BY_KIND: Final[dict[str, str]] = {
     OutcomeKind.NOT_SENT: "nothing to do: it goes out once the target can be reached; retry sends it now",
     OutcomeKind.AUTH: "correct the credentials of the target; it goes on by itself after the next probe",
     ACCEPTED: "the ERP took it and never booked it: look at its queue; if it is booked discard it, else retry",
-    UNCLEAR: "somebody else booked there too: look there; if it is there, book by hand what is missing of it and discard "
-    "it, else retry",
+    UNCLEAR: "somebody else booked there too: look there; if it is there, book by hand what is missing of it and "
+    "discard it, else retry",
     STRANDED: "configure its target again, or discard it and book it by hand",
     BY_HAND: "book it in the ERP by hand, then discard it",
 }
@@ -70,3 +74,28 @@ def suggested(kind: str, code: str = "") -> str:
     if not kind:
         return ""
     return BY_CODE.get((kind, code)) or BY_KIND.get(kind, _LOOK)
+
+
+#: It was taken over first: what is left of it there may still be booked by somebody.
+_REFUSED_LATER: Final = (
+    "the ERP took it over and refused it afterwards: correct the reason there; then either have it booked from the "
+    "ERP's own queue and discard it here, or delete it from that queue and retry; never both"
+)
+_DELIVERED: Final = (
+    "the ERP took it over and never says whether it booked it: compare with the ERP (linegate reconcile); resend it "
+    "only if it is missing there"
+)
+
+
+def suggested_for(entry: OutboxEntry) -> str:
+    """The same for a posting: also what is booked of it in part, and what the target does not say of it."""
+    if entry.state is OutboxState.DELIVERED:
+        return _DELIVERED
+    if entry.state is not OutboxState.PARKED or entry.step == 0:
+        later = entry.state is OutboxState.PARKED and entry.error_kind == OutcomeKind.BUSINESS_REJECT
+        return _REFUSED_LATER if later and entry.reference else suggested(entry.error_kind, entry.error_code)
+    return (
+        f"{suggested(entry.error_kind, entry.error_code)}. Of its {entry.steps} messages the first {entry.step} are "
+        "booked: a retry goes on behind them; discarded, they stay booked in the ERP, and have to be taken back or "
+        "completed there by hand"
+    )

@@ -9,6 +9,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Final
 
+from buffer.entry import OVER, THERE
 from buffer.errors import OutboxError
 from gateway.connectors.base import (
     STEPS_MAX,
@@ -60,8 +61,15 @@ def message_of(connector: Connector, payload: bytes, reverses_references: Sequen
     return rendered
 
 
+class NotBookedYetError(Exception):
+    """What a reversal takes back is still on its way to be booked: it waits for that; says which and how it stands."""
+
+
 async def reversed_references(outbox: Outbox, entry: OutboxEntry) -> tuple[str, ...]:
-    """The references of what a reversal takes back, () for anything else. Raises MappingError, StoreError."""
+    """The references of what a reversal takes back, () for anything else, and where the target gave none.
+
+    Raises NotBookedYetError, MappingError where nothing of it is known to be booked, StoreError.
+    """
     if entry.kind != REVERSAL:
         return ()
     key = str(json.loads(entry.payload).get("reverses") or "")
@@ -71,7 +79,15 @@ async def reversed_references(outbox: Outbox, entry: OutboxEntry) -> tuple[str, 
             f"reverses: found {key!r}, which {entry.target} has no posting of (any more: retention.confirmations); "
             "take it back in the ERP by hand, then discard this"
         )
-    return await outbox.references(taken)
+    if taken.state not in OVER:
+        raise NotBookedYetError(f"reverses: {key} is {taken.state} and not booked yet; this goes once it is")
+    references = await outbox.references(taken)
+    if taken.state not in THERE and not references:
+        raise MappingError(
+            f"reverses: {key} is {taken.state}, and nothing of it is known to be booked; where somebody booked it in "
+            "the ERP by hand, take it back there by hand; then discard this"
+        )
+    return references
 
 
 def more_of(rendered: Rendered) -> tuple[Message, ...]:

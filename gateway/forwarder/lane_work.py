@@ -19,6 +19,7 @@ from gateway.connectors.base import HearsSettled, LookupKind, MappingError, Outc
 from gateway.core.duration import NS_PER_S, Duration
 from gateway.core.orders.order_answer import ACK
 from gateway.forwarder.asking import (
+    NotBookedYetError,
     is_stepped,
     looked_up,
     message_of,
@@ -106,6 +107,9 @@ class LaneWork:
         repeat = entry.state is OutboxState.UNCERTAIN
         try:
             message = await self._rendered(entry)
+        except NotBookedYetError as error:
+            await self._settle(entry, target.policy.waits(str(error), target.now_ns()))
+            return
         except MappingError as error:
             baseline: bytes | Outcome | None = Outcome(OutcomeKind.MAPPING, str(error))
         else:
@@ -129,7 +133,7 @@ class LaneWork:
             sending = await self._settle(sending, decision, outcome, following)
 
     async def _rendered(self, entry: OutboxEntry) -> Rendered | None:
-        """The message where none is fixed yet. Raises MappingError."""
+        """The message where none is fixed yet. Raises MappingError, NotBookedYetError."""
         if entry.body is not None:
             return None
         taken_back = await reversed_references(self._target.outbox, entry)
@@ -174,7 +178,7 @@ class LaneWork:
             return None
         try:
             return _Next(following, await self._rendered(following))
-        except (MappingError, StoreError):  # its own turn tells
+        except (MappingError, NotBookedYetError, StoreError):  # its own turn tells
             return None
 
     async def _send(self, posting: Posting) -> Outcome:

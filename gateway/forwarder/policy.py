@@ -200,6 +200,12 @@ class Policy:
             return Decision(Settlement(OutboxState.READY, now_ns, "", *fault), reached=True)
         return Decision(Settlement(OutboxState.UNCERTAIN, proven_ns, "", *fault), reached=True)
 
+    def waits(self, text: str, now_ns: int) -> Decision:
+        """Another posting of this outbox comes first: looked at again as often as that one is."""
+        due_ns = now_ns + self._settings.ask_accepted_ns
+        fault = (OutcomeKind.WAIT_PRECONDITION.value, "", text)
+        return Decision(Settlement(OutboxState.RETRY_WAIT, due_ns, "", *fault), reached=None)
+
     def _taken_over(self, reference: str, now_ns: int) -> Settlement:
         """Where nobody can ask, the target's word is all that will ever be known."""
         if self._can.readback and self._can.can_lookup:

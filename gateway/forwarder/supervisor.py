@@ -23,6 +23,7 @@ from gateway.forwarder.budget import FailureBudget
 from gateway.forwarder.lane_work import LaneWork, Target
 from gateway.forwarder.pacing import Due, Pacer
 from gateway.forwarder.policy import Decision, ForwarderSettings, ForwarderTimings, Pause, Policy
+from gateway.forwarder.sweeping import Sweeper
 from gateway.forwarder.target_status import Link, TargetStatus
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class Forwarder:
         self._status = TargetStatus(name, Link.UNKNOWN, self._started_ns, 0, 0, 0, 0, 0, None, None, "", None)
         self._status_due = True
         self._status_at_s = float("-inf")
+        self._sweeper = Sweeper(name, connector, outbox)
         self._target = Target(
             name=name,
             connector=connector,
@@ -155,6 +157,7 @@ class Forwarder:
                         self._last_posted_ns = await self._outbox.last_posted_ns(self._name)
                     deadline_ns = await self._cycle()
                     await self._publish(deadline_ns)
+                    self._sweeper.start()
                 except StoreError as error:
                     self._trouble(f"the buffer: {error}")
                     deadline_ns = self._now_ns() + NS_PER_S
@@ -176,6 +179,7 @@ class Forwarder:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._sweeper.end()
 
     async def _cycle(self) -> int | None:
         """Start what may start now; returns when to look again, None: when something happens."""

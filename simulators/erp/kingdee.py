@@ -10,6 +10,7 @@ import hashlib
 import json
 import secrets
 import time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from simulators.erp import double
@@ -202,7 +203,22 @@ class Kingdee(Double):
         made = [_pieces(row, name) for name in ("FQuaQty", "FFailQty", "FReworkQty")]
         if sum(made) != _pieces(row, "FFinishQty"):
             raise RefusedError("QTY", "FFinishQty: is not the sum of FQuaQty, FFailQty and FReworkQty")
+        self._within(str(order), number, sum(made))
         return Bill(str(model.get("FBillNo") or ""), str(order), model, hashlib.sha256(request.body).hexdigest())
+
+    def _within(self, order: str, number: int, pieces: int) -> None:
+        """Raises RefusedError where the row would be reported beyond its quantity and tolerance."""
+        image = self.order_of(order)
+        one = image["operations"][number - 1]
+        before = sum(
+            sums["good"] + sums["scrap"] + sums["rework"]
+            for sums in self.ledger.sums_of(order)
+            if sums["operation"] == one["op"]
+        )
+        tolerance = Decimal(str(image.get("over_tolerance_pct") or 0))
+        allowed = Decimal(str(one.get("qty", image["qty"]))) * (100 + tolerance) / 100
+        if image.get("over_tolerance_pct") is not None and before + pieces > allowed:
+            raise RefusedError("OVER", f"FFinishQty: {before + pieces} is above the {allowed:f} of PRD_MO {order}")
 
     def _keep(self, bill: Bill) -> str:
         content = json.dumps({"model": bill.model, "digest": bill.digest})

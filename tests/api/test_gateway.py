@@ -17,6 +17,7 @@ import ssl
 import subprocess
 import sys
 import time
+from urllib.parse import quote
 
 import jsonschema_rs
 import pytest
@@ -220,6 +221,17 @@ def test_orders_are_listed_and_started_by_whom_the_token_names(gateway, token, h
     holds("/v1/outbox/{number}", "GET", status, posting)
     assert posting["confirmation"]["order_id"] == "4712"
     assert posting["message"]["content_type"] == "text/csv"
+    assert (posting["steps"], posting["released"]) == (1, False)
+    token = gateway.token("berta", "supervisor")
+    status, found = gateway.ask("GET", "/v1/erp/probe", token=token)
+    holds("/v1/erp/probe", "GET", status, found)
+    assert [(one["target"], one["ok"]) for one in found] == [("share", True)], found
+    status, found = gateway.ask("GET", f"/v1/erp/lookup?key={quote(posting['key'], safe='')}", token=token)
+    holds("/v1/erp/lookup", "GET", status, found)
+    assert [(one["key"], one["found"]) for one in found] == [(posting["key"], "accepted")], found
+    released = gateway.ask("POST", f"/v1/outbox/{number}/release", {"reason": "agreed"}, token)
+    holds("/v1/outbox/{number}/release", "POST", *released)
+    assert (released[0], "allowed from: held, parked" in released[1]["detail"]) == (409, True), released
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready", "/v1/me", "/v1/status", "/v1/work-units", "/v1/orders"])

@@ -1,12 +1,13 @@
 """How fast a backlog goes out: the forwarder with its store against bare httpx posting the same bodies.
 
     python -P tests/benchmarks/bench_drain.py [--postings N] [--orders N] [--parallel N] [--delay-ms MS] [--live-s S]
-        [--quick] [--json]
+        [--whole] [--quick] [--json]
 
 Both post to a double in a process of its own, each order's confirmations one after the other, so many orders at a time.
 The forwarder commits before each send and after each answer (WAL, synchronous=FULL); bare httpx keeps nothing. With
 ``--live-s``, while the backlog goes out, another order makes a confirmation every 200 ms for so many seconds: the time
-from its commit to its arrival is told (``live``), and the same without any backlog (``undisturbed``).
+from its commit to its arrival is told (``live``), and the same without any backlog (``undisturbed``). With ``--whole``
+nothing but this: exactly ``--backlog`` old confirmations go out to the last one while that order goes on.
 """
 
 from __future__ import annotations
@@ -194,10 +195,43 @@ async def latencies(folder: str, double: Double, chosen, *, backlog: int) -> dic
     }  # fmt: skip
 
 
+async def whole(folder: str, double: Double, chosen) -> dict:
+    """A backlog to its last posting while another order goes on: rate, order, and how late the live ones arrive."""
+    filled = await opened(folder, "whole", double.url, chosen.parallel)
+    old_ns = now_ns() - OLD_NS
+    await filled.add(
+        [posting(f"OLD-{at % chosen.orders}", at // chosen.orders + 1, old_ns) for at in range(chosen.backlog)]
+    )
+    forwarder, task, connector = await filled.forwarding()
+    committed, begin = {}, time.monotonic()
+    while (posted := (await filled.outbox.counts("erp")).posted) < chosen.backlog + len(committed):
+        if time.monotonic() > begin + DEADLINE_S:
+            raise SystemExit(f"only {await filled.outbox.counts('erp')} after {DEADLINE_S:g} s")
+        if posted < chosen.backlog:
+            one = posting("LIVE", len(committed) + 1, now_ns())
+            await filled.add([one])
+            committed[one.key] = time.monotonic_ns()
+            forwarder.wake()
+        await asyncio.sleep(LIVE_EVERY_S)
+    took_s = time.monotonic() - begin
+    seen = double.stats()
+    await ended(filled, task, connector)
+    late = sorted((seen["arrived"][key] - at_ns) / 1e6 for key, at_ns in committed.items() if key in seen["arrived"])
+    return {
+        "backlog": chosen.backlog, "orders": chosen.orders, "took_s": round(took_s, 1),
+        "per_s": round((chosen.backlog + len(committed)) / took_s), "twice": seen["twice"],
+        "disordered": seen["disordered"], "missing": chosen.backlog + len(committed) - len(seen["arrived"]),
+        "live": len(committed), "live_p50_ms": round(late[len(late) // 2], 1), "live_worst_ms": round(late[-1], 1),
+    }  # fmt: skip
+
+
 async def measure(chosen) -> dict:
     """Everything that was asked for."""
     double = Double(chosen.delay_ms)
     try:
+        if chosen.whole:
+            with tempfile.TemporaryDirectory() as folder:
+                return await whole(folder, double, chosen)
         with tempfile.TemporaryDirectory() as folder:
             each = chosen.postings // chosen.orders
             old_ns = now_ns() - OLD_NS
@@ -230,6 +264,7 @@ def main() -> None:
     parser.add_argument("--delay-ms", type=float, default=0.0)
     parser.add_argument("--live-s", type=float, default=10.0)
     parser.add_argument("--backlog", type=int, default=20_000)
+    parser.add_argument("--whole", action="store_true", help="the backlog to its last one, beside a live order")
     parser.add_argument("--quick", action="store_true", help="shows that it works, and no more")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()

@@ -20,6 +20,7 @@ from buffer import reconciliation, retention
 from buffer.entry import (
     APPROVED_FROM,
     LOOKED_UP_FROM,
+    RELEASED_FROM,
     RETRIED_FROM,
     SENT_FROM,
     SETTLED_FROM,
@@ -57,12 +58,22 @@ TAMPERING = {
     "UPDATE outbox SET lane_order = 'Z' WHERE id = ?": lambda _row: True,
     "UPDATE outbox SET body = x'00', content_type = 'z', name = 'z' WHERE id = ?": lambda row: row["body"] is not None,
     "UPDATE outbox SET state = 'ready' WHERE id = ?": lambda row: row["state"] in OVER,
+    "UPDATE outbox SET step = step + 1 WHERE id = ?": lambda _row: True,
+    "UPDATE outbox SET step = step - 1 WHERE id = ?": lambda _row: True,
+    "UPDATE outbox SET steps = steps + 1 WHERE id = ?": lambda row: row["body"] is not None,
+    "UPDATE outbox SET state = 'posted' WHERE id = ?": lambda row: row["step"] < row["steps"] - 1,
+    "UPDATE outbox SET passed = 1 WHERE id = ?": lambda row: row["state"] is not S.ACCEPTED,
+    "UPDATE outbox_steps SET body = x'00' WHERE posting = ?": lambda row: row["steps"] > 1 and row["body"] is not None,
+    "DELETE FROM outbox_steps WHERE posting = ?": lambda row: row["steps"] > 1 and row["body"] is not None,
     "UPDATE outbox SET state = 'voided' WHERE id = ?": lambda row: (
-        row["state"] in (S.POSTED, S.DELIVERED, S.SUPERSEDED)
+        row["state"] in (S.POSTED, S.DELIVERED, S.SUPERSEDED) or row["step"] > 0
     ),
     "DELETE FROM outbox WHERE id = ?": lambda row: row["state"] not in (S.POSTED, S.DELIVERED, S.VOIDED),
 }
 
+
+#: How many messages a confirmation of a line needs, by its operation.
+STEPS = {"10": 1, "20": 3, "": 1}
 
 #: A posting in the making: its line, who gets it, how it begins, how long its window is.
 MADE = st.tuples(
@@ -73,6 +84,8 @@ MADE = st.tuples(
 ENDINGS = st.lists(
     st.sampled_from([S.POSTED, S.POSTED, S.ACCEPTED, S.UNCERTAIN, S.RETRY_WAIT, S.PARKED, None]), min_size=1, max_size=4
 )
+#: Of these lines an accepted one lets the next one go.
+PASSING = "erp"
 
 
 class OutboxMachine(RuleBasedStateMachine):
@@ -143,7 +156,8 @@ class OutboxMachine(RuleBasedStateMachine):
                 new.append({
                     "target": target, "key": key, "seq": seqs[line], "kind": kind, "payload": payload,
                     "lane": (target, lane_order or order, operation), "state": state, "due": due, "body": None,
-                    "attempts": 0, "resends": 0, "created": self.now,
+                    "attempts": 0, "resends": 0, "created": self.now, "step": 0, "steps": 1, "left": 0, "released": 0,
+                    "passed": 0, "done": {}, "measured": {},
                     "settled": self.now if state in (S.VOIDED, S.PARKED) else None,
                 })  # fmt: skip
         step = Step(
@@ -169,7 +183,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def voidable(self, key):
         rows = self.kept(key)
         sent_since = [row for row in rows if row["attempts"] and row["state"] is not S.PARKED]
-        return bool(rows) and not sent_since and all(row["state"] in VOIDED_FROM for row in rows)
+        return bool(rows) and not sent_since and all(row["state"] in VOIDED_FROM and not row["step"] for row in rows)
 
     @rule(ns=st.integers(0, 50))
     def time_passes(self, ns):
@@ -201,15 +215,33 @@ class OutboxMachine(RuleBasedStateMachine):
         for entry, end in zip(due, ends, strict=False):
             row = self.rows[entry.id]
             if self.under_way(row):
-                assert row["resends"], "the lane of what is under way gives something else to do"
+                assert row["resends"] or row["state"] is S.ACCEPTED or "let_go" in row, "two of a lane to do"
                 continue  # a person had an older one sent again: the forwarder waits for what is under way
             if row["state"] not in SENT_FROM:
                 continue
-            sent = self.run(self.outbox.begin_send(entry.id, (body, "t", "n"), self.now))
-            row.update(state=S.SENDING, body=row["body"] or body, attempts=row["attempts"] + 1, sent=self.now)
+            measured = f"{entry.id} before {self.now}".encode() if row["kind"] != "ack" else None
+            sent = self.run(
+                self.outbox.begin_send(
+                    entry.id, (body, "t", "n"), self.now, more=self.more(row, body), baseline=measured
+                )
+            )
+            self.begun(row, body)
+            if measured is not None:
+                row["measured"][row["step"]] = measured
             assert (sent.body, sent.payload, sent.key) == (row["body"], row["payload"], row["key"])
             if end is not None:
                 self.settle_one(entry.id, end, 20)
+
+    @staticmethod
+    def more(row, body):
+        """The messages behind the first one."""
+        return [(body + str(step).encode(), "t", "n") for step in range(1, STEPS[row["lane"][2]])]
+
+    def begun(self, row, body):
+        """It is on its way; its messages are fixed with the first send."""
+        if row["body"] is None:
+            row.update(body=body, steps=1 + len(self.more(row, body)))
+        row.update(state=S.SENDING, attempts=row["attempts"] + 1, sent=self.now)
 
     @staticmethod
     def shares(one, other):
@@ -260,22 +292,93 @@ class OutboxMachine(RuleBasedStateMachine):
         row = self.rows[entry_id]
         allowed = row["state"] in SETTLED_FROM.get(state, ()) and "pruned" not in row
         told = None if state is S.POSTED else Answer(f"HTTP {wait}", (("server", "x"),), f"{entry_id} at {self.now}")
+        settlement = Settlement(state, self.now + wait, f"R{self.now}" if state in THERE else "")
+        if state in THERE and row["step"] < row["steps"] - 1:
+            self.go_on(entry_id, settlement, allowed=allowed, go=bool(wait % 2))
+            return
+        passed = row["target"] == PASSING and bool(wait % 3)
         try:
-            self.run(self.outbox.settle(entry_id, Settlement(state, self.now + wait), self.now, told))
+            self.run(self.outbox.settle(entry_id, settlement, self.now, told, passed=passed))
         except OutboxError:
             assert not allowed
             return
         assert allowed, f"{row['state']} became {state}"
-        self.settled(row, state, wait)
+        self.settled(row, state, wait, passed=passed, reference=settlement.reference)
         row["answer"] = row.get("answer") if told is None else (self.now, row["attempts"], told)
 
-    def settled(self, row, state, wait):
-        row.update(state=state, due=self.now + wait, settled=self.now if state in (*THERE, S.PARKED) else None)
+    def settled(self, row, state, wait, *, passed=False, reference=""):
+        if row["passed"]:
+            row["let_go"] = True  # others of its lane have gone, or may be on their way
+        passes = state is S.ACCEPTED and passed and row["step"] == row["steps"] - 1
+        row.update(
+            state=state, due=self.now + wait, settled=self.now if state in (*THERE, S.PARKED) else None,
+            passed=int(passes),
+        )  # fmt: skip
+        if state in THERE and row["steps"] > 1:
+            row["done"][row["step"]] = (state.value, reference)
         self.posted[row["target"]] += state is S.POSTED and row["kind"] != "ack"
 
+    def go_on(self, entry_id, settlement, *, allowed, go):
+        """A step is over, and not the last one: nothing but the next step can follow."""
+        row = self.rows[entry_id]
+        before = row["step"]
+        if allowed:
+            try:
+                self.run(self.outbox.settle(entry_id, settlement, self.now))
+            except StoreError:
+                pass
+            else:
+                raise AssertionError("over although a step is missing")
+        try:
+            entry = self.run(self.outbox.next_step(entry_id, settlement, self.now, go=go))
+        except OutboxError:
+            assert not allowed
+            return
+        assert allowed, f"{row['state']} went on"
+        left = before < row["left"]
+        state = S.UNCERTAIN if left else S.SENDING if go else S.READY
+        row["done"][before] = (settlement.state.value, settlement.reference)
+        row.update(state=state, due=self.now, settled=None, step=before + 1, passed=0)
+        if state is S.SENDING:
+            row.update(attempts=row["attempts"] + 1, sent=self.now)
+        assert (entry.state, entry.step, entry.lookups) == (state, before + 1, 0)
+
+    @precondition(lambda self: any(row["step"] < row["steps"] - 1 for row in self.rows.values()))
+    @rule(data=st.data(), state=st.sampled_from(THERE), go=st.booleans())
+    def a_step_is_over(self, data, state, go):
+        wanted = [
+            one for one, row in self.rows.items()
+            if row["state"] in SETTLED_FROM[state] and row["step"] < row["steps"] - 1
+        ]  # fmt: skip
+        if wanted:
+            self.go_on(data.draw(st.sampled_from(wanted)), Settlement(state, 0, f"R{self.now}"), allowed=True, go=go)
+
+    @precondition(lambda self: self.rows)
+    @rule(data=st.data())
+    def no_step_without_its_turn(self, data):
+        """Neither behind the last one, nor from a state in which nothing is known of it."""
+        entry_id = self.pick(data, *S)
+        row = self.rows[entry_id]
+        if row["state"] in SETTLED_FROM[S.POSTED] and row["step"] < row["steps"] - 1:
+            return
+        try:
+            self.run(self.outbox.next_step(entry_id, Settlement(S.POSTED, 0, "R"), self.now, go=True))
+        except OutboxError:
+            return
+        raise AssertionError(f"went on from {row['state']} at step {row['step']} of {row['steps']}")
+
+    @rule(to=st.sampled_from(sorted(TARGETS)))
+    def the_target_has_news(self, to):
+        self.run(self.outbox.accepted_due(to, self.now))
+        for one in self.heads(to, by_order=False):
+            row = self.rows[one]
+            if row["state"] is S.ACCEPTED:
+                row["due"] = min(row["due"], self.now)
+
     @rule(
-        data=st.data(), state=st.sampled_from([*[S.POSTED] * 4, S.PARKED, S.RETRY_WAIT, S.HELD]), wait=st.integers(0, 9)
-    )
+        data=st.data(), wait=st.integers(0, 9),
+        state=st.sampled_from([*[S.POSTED] * 4, S.ACCEPTED, S.ACCEPTED, S.PARKED, S.RETRY_WAIT, S.HELD]),
+    )  # fmt: skip
     def settle_and_send_the_next(self, data, state, wait):
         """Both in one transaction; the next one only where it is the oldest of its lane by then, and due."""
         self.send("erp", b"y", [None])
@@ -284,31 +387,41 @@ class OutboxMachine(RuleBasedStateMachine):
             return
         first = data.draw(st.sampled_from(sending))
         row = self.rows[first]
+        if state in THERE and row["step"] < row["steps"] - 1:
+            return  # its own next step comes first
+        passed = state is S.ACCEPTED
         lane = [one for one, other in self.rows.items() if other["lane"] == row["lane"] and one != first]
         behind = [one for one in lane if self.rows[one]["state"] not in OVER]
         following = data.draw(st.sampled_from(behind[:1] or lane or [first]))
-        settlement = Settlement(state, self.now + wait)
+        settlement = Settlement(state, self.now + wait, "R" if state is S.POSTED else "")
         try:
-            begun = self.run(self.outbox.settle_and_begin(first, settlement, following, (b"n", "t", "n"), self.now))
+            begun = self.run(
+                self.outbox.settle_and_begin(
+                    first, settlement, following, (b"n", "t", "n"), self.now,
+                    more=self.more(self.rows[following], b"n"), passed=passed,
+                )
+            )  # fmt: skip
         except OutboxError:
             assert state not in SETTLED_FROM or row["state"] not in SETTLED_FROM[state]
             return  # rows_are_those_of_the_model sees that nothing of it was kept
         assert row["state"] in SETTLED_FROM[state]
-        self.settled(row, state, wait)
+        self.settled(row, state, wait, passed=passed, reference=settlement.reference)
         other = self.rows[following]
         may = following in self.heads("erp", by_order=False) and "pruned" not in other
         if not (may and other["state"] in SENT_FROM and other["due"] <= self.now):
             assert begun is None
             return
-        other.update(state=S.SENDING, body=other["body"] or b"n", attempts=other["attempts"] + 1, sent=self.now)
+        self.begun(other, b"n")
         assert (begun.id, begun.state, begun.body) == (following, S.SENDING, other["body"])
 
     # --- what persons do ---------------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.rows)
-    @rule(data=st.data(), verb=st.sampled_from(["retry", "supersede", "approve"]), by_key=st.booleans())
+    @rule(data=st.data(), verb=st.sampled_from(["retry", "supersede", "approve", "release"]), by_key=st.booleans())
     def a_person_decides(self, data, verb, by_key):
-        allowed = {"retry": RETRIED_FROM, "supersede": SUPERSEDED_FROM, "approve": APPROVED_FROM}[verb]
+        allowed = {
+            "retry": RETRIED_FROM, "supersede": SUPERSEDED_FROM, "approve": APPROVED_FROM, "release": RELEASED_FROM,
+        }[verb]  # fmt: skip
         entry_id = self.pick(data, *allowed)
         which = self.rows[entry_id]["key"] if by_key else entry_id
         meant = self.kept(which) if by_key else [one for one in [self.rows[entry_id]] if "pruned" not in one]
@@ -317,6 +430,7 @@ class OutboxMachine(RuleBasedStateMachine):
             "retry": lambda: self.outbox.retry(which, self.now),
             "supersede": lambda: self.outbox.supersede(which, self.now, who="p"),
             "approve": lambda: self.outbox.approve(which, self.now, who="p"),
+            "release": lambda: self.outbox.release(which, self.now, who="p"),
         }
         try:
             self.run(decide[verb]())
@@ -325,7 +439,11 @@ class OutboxMachine(RuleBasedStateMachine):
             return
         assert changed, f"{verb} took {[row['state'] for row in meant]}"
         for row in changed:
-            if verb == "retry":
+            if verb != "approve":
+                row["measured"].pop(row["step"], None)  # what the target said before is no measure any more
+            if verb == "release":
+                row["released"] = row["released"] or int(row["state"] is S.PARKED)
+            if verb in ("retry", "release"):
                 row.update(state=S.READY, due=self.now, settled=None)
             elif verb == "supersede":
                 row.update(state=S.SUPERSEDED, settled=self.now)
@@ -345,7 +463,12 @@ class OutboxMachine(RuleBasedStateMachine):
             assert not allowed
             return
         assert allowed
-        row.update(state=S.READY, due=self.now, settled=None, resends=row["resends"] + 1)
+        several = row["steps"] > 1
+        row.update(
+            state=S.UNCERTAIN if several else S.READY, due=self.now, settled=None, resends=row["resends"] + 1,
+            step=0, left=row["steps"] - 1, measured={},
+            done={step: ("", reference) for step, (_, reference) in row["done"].items()},
+        )  # fmt: skip
         self.posted[row["target"]] -= row["kind"] != "ack" and was is S.POSTED
 
     @precondition(lambda self: self.rows)
@@ -388,13 +511,16 @@ class OutboxMachine(RuleBasedStateMachine):
     # --- what must hold ----------------------------------------------------------------------------------------------
 
     def heads(self, target, *, by_order):
-        """The oldest open posting of each lane."""
-        found = {}
+        """The oldest open posting of each lane, beside those that let others of their lane go."""
+        found, passed = {}, set()
         for entry_id, row in sorted(self.rows.items()):
             if row["target"] == target and row["state"] not in OVER:
                 lane = (row["lane"][1], row["kind"] == "ack") if by_order else row["lane"]
-                found.setdefault(lane, entry_id)
-        return set(found.values())
+                if row["passed"]:
+                    passed.add(entry_id)
+                else:
+                    found.setdefault(lane, entry_id)
+        return {*found.values(), *passed}
 
     @invariant()
     def due_is_the_oldest_open_posting_of_each_lane(self):
@@ -429,6 +555,26 @@ class OutboxMachine(RuleBasedStateMachine):
             assert (entry.state, entry.body, entry.attempts, entry.due_ns, entry.settled_ns) == (
                 row["state"], row["body"], row["attempts"], row["due"], row["settled"],
             )  # fmt: skip
+            assert (entry.step, entry.steps, entry.left_step, entry.released, entry.passed) == (
+                row["step"], row["steps"], row["left"], row["released"], row["passed"],
+            )  # fmt: skip
+
+    @invariant()
+    def steps_are_those_of_the_model(self):
+        for entry_id, row in self.rows.items():
+            kept = {one.step: one for one in self.run(self.outbox.steps(entry_id))}
+            if "pruned" in row:
+                assert not kept
+                continue
+            done = {at: (one.outcome, one.reference) for at, one in kept.items() if one.outcome or one.reference}
+            assert done == row["done"], entry_id
+            assert {at: one.baseline for at, one in kept.items() if one.baseline is not None} == row["measured"]
+            if row["steps"] > 1:
+                assert sorted(kept) == list(range(row["steps"]))
+                body = row["body"]
+                assert [kept[at].body for at in range(1, row["steps"])] == [m[0] for m in self.more(row, body)]
+                booked = sum(bool(outcome) for outcome, _ in row["done"].values())
+                assert booked == (row["steps"] if row["state"] in THERE else row["step"]), "a step was left out"
 
     @invariant()
     def answers_are_those_of_the_model(self):

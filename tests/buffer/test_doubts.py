@@ -123,3 +123,70 @@ async def test_a_target_that_does_not_answer_is_asked_again(box):
     assert await plant.round.look()
     assert plant.target.asked == [box.lost] * 2
     assert (await doubts.open_ones(box.store))[0].unknown == 1
+
+
+async def test_a_target_that_is_held_against_what_it_said_before_proves_nothing_once_that_is_lost(box):
+    """It books without a key of ours: that something is not there would let go what is booked already."""
+    plant = Plant(box)
+    plant.target.capabilities = Capabilities(baseline=True)
+    plant.clock.advance(LIMIT_NS)
+    assert await plant.round.look()
+    assert not plant.target.asked
+    (doubt,) = await doubts.open_ones(box.store)
+    assert (doubt.booked, doubt.absent, doubt.unknown) == (0, 0, 1)
+    assert (await box.states())["B/10/1"] == "needs_approval"
+
+
+MORE = ((b"second", "t", "n"), (b"third", "t", "n"))
+
+
+class Stepped(Target):
+    """It makes three messages of each."""
+
+    def render(self, _document):
+        return Rendered(*MESSAGE, tuple(Rendered(*one) for one in MORE))
+
+
+async def in_steps(box, *, done):
+    """A posting of three messages of which so many are booked, and the next one on its way."""
+    (one,) = [each for each in await box.outbox.due("erp", 10**18, 10) if each.order == "C"]
+    await box.outbox.begin_send(one.id, MESSAGE, 7000, more=MORE)
+    for step in range(done):
+        await box.outbox.next_step(one.id, Settlement(OutboxState.POSTED, 0, f"R{step}"), 7000, go=True)
+    return one.id
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_with_an_older_database_each_step_that_may_have_left_is_looked_up(box, known):
+    """``known``: the database has the messages, and not that two of them are booked and the third one left."""
+    epoch = box.store.epoch
+    await box.put(posting(1, epoch, "C"))
+    if known:
+        await in_steps(box, done=0)
+        await box.outbox.settle(3, Settlement(OutboxState.RETRY_WAIT, 0, "", "not_sent"), 7000)
+    box.keep("before")
+    await in_steps(box, done=2)
+    store = await box.back_to("before")
+    plant = Plant(box)
+    plant.target = plant.parts.connectors["erp"] = Stepped()
+    assert await plant.round.look()
+    (one,) = await box.outbox.page(order="C")
+    assert (one.state, one.step, one.steps, one.left_step) == (OutboxState.UNCERTAIN, 0, 3, 2)
+    # Each one that was there is told to be there, and the next one is asked about before it goes.
+    for step in range(2):
+        one = await box.outbox.next_step(one.id, Settlement(OutboxState.POSTED, 0, f"R{step}"), 9000, go=True)
+        assert (one.state, one.step) == (OutboxState.UNCERTAIN, step + 1), "it was sent without a look-up"
+    await box.outbox.settle(one.id, Settlement(OutboxState.POSTED, 0, "R2"), 9000)
+    (one,) = await box.outbox.page(order="C")
+    assert await Outbox(store).references(one) == ("R0", "R1", "R2")
+
+
+async def test_a_lost_posting_whose_second_step_left_is_booked_in_part(box):
+    """A step leaves once the one before is booked: nobody has to be asked."""
+    box.keep("before")
+    await box.put(posting(1, box.store.epoch, "C"))
+    await in_steps(box, done=1)
+    store = await box.back_to("before")
+    assert [one.step for one in store.older.missing if one.order == "C"] == [1]
+    (doubt, *_) = await doubts.open_ones(store)
+    assert doubt.booked == 1

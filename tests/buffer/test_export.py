@@ -97,3 +97,26 @@ async def test_a_file_is_made_anew_for_its_owner_only(folder, capsys, tmp_path):
 @pytest.mark.parametrize("arguments", [["--from", 0], ["--from", 3, "--to", 2], ["--since", "yesterday"]])
 async def test_what_cannot_be_is_refused(folder, capsys, arguments):
     assert exported(folder, capsys, *arguments)[0] == 2
+
+
+async def test_of_several_messages_each_is_told_with_its_reference(store, capsys):
+    """Exported, and shown to a person: which are booked, under which reference, and which one is due."""
+    await store.commit(Step("M1", b"{}", 1, (), (posting("C", 1),)))
+    outbox = Outbox(store)
+    (one,) = await outbox.page(order="C")
+    more = ((b"second", "t", "n2"), (b"third", "t", "n3"))
+    await outbox.begin_send(one.id, (b"first", "t", "n1"), 1, more=more, baseline=b"7 pieces")
+    await outbox.next_step(one.id, Settlement(OutboxState.POSTED, 0, "R-1"), 2, go=True)
+    folder = store.path.parent
+    _, out, _ = exported(folder, capsys, "--order", "C")
+    row = json.loads(out)
+    assert (row["step"], row["steps"], row["message"]) == (1, 3, "first")
+    told = [(at["state"], at["reference"], at["body"], at["before"]) for at in row["messages"]]
+    assert told == [("posted", "R-1", None, "7 pieces"), ("", "", "second", None), ("", "", "third", None)]
+    code, out, _ = exported(folder, capsys, "--order", "C", "--format", "csv")
+    assert json.loads(next(csv.DictReader(io.StringIO(out)))["messages"]) == row["messages"]
+    assert main(["outbox", "show", "-d", str(folder), str(one.id), "--json"]) == code == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["step"], shown["steps"], shown["messages"]) == (1, 3, row["messages"])
+    assert main(["outbox", "show", "-d", str(folder), str(one.id)]) == 0
+    assert '"reference": "R-1"' in capsys.readouterr().out

@@ -6,6 +6,16 @@ import json
 
 import pytest
 
+from buffer.entry import OutboxState, Settlement
+from buffer.outbox import Outbox
+from buffer.step import NewPosting, Step
+from buffer.store import Store
+from gateway.lock import DATABASE_NAME
+
+STEPS = 3
+KEY = "P1/e/100240/0010/1"
+NS_PER_DAY = 86_400_000_000_000
+
 
 @pytest.fixture
 def files(daemon):
@@ -123,3 +133,56 @@ def test_whether_the_erp_is_there_and_what_it_has(wrong_usage, simulator, tmp_pa
     absent = wrong_usage("erp", "lookup", "P1/e/100240/0010/1", "--target", "erp", "-c", config, "--json")
     assert (absent.code, told(absent)[0]["found"]) == (1, "absent")
     assert "allowed: PLANT/EPOCH/ORDER/OPERATION/NUMBER" in wrong_usage("erp", "lookup", "x", "--target", "erp", "-c", config).err  # fmt: skip # noqa: E501
+
+
+@pytest.fixture
+async def stepped(simulator, tmp_path):
+    """A stored confirmation of three messages, two of which left, and an ERP that has none of it."""
+    erp = simulator("erp", "--port", "0", "--release", "demo")
+    config, state_dir = tmp_path / "linegate.yaml", tmp_path / "state"
+    config.write_text(REST.replace("STATE_DIR", str(state_dir)).replace("PORT", str(erp.ready["port"])))
+    state_dir.mkdir()
+    message_id = "6f9b0d3e-0f1a-5c53-9c6b-0a4f3f0c1d11"
+    document = {"order_id": "100240", "operation": "0010", "type": "partial", "seq": 1, "confirmation_id": message_id}
+    document |= {"idempotency_key": KEY}
+    store = await Store.open(state_dir / DATABASE_NAME, now_ns=lambda: NS_PER_DAY, max_bytes=1 << 26)
+    try:
+        posting = NewPosting(
+            "erp", KEY, message_id, "100240", "0010", 1, "partial", json.dumps(document).encode(), NS_PER_DAY
+        )
+        await store.commit(Step("M-1", b"{}", NS_PER_DAY, postings=(posting,)))
+        outbox = Outbox(store)
+        messages = [(f"body {at}".encode(), "application/json", f"step-{at}") for at in range(STEPS)]
+        await outbox.begin_send(1, messages[0], NS_PER_DAY, more=messages[1:], baseline=b"12 booked")
+        await outbox.next_step(1, Settlement(OutboxState.POSTED, 0, "REF-0"), NS_PER_DAY, go=True)
+        await outbox.settle(1, Settlement(OutboxState.ACCEPTED, 0, "QUEUE-1"), NS_PER_DAY)
+    finally:
+        await store.close()
+    return config, state_dir
+
+
+def test_every_step_of_a_posting_is_shown_rendered_and_looked_up(wrong_usage, stepped):
+    config, state_dir = stepped
+    shown = told(wrong_usage("outbox", "show", "1", "--json", "-d", state_dir))
+    assert [(one["step"], one["state"], one["reference"], one["accepted"]) for one in shown["messages"]] == [
+        (0, "posted", "REF-0", ""), (1, "", "", "QUEUE-1"), (2, "", "", ""),
+    ]  # fmt: skip
+    assert [one["body"] for one in shown["messages"]] == [None, "body 1", "body 2"], "the first one stands by itself"
+    assert [one["before"] for one in shown["messages"]] == ["12 booked", None, None]
+    assert (shown["state"], shown["step"], shown["steps"], shown["released"]) == ("accepted", 1, STEPS, False)
+    text = wrong_usage("outbox", "show", "1", "-d", state_dir).out
+    assert "QUEUE-1" in text
+    assert "12 booked" in text
+    rendered = told(wrong_usage("erp", "render", "--posting", "1", "-c", config, "--json"))
+    assert [one["body"] for one in rendered[0]["messages"]] == ["body 0", "body 1", "body 2"]
+    assert [one["baseline"] for one in rendered[0]["messages"]] == ["12 booked", None, None]
+    assert rendered[0]["messages"][1]["headers"]["Idempotency-Key"] == KEY
+    shown = wrong_usage("erp", "render", "--posting", KEY, "-c", config).out
+    assert "message 3 of 3" in shown
+    assert "  baseline      12 booked\n" in shown
+    assert "  Content-Digest: sha-256=:" in shown
+    asked = wrong_usage("erp", "lookup", "1", "-c", config, "--json")
+    assert (asked.code, [(one["step"], one["steps"], one["found"]) for one in told(asked)]) == (
+        1, [(0, STEPS, "absent"), (1, STEPS, "absent")],
+    ), "the third one never left"  # fmt: skip
+    assert "message 2 of 3: absent" in wrong_usage("erp", "lookup", KEY, "-c", config).out

@@ -16,7 +16,7 @@ def test_descriptions_come_from_the_docstrings(drivers, connectors):
     assert press["backoff_max"]["default"] == "1 min"
     assert schema["properties"]["mqtt"]["description"].startswith("The broker")
     assert set(schema["properties"]) == {
-        "gateway", "sources", "work_units", "connectors", "calendars", "mqtt", "api", "buffer", "retention",
+        "gateway", "sources", "work_units", "connectors", "calendars", "mqtt", "api", "alerts", "buffer", "retention",
         "reconciliation", "log", "tests", "include",
     }  # fmt: skip
     assert schema["$defs"]["press_driver"]["additionalProperties"] is False

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import sys
 import threading
 import time
 import urllib.request
@@ -21,6 +22,9 @@ from buffer.step import JournalRow, NewPosting, Step
 from buffer.store import Store
 from gateway.connectors.base import ConnectorContext
 from simulators.control import Control
+
+# What several test files of this folder share stands beside them.
+sys.path.append(str(Path(__file__).parent))
 
 
 class Clock:

@@ -6,6 +6,7 @@ It prints its port when it listens. ``lose-renames N``: the process dies right a
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 import asyncssh
 
@@ -16,6 +17,13 @@ class Server(asyncssh.SSHServer):
 
     def validate_password(self, username, password):
         return (username, password) == ("linegate", "secret")
+
+    def public_key_auth_supported(self):
+        return True
+
+    def validate_public_key(self, username, key):
+        known = asyncssh.import_public_key(Path(f"{sys.argv[3]}.client").read_text("ascii"))
+        return username == "linegate" and key.public_data == known.public_data
 
 
 class Files(asyncssh.SFTPServer):

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from gateway.connectors import seen_orders
 from gateway.connectors.base import (
     ConnectorContext,
     LookupKind,
@@ -22,6 +23,7 @@ from gateway.connectors.base import (
 )
 from gateway.connectors.business_central import PLUGIN, lines, orders
 from gateway.connectors.business_central.settings import BusinessCentralSettings
+from gateway.connectors.mapping.settings import MappingSettings
 from gateway.connectors.sign_in import SignIn
 from gateway.contract import ConnectorContract, IdempotentContract
 from gateway.core.duration import Duration
@@ -231,11 +233,37 @@ def test_what_cannot_be_said_is_named(document, changes, named):
         told({**confirmation(document, 1), **changes})
 
 
-def test_an_order_of_two_lines_has_no_operations():
-    rows = [{"Prod_Order_No": "1", "Line_No": 10000, "Quantity": Decimal(5)}, {"Prod_Order_No": "1", "Line_No": 20000}]
+def test_an_order_of_two_lines_is_refused_and_told_why():
+    row = {"Prod_Order_No": "1", "Line_No": 10000, "Quantity": Decimal(5), "Item_No": "A", "Status": "Released"}
     routing = [{"Operation_No": "10", "No": "A", "Routing_Reference_No": 10000}]
-    assert orders.document_of(rows, routing, [])["operations"] == []
-    assert len(orders.document_of(rows[:1], routing, [])["operations"]) == 1
+    both = orders.document_of([row, {**row, "Line_No": 20000}], routing, [])
+    page = seen_orders.page_of(seen_orders.turned(seen_orders.seen_of(""), [both]), orders.echo_of)
+    assert not page.orders
+    assert "2 order lines: make it 2 orders" in str(page.refused)
+    assert len(orders.document_of([row], routing, [])["operations"]) == 1
+
+
+def test_rework_never_vanishes(document):
+    pieces = {"good": "10", "scrap": [{"reason": "SHORT", "qty": "1"}], "rework": "2"}
+    one = confirmation(document, 1, qty=pieces, qty_cumulative=pieces)
+    with pytest.raises(MappingError, match=r"qty.rework: found 2.*rework: scrap"):
+        told(one)
+    rows = told(one, rework="scrap", mapping=MappingSettings(no_reason="OTHER"))
+    assert [(row["Output_Quantity"], row["Scrap_Quantity"], row["Scrap_Code"]) for row in rows] == [
+        (10, 1, "SHORT"),
+        (0, 2, "OTHER"),
+    ]
+
+
+def test_times_add_up_to_the_rounded_total(document):
+    """A third of a minute, a hundred times: in hours with three decimals no message is exact, all together are."""
+    third = Decimal(1) / 3
+    hours = Decimal(0)
+    for seq in range(1, 101):
+        times = {"machine_min": str(third)}
+        one = confirmation(document, seq, times=times, times_cumulative={"machine_min": str(third * seq)})
+        hours += Decimal(str(told(one, time_unit="H")[0]["Run_Time"]))
+    assert hours == (third * 100 / 60).quantize(Decimal("0.001"))
 
 
 async def test_a_line_waits_until_somebody_posts_it(shared, built, document):
@@ -251,7 +279,7 @@ async def test_a_line_waits_until_somebody_posts_it(shared, built, document):
     outcome = await connector.send(first)
     assert outcome.kind is OutcomeKind.ACCEPTED
     first = first._replace(accepted=outcome.reference)
-    assert (await connector.lookup(first)).kind is LookupKind.ABSENT, "inserted is not posted"
+    assert (await connector.lookup(first)).kind is LookupKind.ACCEPTED, "inserted is not posted"
     again = await connector.send(first)
     assert (again.kind, again.reference) == (OutcomeKind.ACCEPTED, outcome.reference), "the line is there already"
     shared.fault("post")
@@ -283,7 +311,7 @@ async def test_a_number_that_belongs_to_another_line_is_told(shared, built, docu
     stranger = posting._replace(rendered=posting.rendered._replace(body=json.dumps(other).encode(), name="AB" * 16))
     assert (await connector.send(stranger)).kind is OutcomeKind.ACCEPTED
     outcome = await connector.send(posting)
-    assert (outcome.kind, outcome.code) == (OutcomeKind.BUSINESS_REJECT, "LINE_NO_TAKEN")
+    assert (outcome.kind, outcome.code) == (OutcomeKind.BUSY, "LINE_NO_TAKEN")
     await connector.close()
 
 

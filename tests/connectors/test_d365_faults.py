@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from decimal import Decimal
 from typing import ClassVar
 
 import pytest
 
-from gateway.connectors.base import ConnectorContext
-from gateway.connectors.d365 import PLUGIN, messages
+from gateway.connectors.base import ConnectorContext, Lookup, LookupKind
+from gateway.connectors.d365 import PLUGIN, messages, readback
 from gateway.connectors.d365.readback import FAILED
 from gateway.connectors.d365.settings import D365Settings
 from gateway.connectors.sign_in import SignIn
@@ -21,6 +22,7 @@ from gateway.forwarder.advice import suggested
 from simulators.erp.d365 import D365
 
 ORDER = "100240"
+DEADLINE_S = 30
 ENTITY = "MessageProcessorMessages"
 FAULTS = {
     "lost_answer": "lose-answers {}",
@@ -225,3 +227,35 @@ async def test_a_message_that_failed_is_seen_at_the_next_question_and_repeated_b
         await plant.run()
         assert [one.state for one in await plant.entries()] == ["posted"] * 2
         assert len(bench.booked()) == 2
+
+
+def _repeated_without_a_look(before, now, wanted):
+    twice = now.measure.good - before.measure.good >= 2 * wanted.good
+    return Lookup(LookupKind.FOUND, "transaction 2") if twice else Lookup(LookupKind.ABSENT)
+
+
+def _any_growth_is_proof(before, now, _wanted):
+    grown = now.measure.good > before.measure.good
+    return Lookup(LookupKind.FOUND, "transaction 1") if grown else Lookup(LookupKind.ABSENT)
+
+
+@pytest.mark.parametrize(
+    ("planted", "faults", "caught"),
+    [(_repeated_without_a_look, ("lose-answers 1",), "booked twice"), (_any_growth_is_proof, ("fail 1",), "is posted")],
+)
+async def test_a_planted_bug_is_caught(rig, tmp_path, monkeypatch, planted, faults, caught):
+    """A route card that is repeated without a look at its baseline; somebody else's pieces that are taken for ours."""
+    monkeypatch.setattr(readback, "compared", planted)
+    bench = rig(started=True, report_finished=False, start=False)
+    async with Plant(bench, tmp_path) as plant:
+        await plant.add(1)
+        for fault in faults:
+            bench.running.do(fault)
+        running = asyncio.ensure_future(plant.run())
+        async with asyncio.timeout(DEADLINE_S):
+            while not (await plant.entries())[0].attempts:  # noqa: ASYNC110 - polled
+                await asyncio.sleep(0.002)
+        bench.running.do(f"external {ORDER} 0010 7")
+        await running
+        with pytest.raises(AssertionError, match=caught):
+            plant.check(await plant.entries())

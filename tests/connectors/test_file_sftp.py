@@ -1,5 +1,7 @@
 """The file connector against a real server with SFTP: a process that is killed and started again."""
 
+import asyncio
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -156,6 +158,48 @@ async def test_a_wrong_password_is_told_and_never_shown(make, posting):
     assert "wr0ng" not in outcome.detail
     with pytest.raises(ConnectorError, match="user linegate is refused"):
         await connector.fetch_orders("")
+
+
+@pytest.mark.parametrize("kind", ["ssh-ed25519", "ecdsa-sha2-nistp256"])
+@pytest.mark.parametrize("passphrase", [None, "Grüße 1"])
+async def test_a_private_key_with_and_without_a_passphrase(make, server, posting, kind, passphrase):
+    key = asyncssh.generate_private_key(kind)
+    server.root.with_name("host_key.client").write_bytes(key.export_public_key())
+    own = {"private_key": key.export_private_key("pkcs8-pem" if passphrase else "openssh", passphrase).decode()}
+    named = {"password": None, "private_key": SecretRef(env="X")}
+    if passphrase is not None:
+        own["passphrase"], named["passphrase"] = passphrase, SecretRef(env="X")
+    connector = make(own | {"password": None}, **named)
+    assert (await connector.send(posting(connector))).kind is OutcomeKind.ACCEPTED
+    other = asyncssh.generate_private_key(kind).export_private_key().decode()
+    outcome = await (stranger := make({"private_key": other, "password": None}, **named)).send(posting(stranger, 2))
+    assert outcome.kind is OutcomeKind.AUTH
+    assert "PRIVATE KEY" not in outcome.detail
+
+
+@pytest.mark.parametrize("given", ["wrong", None])
+async def test_a_wrong_passphrase_is_refused_credentials_and_never_shown(make, posting, given):
+    text = asyncssh.generate_private_key("ssh-ed25519").export_private_key("pkcs8-pem", "right one").decode()
+    secrets = {"password": None, "private_key": text, "passphrase": given}
+    connector = make(secrets, password=None, private_key=SecretRef(env="X"))
+    outcome = await connector.send(posting(connector))
+    assert outcome.kind is OutcomeKind.AUTH
+    assert "passphrase" in outcome.detail
+    assert "wrong" not in outcome.detail
+    assert text[40:80] not in outcome.detail
+
+
+async def test_a_key_that_ssh_keygen_encrypted(make, server, posting, tmp_path):
+    if shutil.which("ssh-keygen") is None:
+        pytest.skip("ssh-keygen is not installed")
+    path = tmp_path / "key"
+    made = await asyncio.create_subprocess_exec("ssh-keygen", "-q", "-t", "ed25519", "-N", "Pass 1", "-f", path)
+    assert await made.wait() == 0
+    server.root.with_name("host_key.client").write_bytes(path.with_name("key.pub").read_bytes())
+    secrets = {"password": None, "private_key": path.read_text(), "passphrase": "Pass 1"}
+    connector = make(secrets, password=None, private_key=SecretRef(env="X"), passphrase=SecretRef(env="X"))
+    outcome = await connector.send(posting(connector))
+    assert outcome.kind is OutcomeKind.ACCEPTED, outcome
 
 
 async def test_a_folder_that_is_missing_is_said(make, server, posting):

@@ -6,10 +6,19 @@ from pathlib import Path
 import pytest
 
 from buffer import entry
-from buffer.entry import OutboxState
+from buffer.entry import OutboxEntry, OutboxState
 from gateway.connectors.base import OutcomeKind
 from gateway.connectors.rest.answers import BY_CODE as REST_CODES
-from gateway.forwarder.advice import ACCEPTED, BY_CODE, BY_HAND, BY_KIND, STRANDED, UNCLEAR, suggested
+from gateway.forwarder.advice import (
+    ACCEPTED,
+    BY_CODE,
+    BY_HAND,
+    BY_KIND,
+    STRANDED,
+    UNCLEAR,
+    suggested,
+    suggested_for,
+)
 from gateway.ledgers import _SURELY_NOT
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +61,9 @@ def test_the_diagram_is_what_the_tables_say():
     }
 
 
-@pytest.mark.parametrize("kind", sorted({*(set(OutcomeKind) - GOOD), ACCEPTED, UNCLEAR, STRANDED, BY_HAND, *_SURELY_NOT}))
+@pytest.mark.parametrize(
+    "kind", sorted({*(set(OutcomeKind) - GOOD), ACCEPTED, UNCLEAR, STRANDED, BY_HAND, *_SURELY_NOT})
+)
 def test_every_class_of_error_has_its_advice(kind):
     assert suggested(kind) == BY_KIND[kind]
     assert suggested(kind, "A_CODE_OF_ITS_OWN") == BY_KIND[kind]
@@ -65,3 +76,21 @@ def test_every_code_that_a_connector_knows_has_its_advice():
         assert kind in BY_KIND
     assert suggested("") == ""
     assert all(len(text) < 160 and text == text.strip(". ") for text in (*BY_KIND.values(), *BY_CODE.values()))
+
+
+def test_what_is_advised_for_a_posting_says_what_is_there_of_it():
+    def entry(state, **changes):
+        given = dict.fromkeys(OutboxEntry._fields, 0) | {"error_kind": "", "error_code": "", "reference": ""}
+        return OutboxEntry(**{**given, "state": state, "steps": 1, **changes})
+
+    refused = {"error_kind": "business_reject"}
+    plain = suggested_for(entry(OutboxState.PARKED, **refused))
+    assert plain == suggested("business_reject")
+    in_part = suggested_for(entry(OutboxState.PARKED, step=2, steps=3, **refused))
+    assert "Of its 3 messages the first 2 are booked: a retry goes on behind them" in in_part
+    assert "discarded, they stay booked" in in_part
+    later = suggested_for(entry(OutboxState.PARKED, reference="A-1", **refused))
+    assert "took it over and refused it afterwards" in later
+    assert "never both" in later
+    assert "linegate reconcile" in suggested_for(entry(OutboxState.DELIVERED))
+    assert not suggested_for(entry(OutboxState.POSTED, reference="R"))

@@ -16,6 +16,9 @@ from buffer.store import Store
 from gateway.connectors.base import Capabilities, Health, Lookup, LookupKind, Outcome, OutcomeKind, Rendered
 from gateway.forwarder import Forwarder, ForwarderSettings
 
+#: Of the profile: `make soak` gives more.
+EXAMPLES = settings().max_examples
+
 DEADLINE_S = 20.0
 LATE_NS = 3_000_000_000
 
@@ -98,7 +101,7 @@ BEHAVIOUR = st.sampled_from(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=EXAMPLES // 5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     lanes=st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from(["10", "20"])), min_size=1, max_size=10),
     plan=st.lists(BEHAVIOUR, max_size=12),

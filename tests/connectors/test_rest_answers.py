@@ -1,3 +1,4 @@
+import datetime as dt
 import json
 
 import pytest
@@ -5,7 +6,13 @@ import pytest
 from gateway.connectors.base import LookupKind, OutcomeKind
 from gateway.connectors.http import HttpAnswer
 from gateway.connectors.http_answer import DETAIL_MAX_CHARS, REFERENCE_MAX_CHARS
+from gateway.connectors.rest import judged
 from gateway.connectors.rest.answers import lookup_of, outcome_of
+from gateway.connectors.rest.filters import Scope
+from gateway.connectors.rest.placeholders import Fields, compiled
+from gateway.connectors.rest.plan import PlanLookup
+from gateway.connectors.rest.profile import Answer, LookUp, Request
+from gateway.connectors.rest.tree import Condition
 from gateway.core.foreign_text import is_clean
 
 NOW_NS = 1_800_000_000 * 1_000_000_000
@@ -179,3 +186,33 @@ def test_a_success_that_speaks_of_another_key_is_unclear():
     said = HttpAnswer(201, {"content-type": "application/json"}, b'{"reference": "R1", "idempotency_key": "other"}')
     assert outcome_of(said, 0, {"mine"}).kind is OutcomeKind.UNCERTAIN
     assert outcome_of(said, 0, {"mine", "other"}).kind is OutcomeKind.POSTED
+
+
+ROWS = {
+    "nothing there": ([], LookupKind.ABSENT),
+    "of another": ([{"key": "k2", "state": "done", "id": "7"}], LookupKind.ABSENT),
+    "booked": ([{"key": "k1", "state": "done", "id": "7"}], LookupKind.FOUND),
+    "pending": ([{"key": "k1", "state": "queued", "id": "7"}], LookupKind.ACCEPTED),
+    "refused": ([{"key": "k1", "state": "failed", "id": "7", "why": "RU/045"}], LookupKind.REFUSED),
+    "refused once and booked": (
+        [{"key": "k1", "state": "failed", "id": "6"}, {"key": "k1", "state": "done", "id": "7"}], LookupKind.FOUND,
+    ),
+    "does not say": ([{"key": "k1", "id": "7"}], LookupKind.UNKNOWN),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_what_a_row_of_a_profile_says(case):
+    rows, kind = ROWS[case]
+    own = LookUp(
+        request=Request(path="/"), rows="rows", match={"key": "{key}"}, reference=("id",), code="why",
+        booked=Condition(path="state", any_of=("done",)), pending=Condition(path="state", any_of=("queued",)),
+        refused=Condition(path="state", any_of=("failed",)),
+    )  # fmt: skip
+    fields = Fields(frozenset(["key"]))
+    lookup = PlanLookup(None, {"key": compiled("{key}", "match", fields)}, own)
+    told = answer(200, json.dumps({"rows": rows}).encode())
+    found = judged.lookup_of(told, lookup, Answer(), Scope({"key": "k1"}, dt.UTC, {}), "k1")
+    assert found.kind is kind, found
+    assert found.reference == ("7" if kind in {LookupKind.FOUND, LookupKind.ACCEPTED, LookupKind.REFUSED} else "")
+    assert found.code == ("RU/045" if kind is LookupKind.REFUSED else "")

@@ -243,6 +243,29 @@ async def test_business_errors_come_with_http_200(opened, kingdee, made):
     assert outcome.answer is not None
 
 
+async def test_over_delivery_is_refused_where_the_order_has_a_tolerance(opened, kingdee, made, order_image):
+    kingdee.put_order(order_image("100240", revision=2, qty="24", over_tolerance_pct="10"))
+    await whole(opened, made(1, good="20"))  # and one of scrap
+    outcome = await opened.send(step_of(made(2, good="5"), opened.render(made(2, good="5")), 0, ()))
+    assert (outcome.kind, outcome.code) == (OutcomeKind.BUSINESS_REJECT, "11")
+    assert "27 is above the 26.4" in outcome.detail
+    await whole(opened, made(2, good="4"))  # 26 are within the tolerance
+    assert [one["good"] for one in kingdee.bookings()] == [20, 4]
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+async def test_a_session_that_ends_before_a_step_is_renewed(opened, kingdee, made, step):
+    document, references = made(), ()
+    rendered = opened.render(document)
+    for number in range(3):
+        if number == step:
+            kingdee.do("expire")
+        outcome = await opened.send(step_of(document, rendered, number, references))
+        assert outcome.kind is OutcomeKind.POSTED, outcome
+        references += (outcome.reference,)
+    assert len(kingdee.bookings()) == 1
+
+
 async def test_codes_of_the_settings_go_before_those_of_the_profile(build, kingdee, made):
     connector = build(error_classes={"11": "wait_precondition"})
     await connector.open()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import ssl
 from types import SimpleNamespace
@@ -192,6 +193,59 @@ async def test_what_a_token_server_may_say(tls, signed, answer, kind):
         assert outcome_of_failure(refused.value).kind is kind
         assert SECRET not in str(refused.value)
         assert [path for _, path, _, _ in server.asked] == ["/token"], "the target was not asked"
+
+
+@pytest.mark.parametrize("lifetime", [0, -3600, "soon", "-1", None, True, 10**400, float("nan"), 3600.5, [1], "3600"])
+async def test_whatever_lifetime_a_token_server_names_the_token_is_used(tls, signed, lifetime):
+    """One that expired in the past too: the target says so with 401, and is asked once more with a new one."""
+    tokens, now = Tokens(), SimpleNamespace(s=1000.0)
+    tokens.lifetime = lifetime
+    async with Server(tokens.said, tls()) as server:
+        client = await signed(server, oauth2(server), now, client_secret=SECRET)
+        assert (await client.request("GET", "/orders")).status == 200
+        tokens.good = set()  # it has expired there
+        assert (await client.request("GET", "/orders")).status == 200
+        assert tokens.given == 2
+
+
+async def test_a_clock_on_the_wall_that_steps_ends_no_token(tls, signed, context):
+    """Lengths are measured by a clock that never steps; where it goes on, the token ends."""
+    tokens, now, wall = Tokens(), SimpleNamespace(s=1000.0), SimpleNamespace(ns=0)
+    async with Server(tokens.said, tls()) as server:
+        stepping = dataclasses.replace(context(client_secret=SECRET), now_ns=lambda: wall.ns)
+        client = SignedClient(
+            server.url, oauth2(server), stepping, timeout_ns=Duration("10 s"), ca_file="pki/ca.pem",
+            monotonic_s=lambda: now.s,
+        )  # fmt: skip
+        await client.open()
+        for step_s in (0, 10 * 365 * 86_400, -10 * 365 * 86_400):
+            wall.ns += step_s * 10**9
+            assert (await client.request("GET", "/orders")).status == 200
+        assert tokens.given == 1
+        now.s += 3600
+        assert (await client.request("GET", "/orders")).status == 200
+        assert tokens.given == 2
+        await client.close()
+
+
+async def test_a_token_server_that_says_nothing_ends_in_time_and_the_target_is_not_asked(signed, context):
+    async def said_nothing(reader, writer):
+        await reader.read()  # until the client gives up
+        writer.close()
+
+    silent = await asyncio.start_server(said_nothing, "127.0.0.1", 0)
+    async with Server(lambda *_: (200, {}, ())) as server:
+        port = silent.sockets[0].getsockname()[1]
+        sign_in = SignIn(method="oauth2", token_url=f"http://127.0.0.1:{port}/t", client_id="gw", client_secret=REF)
+        client = SignedClient(server.url, sign_in, context(client_secret=SECRET), timeout_ns=Duration("100 ms"))
+        await client.open()
+        with pytest.raises(TransportError, match=r"token server: .*no complete answer within 0.1 s") as failed:
+            await client.request("POST", "/book", body=b"{}")
+        assert outcome_of_failure(failed.value).kind is OutcomeKind.NOT_SENT
+        assert SECRET not in str(failed.value)
+        assert not server.asked
+        await client.close()
+    silent.close()
 
 
 async def test_a_refusal_is_remembered_for_a_moment(tls, signed):

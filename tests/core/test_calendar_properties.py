@@ -14,6 +14,9 @@ from gateway.core.calendar.time_of_day import TimeOfDay
 from gateway.core.rules_calendar import WEEKDAYS, BreakRule, CalendarRule, ExceptionRule, ShiftRule
 from gateway.timezone import zone
 
+#: Of the profile: `make soak` gives more.
+EXAMPLES = settings().max_examples
+
 S = 1_000_000_000
 DAY = 86_400 * S
 ZONES = (
@@ -64,7 +67,7 @@ def rules(draw):
 INSTANTS = st.integers(dated("2000-01-05T00:00Z"), dated("2060-01-01T00:00Z"))
 
 
-@settings(max_examples=150)
+@settings(max_examples=3 * EXAMPLES // 4)
 @given(rule=rules(), name=st.sampled_from(ZONES), begin=INSTANTS, days=st.integers(1, 40))
 def test_the_spans_tile(rule, name, begin, days):
     calendar = ShiftCalendar(rule, zone(name))
@@ -126,7 +129,7 @@ def wall_clock_says(rule, info, t_ns):
     return TimeKind.NOT_SCHEDULED, None, local.date().isoformat()
 
 
-@settings(max_examples=400)
+@settings(max_examples=2 * EXAMPLES)
 @given(rule=rules(), name=st.sampled_from(ZONES), moments=st.lists(INSTANTS, min_size=1, max_size=20))
 def test_far_from_clock_changes_the_wall_clock_decides(rule, name, moments):
     info = ZoneInfo(name)

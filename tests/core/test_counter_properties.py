@@ -20,6 +20,9 @@ from gateway.core.model import CountEvent, Status, UnknownInterval
 from gateway.core.rate import Rate
 from gateway.core.rules import CounterRule
 
+#: Of the profile: `make soak` gives more.
+EXAMPLES = settings().max_examples
+
 S = 1_000_000_000
 HIDDEN = ("miss", "bad", "restart")  # nothing is read, so nothing can be misread
 FAULTS = ("reset", "reset_told", "retentive", "zero", "spike", "torn", "late")
@@ -140,7 +143,7 @@ class Plant:
 
 
 @pytest.mark.parametrize(("modulus", "per_ns"), WIDTHS)
-@settings(max_examples=500)
+@settings(max_examples=5 * EXAMPLES // 2)
 @given(steps=STEPS, first=st.one_of(st.integers(0, 300), st.integers(0, 2**32)))
 def test_faults_that_can_be_told_never_falsify_the_books(rig, modulus, per_ns, steps, first):
     plant = Plant(rig, modulus, per_ns, first, tellable=True)
@@ -153,7 +156,7 @@ def test_faults_that_can_be_told_never_falsify_the_books(rig, modulus, per_ns, s
 
 
 @pytest.mark.parametrize(("modulus", "per_ns"), WIDTHS)
-@settings(max_examples=300)
+@settings(max_examples=3 * EXAMPLES // 2)
 @given(steps=STEPS, first=st.one_of(st.integers(0, 300), st.integers(0, 2**32)))
 def test_an_undecidable_fault_errs_by_no_more_than_the_machine_could_make(rig, modulus, per_ns, steps, first):
     plant = Plant(rig, modulus, per_ns, first, tellable=False)
@@ -165,7 +168,7 @@ def test_an_undecidable_fault_errs_by_no_more_than_the_machine_could_make(rig, m
 
 
 @pytest.mark.parametrize(("modulus", "per_ns"), WIDTHS)
-@settings(max_examples=200)
+@settings(max_examples=EXAMPLES)
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(("poll", *HIDDEN)), st.sampled_from((1, 2, 5)), st.integers(0, 10), st.just(0)),

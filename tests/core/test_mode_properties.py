@@ -18,6 +18,9 @@ from gateway.core.counting.modes import prepared, state_of
 from gateway.core.model import Status
 from gateway.core.rules import AnyCountingRule
 
+#: Of the profile: `make soak` gives more.
+EXAMPLES = settings().max_examples
+
 MS = 1_000_000
 START_NS = 1_780_000_000_000_000_000
 CYCLE_MS = 1000  # no machine of these tests is faster
@@ -136,7 +139,7 @@ def run(detector, history, *, arrive=lambda at_ns: at_ns, ticks=(), store=None):
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(max_examples=50)
+@settings(max_examples=EXAMPLES // 4)
 @given(steps=STEPS, ticks=st.lists(st.integers(0, 10_000), max_size=10))
 def test_looking_more_often_and_storing_change_nothing(name, steps, ticks):
     detector = prepared(RULES[name], None)
@@ -147,7 +150,7 @@ def test_looking_more_often_and_storing_change_nothing(name, steps, ticks):
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(max_examples=50)
+@settings(max_examples=EXAMPLES // 4)
 @given(steps=STEPS)
 def test_one_late_delivery_is_as_good_as_one_by_one(name, steps):
     """The same values, all of them in one delivery at the end: the same counts, dated the same."""
@@ -161,7 +164,7 @@ def test_one_late_delivery_is_as_good_as_one_by_one(name, steps):
 
 
 @pytest.mark.parametrize("name", ["analog off", "analog on", "part", "part with code", "one signal", "weighing"])
-@settings(max_examples=100)
+@settings(max_examples=EXAMPLES // 2)
 @given(steps=STEPS, period=st.sampled_from((40, 250, 1000)))
 def test_batches_of_a_publishing_interval_lose_and_double_nothing(name, steps, period):
     """A timer may believe a level that the rest of a late batch takes back: then it is paid for in advance, once."""
@@ -239,7 +242,7 @@ def seen(detector, shown, gaps):
 
 
 @pytest.mark.parametrize("name", TRUTH)
-@settings(max_examples=200)
+@settings(max_examples=EXAMPLES)
 @given(cycles=CYCLES, gaps=GAPS)
 def test_every_piece_counts_or_lies_in_a_declared_interval(name, cycles, gaps):
     rule = ADAPTER.validate_python(yaml.safe_load(TRUTH[name]))

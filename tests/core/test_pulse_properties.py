@@ -17,6 +17,9 @@ from gateway.core.duration import Duration
 from gateway.core.model import CountEvent, DataValue, PiecesProduced, Status, TimePassed, UnknownInterval
 from gateway.core.rules import PulseRule
 
+#: Of the profile: `make soak` gives more.
+EXAMPLES = settings().max_examples
+
 MS = 1_000_000
 DEBOUNCE = 10
 BOUNCES_MAX = 4
@@ -78,7 +81,7 @@ def dates(made, start_ns):
     return [(piece.t_from_ns - start_ns) // MS for piece in made.all(PiecesProduced)][1:]
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * EXAMPLES // 2)
 @given(pulses=PULSES, latency=st.integers(0, DEBOUNCE))
 def test_every_bouncing_pulse_counts_once(rig, pulses, latency):
     transitions, edges, _ = signal_of(pulses)
@@ -90,7 +93,7 @@ def test_every_bouncing_pulse_counts_once(rig, pulses, latency):
     assert made.state.last_piece_ns == start + edges[-1].settled * MS
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * EXAMPLES // 2)
 @given(pulses=PULSES)
 def test_edges_too_soon_after_the_last_counted_one_are_rejected(rig, pulses):
     transitions, edges, _ = signal_of(pulses)
@@ -104,7 +107,7 @@ def test_edges_too_soon_after_the_last_counted_one_are_rejected(rig, pulses):
     assert made.state.detectors[0].rejected_short == len(edges) - len(counted)
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * EXAMPLES // 2)
 @given(pulses=PULSES)
 def test_one_batch_is_as_good_as_one_by_one(rig, pulses):
     """The same edges, seconds of them in one delivery: the same counts, dated the same."""
@@ -123,7 +126,7 @@ def test_one_batch_is_as_good_as_one_by_one(rig, pulses):
 
 
 @pytest.mark.parametrize("period", [40, 250, 1000])
-@settings(max_examples=150)
+@settings(max_examples=3 * EXAMPLES // 4)
 @given(pulses=PULSES)
 def test_batches_of_a_publishing_interval_count_every_pulse_once(rig, period, pulses):
     """Bounce may be cut in two by the end of a batch: it is still one pulse."""
@@ -136,7 +139,7 @@ def test_batches_of_a_publishing_interval_count_every_pulse_once(rig, period, pu
         assert edge.first <= date <= edge.settled
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * EXAMPLES // 2)
 @given(
     pulses=PULSES,
     gaps=st.lists(

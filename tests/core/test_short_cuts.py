@@ -16,6 +16,9 @@ from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, PulseRule, S
 from gateway.core.rules_state import DataLossRule, SetupRule, StopReasonRule
 from gateway.core.work_unit import WorkUnit
 
+#: Of the profile: `make soak` gives more.
+EXAMPLES = settings().max_examples
+
 MS = 1_000_000
 STATES = {"1": MachineState.PRODUCING, "2": MachineState.STOPPED, "3": MachineState.SETUP}
 
@@ -180,7 +183,7 @@ class Machine:
         self.rig.put(said)
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * EXAMPLES // 2)
 @given(chosen=rules(), steps=STEPS)
 def test_short_cuts_change_nothing(rig, chosen, steps):
     quick, thorough = Machine(rig, chosen, short_cuts=True), Machine(rig, chosen, short_cuts=False)
@@ -192,7 +195,7 @@ def test_short_cuts_change_nothing(rig, chosen, steps):
         assert quick.rig.unit.next_deadline(quick.rig.state) == thorough.rig.unit.next_deadline(thorough.rig.state)
 
 
-@settings(max_examples=60)
+@settings(max_examples=3 * EXAMPLES // 10)
 @given(chosen=rules(), steps=STEPS)
 def test_what_a_work_unit_noted_is_no_memory(rig, identity, chosen, steps):
     """One that never saw the states before answers the same."""

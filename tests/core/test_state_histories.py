@@ -20,6 +20,9 @@ from gateway.core.rules_state import DataLossRule, RunningRule, SetupRule, StopR
 from gateway.core.state.interval import StateInterval
 from gateway.core.state.timeline import CONTEXTS_MAX, ROW_MAX
 
+#: Of the profile: `make soak` gives more.
+EXAMPLES = settings().max_examples
+
 S = 1_000_000_000
 M = MachineState
 START_NS = 1_780_000_000 * S
@@ -190,7 +193,7 @@ def played(rig: Any, job: Any, chosen: dict[str, Any], steps: list[Step], *, ask
     return day
 
 
-@settings(max_examples=150)
+@settings(max_examples=3 * EXAMPLES // 4)
 @given(chosen=rules(), steps=STEPS)
 def test_what_a_machine_did_is_told_once_and_without_a_gap(rig, job, chosen, steps):
     day = played(rig, job, chosen, steps)
@@ -214,7 +217,7 @@ def test_what_a_machine_did_is_told_once_and_without_a_gap(rig, job, chosen, ste
     assert sum(elements) == sum(one.length_ns for one in row)
 
 
-@settings(max_examples=150)
+@settings(max_examples=3 * EXAMPLES // 4)
 @given(chosen=rules(), steps=STEPS)
 def test_a_loss_of_data_is_never_a_stop(rig, job, chosen, steps):
     day = played(rig, job, chosen, steps)
@@ -224,7 +227,7 @@ def test_a_loss_of_data_is_never_a_stop(rig, job, chosen, steps):
                 assert one.state is M.UNKNOWN or (one.state is M.PRODUCING and one.estimated), one
 
 
-@settings(max_examples=100)
+@settings(max_examples=EXAMPLES // 2)
 @given(chosen=rules(), steps=STEPS)
 def test_the_rhythm_of_time_changes_nothing(rig, job, chosen, steps):
     plain, asked = (played(rig, job, chosen, steps, ask=ask) for ask in (False, True))

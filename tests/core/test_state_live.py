@@ -26,6 +26,9 @@ from gateway.core.rules_counting import PartResultRule, ResultRule, StartEndRule
 from gateway.core.rules_state import SetupRule
 from gateway.core.state.interval import StateInterval
 
+#: Of the profile: `make soak` gives more.
+EXAMPLES = settings().max_examples
+
 S = 1_000_000_000
 MS = 1_000_000
 M = MachineState
@@ -85,7 +88,7 @@ def machines(draw):
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=3 * EXAMPLES // 4)
 @given(machine=machines())
 def test_the_state_changes_with_pauses_and_never_with_pieces(rig, machine):
     rules, ordered, planned, setup, gaps_ms = machine

@@ -16,6 +16,9 @@ from gateway.core.state.interval import StateInterval
 from gateway.core.state.timeline import CONTEXTS_MAX, ROW_MAX, Timeline
 from gateway.core.state.timeline_state import ReasonRequired
 
+#: Of the profile: `make soak` gives more.
+EXAMPLES = settings().max_examples
+
 S = 1_000_000_000
 START_NS = 1_780_000_000_000_000_000
 M = MachineState
@@ -111,7 +114,7 @@ def final(out):
 
 
 @given(STEPS)
-@settings(max_examples=300)
+@settings(max_examples=3 * EXAMPLES // 2)
 def test_intervals_tile(steps):
     _timeline, state, out = play(steps)
     row = [*final(out), *state.row]
@@ -130,7 +133,7 @@ def test_intervals_tile(steps):
 
 
 @given(STEPS)
-@settings(max_examples=200)
+@settings(max_examples=EXAMPLES)
 def test_time_that_passes_changes_nothing(steps):
     def ask_often(timeline, state, now_ns):
         return timeline.on_time(state, now_ns)
@@ -139,7 +142,7 @@ def test_time_that_passes_changes_nothing(steps):
 
 
 @given(STEPS)
-@settings(max_examples=200)
+@settings(max_examples=EXAMPLES)
 def test_a_saved_state_goes_on_the_same(steps):
     def save(_timeline, state, _now_ns):
         kept = timeline_state.loaded(json.loads(json.dumps(timeline_state.plain(state))))
@@ -150,7 +153,7 @@ def test_a_saved_state_goes_on_the_same(steps):
 
 
 @given(STEPS)
-@settings(max_examples=200)
+@settings(max_examples=EXAMPLES)
 def test_the_short_cut_is_one(steps):
     def watch(timeline, state):
         assert timeline.deadline(state) == Thorough(RULE).deadline(state)
@@ -179,7 +182,7 @@ PLANNED = {M.PLANNED_STOP, M.NOT_SCHEDULED}  # while pieces come in planned time
 
 
 @given(STEPS)
-@settings(max_examples=200)
+@settings(max_examples=EXAMPLES)
 def test_what_is_seen_live_is_what_is_final(steps):
     seen = {}  # of several inputs at one instant the last counts
 
@@ -201,7 +204,7 @@ def test_what_is_seen_live_is_what_is_final(steps):
 
 
 @given(STEPS)
-@settings(max_examples=200)
+@settings(max_examples=EXAMPLES)
 def test_a_reason_is_asked_for_once_a_stop(steps):
     _timeline, _state, out = play(steps)
     asked = [one.stop_from_ns for one in out if isinstance(one, ReasonRequired)]
@@ -213,7 +216,7 @@ SAYS = st.lists(st.tuples(st.integers(1, 30), st.sampled_from(EXPLICIT), st.inte
 
 
 @given(SAYS, st.lists(st.integers(1, 400), max_size=20))
-@settings(max_examples=200)
+@settings(max_examples=EXAMPLES)
 def test_a_word_that_arrives_late_is_as_good_as_one_in_time(says, cycles):
     """Where the machine itself says what it does, the pieces between cannot make it another thing."""
 

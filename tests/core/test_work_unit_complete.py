@@ -52,6 +52,9 @@ from gateway.core.rules import WorkUnitRules
 from gateway.core.state.interval import StateInterval
 from gateway.core.work_unit import WorkUnit
 
+#: Of the profile: `make soak` gives more.
+EXAMPLES = settings().max_examples
+
 S = 1_000_000_000
 MS = 1_000_000
 START_NS = 1_780_000_000_000_000_000
@@ -238,7 +241,7 @@ def test_the_random_hours_reach_everything(rig, job):
     assert {"RESET", "ROLLOVER", "PENDING", "ORPHAN_END", "RESULT_MISSING", "CYCLE_ABORTED", "BAD_QUALITY"} <= flags
 
 
-@settings(max_examples=60)
+@settings(max_examples=3 * EXAMPLES // 10)
 @given(seed=st.integers(0, 2**32), ticks=st.integers(0, 2**32))
 def test_time_handed_over_in_between_changes_nothing(rig, job, seed, ticks):
     history = list(hours(seed, job, 80))
@@ -248,7 +251,7 @@ def test_time_handed_over_in_between_changes_nothing(rig, job, seed, ticks):
     assert ticking.state == plain.state
 
 
-@settings(max_examples=60)
+@settings(max_examples=3 * EXAMPLES // 10)
 @given(seed=st.integers(0, 2**32), restarts=st.sets(st.integers(0, 80), min_size=1, max_size=8))
 def test_a_snapshot_at_any_point_changes_nothing(rig, job, seed, restarts):
     """What is written is all there is: the same restarts from memory have the same outputs."""
@@ -259,7 +262,7 @@ def test_a_snapshot_at_any_point_changes_nothing(rig, job, seed, restarts):
     assert written.state == kept.state
 
 
-@settings(max_examples=40)
+@settings(max_examples=EXAMPLES // 5)
 @given(seed=st.integers(0, 2**32), restarts=st.sets(st.integers(0, 80), max_size=5))
 def test_no_piece_is_lost_or_doubled(rig, job, seed, restarts):
     player = Player(restarts=restarts, keeps=stored).play(rig, list(hours(seed, job, 80)))

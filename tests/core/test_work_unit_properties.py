@@ -33,6 +33,9 @@ from gateway.core.state.cycle_limit import CycleLimit
 from gateway.core.state.interval import StateInterval
 from gateway.core.state.timeline_state import ReasonRequired
 
+#: Of the profile: `make soak` gives more.
+EXAMPLES = settings().max_examples
+
 S = 1_000_000_000
 ORDERS = ("A", "B", "C")
 ROLES = ("good", "scrap", "rework")
@@ -166,7 +169,7 @@ def check_chains(rig) -> None:
         assert (record.seq, record.last_hash) == (len(lane), lane[-1].digest)
 
 
-@settings(max_examples=400)
+@settings(max_examples=2 * EXAMPLES)
 @given(chosen=rules(), steps=STEPS)
 def test_every_piece_is_confirmed_open_or_unallocated(rig, job, chosen, steps):
     day = Day(rig, job, chosen)
@@ -185,7 +188,7 @@ def test_every_piece_is_confirmed_open_or_unallocated(rig, job, chosen, steps):
         assert len(held) == (0 if ended else 1), "open orders are held, ended ones are not"
 
 
-@settings(max_examples=400)
+@settings(max_examples=2 * EXAMPLES)
 @given(chosen=rules(), steps=STEPS, ticks=st.lists(st.integers(0, 30), min_size=1, max_size=60))
 def test_time_that_passes_between_inputs_changes_nothing(rig, job, chosen, steps, ticks):
     """Timers fire at their own time, whoever hands it over."""
@@ -206,7 +209,7 @@ def test_time_that_passes_between_inputs_changes_nothing(rig, job, chosen, steps
     assert ticking.rig.state == plain.rig.state
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * EXAMPLES // 2)
 @given(chosen=rules(), steps=STEPS)
 def test_a_timer_never_fires_before_its_time_nor_late(rig, job, chosen, steps):
     """Exactly when ``next_deadline`` says so, and a nanosecond before nothing happens."""
@@ -222,7 +225,7 @@ def test_a_timer_never_fires_before_its_time_nor_late(rig, job, chosen, steps):
             assert following is None or following > due, "a timer that fired is not due again"
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * EXAMPLES // 2)
 @given(chosen=rules(), steps=STEPS, restarts=st.sets(st.integers(0, 60), min_size=1, max_size=6))
 def test_a_restart_between_any_two_inputs_changes_no_piece(rig, job, chosen, steps, restarts):
     """Only the machine's state is not known until the values are seen again; pulses are blind meanwhile by design."""

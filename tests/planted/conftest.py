@@ -1,4 +1,4 @@
-"""Lets the tests find the planted bugs, the model of the outbox, and the file system that forgets."""
+"""Lets the tests find planted bugs, the model of the outbox, a target in steps, and the file system that forgets."""
 
 from __future__ import annotations
 
@@ -8,4 +8,5 @@ from pathlib import Path
 _HERE = Path(__file__).parent
 sys.path.append(str(_HERE))
 sys.path.append(str(_HERE.parent / "buffer"))
+sys.path.append(str(_HERE.parent / "connectors"))
 sys.path.append(str(_HERE.parent / "system" / "faults"))

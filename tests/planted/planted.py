@@ -443,6 +443,71 @@ def retry_after_ignored(put):
     put(answers, "retry_after_ns", lambda _answer, _now_ns: 0)
 
 
+# --- several steps ----------------------------------------------------------------------------------------------------
+
+
+@bug("a_posting_in_steps_dies_anywhere", "a step leaves before the reference of the one before is kept")
+def step_before_the_reference(put):
+    real = lane_work.LaneWork._next_step
+
+    async def next_step(self, entry, decision, *, go):
+        rows = [
+            row._replace(reference=decision.settlement.reference) if row.step == entry.step else row
+            for row in await self._steps(entry)
+        ]
+        outcome = await self._send(lane_work.step_posting(entry._replace(step=entry.step + 1), rows))
+        begun = await real(self, entry, decision, go=True)
+        if begun is not None:
+            await self._settle(begun, self._decided(begun, outcome), outcome)
+
+    put(lane_work.LaneWork, "_next_step", next_step)
+
+
+@bug("a_refused_step_is_retried", "a retry begins at the first step again")
+def retry_from_the_first_step(put):
+    real = lane_work.LaneWork._deliver
+
+    async def deliver(self, one):
+        for step in range(one.step):
+            await self._send(lane_work.step_posting(one, await self._steps(one), step))
+        await real(self, one)
+
+    put(lane_work.LaneWork, "_deliver", deliver)
+
+
+@bug("a_sum_is_measured_before", "what the target says before a send is asked after it")
+def baseline_after_the_send(put):
+    send, steps = lane_work.LaneWork._send, lane_work.LaneWork._steps
+    said = {}
+
+    async def late(self, posting):
+        outcome = await send(self, posting)
+        said[posting.message_id] = await self._target.connector.baseline(posting)
+        return outcome
+
+    async def told(self, one):
+        return tuple(
+            row._replace(baseline=said.get(lane_work.step_posting(one).message_id, row.baseline))
+            for row in await steps(self, one)
+        )
+
+    put(lane_work.LaneWork, "_send", late)
+    put(lane_work.LaneWork, "_steps", told)
+
+
+@bug("what_was_accepted_may_be_refused", "taken over is counted as booked, also where the target refuses it later")
+def accepted_counts_as_posted(put):
+    put(
+        policy.Policy, "_taken_over", lambda _self, reference, now_ns: Settlement(OutboxState.POSTED, now_ns, reference)
+    )
+
+
+@bug("model", "what is booked in part is made void, as if nothing of it were there")
+def void_although_booked_in_part(put):
+    _without_guard(put, "outbox_partly_booked_is_not_void")
+    put(postings, "_STATES", postings._STATES.replace("attempts, step", "attempts, 0"))
+
+
 # --- counting ---------------------------------------------------------------------------------------------------------
 
 
@@ -469,7 +534,7 @@ def rollover_is_a_reset(put):
 @bug("model", "a posting is made void while it is being sent: void and booked")
 def void_while_under_way(put):
     put(postings, "VOIDED_FROM", (*postings.VOIDED_FROM, OutboxState.SENDING, OutboxState.UNCERTAIN))
-    put(postings, "_STATES", "SELECT id, state, 0 FROM outbox WHERE key = ?")
+    put(postings, "_STATES", "SELECT id, state, 0, 0 FROM outbox WHERE key = ?")
 
 
 def _without_guard(put, trigger):

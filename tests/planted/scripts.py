@@ -13,17 +13,22 @@ from pathlib import Path
 
 import structlog
 from history import Died, History
+from stepped import Bench
 
 from buffer import damage
 from buffer.errors import StoreError
 from buffer.step import JournalRow, NewPosting, Step
 from buffer.store import Store
+from gateway.contract.faults import LOST_ANSWER, REFUSED
+from gateway.contract.plant import Plant
 from gateway.core.audit.entry import EntryContent
 
 S = 1_000_000_000
 CHILD_S = 60
 ACKNOWLEDGED = 12
 FAILURES_MAX = 20
+#: A run without a kill comes long before this.
+KILLS_MAX = 100
 
 
 # --- in this process --------------------------------------------------------------------------------------------------
@@ -44,6 +49,58 @@ async def _begun(folder, orders=1):
     finally:
         structlog.reset_defaults()
         await history.store.close()
+
+
+def _document(seq):
+    """As much of a confirmation as a target in steps needs."""
+    return {
+        "confirmation_id": f"00000000-0000-5000-8000-{seq:012d}", "idempotency_key": f"P/e/A/10/{seq}",
+        "order_id": "A", "operation": "10", "seq": seq, "type": "partial",
+        "qty": {"good": "10", "scrap": [{"reason": None, "qty": "1"}]},
+    }  # fmt: skip
+
+
+async def a_posting_in_steps_dies_anywhere(folder):
+    """Killed before and behind each commit and each message: no step is booked twice, none is left out."""
+    for moment in range(1, KILLS_MAX):
+        async with Plant(Bench(_document), folder / str(moment)) as plant:
+            await plant.add(1)
+            killed = await plant.run(kill_at=moment)
+            await plant.finish()
+            plant.check_all_booked(await plant.entries(), f"killed at moment {moment}")
+        if not killed:
+            return
+    raise AssertionError(f"no run without a kill in {KILLS_MAX}")
+
+
+async def a_refused_step_is_retried(folder):
+    """It goes on where it was refused."""
+    bench = Bench(_document)
+    async with Plant(bench, folder) as plant:
+        await plant.add(1)
+        bench.ledger.faults = ["", REFUSED]
+        await plant.finish()
+        plant.check_all_booked(await plant.entries())
+
+
+async def a_sum_is_measured_before(folder):
+    """What was booked without an answer is found, at a target that is only known by its sums."""
+    bench = Bench(_document, steps=1, baseline=True)
+    async with Plant(bench, folder) as plant:
+        await plant.add(1)
+        bench.ledger.faults = [LOST_ANSWER]
+        await plant.finish()
+        plant.check_all_booked(await plant.entries())
+
+
+async def what_was_accepted_may_be_refused(folder):
+    """It is not counted as booked before it is."""
+    bench = Bench(_document, later=True, steps=1)
+    bench.ledger.refuse_later = 1
+    async with Plant(bench, folder) as plant:
+        await plant.add(1)
+        await plant.finish()
+        plant.check_all_booked(await plant.entries())
 
 
 async def _make(history, pieces):

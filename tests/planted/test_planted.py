@@ -1,6 +1,6 @@
 """The suite has teeth: each planted bug is caught by the check that is named beside it, which passes without the bug.
 
-``make test`` runs five of them, ``make soak`` all.
+``make test`` runs seven of them, ``make soak`` all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from gateway.cli import main
 HISTORIES = 200
 SHORT_HISTORIES = 20
 #: The cheapest of those that matter most: each for another promise, each found by its check within a second or two.
-SHORT = ("two_transactions", "sending_not_committed", "blind_repeat", "first_contact_is_booked", "synchronous_normal")
+SHORT = (
+    "two_transactions", "sending_not_committed", "blind_repeat", "first_contact_is_booked", "synchronous_normal",
+    "step_before_the_reference", "baseline_after_the_send",
+)  # fmt: skip
 #: Bugs that a real daemon shows in the rig of the fault profiles.
 IN_THE_DAEMON = ("baseline_in_memory", "synchronous_off")
 DAEMON_S = 30.0

@@ -132,3 +132,33 @@ async def test_released_made_refused_released_done(plant, server, write_yaml, un
     assert {row["state"] for row in rows} == {"posted"}
     assert len(partner.notes(production)) == len(partner.cycles(production)) == len(rows)
     assert (await plant.daemon.stop())[0] == 0
+
+
+@pytest.mark.soak
+async def test_cancelled_in_tryton_while_it_is_made(plant, server, write_yaml, until):
+    """What was booked stays; the order is cancelled here; what was still to be said waits for a person."""
+    partner = tryton.Partner(server.port)
+    plant.machines["MLD-01"] = await plant.simulate(
+        "asm-01", "--speed", "20", "--steady", "--seed", "3", "--stop-after", str(PIECES), "--port", "0"
+    )
+    await plant.machines["MLD-01"].command("stop")
+    document = configuration(plant.state_dir, server, {"MLD-01": plant.machines["MLD-01"].ready["port"]})
+    del document["work_units"]["ASM-01"]
+    write_yaml(plant.config, document)
+    production = partner.order(QUANTITY)
+    number = partner.one("production", [["id", "=", production]], "number")["number"]
+    await plant.run(config=plant.config, env={"TRYTON_PASSWORD": tryton.GATEWAY_PASSWORD})
+    await plant.status_where(lambda view: view["work_units"][0]["order"] == number, "to work on the order")
+    await plant.produce("MLD-01")
+    await until(lambda: "done" in str(partner.cycles(production)), "a confirmation in Tryton")
+    partner.model("production.cancel", [production])
+    await plant.status_where(lambda view: view["targets"][0]["parked"] >= 1, "what came too late to be parked", 30)
+    await plant.status_where(lambda view: view["work_units"][0]["order"] is None, "the order to be over here")
+    rows = await plant.outbox()
+    (parked,) = [row for row in rows if row["state"] == "parked"]
+    assert "cancelled" in parked["error"]
+    # What comes behind it waits for what a person says of it.
+    assert {row["state"] for row in rows} <= {"posted", "parked", "ready"}
+    posted = sum(row["state"] == "posted" for row in rows)
+    assert 1 <= posted <= len(partner.notes(production)) <= posted + 1
+    assert partner.state(production) == "cancelled"

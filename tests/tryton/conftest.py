@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import os
@@ -23,6 +24,8 @@ from gateway.connectors.tryton import PLUGIN
 from gateway.connectors.tryton.settings import TrytonSettings
 from gateway.core.duration import Duration
 from gateway.core.secret import SecretRef
+
+WAIT_S = 30
 
 
 @pytest.fixture(scope="session")
@@ -213,3 +216,16 @@ def opened(build):
             await other.close()
 
     return use
+
+
+@pytest.fixture
+def until():
+    """``await until(condition, what)``: asks again until it is true."""
+
+    async def wait(condition, what):
+        deadline = time.monotonic() + WAIT_S
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {WAIT_S} s in vain for {what}"
+            await asyncio.sleep(0.05)
+
+    return wait

@@ -1,11 +1,16 @@
 """A real trytond beside the tests: its database, its process, and what a planner and a stock keeper do in it.
 
 Speaks JSON-RPC by the standard library alone, and shares nothing with the connector: the same mistake on both sides
-would cancel out.
+would cancel out. By itself it is a Tryton to try the gateway with::
+
+    python tests/tryton/partner.py --port 8000 FOLDER
+
+It releases an order, and another one for each quantity on standard input; any other line shows what was booked.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import contextlib
 import datetime as dt
@@ -109,10 +114,11 @@ def _own():
 class Server:
     """One trytond process on a free port; ``port`` stays when it is started again."""
 
-    def __init__(self, folder, database):
+    def __init__(self, folder, database, port=0):
         self.folder, self.database = Path(folder), database
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
             self.port = probe.getsockname()[1]
         self._process = None
 
@@ -352,3 +358,35 @@ def _decimal(text):
 def _marked(value):
     assert isinstance(value, dt.date)
     return {"__class__": "date", "year": value.year, "month": value.month, "day": value.day}
+
+
+def main():
+    """A plant in a folder, until standard input ends."""
+    parser = argparse.ArgumentParser(description="A Tryton with a plant of two operations, to try the gateway with.")
+    parser.add_argument("folder", type=Path, help="keeps its database; may be there already")
+    parser.add_argument("--port", type=int, default=8000)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    if not (options.folder / "plant.sqlite").exists():
+        shutil.copy(cached_template() / "plant.sqlite", options.folder)
+    with Server(options.folder.resolve(), "plant", options.port) as server:
+        partner = Partner(server.port)
+        made = [partner.order(100, tolerance=0.1, reference="PO-4712")]
+        _say(f"http://127.0.0.1:{server.port}, database plant; user linegate, password {GATEWAY_PASSWORD}")
+        _say(f"to look at it: user admin, password {PASSWORD}; one order is released")
+        for line in sys.stdin:
+            if line.strip().isdecimal():
+                made.append(partner.order(int(line), tolerance=0.1))
+            for production in made:
+                good, scrap, _ = partner.stock(production)
+                number = partner.one("production", [["id", "=", production]], "number")["number"]
+                _say(f"order {number}: {partner.state(production)}, moves {good:g} good, {scrap:g} scrap")
+
+
+def _say(line):
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

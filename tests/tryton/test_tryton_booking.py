@@ -168,6 +168,25 @@ async def test_what_is_over_in_tryton_is_refused(connector, sent, order, partner
     assert (unknown.kind, unknown.code) == (OutcomeKind.BUSINESS_REJECT, "unknown_operation")
 
 
+async def test_a_production_that_is_cancelled_takes_nothing_more(connector, sent, order, partner, documents):
+    """What was confirmed stays in its notes; the next confirmation waits for a person, and none of it is booked."""
+    production, number = order(10)
+    assert (await sent(documents(number, 10).next(2)).deliver(connector)).kind is OutcomeKind.POSTED
+    before = await connector.fetch_orders("")
+    partner.model("production.cancel", [production])
+    (gone,) = [one for one in (await connector.fetch_orders(before.cursor)).orders if one.order == number]
+    assert gone.cancelled
+    # The work of 20, which had no cycle, is deleted in Tryton; the order still has both.
+    assert [one.operation for one in gone.operations] == ["10", "20"]
+    late = {operation: await sent(documents(number, operation).next(2)).deliver(connector) for operation in (10, 20)}
+    assert (late[10].kind, late[10].code) == (OutcomeKind.BUSINESS_REJECT, "cancelled")
+    assert late[20].kind is OutcomeKind.BUSINESS_REJECT
+    assert partner.cycles(production) == [("done", 90.0)]
+    assert len(partner.notes(production)) == 1
+    booked = await connector.booked(number)
+    assert (booked.known, booked.closed) == (True, True)
+
+
 async def test_a_cancelled_cycle_is_a_persons_business(connector, sent, order, partner, documents):
     _, number = order(10)
     confirmation = sent(documents(number, 10).next(1))

@@ -6,8 +6,10 @@ by a fresh connector each time, as after a kill.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
+import sqlite3
 
 import pytest
 import relay as relays
@@ -147,6 +149,60 @@ async def test_a_cable_that_is_pulled(opened, sent, partner, documents, proxy):
         await proxy.mend()
         assert (await confirmation.deliver(connector)).kind is OutcomeKind.POSTED
     assert partner.stock(production)[:2] == (5, 1)
+
+
+async def test_a_transaction_that_ends_after_the_gateway_gave_up(
+    opened, server, sent, partner, documents, relay, until
+):
+    """Somebody holds the database: the cycle is made, but later than the gateway waits and looks."""
+    production = partner.order(10)
+    number = partner.one("production", [["id", "=", production]], "number")["number"]
+    confirmation = sent(documents(number, 20).next(5, 1))
+    file = server.folder / f"{server.database}.sqlite"
+    with contextlib.closing(sqlite3.connect(file, check_same_thread=False, isolation_level=None)) as link:
+        relay.spoil("model.production.work.cycle.create", lambda: link.execute("BEGIN IMMEDIATE"))
+        async with opened(port=relay.port, timeout=Duration("1 s")) as connector:
+            assert (await confirmation.send(connector)).kind is OutcomeKind.POSTED
+            assert (await confirmation.send(connector)).kind is OutcomeKind.UNCERTAIN
+            # Absence is no proof: that is why a repeat waits for the server's time limit.
+            assert (await confirmation.look_up(connector)).kind is LookupKind.ABSENT
+            link.execute("ROLLBACK")
+            await until(lambda: partner.cycles(production), "the cycle of the request that was given up")
+            assert (await confirmation.look_up(connector)).kind is LookupKind.FOUND
+            assert (await confirmation.deliver(connector)).kind is OutcomeKind.POSTED
+    assert partner.stock(production)[:2] == (5, 1)
+    assert partner.cycles(production) == [("done", 90.0)]
+    assert len(partner.notes(production)) == 1
+
+
+async def test_what_somebody_else_wrote_meanwhile_is_not_overwritten(opened, sent, partner, documents, relay):
+    """Between the gateway's look and its write: Tryton refuses, and the next look sees both."""
+    production = partner.order(100)
+    number = partner.one("production", [["id", "=", production]], "number")["number"]
+    last = documents(number, 20)
+
+    def divide():
+        """A stock keeper takes two of the pieces into a move of their own, and touches the planned one."""
+        (move,) = partner.found(
+            "stock.move",
+            [["production_output", "=", production], ["to_location.type", "=", "storage"]],
+            *("product", "unit", "from_location", "to_location", "company"),
+        )
+        made = {name: move[name] for name in ("product", "unit", "from_location", "to_location", "company")}
+        made |= {"currency": 1, "unit_price": {"__class__": "Decimal", "decimal": "0"}, "quantity": 2.0}
+        change = [["create", [made]], ["write", [move["id"]], {"quantity": 90.0}]]
+        partner.model("production.write", [production], {"outputs": change})
+
+    async with opened(port=relay.port) as connector:
+        assert (await sent(last.next(5, 1)).deliver(connector)).kind is OutcomeKind.POSTED
+        confirmation = sent(last.next(4, 0))
+        relay.spoil(("model.stock.move.write", "model.production.write"), divide)
+        outcome = await confirmation.deliver(connector)
+        assert (outcome.kind, outcome.code) == (OutcomeKind.BUSY, "ConcurrencyException")
+        assert partner.stock(production)[:2] == (92, 1)
+        assert (await confirmation.deliver(connector)).kind is OutcomeKind.POSTED
+    assert partner.stock(production)[:2] == (9, 1)
+    assert len(partner.outputs(production)) == 3
 
 
 ANSWERS = [

@@ -112,15 +112,18 @@ class BusinessCentralConnector:
         """The lines of a confirmation, or the message to the extension. Raises MappingError."""
         return lines.rendered(self._settings, self._context.time_zone, confirmation)
 
+    def headers(self, posting: Posting) -> dict[str, str]:
+        """Those of every message."""
+        return {"Content-Type": posting.rendered.content_type, "Accept": "application/json"}
+
     async def send(self, posting: Posting) -> Outcome:
         """Insert one line, or call the extension."""
         client = self._opened()
         path = f"{self._company}/{self._settings.journal_page}"
         if self._settings.variant == "extension":
             path = f"/{self._settings.action}?company={quote(self._settings.company, safe='')}"
-        headers = {"Content-Type": posting.rendered.content_type, "Accept": "application/json"}
         try:
-            answer = await client.request("POST", path, headers=headers, body=posting.rendered.body)
+            answer = await client.request("POST", path, headers=self.headers(posting), body=posting.rendered.body)
         except TransportError as error:
             return outcome_of_failure(error)
         code, _ = odata4.error_of(document_of(answer))
@@ -142,7 +145,8 @@ class BusinessCentralConnector:
         if entries:
             return Lookup(LookupKind.FOUND, f"capacity ledger entry {entries[0].get('Entry_No')}")
         if waiting:
-            return Lookup(LookupKind.ABSENT, detail="the line is in the journal and not posted")
+            text = "the line is in the journal and not posted"
+            return Lookup(LookupKind.ACCEPTED, self._reference(posting), text)
         if posting.accepted and self._settings.variant == "journal":
             text = f"line {posting.accepted} was taken out of the journal and not posted"
             return Lookup(LookupKind.REFUSED, detail=text, code="LINE_DELETED")
@@ -158,16 +162,17 @@ class BusinessCentralConnector:
         return Health(ok=True, detail=f"orders of {self._settings.company} can be read")
 
     async def _there_already(self, posting: Posting) -> Outcome:
-        """The line exists: ours, or by the rarest chance another one with the same number."""
-        condition = f"External_Document_No eq {odata4.text(posting.rendered.name)}"
-        try:
-            waiting = await self._waiting(condition)
-        except ConnectorError as error:
-            return Outcome(OutcomeKind.UNCERTAIN, str(error))
-        if waiting:
-            return Outcome(OutcomeKind.ACCEPTED, reference=self._reference(posting))
-        text = f"line {self._reference(posting)} belongs to something else; post or delete it there, then retry"
-        return Outcome(OutcomeKind.BUSINESS_REJECT, text, "LINE_NO_TAKEN")
+        """The line exists: ours (posted meanwhile, perhaps), or by the rarest chance another one with its number."""
+        found = await self.lookup(posting._replace(accepted=""))
+        if found.kind is LookupKind.FOUND:
+            return Outcome(OutcomeKind.POSTED, reference=found.reference)
+        if found.kind is LookupKind.ACCEPTED:
+            return Outcome(OutcomeKind.ACCEPTED, reference=found.reference)
+        if found.kind is LookupKind.UNKNOWN:
+            return Outcome(OutcomeKind.UNCERTAIN, found.detail)
+        # The number is free again once that line is posted.
+        text = f"line {self._reference(posting)} belongs to something else; it goes in once that is posted or deleted"
+        return Outcome(OutcomeKind.BUSY, text, "LINE_NO_TAKEN")
 
     def _outcome(self, answer: HttpAnswer, posting: Posting) -> Outcome:
         document = document_of(answer)

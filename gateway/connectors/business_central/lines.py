@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 ORDER_LINE: Final = "bc_order_line"
 MEDIA_TYPE: Final = "application/json"
 REQUIRED: Final = ("idempotency_key", "confirmation_id", "order_id", "operation", "seq", "qty")
-LINE_MAX: Final = 2**31 - 1
+#: Behind it there is room: who adds a line by hand gets the last number and 10,000.
+LINE_MAX: Final = 2_000_000_000
 #: Lengths of fields there, in characters.
 LENGTHS: Final = {"Order_No": 20, "Document_No": 20, "Operation_No": 10, "Item_No": 20, "Scrap_Code": 10}
 
@@ -35,7 +36,7 @@ def rendered(settings: BusinessCentralSettings, zone: str, document: Mapping[str
     missing = [name for name in REQUIRED if name not in document]
     if missing:
         raise MappingError(f"the confirmation has no {', '.join(missing)}; every confirmation must have them")
-    made = amounts.amounts(settings.mapping, document)
+    made = amounts.without_rework(amounts.amounts(settings.mapping, document), settings.rework, document)
     if document.get("type") == "reversal" or min(made.good, made.scrap) < 0:
         raise MappingError(
             f"order {document['order_id']}: qty: found good {made.good} and scrap {made.scrap}, allowed from 0 on; "
@@ -62,7 +63,7 @@ def external_number(message_id: str) -> str:
 
 
 def line_number(message_id: str) -> int:
-    """The number of a journal line: 1 to 2,147,483,647, always the same for a message."""
+    """The number of a journal line: 1 to 2,000,000,000, always the same for a message."""
     digest = hashlib.sha256(f"line/{message_id}".encode()).digest()
     return int.from_bytes(digest[:4], "big") % LINE_MAX + 1
 

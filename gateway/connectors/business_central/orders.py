@@ -24,8 +24,8 @@ def document_of(
 ) -> dict[str, Any]:
     """The canonical document of one order; what is wrong with it is said by who reads it.
 
-    An order of several lines makes several items, and an operation does not tell which one: it has no operations here,
-    so it is refused.
+    An order of several lines makes several items, and an operation does not tell which one: it has a text in the place
+    of its operations here, so it is refused with it.
     """
     line = lines[0]
     number = line.get("Line_No")
@@ -37,7 +37,8 @@ def document_of(
         "status": STATUS.get(str(line.get("Status")), "planned"),
         "planned_start": _moment(line.get("Starting_Date_Time")),
         "planned_end": _moment(line.get("Ending_Date_Time")),
-        "operations": [_operation(one, line) for one in own] if len(lines) == 1 else [],
+        # Who reads it refuses this, and says so.
+        "operations": [_operation(one, line) for one in own] if len(lines) == 1 else _several(len(lines)),
         "components": [part for one in components if (part := _component(one)) is not None],
         "bc_line": str(number),
     }
@@ -47,6 +48,10 @@ def document_of(
 def echo_of(document: Mapping[str, Any]) -> dict[str, str]:
     """What comes back with each confirmation of the order."""
     return {ORDER_LINE: str(document["bc_line"])}
+
+
+def _several(count: int) -> str:
+    return f"{count} order lines: make it {count} orders"
 
 
 def _operation(row: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal
 
 from gateway.connectors.error_classes import ErrorClass, check_error_classes
+from gateway.connectors.mapping.amounts import Rework
 from gateway.connectors.mapping.settings import MappingSettings
 from gateway.connectors.sign_in import SignIn
 from gateway.connectors.url import check_url
@@ -43,6 +44,8 @@ class BusinessCentralSettings:
         time_unit: unit in which setup and run time are written: MIN, H or S.
         capacity_unit: its code there, such as MINUTES; none: that of the routing line.
         finished: true sets Finished with the final confirmation of an operation.
+        rework: what becomes of rework pieces, which have no field: ``refuse`` leaves the confirmation to a person,
+            ``scrap`` tells them as scrap without a reason.
         order_filter: a further OData filter of the order lines, such as ``Location_Code eq 'EAST'``.
         page_size: rows asked for at a time, 1 to 20000.
         timeout: longest wait for a complete answer, 1 s to 2 min.
@@ -71,6 +74,7 @@ class BusinessCentralSettings:
     time_unit: Literal["MIN", "H", "S"] = "MIN"
     capacity_unit: str | None = None
     finished: bool = False
+    rework: Rework = "refuse"
     order_filter: str | None = None
     page_size: int = 1000
     timeout: Duration = Duration("1 min")

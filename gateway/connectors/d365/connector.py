@@ -131,17 +131,20 @@ class D365Connector:
             return readback.Baseline(readback.Measure(), await self._processed(posting)).encoded()
         return (await self._now(posting, kind, content)).encoded()
 
+    def headers(self, posting: Posting) -> dict[str, str]:
+        """Those of every message."""
+        return {"Content-Type": posting.rendered.content_type, "Accept": "application/json"}
+
     async def send(self, posting: Posting) -> Outcome:
         """Put one message into the queue, where the order can take it: what fails there is seen late, or never."""
         kind, content = messages.content_of(posting.rendered)
         found = await self._hindered(kind, content)
         if found is not None:
             return found
-        headers = {"Content-Type": posting.rendered.content_type, "Accept": "application/json"}
         client = self._opened()
         try:
             answer = await client.request(
-                "POST", self._settings.service_path, headers=headers, body=posting.rendered.body
+                "POST", self._settings.service_path, headers=self.headers(posting), body=posting.rendered.body
             )
         except TransportError as error:
             return outcome_of_failure(error)

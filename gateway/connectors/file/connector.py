@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +34,7 @@ from gateway.connectors.file.inbound import Inbound, day_of
 from gateway.connectors.file.outbound import Outbound
 from gateway.connectors.file.place import FolderError
 from gateway.connectors.file.share_thread import ShareThread
+from gateway.connectors.file.sweeping import Sweep
 from gateway.connectors.file.xml_out import read_template
 from gateway.core.foreign_text import clean
 
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 #: A connection whose server does not answer is left alone after so long, in seconds.
 CLOSE_MAX_S: Final = 2.0
+OWNER_MAX_CHARS: Final = 80
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 
 class FileConnector:
@@ -55,7 +59,9 @@ class FileConnector:
         self._context = context
         self._place, base = _place(settings, context)
         self._confirmations = base / settings.confirmations_folder
-        self._outbound = Outbound(self._place, base, settings)
+        self._base = base
+        self._owner = _UNSAFE.sub("_", f"{context.gateway_id}-{context.name}")[:OWNER_MAX_CHARS]
+        self._outbound = Outbound(self._place, base, settings, self._owner)
         self._inbound = Inbound(
             self._place,
             base,
@@ -77,6 +83,7 @@ class FileConnector:
             readback=settings.ack != "none",
             accepted_blocks=settings.wait_for_booking,
             cursor_moves=True,
+            sweeps=settings.keep_files is not None,
         )
 
     async def open(self) -> None:
@@ -121,6 +128,17 @@ class FileConnector:
             return await self._share.run(partial(self._outbound.look_up, posting))
         except FolderError as error:
             return Lookup(LookupKind.UNKNOWN, detail=clean(str(error)))
+
+    async def sweep(self, asked: frozenset[str]) -> bool:
+        """Clear away own files that are older than ``keep_files``; whether there is more. Raises ConnectorError."""
+        if self._settings.keep_files is None:
+            return False
+        before_ns = self._context.now_ns() - self._settings.keep_files
+        sweep = Sweep(self._place, self._base, self._settings, self._owner, before_ns)
+        try:
+            return await self._share.run(partial(sweep.run, asked))
+        except FolderError as error:
+            raise ConnectorError(clean(str(error))) from error
 
     async def probe(self) -> Health:
         """Whether the folder of the confirmations is there and writable."""

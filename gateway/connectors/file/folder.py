@@ -30,6 +30,16 @@ class LocalPlace:
         with os.scandir(folder) as entries:
             return sorted(entry.name for entry in entries if entry.is_file())
 
+    def listed(self, folder: PurePosixPath) -> list[tuple[str, int]]:
+        """The plain files in it, sorted, and when each changed last (nanoseconds)."""
+        with os.scandir(folder) as entries:
+            return sorted((entry.name, entry.stat().st_mtime_ns) for entry in entries if entry.is_file())
+
+    def folders(self, folder: PurePosixPath) -> list[str]:
+        """The folders in it, sorted."""
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir())
+
     def stamp(self, path: PurePosixPath) -> tuple[int, int]:
         """Size in bytes, and time of the last change in nanoseconds."""
         status = Path(path).stat()
@@ -53,6 +63,10 @@ class LocalPlace:
     def make_folder(self, path: PurePosixPath) -> None:
         """Make it, if it is not there."""
         Path(path).mkdir(exist_ok=True)
+
+    def remove_folder(self, path: PurePosixPath) -> None:
+        """Take away an empty folder."""
+        Path(path).rmdir()
 
     def remove(self, path: PurePosixPath) -> None:
         """Take the file away; it may be gone already."""

@@ -43,7 +43,8 @@ class Found(NamedTuple):
 class Parcel(NamedTuple):
     """How one message is given away. ``trigger`` is the name of the empty file that comes last, "" for none.
 
-    ``checksum``: a file with the SHA-256 comes before it. ``proof``: the target leaves no trace, so that we keep one.
+    ``checksum``: a file with the SHA-256 comes before it. ``proof``: the target leaves no trace, so that we keep one,
+    in a folder of its ``owner``: several gateways may give files to one folder.
     """
 
     folder: PurePosixPath
@@ -51,6 +52,7 @@ class Parcel(NamedTuple):
     trigger: str = ""
     checksum: bool = False
     proof: bool = False
+    owner: str = "linegate"
 
     @property
     def final(self) -> PurePosixPath:
@@ -65,7 +67,7 @@ class Parcel(NamedTuple):
     @property
     def trace(self) -> PurePosixPath:
         """Our own trace of it. With it and without the draft it was given away."""
-        return self.folder / PROOFS / self.name
+        return self.folder / PROOFS / self.owner / self.name
 
 
 class Semaphore(NamedTuple):
@@ -242,6 +244,7 @@ def _taken_back(place: Place, parcel: Parcel, drafts: list[tuple[PurePosixPath, 
 
 def _untraced(place: Place, parcel: Parcel) -> None:
     """No trace of an attempt that did not get through."""
+    place.make_folder(parcel.folder / PROOFS)
     place.make_folder(parcel.trace.parent)
     place.remove(parcel.trace)
     place.sync(parcel.trace.parent)

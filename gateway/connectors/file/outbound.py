@@ -27,6 +27,8 @@ DONE: Final = "done"
 ERROR: Final = "error"
 ERROR_TEXTS: Final = (".err.txt", ".error.txt")
 MESSAGE_MAX_CHARS: Final = 300
+#: Refused ones of one confirmation that are kept; a person sent it anew after each.
+REFUSED_KEPT_MAX: Final = 9
 #: Where a file lies that the ERP has booked, by the ``ack``; by the others that cannot be seen.
 _BOOKED_AT: Final = {"moved": DONE, "deleted": "given"}
 
@@ -34,8 +36,9 @@ _BOOKED_AT: Final = {"moved": DONE, "deleted": "given"}
 class Outbound:
     """The way of confirmations, and of answers to orders, at one place."""
 
-    def __init__(self, place: Place, base: PurePosixPath, settings: FileSettings) -> None:
+    def __init__(self, place: Place, base: PurePosixPath, settings: FileSettings, owner: str) -> None:
         self._place = place
+        self._owner = owner
         self._base = base
         self._settings = settings
         self._marker = None if settings.marker_file is None else base / settings.marker_file
@@ -70,6 +73,7 @@ class Outbound:
         else:
             head, body = csv_head(self._settings), posting.rendered.body
             handover.append(self._place, parcel, parcel.folder / shared, semaphore, head, body)
+        self._still_there(parcel)
         return self._accepted(posting, parcel)
 
     def look_up(self, posting: Posting) -> Lookup:
@@ -100,6 +104,15 @@ class Outbound:
         # An answer to an order is over when it is there; a confirmation is not booked by lying in a folder.
         is_booked = posting.kind == ACK or at == _BOOKED_AT.get(self._settings.ack)
         return Lookup(LookupKind.FOUND if is_booked else LookupKind.ACCEPTED, parcel.name)
+
+    def _still_there(self, parcel: Parcel) -> None:
+        """Where the share went away meanwhile, the file may lie below its mount point. Raises FolderError."""
+        try:
+            is_there = self._marker is None or self._place.exists(self._marker)
+        except OSError as error:
+            raise FolderError(f"{parcel.final}: the share went away: {told(error)}", written=True) from error
+        if not is_there:
+            raise FolderError(f"{parcel.final}: the share went away while it was written", written=True)
 
     def _accepted(self, posting: Posting, parcel: Parcel) -> Outcome:
         kind = OutcomeKind.POSTED if posting.kind == ACK else OutcomeKind.ACCEPTED
@@ -151,10 +164,10 @@ class Outbound:
             place.remove(parcel.trace)
 
     def _free(self, path: PurePosixPath) -> PurePosixPath:
-        number = 1
-        while self._place.exists(kept := path.with_name(f"{path.name}.refused{number}")):
-            number += 1
-        return kept
+        for number in range(1, REFUSED_KEPT_MAX):
+            if not self._place.exists(kept := path.with_name(f"{path.name}.refused{number}")):
+                return kept
+        return path.with_name(f"{path.name}.refused{REFUSED_KEPT_MAX}")  # instead of the last one
 
     def _why(self, parcel: Parcel) -> str:
         for ending in ERROR_TEXTS:
@@ -175,6 +188,7 @@ class Outbound:
             checksum=settings.checksum,
             # Whoever takes a file away without leaving it in done or error at once leaves no trace of it.
             proof=settings.ack != "none" or settings.append_to is not None,
+            owner=self._owner,
         )
 
     def _semaphore(self, folder: PurePosixPath) -> Semaphore | None:

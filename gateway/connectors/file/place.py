@@ -45,6 +45,12 @@ class Place(Protocol):
     def names(self, folder: PurePosixPath) -> list[str]:
         """The plain files in it, sorted."""
 
+    def listed(self, folder: PurePosixPath) -> list[tuple[str, int]]:
+        """The plain files in it, sorted, and when each changed last (nanoseconds by the place's own clock)."""
+
+    def folders(self, folder: PurePosixPath) -> list[str]:
+        """The folders in it, sorted."""
+
     def stamp(self, path: PurePosixPath) -> tuple[int, int]:
         """Size in bytes, and time of the last change in nanoseconds by the place's own clock."""
 
@@ -59,6 +65,9 @@ class Place(Protocol):
 
     def make_folder(self, path: PurePosixPath) -> None:
         """Make it, if it is not there."""
+
+    def remove_folder(self, path: PurePosixPath) -> None:
+        """Take away an empty folder."""
 
     def remove(self, path: PurePosixPath) -> None:
         """Take the file away; it may be gone already."""

@@ -82,6 +82,9 @@ class FileSettings:
         ack_booked: words in a receipt's status that mean booked.
         ack_refused: words that mean refused; other words are still waiting.
         wait_for_booking: with an ``ack``: the next confirmation of an operation waits until the one before is booked.
+        keep_files: what linegate itself left behind is cleared away when it is older and nothing of it can be asked for
+            any more: its traces, what it moved to ``done`` and ``error`` of orders and receipts, files that were
+            refused and sent anew; 1 d and more. null: never.
         timeout: longest wait for the share, 1 s to 2 min; a poll of orders reads up to 20 files in that time.
     """
 
@@ -136,6 +139,7 @@ class FileSettings:
     ack_booked: tuple[str, ...] = ("posted", "booked", "ok", "accepted", "processed", "add")
     ack_refused: tuple[str, ...] = ("refused", "error", "rejected", "failed")
     wait_for_booking: bool = True
+    keep_files: Duration | None = Duration("90 d")
     timeout: Duration = Duration("1 min")
 
     def __post_init__(self) -> None:

@@ -157,6 +157,8 @@ def _check_handover(settings: FileSettings) -> None:
             raise ValueError(f"orders_number: found {settings.orders_number!r} with {groups} groups, allowed: one")
     if settings.orders_stable is not None and not Duration("1 s") <= settings.orders_stable <= Duration("1 h"):
         raise ValueError(f"orders_stable: found {settings.orders_stable}, allowed 1 s to 1 h")
+    if settings.keep_files is not None and settings.keep_files < Duration("1 d"):
+        raise ValueError(f"keep_files: found {settings.keep_files}, allowed 1 d and more, or null")
     both = {word.lower() for word in settings.ack_booked} & {word.lower() for word in settings.ack_refused}
     if both or not settings.ack_booked or not settings.ack_refused:
         raise ValueError(f"ack_booked, ack_refused: found {sorted(both)} in both, allowed: words of their own in each")

@@ -77,6 +77,18 @@ class SftpPlace:
 
         return self._run(listed)
 
+    def listed(self, folder: PurePosixPath) -> list[tuple[str, int]]:
+        """The plain files in it, sorted, and when each changed last (nanoseconds, whole seconds)."""
+        found = self._run(lambda sftp: sftp.readdir(str(folder)))
+        plain = (one for one in found if one.attrs.type == asyncssh.FILEXFER_TYPE_REGULAR)
+        return sorted((str(one.filename), (one.attrs.mtime or 0) * NS_PER_S) for one in plain)
+
+    def folders(self, folder: PurePosixPath) -> list[str]:
+        """The folders in it, sorted."""
+        found = self._run(lambda sftp: sftp.readdir(str(folder)))
+        names = (str(one.filename) for one in found if one.attrs.type == asyncssh.FILEXFER_TYPE_DIRECTORY)
+        return sorted(name for name in names if name not in {".", ".."})
+
     def stamp(self, path: PurePosixPath) -> tuple[int, int]:
         """Size in bytes, and time of the last change in nanoseconds by the server's clock (whole seconds)."""
         found = self._run(lambda sftp: sftp.stat(str(path)))
@@ -122,6 +134,10 @@ class SftpPlace:
                 await sftp.mkdir(str(path))
 
         self._run(make)
+
+    def remove_folder(self, path: PurePosixPath) -> None:
+        """Take away an empty folder."""
+        self._run(lambda sftp: sftp.rmdir(str(path)))
 
     def remove(self, path: PurePosixPath) -> None:
         """Take the file away; it may be gone already."""
@@ -175,7 +191,8 @@ class SftpPlace:
             raise OSError(errno.ETIMEDOUT, f"{where}: no answer within {self._timeout_s:g} s") from error
         except OSError as error:
             self._drop()
-            raise OSError(error.errno, f"{where}: {error.strerror or error}") from error
+            kind = SignInError if isinstance(error, SignInError) else OSError
+            raise kind(error.errno, f"{where}: {error.strerror or error}") from error
 
     async def _signed_in(self) -> asyncssh.SFTPClient:
         if self._client is not None and self._connection is not None and not self._connection.is_closed():
@@ -185,11 +202,9 @@ class SftpPlace:
         options: dict[str, Any] = {
             "known_hosts": ([asyncssh.import_public_key(login.host_key)], [], []),
             "username": login.user,
-            "client_keys": None if login.key is None else [asyncssh.import_private_key(login.key, login.passphrase)],
+            "client_keys": [] if login.key is None else [_key_of(login)],
             "password": login.password,
         }
-        if login.key is None:
-            options["client_keys"] = []
         self._connection = await asyncssh.connect(
             login.host,
             login.port,
@@ -222,3 +237,16 @@ class SftpPlace:
         if left:
             await asyncio.wait(left, timeout=CLOSE_MAX_S)
         await asyncio.sleep(0)  # the transports close in the next turn
+
+
+def _key_of(login: SftpLogin) -> asyncssh.SSHKey:
+    """The private key. Raises SignInError; its text says nothing of the key."""
+    try:
+        return asyncssh.import_private_key(login.key or "", login.passphrase)
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+        text = f"private_key, passphrase: found a key that cannot be read ({error}), allowed: an OpenSSH or PEM key; "
+        if login.passphrase is not None or "passphrase" in str(error).lower():
+            text += "with a passphrase PKCS#8 (openssl pkcs8 -topk8), or OpenSSH where the package bcrypt is installed"
+        else:
+            text += "name its whole text"
+        raise SignInError(errno.EACCES, text) from error

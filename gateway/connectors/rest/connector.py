@@ -101,21 +101,26 @@ class RestConnector:
         """The canonical document itself, as compact JSON. Raises MappingError."""
         return Rendered(written(confirmation), "application/json", "")
 
-    async def send(self, posting: Posting) -> Outcome:
-        """POST it once."""
+    def headers(self, posting: Posting) -> dict[str, str]:
+        """The key, and how the body can be checked."""
         digest = base64.b64encode(hashlib.sha256(posting.rendered.body).digest()).decode()
-        headers = {
+        return {
             "Content-Type": posting.rendered.content_type,
             "Accept": "application/json",
             "Idempotency-Key": _header(posting.key),
             "Content-Digest": f"sha-256=:{digest}:",
             "Linegate-Attempt": str(posting.attempt),
         }
+
+    async def send(self, posting: Posting) -> Outcome:
+        """POST it once."""
         path = self._settings.confirmations_path
         if posting.kind == ACK and self._settings.acknowledgements_path is not None:
             path = self._settings.acknowledgements_path
         try:
-            answer = await self._opened().request("POST", path, headers=headers, body=posting.rendered.body)
+            answer = await self._opened().request(
+                "POST", path, headers=self.headers(posting), body=posting.rendered.body
+            )
         except TransportError as error:
             return Outcome(OutcomeKind.UNCERTAIN if error.sent else OutcomeKind.NOT_SENT, str(error))
         now_ns = self._context.now_ns()

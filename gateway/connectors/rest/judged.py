@@ -118,8 +118,10 @@ def lookup_of(answer: HttpAnswer, lookup: PlanLookup, meaning: Answer, scope: Sc
         if own.refused is not None and own.refused.holds(row):
             code = clean(word(first(row, own.code)), CODE_MAX_CHARS) if own.code is not None else ""
             return Lookup(LookupKind.REFUSED, reference_of(row, own.reference), "the target has refused it", code)
-    if any(own.pending is not None and own.pending.holds(row) for row in ours):
-        return Lookup(LookupKind.UNKNOWN, detail="the target still works on it")
+    waiting = [row for row in ours if own.pending is not None and own.pending.holds(row)]
+    if waiting:
+        reference = reference_of(waiting[0], own.reference)
+        return Lookup(LookupKind.ACCEPTED, reference, "the target still works on it")
     if ours and own.booked is not None and not all(own.booked.told(row) for row in ours):
         return Lookup(LookupKind.UNKNOWN, detail=f"a row with nothing at {own.booked.path}")
     return Lookup(LookupKind.ABSENT)

@@ -127,17 +127,22 @@ class TemplateConnector:
         except ConnectorError as error:
             raise MappingError(str(error)) from error
 
+    def headers(self, posting: Posting) -> dict[str, str]:
+        """Those of its step in the profile, filled. Raises MappingError."""
+        message = messages.leaving(posting)
+        step = self._step(message.step, posting)
+        scope = messages.posting_scope(self._plan, posting, self._there, message)
+        content_type = {"Content-Type": posting.rendered.content_type} if message.body else {}
+        return _headers(step.request, scope) | content_type
+
     async def send(self, posting: Posting) -> Outcome:
         """One message, once."""
         try:
             message = messages.leaving(posting)
-            step = self._step(message.step, posting)
-            scope = messages.posting_scope(self._plan, posting, self._there, message)
-            headers = _headers(step.request, scope)
+            meaning = self._meaning(self._step(message.step, posting).settings.answer)
+            headers = self.headers(posting)
         except MappingError as error:
             return Outcome(OutcomeKind.MAPPING, str(error))
-        meaning = self._meaning(step.settings.answer)
-        headers |= {"Content-Type": posting.rendered.content_type} if message.body else {}
         try:
             answer = await self._opened().ask(
                 message.method, message.target, meaning, headers=headers, body=message.body or None

@@ -132,6 +132,13 @@ class SapIdocConnector:
         """The IDocs, one step for each reason. Raises MappingError."""
         return tickets.render(confirmation, self._settings, self._context.time_zone)
 
+    def headers(self, posting: Posting) -> dict[str, str]:
+        """Those of every message; a file has none."""
+        if self._settings.transport == "file":
+            return {}
+        action = {"SOAPAction": '""'} if self._settings.transport == "soap" else {}
+        return {"Content-Type": posting.rendered.content_type, "Accept": "*/*", **action}
+
     async def send(self, posting: Posting) -> Outcome:
         """Hand one IDoc over."""
         if self._settings.transport == "file":
@@ -140,16 +147,13 @@ class SapIdocConnector:
         if booked is not None:
             return booked
         soap = self._settings.transport == "soap"
-        headers = {"Content-Type": posting.rendered.content_type, "Accept": "*/*"}
-        if soap:
-            headers["SOAPAction"] = '""'
         client = self._opened()
         try:
             answer = await client.request(
                 "POST",
                 self._settings.service,
                 query={"sap-client": self._settings.client},
-                headers=headers,
+                headers=self.headers(posting),
                 body=posting.rendered.body,
             )
         except TransportError as error:

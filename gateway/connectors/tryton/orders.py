@@ -125,11 +125,13 @@ def _order(row: Mapping[str, Any], work_centers: Mapping[str, str], reasons: lis
 def _works(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Its works. Of a cancelled production Tryton deletes those without a cycle: its routing says what they were."""
     works = _rows(row, "works")
-    if works or row.get("state") != "cancelled":
-        return works
     routing = row.get("routing.")
+    if row.get("state") != "cancelled" or not isinstance(routing, dict):
+        return works
     center = {"work_center.": {"name": _of(row, "work_center", "name") or "-"}}
-    return [{**step, **center} for step in _rows(routing, "steps")] if isinstance(routing, dict) else []
+    there = {work.get("sequence") for work in works}
+    gone = [{**step, **center} for step in _rows(routing, "steps") if step.get("sequence") not in there]
+    return sorted([*works, *gone], key=lambda one: (one.get("sequence") is None, one.get("sequence") or 0))
 
 
 def _operation(
