@@ -154,8 +154,10 @@ class Line:
         return process
 
     async def _document(self, words: list[str]) -> dict:
+        ready = self.erp.ready
+        broker = ["--broker", ready["broker"]] if "broker" in ready else []
         printing = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", *words, "--port", str(self.erp.ready["port"]), "--print-config",
+            sys.executable, "-P", "-m", *words, "--port", str(ready["port"]), *broker, "--print-config",
             stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         printed, _ = await printing.communicate()
