@@ -36,8 +36,8 @@ BY_KIND: Final[dict[str, str]] = {
     OutcomeKind.NOT_SENT: "nothing to do: it goes out once the target can be reached; retry sends it now",
     OutcomeKind.AUTH: "correct the credentials of the target; it goes on by itself after the next probe",
     ACCEPTED: "the ERP took it and never booked it: look at its queue; if it is booked discard it, else retry",
-    UNCLEAR: "somebody else booked there too: look there; if it is there, book by hand what is missing of it and "
-    "discard it, else retry",
+    UNCLEAR: "the ERP's answers do not tell whether it is booked: look there; if it is there, book by hand what is "
+    "missing of it and discard it, else retry",
     STRANDED: "configure its target again, or discard it and book it by hand",
     BY_HAND: "book it in the ERP by hand, then discard it",
 }

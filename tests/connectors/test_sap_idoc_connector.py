@@ -1,4 +1,4 @@
-"""The SAP IDoc connector against a fake SAP on real sockets and folders: the contract for each transport, and more."""
+"""The SAP IDoc connector against a fake SAP on real sockets and folders: what each transport promises, and more."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ import pytest
 from gateway.connectors.base import ConnectorContext, ConnectorError, LookupKind, OutcomeKind, Posting, step_id
 from gateway.connectors.sap_idoc import PLUGIN
 from gateway.connectors.sap_idoc.settings import Partner, Readback, Receiver, SapIdocSettings
-from gateway.contract import ConnectorContract, IdempotentContract
 from gateway.core.duration import Duration
 from gateway.core.secret import SecretRef
 from simulators.control import Control
@@ -170,33 +169,6 @@ def made_bench(sap, tmp_path, document, clock):
     return made
 
 
-class _Contract:
-    """What all three share: the order is known to SAP before anything is confirmed, but its image is not waiting."""
-
-    @pytest.fixture(autouse=True)
-    def _known(self, bench, request):
-        if "orders_come" not in request.node.name:
-            bench.release("100240")
-
-
-class TestSoap(_Contract, IdempotentContract):
-    @pytest.fixture
-    def bench(self, made_bench):
-        return made_bench(transport="soap")
-
-
-class TestHttp(_Contract, ConnectorContract):
-    @pytest.fixture
-    def bench(self, made_bench):
-        return made_bench(transport="http")
-
-
-class TestFile(_Contract, IdempotentContract):
-    @pytest.fixture
-    def bench(self, made_bench):
-        return made_bench(transport="file")
-
-
 @pytest.fixture
 async def opened(made_bench):
     connectors = []
@@ -296,15 +268,32 @@ async def test_what_is_in_doubt_over_plain_http_goes_to_a_person_and_is_not_repe
     sap.fault("error 500 1")
     sent = posting(connector, bench.document(1), sent_ns=clock())
     assert (await connector.send(sent)).kind is OutcomeKind.UNCERTAIN
-    assert (await connector.lookup(sent)).kind is LookupKind.ABSENT
-    clock.pass_s(8 * 3600)
-    assert connector.capabilities.server_time_limit_ns == Duration("8 h")
-    refused = await connector.lookup(sent)
-    assert (refused.kind, refused.code) == (LookupKind.REFUSED, "IN_DOUBT")
+    for _ in range(2):  # whenever it is asked: that nothing is found proves nothing
+        doubt = await connector.lookup(sent)
+        assert (doubt.kind, doubt.code) == (LookupKind.UNCLEAR, "IN_DOUBT")
+        clock.pass_s(30 * 86_400)
+    # The number of a first IDoc, which a person had sent again, says nothing of the second one.
+    assert (await connector.lookup(sent._replace(accepted="7", attempt=2))).kind is LookupKind.UNCLEAR
+    assert (await connector.lookup(sent._replace(accepted="7"))).kind is LookupKind.ABSENT
     sap.fault("lose-answers 1")
     booked = posting(connector, bench.document(2), sent_ns=clock())
     assert (await connector.send(booked)).kind is OutcomeKind.UNCERTAIN
     assert (await connector.lookup(booked)).kind is LookupKind.FOUND
+
+
+async def test_before_a_person_s_repeat_over_plain_http_sap_is_asked(opened, sap):
+    bench, connector = await opened(transport="http")
+    sent = posting(connector, bench.document(1))
+    sap.double._delay_s = None
+    sap.release("100240")
+    assert (await connector.send(sent)).kind is OutcomeKind.ACCEPTED
+    assert sap.asked(sap.double.book_waiting) == 1  # a person corrected it there, and has it sent again here
+    again = await connector.send(sent._replace(attempt=2))
+    assert (again.kind, again.reference) == (OutcomeKind.POSTED, "1/1")
+    assert sum(sap.asked(sap.double.store.counts).values()) == 1
+    sap.fault("html 1 lookups")
+    assert (await connector.send(sent._replace(attempt=3))).kind is OutcomeKind.NOT_SENT
+    assert sum(sap.asked(sap.double.store.counts).values()) == 1
 
 
 async def test_the_error_pool_comes_back_by_aleaud_and_the_booking_by_an_extract(opened, sap):

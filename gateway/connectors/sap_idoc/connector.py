@@ -75,7 +75,6 @@ class SapIdocConnector:
             orders=self._inbox is not None,
             idempotent=own.transport != "http",
             can_lookup=own.reads_back,
-            server_time_limit_ns=int(own.booking_limit) if own.transport == "http" else 0,
             correction="manual",
             readback=own.reads_back,
             accepted_blocks=False,
@@ -144,6 +143,9 @@ class SapIdocConnector:
         """Hand one IDoc over."""
         if self._settings.transport == "file":
             return await self._put(posting)
+        booked = await self._booked_meanwhile(posting)
+        if booked is not None:
+            return booked
         soap = self._settings.transport == "soap"
         client = self._opened()
         try:
@@ -177,7 +179,7 @@ class SapIdocConnector:
             told = self._statuses.lookup(posting.message_id)
             if told is not None:
                 return told
-        return self._in_doubt(posting) or asked
+        return self._in_doubt(posting) if asked.kind is LookupKind.ABSENT and self._is_doubtful(posting) else asked
 
     async def probe(self) -> Health:
         """Ask the service without a message: it refuses that, and so it is there. Of files: the folders."""
@@ -200,15 +202,27 @@ class SapIdocConnector:
             return Health(ok=False, detail=clean(str(error), DETAIL_MAX_CHARS))
         return Health(ok=True, detail=f"{folder}: is there")
 
-    def _in_doubt(self, posting: Posting) -> Lookup | None:
-        """Over plain HTTP nothing proves that an IDoc did not arrive: after long enough a person decides."""
-        if self._settings.transport != "http" or posting.accepted or posting.sent_ns is None or not posting.attempt:
-            return None
-        if self._context.now_ns() - posting.sent_ns < int(self._settings.booking_limit):
-            return None
+    def _is_doubtful(self, posting: Posting) -> bool:
+        """Over plain HTTP nothing ever proves that an IDoc did not arrive: SAP may book it hours later."""
+        is_known = posting.accepted and posting.attempt <= 1  # a later repeat keeps the number of the first
+        return self._settings.transport == "http" and posting.sent_ns is not None and not is_known
+
+    def _in_doubt(self, posting: Posting) -> Lookup:
+        """It is asked again and again, then a person decides; it is never repeated by itself."""
         number = tickets.docnum_of(posting.message_id)
         text = f"nobody can tell whether SAP has the IDoc {number}; look at WE02 and CO16N, then retry or discard"
-        return Lookup(LookupKind.REFUSED, detail=text, code="IN_DOUBT")
+        return Lookup(LookupKind.UNCLEAR, detail=text, code="IN_DOUBT")
+
+    async def _booked_meanwhile(self, posting: Posting) -> Outcome | None:
+        """Before a person's repeat over plain HTTP: SAP may have booked it, or it was corrected there (CO16N)."""
+        if self._settings.transport != "http" or not self._settings.reads_back or posting.attempt <= 1:
+            return None
+        found = await self.lookup(posting)
+        if found.kind is LookupKind.FOUND:
+            return Outcome(OutcomeKind.POSTED, reference=found.reference)
+        if found.kind is LookupKind.UNKNOWN:
+            return Outcome(OutcomeKind.NOT_SENT, f"before it is sent again: {found.detail}")
+        return None
 
     async def _put(self, posting: Posting) -> Outcome:
         try:

@@ -16,7 +16,6 @@ from gateway.core.host import is_loopback
 from gateway.core.secret import SecretRef
 
 TIMEOUT_MAX_NS: Final = Duration("2 min")
-BOOKING_LIMIT_MAX_NS: Final = Duration("7 d")
 LOG_LAG_MAX_NS: Final = Duration("31 d")
 PATHS: Final = {"soap": "/sap/bc/srt/idoc", "http": "/sap/bc/idoc_xml", "file": ""}
 CONFIRMATIONS_PATH: Final = "/sap/opu/odata/sap/API_PROD_ORDER_CONFIRMATION_2_SRV"
@@ -117,8 +116,6 @@ class SapIdocSettings:
         client: SAP's client (MANDT), three digits.
         sign_in: how the gateway signs in.
         timeout: longest wait for a complete answer or for the share, 1 s to 2 min.
-        booking_limit: after so long what is in doubt (``http``) is given to a person instead of being repeated: SAP may
-            book what it has stored hours later, up to 7 d.
         ca_file: PEM file of the authority that signed SAP's certificate, relative to the configuration.
         insecure: true allows plain http to another machine.
         folder: base folder of the files, relative to the configuration; none: no orders come in.
@@ -159,7 +156,6 @@ class SapIdocSettings:
     client: str = "100"
     sign_in: SignIn = field(default_factory=SignIn)
     timeout: Duration = Duration("30 s")
-    booking_limit: Duration = Duration("8 h")
     ca_file: str | None = None
     insecure: bool = False
     folder: str | None = None
@@ -192,7 +188,6 @@ class SapIdocSettings:
         self._check_names()
         for name, least, most in (
             ("timeout", Duration("1 s"), TIMEOUT_MAX_NS),
-            ("booking_limit", Duration("1 s"), BOOKING_LIMIT_MAX_NS),
             ("log_lag", Duration("0 s"), LOG_LAG_MAX_NS),
         ):
             if not least <= getattr(self, name) <= most:
