@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -76,10 +75,7 @@ def main(arguments: list[str]) -> int:
 
 def chosen(name: str, arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
     """The module of a simulator, and its options. Wrong arguments end the process with status 2."""
-    path = (SIMULATORS | ERPS)[name]
-    if importlib.util.find_spec(path) is None:
-        raise SimulatorError(f"{path} is not part of this installation; install linegate again, whole")
-    module = importlib.import_module(path)
+    module = importlib.import_module((SIMULATORS | ERPS)[name])
     parser = _parser(name)
     module.add_arguments(parser)
     return module, parser.parse_args(arguments)

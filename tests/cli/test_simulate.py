@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import http.client
-import importlib.util
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from gateway.cli.simulate import ERPS
 from simulators.__main__ import ERPS as DOUBLES
+from simulators.__main__ import chosen
+from simulators.control import CommandError, Control
+from simulators.erp import double
 
-THERE = [name for name in ERPS if importlib.util.find_spec(DOUBLES[name])]
+TABLE = Path(double.__file__).parents[1].joinpath("README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -121,7 +126,38 @@ def test_a_double_of_an_erp_is_named_behind_it(simulate):
     assert [name for name in ERPS if name not in " ".join(helped.split())] == []
 
 
-@pytest.mark.parametrize("name", ["erp", *THERE])
+@pytest.mark.parametrize("name", ["erp", *ERPS])
+async def test_the_table_of_the_doubles_says_their_options_and_commands(name, tmp_path, monkeypatch):
+    """What a double has beyond what all of them have is in its row, and nothing else is."""
+    monkeypatch.chdir(tmp_path)
+    common = argparse.ArgumentParser(add_help=False)
+    double.add_arguments(common)
+    module, options = chosen(name, [])
+    parser = argparse.ArgumentParser(add_help=False)
+    module.add_arguments(parser)
+    (kind,) = [one for one in vars(module).values() if getattr(one, "__module__", "") == module.__name__
+               and isinstance(one, type) and issubclass(one, double.Double)]  # fmt: skip
+    plain, own = Control(name, read_stdin=False), Control(name, read_stdin=False)
+    one = kind(options)
+    double.Double.declare(one, plain)
+    one.declare(own)
+    await one.close()
+    rows = [line for line in TABLE.splitlines() if line.startswith(f"| [`{name}`](#{name}) |")]
+    assert len(rows) == 1, name
+    _, _, _, has, does, *_ = rows[0].split("|")
+    more = {word for action in parser._actions for word in action.option_strings}
+    less = {word for action in common._actions for word in action.option_strings}
+    assert set(re.findall("`(.+?)`", has)) == more - less
+    assert set(re.findall("`(.+?)`", does)) == commands(own) - commands(plain)
+
+
+def commands(control):
+    with pytest.raises(CommandError) as caught:
+        control.command("nonsense")
+    return set(str(caught.value).partition("allowed: ")[2].split(", "))
+
+
+@pytest.mark.parametrize("name", ["erp", *ERPS])
 def test_an_erp_prints_the_connector_that_speaks_to_it(simulate, linegate, tmp_path, name):
     """Put behind a machine it is a whole configuration that passes."""
     machine, _ = simulate("asm-01", "--print-config").communicate(timeout=20)

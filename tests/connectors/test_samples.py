@@ -1,3 +1,4 @@
+import textwrap
 from dataclasses import fields
 from pathlib import Path
 
@@ -5,6 +6,8 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
+from config.loader import load
+from gateway import plugins
 from gateway.connectors import business_central, d365, file, mqtt, rest, sap_idoc, sap_odata, tryton
 
 COMMON = {"poll_orders"}  # keys of every connector, which the configuration handles
@@ -26,6 +29,36 @@ def test_samples_are_valid_settings(path):
         settings = TypeAdapter(plugin.settings).validate_python(own)
         assert plugin.name == image["connector"]
         assert plugin.describe(settings)
+
+
+def checked(folder, connectors):
+    """What ``linegate check`` reads: the text of a sample behind that of a machine, not what YAML makes of it."""
+    gateway = "gateway: { id: g, plant: P, state_dir: state }\n"
+    unit = "{ work_center: W, ideal_cycle: 2 s, counters: [{ mode: counter, signal: press.good }] }"
+    sources = (ROOT / "drivers/modbus/sample.yaml").read_text(encoding="utf-8")
+    path = folder / "linegate.yaml"
+    path.write_text(f"{gateway}{sources}\nwork_units:\n  P-1: {unit}\n{connectors}", encoding="utf-8")
+    return load(path, drivers=plugins.drivers(), connectors=plugins.connectors(), env={})
+
+
+@pytest.mark.parametrize("path", PATHS[1:])
+def test_a_sample_behind_a_machine_passes_the_check(path, tmp_path):
+    text = (ROOT / path).read_text(encoding="utf-8")
+    settings = checked(tmp_path, text)
+    assert settings.warnings == ()
+    assert set(settings.connectors) == set(yaml.safe_load(text)["connectors"])
+
+
+def test_the_sample_of_a_mapping_passes_the_check_in_a_connector(tmp_path):
+    mapping = (ROOT / "gateway/connectors/mapping/sample.yaml").read_text(encoding="utf-8")
+    files = "    connector: file\n    format: csv\n    folder: exchange\n"
+    settings = checked(tmp_path, f"connectors:\n  erp:\n{files}{textwrap.indent(mapping, '    ')}")
+    assert settings.warnings == ()
+
+
+def test_every_sample_is_looked_at():
+    found = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gateway/connectors").rglob("*sample.yaml")}
+    assert found == {*PATHS[1:], "gateway/connectors/mapping/sample.yaml"}
 
 
 @pytest.mark.parametrize("name", TYPES)
