@@ -198,7 +198,9 @@ class Policy:
         fault = (entry.error_kind, entry.error_code, entry.error_text)
         if now_ns >= proven_ns:
             return Decision(Settlement(OutboxState.READY, now_ns, "", *fault), reached=True)
-        return Decision(Settlement(OutboxState.UNCERTAIN, proven_ns, "", *fault), reached=True)
+        # What is booked late is found in between.
+        due_ns = min(proven_ns, now_ns + self.doubling_ns(entry.lookups))
+        return Decision(Settlement(OutboxState.UNCERTAIN, due_ns, "", *fault), reached=True)
 
     def waits(self, text: str, now_ns: int) -> Decision:
         """Another posting of this outbox comes first: looked at again as often as that one is."""

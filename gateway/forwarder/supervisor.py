@@ -41,6 +41,8 @@ STATUS_INTERVAL_S: Final = 0.2
 NEWS_NS: Final = Duration("100 ms")
 #: So many heads of each kind are read at a time.
 LOOK_MAX: Final = 64
+#: What a target says with a booking (a warning) is logged so often at most.
+TOLD_PAUSE_NS: Final = Duration("1 min")
 
 #: Where a posting stands still for a reason that a person should see.
 _SHOWN: Final = frozenset({OutboxState.PARKED, OutboxState.RETRY_WAIT})
@@ -100,6 +102,7 @@ class Forwarder:
         self._link_since_ns = self._started_ns
         self._last_error = ""
         self._last_posted_ns: int | None = None
+        self._told_again_ns = 0
         self._status = TargetStatus(name, Link.UNKNOWN, self._started_ns, 0, 0, 0, 0, 0, None, None, "", None)
         self._status_due = True
         self._status_at_s = float("-inf")
@@ -312,6 +315,9 @@ class Forwarder:
         self._status_due = True
         if settlement.state in THERE:
             self._last_posted_ns = now_ns
+            if outcome is not None and outcome.detail and now_ns >= self._told_again_ns:
+                self._told_again_ns = now_ns + TOLD_PAUSE_NS
+                _log.info("target says with a booking", target=self._name, key=entry.key, detail=outcome.detail)
         elif settlement.state is OutboxState.PARKED:
             _log.error("posting parked", target=self._name, key=entry.key, error=settlement.error_text)
 

@@ -114,6 +114,13 @@ def test_when_absence_is_proof(sent, unclear, started, proven):
     assert proven or decision.settlement.due_ns == NOW + S
 
 
+@pytest.mark.parametrize(("lookups", "due_s"), [(1, 1), (3, 4), (20, 60), (21, 60)])
+def test_what_is_booked_late_is_found_before_absence_is_proof(lookups, due_s):
+    entry = entry_of(state=OutboxState.UNCERTAIN, unclear_ns=NOW - S, error_kind="uncertain", lookups=lookups)
+    decision = policy_of(limit_s=600).after_lookup(entry, Lookup(LookupKind.ABSENT), NOW, started_ns=0)
+    assert (decision.settlement.state, decision.settlement.due_ns) == (OutboxState.UNCERTAIN, NOW + due_s * S)
+
+
 @pytest.mark.parametrize("state", [OutboxState.UNCERTAIN, OutboxState.ACCEPTED])
 def test_what_proves_neither_waits_for_a_person_in_the_end(state):
     policy, unclear = policy_of(), Lookup(LookupKind.UNCLEAR, detail="found 2, expected 10")

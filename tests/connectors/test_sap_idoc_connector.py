@@ -312,6 +312,20 @@ async def test_the_error_pool_comes_back_by_aleaud_and_the_booking_by_an_extract
     await fresh.close()
 
 
+async def test_what_a_person_takes_back_in_sap_goes_to_a_person(opened, sap):
+    bench, connector = await opened()
+    sap.release("100240")
+    sent = posting(connector, bench.document(1))
+    assert (await connector.send(sent)).kind is OutcomeKind.ACCEPTED
+    shown = sap_idoc._shown
+    sap_idoc._shown = lambda *row: shown(*row) | {"IsReversed": True}
+    try:
+        found = await connector.lookup(sent)
+    finally:
+        sap_idoc._shown = shown
+    assert (found.kind, found.code, found.reference) == (LookupKind.REFUSED, "REVERSED", "1/1")
+
+
 async def test_reasons_are_tickets_of_their_own_and_the_sum_is_exact(opened, sap):
     bench, connector = await opened()
     sap.release("100240")

@@ -103,6 +103,15 @@ def test_numbers_without_leading_zeros():
     assert (order.order, order.product) == ("1000001", "4711")
 
 
+def test_of_a_partially_released_order_the_released_operations():
+    content = loipro(states=("I0042",)).replace(
+        b"<ARBPL>EXT</ARBPL>", b'<ARBPL>EXT</ARBPL><E1JSTVL SEGMENT="1"><STAT>I0001</STAT></E1JSTVL>', 1
+    )
+    assert [one.operation for one in order_of(content).operations] == ["0010", "0010-000001"]
+    whole = content.replace(b"<STAT>I0042</STAT>", b"<STAT>I0002</STAT>")
+    assert [one.operation for one in order_of(whole).operations] == ["0010", "0020", "0010-000001"]
+
+
 @pytest.mark.parametrize(
     ("states", "cancelled", "status", "held"),
     [

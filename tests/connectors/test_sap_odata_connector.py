@@ -9,13 +9,17 @@ from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.connectors.base import ConnectorError, LookupKind, OutcomeKind, Posting, step_id
+from gateway.connectors.http import HttpAnswer
 from gateway.connectors.mapping.settings import MappingSettings
-from gateway.connectors.sap_odata import PLUGIN
+from gateway.connectors.sap_odata import PLUGIN, answers, order_reader
+from gateway.connectors.sap_odata import connector as sap_odata_connector
 from gateway.connectors.sap_odata.settings import SapOdataSettings
 from gateway.connectors.sign_in import SignIn
 from gateway.contract import Booked, FaultContract
+from gateway.contract.plant import Plant
 from gateway.core.duration import Duration
 from gateway.core.secret import SecretRef
 from simulators.control import Control
@@ -211,7 +215,16 @@ class _Contract:
 
 
 class TestContract(_Contract, FaultContract):
-    pass
+    async def test_a_warning_of_sap_stands_in_the_log(self, bench, sap, tmp_path):
+        sap.do("warn", count=2)
+        async with Plant(bench, tmp_path) as plant:
+            await plant.add(2)
+            with capture_logs() as lines:
+                await plant.run()
+            plant.check_all_booked(await plant.entries())
+        told = [line for line in lines if line["event"] == "target says with a booking"]
+        assert len(told) == 1, "one a minute"
+        assert "Underdelivery" in told[0]["detail"]
 
 
 class TestContractOfSeveralPostings(_Contract, FaultContract):
@@ -396,6 +409,59 @@ async def test_a_person_who_reverses_in_sap_is_asked(sap, opened, full):
     sap.do("reverse", key=posting.message_id)
     found = await connector.lookup(posting)
     assert (found.kind, found.code) == (LookupKind.REFUSED, "REVERSED")
+
+
+async def test_eight_lanes_whose_session_ends_fetch_one_new_token(start_sap, opened, full, tmp_path):
+    log = tmp_path / "requests.jsonl"
+    sap = start_sap(requests=log)
+    connector = await opened(sap)
+    assert (await connector.send(postings(connector, full(1))[0])).kind is OutcomeKind.POSTED
+    sap.do("expire-tokens")
+    outcomes = await asyncio.gather(*(connector.send(postings(connector, full(seq))[0]) for seq in range(2, 10)))
+    assert {one.kind for one in outcomes} == {OutcomeKind.POSTED}
+    asked = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len([one for one in asked if one["path"].endswith("CONFIRMATION_2_SRV/")]) == 2
+    assert sum(one["status"] == 403 for one in asked) >= 1
+    assert sap.sums() == (90, 9, 0)
+
+
+async def test_where_sap_keeps_no_guid_absence_proves_nothing(sap, opened, full, monkeypatch):
+    connector = await opened()
+    booked = answers.outcome_of(
+        HttpAnswer(
+            201, {"content-type": "application/json"}, b'{"d":{"ConfirmationGroup":"7","ConfirmationCount":"1"}}'
+        ),
+        {},
+        0,
+        "x",
+    )
+    assert (booked.kind, booked.reference) == (OutcomeKind.POSTED, "7/1")
+    assert answers.NO_GUID in booked.detail
+    first, second = (postings(connector, full(seq))[0] for seq in (1, 2))
+    assert (await connector.lookup(second)).kind is LookupKind.ABSENT
+    monkeypatch.setattr(sap_odata_connector, "outcome_of", lambda *_: booked)
+    assert (await connector.send(first)).detail == booked.detail
+    assert (await connector.lookup(second)).kind is LookupKind.UNCLEAR
+    assert (await connector.lookup(first)).kind is LookupKind.FOUND
+
+
+async def test_what_was_over_before_is_not_taken_in_the_second_part_either(sap, opened, monkeypatch):
+    monkeypatch.setattr(order_reader, "ORDERS_MAX", 20)
+    for number in range(45):
+        sap.release(f"30{number:04d}", **({"status": "closed"} if number % 2 else {}))
+    connector = await opened(orders_page=10)
+    found, cursor = [], ""
+    while True:
+        page = await connector.fetch_orders(cursor)
+        found += [(one.order, one.image.status.value) for one in page.orders]
+        if page.cursor == cursor:
+            break
+        cursor = page.cursor
+    assert {status for _, status in found} == {"released"}
+    assert len(found) == 1 + 23
+    sap.release("300000", revision=2, status="closed")
+    page = await connector.fetch_orders(cursor)
+    assert [(one.order, one.image.status.value) for one in page.orders] == [("300000", "closed")]
 
 
 async def test_warnings_beside_a_success_are_kept(sap, opened, full):

@@ -198,7 +198,7 @@ def read(rows=(ROW,), parts=(), items=(), change=0, **header):
     own = OrderRules(
         BERLIN, lambda name: {"ST": "PCE"}.get(name, name), lambda name: {"IMM07": "IMM-07"}.get(name, name)
     )
-    return read_order(image, PRODUCTION, own, change, reasons), reasons
+    return read_order(image, PRODUCTION, own, Seen(image["LastChangeDateTime"], "", change), reasons), reasons
 
 
 def test_an_order_with_all_that_belongs_to_it():
@@ -277,7 +277,8 @@ def test_local_times_of_the_nights_when_the_clocks_change(day, time, utc_s):
 
 
 def test_cursors_and_what_was_delivered_under_them():
-    assert str(cursor_of("20261122050000.3+")) == "20261122050000.3+"
+    for text in ("20261122050000.3+", "20261122050000*", "20261122050000"):
+        assert str(cursor_of(text)) == text
     assert lower_bound(Cursor("20261122050000"), 65 * 60 * 10**9) == "20261122035500"
     assert lower_bound(Cursor("20261122050000", more=True), 10**12) == "20261122050000"
     assert str(next_cursor(Cursor("20261122050000", 2), "20261122050000", delivered=True, more=False)).endswith(".3")
@@ -287,13 +288,29 @@ def test_cursors_and_what_was_delivered_under_them():
     memory.asked("")
     memory.offer("20261122050000", {"A": Seen("20261122050000", "x")}, "20261122040000")
     memory.asked("")  # it was never committed
-    assert memory.change_of("A", "20261122050000", "x") == 0
+    assert memory.change_of("A", "20261122050000", "x") == Seen("20261122050000", "x")
     memory.offer("20261122050000", {"A": Seen("20261122050000", "x")}, "20261122040000")
     memory.asked("20261122050000")
     assert memory.change_of("A", "20261122050000", "x") is None
-    assert memory.change_of("A", "20261122050000", "y") == 1
+    assert memory.change_of("A", "20261122050000", "y") == Seen("20261122050000", "y", 1)
+    # The hour that comes twice: a later change has an earlier stamp, and yet a later revision.
+    assert memory.change_of("A", "20261122041500", "z") == Seen("20261122050000", "z", 1)
+    assert memory.change_of("A", "20261122050001", "y") == Seen("20261122050001", "y")
+    assert memory.knows("A")
     memory.asked("")  # other work centers: all of it is wanted again
-    assert memory.change_of("A", "20261122050000", "x") == 0
+    assert memory.change_of("A", "20261122050000", "x") == Seen("20261122050000", "x")
+    assert not memory.knows("A")
+
+
+def test_the_very_first_reading_is_told_from_a_long_one():
+    first = next_cursor(None, "20261122050000", delivered=True, more=True)
+    assert str(first) == "20261122050000*"
+    again = next_cursor(cursor_of(str(first)), "20261122050000", delivered=True, more=True)
+    assert str(again) == "20261122050000.1*"
+    over = next_cursor(again, "20261122050100", delivered=True, more=False)
+    assert str(over) == "20261122050100"
+    assert str(next_cursor(over, "20261122060000", delivered=True, more=True)) == "20261122060000+"
+    assert str(next_cursor(again, "", delivered=False, more=False)) == "20261122050000.1"
 
 
 def answer(status, body=None, media="application/json", **headers):

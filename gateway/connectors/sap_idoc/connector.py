@@ -180,7 +180,7 @@ class SapIdocConnector:
         asked = Lookup(LookupKind.ABSENT)
         if self._asked is not None and self._settings.readback is not None:
             asked = await readback.lookup(self._asked, self._settings.readback, posting)
-            if asked.kind is LookupKind.FOUND:
+            if asked.kind in {LookupKind.FOUND, LookupKind.REFUSED}:
                 return asked
         if trouble:
             return Lookup(LookupKind.UNKNOWN, detail=trouble)

@@ -32,7 +32,9 @@ ENDED: Final[dict[str, str]] = {
     "I0076": "flagged for deletion",
 }
 LOCKED: Final = "I0043"
-RELEASED: Final = frozenset({"I0002", "I0042"})
+FULLY: Final = "I0002"
+PARTLY: Final = "I0042"
+RELEASED: Final = frozenset({FULLY, PARTLY})
 #: An operation with one of these takes no confirmation any more.
 OPERATION_ENDED: Final = frozenset({"I0013", "I0045", "I0046", "I0076"})
 STANDARD_SEQUENCE: Final = "000000"
@@ -144,10 +146,13 @@ def _read(fields: OrderFields) -> Operation:
 def _operations(header: Segment, reading: Reading, where: str, reasons: list[str]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     taken: set[str] = set()
+    states = _states(header, "E1JSTKL")
+    partly = PARTLY in states and FULLY not in states
     for sequence in header.all("E1AFFLL"):
         in_sequence = sequence.get("PLNFL") or STANDARD_SEQUENCE
         for one in sequence.all("E1AFVOL"):
-            if _states(one, "E1JSTVL") & OPERATION_ENDED or one.get("STEUS") in reading.skip:
+            own = _states(one, "E1JSTVL")
+            if own & OPERATION_ENDED or (partly and own and FULLY not in own) or one.get("STEUS") in reading.skip:
                 continue
             name = one.get("VORNR")
             # SAP's number is unique in a sequence only: that of another sequence is told apart by it.

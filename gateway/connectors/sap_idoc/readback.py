@@ -1,7 +1,7 @@
 """Asks SAP's OData service of confirmations whether a ticket is booked, by its key. Changes nothing there.
 
-A confirmation that was cancelled since is none. What is waiting for CO1L or lies in the error pool is not there either:
-that nothing is found is no proof that nothing will be booked.
+A confirmation that was cancelled since is refused: a person decides. What waits for CO1L or lies in the error
+pool is not there: that nothing is found is no proof that nothing will be booked.
 """
 
 from __future__ import annotations
@@ -51,13 +51,20 @@ async def lookup(client: SignedClient, settings: Readback, posting: Posting) -> 
         what = answer.media_type or "no content type"
         text = f"read-back: HTTP {answer.status} with {what}, allowed: 200 with the confirmations as JSON"
         return Lookup(LookupKind.UNKNOWN, detail=clean(text, DETAIL_MAX_CHARS))
-    for row in rows:
-        if _is(row, posting.message_id) and not _true(row.get("IsReversed")) and not _true(row.get("IsReversal")):
-            reference = f"{row.get('ConfirmationGroup', '')}/{row.get('ConfirmationCount', '')}"
-            return Lookup(LookupKind.FOUND, clean(reference, REFERENCE_MAX_CHARS))
+    own = [row for row in rows if _is(row, posting.message_id) and not _true(row.get("IsReversal"))]
+    for row in own:
+        if not _true(row.get("IsReversed")):
+            return Lookup(LookupKind.FOUND, _reference(row))
+    if own:
+        text = "it was booked and taken back in SAP; look there, then retry or discard"
+        return Lookup(LookupKind.REFUSED, _reference(own[-1]), text, "REVERSED")
     if len(rows) >= PAGE_MAX:
         return Lookup(LookupKind.UNKNOWN, detail=f"read-back: more than {PAGE_MAX} confirmations of this operation")
     return Lookup(LookupKind.ABSENT)
+
+
+def _reference(row: dict[str, Any]) -> str:
+    return clean(f"{row.get('ConfirmationGroup', '')}/{row.get('ConfirmationCount', '')}", REFERENCE_MAX_CHARS)
 
 
 def _filter(settings: Readback, posting: Posting) -> str:

@@ -27,6 +27,8 @@ GROUP: Final = "ConfirmationGroup"
 COUNT: Final = "ConfirmationCount"
 NUMBER_MAX_CHARS: Final = 20
 DETAILS_MAX: Final = 20
+#: What is said of a booking without the key by which it would be found.
+NO_GUID: Final = f"SAP did not give {GUID} back, so nothing can be looked up by it; its field must be kept there"
 MESSAGES_HEADER: Final = "sap-message"
 #: Codes of the frame around the business code: they say that something is wrong, and never what.
 _FRAME: Final = "/IW"
@@ -58,12 +60,20 @@ def outcome_of(answer: HttpAnswer, table: ErrorTable, now_ns: int, guid: str) ->
     row = _entity(document_of(answer))
     reference = reference_of(row)
     told = str(row.get(GUID) or "").lower()
-    if reference and told in ("", guid.lower()):
+    if reference and not told:
+        detail = "; ".join(filter(None, (NO_GUID, warnings_of(answer))))
+        return Outcome(OutcomeKind.POSTED, clean(detail, DETAIL_MAX_CHARS), reference=reference)
+    if reference and told == guid.lower():
         return Outcome(OutcomeKind.POSTED, warnings_of(answer), reference=reference)
     if reference:
         text = clean(f"HTTP {answer.status} speaks of another {GUID}: {told!r}", DETAIL_MAX_CHARS)
         return Outcome(OutcomeKind.UNCERTAIN, text)
     return _no_entity(answer, f"{GROUP} and {COUNT}")
+
+
+def lacks_guid(outcome: Outcome) -> bool:
+    """Whether it is booked, and will never be found by its GUID."""
+    return outcome.kind is OutcomeKind.POSTED and outcome.detail.startswith(NO_GUID)
 
 
 def cancelled_of(answer: HttpAnswer, table: ErrorTable, now_ns: int, taken_back: str) -> Outcome:

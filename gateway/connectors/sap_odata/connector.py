@@ -29,9 +29,11 @@ from gateway.connectors.sap_odata import edm
 from gateway.connectors.sap_odata.answers import (
     DEFAULT_CLASSES,
     GUID,
+    NO_GUID,
     Rows,
     cancelled_of,
     is_booking,
+    lacks_guid,
     lookup_of,
     not_rows,
     outcome_of,
@@ -114,6 +116,8 @@ class SapOdataConnector:
         self._reader = OrderReader(self._session, feed, context.now_ns)
         #: False once SAP has refused to filter by the GUID: then all of an operation is read and compared here.
         self._guid_filter = True
+        #: False once SAP has booked and not given the GUID back: that it is not found proves nothing then.
+        self._keeps_guid = True
         self._capabilities = Capabilities(
             can_lookup=True,
             server_time_limit_ns=int(settings.server_time_limit),
@@ -162,6 +166,7 @@ class SapOdataConnector:
             outcome = cancelled_of(answer, self._table, now_ns, _taken_back(image))
         else:
             outcome = outcome_of(answer, self._table, now_ns, image[GUID])
+            self._keeps_guid = self._keeps_guid and not lacks_guid(outcome)
         return outcome if outcome.kind is OutcomeKind.POSTED else self._kept(outcome, answer)
 
     async def lookup(self, posting: Posting) -> Lookup:
@@ -178,6 +183,8 @@ class SapOdataConnector:
                 found = lookup_of(rows.rows, image[GUID])
         except (ConnectorError, TransportError) as error:
             return Lookup(LookupKind.UNKNOWN, detail=str(error))
+        if found.kind is LookupKind.ABSENT and not rows.status and not self._keeps_guid:
+            return Lookup(LookupKind.UNCLEAR, detail=NO_GUID, code="NO_GUID")
         return found if not rows.status else Lookup(LookupKind.UNKNOWN, detail=rows.detail)
 
     async def booked(self, order: str) -> BookedOrder:

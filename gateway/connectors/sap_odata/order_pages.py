@@ -1,8 +1,8 @@
 """Which orders of a plant are new since a cursor: stamps of changes, an overlap, and what was delivered before. Pure.
 
 A cursor is the stamp up to which everything was read, ``.N`` behind it where orders came later with an equal stamp, and
-``+`` where the rest follows at once. Asking again with the same cursor brings the same orders; what was delivered under
-a cursor that comes back is not delivered again unless it changed.
+``+`` where the rest follows at once (``*`` while the very first reading goes on). Asking again with the same cursor
+brings the same orders; what was delivered under a cursor that comes back is not delivered again unless it changed.
 """
 
 from __future__ import annotations
@@ -20,19 +20,24 @@ if TYPE_CHECKING:
 
 #: Orders remembered at most; more than that in an overlap are delivered again, which does no harm.
 SEEN_MAX: Final = 50_000
-_CURSOR: Final = re.compile(r"(\d{14})(?:\.(\d{1,9}))?(\+)?")
+_CURSOR: Final = re.compile(r"(\d{14})(?:\.(\d{1,9}))?([+*])?")
 _METADATA: Final = frozenset({"__metadata", "__deferred"})
 
 
 class Cursor(NamedTuple):
-    """Read up to ``stamp``; ``again`` counts deliveries with an equal stamp; ``more``: the rest follows at once."""
+    """Read up to ``stamp``; ``again`` counts deliveries with an equal stamp; ``more``: the rest follows at once.
+
+    ``first``: the very first reading is not over.
+    """
 
     stamp: str
     again: int = 0
     more: bool = False
+    first: bool = False
 
     def __str__(self) -> str:
-        return self.stamp + (f".{self.again}" if self.again else "") + ("+" if self.more else "")
+        mark = ("*" if self.first else "+") if self.more else ""
+        return self.stamp + (f".{self.again}" if self.again else "") + mark
 
 
 class Seen(NamedTuple):
@@ -49,8 +54,8 @@ def cursor_of(text: str) -> Cursor | None:
         return None
     match = _CURSOR.fullmatch(text)
     if match is None:
-        raise ConnectorError(f"orders: cursor: found {text[:40]!r}, allowed: YYYYMMDDhhmmss with .N or + behind it")
-    return Cursor(match[1], int(match[2] or 0), more=bool(match[3]))
+        raise ConnectorError(f"orders: cursor: found {text[:40]!r}, allowed: YYYYMMDDhhmmss with .N, + or * behind it")
+    return Cursor(match[1], int(match[2] or 0), more=bool(match[3]), first=match[3] == "*")
 
 
 def lower_bound(cursor: Cursor, overlap_ns: int) -> str:
@@ -76,12 +81,20 @@ class Memory:
         self._base = cursor
         self._offered = {}
 
-    def change_of(self, order: str, stamp: str, digest: str) -> int | None:
-        """Which change of its second it is; None where it is as it was delivered."""
+    def knows(self, order: str) -> bool:
+        """Whether it was delivered."""
+        return order in self._kept
+
+    def change_of(self, order: str, stamp: str, digest: str) -> Seen | None:
+        """How it is to be delivered; None where it is as it was delivered.
+
+        A stamp that went back (the hour that comes twice, a clock that was set) counts as a change of the second of
+        the one before: a revision never goes back.
+        """
         before = self._kept.get(order)
-        if before is None or before.stamp != stamp:
-            return 0
-        return None if before.digest == digest else before.change + 1
+        if before is None or before.stamp < stamp:
+            return Seen(stamp, digest)
+        return None if before.digest == digest else Seen(before.stamp, digest, before.change + 1)
 
     def offer(self, cursor: str, delivered: Mapping[str, Seen], oldest: str) -> None:
         """It is handed out under this cursor; what is older than ``oldest`` is not asked for again."""
@@ -94,11 +107,12 @@ class Memory:
 def next_cursor(before: Cursor | None, newest: str, *, delivered: bool, more: bool) -> Cursor | None:
     """The cursor behind a page: another one wherever something was delivered."""
     if not newest:
-        return before
+        return before if before is None or not before.more else before._replace(more=False, first=False)
+    first = more and (before is None or before.first)
     if before is None or newest > before.stamp:
-        return Cursor(newest, 0, more)
+        return Cursor(newest, 0, more, first)
     if delivered or more != before.more:
-        return Cursor(before.stamp, before.again + 1, more)
+        return Cursor(before.stamp, before.again + 1, more, first)
     return before
 
 

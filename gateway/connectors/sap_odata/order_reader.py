@@ -82,7 +82,7 @@ class OrderReader:
         # Where one has more, the other must not run ahead of it.
         newest, more = (min(partly), True) if partly else (max(whole), False)
         # In a thread: a long page takes a second, and machines are counted meanwhile.
-        orders, refused, delivered = await asyncio.to_thread(self._made, found, first=before is None)
+        orders, refused, delivered = await asyncio.to_thread(self._made, found, first=before is None or before.first)
         cursor = next_cursor(before, newest, delivered=bool(delivered), more=more)
         behind = str(cursor) if cursor is not None else ""
         self._memory.offer(behind, delivered, since)
@@ -96,13 +96,15 @@ class OrderReader:
         delivered: dict[str, Seen] = {}
         for service, row in found:
             number, stamp, digest = str(row[_ORDER]), str(row[_STAMP]), digest_of(row)
-            change = self._memory.change_of(number, stamp, digest)
-            # What was over before this gateway came is none of its business.
-            if change is None or (first and is_over(row)):
+            seen = self._memory.change_of(number, stamp, digest)
+            if seen is None:
                 continue
-            delivered[number] = Seen(stamp, digest, change)
+            delivered[number] = seen
+            # What was over before this gateway came is none of its business.
+            if first and is_over(row) and not self._memory.knows(number):
+                continue
             reasons: list[str] = []
-            order = read_order(row, service, self._rules.order, change, reasons)
+            order = read_order(row, service, self._rules.order, seen, reasons)
             if order is None:
                 if len(reasons) > REASONS_MAX:
                     reasons[REASONS_MAX:] = [f"... and {len(reasons) - REASONS_MAX} more"]

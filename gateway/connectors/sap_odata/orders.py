@@ -21,6 +21,7 @@ from gateway.core.model import Operation, ProductionOrder
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from gateway.connectors.sap_odata.order_pages import Seen
     from gateway.connectors.sap_odata.services import Service
 
 #: Changes of an order within one second that can be told apart.
@@ -51,13 +52,9 @@ class OrderRules(NamedTuple):
 
 
 def read_order(
-    header: Mapping[str, Any], service: Service, rules: OrderRules, change: int, reasons: list[str]
+    header: Mapping[str, Any], service: Service, rules: OrderRules, seen: Seen, reasons: list[str]
 ) -> ProductionOrder | None:
-    """The order, or None after noting reasons. ``change``: which change of this second it is, 0 for the first seen."""
-    stamp = header.get("LastChangeDateTime")
-    if not edm.is_stamp(stamp):
-        reasons.append(f"LastChangeDateTime: found {stamp!r}, allowed: YYYYMMDDhhmmss")
-        return None
+    """The order, or None after noting reasons. ``seen``: which second its revision is of, and which change of it."""
     raw = _listed(header, service.to_operations, reasons)
     released = edm.flag_of(header.get("OrderIsReleased")) or edm.flag_of(header.get("OrderIsPartiallyReleased"))
     rows = _usable(raw, released=released)
@@ -73,7 +70,7 @@ def read_order(
     operations, documents = _operations(rows, fields, header, rules, quantity, reasons)
     order = ProductionOrder(
         order=fields.identifier("ManufacturingOrder", forbidden="/"),
-        revision=int(str(stamp)) * CHANGES_PER_STAMP + min(change, CHANGES_PER_STAMP - 1),
+        revision=int(seen.stamp) * CHANGES_PER_STAMP + min(seen.change, CHANGES_PER_STAMP - 1),
         product=fields.identifier("Material"),
         product_revision=fields.identifier("ProductionVersion", default=""),
         uom=unit,
