@@ -90,6 +90,7 @@ class SapIdoc(Double):
             ("GET", SOAP): self._not_allowed,
             ("GET", PLAIN): self._not_allowed,
             ("GET", READBACK): self._read_back,
+            ("GET", READBACK.rpartition("/")[0]): self._service_document,
         }
 
     def route_of(self, request: Request) -> str:
@@ -250,6 +251,9 @@ class SapIdoc(Double):
     async def _not_allowed(self, _request: Request) -> Response:
         return _xml(405, b"", headers={"Allow": "POST"})
 
+    async def _service_document(self, _request: Request) -> Response:
+        return document(200, {"d": {"EntitySets": ["ProdnOrdConf2"]}})
+
     async def _read_back(self, request: Request) -> Response:
         broken = self.page_fault("lookups")
         if broken is not None:
@@ -382,6 +386,7 @@ connectors:
     partner: {{ receiver_port: SAPS4P, receiver: S4PCLNT100 }}
     readback: {{ url: "{url_of(facts)}" }}
     poll_orders: 2 s
+    ask_accepted: 1 s
 """
 
 

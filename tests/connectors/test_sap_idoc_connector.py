@@ -345,6 +345,80 @@ async def test_a_file_is_handed_over_once_although_sap_deletes_it(opened, sap):
     assert len(sap.booked()) == 1
 
 
+async def test_own_files_are_cleared_away_when_they_are_old_and_nobody_asks(opened, sap, clock):
+    bench, connector = await opened(transport="file", statuses_folder="statuses", keep_files=Duration("30 d"))
+    sap.release("100240")
+    over, waits = (posting(connector, bench.document(seq)) for seq in (1, 2))
+    for one in (over, waits):
+        assert (await connector.send(one)).kind is OutcomeKind.ACCEPTED
+    await until(lambda: len(sap.booked()) == 2)
+    for one in (over, waits):
+        assert (await connector.lookup(one)).kind is LookupKind.FOUND
+    page = await connector.fetch_orders("")
+    await connector.fetch_orders(page.cursor)
+    (bench.folder / "orders" / ".known").mkdir()
+    for number, deleted in (("1", True), ("2", False)):
+        known = {"revision": 1, "operations": {"0010": {"revision": 1, "deleted": deleted, "fields": {}}}}
+        (bench.folder / "orders" / ".known" / f"{number}.json").write_text(json.dumps(known))
+
+    def left():
+        return sorted(str(path.relative_to(bench.folder)) for path in bench.folder.rglob("*") if path.is_file())
+
+    before = left()
+    assert len(before) == 7, before  # two traces, two extracts, an order, two that are known
+    assert connector.capabilities.sweeps
+    clock.ns = time.time_ns() + Duration("29 d")
+    assert not await connector.sweep(frozenset({waits.rendered.name}))
+    assert left() == before
+    clock.pass_s(2 * 86_400)
+    assert not await connector.sweep(frozenset({waits.rendered.name}))
+    (trace,) = (bench.folder / "confirmations" / ".sent").rglob("*.xml")
+    assert trace.name == waits.rendered.name
+    assert left() == sorted([str(trace.relative_to(bench.folder)), "orders/.known/2.json"])
+    again = await connector.send(waits._replace(attempt=2))
+    assert again.kind is OutcomeKind.ACCEPTED
+    assert not list((bench.folder / "confirmations").glob("*.xml"))
+
+
+async def test_a_probe_says_what_is_missing(opened, sap):
+    bench, connector = await opened(statuses_folder="statuses")
+    good = await connector.probe()
+    assert good.ok, good
+    assert good.detail.startswith("IDoc service: is there; read-back: is there; ")
+    (bench.folder / "statuses").rmdir()
+    bad = await connector.probe()
+    assert not bad.ok
+    assert "statuses: is missing" in bad.detail
+    elsewhere = bench.build(path="/sap/bc/srt/nothing")
+    await elsewhere.open()
+    bad = await elsewhere.probe()
+    await elsewhere.close()
+    assert not bad.ok
+    assert "HTTP 404" in bad.detail
+
+
+async def test_what_is_not_booked_in_co1l_is_corrected_there_and_posted_once(opened, sap, tmp_path):
+    """The order takes nothing: the error pool, by ALEAUD; a person corrects it there, and retries here."""
+    bench, connector = await opened(statuses_folder="statuses")
+    sap.release("100240")
+    sap.fault("reject 100240")
+    sent = posting(connector, bench.document(1))
+    outcome = await connector.send(sent)
+    assert outcome.kind is OutcomeKind.BUSINESS_REJECT  # the service itself says so
+    sap.fault("accept 100240")
+    sap.double._delay_s = None
+    assert (await connector.send(sent._replace(attempt=2))).kind is OutcomeKind.ACCEPTED
+    sap.fault("reject 100240")
+    assert sap.asked(sap.double.book_waiting) == 0
+    refused = await connector.lookup(sent)
+    assert (refused.kind, refused.code) == (LookupKind.REFUSED, "51"), refused
+    sap.fault("accept 100240")
+    assert sap.asked(sap.double._correct) == 1
+    assert (await connector.send(sent._replace(attempt=3))).kind is OutcomeKind.ACCEPTED  # SAP drops it
+    assert (await connector.lookup(sent)).kind is LookupKind.FOUND
+    assert len(sap.booked()) == 1
+
+
 def pushed(port: int, content: bytes, authorization: str) -> int:
     request = urllib.request.Request(f"http://127.0.0.1:{port}/idoc", content, {"Authorization": authorization})
     try:

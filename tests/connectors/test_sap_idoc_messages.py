@@ -322,6 +322,7 @@ def test_times_go_to_their_activities_and_final_to_the_last_ticket(document):
     own = made(
         mapping=MappingSettings(units={"PCE": "ST"}, activities=slots, reasons={"a": "0001", "b": "0002"}),
         clear_reservations=True,
+        unit_iso=True,
     )
     scrap = [{"reason": "a", "qty": "2"}, {"reason": "b", "qty": "1"}]
     sent = confirmation(

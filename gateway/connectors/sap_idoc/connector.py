@@ -7,7 +7,9 @@ forwarder's.
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +39,7 @@ from gateway.connectors.sap_idoc.inbox import DONE, ERROR, Inbox
 from gateway.connectors.sap_idoc.loipro import Reading
 from gateway.connectors.sap_idoc.receiver import Receiver
 from gateway.connectors.sap_idoc.statuses import MESSAGES, Statuses
+from gateway.connectors.sap_idoc.sweeping import Folders, sweep
 from gateway.connectors.signed_client import SignedClient, outcome_of_failure
 from gateway.core.foreign_text import clean
 
@@ -48,7 +51,10 @@ if TYPE_CHECKING:
     from gateway.connectors.sap_idoc.settings import SapIdocSettings
 
 DIGEST_CHARS: Final = 16
-_SERVER_ERROR: Final = 500
+OWNER_MAX_CHARS: Final = 100
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+#: How a service that only takes messages answers a question: that is no message.
+_IS_THERE: Final = frozenset({200, 202, 204, 400, 405, 411, 415, 422, 500})
 
 
 class SapIdocConnector:
@@ -65,6 +71,7 @@ class SapIdocConnector:
         self._statuses = Statuses(stored_is_posted=settings.stored_is == "posted")
         self._base = None if settings.folder is None else context.base_dir / Path(settings.folder).expanduser()
         self._share = ShareThread(str(self._base), timeout_ns=int(settings.timeout))
+        self._owner = _UNSAFE.sub("_", f"{context.gateway_id}-{context.name}")[:OWNER_MAX_CHARS]
         self._inbox = None if self._base is None else self._made_inbox(self._base)
 
     @property
@@ -78,6 +85,9 @@ class SapIdocConnector:
             correction="manual",
             readback=own.reads_back,
             accepted_blocks=False,
+            cursor_moves=self._inbox is not None,
+            one_at_a_time=own.receiver is not None,
+            sweeps=self._base is not None and own.keep_files is not None,
         )
 
     async def open(self) -> None:
@@ -166,41 +176,78 @@ class SapIdocConnector:
 
     async def lookup(self, posting: Posting) -> Lookup:
         """What SAP tells of the ticket: by OData, and by what has come back in files."""
+        trouble = await self._read_statuses()
         asked = Lookup(LookupKind.ABSENT)
         if self._asked is not None and self._settings.readback is not None:
             asked = await readback.lookup(self._asked, self._settings.readback, posting)
             if asked.kind is LookupKind.FOUND:
                 return asked
-        if self._inbox is not None and self._settings.statuses_folder is not None:
-            try:
-                await self._share.run(partial(self._inbox.read_statuses, self._statuses))
-            except FolderError as error:
-                return Lookup(LookupKind.UNKNOWN, detail=clean(f"statuses: {error}", DETAIL_MAX_CHARS))
-            told = self._statuses.lookup(posting.message_id)
-            if told is not None:
-                return told
+        if trouble:
+            return Lookup(LookupKind.UNKNOWN, detail=trouble)
+        told = self._statuses.lookup(posting.message_id)
+        if told is not None:
+            return told
         return self._in_doubt(posting) if asked.kind is LookupKind.ABSENT and self._is_doubtful(posting) else asked
 
-    async def probe(self) -> Health:
-        """Ask the service without a message: it refuses that, and so it is there. Of files: the folders."""
-        if self._settings.transport == "file":
-            return await self._probe_folder()
-        path = self._settings.service
+    async def _read_statuses(self) -> str:
+        """Take in what has come back in files, also where nobody needs it: the folder empties. What is wrong, or ""."""
+        if self._inbox is None or self._settings.statuses_folder is None:
+            return ""
         try:
-            answer = await self._opened().request("GET", path, query={"sap-client": self._settings.client})
-        except TransportError as error:
-            return Health(ok=False, detail=clean(str(error), DETAIL_MAX_CHARS))
-        # A service that only takes messages answers a question with an error of its own.
-        ok = answer.status not in {401, 403, 404} and answer.status <= _SERVER_ERROR and "html" not in answer.media_type
-        return Health(ok=ok, detail=f"{path} answers HTTP {answer.status}")
-
-    async def _probe_folder(self) -> Health:
-        folder = self._confirmations()
-        try:
-            await self._share.run(partial(handover.require, self._place, folder))
+            await self._share.run(partial(self._inbox.read_statuses, self._statuses))
         except FolderError as error:
-            return Health(ok=False, detail=clean(str(error), DETAIL_MAX_CHARS))
-        return Health(ok=True, detail=f"{folder}: is there")
+            return clean(f"statuses: {error}", DETAIL_MAX_CHARS)
+        return ""
+
+    async def sweep(self, asked: frozenset[str]) -> bool:
+        """Clear away own files that are older than ``keep_files``; whether there is more. Raises ConnectorError."""
+        own = self._settings
+        if self._base is None or own.keep_files is None:
+            return False
+        base = PurePosixPath(self._base)
+        statuses = None if own.statuses_folder is None else base / own.statuses_folder
+        folders = Folders(base / own.orders_folder, base / own.confirmations_folder, statuses, self._owner)
+        before_ns = self._context.now_ns() - own.keep_files
+        await self._read_statuses()
+        try:
+            return await self._share.run(partial(sweep, self._place, folders, before_ns, asked))
+        except FolderError as error:
+            raise ConnectorError(clean(str(error))) from error
+
+    async def probe(self) -> Health:
+        """The service, which refuses a question without an IDoc and so is there; the read-back; the folders."""
+        found = []
+        if self._settings.transport != "file":
+            found.append(await self._probed(self._opened(), self._settings.service, "IDoc service"))
+        if self._asked is not None and self._settings.readback is not None:
+            found.append(await self._probed(self._asked, f"{self._settings.readback.path}/", "read-back"))
+        if self._base is not None:
+            found.append(await self._probed_folders(self._base))
+        bad = [one for one in found if not one.ok]
+        return Health(ok=not bad, detail=clean("; ".join(one.detail for one in bad or found), DETAIL_MAX_CHARS))
+
+    async def _probed(self, client: SignedClient, path: str, what: str) -> Health:
+        try:
+            answer = await client.request("GET", path, query={"sap-client": self._settings.client})
+        except TransportError as error:
+            return Health(ok=False, detail=f"{what}: {error}")
+        reads = client is self._asked
+        ok = answer.status == HTTPStatus.OK if reads else answer.status in _IS_THERE
+        is_page = "html" in answer.media_type and (reads or answer.status < HTTPStatus.BAD_REQUEST)
+        if ok and not is_page:
+            return Health(ok=True, detail=f"{what}: is there")
+        shown = f"{path} answers HTTP {answer.status} with {answer.media_type or 'no content type'}"
+        return Health(ok=False, detail=f"{what}: {shown}; check url, path, SICF and the user's rights")
+
+    async def _probed_folders(self, base: Path) -> Health:
+        own = self._settings
+        names = [own.orders_folder, *([own.statuses_folder] if own.statuses_folder is not None else [])]
+        try:
+            for name in names if own.transport != "file" else [*names, own.confirmations_folder]:
+                await self._share.run(partial(handover.require, self._place, PurePosixPath(base / name)))
+        except FolderError as error:
+            return Health(ok=False, detail=str(error))
+        return Health(ok=True, detail=f"{base}: is there")
 
     def _is_doubtful(self, posting: Posting) -> bool:
         """Over plain HTTP nothing ever proves that an IDoc did not arrive: SAP may book it hours later."""
@@ -235,7 +282,7 @@ class SapIdocConnector:
     def _give(self, rendered: Rendered) -> None:
         folder = self._confirmations()
         handover.require(self._place, folder)
-        parcel = handover.Parcel(folder, rendered.name, proof=True)
+        parcel = handover.Parcel(folder, rendered.name, proof=True, owner=self._owner)
         try:
             was_given = handover.given(self._place, parcel)
         except OSError as error:
@@ -244,13 +291,14 @@ class SapIdocConnector:
             handover.give(self._place, parcel, rendered.body)
 
     async def _spooled(self, content: bytes, idocs: tuple[Idoc, ...]) -> None:
-        await self._share.run(partial(self._spool, content, idocs))
-
-    def _spool(self, content: bytes, idocs: tuple[Idoc, ...]) -> None:
-        assert self._base is not None, "the settings ask for a folder where there is a receiver"
         statuses = self._settings.statuses_folder
-        told = all(idoc.message_type in MESSAGES for idoc in idocs)
-        name = statuses if told and statuses is not None else self._settings.orders_folder
+        are_statuses = statuses is not None and all(idoc.message_type in MESSAGES for idoc in idocs)
+        name = statuses if are_statuses and statuses is not None else self._settings.orders_folder
+        await self._share.run(partial(self._spool, content, idocs, name))
+        (self._context.acknowledged if are_statuses else self._context.orders_came)()
+
+    def _spool(self, content: bytes, idocs: tuple[Idoc, ...], name: str) -> None:
+        assert self._base is not None, "the settings ask for a folder where there is a receiver"
         folder = PurePosixPath(self._base / name)
         digest = hashlib.sha256(content).hexdigest()[:DIGEST_CHARS]
         number = "".join(one for one in idocs[0].number if one.isascii() and one.isalnum())[:DIGEST_CHARS]

@@ -22,6 +22,7 @@ CONFIRMATIONS_PATH: Final = "/sap/opu/odata/sap/API_PROD_ORDER_CONFIRMATION_2_SR
 PORT_MAX: Final = 65_535
 NAME_CHARS: Final = 10
 USER_CHARS: Final = 12
+PLANT_CHARS: Final = 4
 
 _NAME = re.compile(r"[A-Z0-9_/]{1,30}")
 _FOLDERS: Final = ("orders_folder", "confirmations_folder", "statuses_folder")
@@ -122,8 +123,11 @@ class SapIdocSettings:
         orders_folder: where IDocs with orders come in; read ones move to its ``done`` or ``error``.
         confirmations_folder: where ``file`` puts confirmations, one file each.
         statuses_folder: where ALEAUD or STATUS IDocs or extracts of booked confirmations come in; none: they do not.
+        keep_files: what linegate itself left in the folders is cleared away when it is older and nothing of it can be
+            asked for any more: its traces, what it moved to ``done`` and ``error``; 1 d and more. null: never.
         receiver: where SAP may send its IDocs by HTTP; none: they come as files.
         partner: the two ends of the partner profile.
+        plant: SAP's plant (WERKS) in confirmations; none: the name of the gateway's plant; empty: it is left out.
         basic_type: basic type of confirmations.
         header_segment: segment above the ticket, as the system's WE60 shows it; empty: there is none.
         message_code: MESCOD of the partner profile.
@@ -135,7 +139,8 @@ class SapIdocSettings:
         final: how a final confirmation is sent: ``final`` (FIN_CONF X), ``automatic`` (1: final when the quantity is
             reached) or ``partial`` (a person finishes in SAP).
         clear_reservations: true: a final confirmation that asks for it closes open reservations (CLEAR_RES).
-        unit_iso: whether units are sent with their code by UN/ECE Recommendation 20 too.
+        unit_iso: whether units are sent with their code by UN/ECE Recommendation 20 too; a system that has another
+            ISO code in its unit (CUNI) refuses the ticket, see ``mapping.unit_codes``.
         entered_by: EX_CREATED_BY, up to 12 characters.
         log_step: seconds of LOGTIME that each confirmation has for itself, 1 to 32, so its tickets at most; never lower
             it while orders run.
@@ -162,8 +167,10 @@ class SapIdocSettings:
     orders_folder: str = "orders"
     confirmations_folder: str = "confirmations"
     statuses_folder: str | None = None
+    keep_files: Duration | None = Duration("90 d")
     receiver: Receiver | None = None
     partner: Partner = field(default_factory=Partner)
+    plant: str | None = None
     basic_type: Literal["PPCC2PRETTICKET01", "PPCC2PRETTICKET02"] = "PPCC2PRETTICKET02"
     header_segment: str = "E1PPCC2PRETTICKET"
     message_code: str = ""
@@ -173,7 +180,7 @@ class SapIdocSettings:
     skip_control_keys: tuple[str, ...] = ()
     final: Literal["final", "automatic", "partial"] = "final"
     clear_reservations: bool = False
-    unit_iso: bool = True
+    unit_iso: bool = False
     entered_by: str = "LINEGATE"
     log_step: int = 8
     log_lag: Duration = Duration("1 d")
@@ -192,6 +199,8 @@ class SapIdocSettings:
         ):
             if not least <= getattr(self, name) <= most:
                 raise ValueError(f"{name}: found {getattr(self, name)}, allowed {least} to {most}")
+        if self.keep_files is not None and self.keep_files < Duration("1 d"):
+            raise ValueError(f"keep_files: found {self.keep_files}, allowed 1 d and more, or null")
         if not 1 <= self.log_step <= STEP_MAX_S:
             raise ValueError(f"log_step: found {self.log_step}, allowed 1 to {STEP_MAX_S}")
         check_error_classes(self.error_classes)
@@ -240,6 +249,8 @@ class SapIdocSettings:
             raise ValueError(f"client: found {self.client!r}, allowed: three digits")
         if self.header_segment and not _NAME.fullmatch(self.header_segment):
             raise ValueError(f"header_segment: found {self.header_segment!r}, allowed: a segment's name, or nothing")
+        if self.plant is not None and (len(self.plant) > PLANT_CHARS or not self.plant.isprintable()):
+            raise ValueError(f"plant: found {self.plant!r}, allowed: up to {PLANT_CHARS} characters")
         if len(self.entered_by) > USER_CHARS:
             raise ValueError(f"entered_by: found {self.entered_by!r}, allowed: up to {USER_CHARS} characters")
         for name, most in (("message_code", 3), ("message_function", 3), ("extension", 30)):

@@ -175,7 +175,7 @@ def _shared(document: Mapping[str, Any], settings: SapIdocSettings, zone: dt.tzi
         "OPERATION": operation,
         "POSTG_DATE": digits(moments.posting_date(document, zone)),
         "CONF_TEXT": f"linegate {document['seq']}",
-        "PLANT": document.get("plant") or "",
+        "PLANT": (document.get("plant") or "") if settings.plant is None else settings.plant,
         "WORK_CNTR": words.work_center(own, document),
         "CONF_QUAN_UNIT": words.unit(own, document),
         "EXEC_START_DATE": digits(span.start),
