@@ -127,7 +127,8 @@ class ConnectorCommon:
         wait_precondition: pause before a confirmation is repeated that had to wait for another one.
         auth_probe: how often a target that refused the credentials is asked again.
         late_after: from the last piece of a confirmation to the ERP's answer; the status says what takes longer.
-        ask_accepted: how often the target is asked whether what it has accepted is booked.
+        ask_accepted: longest pause between two questions whether what the target has accepted is booked; the first one
+            comes after half a second, and each pause is twice the one before.
         accepted_limit: after so long accepted and not booked it waits for a person.
         busy_limit: after so long locked at the target it waits for a person.
         wait_limit: after so long without its precondition it waits for a person.

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 RETRY_AFTER_MAX_NS: Final = Duration("1 h")
 #: A posting that could not be sent lets others go first for at most this long.
 STEP_BACK_MAX_NS: Final = Duration("8 s")
+#: Most targets book at once what they accept; who asks soon knows soon.
+FIRST_QUESTION_NS: Final = Duration("500 ms")
 PARALLEL_LANES_MAX: Final = 32
 #: The kind of error of what the target's answers neither prove nor exclude.
 UNCLEAR: Final = "unclear"
@@ -39,7 +41,8 @@ class ForwarderSettings:
         auth_probe_ns: pause after refused credentials; then one harmless question first.
         late_after_ns: from the last piece to the answer; what takes longer is late.
         backlog_rate: postings a second at most of what has waited for more than five minutes; None: no limit.
-        ask_accepted_ns: how often it is asked whether an accepted posting is booked.
+        ask_accepted_ns: longest pause between two questions whether an accepted posting is booked; the first one comes
+            after ``FIRST_QUESTION_NS``, and each pause is twice the one before.
         accepted_limit_ns: after this long accepted but not booked a person must look.
         busy_limit_ns: after this long locked a person must look.
         wait_limit_ns: after this long without its precondition a person must look.
@@ -153,7 +156,7 @@ class Policy:
             case OutcomeKind.POSTED:
                 return Decision(Settlement(OutboxState.POSTED, now_ns, outcome.reference), reached=True)
             case OutcomeKind.ACCEPTED:
-                return Decision(self._taken_over(outcome.reference, now_ns), reached=True)
+                return Decision(self._taken_over(outcome.reference, now_ns, 0), reached=True)
             case OutcomeKind.NOT_SENT:
                 back_ns = min(self.doubling_ns(count + 1), STEP_BACK_MAX_NS)
                 settlement = Settlement(OutboxState.RETRY_WAIT, now_ns + back_ns, "", *fault)
@@ -187,7 +190,7 @@ class Policy:
             fault = (OutcomeKind.BUSINESS_REJECT.value, lookup.code, lookup.detail)
             return Decision(Settlement(OutboxState.PARKED, now_ns, "", *fault), reached=True)
         if lookup.kind is LookupKind.ACCEPTED and entry.state is not OutboxState.ACCEPTED:
-            return Decision(self._taken_over(lookup.reference, now_ns), reached=True)
+            return Decision(self._taken_over(lookup.reference, now_ns, 0), reached=True)
         if lookup.kind in {LookupKind.UNKNOWABLE, LookupKind.UNKNOWN, LookupKind.UNCLEAR}:
             return self._not_known(entry, lookup, now_ns)
         if entry.state is OutboxState.ACCEPTED:
@@ -208,10 +211,13 @@ class Policy:
         fault = (OutcomeKind.WAIT_PRECONDITION.value, "", text)
         return Decision(Settlement(OutboxState.RETRY_WAIT, due_ns, "", *fault), reached=None)
 
-    def _taken_over(self, reference: str, now_ns: int) -> Settlement:
+    def _question_ns(self, asked: int) -> int:
+        return min(self._settings.ask_accepted_ns, FIRST_QUESTION_NS << min(asked, DOUBLINGS_MAX))
+
+    def _taken_over(self, reference: str, now_ns: int, asked: int) -> Settlement:
         """Where nobody can ask, the target's word is all that will ever be known."""
         if self._can.readback and self._can.can_lookup:
-            return Settlement(OutboxState.ACCEPTED, now_ns + self._settings.ask_accepted_ns, reference)
+            return Settlement(OutboxState.ACCEPTED, now_ns + self._question_ns(asked), reference)
         return Settlement(OutboxState.DELIVERED, now_ns, reference)
 
     def _not_known(self, entry: OutboxEntry, lookup: Lookup, now_ns: int) -> Decision:
@@ -236,7 +242,8 @@ class Policy:
         if now_ns - (entry.last_sent_ns or now_ns) >= self._settings.accepted_limit_ns:
             text = "the target accepted this and never booked it; look there, then retry or discard"
             return Decision(Settlement(OutboxState.PARKED, now_ns, "", "accepted", "", text), reached=True)
-        return Decision(Settlement(OutboxState.ACCEPTED, now_ns + self._settings.ask_accepted_ns), reached=True)
+        due_ns = now_ns + self._question_ns(entry.lookups)
+        return Decision(Settlement(OutboxState.ACCEPTED, due_ns), reached=True)
 
 
 def cannot_know(entry: OutboxEntry, now_ns: int) -> Decision:

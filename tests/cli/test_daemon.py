@@ -116,6 +116,8 @@ def test_an_order_from_start_to_its_confirmation(ask, daemon):
         "no", "key", "state", "target", "order", "operation", "seq", "kind", "created", "attempts", "lookups",
         "last_sent", "settled", "due", "reference", "error", "event", "derived", "latency_ms",
         "released",
+        "step",
+        "steps",
     }  # fmt: skip
     assert (posting["target"], posting["kind"], posting["seq"], posting["attempts"]) == ("share", "final", 1, 1)
     code, out, _err = ask("outbox", "list")

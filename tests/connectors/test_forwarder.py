@@ -94,6 +94,7 @@ async def test_lanes_are_forwarded_in_their_order(forward, filled, erp):
     run = await forward()
     await run.until_state(A3, OutboxState.POSTED)
     await run.until_state(C1, OutboxState.POSTED)
+    await run.until_state(B1, OutboxState.POSTED)
     assert [key for key in keys(erp) if key[0] == "A"] == [A1, A2, A3]
     assert sorted(keys(erp)) == sorted([A1, A2, B1, C1, A3])
     assert not erp.overlaps

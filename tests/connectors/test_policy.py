@@ -145,7 +145,8 @@ def test_what_lookups_lead_to():
         assert (unknown.settlement.state, unknown.pause) == (state, Pause.BACKOFF)
         assert unknown.settlement.due_ns == NOW + 4 * S
     absent = Lookup(LookupKind.ABSENT)
-    waiting = policy.after_lookup(entry_of(state=OutboxState.ACCEPTED), absent, NOW, started_ns=0)
-    assert (waiting.settlement.state, waiting.settlement.due_ns) == (OutboxState.ACCEPTED, NOW + 30 * S)
+    for lookups, pause_ns in ((1, S), (2, 2 * S), (5, 16 * S), (6, 30 * S), (10**6, 30 * S)):
+        waiting = policy.after_lookup(entry_of(state=OutboxState.ACCEPTED, lookups=lookups), absent, NOW, started_ns=0)
+        assert (waiting.settlement.state, waiting.settlement.due_ns) == (OutboxState.ACCEPTED, NOW + pause_ns)
     old = entry_of(state=OutboxState.ACCEPTED, last_sent_ns=NOW - 8 * 3600 * S)
     assert policy.after_lookup(old, absent, NOW, started_ns=0).settlement.state is OutboxState.PARKED
