@@ -470,6 +470,41 @@ async def test_sap_may_push_and_is_answered_once_the_idoc_is_on_the_disk(opened,
     assert await post(order_idoc(image, 8)) == 503  # SAP keeps it, and sends it again
 
 
+async def test_the_double_pushes_its_orders_and_they_are_fetched_at_once(tmp_path, clock, running_double, order_image):
+    folder, came = tmp_path / "exchange", []
+    (folder / "orders").mkdir(parents=True)
+    settings = SapIdocSettings(
+        connector="sap_idoc",
+        url="http://127.0.0.1:1",
+        folder="exchange",
+        order_numbers="short",
+        receiver=Receiver(port=0, token=SecretRef(env="T")),
+    )
+    context = ConnectorContext(
+        name="erp",
+        gateway_id="demo",
+        now_ns=clock,
+        secrets={"receiver.token": "s3cret"},
+        base_dir=tmp_path,
+        orders_came=lambda: came.append(1),
+    )
+    connector = PLUGIN.build(settings, context)
+    await connector.open()
+    try:
+        url = f"http://127.0.0.1:{connector.receiver_port}/idoc"
+        push = {"folder": None, "push": url, "push_token": "s3cret", "co1l": "0"}
+        sap_idoc_double = await asyncio.to_thread(running_double, sap_idoc.SapIdoc, **push)
+        for order in ("100240", "100241"):
+            await asyncio.to_thread(sap_idoc_double.put_order, order_image(order))
+        await until(lambda: len(came) >= 2)
+        page = await connector.fetch_orders("")
+        assert [one.order for one in page.orders] == ["100240", "100241"]
+        assert not page.refused
+        assert connector.capabilities.one_at_a_time  # the port is its own: nobody else may ask beside it
+    finally:
+        await connector.close()
+
+
 async def test_a_folder_that_is_away_is_noticed(opened):
     bench, connector = await opened()
     shutil.rmtree(bench.folder / "orders")

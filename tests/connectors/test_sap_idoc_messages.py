@@ -241,6 +241,21 @@ def test_a_bad_file_is_given_time_and_then_moved_with_the_reason(inbox):
     assert "found no XML" in (folder / "error" / "x.xml.error.txt").read_text()
 
 
+def test_a_bad_file_of_statuses_is_moved_although_orders_are_fetched_in_between(inbox):
+    folder, _ = inbox
+    statuses = folder.with_name("statuses")
+    (statuses / "done").mkdir(parents=True)
+    (statuses / "done" / "of-a-person.txt").write_text("nothing of SAP")  # read again at the start
+    (statuses / "x.csv").write_text("EX_IDENT;WHAT\n")
+    one = Inbox(LocalPlace(), PurePosixPath(folder), PurePosixPath(statuses), READING)
+    told = Statuses(stored_is_posted=False)
+    for _ in range(2):
+        one.fetch("")
+        one.read_statuses(told)
+    assert "found no column STATUS" in (statuses / "error" / "x.csv.error.txt").read_text()
+    assert not [path for path in statuses.iterdir() if path.is_file()]
+
+
 def test_statuses_of_both_idocs_and_of_an_extract():
     message = "0193f0a2-6d1c-5a55-9f0e-2f7f5c0a9d11"
     state = f"<DOCNUM>{docnum_of(message)}</DOCNUM><STATUS>%s</STATUS><STAMID>RU</STAMID><STAMNO>018</STAMNO>"

@@ -6,6 +6,7 @@ back. Operations of PP-PDC may come one by one: what is known of such an order i
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
@@ -46,6 +47,7 @@ class Inbox:
         self._statuses = statuses
         self._reading = reading
         self._unfinished: dict[str, tuple[int, int]] = {}
+        self._unfinished_statuses: dict[str, tuple[int, int]] = {}
         self._is_first = True
 
     def fetch(self, cursor: str) -> OrderPage:
@@ -80,13 +82,14 @@ class Inbox:
         if self._is_first:
             self._read_again(self._statuses / DONE, statuses)
             self._is_first = False
+        unfinished, self._unfinished_statuses = self._unfinished_statuses, {}
         for found in self._waiting(self._statuses, STATUS_FILES_PER_READ_MAX):
             path = self._statuses / found.name
             try:
                 told = read_statuses(found.content or b"")
             except IdocError as error:
-                if self._unfinished.get(f"status {found.name}") != found.stamp:
-                    self._unfinished[f"status {found.name}"] = found.stamp
+                if unfinished.get(found.name) != found.stamp:
+                    self._unfinished_statuses[found.name] = found.stamp  # perhaps somebody still writes it
                     continue
                 handover.move(self._place, path, self._statuses / ERROR, error_text=f"{error}\n")
                 continue
@@ -96,14 +99,15 @@ class Inbox:
 
     def _read_again(self, folder: PurePosixPath, statuses: Statuses) -> None:
         try:
-            names = self._place.names(folder) if self._place.is_folder(folder) else []
+            listed = self._place.listed(folder) if self._place.is_folder(folder) else []
         except OSError as error:
             raise FolderError(f"{folder}: cannot be read: {handover.told(error)}") from error
-        newest = sorted((self._place.stamp(folder / name)[1], name) for name in names)[-STATUS_FILES_MAX:]
+        newest = sorted((changed_ns, name) for name, changed_ns in listed)[-STATUS_FILES_MAX:]
         for _, name in newest:
             found = handover.read(self._place, folder / name)
-            for one in read_statuses(found.content or b"") if found is not None else ():
-                statuses.add(one)
+            with contextlib.suppress(IdocError):  # somebody has put something else there
+                for one in read_statuses(found.content or b"") if found is not None else ():
+                    statuses.add(one)
 
     def _waiting(self, folder: PurePosixPath, most: int) -> list[Found]:
         try:
