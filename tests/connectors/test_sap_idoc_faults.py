@@ -12,6 +12,7 @@ from gateway.connectors.sap_idoc import PLUGIN
 from gateway.connectors.sap_idoc.settings import Readback, SapIdocSettings
 from gateway.contract import Booked, FaultContract, IdempotentContract
 from gateway.contract.faults import FAULTS
+from gateway.contract.plant import Plant
 from gateway.core.duration import Duration
 from simulators.erp import sap_idoc
 from simulators.erp.sap_idoc import SapIdoc
@@ -97,6 +98,22 @@ class TestSoap(_Idocs, IdempotentContract):
 
 class TestHttp(_Idocs):
     transport = "http"
+
+    async def test_co1l_books_hours_after_the_answer_was_lost(self, bench, tmp_path):
+        """Nothing is found for long, and nothing is repeated by itself: it is stored there already."""
+        sap, bench.sap.double._delay_s = bench.sap, None
+        async with Plant(bench, tmp_path) as plant:
+            await plant.add(1)
+            assert sap.meets("lost_answer")
+            await plant.run()
+            (parked,) = await plant.entries()
+            assert (parked.state, parked.error_kind, parked.attempts) == ("parked", "unclear", 1), parked
+            assert parked.lookups > 2
+            assert sap.call(sap.double.book_waiting) == 1
+            await plant.retry(parked)  # it is looked for before it is sent
+            await plant.run()
+            plant.check_all_booked(await plant.entries())
+        assert sum(sap.call(sap.double.store.counts).values()) == 1
 
 
 class TestFile(_Idocs, IdempotentContract):
