@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from simulators.listener import bound_socket
+from simulators.control import SimulatorError
+from simulators.listener import bound_socket, unusable
 from simulators.opcua_wire import LimitedServer, Wire, WiredServer
 
 if TYPE_CHECKING:
@@ -45,11 +46,14 @@ class Endpoint:
         return self._reserved is not None
 
     async def open(self) -> None:
-        """Listen; the first time the server starts."""
-        if self.server.bserver is None:
-            await self.server.start()
-        else:
-            await self.server.bserver.start()
+        """Listen; the first time the server starts. Raises SimulatorError if the port was taken meanwhile."""
+        try:
+            if self.server.bserver is None:
+                await self.server.start()
+            else:
+                await self.server.bserver.start()
+        except OSError as error:  # two may bind one port as long as neither listens
+            raise SimulatorError(unusable(self._host, self.port, error)) from error
 
     async def cut(self, seconds: float) -> None:
         """Drop everybody and refuse connections for so long; a later cut replaces an earlier one."""

@@ -1,8 +1,12 @@
 import asyncio
+import socket
 import time
 
 import pytest
 from asyncua import Client, ua
+
+from simulators.control import SimulatorError
+from simulators.opcua_endpoint import Endpoint
 
 URI = "http://opcfoundation.org/UA/PlasticsRubber/GeneralTypes/"
 SPEED = 90  # a shot every 0.2 s
@@ -153,3 +157,13 @@ async def test_a_new_job_resets_the_job_counters_only(imm, client):
     assert await (await node(client, "JobGoodPartsCounter")).read_value() == 0
     assert await (await node(client, "MachineCycleCounter")).read_value() > 1_000_000
     imm.do("start")
+
+
+async def test_a_port_that_is_taken_between_binding_and_listening_is_said():
+    endpoint = Endpoint("127.0.0.1", 0, "/x", None)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", endpoint.port))
+        other.listen()
+        with pytest.raises(SimulatorError, match=f"port {endpoint.port} on 127.0.0.1 is busy"):
+            await endpoint.open()
