@@ -47,12 +47,15 @@ class Endpoint:
 
     async def open(self) -> None:
         """Listen; the first time the server starts. Raises SimulatorError if the port was taken meanwhile."""
+        reserved = self._reserved
         try:
             if self.server.bserver is None:
                 await self.server.start()
             else:
                 await self.server.bserver.start()
         except OSError as error:  # two may bind one port as long as neither listens
+            if reserved is not None:
+                reserved.close()
             raise SimulatorError(unusable(self._host, self.port, error)) from error
 
     async def cut(self, seconds: float) -> None:

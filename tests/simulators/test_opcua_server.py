@@ -161,6 +161,7 @@ async def test_a_new_job_resets_the_job_counters_only(imm, client):
 
 async def test_a_port_that_is_taken_between_binding_and_listening_is_said():
     endpoint = Endpoint("127.0.0.1", 0, "/x", None)
+    await endpoint.server.init()
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", endpoint.port))
