@@ -82,7 +82,7 @@ class ErpStopped:
     def probe(self, target: str) -> list[dict[str, Any]]:
         """Whether each target answers."""
         names = [target] if target else sorted(self._settings.connectors)
-        return [self._asked(name, lambda one, name=name: ask.probed(one, name)) for name in names]  # type: ignore[misc]
+        return [self._asked(name, lambda one, name=name: ask.probed(one, name)) for name in names]  # type: ignore[misc]  # a default of a lambda
 
     def orders(self, target: str, since: str) -> dict[str, Any]:
         """What a target offers."""
@@ -103,7 +103,7 @@ class ErpStopped:
             rows = self._steps(entry)
             answers += self._asked(
                 entry.target,
-                lambda one, entry=entry, rows=rows: _looked_up(one, entry, rows),  # type: ignore[misc]
+                lambda one, entry=entry, rows=rows: _looked_up(one, entry, rows),  # type: ignore[misc]  # a default of a lambda
             )
         return answers
 

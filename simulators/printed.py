@@ -48,7 +48,9 @@ def document(name: str, module: ModuleType, options: argparse.Namespace, argumen
         options.port = module.USUAL_PORT
         words += ["--port", str(options.port)]
     facts: dict[str, Any] = {"host": EVERYWHERE.get(options.host, options.host), "port": options.port}
-    start = f"# Start the simulator with:  {shlex.join(['linegate', 'simulate', name, *words])}\n"
+    # A double of an ERP is named behind the word erp; the bundled one is that word alone.
+    named = [name] if name == "erp" or not module.__name__.startswith("simulators.erp.") else ["erp", name]
+    start = f"# Start the simulator with:  {shlex.join(['linegate', 'simulate', *named, *words])}\n"
     text: str = module.config_text(options, facts)
     if "work_units:" not in text:
         return f"{start}\n{text}"

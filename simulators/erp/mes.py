@@ -108,7 +108,7 @@ class Mes(Double):
             loop.call_soon_threadsafe(self._take, message)
 
         client.on_message = came
-        session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
         session.SessionExpiryInterval = SESSION_S
         host, _, port = self._broker.rpartition(":")
         client.connect_async(host, int(port), 5, clean_start=False, properties=session)
@@ -162,7 +162,7 @@ class Mes(Double):
 
     def _publish(self, topic: str, body: bytes, *, retain: bool = False, correlation: bytes = b"") -> None:
         assert self._client is not None
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves it untyped
         properties.ContentType = "application/json"
         if correlation:
             properties.CorrelationData = correlation

@@ -287,7 +287,7 @@ class SapOdata(Double):
             "__metadata": {"uri": uri},
             kind.movements: {"__deferred": {"uri": f"{uri}/{kind.movements}"}},
         }
-        return forms.one(row if status == 201 else {kind.cancel: row}, status, headers=headers)  # noqa: PLR2004
+        return forms.one(row if status == 201 else {kind.cancel: row}, status, headers=headers)  # noqa: PLR2004 - Created
 
     async def _proposal(self, kind: Kind, request: Request) -> Answer:
         refused = self._sessions.refused(request)

@@ -52,7 +52,7 @@ def test_the_next_message_is_the_same_running_and_stopped_and_takes_no_number(wr
     assert files() == before
     several = wrong_usage("erp", "render", "4712", "-c", daemon.config, "--json")
     assert [row["operation"] for row in told(several)] == ["0010", "0020"]
-    assert [row["operation"] for row in told(wrong_usage("erp", "render", "4712", "--operation", "0020", "-c", daemon.config, "--json"))] == ["0020"]  # fmt: skip # noqa: E501
+    assert [row["operation"] for row in told(wrong_usage("erp", "render", "4712", "--operation", "0020", "-c", daemon.config, "--json"))] == ["0020"]  # fmt: skip # noqa: E501 - one question, one line
     daemon.close()
     stopped = wrong_usage("erp", "render", "4711", "-c", daemon.config, "--json")
     assert stopped.code == 0, stopped.err
@@ -132,7 +132,7 @@ def test_whether_the_erp_is_there_and_what_it_has(wrong_usage, simulator, tmp_pa
     assert wrong_usage("erp", "orders", "erp", "-c", config).code == 0
     absent = wrong_usage("erp", "lookup", "P1/e/100240/0010/1", "--target", "erp", "-c", config, "--json")
     assert (absent.code, told(absent)[0]["found"]) == (1, "absent")
-    assert "allowed: PLANT/EPOCH/ORDER/OPERATION/NUMBER" in wrong_usage("erp", "lookup", "x", "--target", "erp", "-c", config).err  # fmt: skip # noqa: E501
+    assert "allowed: PLANT/EPOCH/ORDER/OPERATION/NUMBER" in wrong_usage("erp", "lookup", "x", "--target", "erp", "-c", config).err  # fmt: skip # noqa: E501 - one question, one line
 
 
 @pytest.fixture

@@ -66,3 +66,17 @@ def test_given_places_are_kept(printed, tmp_path):
 def test_servers_print_their_section(printed):
     assert yaml.safe_load(printed("erp", "--port", 4000).stdout)["connectors"]["erp"]["url"] == "http://127.0.0.1:4000"
     assert yaml.safe_load(printed("broker").stdout)["mqtt"]["port"] == 11883
+
+
+@pytest.mark.parametrize("name", ["erp", "sap_odata", "d365"])
+def test_a_double_of_an_erp_prints_the_command_that_starts_it(printed, name, environment):
+    command = printed(name).stdout.partition("\n")[0].removeprefix("# Start the simulator with:  linegate ")
+    assert command.startswith("simulate erp" if name == "erp" else f"simulate erp {name} ")
+    words = command.split()
+    help_of = [*words[: words.index("--port")], "--help"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "gateway", *help_of],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"python -m simulators {name}" in done.stdout

@@ -237,7 +237,7 @@ class Link:
         timer: asyncio.TimerHandle | None = None
         access = self._access
         try:
-            settings = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            settings = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
             settings.SessionExpiryInterval = access.session_expiry_s
             settings.ReceiveMaximum = RECEIVE_MAX
             connection.client.connect_async(

@@ -89,7 +89,7 @@ def question(posting: Posting, response_topic: str | None) -> tuple[bytes, Prope
 
 
 def _properties(posting: Posting, response_topic: str | None) -> Properties:
-    made = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    made = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves it untyped
     made.CorrelationData = posting.message_id.encode()
     made.ContentType = CONTENT_TYPE
     made.PayloadFormatIndicator = 1

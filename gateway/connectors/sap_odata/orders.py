@@ -30,6 +30,7 @@ CHANGES_PER_STAMP: Final = 100
 CATEGORY: Final = "order_category"
 TEXT_MAX_CHARS: Final = 100
 OPERATIONS_MAX: Final = 500
+ROWS_MAX: Final = 1000
 PLACES: Final = Decimal("0.000001")
 LOCKED: Final = "locked in SAP"
 _CLOSED: Final = ("OrderIsTechnicallyCompleted", "OrderIsClosed")
@@ -249,7 +250,7 @@ def _listed(header: Mapping[str, Any], name: str, reasons: list[str]) -> list[di
     if rows is None:
         reasons.append(f"{name}: is missing; it must be expanded")
         return []
-    if not isinstance(rows, list) or len(rows) > 1000 or not all(isinstance(row, dict) for row in rows):  # noqa: PLR2004
-        reasons.append(f"{name}: found {type(rows).__name__}, allowed: up to 1000 objects")
+    if not isinstance(rows, list) or len(rows) > ROWS_MAX or not all(isinstance(row, dict) for row in rows):
+        reasons.append(f"{name}: found {type(rows).__name__}, allowed: up to {ROWS_MAX} objects")
         return []
     return rows
