@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from buffer import answers, audit_chain, genealogy, jobs, packing, postings, replays
+from buffer import answers, audit_chain, genealogy, jobs, notices, packing, postings, replays
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,6 +41,9 @@ async def apply(
         assert step.identity is not None, "who answers says who he is"
         whole = await answers.put(connection, step.identity, answer, step.last_time_ns)
         new += [] if whole is None else [whole]
+    for notice in step.notices:
+        assert step.identity is not None, "who tells says who he is"
+        new += await notices.postings_of(connection, step.identity, notice, step.last_time_ns)
     if new:
         await postings.add(connection, new)
     if images:

@@ -27,6 +27,13 @@ COLUMNS: Final = "at_ns, actor, action, entity, old, new, reason, outcome, detai
 _ADD: Final = f"INSERT INTO audit ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq"  # noqa: S608 - a constant
 _NEWEST: Final = f"SELECT seq, {COLUMNS} FROM audit ORDER BY seq DESC LIMIT ?"  # noqa: S608 - a constant
 
+_LAST: Final = """
+    SELECT at_ns, reason, coalesce((SELECT ended.outcome FROM audit AS ended WHERE ended.about = one.seq), outcome),
+        coalesce((SELECT ended.detail FROM audit AS ended WHERE ended.about = one.seq), detail)
+    FROM audit AS one WHERE entity = ? AND actor = ? AND about IS NULL AND substr(reason, -length(?)) = ?
+    ORDER BY seq DESC LIMIT 1
+"""
+
 
 class AuditOutcome(enum.StrEnum):
     """How an action stands. An attempt that no other row is about ended with the process: nobody knows how."""
@@ -83,6 +90,21 @@ def newest_query(limit: int) -> tuple[str, Sequence[Any]]:
     if not 1 <= limit <= PAGE_MAX:
         raise ValueError(f"limit: found {limit}, allowed 1 to {PAGE_MAX}")
     return _NEWEST, (limit,)
+
+
+class Ended(NamedTuple):
+    """An action and how it ended; ``outcome`` is ``ATTEMPTED`` where nobody knows."""
+
+    at_ns: int
+    reason: str
+    outcome: AuditOutcome
+    detail: str
+
+
+async def last_of(store: Store, entity: str, actor: str, reason_end: str) -> Ended | None:
+    """The last action of this actor on it whose reason ends so, None: there was none. Raises StoreError."""
+    rows = await store.read(_LAST, (entity, actor, reason_end, reason_end))
+    return next((Ended(at_ns, why, AuditOutcome(how), text) for at_ns, why, how, text in rows), None)
 
 
 async def _insert(row: NewAuditRow, common: EntryContent | None, connection: aiosqlite.Connection) -> int:

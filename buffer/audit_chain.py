@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from buffer import schema
 from buffer.errors import StoreError
 from gateway.core.audit.chain import ANCHORS_MAX, Anchor, Head, genesis, head_of, linked, verify
-from gateway.core.audit.entry import CHARS_MAX, AuditEntry, Change, EntryContent
+from gateway.core.audit.entry import CHARS_MAX, AuditEntry, Change, EntryContent, SystemAction
 from gateway.core.audit.signature import fault_behind
 from gateway.core.foreign_text import clean
 
@@ -38,6 +38,8 @@ _COLUMNS: Final = ", ".join("order_id" if name == "order" else name for name in 
 _ROW: Final = f"seq, {_COLUMNS}, prev_hash, hash, form"
 _ADD: Final = f"INSERT INTO audit_entry ({_ROW}) VALUES ({', '.join('?' * (len(EntryContent._fields) + 4))})"  # noqa: S608 - constants
 _HEAD: Final = "SELECT seq, hash FROM audit_entry ORDER BY seq DESC LIMIT 1"
+_IS_SIGNATURE: Final = "SELECT 1 FROM audit_entry WHERE seq = ? AND action = ?"
+_HASH: Final = "SELECT hash FROM audit_entry WHERE seq = ?"
 _EPOCH: Final = "SELECT CASE chain WHEN '' THEN epoch ELSE chain END FROM meta"
 _BATCH: Final = f"SELECT {_ROW} FROM audit_entry WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608 - constants
 _NEWEST: Final = f"SELECT {_ROW} FROM audit_entry WHERE "  # noqa: S608 - constants
@@ -188,6 +190,22 @@ class ChainReader:
                 raise ValueError(f"anchor: found one of the chain {anchor.chain}, allowed: {chain}, this database's")
         anchors += self.anchors(max(ANCHORS_MAX - len(anchors), 0))
         return verify(genesis(chain), self.entries(), anchors, fault_behind)
+
+    def verify_end(self, entries: int) -> Verified | Broken:
+        """Walk the last so many entries and their signatures, from the hash that the one before them has.
+
+        One more where the first of them is a signature: it is about the one before.
+        """
+        first = max(self.head().seq - entries, 0)
+        if first and self._rows(_IS_SIGNATURE, (first + 1, SystemAction.SIGNED.value)):
+            first -= 1
+        rows = self._rows(_HASH, (first,))
+        start = Head(first, str(rows[0][0])) if rows else genesis(self.chain)
+        return verify(start, self.entries(start.seq), (), fault_behind)
+
+    def has(self, anchor: Anchor) -> bool:
+        """Whether the entry of that number has that hash."""
+        return self._rows(_HASH, (anchor.seq,)) == [(anchor.hash,)]
 
     def _rows(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         try:

@@ -1,4 +1,4 @@
-"""What was taken into the audit trail from elsewhere, and how far: users' changes, older writes, the settings.
+"""What was taken into the audit trail from elsewhere, and how far: users' changes, older writes, settings, what went.
 
 A mark is committed together with the entries that it stands for, so that nothing is taken twice and nothing is left
 out, whenever the process ends. Makes no entry itself.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from buffer import audit_chain
 from buffer.audit import COLUMNS, AuditRow
 from gateway.core.audit.chain import Anchor, Head
+from gateway.core.retention import RecordClass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 #: Of one transaction.
 WRITES_MAX: Final = 500
+
+#: Records that went by their age, and before it because the disk was nearly full.
+PURGED: Final = "purged"
+THINNED: Final = "thinned"
 
 _LAST_RUN: Final = """
     SELECT action FROM audit_entry WHERE action IN ('gateway_started', 'gateway_stopped') ORDER BY seq DESC LIMIT 1
@@ -42,6 +47,30 @@ _ANCHOR: Final = """
     FROM audit_anchor ORDER BY seq DESC LIMIT 1
 """
 _HEAD: Final = "SELECT seq, hash FROM audit_entry ORDER BY seq DESC LIMIT 1"
+
+
+_COUNT: Final = """
+    INSERT INTO audit_taken (source, number) VALUES (?, ?)
+    ON CONFLICT (source) DO UPDATE SET number = number + excluded.number
+"""
+_GONE: Final = """
+    SELECT one.source, one.number - coalesce(told.number, 0), one.number
+    FROM audit_taken AS one LEFT JOIN audit_taken AS told ON told.source = 'told ' || one.source
+    WHERE (one.source LIKE 'purged %' OR one.source LIKE 'thinned %') AND one.number > coalesce(told.number, 0)
+    ORDER BY one.source
+"""
+
+
+class Gone(NamedTuple):
+    """Records of a class that went and that the trail does not know of yet.
+
+    ``how``: ``PURGED`` or ``THINNED``. ``marks`` are to be taken with the entry that tells it.
+    """
+
+    how: str
+    record_class: RecordClass
+    records: int
+    marks: dict[str, int]
 
 
 class KeptSettings(NamedTuple):
@@ -68,6 +97,20 @@ async def mark(store: Store, source: str) -> int:
     """The number up to which that list was taken, 0 at first."""
     rows = await store.read("SELECT number FROM audit_taken WHERE source = ?", (source,))
     return int(rows[0][0]) if rows else 0
+
+
+async def count_gone(how: str, record_class: RecordClass, records: int, connection: aiosqlite.Connection) -> None:
+    """Count what is deleted, in the transaction that deletes it: no crash can hide it from the trail."""
+    await connection.execute_fetchall(_COUNT, (f"{how} {record_class.value}", records))
+
+
+async def gone(store: Store) -> list[Gone]:
+    """What went and was not told of yet. Raises StoreError."""
+    found = []
+    for source, untold, number in await store.read(_GONE, ()):
+        how, _, name = str(source).partition(" ")
+        found.append(Gone(how, RecordClass(name), int(untold), {f"told {source}": int(number)}))
+    return found
 
 
 async def settings(store: Store) -> KeptSettings | None:

@@ -76,7 +76,8 @@ _CLOCK: Final = """
 """
 _STANDING: Final = """
     SELECT order_id, operation, target, state, count(*) FROM outbox
-    WHERE target IN (SELECT DISTINCT target FROM outbox_tally) AND order_id = ? AND operation = ? AND kind <> 'ack'
+    WHERE target IN (SELECT DISTINCT target FROM outbox_tally) AND order_id = ? AND operation = ?
+        AND kind NOT IN ('ack', 'notice')
     GROUP BY target, state
 """
 _KEEP: Final = """

@@ -1,7 +1,7 @@
 """What is still in doubt after a database turned out to be older than what has left the box, and how it ends.
 
 It keeps what was found out about each posting that the database does not know, lets go what nobody has to look at any
-more, and settles the doubt once nothing of it waits. It asks no target (``gateway/doubt_round.py`` does).
+more, and settles the doubt once nothing of it waits. It asks no target (``gateway/erp/doubt_round.py`` does).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from buffer import audit_chain, steps
 from buffer.entry import COLUMNS, entry_of
-from buffer.older import ANSWER, STOPPED
+from buffer.older import STOPPED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,12 +29,12 @@ _STANDING: Final = "('needs_approval', 'held', 'accepted', 'uncertain', 'retry_w
 _OPEN: Final = """
     SELECT number, told, complete, (SELECT count(*) FROM doubt_sent WHERE restored = number AND found = 'booked'),
         (SELECT count(*) FROM doubt_sent WHERE restored = number AND found = 'absent'),
-        (SELECT count(*) FROM doubt_sent WHERE restored = number AND found = '' AND kind <> ?)
+        (SELECT count(*) FROM doubt_sent WHERE restored = number AND found = '' AND kind NOT IN ('ack', 'notice'))
     FROM doubt JOIN restored ON number = restored WHERE doubt.settled_ns IS NULL ORDER BY number DESC
 """
 _UNKNOWN: Final = """
     SELECT restored, target, key, kind, order_id, operation, seq, name FROM doubt_sent JOIN doubt USING (restored)
-    WHERE found = '' AND kind <> ? AND settled_ns IS NULL ORDER BY restored DESC, key LIMIT ?
+    WHERE found = '' AND kind NOT IN ('ack', 'notice') AND settled_ns IS NULL ORDER BY restored DESC, key LIMIT ?
 """
 _FOUND: Final = "UPDATE doubt_sent SET found = ? WHERE restored = ? AND target = ? AND key = ?"
 _UNRENDERED: Final = f"""
@@ -93,13 +93,13 @@ class Unknown(NamedTuple):
 
 async def open_ones(store: Store) -> list[Doubt]:
     """Those that are not settled, the newest first. Raises StoreError."""
-    rows = await store.read(_OPEN, (ANSWER,))
+    rows = await store.read(_OPEN, ())
     return [Doubt(number, told, bool(complete), *counts) for number, told, complete, *counts in rows]
 
 
 async def unknown(store: Store) -> list[Unknown]:
     """What a target may be asked about, at most ``UNKNOWN_MAX``. Raises StoreError."""
-    return [Unknown(*row) for row in await store.read(_UNKNOWN, (ANSWER, UNKNOWN_MAX))]
+    return [Unknown(*row) for row in await store.read(_UNKNOWN, (UNKNOWN_MAX,))]
 
 
 async def found(store: Store, one: Unknown, *, booked: bool) -> None:

@@ -1,8 +1,8 @@
 """Which postings may be worked on now: the heads of the lanes, by kind. Reads, and brings forward when one is due.
 
 A lane is an operation of an order as the ERP knows it, or that whole order. A head that waits, is accepted, sending or
-parked holds back its own lane only; what is accepted and ``passed`` is a head beside the others. An answer to
-the order holds up no confirmation, nor the other way round.
+parked holds back its own lane only; what is accepted and ``passed`` is a head beside the others. What is told
+beside them (an answer to the order, a notice) holds up no confirmation, nor the other way round.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FIRST_OF_ORDER: Final = """
     AND (entry.passed = 1 OR NOT EXISTS (
         SELECT 1 FROM outbox
         WHERE target = entry.target AND lane_order = entry.lane_order AND id < entry.id
-            AND (kind = 'ack') = (entry.kind = 'ack')
+            AND (kind = 'ack') = (entry.kind = 'ack') AND (kind = 'notice') = (entry.kind = 'notice')
             AND state NOT IN ('posted', 'delivered', 'superseded', 'voided') AND passed = 0
     ))
 """

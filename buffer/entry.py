@@ -68,6 +68,10 @@ LOOKED_UP_FROM: Final = (OutboxState.UNCERTAIN, OutboxState.ACCEPTED)
 RETRIED_FROM: Final = (OutboxState.PARKED, OutboxState.RETRY_WAIT)
 #: Also what waits for a word after a restore and turns out to be booked, or what nobody wants to be booked.
 SUPERSEDED_FROM: Final = (OutboxState.PARKED, OutboxState.NEEDS_APPROVAL)
+#: A person knows better than the target's answers: it is booked there.
+BOOKED_FROM: Final = (OutboxState.PARKED, OutboxState.UNCERTAIN, OutboxState.ACCEPTED)
+#: Why a posting is booked although the target never said so: its ``error_kind`` then.
+BY_PERSON: Final = "by_person"
 
 
 class OutboxEntry(NamedTuple):
@@ -80,7 +84,8 @@ class OutboxEntry(NamedTuple):
 
     ``step`` of ``steps`` messages is due, from 0; ``body`` is that of step 0. ``attempts``, ``lookups`` and the errors
     are those of the posting and its step, ``attempts`` never begins anew. Up to ``left_step`` a message may have left
-    before. ``released`` by a person; ``passed``: it is accepted, and the next one of its lane goes all the same.
+    before. ``released`` by a person, the step that is due; ``passed``: it is accepted, and the next one of its lane
+    goes all the same.
     """
 
     id: int
@@ -122,18 +127,24 @@ class OutboxEntry(NamedTuple):
     @property
     def stamps(self) -> Stamps:
         """Its five times; a posting without an event, or an older one, has the later ones only."""
-        if self.event_ns is None or self.derived_ns is None:
-            made = Stamps(None, None, self.created_ns)
-        else:
-            derived_ns = min(self.derived_ns, self.created_ns)
-            made = queued(self.event_ns, derived_ns, self.created_ns)
         acked_ns = self.settled_ns if self.state in THERE else None
-        return made._replace(t_sent_ns=self.last_sent_ns, t_acked_ns=acked_ns)
+        return stamps_of(self.event_ns, self.derived_ns, self.created_ns, self.last_sent_ns, acked_ns)
 
     @property
     def lane(self) -> tuple[str, str]:
         """Order as the ERP knows it, and operation: one posting at a time, in sequence."""
         return (self.lane_order or self.order, self.operation)
+
+
+def stamps_of(
+    event_ns: int | None, derived_ns: int | None, created_ns: int, sent_ns: int | None, acked_ns: int | None
+) -> Stamps:
+    """The five times of a row. What was stored as derived after it was queued was derived with it."""
+    if event_ns is None or derived_ns is None:
+        made = Stamps(None, None, created_ns)
+    else:
+        made = queued(event_ns, min(derived_ns, created_ns), created_ns)
+    return made._replace(t_sent_ns=sent_ns, t_acked_ns=acked_ns)
 
 
 COLUMNS: Final = ", ".join("order_id" if name == "order" else name for name in OutboxEntry._fields)
@@ -143,6 +154,10 @@ _STATE_AT: Final = OutboxEntry._fields.index("state")
 def entry_of(row: Sequence[Any]) -> OutboxEntry:
     """The entry of a row that was selected by ``COLUMNS``."""
     return OutboxEntry._make((*row[:_STATE_AT], OutboxState(row[_STATE_AT]), *row[_STATE_AT + 1 :]))
+
+
+#: Of a posting that is booked: its material is not, and a person posts it. The confirmation stands all the same.
+GOODS_ERROR: Final = "goods_movement_error"
 
 
 class Settlement(NamedTuple):
@@ -160,10 +175,11 @@ class Settlement(NamedTuple):
 
 
 class OutboxCounts(NamedTuple):
-    """How many confirmations are where, for one target; answers to orders are counted apart.
+    """How many confirmations are where, for one target; answers to orders and notices are counted apart.
 
     ``waiting``: all that are neither over nor parked (uncertain and accepted included). ``posted``
-    and ``delivered`` count since the database exists, also what was pruned since. ``oldest_created_ns``: of the oldest
+    and ``delivered`` count since the database exists, also what was pruned since; ``goods_errors`` of
+    them were booked without their material. ``oldest_created_ns``: of the oldest
     posting that is not over yet, None if there is none.
     """
 
@@ -175,6 +191,9 @@ class OutboxCounts(NamedTuple):
     oldest_created_ns: int | None
     held: int = 0
     needs_approval: int = 0
+    goods_errors: int = 0
     answers_waiting: int = 0
     answers_parked: int = 0
+    notices_waiting: int = 0
+    notices_parked: int = 0
     delivered: int = 0

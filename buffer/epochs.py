@@ -24,7 +24,7 @@ _OVER: Final = "('CLOSED', 'CANCELLED', 'SPLIT', 'MERGED')"
 _EPOCH: Final = "UPDATE meta SET chain = CASE chain WHEN '' THEN epoch ELSE chain END, epoch = ?"
 _WAIT: Final = """
     UPDATE outbox SET state = 'needs_approval', error_kind = ?, error_code = '', error_text = ?
-    WHERE state IN ('held', 'ready', 'retry_wait') AND kind <> 'ack' RETURNING 1
+    WHERE state IN ('held', 'ready', 'retry_wait') AND kind NOT IN ('ack', 'notice') RETURNING 1
 """
 _OPERATIONS: Final = f"""
     INSERT INTO restored_operation (order_id, operation, note)

@@ -29,4 +29,12 @@ class PostingMovedError(StoreError):
 
 
 class OutboxError(StoreError):
-    """A posting is not in a state that allows the change, or there is no such posting."""
+    """A posting is not in a state that allows the change, or there is no such posting.
+
+    ``found``: the state it is in, "" where there is none; ``allowed``: those in which it can be done.
+    """
+
+    def __init__(self, message: str, *, found: str = "", allowed: str = "") -> None:
+        super().__init__(message)
+        self.found = found
+        self.allowed = allowed

@@ -1,15 +1,19 @@
 """Postings, journal and closing records as plain rows for others, one after the other, and what was left out.
 
-Read in batches, between which nothing is held: a gateway that runs is not in the way, however long it takes. Times are
-named in UTC as it is known now. Neither a file nor a format is its business.
+Postings are read of one moment: of what a correction puts in the place of another one, an export never has both as
+valid, nor neither. No commit waits for it; the write-ahead log is not cut meanwhile, so whoever takes longer than
+``MOMENT_MAX_S`` gets the rest of a later moment, and is told. Journal and closing records never change: they are read
+in batches, between which nothing is held. Times are named in UTC as it is known now. Neither a file nor a format is
+its business.
 """
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from buffer import clock_record, closing, steps
+from buffer import clock_record, closing, moment, steps
 from buffer.entry import COLUMNS, entry_of
 from buffer.readonly import reading
 from gateway.core.calendar.honest_time import utc_of
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
     from gateway.core.calendar.honest_time import ClockCorrection
 
 BATCH_ROWS: Final = 500
+#: So long (seconds) one moment is held at most, such as for somebody who reads it page by page.
+MOMENT_MAX_S: Final = 60.0
 POSTING_FIELDS: Final = (
     "no", "key", "target", "order", "operation", "seq", "kind", "state", "created", "event", "sent", "settled",
     "attempts", "reference", "error", "content", "message", "step", "steps", "messages",
@@ -32,6 +38,10 @@ POSTING_FIELDS: Final = (
 JOURNAL_FIELDS: Final = ("machine", "seq", "at", "kind", "body")
 
 _POSTINGS: Final = f"SELECT {COLUMNS} FROM outbox WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"  # noqa: S608 - constants
+_THERE: Final = """
+    SELECT (SELECT coalesce(max(id), 0) FROM outbox), (SELECT coalesce(sum(postings), 0) FROM outbox_tally),
+        (SELECT count(*) FROM outbox)
+"""
 _ROWS: Final = """
     SELECT seq, at_ns, kind, body FROM journal WHERE work_unit = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?
 """
@@ -59,37 +69,54 @@ class Wanted(NamedTuple):
 class Export:
     """One export of one database. Iterate first, then ask what was left out."""
 
-    def __init__(self, path: Path, wanted: Wanted) -> None:
+    def __init__(self, path: Path, wanted: Wanted, *, moment_max_s: float = MOMENT_MAX_S) -> None:
         self._path = path
         self._wanted = wanted
+        self._moment_max_s = moment_max_s
+        #: How many moments the postings were read of.
+        self.moments = 0
         self.given = 0
         self.left_out: dict[str, int] = {}
 
     def postings(self) -> Iterator[dict[str, Any]]:
         """Each posting with its content and its message, in the order in which they were made. Raises StoreError."""
         wanted = self._wanted
+        after, last = wanted.first - 1, wanted.last
         with reading(self._path) as connection:
-            known = _corrections(connection)
-            newest = connection.execute("SELECT coalesce(max(id), 0) FROM outbox").fetchone()[0]
-            after, last = wanted.first - 1, newest if wanted.last is None else min(wanted.last, newest)
-            ((told, there),) = connection.execute(
-                "SELECT (SELECT coalesce(sum(postings), 0) FROM outbox_tally), (SELECT count(*) FROM outbox)"
-            )
-            self._leave_out("went by their age", max(told - there, 0))
-            while rows := connection.execute(_POSTINGS, (after, last, BATCH_ROWS)).fetchall():
-                for one in map(entry_of, rows):
-                    fits = (
-                        wanted.order in (None, one.order, one.lane_order)
-                        and wanted.state in (None, one.state)
-                        and wanted.target in (None, one.target)
-                        and wanted.in_time(utc_of(known, one.created_ns))
-                    )
-                    if not fits:
-                        self._leave_out("not asked for", 1)
+            while last is None or after < last:
+                self.moments += 1
+                with moment.at_most(connection, self._moment_max_s) as look:
+                    begun = look(self._begun)
+                    if begun is None:  # over before it was begun
                         continue
-                    self.given += 1
-                    yield _posting(one, known, steps.found(connection.execute(steps.READ, (one.id,))))
-                after = rows[-1][0]
+                    known, newest = begun
+                    last = newest if last is None else min(last, newest)
+                    while (rows := look(partial(_batch, after, last))) is not None:
+                        if not rows:
+                            return
+                        for one, messages in rows:
+                            if not self._fits(one, known):
+                                self._leave_out("not asked for", 1)
+                                continue
+                            self.given += 1
+                            yield _posting(one, known, messages)
+                        after = rows[-1][0].id
+
+    def _begun(self, connection: sqlite3.Connection) -> tuple[tuple[ClockCorrection, ...], int]:
+        """What is known of UTC, and the number of the newest posting; the first time also what is gone."""
+        ((newest, told, there),) = connection.execute(_THERE)
+        if self.moments == 1:
+            self._leave_out("went by their age", max(told - there, 0))
+        return _corrections(connection), newest
+
+    def _fits(self, one: OutboxEntry, known: Sequence[ClockCorrection]) -> bool:
+        wanted = self._wanted
+        return (
+            wanted.order in (None, one.order, one.lane_order)
+            and wanted.state in (None, one.state)
+            and wanted.target in (None, one.target)
+            and wanted.in_time(utc_of(known, one.created_ns))
+        )
 
     def journal(self, work_unit: str) -> Iterator[dict[str, Any]]:
         """Each journal row of a work unit from a number on, in their order. Raises StoreError."""
@@ -131,6 +158,11 @@ class Export:
     def _leave_out(self, why: str, number: int) -> None:
         if number:
             self.left_out[why] = self.left_out.get(why, 0) + number
+
+
+def _batch(after: int, last: int, connection: sqlite3.Connection) -> list[tuple[OutboxEntry, tuple[StepRow, ...]]]:
+    found = map(entry_of, connection.execute(_POSTINGS, (after, last, BATCH_ROWS)).fetchall())
+    return [(one, steps.found(connection.execute(steps.READ, (one.id,)))) for one in found]
 
 
 def _corrections(connection: sqlite3.Connection) -> tuple[ClockCorrection, ...]:

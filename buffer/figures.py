@@ -37,9 +37,10 @@ FATAL: Final = "fatal"
 QUERY: Final = """
     SELECT 'posting', target, state, postings, NULL FROM outbox_tally
     UNION ALL SELECT 'answer', target, state, postings, NULL FROM answer_tally
+    UNION ALL SELECT 'notice', target, state, postings, NULL FROM notice_tally
     UNION ALL SELECT 'oldest', target, NULL, (
         SELECT created_ns FROM outbox
-        WHERE target = tally.target AND head = 1 AND kind <> 'ack' ORDER BY id LIMIT 1
+        WHERE target = tally.target AND head = 1 AND kind NOT IN ('ack', 'notice') ORDER BY id LIMIT 1
     ), NULL FROM (SELECT DISTINCT target FROM outbox_tally) AS tally
     UNION ALL SELECT 'unit', id, CASE WHEN json_valid(state) THEN
         json_extract(state, '$.review', '$.unknown', '$.unknown_older') ELSE state END, NULL, NULL
@@ -66,9 +67,11 @@ class TargetFigures:
         delivered: those taken over since then by a target that never says whether it booked them.
         answers: answers to orders by open state; those that have none are left out.
         answers_posted: answers told since the database exists.
+        notices: notices by open state; those that have none are left out.
+        notices_posted: notices told since the database exists.
         oldest_ns: when the oldest waiting confirmation was made.
         recent_ns: the stretch of time of the next two, 0 where nothing is known yet.
-        made: confirmations and answers that were made in it.
+        made: confirmations, answers and notices that were made in it.
         settled: those that were booked or given up in it.
     """
 
@@ -79,6 +82,8 @@ class TargetFigures:
     delivered: int = 0
     answers: Mapping[str, int] = field(default_factory=dict)
     answers_posted: int = 0
+    notices: Mapping[str, int] = field(default_factory=dict)
+    notices_posted: int = 0
     oldest_ns: int | None = None
     recent_ns: int = 0
     made: int = 0
@@ -259,27 +264,31 @@ def _targets(by_kind: Mapping[str, list[Sequence[Any]]], at_ns: int) -> tuple[Ta
     tally: dict[str, dict[str, int]] = {}
     for name, state, number, _ in by_kind.get("posting", ()):
         tally.setdefault(name, {})[state] = number
-    answers: dict[str, dict[str, int]] = {}
-    for name, state, number, _ in by_kind.get("answer", ()):
-        answers.setdefault(name, {})[state] = number
+    beside: dict[str, dict[str, dict[str, int]]] = {"answer": {}, "notice": {}}
+    for kind, of_kind in beside.items():
+        for name, state, number, _ in by_kind.get(kind, ()):
+            of_kind.setdefault(name, {})[state] = number
     oldest = {name: created_ns for name, _, created_ns, _ in by_kind.get("oldest", ())}
     samples: dict[str, list[tuple[int, int, int]]] = {}
     for name, when_ns, made, settled in by_kind.get("made", ()):
         samples.setdefault(name, []).append((when_ns, made, settled))
     found = []
     for name in sorted(tally):
-        both, told = tally[name], answers.get(name, {})
-        states = {state.value: both.get(state, 0) - told.get(state, 0) for state in OPEN_STATES}
-        recent_ns, made, settled = _recent(samples.get(name, []), both, at_ns)
+        every, told, noticed = tally[name], beside["answer"].get(name, {}), beside["notice"].get(name, {})
+        own = {state: every[state] - told.get(state, 0) - noticed.get(state, 0) for state in every}
+        states = {state.value: own.get(state, 0) for state in OPEN_STATES}
+        recent_ns, made, settled = _recent(samples.get(name, []), every, at_ns)
         found.append(
             TargetFigures(
                 target=name,
                 states=states,
                 waiting=sum(states.values()) - states["parked"],
-                posted=both.get("posted", 0) - told.get("posted", 0),
-                delivered=both.get("delivered", 0) - told.get("delivered", 0),
+                posted=own.get("posted", 0),
+                delivered=own.get("delivered", 0),
                 answers={state.value: told[state] for state in OPEN_STATES if told.get(state)},
                 answers_posted=told.get("posted", 0),
+                notices={state.value: noticed[state] for state in OPEN_STATES if noticed.get(state)},
+                notices_posted=noticed.get("posted", 0),
                 oldest_ns=oldest.get(name),
                 recent_ns=recent_ns,
                 made=made,

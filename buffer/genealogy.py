@@ -6,15 +6,21 @@ nobody knew a lot a person may name it; a link that would make something out of 
 
 from __future__ import annotations
 
+import asyncio
+import json
+import sys
+import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gateway.core.work.genealogy import LINKS_MAX, GenealogyLink, Tracked, TrackedKind
+from buffer.readonly import reading
+from gateway.core.work.genealogy import LINKS_MAX, GenealogyLink, Tracked, TrackedKind, joined
 from gateway.core.work.lots import UNKNOWN_LOT, Certainty
 from gateway.core.work.produced_lots import SerialRecord
 from gateway.core.work.rounding import Exact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     import aiosqlite
 
@@ -26,6 +32,15 @@ if TYPE_CHECKING:
 REFUSED: Final = "refused"
 RECORDS_MAX: Final = 1000  # of one serial number that are looked at
 REFUSED_SHOWN_MAX: Final = 100
+# A trace reads a hundred thousand of each; looked up they take a tenth of the time.
+_KINDS: Final = {one.value: one for one in TrackedKind}
+_CERTAINTIES: Final = {one.value: one for one in Certainty}
+NAMED_MAX: Final = 20  # things of one number: of different items, or a lot and a piece
+ASKED_MAX: Final = 500  # nodes of a trace in one question
+# Whoever counts has the interpreter to himself that often: else each of its steps waits for the thread's turn to end.
+ROWS_AT_ONCE: Final = 1_000
+BREATH_S: Final = 0.001
+ROWS_MAX: Final = 300_000  # of one trace that are looked at; each confirmation wrote its own
 _INSERT: Final = """
     INSERT INTO genealogy (parent_kind, parent_item, parent, child_kind, child_item, child, quantity, uom, run, from_ns,
         to_ns, certainty) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -36,23 +51,38 @@ _FIELDS: Final = """
 _NAMED: Final = """
     SELECT parent_kind, parent_item, parent FROM genealogy WHERE parent = ?1
     UNION SELECT child_kind, child_item, child FROM genealogy WHERE child = ?1
+    ORDER BY 1, 2 LIMIT ?2
 """
-# Constants only, no value from outside.
-_ALONG: Final = f"SELECT {_FIELDS} FROM genealogy WHERE certainty <> '{REFUSED}' AND "  # noqa: S608 - constants of this module
-_FROM: Final = f"{_ALONG} parent = ?1 AND parent_item = ?2 AND parent_kind = ?3 LIMIT ?4"
-_INTO: Final = f"{_ALONG} child = ?1 AND child_item = ?2 AND child_kind = ?3 LIMIT ?4"
+# Constants only, no value from outside. As many nodes as one question names.
+_ALONG: Final = f"""
+    WITH wanted (w_kind, w_item, w_number) AS MATERIALIZED (
+        SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?1)
+    )
+    SELECT {_FIELDS} FROM wanted CROSS JOIN genealogy
+    ON {{0}} = w_number AND {{0}}_item = w_item AND {{0}}_kind = w_kind
+    WHERE certainty <> '{REFUSED}' LIMIT ?2
+"""  # noqa: S608 - constants of this module
+_FROM: Final = _ALONG.format("parent")
+_INTO: Final = _ALONG.format("child")
 _APART: Final = f"""
     SELECT {_FIELDS} FROM genealogy WHERE certainty = '{REFUSED}' AND (parent = ?1 OR child = ?1) ORDER BY id LIMIT ?2
 """  # noqa: S608 - constants of this module
-#: Whether something went into another thing, however far; it goes into itself, too.
-_LEADS: Final = f"""
-    WITH RECURSIVE down (kind, item, number) AS (
+#: Whether a parent is linked with that very child already: then it was found to be no ring.
+_LINKED: Final = f"""
+    SELECT 1 FROM genealogy WHERE child = ?4 AND child_item = ?5 AND child_kind = ?6
+    AND parent = ?1 AND parent_item = ?2 AND parent_kind = ?3 AND certainty <> '{REFUSED}' LIMIT 1
+"""  # noqa: S608 - constants of this module
+_GOES_ON: Final = "SELECT 1 FROM genealogy WHERE parent = ? AND parent_item = ? AND parent_kind = ? LIMIT 1"
+#: Whether something was made from another thing, however far back; it is made from itself, too. Upwards, because a lot
+#: is made from a few and may have become a hundred thousand pieces.
+_COMES_FROM: Final = f"""
+    WITH RECURSIVE up (number, item, kind) AS (
         VALUES (?1, ?2, ?3)
-        UNION SELECT child_kind, child_item, child FROM genealogy
-        JOIN down ON parent = number AND parent_item = item AND parent_kind = kind WHERE certainty <> '{REFUSED}'
+        UNION SELECT parent, parent_item, parent_kind FROM genealogy
+        JOIN up ON child = number AND child_item = item AND child_kind = kind WHERE certainty <> '{REFUSED}'
         LIMIT {LINKS_MAX}
     )
-    SELECT 1 FROM down WHERE kind = ?4 AND item = ?5 AND number = ?6 LIMIT 1
+    SELECT 1 FROM up WHERE number = ?4 AND item = ?5 AND kind = ?6 LIMIT 1
 """  # noqa: S608 - constants of this module
 _SERIAL: Final = "INSERT OR IGNORE INTO serial VALUES (?, ?, ?, ?, ?, ?)"
 _SERIALS: Final = """
@@ -68,6 +98,11 @@ _OF_RUN: Final = """
 _FORGET_LINKS: Final = "DELETE FROM genealogy WHERE run >= ?1 || '/' AND run < ?1 || '0'"  # as above
 _FORGET_SERIALS: Final = "DELETE FROM serial WHERE order_id = ?"
 _NAME: Final = "UPDATE genealogy SET parent = ?, certainty = ? WHERE id = ?"
+_ORDERS_IN: Final = """
+    SELECT order_id, operation, length(order_id) AS long FROM job WHERE instr(?1, order_id) > 0
+    UNION SELECT order_id, operation, length(order_id) FROM job_number WHERE instr(?1, order_id) > 0
+    ORDER BY long DESC, order_id, operation LIMIT ?2
+"""
 
 
 class Links(NamedTuple):
@@ -115,26 +150,49 @@ async def forget(connection: aiosqlite.Connection, order: str) -> None:
     await connection.execute_fetchall(_FORGET_SERIALS, (order,))
 
 
+async def orders_in(store: Store, lot: str, limit: int) -> list[tuple[str, str]]:
+    """Orders and operations whose number stands in the name of a lot, the longest first. Raises StoreError."""
+    rows = await store.read(_ORDERS_IN, (lot, limit)) if lot.isprintable() else []
+    return [(str(order), str(operation)) for order, operation, _ in rows]
+
+
 async def named(store: Store, number: str) -> list[Tracked]:
-    """Everything of that number that some link speaks of. Raises StoreError."""
-    return [_tracked(*row) for row in await store.read(_NAMED, (number,))] if number.isprintable() else []
+    """What of that number some link speaks of, NAMED_MAX at most. Raises StoreError."""
+    return [_tracked(*row) for row in await store.read(_NAMED, (number, NAMED_MAX))] if number.isprintable() else []
 
 
-async def along(store: Store, start: Tracked, *, down: bool) -> Links:
-    """The links on all ways from something, at most LINKS_MAX. Raises StoreError."""
-    found: list[GenealogyLink] = []
-    seen, row = {start}, [start]
-    while row and len(found) < LINKS_MAX:
-        node = row.pop()
-        values = (node.number, node.item, node.kind.value, LINKS_MAX - len(found))
-        for one in await store.read(_FROM if down else _INTO, values):
-            link = _link(one)
-            found.append(link)
-            other = link.child if down else link.parent
-            if other not in seen:
-                seen.add(other)
-                row.append(other)
-    return Links(tuple(found), complete=not row and len(found) < LINKS_MAX)
+async def along(store: Store, start: Tracked, *, down: bool, links_max: int = LINKS_MAX) -> Links:
+    """The links on all ways from something, so many at most, found beside the event loop. Raises StoreError.
+
+    What the confirmations of one order and operation at one machine told of the same two is one link with the sum.
+    """
+    # On a connection of its own: what goes by while it looks waits for no row of it.
+    return await asyncio.to_thread(_along, store.path, start, down, links_max)
+
+
+def _along(path: Path, start: Tracked, down: bool, links_max: int) -> Links:  # noqa: FBT001 - only called above
+    found: dict[tuple[Any, ...], GenealogyLink] = {}
+    seen = {start}
+    row, rows_left = [start], ROWS_MAX
+    with reading(path) as connection:
+        while row and rows_left:
+            asked, row = row[:ASKED_MAX], row[ASKED_MAX:]
+            values = (json.dumps([[one.kind.value, one.item, one.number] for one in asked]), rows_left)
+            for one in connection.execute(_FROM if down else _INTO, values):
+                rows_left -= 1
+                if not rows_left % ROWS_AT_ONCE:
+                    time.sleep(BREATH_S)
+                link = _link(one)
+                other = link.child if down else link.parent
+                key = (link.parent, link.child, link.uom, link.run, link.certainty)
+                before = found.get(key)
+                if before is None and len(found) >= links_max:
+                    return Links(tuple(found.values()), complete=False)
+                found[key] = link if before is None else joined(before, link)
+                if other not in seen:
+                    seen.add(other)
+                    row.append(other)
+    return Links(tuple(found.values()), complete=not row and rows_left > 0)
 
 
 async def refused(store: Store, number: str) -> list[GenealogyLink]:
@@ -168,8 +226,16 @@ async def _name(connection: aiosqlite.Connection, given: LotNamed) -> None:
 
 async def _makes_a_ring(connection: aiosqlite.Connection, parent: Tracked, child: Tracked) -> bool:
     """Whether the parent was made from the child, or is it."""
-    values = (child.kind.value, *child[1:], parent.kind.value, *parent[1:])
-    return bool(list(await connection.execute_fetchall(_LEADS, values)))
+    if parent == child:
+        return True
+    above, below = ((one.number, one.item, one.kind.value) for one in (parent, child))
+    if not await _any(connection, _GOES_ON, below) or await _any(connection, _LINKED, (*above, *below)):
+        return False
+    return await _any(connection, _COMES_FROM, (*above, *below))
+
+
+async def _any(connection: aiosqlite.Connection, sql: str, values: tuple[str, ...]) -> bool:
+    return bool(list(await connection.execute_fetchall(sql, values)))
 
 
 def _link(row: tuple[Any, ...]) -> GenealogyLink:
@@ -177,8 +243,8 @@ def _link(row: tuple[Any, ...]) -> GenealogyLink:
     quantity = Exact(int(numerator), int(denominator))
     uom, run, from_ns, to_ns, certainty = row[7:]
     ends = (_tracked(*row[:3]), _tracked(*row[3:6]))
-    return GenealogyLink(*ends, quantity, uom, run, from_ns, to_ns, Certainty(certainty))
+    return GenealogyLink(*ends, quantity, uom, sys.intern(run), from_ns, to_ns, _CERTAINTIES[certainty])
 
 
 def _tracked(kind: str, item: str, number: str) -> Tracked:
-    return Tracked(TrackedKind(kind), item, number)
+    return Tracked(_KINDS[kind], sys.intern(item), sys.intern(number))

@@ -24,7 +24,9 @@ NAMED_MAX: Final = 5
 TEXT_MAX_CHARS: Final = 500
 #: Postings in the mark that are written down one by one.
 SENT_MAX: Final = 2000
-ANSWER: Final = "ack"
+#: What books nothing: sent twice it does no harm, so nothing waits because of it.
+BESIDE: Final = frozenset({"ack", "notice"})
+_IN_WORDS: Final = {"ack": "an answer to an order", "notice": "a notice"}
 #: So begins what stands at each posting that waits.
 STOPPED: Final = "the database was older than what has left the box"
 _STOPS_ALREADY: Final = "SELECT EXISTS (SELECT 1 FROM restored_operation)"
@@ -137,7 +139,7 @@ async def take(connection: aiosqlite.Connection, found: Older, before: str) -> s
     await _sent_again(connection, found)
     for number, _ in found.other:
         await connection.execute_fetchall(_OTHER, (at_ns, number))
-    stops = bool([one for one in found.missing if one.kind != ANSWER]) or not found.complete
+    stops = bool([one for one in found.missing if one.kind not in BESIDE]) or not found.complete
     # What waits since a restore must not be let go with what waits from now on.
     ((already,),) = await connection.execute_fetchall(_STOPS_ALREADY)
     why = epochs.Why(
@@ -151,7 +153,7 @@ async def take(connection: aiosqlite.Connection, found: Older, before: str) -> s
         await connection.execute_fetchall(_SENT, (*row, one.good, one.scrap, one.rework, "booked" if one.step else ""))
     by_operation: dict[tuple[str, str], list[Sent]] = {}
     for one in found.missing:
-        if one.kind != ANSWER:
+        if one.kind not in BESIDE:
             by_operation.setdefault((one.order, one.operation), []).append(one)
     for operation, sent in by_operation.items():
         note = _stopped(sent, complete=found.complete)
@@ -190,8 +192,8 @@ def _named(sent: Sequence[Sent]) -> str:
 
 
 def _quantity(one: Sent) -> str:
-    if one.kind == ANSWER:
-        return "an answer to an order"
+    if one.kind in BESIDE:
+        return _IN_WORDS[one.kind]
     parts = ((one.good, "good"), (one.scrap, "scrap"), (one.rework, "rework"))
     return ", ".join(f"{number} {what}" for number, what in parts if number not in ("", "0")) or "no pieces"
 

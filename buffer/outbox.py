@@ -8,27 +8,29 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from buffer import audit_chain, due, outbox_answers, outbox_sends, steps
+from buffer import audit_chain, due, outbox_answers, outbox_open, outbox_sends, steps
 from buffer.entry import (
     ANY_TARGET,
     APPROVED_FROM,
     COLUMNS,
+    GOODS_ERROR,
     LOOKED_UP_FROM,
-    OPEN_STATES,
     RELEASED_FROM,
     RETRIED_FROM,
     SENT_FROM,
     SUPERSEDED_FROM,
     THERE,
-    OutboxCounts,
     OutboxEntry,
     OutboxState,
     entry_of,
+    stamps_of,
 )
 from buffer.errors import OutboxError
 from buffer.mark import sent_of
+from buffer.outbox_counts import counts_of, counts_query
 from buffer.outbox_pages import ASKED, page_query
 from buffer.outbox_sends import Leaving, listed, not_allowed
+from buffer.outbox_whole import OF_OPERATION, Whole, whole
 from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
@@ -36,11 +38,12 @@ if TYPE_CHECKING:
 
     import aiosqlite
 
-    from buffer.entry import Settlement
+    from buffer.entry import OutboxCounts, Settlement
     from buffer.mark import Sent
     from buffer.steps import Message, StepRow
     from buffer.store import Store
     from gateway.core.audit.entry import EntryContent
+    from gateway.core.confirming.stamps import Stamps
     from gateway.core.target_answer import Answer
 
 #: Of so many newest postings the latency is shown.
@@ -49,25 +52,20 @@ WHO_MAX_CHARS: Final = 500
 #: The highest number that SQLite can give.
 ID_MAX: Final = 2**63 - 1
 
-_OF_OPERATION: Final = f"""
-    SELECT {COLUMNS} FROM outbox WHERE {ANY_TARGET} AND order_id = ? AND operation = ? AND kind <> 'ack'
-    ORDER BY seq DESC, id DESC LIMIT ?
-"""  # noqa: S608 - constants
-_COUNTS: Final = """
-    SELECT 'posting', state, postings FROM outbox_tally WHERE target = ?1
-    UNION ALL SELECT 'answer', state, postings FROM answer_tally WHERE target = ?1
-    UNION ALL SELECT 'oldest', NULL, (
-        SELECT created_ns FROM outbox WHERE target = ?1 AND head = 1 AND kind <> 'ack' ORDER BY id LIMIT 1
-    )
-"""
-_LATENCIES: Final = """
-    SELECT max(settled_ns - event_ns, 0) FROM (
-        SELECT settled_ns, event_ns FROM outbox WHERE target = ? AND state = 'posted'
-        ORDER BY settled_ns DESC LIMIT ?
-    ) WHERE event_ns IS NOT NULL
+# What was sent again was answered long before: that answer is not known any more. Answers to orders and notices lie in
+# between and have no event: of so many times more the confirmations are taken.
+_ANSWERED: Final = """
+    SELECT event_ns, derived_ns, created_ns, last_sent_ns, settled_ns FROM (
+        SELECT * FROM (
+            SELECT event_ns, derived_ns, created_ns, last_sent_ns, settled_ns, resends FROM outbox
+            WHERE target = ?1 AND state = 'posted' ORDER BY settled_ns DESC LIMIT ?2 * 5
+        ) UNION ALL SELECT * FROM (
+            SELECT event_ns, derived_ns, created_ns, last_sent_ns, settled_ns, resends FROM outbox
+            WHERE target = ?1 AND state = 'delivered' ORDER BY settled_ns DESC LIMIT ?2 * 5
+        )
+    ) WHERE event_ns IS NOT NULL AND derived_ns IS NOT NULL AND resends = 0 ORDER BY settled_ns DESC LIMIT ?2
 """
 _LAST_POSTED: Final = "SELECT max(settled_ns) FROM outbox WHERE target = ? AND state = 'posted'"
-_STATES: Final = "SELECT DISTINCT state FROM outbox_tally WHERE postings > 0"
 _AGAIN: Final = """
     state = 'ready', due_ns = :now, settled_ns = NULL, error_kind = '', error_code = '', error_text = '',
     error_since_ns = NULL, error_count = 0
@@ -132,24 +130,28 @@ class Outbox:
         return await self._change(entry_id, "lookups = lookups + 1", {"now": now_ns}, LOOKED_UP_FROM, "be looked up")
 
     async def settle(
-        self, entry_id: int, settlement: Settlement, now_ns: int, answer: Answer | None = None, *, passed: bool = False
+        self,
+        entry_id: int,
+        settlement: Settlement,
+        now_ns: int,
+        answer: Answer | None = None,
+        *,
+        passed: bool = False,
+        step: int | None = None,
     ) -> OutboxEntry:
         """Record how a send or look-up ended. Raises OutboxError where the state does not allow it.
+
+        ``step``: which one it was of; where another one is due by now it is refused.
 
         ``answer`` is kept in the same transaction, instead of the one before. ``passed``: accepted, it lets the next
         one of its lane go. The target's own texts are cleaned: no connector can bring in what cannot be stored or
         shown.
         """
-        return await self._store.write(
-            partial(
-                outbox_sends.settle,
-                entry_id=entry_id,
-                settlement=settlement,
-                now_ns=now_ns,
-                answer=answer,
-                passed=passed,
-            )
-        )
+        work = partial(
+            outbox_sends.settle, entry_id=entry_id, settlement=settlement, now_ns=now_ns, answer=answer,
+            passed=passed, step=step,
+        )  # fmt: skip
+        return await self._store.write(work)
 
     async def settle_and_begin(
         self,
@@ -174,13 +176,17 @@ class Outbox:
 
         return await self._store.write(work, _leaving)
 
-    async def next_step(self, entry_id: int, settlement: Settlement, now_ns: int, *, go: bool) -> OutboxEntry:
+    async def next_step(
+        self, entry_id: int, settlement: Settlement, now_ns: int, *, go: bool, step: int | None = None
+    ) -> OutboxEntry:
         """The step that is due is booked, or delivered: keep its reference, and begin the next one.
 
         With ``go`` it is *sending* when this returns, else ready; uncertain where its message may have left before.
-        Raises OutboxError.
+        ``step``: which one it is; where another one is due by now it is refused. Raises OutboxError.
         """
-        work = partial(outbox_sends.next_step, entry_id=entry_id, settlement=settlement, now_ns=now_ns, go=go)
+        work = partial(
+            outbox_sends.next_step, entry_id=entry_id, settlement=settlement, now_ns=now_ns, go=go, step=step
+        )
         return await self._store.write(work, _leaving)
 
     async def accepted_due(self, target: str, now_ns: int) -> None:
@@ -243,6 +249,20 @@ class Outbox:
         name = clean(who, WHO_MAX_CHARS)
         return await self._decide(which, change, APPROVED_FROM, now_ns, "be approved", audit, who=name)
 
+    async def material_posted(
+        self, which: int | str, now_ns: int, *, who: str, audit: Sequence[EntryContent] = ()
+    ) -> list[OutboxEntry]:
+        """A person's word: the material that the target had not booked is booked now. Raises OutboxError.
+
+        ``audit`` is written in the same transaction.
+        """
+        change = "error_text = 'material posted by ' || :who, error_kind = '', error_code = '', error_since_ns = NULL"
+        name = clean(who, WHO_MAX_CHARS)
+        booked = (OutboxState.POSTED,)
+        return await self._decide(
+            which, change, booked, now_ns, "have its material posted", audit, GOODS_ERROR, who=name
+        )
+
     async def release(
         self, which: int | str, now_ns: int, *, who: str, audit: Sequence[EntryContent] = ()
     ) -> list[OutboxEntry]:
@@ -254,10 +274,9 @@ class Outbox:
         name = clean(who, WHO_MAX_CHARS)
         return await self._decide(which, _RELEASE, RELEASED_FROM, now_ns, "be released", audit, who=name)
 
-    async def latencies_ns(self, target: str, limit: int = LATENCIES_MAX) -> list[int]:
-        """From event to answer, of those booked last that have both, the last one first; each 0 and above."""
-        rows = await self._store.read(_LATENCIES, (target, limit))
-        return [row[0] for row in rows]
+    async def answered(self, target: str, limit: int = LATENCIES_MAX) -> list[Stamps]:
+        """The times of those booked or taken over last that have an event, the last one first."""
+        return [stamps_of(*row) for row in await self._store.read(_ANSWERED, (target, limit))]
 
     async def get(self, key: str, target: str | None = None) -> OutboxEntry | None:
         """The posting with this key (of this target), None if there is none."""
@@ -269,6 +288,10 @@ class Outbox:
         rows = await self._store.read(f"SELECT {COLUMNS} FROM outbox WHERE id = ?", (entry_id,))  # noqa: S608 - constant
         return entry_of(rows[0]) if rows else None
 
+    async def whole(self, entry_id: int) -> Whole | None:
+        """The posting with this id and all that stands beside it, of one moment. Raises StoreError."""
+        return await whole(self._store, entry_id)
+
     async def page(
         self,
         *,
@@ -276,16 +299,22 @@ class Outbox:
         state: OutboxState | None = None,
         order: str | None = None,
         key: str | None = None,
+        kind: str | None = None,
         before_id: int | None = None,
         limit: int = 100,
     ) -> list[OutboxEntry]:
         """Postings, newest first; at most ``PAGE_MAX``. The next page starts before the last id of this one."""
-        sql, values = page_query(target=target, state=state, order=order, key=key, before_id=before_id, limit=limit)
+        names = {"target": target, "order": order, "key": key, "kind": kind}
+        sql, values = page_query(**names, state=state, before_id=before_id, limit=limit)
         return [entry_of(row) for row in await self._store.read(sql, values)]
+
+    async def not_over(self, limit: int) -> outbox_open.NotOver:
+        """What is not over of any target at one moment, newest first, at most ``limit``. Raises StoreError."""
+        return await outbox_open.not_over(self._store, limit)
 
     async def of_operation(self, order: str, operation: str, limit: int) -> list[OutboxEntry]:
         """The confirmations of an operation for every target, newest first, at most ``limit``. Raises StoreError."""
-        return [entry_of(row) for row in await self._store.read(_OF_OPERATION, (order, operation, limit))]
+        return [entry_of(row) for row in await self._store.read(OF_OPERATION, (order, operation, limit))]
 
     async def asked_for(self, target: str, limit: int) -> set[str] | None:
         """Message ids and names of all postings that are not over; None: more of them than the limit."""
@@ -296,10 +325,6 @@ class Outbox:
         """How much is where; cheap at any size of the outbox."""
         sql, values = counts_query(target)
         return counts_of(await self._store.read(sql, values))
-
-    async def states(self) -> set[str]:
-        """The states in which there is any posting."""
-        return {str(row[0]) for row in await self._store.read(_STATES, ())}
 
     async def targets(self) -> list[str]:
         """Every target that ever had a posting, also one that is no longer configured."""
@@ -335,6 +360,7 @@ class Outbox:
         now_ns: int,
         verb: str,
         audit: Sequence[EntryContent] = (),
+        only: str = "",
         **values: str,
     ) -> list[OutboxEntry]:
         column = "id" if isinstance(which, int) else "key"
@@ -342,7 +368,8 @@ class Outbox:
         # A person typed it: what no posting can have is no fault of the database.
         if not _is_storable(which):
             raise OutboxError(f"outbox, this {column}: there is no such posting; `linegate outbox list` shows them")
-        sql = f"UPDATE outbox SET {change} WHERE {where} AND state IN ({listed(allowed)}) RETURNING {COLUMNS}"  # noqa: S608 - constants of this module
+        kind = f" AND error_kind = '{only}'" if only else ""  # one of the constants of ``entry.py``
+        sql = f"UPDATE outbox SET {change} WHERE {where} AND state IN ({listed(allowed)}){kind} RETURNING {COLUMNS}"  # noqa: S608 - constants of this module
 
         async def work(connection: aiosqlite.Connection) -> list[OutboxEntry]:
             rows = list(await connection.execute_fetchall(sql, {"which": which, "now": now_ns, **values}))
@@ -361,32 +388,6 @@ class Outbox:
 
 def _leaving(entry: OutboxEntry | None) -> tuple[Sent, ...]:
     return (sent_of(entry),) if entry is not None and entry.state is OutboxState.SENDING else ()
-
-
-def counts_query(target: str) -> tuple[str, tuple[Any, ...]]:
-    """SQL and values whose rows ``counts_of`` takes."""
-    return _COUNTS, (target,)
-
-
-def counts_of(rows: Sequence[Sequence[Any]]) -> OutboxCounts:
-    """The counts in the rows of ``counts_query``."""
-    answers = {str(state): number for what, state, number in rows if what == "answer"}
-    found = {str(state): number - answers.get(state, 0) for what, state, number in rows if what == "posting"}
-    oldest_created_ns = next(created_ns for what, _, created_ns in rows if what == "oldest")
-    waits = [state for state in OPEN_STATES if state is not OutboxState.PARKED]
-    return OutboxCounts(
-        waiting=sum(found.get(state, 0) for state in waits),
-        uncertain=found.get(OutboxState.UNCERTAIN, 0),
-        parked=found.get(OutboxState.PARKED, 0),
-        accepted=found.get(OutboxState.ACCEPTED, 0),
-        posted=found.get(OutboxState.POSTED, 0),
-        delivered=found.get(OutboxState.DELIVERED, 0),
-        oldest_created_ns=oldest_created_ns,
-        held=found.get(OutboxState.HELD, 0),
-        needs_approval=found.get(OutboxState.NEEDS_APPROVAL, 0),
-        answers_waiting=sum(answers.get(state, 0) for state in waits),
-        answers_parked=answers.get(OutboxState.PARKED, 0),
-    )
 
 
 def _is_storable(which: int | str) -> bool:

@@ -14,6 +14,8 @@ PAGE_MAX: Final = 1000
 #: Message ids and names of what is not over.
 ASKED: Final = f"SELECT message_id, name FROM outbox WHERE target = ? AND state NOT IN {OVER_SQL} LIMIT ?"  # noqa: S608 - constants
 _STANDING: Final = "state IN ('needs_approval', 'held', 'accepted', 'uncertain', 'retry_wait', 'parked')"
+#: What most postings are.
+_USUAL: Final = "partial"
 
 
 def standing_query(state: OutboxState) -> str:
@@ -34,13 +36,14 @@ def page_query(
     state: OutboxState | None = None,
     order: str | None = None,
     key: str | None = None,
+    kind: str | None = None,
     before_id: int | None = None,
     limit: int = 100,
 ) -> tuple[str, tuple[Any, ...]]:
     """SQL and values of a page of postings, newest first. Raises ValueError for a limit out of range."""
     if not 1 <= limit <= PAGE_MAX:
         raise ValueError(f"limit: found {limit}, allowed 1 to {PAGE_MAX}")
-    filters = {"target = ?": target, "order_id = ?": order, "key = ?": key, "id < ?": before_id}
+    filters = {"target = ?": target, "order_id = ?": order, "key = ?": key, "kind = ?": kind, "id < ?": before_id}
     given = {condition: value for condition, value in filters.items() if value is not None}
     conditions = list(given)
     if target is None and (order is not None or key is not None):
@@ -48,5 +51,7 @@ def page_query(
     if state is not None:  # one of ours: only literals, and the index's own words, let SQLite use a partial index
         conditions.append(f"state = '{state.value}'")
         conditions += [_STANDING] if state.value in _STANDING else []
+    if kind not in (None, _USUAL) and order is None and key is None and state is None:
+        conditions.append(f"kind <> '{_USUAL}'")  # the index's own words; what else is named is found among few
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     return f"SELECT {COLUMNS} FROM outbox {where} ORDER BY id DESC LIMIT ?", (*given.values(), limit)  # noqa: S608 - constants

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from buffer import outbox_answers, steps
-from buffer.entry import COLUMNS, SENT_FROM, SETTLED_FROM, THERE, OutboxEntry, OutboxState, entry_of
+from buffer.entry import COLUMNS, GOODS_ERROR, SENT_FROM, SETTLED_FROM, THERE, OutboxEntry, OutboxState, entry_of
 from buffer.errors import OutboxError
 from gateway.core.foreign_text import clean
 
@@ -40,13 +40,17 @@ _SETTLE: Final = """
     error_kind = :kind, error_code = :code, error_text = :text,
     passed = :state = 'accepted' AND :passed AND step = steps - 1
 """
+#: A person may have told the step to be booked while its target was asked for it: that answer says nothing of the next.
+_OF_STEP: Final = "AND (:step IS NULL OR step = :step)"
 _LEAVES_NOW: Final = "(:go AND step >= left_step)"
+# What a person has seen and released was a warning of one step: of the next one he has seen nothing.
 _NEXT_STEP: Final = f"""
     UPDATE outbox SET step = step + 1,
         state = CASE WHEN step < left_step THEN 'uncertain' WHEN :go THEN 'sending' ELSE 'ready' END,
         attempts = attempts + {_LEAVES_NOW}, lookups = 0, due_ns = :now, settled_ns = NULL, unclear_ns = NULL,
         last_sent_ns = CASE WHEN {_LEAVES_NOW} THEN :now ELSE last_sent_ns END,
-        error_kind = '', error_code = '', error_text = '', error_since_ns = NULL, error_count = 0, passed = 0
+        error_kind = '', error_code = '', error_text = '', error_since_ns = NULL, error_count = 0, passed = 0,
+        released = 0
     WHERE id = :id RETURNING {COLUMNS}
 """  # noqa: S608 - constants of this module
 #: Only the oldest open posting of a lane is ever sent, whoever asks.
@@ -97,8 +101,9 @@ async def settle(
     answer: Answer | None = None,
     *,
     passed: bool = False,
+    step: int | None = None,
 ) -> OutboxEntry:
-    """How its send or look-up ended. Raises OutboxError where the state does not allow it."""
+    """How its send or look-up ended, that of this step. Raises OutboxError where state or step do not allow it."""
     allowed = SETTLED_FROM.get(settlement.state, ())
     reference = clean(settlement.reference, REFERENCE_MAX_CHARS)
     values = {
@@ -111,33 +116,48 @@ async def settle(
         "code": clean(settlement.error_code, ERROR_CODE_MAX_CHARS),
         "text": clean(settlement.error_text, ERROR_TEXT_MAX_CHARS),
         "passed": passed,
+        "step": step,
     }
-    rows = list(await connection.execute_fetchall(updating(_SETTLE, allowed, ""), values))
+    rows = list(await connection.execute_fetchall(updating(_SETTLE, allowed, _OF_STEP), values))
     if not rows:
         raise await refused(connection, entry_id, allowed, f"become {settlement.state}")
     entry = entry_of(tuple(rows[0]))
     if entry.steps > 1:
-        await _step_settled(connection, entry, reference, now_ns)
+        await _step_settled(connection, entry, reference, now_ns, _goods_error(settlement))
     if answer is not None:
         await outbox_answers.keep(connection, entry, answer, now_ns)
     return entry
 
 
 async def next_step(
-    connection: aiosqlite.Connection, entry_id: int, settlement: Settlement, now_ns: int, *, go: bool
+    connection: aiosqlite.Connection,
+    entry_id: int,
+    settlement: Settlement,
+    now_ns: int,
+    *,
+    go: bool,
+    step: int | None = None,
 ) -> OutboxEntry:
-    """The step that is due is over, and the next one is due: *sending* with ``go``, else ready.
+    """The step that is due (it must be this one) is over, and the next one is due: *sending* with ``go``, else ready.
 
     Uncertain where its message may have left before. Raises OutboxError where there is no next one, or the state does
     not allow it.
     """
     rows = list(await connection.execute_fetchall(_AT, (entry_id,)))
     entry = entry_of(tuple(rows[0])) if rows else None
-    if entry is None or entry.state not in SETTLED_FROM[settlement.state] or entry.step >= entry.steps - 1:
+    is_there = entry is not None and entry.state in SETTLED_FROM[settlement.state] and entry.step < entry.steps - 1
+    if entry is None or not is_there or step not in (None, entry.step):
         raise await refused(connection, entry_id, SETTLED_FROM[settlement.state], "go on to its next step")
+    return await step_told(connection, entry, settlement, now_ns, go=go)
+
+
+async def step_told(
+    connection: aiosqlite.Connection, entry: OutboxEntry, settlement: Settlement, now_ns: int, *, go: bool = False
+) -> OutboxEntry:
+    """The same for a posting that was looked at: its state allows it, and there is a next step."""
     reference = clean(settlement.reference, REFERENCE_MAX_CHARS)
-    await steps.done(connection, entry_id, entry.step, settlement.state.value, reference, now_ns)
-    rows = list(await connection.execute_fetchall(_NEXT_STEP, {"id": entry_id, "now": now_ns, "go": go}))
+    await steps.done(connection, entry, settlement.state.value, reference, now_ns, _goods_error(settlement))
+    rows = list(await connection.execute_fetchall(_NEXT_STEP, {"id": entry.id, "now": now_ns, "go": go}))
     entry = entry_of(tuple(rows[0]))
     if entry.state is OutboxState.SENDING:
         await steps.begun(connection, entry, (), None, now_ns)
@@ -159,9 +179,11 @@ def not_allowed(which: str, found: Sequence[Any], allowed: Sequence[OutboxState]
     if not found:
         return OutboxError(f"outbox, {which}: there is no such posting")
     if all(state in allowed for (state,) in found):
-        return OutboxError(f"outbox, {which}: cannot {verb}; allowed: the oldest open one of its lane")
-    states = ", ".join(sorted({str(state) for (state,) in found}))
-    return OutboxError(f"outbox, {which}: is {states} and cannot {verb}; allowed from: {', '.join(allowed)}")
+        text = f"outbox, {which}: cannot {verb}; allowed: the oldest open one of its lane"
+        return OutboxError(text, found="behind others", allowed="the oldest open one of its lane")
+    states, right = ", ".join(sorted({str(state) for (state,) in found})), ", ".join(allowed)
+    text = f"outbox, {which}: is {states} and cannot {verb}; allowed from: {right}"
+    return OutboxError(text, found=states, allowed=right)
 
 
 async def refused(
@@ -172,9 +194,16 @@ async def refused(
     return not_allowed(f"id {entry_id}", [tuple(one) for one in found], allowed, verb)
 
 
-async def _step_settled(connection: aiosqlite.Connection, entry: OutboxEntry, reference: str, now_ns: int) -> None:
+def _goods_error(settlement: Settlement) -> str:
+    """Why material of what is booked is not, "" where it is."""
+    return clean(settlement.error_text, ERROR_TEXT_MAX_CHARS) if settlement.error_kind == GOODS_ERROR else ""
+
+
+async def _step_settled(
+    connection: aiosqlite.Connection, entry: OutboxEntry, reference: str, now_ns: int, goods_error: str
+) -> None:
     if entry.state is OutboxState.ACCEPTED:
         await steps.accepted(connection, entry, reference)
     elif entry.state in THERE:
-        await steps.done(connection, entry.id, entry.step, entry.state.value, reference, now_ns)
-        await steps.join(connection, entry.id, REFERENCE_MAX_CHARS)
+        await steps.done(connection, entry, entry.state.value, reference, now_ns, goods_error)
+        await steps.join(connection, entry.id, REFERENCE_MAX_CHARS, now_ns)

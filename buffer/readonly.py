@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from typing import TYPE_CHECKING, Any, Self
 
-from buffer import audit, clock_record, jobs, journal, packing, schema, steps
+from buffer import audit, clock_record, jobs, journal, moment, packing, schema, steps
 from buffer.audit import AuditRow
 from buffer.entry import OutboxCounts, OutboxEntry, OutboxState, entry_of
 from buffer.errors import StoreError
-from buffer.outbox import counts_of, counts_query
+from buffer.outbox_counts import counts_of, counts_query
 from buffer.outbox_pages import page_query
+from buffer.outbox_whole import Whole, whole_of
 from buffer.step import JournalRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from buffer.steps import StepRow
@@ -30,7 +32,9 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         raise StoreError(f"{path}: there is no database; the gateway makes it at its first start")
     try:
         with contextlib.closing(
-            sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            sqlite3.connect(
+                f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+            )
         ) as connection:
             connection.execute(f"PRAGMA busy_timeout={schema.BUSY_TIMEOUT_MS}")
             connection.execute("PRAGMA query_only=ON")
@@ -83,10 +87,24 @@ class ReadOnlyStore:
         """Rows of a query. Raises StoreError."""
         return self._read(sql, values)
 
+    @contextlib.contextmanager
+    def moment(self) -> Iterator[None]:
+        """All that is read in the block is of one moment. Hold it for a look only. Raises StoreError."""
+        try:
+            with moment.held(self._connection):
+                yield
+        except sqlite3.Error as error:
+            raise self._unread(error) from error
+
     def snapshots(self) -> dict[str, bytes]:
         """The last committed state of each work unit."""
         rows = self._read("SELECT id, snapshot FROM work_unit", ())
         return {unit: packing.unpacked(stored) for unit, stored in rows}
+
+    def snapshot(self, work_unit: str) -> bytes | None:
+        """The last committed state of this work unit, None if it never ran."""
+        rows = self._read("SELECT snapshot FROM work_unit WHERE id = ?", (work_unit,))
+        return packing.unpacked(rows[0][0]) if rows else None
 
     def outbox(
         self,
@@ -95,16 +113,23 @@ class ReadOnlyStore:
         state: OutboxState | None = None,
         order: str | None = None,
         key: str | None = None,
+        kind: str | None = None,
         before_id: int | None = None,
         limit: int = 100,
     ) -> list[OutboxEntry]:
         """Postings, newest first."""
-        sql, values = page_query(target=target, state=state, order=order, key=key, before_id=before_id, limit=limit)
+        names = {"target": target, "order": order, "key": key, "kind": kind}
+        sql, values = page_query(**names, state=state, before_id=before_id, limit=limit)
         return [entry_of(row) for row in self._read(sql, values)]
 
     def steps(self, posting: int) -> tuple[StepRow, ...]:
         """The steps of a posting, () where it is one message without a baseline."""
         return steps.found(self._read(steps.READ, (posting,)))
+
+    def whole(self, posting: int) -> Whole | None:
+        """A posting and all that stands beside it, of one moment; None if there is none. Raises StoreError."""
+        with self.moment():
+            return whole_of(posting, self._connection)
 
     def audit(self, limit: int) -> list[AuditRow]:
         """What persons did, newest first."""
@@ -130,6 +155,12 @@ class ReadOnlyStore:
         """Every remembered job order."""
         return [jobs.decode(row[0]) for row in self._read("SELECT record FROM job", ())]
 
+    def job_records_of(self, orders: Iterable[str]) -> list[JobRecord]:
+        """What is remembered of the operations of these orders."""
+        named = json.dumps(sorted(set(orders)))
+        rows = self._read("SELECT record FROM job WHERE order_id IN (SELECT value FROM json_each(?))", (named,))
+        return [jobs.decode(row[0]) for row in rows]
+
     def counts(self, target: str) -> OutboxCounts:
         """How much is where."""
         sql, values = counts_query(target)
@@ -149,4 +180,7 @@ class ReadOnlyStore:
         try:
             return self._connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise StoreError(f"{self._path}: cannot be read: {error}; are you allowed to read its folder?") from error
+            raise self._unread(error) from error
+
+    def _unread(self, error: sqlite3.Error) -> StoreError:
+        return StoreError(f"{self._path}: cannot be read: {error}; are you allowed to read its folder?")

@@ -25,7 +25,7 @@ CONFIRMATIONS_READ_MAX: Final = 200
 _STATE: Final = "SELECT snapshot FROM work_unit WHERE id = ?"
 _OFFSET: Final = "SELECT offset_ns FROM clock"
 _TALLY: Final = "SELECT state, sum(postings) FROM outbox_tally GROUP BY state"
-_NEWEST: Final = "SELECT payload, created_ns FROM outbox WHERE kind <> 'ack' ORDER BY id DESC LIMIT ?"
+_NEWEST: Final = "SELECT payload, created_ns FROM outbox WHERE kind NOT IN ('ack', 'notice') ORDER BY id DESC LIMIT ?"
 
 
 class Remains(NamedTuple):

@@ -10,14 +10,18 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from buffer import genealogy
+from buffer import audit_chain, audit_taken, genealogy
+from buffer.audit_taken import PURGED
 from buffer.entry import ANY_TARGET, OVER_SQL
 from gateway.core.retention import CLASS_OF_KIND, RecordClass, class_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import aiosqlite
 
     from buffer.store import Store
+    from gateway.core.audit.entry import EntryContent
 
 #: One transaction holds up other writes for at most this many rows.
 CHUNK_ROWS: Final = 1000
@@ -52,7 +56,7 @@ _POSTINGS: Final = {
 }
 #: Along the index of what is open, so many at a time: a million documents would keep everybody else from reading.
 _UNCONFIRMED: Final = """
-    SELECT target, lane_order, operation, id, kind = 'ack', json_extract(document, '$.machine'),
+    SELECT target, lane_order, operation, id, kind IN ('ack', 'notice'), json_extract(document, '$.machine'),
         json_extract(document, '$.period.from')
     FROM (
         SELECT target, lane_order, operation, id, kind,
@@ -101,7 +105,10 @@ _KEEP_NUMBERS: Final = """
 _DELETE_JOBS: Final = "DELETE FROM job WHERE order_id = ? RETURNING 1"
 _DELETE_ANSWERS: Final = "DELETE FROM order_answer WHERE order_id = ? AND told IS NOT NULL"
 _DELETE_SERIALS: Final = "DELETE FROM serial WHERE order_id = ?"
-_DELETE_SAID: Final = "DELETE FROM reconciled WHERE order_id = ?"
+_DELETE_SAID: Final = (
+    "DELETE FROM reconciled WHERE order_id = ?",
+    "DELETE FROM reconciliation_settled WHERE order_id = ?",
+)
 _UNUSED_IMAGES: Final = """
     SELECT digest FROM order_image WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.image_digest = order_image.digest)
     LIMIT ?
@@ -138,7 +145,12 @@ class Unconfirmed(NamedTuple):
 
 
 async def journal(
-    store: Store, work_unit: str, record_class: RecordClass, before_ns: int, chunks_max: int | None = None
+    store: Store,
+    work_unit: str,
+    record_class: RecordClass,
+    before_ns: int,
+    chunks_max: int | None = None,
+    how: str = PURGED,
 ) -> int:
     """Delete rows of one class of a work unit that are older; returns how many. Raises StoreError."""
     found = await store.read(_MARK, (work_unit, record_class.value))
@@ -149,12 +161,12 @@ async def journal(
         old = [row for row in rows if row[1] < before_ns]
         if not old:
             if mark:
-                await store.write(partial(_delete_rows, [], (work_unit, record_class.value, mark, before_ns)))
+                await store.write(partial(_delete_rows, [], (work_unit, record_class.value, mark, before_ns), how))
             break
         mark, chunks = old[-1][0], chunks + 1
         seqs = [(work_unit, seq) for seq, _, kind in old if class_of(kind) is record_class]
         reached_ns = before_ns if len(old) < CHUNK_ROWS else old[-1][1]
-        await store.write(partial(_delete_rows, seqs, (work_unit, record_class.value, mark, reached_ns)))
+        await store.write(partial(_delete_rows, seqs, (work_unit, record_class.value, mark, reached_ns), how))
         done += len(seqs)
         if len(old) < len(rows) or len(rows) < CHUNK_ROWS:
             break
@@ -170,7 +182,7 @@ async def postings(store: Store, before_ns: int) -> int:
     """Delete postings that were booked, or became void, before; returns how many. Raises StoreError."""
     done = 0
     for sql in _POSTINGS.values():
-        while deleted := await store.write(partial(_count, sql, (before_ns, CHUNK_ROWS))):
+        while deleted := await store.write(partial(_booked, sql, (before_ns, CHUNK_ROWS))):
             done += deleted
     return done
 
@@ -180,8 +192,8 @@ async def unconfirmed(store: Store) -> list[Unconfirmed]:
     found: dict[str, str] = {}
     last: tuple[Any, ...] = _BEFORE_ALL
     while rows := await store.read(_UNCONFIRMED, (*last, DOCUMENTS_AT_ONCE)):
-        for *_, is_answer, machine, from_utc in rows:
-            if not is_answer:
+        for *_, is_beside, machine, from_utc in rows:
+            if not is_beside:
                 # "" is before every other text.
                 found[machine or ""] = min(found.get(machine or "", from_utc or ""), from_utc or "")
         last = rows[-1][:4]
@@ -190,12 +202,15 @@ async def unconfirmed(store: Store) -> list[Unconfirmed]:
     return [Unconfirmed(machine, from_utc) for machine, from_utc in found.items()]
 
 
-async def orders(store: Store, before_ns: int, now_ns: int) -> int:
-    """Forget orders that are over, and were before; their numbers stay. Returns how many. Raises StoreError."""
+async def orders(store: Store, before_ns: int, now_ns: int, entry: Callable[[str], EntryContent] | None = None) -> int:
+    """Forget orders that are over, and were before; their numbers stay. Returns how many. Raises StoreError.
+
+    ``entry``: what the audit trail is told of each, in its transaction.
+    """
     done = 0
     for (order,) in await store.read(f"{_FORGETTABLE} LIMIT ?2", (before_ns, ORDERS_AT_ONCE_MAX)):
         if not await store.read(_TIED, (order, before_ns)):
-            done += await store.write(partial(_forget, order, before_ns, now_ns))
+            done += await store.write(partial(_forget, order, before_ns, now_ns, entry))
     return done
 
 
@@ -225,14 +240,21 @@ async def kept_since(store: Store) -> dict[RecordClass, int | None]:
 
 
 async def _delete_rows(
-    seqs: list[tuple[str, int]], mark: tuple[str, str, int, int], connection: aiosqlite.Connection
+    seqs: list[tuple[str, int]], mark: tuple[str, str, int, int], how: str, connection: aiosqlite.Connection
 ) -> None:
     if seqs:
         await connection.executemany(_DELETE_ROWS, seqs)
+        await audit_taken.count_gone(how, RecordClass(mark[1]), len(seqs), connection)
     await connection.execute_fetchall(_SET_MARK, mark)
 
 
-async def _forget(order: str, before_ns: int, now_ns: int, connection: aiosqlite.Connection) -> int:
+async def _forget(
+    order: str,
+    before_ns: int,
+    now_ns: int,
+    entry: Callable[[str], EntryContent] | None,
+    connection: aiosqlite.Connection,
+) -> int:
     # What was found may have changed until the transaction began.
     again = await connection.execute_fetchall(f"{_FORGETTABLE} AND order_id = ?2", (before_ns, order))
     if not list(again):
@@ -240,14 +262,24 @@ async def _forget(order: str, before_ns: int, now_ns: int, connection: aiosqlite
     await connection.execute_fetchall(_KEEP_NUMBERS, (order, now_ns))
     await genealogy.forget(connection, order)
     await connection.execute_fetchall(_DELETE_ANSWERS, (order,))
-    await connection.execute_fetchall(_DELETE_SAID, (order,))
+    for sql in _DELETE_SAID:
+        await connection.execute_fetchall(sql, (order,))
     await connection.execute_fetchall(_DELETE_SERIALS, (order,))
     await connection.execute_fetchall(_DELETE_JOBS, (order,))
+    if entry is not None:
+        await audit_chain.append([entry(order)], connection)
     return 1
 
 
 async def _delete_images(digests: list[str], connection: aiosqlite.Connection) -> int:
     return sum([await _count(_DELETE_IMAGE, (digest,), connection) for digest in digests])
+
+
+async def _booked(sql: str, values: tuple[Any, ...], connection: aiosqlite.Connection) -> int:
+    done = await _count(sql, values, connection)
+    if done:
+        await audit_taken.count_gone(PURGED, RecordClass.CONFIRMATION, done, connection)
+    return done
 
 
 async def _count(sql: str, values: tuple[Any, ...], connection: aiosqlite.Connection) -> int:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE: Final = 500
 #: Looked for beyond the highest number that is known, where even that may be unreadable.
 IDS_MAX: Final = 100_000_000
+#: What books nothing has numbers of its own.
+_BESIDE: Final = frozenset({"ack", "notice"})
 OVER: Final = frozenset({"posted", "delivered", "superseded", "voided"})
 
 _ROWS: Final = "SELECT id, target, key, order_id, operation, seq, kind, state, payload, created_ns FROM outbox WHERE"
@@ -45,6 +47,27 @@ _NUMBERS: Final = {
 }
 
 
+_STEPS: Final = """
+    SELECT posting, step, name, sent_ns, settled_ns, outcome, accepted, reference FROM outbox_steps
+    ORDER BY posting {0}, step {0}
+"""
+
+
+class SalvagedStep(NamedTuple):
+    """One of several messages of a confirmation: what is booked of it already must not be booked by hand again.
+
+    ``outcome``: posted, delivered, or "" while it is not over; ``sent_ns`` None: it surely never left.
+    """
+
+    step: int
+    name: str | None
+    sent_ns: int | None
+    settled_ns: int | None
+    outcome: str
+    accepted: str
+    reference: str
+
+
 class Salvaged(NamedTuple):
     """One confirmation. Where only an index knew of it, ``state`` is "" and ``payload`` None; "" or 0 is unknown."""
 
@@ -58,6 +81,7 @@ class Salvaged(NamedTuple):
     state: str = ""
     payload: bytes | None = None
     created_ns: int = 0
+    steps: tuple[SalvagedStep, ...] = ()
 
 
 class Found(NamedTuple):
@@ -92,7 +116,9 @@ def salvage(path: Path) -> Found:
             _, of_key, key = keys.get(number, (number, target, ""))
             rows[number] = Salvaged(number, target or of_key, key, order, operation, seq)
         numbers: dict[tuple[str, str], int] = {}
-        seen = [(one.order, one.operation, one.seq) for one in rows.values() if one.order and one.kind != "ack"]
+        seen = [(one.order, one.operation, one.seq) for one in rows.values() if one.order and one.kind not in _BESIDE]
+        steps = _steps(connection, unread)
+        rows = {number: one._replace(steps=steps.get(number, ())) for number, one in rows.items()}
         for name, sql in _NUMBERS.items():
             seen += _both_ways(connection, sql, f"table {name}", unread)
         for order, operation, seq in seen:
@@ -109,11 +135,12 @@ def document(one: Salvaged) -> dict[str, Any]:
     quantities = content.get("qty") if isinstance(content, dict) else None
     qty = quantities if isinstance(quantities, dict) else {}
     return {
-        **{name: value for name, value in one._asdict().items() if name != "payload"},
+        **{name: value for name, value in one._asdict().items() if name not in {"payload", "steps"}},
         "state": one.state or "unknown",
         "good": qty.get("good"),
         "scrap": qty.get("scrap"),
         "content": content,
+        "steps": [step._asdict() for step in one.steps],
     }
 
 
@@ -146,6 +173,17 @@ def _highest(connection: sqlite3.Connection) -> int:
         with contextlib.suppress(sqlite3.Error):
             found += [int(row[0]) for row in connection.execute(sql) if row[0] is not None]
     return min(max(found), IDS_MAX)
+
+
+def _steps(connection: sqlite3.Connection, unread: list[str]) -> dict[int, tuple[SalvagedStep, ...]]:
+    """The steps of each posting that has some; a database from before there were steps has none."""
+    with contextlib.suppress(sqlite3.Error):
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'outbox_steps'").fetchall():
+            return {}
+    found: dict[int, list[SalvagedStep]] = {}
+    for posting, *of_step in sorted(_both_ways(connection, _STEPS, "table outbox_steps", unread), key=lambda r: r[:2]):
+        found.setdefault(posting, []).append(SalvagedStep(*of_step))
+    return {posting: tuple(steps) for posting, steps in found.items()}
 
 
 def _by_ranges(connection: sqlite3.Connection, highest: int, unread: list[str]) -> Iterator[tuple[Any, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
@@ -120,13 +121,29 @@ async def prepare_reader(connection: aiosqlite.Connection) -> None:
 def migrations() -> list[tuple[int, str]]:
     """Number and SQL text of each migration, in order."""
     folder = resources.files("buffer") / "migrations"
-    found = (entry for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return sorted((int(entry.name.split("_", 1)[0]), entry.read_text(encoding="utf-8")) for entry in found)
+    found = (entry for entry in folder.iterdir() if _is_sql(entry.name))
+    return sorted((_number_of(entry.name), entry.read_text(encoding="utf-8")) for entry in found)
+
+
+@cache
+def newest_schema() -> int:
+    """The number of the last migration; who only reads asks for it each time, and reads none of them."""
+    return max(
+        _number_of(one.name) for one in (resources.files("buffer") / "migrations").iterdir() if _is_sql(one.name)
+    )
+
+
+def _number_of(name: str) -> int:
+    return int(name.split("_", 1)[0])
+
+
+def _is_sql(name: str) -> bool:
+    return name.endswith(".sql")
 
 
 def check_present(path: Path, present: int) -> None:
     """Raises NewerSchemaError for a schema that is not known yet, StoreError for an older one."""
-    newest = migrations()[-1][0]
+    newest = newest_schema()
     if present > newest:
         raise NewerSchemaError(f"{path}: has schema {present}, this linegate knows up to {newest}")
     if present < newest:

@@ -2,17 +2,19 @@
 
 A file that was made before this was possible, or in larger pages, is rewritten once, when it is opened, if it is small
 and there is room for it; a larger one stays as it is: its free pages are used again, and it never grows beyond
-``buffer.max_size``.
+``buffer.max_size``. Says, too, how large everything is.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from buffer.entry import OVER_SQL
 from buffer.schema import PAGE_BYTES
 
 if TYPE_CHECKING:
+    import sqlite3
     from pathlib import Path
 
     import aiosqlite
@@ -33,6 +35,11 @@ FREE_PAGES_KEPT: Final = KEPT_BYTES // PAGE_BYTES
 PAGES_AT_ONCE: Final = 512
 #: Fewer are not worth a transaction.
 PAGES_LEAST: Final = 64
+_STATS: Final = f"""
+    SELECT (SELECT coalesce(sum(postings), 0) FROM outbox_tally WHERE state NOT IN {OVER_SQL}),
+        (SELECT coalesce(sum(postings), 0) FROM outbox_tally WHERE state = 'posted'),
+        (SELECT coalesce(sum(last_seq), 0) FROM journal_head), (SELECT count(*) FROM job)
+"""  # noqa: S608 - constants
 
 
 async def make_able(connection: aiosqlite.Connection, path: Path) -> bool:
@@ -72,3 +79,36 @@ async def give_back(connection: aiosqlite.Connection) -> int:
     for _ in range(pages):  # Python takes one step of it, which is one page, whatever number it names
         await connection.execute_fetchall("PRAGMA incremental_vacuum(1)")
     return pages
+
+
+class StoreStats(NamedTuple):
+    """Sizes in bytes; ``used_bytes`` of ``max_bytes`` are taken inside the file. Counts since the database exists."""
+
+    database_bytes: int
+    wal_bytes: int
+    used_bytes: int
+    max_bytes: int
+    open_postings: int
+    posted: int
+    journal_rows: int
+    jobs: int
+
+
+def stats(path: Path, max_bytes: int, connection: sqlite3.Connection) -> StoreStats:
+    """Sizes and counts of the database behind the connection. Raises sqlite3.Error."""
+    (counts,) = connection.execute(_STATS)
+    pages, free, page_bytes = (
+        int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return StoreStats(
+        size(path), size(path.with_name(path.name + "-wal")), (pages - free) * page_bytes, max_bytes, *counts
+    )
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

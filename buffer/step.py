@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gateway.core.document import Identity
     from gateway.core.entries import LotNamed
     from gateway.core.model import JobRecord
+    from gateway.core.orders.erp_notice import ErpNotice
     from gateway.core.orders.order_answer import OperationAnswer
     from gateway.core.work.genealogy import GenealogyLink
     from gateway.core.work.produced_lots import SerialRecord
@@ -58,7 +59,8 @@ class Step(NamedTuple):
 
     ``last_time_ns`` is the highest time the step has seen: the steady clock starts above it after a restart. ``voids``
     are keys of postings that must not be sent any more: where one of them is under way meanwhile, nothing is kept.
-    ``answers`` are told to their targets once all operations of the order have one; ``identity`` is who answers.
+    ``answers`` are told to their targets once all operations of the order have one, ``notices`` at once; ``identity``
+    is who speaks.
     ``keys``: the Idempotency-Keys of the decisions in it. ``links``, ``serials`` and ``lots`` (named
     later) are what it says of genealogy.
     """
@@ -71,6 +73,7 @@ class Step(NamedTuple):
     jobs: tuple[JobRecord, ...] = ()
     voids: tuple[str, ...] = ()
     answers: tuple[OperationAnswer, ...] = ()
+    notices: tuple[ErpNotice, ...] = ()
     identity: Identity | None = None
     audit: tuple[EntryContent, ...] = ()
     links: tuple[GenealogyLink, ...] = ()

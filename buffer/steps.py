@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from buffer.entry import BY_PERSON, GOODS_ERROR
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 Message = tuple[bytes, str, str]
 #: Between the references of several steps, where they stand in one text.
 REFERENCES_APART: Final = ", "
+GOODS_APART: Final = "; "
 
 _COLUMNS: Final = "step, body, content_type, name, baseline, accepted, reference, sent_ns, settled_ns, outcome"
 READ: Final = f"SELECT {_COLUMNS} FROM outbox_steps WHERE posting = ? ORDER BY step"  # noqa: S608 - constants
@@ -33,7 +36,8 @@ _SENT: Final = """
 """
 _ACCEPTED: Final = "UPDATE outbox_steps SET accepted = ? WHERE posting = ? AND step = ?"
 _DONE: Final = """
-    UPDATE outbox_steps SET reference = ?1, settled_ns = ?2, outcome = ?3 WHERE posting = ?4 AND step = ?5
+    UPDATE outbox_steps SET reference = ?1, settled_ns = ?2, outcome = ?3, goods_error = ?6
+    WHERE posting = ?4 AND step = ?5
 """
 _JOINED: Final = """
     UPDATE outbox SET reference = substr((
@@ -42,6 +46,17 @@ _JOINED: Final = """
         )
     ), 1, ?3) WHERE id = ?2
 """
+#: What a person says of its last message stays behind it: he says nothing of the material of those before.
+_GOODS_JOINED: Final = f"""
+    UPDATE outbox SET error_kind = '{GOODS_ERROR}', error_count = 1, error_since_ns = coalesce(error_since_ns, ?4),
+        error_text = substr((
+            SELECT group_concat(goods_error, ?1) FROM (
+                SELECT goods_error FROM outbox_steps WHERE posting = ?2 AND goods_error <> '' ORDER BY step
+            )
+        ) || CASE error_kind WHEN '{BY_PERSON}' THEN ?1 || error_text ELSE '' END, 1, ?3)
+    WHERE id = ?2 AND error_kind IN ('', '{BY_PERSON}', '{GOODS_ERROR}')
+        AND EXISTS (SELECT 1 FROM outbox_steps WHERE posting = ?2 AND goods_error <> '')
+"""  # noqa: S608 - constants
 #: What of a posting is booked already, in words; "" where nothing is.
 BOOKED_IN_PART: Final = """
     CASE WHEN step > 0 THEN ' (booked: the first ' || step || ' of ' || steps || ' steps' || coalesce(': ' || (
@@ -56,7 +71,8 @@ _ASK_AGAIN: Final = """
     WHERE posting = ?1 AND step = (SELECT step FROM outbox WHERE id = ?1) AND baseline IS NOT NULL
 """
 _FROM_THE_FIRST: Final = """
-    UPDATE outbox_steps SET baseline = NULL, accepted = '', settled_ns = NULL, outcome = '' WHERE posting = ?
+    UPDATE outbox_steps SET baseline = NULL, accepted = '', settled_ns = NULL, outcome = '', goods_error = ''
+    WHERE posting = ?
 """
 
 
@@ -127,15 +143,22 @@ async def accepted(connection: aiosqlite.Connection, entry: OutboxEntry, referen
 
 
 async def done(
-    connection: aiosqlite.Connection, posting: int, step: int, outcome: str, reference: str, now_ns: int
+    connection: aiosqlite.Connection,
+    entry: OutboxEntry,
+    outcome: str,
+    reference: str,
+    now_ns: int,
+    goods_error: str = "",
 ) -> None:
-    """The step is over."""
-    await connection.execute_fetchall(_DONE, (reference, now_ns, outcome, posting, step))
+    """The step that is due is over; ``goods_error``: why its material is not booked."""
+    values = (reference, now_ns, outcome, entry.id, entry.step, goods_error)
+    await connection.execute_fetchall(_DONE, values)
 
 
-async def join(connection: aiosqlite.Connection, posting: int, max_chars: int) -> None:
-    """The reference of the posting becomes all those of its steps."""
+async def join(connection: aiosqlite.Connection, posting: int, max_chars: int, now_ns: int) -> None:
+    """The reference of the posting becomes all those of its steps, and so does why material of it is not booked."""
     await connection.execute_fetchall(_JOINED, (REFERENCES_APART, posting, max_chars))
+    await connection.execute_fetchall(_GOODS_JOINED, (GOODS_APART, posting, max_chars, now_ns))
 
 
 async def ask_again(connection: aiosqlite.Connection, postings: Iterable[int]) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from buffer import jobs, journal, packing, schema, space
+from buffer import jobs, journal, moment, packing, schema, space
 from buffer.applying import apply
 from buffer.checking import SOUND, Check
 from buffer.entry import ANY_TARGET, OVER_SQL
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from buffer.mark import Sent
     from buffer.older import Older
+    from buffer.space import StoreStats
     from buffer.step import JournalRow, Step
     from gateway.core.model import JobRecord
     from gateway.core.orders.order_image import OrderImage
@@ -53,24 +54,6 @@ _CURSOR: Final = """
     INSERT INTO connector_cursor (connector, cursor) VALUES (?, ?)
     ON CONFLICT (connector) DO UPDATE SET cursor = excluded.cursor
 """
-_STATS: Final = f"""
-    SELECT (SELECT coalesce(sum(postings), 0) FROM outbox_tally WHERE state NOT IN {OVER_SQL}),
-        (SELECT coalesce(sum(postings), 0) FROM outbox_tally WHERE state = 'posted'),
-        (SELECT coalesce(sum(last_seq), 0) FROM journal_head), (SELECT count(*) FROM job)
-"""  # noqa: S608 - constants
-
-
-class StoreStats(NamedTuple):
-    """Sizes in bytes; ``used_bytes`` of ``max_bytes`` are taken inside the file. Counts since the database exists."""
-
-    database_bytes: int
-    wal_bytes: int
-    used_bytes: int
-    max_bytes: int
-    open_postings: int
-    posted: int
-    journal_rows: int
-    jobs: int
 
 
 class Store:
@@ -209,10 +192,17 @@ class Store:
 
     async def read(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Rows of a query, on the connection that cannot write. Raises StoreError."""
+        return await self._look(lambda connection: connection.execute(sql, values).fetchall())
+
+    async def at_once(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What ``work`` reads by several statements, all of one moment; it runs in a thread. Raises StoreError."""
+        return await self._look(partial(moment.of, work))
+
+    async def _look(self, work: Callable[[sqlite3.Connection], T]) -> T:
         for left in reversed(range(READ_TRIES)):
             connection = await self._for_reading()
             try:
-                return [tuple(row) for row in await connection.execute_fetchall(sql, values)]
+                return await moment.in_its_thread(connection, work)
             except sqlite3.Error as error:
                 if not await self._reads_again(error, connection) or not left:
                     raise self._unread(error) from error
@@ -266,7 +256,7 @@ class Store:
 
         Takes as long as reading the file; where damage is found nothing more is written.
         """
-        if _size(self._path) <= schema.QUICK_CHECK_MAX_BYTES:
+        if space.size(self._path) <= schema.QUICK_CHECK_MAX_BYTES:
             return ""
         check = Check(self._path)
         self._opened.beside.append(check)
@@ -313,12 +303,16 @@ class Store:
 
     async def job_records(self) -> list[JobRecord]:
         """Every remembered job order, without images. Raises StoreError."""
-        return [self._decoded(row[0], jobs.decode) for row in await self.read("SELECT record FROM job", ())]
+        return self.records(row[0] for row in await self.read("SELECT record FROM job", ()))
 
     async def records_in(self, state: str) -> list[JobRecord]:
         """Remembered job orders in this state, without images. Raises StoreError."""
         rows = await self.read(_IN_STATE, (state,))
-        return [self._decoded(row[0], jobs.decode) for row in rows]
+        return self.records(row[0] for row in rows)
+
+    def records(self, stored: Iterable[bytes]) -> list[JobRecord]:
+        """Job orders from what is stored of them, without images. Raises StoreError."""
+        return [self._decoded(one, jobs.decode) for one in stored]
 
     async def unbooked(self, order: str, operation: str) -> int:
         """Confirmations of an operation that no target has acknowledged yet. Raises StoreError."""
@@ -346,22 +340,8 @@ class Store:
         return dict(await self.read("SELECT work_unit, last_seq FROM journal_head", ()))
 
     async def stats(self) -> StoreStats:
-        """Sizes and counts; cheap."""
-        counts = (await self.read(_STATS, ()))[0]
-        (pages,) = (await self.read("PRAGMA page_count", ()))[0]
-        (free,) = (await self.read("PRAGMA freelist_count", ()))[0]
-        (page_bytes,) = (await self.read("PRAGMA page_size", ()))[0]
-        wal = self._path.with_name(self._path.name + "-wal")
-        return StoreStats(
-            database_bytes=_size(self._path),
-            wal_bytes=_size(wal),
-            used_bytes=(pages - free) * page_bytes,
-            max_bytes=self._opened.max_bytes,
-            open_postings=counts[0],
-            posted=counts[1],
-            journal_rows=counts[2],
-            jobs=counts[3],
-        )
+        """Sizes and counts, of one moment; cheap."""
+        return await self.at_once(partial(space.stats, self._path, self._opened.max_bytes))
 
     async def _with_images(self, stored: Iterable[bytes]) -> list[JobRecord]:
         records = [self._decoded(one, jobs.decode) for one in stored]
@@ -388,10 +368,3 @@ class Store:
 
 async def _execute(sql: str, values: tuple[Any, ...], connection: aiosqlite.Connection) -> int:
     return len(list(await connection.execute_fetchall(sql, values)))
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from buffer import closing, packing, schema, verify_outbox
 from buffer.audit_chain import ChainReader
+from buffer.audit_guards import unguarded_in
 from buffer.readonly import reading
 from buffer.verify_found import TOLD_MAX, Found
 from gateway.core.audit.chain import Broken
@@ -151,6 +152,8 @@ def _snapshots(connection: sqlite3.Connection, found: Found, load: Callable[[str
 
 
 def _audit(connection: sqlite3.Connection, found: Found) -> None:
+    for one in unguarded_in(connection):
+        found.defect(f"{one}: whoever can change the schema can change entries; put the database before it back")
     verdict = ChainReader(connection).verify()
     if isinstance(verdict, Broken):
         found.looked_at = verdict.seq

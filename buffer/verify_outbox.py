@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from buffer.verify_found import Found
 
+#: What books nothing: their documents are no links of a chain.
+_BESIDE: Final = frozenset({"ack", "notice"})
 _OVER: Final = "('posted', 'delivered', 'superseded', 'voided')"
 _LANES: Final = """
     SELECT target, order_id, operation, seq, id, state, resends FROM outbox ORDER BY target, order_id, operation, seq
@@ -39,7 +41,10 @@ _GONE: Final = """
         SELECT count(*) FROM outbox WHERE outbox.target = outbox_tally.target AND outbox.state = outbox_tally.state
     ) FROM outbox_tally WHERE state IN ('posted', 'delivered', 'voided')
 """
-_KEYS: Final = "SELECT id, key, message_id, order_id, operation, seq, kind, payload FROM outbox ORDER BY id"
+_KEYS: Final = "SELECT id, key, message_id, target, order_id, operation, seq, kind, payload FROM outbox ORDER BY id"
+_CHAIN: Final = """
+    SELECT target, order_id, operation, seq, key, payload FROM outbox ORDER BY target, order_id, operation, seq
+"""
 _TWICE: Final = """
     SELECT one.key, one.target, other.target FROM outbox AS one
     JOIN outbox_tally AS target ON target.target > one.target
@@ -71,12 +76,28 @@ _SUMS: Final = """
         UNION ALL SELECT target, state, 0, postings FROM outbox_tally
     ) GROUP BY target, state
 """
+#: The sums of answers and of notices, which are parts of it: kind, target, state, those that are there, those told.
+_PARTS: Final = """
+    SELECT kind, target, state, sum(rows), sum(told) FROM (
+        SELECT kind, target, state, count(*) AS rows, 0 AS told FROM outbox WHERE kind IN ('ack', 'notice')
+        GROUP BY kind, target, state
+        UNION ALL SELECT 'ack', target, state, 0, postings FROM answer_tally
+        UNION ALL SELECT 'notice', target, state, 0, postings FROM notice_tally
+    ) GROUP BY kind, target, state
+"""
+_IN_WORDS: Final = {"ack": "answers to orders", "notice": "notices"}
+#: The highest number of a notice that is there, and the last one that was given out; 0: none was.
+_NOTICE_NUMBERS: Final = """
+    SELECT one.target, one.order_id, one.seq, coalesce(last_seq, 0) FROM (
+        SELECT target, order_id, max(seq) AS seq FROM outbox WHERE kind = 'notice' GROUP BY target, order_id
+    ) AS one LEFT JOIN notice_head USING (target, order_id) WHERE one.seq > coalesce(last_seq, 0)
+"""
 _NUMBERS: Final = """
     SELECT one.order_id, one.operation, one.seq, job.seq, job_number.seq,
         json_extract(CAST(job.record AS TEXT), '$.seq')
     FROM (
         SELECT order_id, operation, max(seq) AS seq FROM (
-            SELECT order_id, operation, max(seq) AS seq FROM outbox WHERE kind <> 'ack'
+            SELECT order_id, operation, max(seq) AS seq FROM outbox WHERE kind NOT IN ('ack', 'notice')
             GROUP BY target, order_id, operation
             UNION ALL SELECT order_id, operation, 0 FROM job
             UNION ALL SELECT order_id, operation, 0 FROM job_number
@@ -111,11 +132,12 @@ def _told_elsewhere(connection: sqlite3.Connection, lane: tuple[str, str, str], 
 
 
 def _keys(connection: sqlite3.Connection, found: Found) -> None:
-    for number, key, message_id, order, operation, seq, kind, payload in connection.execute(_KEYS):
+    for number, key, message_id, target, order, operation, seq, kind, payload in connection.execute(_KEYS):
         found.looked_at += 1
         if message_id != message_id_of(key):
             found.defect(f"id {number}: the message id is not that of the key {key}")
-        if kind != "ack" and not key.endswith(f"/{order}/{operation}/{seq}"):
+        own = _own_part(kind, target, order, operation)
+        if own and not key.endswith(f"/{own}/{seq}"):
             found.defect(f"id {number}: the key {key} is not that of order {order} operation {operation} number {seq}")
         why = _document_fault(key, kind, payload)
         if why:
@@ -124,12 +146,40 @@ def _keys(connection: sqlite3.Connection, found: Found) -> None:
         found.defect(f"key {key}: {one} and {other} have different contents under it")
 
 
+def _chain(connection: sqlite3.Connection, found: Found) -> None:
+    """Each confirmation names the hash of the one before, also of one that was made void; what went by age is not."""
+    before: tuple[tuple[str, str], int, str] = (("", ""), 0, "")
+    for target, order, operation, seq, key, payload in connection.execute(_CHAIN):
+        try:
+            document = json.loads(payload)
+        except ValueError:  # the check of contents names it
+            continue
+        if not isinstance(document, dict) or "prev_hash" not in document:
+            continue
+        found.looked_at += 1
+        of = (target, key.rpartition("/")[0])  # another epoch begins a chain of its own
+        lane, number, told = before
+        if lane == of and number == seq - 1 and document["prev_hash"] != told:
+            found.defect(
+                f"{target}, order {order} operation {operation}: number {seq} does not name the hash of number "
+                f"{number}: one of them was changed, or another one put in its place"
+            )
+        before = (of, seq, str(document.get("hash")))
+
+
+def _own_part(kind: str, target: str, order: str, operation: str) -> str:
+    """What a key says before its number; "": an answer's has a form of its own."""
+    if kind == "notice":
+        return f"{order}/{operation}/{target}"
+    return "" if kind == "ack" else f"{order}/{operation}"
+
+
 def _document_fault(key: str, kind: str, payload: bytes) -> str:
     try:
         document = json.loads(payload)
     except ValueError as error:
         return f"the content of {key} is no JSON: {error}"
-    if kind == "ack" or not isinstance(document, dict) or "hash" not in document:
+    if kind in _BESIDE or not isinstance(document, dict) or "hash" not in document:
         return ""
     told = document.pop("hash")
     same = told == hashlib.sha256(encode(document)).hexdigest()
@@ -170,10 +220,20 @@ def _heads(connection: sqlite3.Connection, found: Found) -> None:
 
 
 def _sums(connection: sqlite3.Connection, found: Found) -> None:
+    every: dict[tuple[str, str], int] = {}
     for target, state, rows, told in connection.execute(_SUMS):
         found.looked_at += rows
-        if rows > told or (rows < told and state not in ("posted", "delivered", "voided")):
+        every[target, state] = told
+        if _is_wrong(state, rows, told):
             found.defect(f"{target}, {state}: {rows} postings, the sum says {told}")
+    for kind, target, state, rows, told in connection.execute(_PARTS):
+        # What went by its age must have been of all that went.
+        if _is_wrong(state, rows, told) or told > every.get((target, state), 0):
+            found.defect(f"{target}, {state}: {rows} {_IN_WORDS[kind]}, their sum says {told}")
+
+
+def _is_wrong(state: str, rows: int, told: int) -> bool:
+    return rows > told or (rows < told and state not in ("posted", "delivered", "voided"))
 
 
 def _orders(connection: sqlite3.Connection, found: Found) -> None:
@@ -190,6 +250,10 @@ def _orders(connection: sqlite3.Connection, found: Found) -> None:
             found.defect(f"{name}: its number is {remembered}, its record says {recorded}")
         if remembered is not None and kept is not None and remembered < kept:
             found.defect(f"{name}: its number is {remembered}, and was {kept} before it was forgotten")
+    for target, order, newest, given in connection.execute(_NOTICE_NUMBERS):
+        found.defect(
+            f"{target}, notices of order {order or '(none)'}: number {newest} is there, the last one is {given}"
+        )
 
 
 def _named(lane: Any) -> str:
@@ -199,6 +263,7 @@ def _named(lane: Any) -> str:
 CHECKS: Final[Mapping[str, Callable[[sqlite3.Connection, Found], None]]] = {
     "posting numbers": _numbers,
     "keys and contents": _keys,
+    "chain of confirmations": _chain,
     "messages": _messages,
     "steps": _steps,
     "heads of lanes": _heads,

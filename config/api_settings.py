@@ -54,6 +54,8 @@ class ApiSettings:
         max_header: request line and headers together; more are refused.
         requests_per_minute: of one token; more are refused until it may again.
         concurrent_requests: of all together; more are refused at once, with a hint when to come again.
+        waiting_requests: besides, of screens that wait for a change; more are told to ask without waiting.
+        waiting_per_token: of those so many with one token, so that one screen gone wild leaves room for the others.
         request_timeout: for a request's headers, for its body, and for the answer, each; an action goes on behind it.
         idempotency_keep: so long the same Idempotency-Key gets the same answer.
     """
@@ -68,6 +70,8 @@ class ApiSettings:
     max_header: Annotated[ByteSize, Between(ByteSize("4 KiB"), ByteSize("64 KiB"))] = _MAX_HEADER
     requests_per_minute: Annotated[int, Field(ge=1, le=60_000)] = 600
     concurrent_requests: Annotated[int, Field(ge=1, le=256)] = 32
+    waiting_requests: Annotated[int, Field(ge=0, le=512)] = 64
+    waiting_per_token: Annotated[int, Field(ge=1, le=512)] = 16
     request_timeout: Annotated[Duration, Between(Duration("100 ms"), Duration("60 s"))] = Duration("10 s")
     idempotency_keep: Annotated[Duration, Between(Duration("10 s"), Duration("1 d"))] = Duration("10 min")
 

@@ -1,4 +1,4 @@
-"""The settings of copies of the database that are made by the clock. Makes none: ``gateway/backup_round.py`` does."""
+"""The settings of copies of the database that are made by the clock. Made by ``gateway/rounds/backup_round.py``."""
 
 # Annotations are evaluated at once (no postponed ones): pydantic reads them.
 

@@ -76,6 +76,8 @@ def signal_uses(work_units: Mapping[str, WorkUnitRules]) -> Iterator[tuple[KeyPa
                 yield (*top, "counters", at, *keys), signal
         if rules.orders.job_signal is not None:
             yield (*top, "orders", "job_signal"), rules.orders.job_signal
+        if rules.orders.cycle_job_signal is not None:
+            yield (*top, "orders", "cycle_job_signal"), rules.orders.cycle_job_signal
         if rules.confirm.delivery.stop_signal is not None:
             yield (*top, "confirm", "delivery", "stop_signal"), rules.confirm.delivery.stop_signal
         if rules.confirm.handling_unit_signal is not None:

@@ -128,9 +128,12 @@ def document_type(drivers: Mapping[str, PluginType], connectors: Mapping[str, Pl
     )
 
 
-def json_schema(document: type[Any]) -> dict[str, Any]:
-    """JSON Schema of the document, ``include`` added, descriptions taken from docstrings."""
-    schema = class_schema(document)
+def json_schema(document: type[Any], adapter: TypeAdapter[Any] | None = None) -> dict[str, Any]:
+    """JSON Schema of the document, ``include`` added, descriptions taken from docstrings.
+
+    ``adapter``: that of the document, where there is one already; to make it takes as long as the rest.
+    """
+    schema = class_schema(document, adapter)
     properties = schema["properties"]
     properties["include"] = {"type": "array", "items": {"type": "string"}, "default": []}
     for section, text in _SECTION_TEXTS.items():
@@ -142,9 +145,9 @@ def json_schema(document: type[Any]) -> dict[str, Any]:
     return schema
 
 
-def class_schema(cls: type[Any]) -> dict[str, Any]:
-    """JSON Schema of one settings class, with descriptions."""
-    return TypeAdapter(cls).json_schema(schema_generator=_Describing, mode="validation")
+def class_schema(cls: type[Any], adapter: TypeAdapter[Any] | None = None) -> dict[str, Any]:
+    """JSON Schema of one settings class, with descriptions; ``adapter`` as that of ``json_schema``."""
+    return (adapter or TypeAdapter(cls)).json_schema(schema_generator=_Describing, mode="validation")
 
 
 def attribute_texts(cls: type[Any]) -> dict[str, str]:
@@ -203,6 +206,8 @@ class _Describing(GenerateJsonSchema):
         return {}
 
     def encode_default(self, dft: Any) -> Any:
+        if dft is None or type(dft) in (bool, int, float, str):
+            return dft  # as it is: the general way makes an adapter for each of hundreds of defaults
         with_unit = isinstance(dft, (Duration, ByteSize))
         return str(dft) if with_unit else super().encode_default(dft)
 

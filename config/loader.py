@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,10 +52,17 @@ def load(
             del data[section]
     places = _Places(flat, over.places)
     errors = list(over.errors)
-    document_class = document_type(drivers, connectors)
-    document, raw_errors = _validated(data, document_class)
-    words = dict(_ambiguous_words(data, ()))
-    schema = json_schema(document_class) if raw_errors or words else {}
+    # The grammar of a plugin that is not in the file would only make the start longer; only complaints name them all.
+    named = (_used(drivers, data, "sources", "driver"), _used(connectors, data, "connectors", "connector"))
+    adapter = TypeAdapter(document_type(*named))
+    document, raw_errors = _validated(data, adapter)
+    # A member of an enumeration is one of the allowed words; the schema is made for complaints only.
+    words = {path: word for path, word in _ambiguous_words(data, ()) if not isinstance(_reached(document, path), Enum)}
+    schema: dict[str, Any] = {}
+    if raw_errors or words:
+        whole = document_type(drivers, connectors)
+        schema = json_schema(whole, adapter := TypeAdapter(whole))
+        document, raw_errors = _validated(data, adapter)
     failed = (
         complaints(raw_errors, data, schema)
         if document is None
@@ -134,10 +142,23 @@ def _at(data: Any, path: KeyPath) -> Any:
     return data
 
 
-def _validated(data: dict[str, Any], document: type[Any]) -> tuple[Any, list[Any]]:
+def _used(plugins: Mapping[str, PluginType], data: dict[str, Any], section: str, key: str) -> Mapping[str, PluginType]:
+    """The plugins that a section names; all of them where it names none or another."""
+    parts = data.get(section)
+    found = (
+        [part.get(key) if isinstance(part, dict) else None for part in parts.values()]
+        if isinstance(parts, dict)
+        else []
+    )
+    if not found or not all(isinstance(name, str) and name in plugins for name in found):
+        return plugins
+    return {name: plugins[name] for name in plugins if name in found}
+
+
+def _validated(data: dict[str, Any], adapter: TypeAdapter[Any]) -> tuple[Any, list[Any]]:
     # As JSON: there a list is a tuple and a word an enumeration's member, and still "1" is not 1 and true is not 1.
     try:
-        return TypeAdapter(document).validate_json(json.dumps(data), strict=True), []
+        return adapter.validate_json(json.dumps(data), strict=True), []
     except ValidationError as failure:
         return None, list(failure.errors(include_url=False))
 
@@ -163,6 +184,19 @@ def _ambiguous_words(data: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     elif isinstance(data, (dict, list)):
         for key, below in data.items() if isinstance(data, dict) else enumerate(data):
             yield from _ambiguous_words(below, (*path, key))
+
+
+def _reached(document: Any, path: KeyPath) -> Any:
+    """What a key of the file has become in the document; None where that cannot be said."""
+    at = document
+    for key in path:
+        if isinstance(at, dict):
+            at = at.get(key)
+        elif isinstance(at, tuple) and isinstance(key, int):
+            at = at[key] if key < len(at) else None
+        else:
+            at = getattr(at, str(key), None)
+    return at
 
 
 def _looked_at_ns(drivers: Mapping[str, PluginType], source: Any, signal: str) -> int:

@@ -41,6 +41,7 @@ _WORK_UNITS: Final = (
     ("work_units.ID.state.reasons", "StopReasonRule"),
     ("work_units.ID.state.setup", "SetupRule"),
     ("work_units.ID.state.time_model", "TimeModelRule"),
+    ("work_units.ID.reasons", "OfferedReasonsRule"),
     ("work_units.ID.work", "WorkRule"),
     ("work_units.ID.work.times", "ActivityRule"),
     ("work_units.ID.work.labour", "LabourRule"),

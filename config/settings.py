@@ -51,6 +51,7 @@ _BUFFER_SIZE: Final = ByteSize("2 GiB")
 _RESERVE_SIZE: Final = ByteSize("4 MiB")
 _EVENTS_SIZE: Final = ByteSize("64 MiB")
 _EVENTS_SIZE_MIN: Final = ByteSize("256 KiB")
+_AT_NIGHT: Final = TimeOfDay("02:30")
 _Keep = Annotated[Duration, Between(Duration("1 h"), Duration("3650 d"))]
 
 
@@ -67,6 +68,7 @@ class GatewaySettings:
         profile: regulated (21 CFR 11, EU Annex 11): every decision is a user's, with its reason where one belongs; a
             release of a hold, an approval beyond a tolerance and a release of a confirmation are signed with the
             passphrase. standard: only a correction after the final confirmation is signed.
+        anchor_file: the daily anchors of the audit trail, added and held against it; best on another disk.
         state_dir: folder of everything that must survive a power cut; relative to the working directory.
     """
 
@@ -78,6 +80,7 @@ class GatewaySettings:
     timezone: Annotated[str, AfterValidator(known_timezone)] = "UTC"
     clock: Literal["auto", "trust"] = "trust"
     profile: Literal["standard", "regulated"] = "standard"
+    anchor_file: Path | None = None
     state_dir: Path
 
 
@@ -121,6 +124,8 @@ class ConnectorCommon:
     Attributes:
         poll_orders: how often new orders are asked for.
         orders: whether orders are fetched from it.
+        orders_elsewhere: what becomes of an order none of whose work centers is one of this gateway's: refuse (the
+            status shows it, and the target is answered where it takes answers) or ignore (another gateway takes it).
         confirmations: whether confirmations are sent to it.
         backoff_max: the longest pause between two attempts to send.
         parallel_lanes: how many operations may be confirmed at the same time.
@@ -138,6 +143,7 @@ class ConnectorCommon:
 
     poll_orders: _Pace = Duration("10 s")
     orders: bool = True
+    orders_elsewhere: Literal["refuse", "ignore"] = "refuse"
     confirmations: bool = True
     backoff_max: _Backoff = Duration("60 s")
     parallel_lanes: Annotated[int, Field(ge=1, le=32)] = 4
@@ -304,9 +310,6 @@ class BufferSettings:
     telemetry: EventBufferSettings = field(default_factory=EventBufferSettings)
     day_grace: Annotated[Duration, Between(Duration(0), Duration("12 h"))] = Duration("15 min")
     backup: BackupSettings | None = None
-
-
-_AT_NIGHT: Final = TimeOfDay("02:30")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

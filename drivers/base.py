@@ -12,8 +12,11 @@ Who calls what, and when:
 * ``close()`` is always called once, also after a failed ``open()``, and must not raise.
 * ``write()`` is called between ``open()`` and ``close()``, also while ``readings()`` waits, and only for signals that
   the configuration whitelists, with a value within their limits: checked before the driver sees it.
-* No method is called concurrently with another, except ``problems()``, ``notices()`` and ``write()``; writes come one
-  at a time.
+* No method is called concurrently with another, except ``problems()``, ``notices()``, ``read_now()`` and ``write()``;
+  writes come one at a time.
+* A driver may have ``read_now()`` (``drivers.asking``): it is called when an order is about to change, and must
+  return at once. ``readings()`` then yields the answer as soon as it can. Without it the pieces between two readings
+  are shared by time.
 
 One bad node or register is not a lost link: it is delivered as BAD, listed in ``problems()`` with its reason, and
 retried by the driver with its own back-off.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import structlog
 
+from drivers.asking import Questions
 from drivers.base import DriverError, Reading, WriteRefusedError
 from drivers.status import OF_THE_DRIVER, SourceStatus, carries_values, described, good_value_ns, looked_at
 from gateway.core.duration import NS_PER_S, Duration, seconds
@@ -101,6 +102,7 @@ class SourceSupervisor:
         self._silent_from_s: float | None = None  # loop time; None while the receiver is busy
         self._valueless_from_s = 0.0  # loop time
         self._driver: Driver | None = None  # while it reads
+        self._questions = Questions()
         self._one_write = asyncio.Lock()
         self._write_task: asyncio.Task[None] | None = None
         self._reading_task: asyncio.Task[None] | None = None
@@ -141,6 +143,14 @@ class SourceSupervisor:
     def last_value(self, signal: str) -> Scalar:
         """The last value of a remembered signal (full name), None where none came since the link is up."""
         return self._values.get(signal)
+
+    async def read_now(self, signals: frozenset[str], timeout_s: float) -> bool:
+        """Have signals (names without the source) read out of turn; whether that was handed over in time."""
+        try:
+            return await self._questions.ask(self._driver if self._state == "up" else None, signals, timeout_s)
+        except Exception as error:  # noqa: BLE001 - the supervisor of sources: a defect of a driver stops no decision
+            log.warning("source cannot be read now", source=self._name, error=described(error))
+            return False
 
     async def write(self, signal: str, value: Scalar) -> None:
         """Write one signal (its name without the source); writes take place one after the other.
@@ -236,6 +246,7 @@ class SourceSupervisor:
                 self._silent_from_s = None
                 fresh = self._values_stale_after_ns is not None and carries_values(reading)
                 await self._hand_over(reading)
+                self._questions.heard(reading)
                 now_s = self._silent_from_s = loop.time()
                 if fresh:
                     self._valueless_from_s = now_s
@@ -301,6 +312,7 @@ class SourceSupervisor:
         self._last_error = failure
         self._problems, self._notices = {}, {}
         self._values.clear()
+        self._questions.lost()
         for hung in self._abandoned:
             hung.cancel()  # perhaps it listens by now
         self._announce()

@@ -29,34 +29,35 @@ from gateway.access.access_file import AccessFile
 from gateway.alerts import asked
 from gateway.alerts.message import Sender
 from gateway.api.routes import ROUTES
-from gateway.audit_round import AuditRound
-from gateway.backup_round import BackupRound
-from gateway.buffer_round import BufferRound
+from gateway.asking.deciding import Deciding, Via
 from gateway.build import Builder
-from gateway.clock import SteadyClock
-from gateway.clock_quality import ClockJudge, boot_id
-from gateway.closing_round import ClosingRound
 from gateway.connectors.base import ConnectorError
 from gateway.control import SOCKET_NAME, ControlError, ControlServer
 from gateway.core.audit.signature import Profile
-from gateway.database import open_database
-from gateway.deciding import Deciding, Via
-from gateway.doubt_round import DoubtRound
+from gateway.erp.doubt_round import DoubtRound
+from gateway.erp.order_closer import OrderCloser
+from gateway.erp.reconciliation_round import ReconciliationRound
+from gateway.erp.resending import Resending
 from gateway.lock import StateDirError, StateDirLock
-from gateway.lost_units import tell_lost
 from gateway.monitoring import BuildError
 from gateway.notify import Notifier, Progress, feed_watchdog
-from gateway.order_closer import OrderCloser
 from gateway.plugins import PluginError
-from gateway.reconciliation_round import ReconciliationRound
-from gateway.recorder import Recorder
 from gateway.reload import Reloader, ReloadError
-from gateway.resending import Resending
-from gateway.retention_round import RetentionRound
-from gateway.store_round import StoreRound
+from gateway.rounds.audit_round import AuditRound
+from gateway.rounds.backup_round import BackupRound
+from gateway.rounds.buffer_round import BufferRound
+from gateway.rounds.closing_round import ClosingRound
+from gateway.rounds.retention_round import RetentionRound
+from gateway.rounds.store_round import StoreRound
+from gateway.rounds.timekeeper import Timekeeper
+from gateway.rounds.trail_round import TrailRound
+from gateway.starting.database import open_database
+from gateway.starting.lost_units import tell_lost
 from gateway.tasks import Tasks
-from gateway.timekeeper import Timekeeper
-from gateway.verbs import Verbs
+from gateway.timing.clock import SteadyClock
+from gateway.timing.clock_quality import ClockJudge, boot_id
+from gateway.verbs.control_verbs import Verbs
+from gateway.verbs.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -65,10 +66,10 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from gateway.alerts.round import AlertRound
     from gateway.api.compose import Api
-    from gateway.auditing import Auditing
+    from gateway.audit.auditing import Auditing
     from gateway.connectors.base import Connector
-    from gateway.database import Incident
     from gateway.parts import Parts
+    from gateway.starting.database import Incident
 
 DRAIN_RUNNERS_S: Final = 3.0
 DRAIN_TARGETS_S: Final = 2.0
@@ -159,18 +160,22 @@ class App:
         verbs_of = partial(_verbs, parts, store, clock, clock.now_ns(), self._warnings, builder.auditing)
         users = AccessFile(self._state_dir)
         audit = AuditRound(self._settings, store, clock, builder.auditing, users)
-        keeper = RetentionRound(self._settings, store, clock, parts)
-        comparing = ReconciliationRound(self._settings, store, clock, parts)
-        days = ClosingRound(self._settings, store, clock, parts, builder.auditing)
+        keeper = RetentionRound(self._settings, store, clock, parts, builder.auditing)
+        audited = (self._settings, store, clock, parts, builder.auditing)
+        comparing, days, trail = ReconciliationRound(*audited), ClosingRound(*audited), TrailRound(*audited)
         buffer = BufferRound(store, clock, parts)
         copies = BackupRound(self._settings, store, clock, parts, builder.auditing)
         table = verbs_of(self._settings).table() | (
-            audit.table() | keeper.table() | comparing.table() | buffer.table() | Resending(parts, store, clock).table()
+            audit.table()
+            | keeper.table()
+            | comparing.table()
+            | buffer.table()
+            | Resending(parts, store, clock, builder.auditing).table()
         )
         alerts = _alerts(self._settings, store, clock, parts, table)
         await copies.start()  # first: what tells of a restore is the first entry behind the copy's own
         await audit.start(incidents)
-        deciding = _deciding(self._settings, table, builder.auditing, users, clock)
+        deciding = _deciding(self._settings, table, builder.auditing, users, clock, audit)
         control = ControlServer(self._state_dir / SOCKET_NAME, deciding.door(Via.SOCKET))
         await control.start()
         api = _api(self._settings, parts, store, clock, deciding.door(Via.API), audit)
@@ -192,13 +197,14 @@ class App:
             "doubts": DoubtRound(store, clock, parts, builder.auditing),
             "clock": timekeeper,
             "buffer": buffer,
+            "trail": trail,
             **({} if alerts is None else {"alerts": alerts}),
         }
         for name, one in rounds.items():
             tasks.start(f"outer {name}", one.run())
         tasks.start("outer audit", audit.run(parts))
         reloader = Reloader(self._settings, builder, parts, tasks, warnings=self._warnings, utc_ns=clock.utc_now_ns)
-        reloader.on_change = partial(_changed, table, verbs_of, (timekeeper, keeper, comparing, days))
+        reloader.on_change = partial(_changed, table, verbs_of, (timekeeper, keeper, comparing, days, trail))
         reloader.on_taken = audit.configured
         table["reload"] = reloader.on_request
         table |= Recorder(parts, lambda: reloader.settings, clock.now_ns).table()
@@ -306,12 +312,24 @@ def _verbs(
 
 
 def _deciding(
-    settings: Settings, table: Mapping[str, Any], auditing: Auditing, users: AccessFile, clock: SteadyClock
+    settings: Settings,
+    table: Mapping[str, Any],
+    auditing: Auditing,
+    users: AccessFile,
+    clock: SteadyClock,
+    audit: AuditRound,
 ) -> Deciding:
     """The guard in front of the verbs; what each of them is to the permissions stands in the table of the API."""
-    actions = {route.verb: route.action if route.writes else None for route in ROUTES}
-    profile = Profile(settings.gateway.profile)
-    return Deciding(table, actions, auditing=auditing, users=users, clock=clock, profile=profile)
+    return Deciding(
+        table,
+        {route.verb: route.action for route in ROUTES if route.writes},
+        questions={route.verb: route.actions[0] for route in ROUTES if route.actions and not route.writes},
+        auditing=auditing,
+        users=users,
+        clock=clock,
+        profile=Profile(settings.gateway.profile),
+        on_refused=audit.refused,
+    )
 
 
 def _api(
@@ -351,7 +369,7 @@ def _alerts(
 def _changed(
     table: dict[str, Any],
     verbs_of: Callable[[Settings], Verbs],
-    others: tuple[Timekeeper | RetentionRound | ReconciliationRound | ClosingRound, ...],
+    others: tuple[Timekeeper | RetentionRound | ReconciliationRound | ClosingRound | TrailRound, ...],
     new: Settings,
 ) -> None:
     table.update(verbs_of(new).table())
@@ -360,6 +378,10 @@ def _changed(
 
 
 def _exempt_from_collection() -> None:
-    """Look at what lives for ever once more, then never again: each full collection would stop everything for it."""
+    """Look at what lives for ever once more, then never again: each full collection would stop everything for it.
+
+    What was loaded before ``main`` is looked at here for the first time (``cli/run.py``).
+    """
+    gc.unfreeze()
     gc.collect()
     gc.freeze()

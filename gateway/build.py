@@ -2,50 +2,53 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from buffer import refusals
 from drivers.base import DriverContext, Reading
 from drivers.supervisor import SourceSupervisor
 from gateway import logs, plugins
-from gateway.answering import answers_with, orders_without_target
-from gateway.auditing import Auditing
-from gateway.connecting import connector_of
+from gateway.audit.auditing import Auditing
 from gateway.core import snapshot
 from gateway.core.duration import Duration
 from gateway.core.model import Confirmation, DataValue, Status
 from gateway.core.orders.order_changes import OrderAck
+from gateway.erp.answering import answers_with, hearers, hears_answers, listened, orders_without_target
+from gateway.erp.connecting import connector_of
 from gateway.forwarder import FailureBudget, Forwarder, ForwarderSettings
-from gateway.looks import stale_after_ns
 from gateway.monitoring import BuildError, monitor_of
-from gateway.narrate import narrate
 from gateway.order_feed import OrderFeed
 from gateway.parts import Parts
-from gateway.posting import capability_of
-from gateway.presence_relay import PresenceRelay
-from gateway.progress_relay import ProgressRelay
-from gateway.resuming import resumed
-from gateway.router import Router
-from gateway.runner import Runner, RunnerHooks
-from gateway.share_relay import ShareRelay
-from gateway.stop_requests import StopRequests
-from gateway.taps import Taps
-from gateway.work_unit_of import work_unit_of
+from gateway.relays.presence_relay import PresenceRelay
+from gateway.relays.progress_relay import ProgressRelay
+from gateway.relays.share_relay import ShareRelay
+from gateway.relays.stop_requests import StopRequests
+from gateway.sources.looks import stale_after_ns
+from gateway.sources.router import Router
+from gateway.sources.taps import Taps
+from gateway.starting.resuming import resumed
+from gateway.starting.work_unit_of import work_unit_of
+from gateway.work_unit.narrate import narrate
+from gateway.work_unit.posting import capability_of
+from gateway.work_unit.runner import Runner, RunnerHooks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from random import Random
 
     from buffer.outbox import Outbox
     from buffer.store import Store
     from config.settings import Settings
-    from gateway.clock import SteadyClock
     from gateway.core.model import JobOrder, Output
+    from gateway.core.orders.erp_notice import ErpNotice
     from gateway.core.unit_state import State
     from gateway.core.work_unit import WorkUnit
     from gateway.notify import Part, Progress
+    from gateway.timing.clock import SteadyClock
 
 IDLE_WAKE_NS: Final = Duration("1 s")
 #: Longer without a step of a work unit is no slow disk any more: the service manager restarts the gateway.
@@ -77,7 +80,7 @@ class Builder:
         self._warnings = warnings
         self._parts = Parts(outbox, Taps(clock.now_ns), clock.utc_ns)
         self.auditing = Auditing(settings, store, clock)
-        self._relay = ProgressRelay(self._parts, clock.now_ns)
+        self._relay = ProgressRelay(self._parts, store, clock.now_ns)
         self._stops = StopRequests(self._parts, store, self.auditing, clock.now_ns)
         self.shares = ShareRelay(self._parts, clock.now_ns)
         self._presence = PresenceRelay(self._parts, clock.now_ns)
@@ -103,7 +106,10 @@ class Builder:
         snapshots = await self._store.snapshots()
         for name in self._settings.work_units:
             unit = self.unit(name, self._settings)
-            self._parts.runners[name] = self.runner(unit, await self.state_of(unit, snapshots.get(name)))
+            state = await self.state_of(unit, snapshots.get(name))
+            self._parts.runners[name] = self.runner(unit, state)
+            if signal := unit.rules.confirm.delivery.stop_signal:
+                await self._stops.resume(name, signal, state)
         gone = sorted(set(snapshots) - set(self._settings.work_units))
         if gone:
             self._warnings.append(f"kept the counts of work units that are no longer configured: {', '.join(gone)}")
@@ -127,7 +133,11 @@ class Builder:
             trouble=partial(self._parts.trouble, name),
             heard=partial(self._parts.taps.heard, "machine", name),
             answers_with=partial(answers_with, self._parts),
+            hears=partial(self._hear, also_to),
+            listened=partial(listened, self._parts),
+            noticed=self._wake,
             common=self.auditing.common,
+            read=self._read_now,
             corrects=lambda job: capability_of(
                 [self._parts.connectors.get(target) for target in self._targets_of(also_to, job)]
             ),
@@ -149,6 +159,7 @@ class Builder:
         """A work unit has ended in order, and is not configured any more."""
         self._watched.pop(name).done()
         self._parts.trouble(name, "")
+        self._stops.forget(name)
         if self._parts.monitor is not None:
             self._parts.monitor.work_unit_removed(name)
 
@@ -189,6 +200,17 @@ class Builder:
             main = (job.source,)
             log.warning("confirmation without a target", source=job.source, order=job.order, targets=sorted(forwarders))
         return tuple(dict.fromkeys((*main, *also_to)))
+
+    def _hear(self, also_to: Sequence[str], notice: ErpNotice) -> tuple[str, ...]:
+        """Who hears of an order is who gets its confirmations; what is about none, whoever wants to."""
+        if not (wants := hearers(self._parts, notice.type)) or notice.job is None:
+            return wants
+        return tuple(name for name in self._targets_of(also_to, notice.job) if name in wants)
+
+    def _wake(self, targets: Iterable[str]) -> None:
+        for name in targets:
+            if name in self._parts.forwarders:
+                self._parts.forwarders[name].wake()
 
     def _committed(self, name: str, outputs: tuple[Output, ...], _state: State) -> None:
         narrate(name, outputs, self._clock.utc_ns)
@@ -250,11 +272,24 @@ class Builder:
                     poll_ns=settings.poll_orders,
                     backoff_max_ns=settings.backoff_max,
                     rng=self._rng,
+                    answer=partial(self._refusal, name),
+                    answers_elsewhere=settings.orders_elsewhere == "refuse",
                 )
 
+    async def _refusal(self, name: str, order: str, revision: int, reasons: tuple[str, ...]) -> None:
+        """An order that reached no work unit is answered, where its connector takes answers. Raises StoreError."""
+        runner = next(iter(self._parts.runners.values()), None)
+        if runner is None or not hears_answers(self._parts, name):
+            return
+        told = refusals.Refused(order, revision, reasons)
+        now_ns = self._now_ns()
+        if await refusals.put(
+            self._store, runner.unit.identity, name, told, now_ns=now_ns, utc_ns=now_ns + self._clock.offset_ns
+        ):
+            self._parts.forwarders[name].wake()
+
     def _target_changed(self, status: Any) -> None:
-        if self._parts.monitor is not None and status.name in self._parts.forwarders:
-            self._parts.monitor.target_changed(self._parts.target_view(status.name))
+        self._parts.target_changed(status.name)
 
     # --- south -----------------------------------------------------------------------------------------------------
 
@@ -307,6 +342,15 @@ class Builder:
     async def _deliver(self, name: str, reading: Reading) -> None:
         self._parts.taps.heard("source", name, reading.values)
         await self._routers[name].deliver(reading)
+
+    async def _read_now(self, signals: frozenset[str], timeout_s: float) -> None:
+        """Have signals (full names) read out of turn, all of their sources at once."""
+        wanted: dict[str, set[str]] = {}
+        for name in signals:
+            source, _, own = name.partition(".")
+            wanted.setdefault(source, set()).add(own)
+        there = [(self._parts.sources[name], own) for name, own in wanted.items() if name in self._parts.sources]
+        await asyncio.gather(*(source.read_now(frozenset(own), timeout_s) for source, own in there))
 
     async def tell_lost(self, name: str) -> None:
         """Say BAD for every signal of a source that was stopped: nobody knows what it says meanwhile."""

@@ -60,7 +60,7 @@ class StateDirLock:
         """Make and lock the directory. Raises StateDirError, StateDirLocked."""
         if self._fd is not None:
             raise StateDirError(f"state directory {self.path} is locked by this very object already")
-        self._make_directory()
+        self.make()
         fd = self._open_lock_file()
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,7 +93,8 @@ class StateDirLock:
     ) -> None:
         self.release()
 
-    def _make_directory(self) -> None:
+    def make(self) -> None:
+        """Make the directory where it is not there yet, for its owner alone. Raises StateDirError."""
         try:
             with contextlib.suppress(FileExistsError):
                 self.path.mkdir(mode=DIRECTORY_MODE)

@@ -13,12 +13,12 @@ import structlog
 from buffer.errors import StoreError
 from buffer.telemetry import FILE_NAME, TelemetryStore
 from gateway import __version__, logs
-from gateway.views import clock_view
+from gateway.shown.views import clock_view
 
 if TYPE_CHECKING:
     from config.settings import Settings
-    from gateway.clock import SteadyClock
     from gateway.monitor import Monitor
+    from gateway.timing.clock import SteadyClock
 
 log = structlog.get_logger(__name__)
 

@@ -24,7 +24,7 @@ from gateway.core.orders.order_image import digest_of
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     from buffer.store import Store
     from gateway.connectors.base import Connector, OrderPage
@@ -42,6 +42,10 @@ FETCH_TIMEOUT_NS: Final = Duration("2 min")
 FETCH_FAILS: Final = "orders cannot be fetched"
 
 _log = structlog.get_logger(__name__)
+
+
+async def _nobody_hears(_order: str, _revision: int, _reasons: tuple[str, ...]) -> None:
+    """The target takes no answers."""
 
 
 class QueueFullError(Exception):
@@ -69,8 +73,10 @@ class OrderFeedStatus(NamedTuple):
 class OrderFeed:
     """The orders of one connector; ``run`` it in a task.
 
-    ``work_units`` maps a work center to a work unit; ``submit`` returns when the input is committed. The connector is
-    opened before and closed after by the caller.
+    ``work_units`` maps a work center to a work unit; ``submit`` returns when the input is committed, ``answer`` (order,
+    revision, reasons) when the refusal of an order that reached no work unit is. ``answers_elsewhere``: an order of
+    which nothing is made here is refused, and not another gateway's. The connector is opened before and closed after
+    by the caller.
     """
 
     def __init__(
@@ -85,8 +91,12 @@ class OrderFeed:
         poll_ns: int,
         backoff_max_ns: int,
         rng: random.Random,
+        answer: Callable[[str, int, tuple[str, ...]], Awaitable[None]] = _nobody_hears,
+        answers_elsewhere: bool = True,
     ) -> None:
         self._name = name
+        self._answer = answer
+        self._answers_elsewhere = answers_elsewhere
         self._connector = connector
         self._store = store
         self._work_units = work_units
@@ -146,12 +156,15 @@ class OrderFeed:
         async with asyncio.timeout(FETCH_TIMEOUT_NS / NS_PER_S):
             page = await self._connector.fetch_orders(cursor)
         for refused in page.refused:
-            self._refuse(refused)
+            self._forget(refused.orders)
+            await self._refuse(refused)
         for order in page.orders:
             if all(map(is_clean, _texts(order))):
                 await self._hand_over(order)
             else:  # it could be neither stored nor sent back
-                self._refuse(RefusedOrder(clean(order.order), ("a text of it holds control or broken characters",)))
+                reasons = ("a text of it holds control or broken characters; send it without them",)
+                orders = ((order.order, order.revision),) if is_clean(order.order) else ()
+                await self._refuse(RefusedOrder(clean(order.order), reasons, orders))
         if self._full:
             raise QueueFullError("a work unit has too many open orders; the rest is asked for again later")
         if page.cursor == cursor:
@@ -163,8 +176,11 @@ class OrderFeed:
         return stored.removeprefix(self._stamp) if stored.startswith(self._stamp) else ""
 
     async def _hand_over(self, order: ProductionOrder) -> None:
+        is_ours = False
+        self._forget(((order.order, order.revision),))
         for job in job_orders(order, self._name):
             known = await self._store.job_record(job.order, job.operation)
+            is_ours = is_ours or known is not None or job.work_center in self._work_units
             if known is not None and known.job.work_center != job.work_center:
                 holder = self._work_units.get(known.job.work_center)
                 if holder is not None:  # it must give the operation up before another may take it
@@ -174,6 +190,11 @@ class OrderFeed:
                 self._status = self._status._replace(elsewhere=self._status.elsewhere + 1)
             else:
                 await self._submit_one(unit, job)
+        if not is_ours and not order.cancelled and self._answers_elsewhere:
+            found = ", ".join(dict.fromkeys(one.work_center for one in order.operations))
+            reason = f"operations[].work_center: found {found}, allowed: one of {', '.join(self._work_units)}"
+            place = f"{self._name}: order {order.order}"
+            await self._refuse(RefusedOrder(place, (reason,), ((order.order, order.revision),)))
 
     async def _submit_one(self, unit: str, job: JobOrder) -> None:
         place = f"{self._name}: order {job.order}, operation {job.operation}"
@@ -182,16 +203,26 @@ class OrderFeed:
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - one bad order must not stop the others
-            self._refuse(RefusedOrder(place, (f"{unit} cannot take it: {error!r}",)))
+            reason = f"{unit} cannot take it: {clean(repr(error))}"
+            await self._refuse(RefusedOrder(place, (reason,), ((job.order, job.revision),)))
             return
         self._status = self._status._replace(received=self._status.received + 1)
         for output in outputs:
             if isinstance(output, Notice) and output.code in REFUSALS:
                 facts = dict(output.detail)
-                self._refuse(RefusedOrder(place, (f"{unit}: {output.code}: {facts.get('reason', facts)}",)))
+                # A work unit answers for itself; what has no room is asked for again.
+                await self._refuse(RefusedOrder(place, (f"{unit}: {output.code}: {facts.get('reason', facts)}",)))
                 self._full = self._full or output.code == "JOB_QUEUE_FULL"
 
-    def _refuse(self, refused: RefusedOrder) -> None:
+    def _forget(self, orders: Iterable[tuple[str, int]]) -> None:
+        """These orders are heard of anew: what was wrong with them may have been put right."""
+        names = {order for order, _ in orders}
+        for former in [one for one in self._refused if names & {order for order, _ in one.orders}]:
+            self._refused.remove(former)
+
+    async def _refuse(self, refused: RefusedOrder) -> None:
+        for order, revision in refused.orders:
+            await self._answer(order, revision, refused.reasons)
         if refused in self._refused:
             self._refused.remove(refused)  # the same again: it moves to the end
         self._refused.append(refused)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.core.document import utc
 from gateway.core.duration import NS_PER_UNIT, Duration
-from gateway.machine_events import machine_event
-from gateway.status import FeedView, SourceView, TargetView, WorkUnitView
-from gateway.views import work_unit_view
+from gateway.shown.machine_events import machine_event
+from gateway.shown.posting_times import in_ms
+from gateway.shown.status import FeedView, SourceView, TargetView, WorkUnitView
+from gateway.shown.views import work_unit_view
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -19,14 +20,63 @@ if TYPE_CHECKING:
     from gateway.connectors.base import Connector
     from gateway.core.model import Output
     from gateway.forwarder import Forwarder
+    from gateway.forwarder.target_status import TargetStatus
     from gateway.monitor import Monitor
     from gateway.order_feed import OrderFeed
-    from gateway.runner import Runner
-    from gateway.taps import Taps
+    from gateway.sources.taps import Taps
+    from gateway.work_unit.runner import Runner
 
 
 def _ms(length_ns: int | None) -> int | None:
     return None if length_ns is None else length_ns // NS_PER_UNIT["ms"]
+
+
+def target_view(status: TargetStatus) -> TargetView:
+    """What a forwarder says of its target, with lengths of time in whole milliseconds."""
+    return TargetView(
+        name=status.name,
+        link=status.link,
+        since_ns=status.since_ns,
+        waiting=status.waiting,
+        uncertain=status.uncertain,
+        parked=status.parked,
+        accepted=status.accepted,
+        posted=status.posted,
+        delivered=status.delivered,
+        oldest_waiting_ns=status.oldest_waiting_ns,
+        last_posted_ns=status.last_posted_ns,
+        last_error=status.last_error,
+        next_retry_ns=status.next_retry_ns,
+        held=status.held,
+        needs_approval=status.needs_approval,
+        latency_last_ms=_ms(status.latency_last_ns),
+        goods_errors=status.goods_errors,
+        latency_median_ms=_ms(status.latency_median_ns),
+        latency_p95_ms=_ms(status.latency_p95_ns),
+        stages_p95_ms=in_ms(status.stages_p95),
+        late=status.late,
+        breaker=status.breaker,
+        breaker_since_ns=status.breaker_since_ns,
+        failures=status.failures,
+        last_success_ns=status.last_success_ns,
+        answers_waiting=status.answers_waiting,
+        answers_parked=status.answers_parked,
+        notices_waiting=status.notices_waiting,
+        notices_parked=status.notices_parked,
+    )
+
+
+class Watcher(Protocol):
+    """Who is told that something changed, right behind its commit. It must not raise and must not wait."""
+
+    def committed(self, machine: str, outputs: Iterable[Output]) -> None:
+        """A work unit committed these."""
+
+    def posting_moved(self) -> None:
+        """What waits at a target is not what it was."""
+
+    def configured(self) -> None:
+        """Work units were added or removed, or have other rules."""
 
 
 class Parts:
@@ -38,6 +88,7 @@ class Parts:
         self.outbox = outbox
         self.taps = taps
         self.monitor: Monitor | None = None
+        self.watchers: list[Watcher] = []
         self.connectors: dict[str, Connector] = {}
         self.runners: dict[str, Runner] = {}
         self.forwarders: dict[str, Forwarder] = {}
@@ -84,7 +135,8 @@ class Parts:
             if name in self.forwarders:
                 continue
             counts = await self.outbox.counts(name)
-            if number := counts.waiting + counts.parked + counts.answers_waiting + counts.answers_parked:
+            beside = counts.answers_waiting + counts.answers_parked + counts.notices_waiting + counts.notices_parked
+            if number := counts.waiting + counts.parked + beside:
                 since = None if counts.oldest_created_ns is None else utc(self.utc_ns(counts.oldest_created_ns))
                 texts.append(
                     f"connector {name!r}: {number} confirmation{'s' * (number != 1)} waiting since "
@@ -94,7 +146,12 @@ class Parts:
         return tuple(texts)
 
     def announce(self) -> None:
-        """Show the monitor how everything looks at the start: what never changes would never be published."""
+        """Show the monitor how everything looks now: what never changes would never be published. Tell the others, too.
+
+        At the start, and after a reload.
+        """
+        for watcher in self.watchers:
+            watcher.configured()
         if self.monitor is None:
             return
         for name in self.runners:
@@ -105,7 +162,9 @@ class Parts:
             self.monitor.target_changed(self.target_view(name))
 
     def publish(self, name: str, outputs: Iterable[Output]) -> None:
-        """Show the monitor a machine as it is now, and what happened to it."""
+        """Show the monitor a machine as it is now, and what happened to it; tell the others that something did."""
+        for watcher in self.watchers:
+            watcher.committed(name, outputs)
         if self.monitor is None:
             return
         self.monitor.work_unit_changed(self.work_unit_view(name))
@@ -114,6 +173,13 @@ class Parts:
             event = machine_event(name, output, time_model)
             if event is not None:
                 self.monitor.machine_event(event)
+
+    def target_changed(self, name: str) -> None:
+        """Show the monitor a target as it is now; tell the others that something changed there."""
+        for watcher in self.watchers:
+            watcher.posting_moved()
+        if self.monitor is not None and name in self.forwarders:
+            self.monitor.target_changed(self.target_view(name))
 
     def work_unit_view(self, name: str) -> WorkUnitView:
         """A machine at its last committed state."""
@@ -152,33 +218,7 @@ class Parts:
 
     def target_view(self, name: str) -> TargetView:
         """The link to an ERP, and what waits for it."""
-        status = self.forwarders[name].status
-        return TargetView(
-            name=status.name,
-            link=status.link,
-            since_ns=status.since_ns,
-            waiting=status.waiting,
-            uncertain=status.uncertain,
-            parked=status.parked,
-            accepted=status.accepted,
-            posted=status.posted,
-            delivered=status.delivered,
-            oldest_waiting_ns=status.oldest_waiting_ns,
-            last_posted_ns=status.last_posted_ns,
-            last_error=status.last_error,
-            next_retry_ns=status.next_retry_ns,
-            held=status.held,
-            needs_approval=status.needs_approval,
-            latency_last_ms=_ms(status.latency_last_ns),
-            latency_median_ms=_ms(status.latency_median_ns),
-            late=status.late,
-            breaker=status.breaker,
-            breaker_since_ns=status.breaker_since_ns,
-            failures=status.failures,
-            last_success_ns=status.last_success_ns,
-            answers_waiting=status.answers_waiting,
-            answers_parked=status.answers_parked,
-        )
+        return target_view(self.forwarders[name].status)
 
     def late(self, now_ns: int) -> tuple[str, ...]:
         """Targets whose oldest confirmation waits for longer than ``late_after``."""

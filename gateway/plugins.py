@@ -6,7 +6,7 @@ A plugin that cannot be imported is reported with its distribution and does not 
 from __future__ import annotations
 
 import functools
-from importlib.metadata import EntryPoint, entry_points, packages_distributions
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from drivers.base import DriverType
@@ -76,13 +76,33 @@ def discover(group: str) -> Discovery:
 
 def foreign_owners() -> tuple[str, ...]:
     """Which other distributions carry a package with the name of one of ours; empty when all is well."""
-    owners = packages_distributions()
+    owners: dict[str, set[str]] = {package: set() for package in OUR_PACKAGES}
+    for distribution in distributions():
+        for package in _carried(distribution):
+            owners[package].add(distribution.metadata["Name"])
     return tuple(
         f"package {package!r}: also installed by {', '.join(others)}, which may shadow {DISTRIBUTION}'s; "
         f"uninstall {others[0]} here, or give {DISTRIBUTION} its own virtual environment, and reinstall it"
         for package in OUR_PACKAGES
-        if (others := sorted(set(owners.get(package, ())) - {DISTRIBUTION}))
+        if (others := sorted(owners[package] - {DISTRIBUTION}))
     )
+
+
+def _carried(distribution: Distribution) -> set[str]:
+    """Those of ``OUR_PACKAGES`` that a distribution installs.
+
+    ``importlib.metadata.packages_distributions`` says it of all packages, and takes a path object for each installed
+    file for that: longer than everything else that checks a configuration.
+    """
+    declared = distribution.read_text("top_level.txt")
+    record = distribution.read_text("RECORD")
+    if declared:
+        carried = set(declared.split())
+    elif record is not None:
+        carried = {line.removeprefix('"').partition("/")[0] for line in record.splitlines() if ".py" in line}
+    else:
+        carried = {file.parts[0] for file in distribution.files or () if file.suffix == ".py"}
+    return carried.intersection(OUR_PACKAGES)
 
 
 def _refuse_doubles(found: Iterable[EntryPoint], group: str) -> None:

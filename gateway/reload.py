@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from gateway.core.unit_state import State
     from gateway.core.work_unit import WorkUnit
     from gateway.parts import Parts
-    from gateway.runner import Hold, Runner
     from gateway.tasks import Tasks
+    from gateway.work_unit.hold import Hold
+    from gateway.work_unit.runner import Runner
 
 #: Until every work unit concerned stands still; a disk that fails keeps them from it, and nothing changes.
 HOLD_TIMEOUT_S: Final = 10.0
@@ -104,7 +105,8 @@ class Reloader:
             # Whoever asked may go away: half a reload is none.
             return await asyncio.shield(self.reload())
         except ReloadError as error:
-            raise RequestError(str(error)) from error
+            todo = "put the file right; until then the gateway goes on with the settings it has"
+            raise RequestError(str(error), guard="CONFIGURATION", what_to_do=todo) from error
 
     async def reload(self) -> str:
         """Read the file anew and take what has changed; says what that was. Raises ReloadError."""

@@ -4,14 +4,17 @@ A worker takes a whole module. What starts processes and waits for them goes fir
 a long module at the end.
 """
 
+import gc
 import random
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 TESTS = Path(__file__).parent
+sys.path.append(str(TESTS))  # warm.py: processes that need not load their libraries
 #: Examples of a property test where its module takes a share of this; the usual profile has a hundred.
 LONG_EXAMPLES = 1000
 settings.register_profile("long", max_examples=LONG_EXAMPLES, deadline=None)
@@ -44,6 +47,12 @@ def pytest_collection_modifyitems(items):
         parts = path.relative_to(TESTS) if path.is_relative_to(TESTS) else path
         places[path] = next((n for n, name in enumerate(LONG_FIRST) if parts.is_relative_to(name)), len(LONG_FIRST))
     items.sort(key=lambda item: places[item.path])
+
+
+def pytest_collection_finish():
+    """What was collected stays to the end: each full look through memory would look through ten thousand tests, too."""
+    gc.collect()
+    gc.freeze()
 
 
 #: Below those that the kernel gives to whoever asks for any port: nobody takes one in the meantime.

@@ -70,7 +70,7 @@ def test_the_contracts_have_teeth(tmp_path):
     """One forbidden import for each contract, in a copy: each is found where it was planted."""
     copy_of_the_code(tmp_path)
     plant(tmp_path / "gateway/core/rate.py", "import time")
-    plant(tmp_path / "gateway/core/duration.py", "import gateway.status")
+    plant(tmp_path / "gateway/core/duration.py", "import gateway.shown.status")
     plant(tmp_path / "simulators/pace.py", "import config")
     plant(tmp_path / "buffer/__init__.py", "import simulators.pace")
     plant(tmp_path / "drivers/base.py", "import httpx")
@@ -79,7 +79,7 @@ def test_the_contracts_have_teeth(tmp_path):
     assert f"Contracts: 0 kept, {len(CONTRACTS)} broken." in said, said
     for found in (
         "gateway.core.rate -> time",
-        "gateway.core.duration -> gateway.status",
+        "gateway.core.duration -> gateway.shown.status",
         "simulators.pace -> config",
         "buffer -> simulators.pace",
         "drivers.base -> httpx",

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
+from drivers.asking import Asked
 from drivers.base import DriverError, Reading, WriteRefusedError, WriteUnverifiedError
 from drivers.modbus.encode import coil_of, mask_of, words_of
 from drivers.modbus.layout import BYTES
@@ -22,6 +23,7 @@ from gateway.core.duration import NS_PER_S, Duration, seconds
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from drivers.asking import Question
     from drivers.base import DriverContext, TelemetryBlock
     from drivers.modbus.plan import Field
     from drivers.modbus.settings import ModbusSettings
@@ -41,6 +43,7 @@ BUSY: Final = frozenset({5, 6})
 BUSY_SCANS: Final = 3
 #: Exceptions of a gateway that does not reach the unit: as good as no answer.
 UNREACHABLE: Final = frozenset({10, 11})
+_NOTHING: Final[frozenset[str]] = frozenset()
 
 
 class ModbusDriver:
@@ -56,6 +59,7 @@ class ModbusDriver:
         self._problems: dict[str, str] = {}
         self._splits_left = 0
         self._longest_ns = 0
+        self._asked = Asked()
         #: Scans left out because an earlier one took too long.
         self.overruns = 0
 
@@ -72,11 +76,13 @@ class ModbusDriver:
         """One reading per scan, on a schedule that does not drift. Raises DriverError when the link is lost."""
         loop = asyncio.get_running_loop()
         start_s = loop.time()
+        asked: Question | None = None
         while True:
             first_ns = min(group.due_ns for group in self._groups)
-            due = [group for group in self._groups if group.due_ns == first_ns]
             begun_s = loop.time()
-            reading = await self._scan(due)
+            is_due = asked is None or begun_s >= start_s + seconds(first_ns)
+            due = [group for group in self._groups if is_due and group.due_ns == first_ns]
+            reading = await self._scan(due, asked)
             took_ns = int((loop.time() - begun_s) * NS_PER_S)
             yield reading
             elapsed_ns = int((loop.time() - start_s) * NS_PER_S)
@@ -85,7 +91,11 @@ class ModbusDriver:
                 self.overruns += missed
                 self._longest_ns = max(self._longest_ns, took_ns)
             next_ns = min(group.due_ns for group in self._groups)
-            await asyncio.sleep(max(0.0, start_s + seconds(next_ns) - loop.time()))
+            asked = await self._asked.until(start_s + seconds(next_ns))
+
+    def read_now(self, question: Question) -> None:
+        """Read these signals out of turn."""
+        self._asked.put(question)
 
     async def close(self) -> None:
         """Close the connection, or leave it to the others behind the same port."""
@@ -110,23 +120,33 @@ class ModbusDriver:
             found["requests"] = f"read in pieces, which takes longer: {split[0].reason}{more}"
         return found
 
-    async def _scan(self, due: list[Group]) -> Reading:
+    async def _scan(self, due: list[Group], asked: Question | None = None) -> Reading:
         values: list[DataValue] = []
         blocks: list[TelemetryBlock] = []
         now_s = asyncio.get_running_loop().time()
         self._splits_left = SPLITS_PER_SCAN
-        for group in due:
-            if group.families:
+        now = frozenset(f"{self._source}.{name}" for name in asked.signals) if asked is not None else _NOTHING
+        for group in self._groups:
+            is_due = group in due
+            if is_due and group.families:
                 await self._try_whole(group, now_s)
-            waiting = group.slots[::-1]
+            waiting = [slot for slot in reversed(group.slots) if is_due or slot.has(now)]
             while waiting:
                 slot = waiting.pop()
                 if slot.retry_at_s <= now_s:
-                    waiting += reversed(await self._ask(group, slot, values, blocks))
-        return Reading(tuple(values), tuple(blocks))
+                    waiting += reversed(await self._ask(group, slot, values, blocks, now))
+        reading = Reading(tuple(values), tuple(blocks))
+        return reading if asked is None else asked.answered(reading)
 
-    async def _ask(self, group: Group, slot: Slot, values: list[DataValue], blocks: list[TelemetryBlock]) -> list[Slot]:
-        """Ask, and take what comes; returns what is to be asked instead in this scan."""
+    async def _ask(
+        self,
+        group: Group,
+        slot: Slot,
+        values: list[DataValue],
+        blocks: list[TelemetryBlock],
+        now: frozenset[str] = _NOTHING,
+    ) -> list[Slot]:
+        """Ask, and take what comes, of ``now`` all; returns what is to be asked instead in this scan."""
         request = slot.request
         try:
             words = await self._link.read(request.table, request.address, request.length)
@@ -136,7 +156,7 @@ class ModbusDriver:
             slot.refused_times = slot.busy_times = 0
             for field in request.fields:
                 self._problems.pop(field.name, None)
-        slot.take(words, self._now_ns(), values, blocks)
+        slot.take(words, self._now_ns(), values, blocks, now)
         return []
 
     def _refused(

@@ -12,7 +12,7 @@ from drivers.report import TELEMETRY_REFRESH_NS, ReportFilter
 from gateway.core.model import DataValue, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from drivers.base import DriverContext
     from drivers.modbus.plan import Field, Request
@@ -88,14 +88,15 @@ class Slot:
         now_ns: int,
         values: list[DataValue],
         blocks: list[TelemetryBlock],
+        now: Collection[str] = (),
     ) -> None:
-        """Add what an answer brings."""
+        """Add what an answer brings; of ``now`` also what has not changed."""
         if self._rule_names:
             found = [
                 DataValue(name, value, Status.BAD if value is None else Status.GOOD, None, now_ns)
                 for name, value in zip(self._rule_names, self._decode_rules(words), strict=True)
             ]
-            values += found if self._rule_filters is None else self._worth_reporting(found)
+            values += found if self._rule_filters is None else self._worth_reporting(found, now)
         if not self._block_names:
             return
         due = now_ns - self._last_block_ns >= TELEMETRY_REFRESH_NS
@@ -118,12 +119,16 @@ class Slot:
             self._moved(nothing)
             blocks.append(TelemetryBlock(self._block_names, nothing, now_ns))
 
-    def _worth_reporting(self, found: Sequence[DataValue]) -> list[DataValue]:
+    def has(self, names: Collection[str]) -> bool:
+        """Whether one of these signals feeds a rule from here."""
+        return any(name in names for name in self._rule_names)
+
+    def _worth_reporting(self, found: Sequence[DataValue], now: Collection[str] = ()) -> list[DataValue]:
         assert self._rule_filters is not None
         return [
             sample
             for sample, report in zip(found, self._rule_filters, strict=True)
-            if report is None or report.wants(sample.value, sample.status)
+            if report is None or report.wants(sample.value, sample.status) or sample.signal in now
         ]
 
     def _moved(self, block: Sequence[Scalar]) -> bool:

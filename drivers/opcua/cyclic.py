@@ -51,7 +51,7 @@ class CyclicReader:
     async def add(self, items: Sequence[Item], now_s: float) -> list[tuple[Item, str]]:
         """Scan resolved items; those that the server does not know, each with its reason. Raises LINK_ERRORS."""
         refused: list[tuple[Item, str]] = []
-        wanted = [_request(item) for item in items]
+        wanted = [request_of(item) for item in items]
         found: list[ua.DataValue] = []
         for first in range(0, len(wanted), self._session.read_max):
             found += await self._session.read_data(wanted[first : first + self._session.read_max])
@@ -61,14 +61,14 @@ class CyclicReader:
                 continue
             scan = self._scans.setdefault(item.scan_ns, _Scan(item.scan_ns, now_s))
             scan.items.append(item)
-            scan.wanted.append(_request(item))
+            scan.wanted.append(request_of(item))
         return refused
 
     def remove(self, items: Sequence[Item]) -> None:
         """Scan these no longer."""
         for scan in self._scans.values():
             scan.items = [item for item in scan.items if item not in items]
-            scan.wanted = [_request(item) for item in scan.items]
+            scan.wanted = [request_of(item) for item in scan.items]
 
     async def read_due(self, now_s: float) -> list[Reading]:
         """Read what is due, a reading for each scan. Raises LINK_ERRORS."""
@@ -109,6 +109,7 @@ class CyclicReader:
         return {"scan": f"{self._left_out} scans were left out: the server answers too slowly; set a longer scan"}
 
 
-def _request(item: Item) -> ua.ReadValueId:
+def request_of(item: Item) -> ua.ReadValueId:
+    """What is asked for an item that was found."""
     assert item.node is not None, "only resolved items are read"
     return ua.ReadValueId(NodeId=item.node, AttributeId=ua.IntegerId(AttributeIds.Value))

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from drivers.asking import Asked
 from drivers.base import DriverError, Reading, WriteRefusedError
 from drivers.opcua import certificates
 from drivers.opcua.client import LINK_ERRORS, said
-from drivers.opcua.cyclic import CyclicReader
+from drivers.opcua.cyclic import CyclicReader, request_of
 from drivers.opcua.items import Translator, items_of
 from drivers.opcua.refused import Refused
 from drivers.opcua.session import Session
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
 
     from asyncua import ua
 
+    from drivers.asking import AskedReading, Question
     from drivers.base import DriverContext
     from drivers.opcua.items import Item
     from drivers.opcua.settings import OpcUaSettings
-    from gateway.core.model import Scalar
+    from gateway.core.model import DataValue, Scalar
 
 #: A subscription that reports nothing although the values move is found out by reading them this often.
 VERIFY_EVERY_S: Final = 30.0
@@ -38,6 +40,8 @@ VERIFY_EVERY_S: Final = 30.0
 VERIFY_INTERVALS: Final = 3
 #: But a server that names absurd intervals is checked as well.
 VERIFY_EVERY_MAX_S: Final = 3_600.0
+#: Stands among the notifications where a reading out of turn was asked for.
+_ASKED: Final = object()
 
 
 class OpcUaDriver:
@@ -67,6 +71,7 @@ class OpcUaDriver:
         self._silence = SilenceCheck(self._session, self._subscription, settings.endpoint)
         self._verify_at_s = math.inf
         self._opened = False
+        self._asked = Asked()
 
     async def open(self) -> None:
         """Connect and ask for everything. Raises DriverError; a node that is refused is a problem, not an error."""
@@ -104,10 +109,9 @@ class OpcUaDriver:
                 if loop.time() >= heard_s + limit_s:
                     raise DriverError(f"{self._settings.endpoint}: no sign of life for {limit_s:g} s") from None
                 continue
-            heard_s = loop.time()
-            if result is None:
-                raise DriverError(f"{self._settings.endpoint}: link lost: {self._lost_reason}")
-            yield self._subscription.translate(received_ns, result, self._lost_reason)
+            if result is not _ASKED:  # that was said here, and is no sign of life of the subscription
+                heard_s = loop.time()
+            yield await self._taken(received_ns, result)
             if self._translator.gone:
                 await self._drop_gone(loop.time())
 
@@ -142,6 +146,12 @@ class OpcUaDriver:
                 f"whether it was written"
             ) from error
 
+    def read_now(self, question: Question) -> None:
+        """Read these variables out of turn, behind what was reported by then."""
+        if not self._subscription.notifications.full():  # else nothing is read in time, and nobody waits for long
+            self._asked.put(question)
+            self._subscription.notifications.put_nowait((self._now_ns(), _ASKED))
+
     def problems(self) -> Mapping[str, str]:
         """Signals whose node is refused, bad or unusable, with the server's word."""
         return dict(self._problems)
@@ -166,6 +176,30 @@ class OpcUaDriver:
         self._lost_reason = said(error)
         if not self._subscription.notifications.full():  # else the reader finds out when it has read those
             self._subscription.notifications.put_nowait((self._now_ns(), None))
+
+    async def _taken(self, received_ns: int, result: Any) -> Reading:
+        """What came, or was asked for. Raises DriverError."""
+        if result is None:
+            raise DriverError(f"{self._settings.endpoint}: link lost: {self._lost_reason}")
+        if result is not _ASKED:
+            return self._subscription.translate(received_ns, result, self._lost_reason)
+        question = self._asked.take()
+        return Reading() if question is None else await self._read_now(question)
+
+    async def _read_now(self, question: Question) -> AskedReading:
+        names = frozenset(f"{self._source}.{name}" for name in question.signals)
+        items = [item for item in self._items if item.node is not None and any(tap.name in names for tap in item.taps)]
+        values: list[DataValue] = []
+        try:
+            for first in range(0, len(items), self._session.read_max):
+                chunk = items[first : first + self._session.read_max]
+                found = await self._session.read_data([request_of(item) for item in chunk])
+                received_ns = self._now_ns()
+                for item, data in zip(chunk, found, strict=True):
+                    self._translator.read_now(item, data, names, received_ns, values)
+        except LINK_ERRORS as error:
+            raise DriverError(f"{self._settings.endpoint}: link lost: {said(error)}") from error
+        return question.answered(Reading(tuple(values)))
 
     async def _do_due(self, now_s: float) -> list[Reading]:
         """What the clock asks for: scans, refused nodes, the check of the subscription. Raises DriverError."""

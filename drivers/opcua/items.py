@@ -21,6 +21,7 @@ from gateway.core.model import DataValue, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from drivers.opcua.address import Address
     from drivers.opcua.settings import OpcUaSettings, OpcUaSignal, Part
@@ -135,6 +136,8 @@ class Item:
         "node",
         "plain",
         "queue_size",
+        "read_utc",
+        "read_value",
         "refused_times",
         "retry_at_s",
         "rule",
@@ -167,7 +170,20 @@ class Item:
         self.retry_at_s = 0.0  # loop time
         self.accepted_s = 0.0  # loop time
         self.lost = 0  # times that the server dropped values
+        self.read_utc: datetime | None = None  # stamp of what was read out of turn and not reported yet
+        self.read_value: Any = None
         self.last: Any = None  # value that came last, of a variable that feeds a rule
+
+    def overtaken(self, data: ua.DataValue) -> bool:
+        """Whether this report was on its way when its variable was read: it would set the value back."""
+        read_utc, reported_utc = self.read_utc, data.SourceTimestamp
+        if read_utc is None or reported_utc is None:
+            return False
+        raw = None if data.Value is None else data.Value.Value
+        if reported_utc < read_utc or (reported_utc == read_utc and raw == self.read_value):
+            return True
+        self.read_utc = None
+        return False
 
     def finish(self) -> None:
         """Settle what the signals together want; after this no signal is added."""
@@ -245,6 +261,32 @@ class Translator:
                 samples.append(value)
             if tap.rule and (tap.rule_filter is None or tap.rule_filter.wants(value, judged)):
                 values.append(DataValue(tap.name, value, judged, stamp if tap.device_time else None, received_ns))
+
+    def read_now(
+        self, item: Item, data: ua.DataValue, names: frozenset[str], received_ns: int, values: list[DataValue]
+    ) -> None:
+        """What was read out of turn: it is so now, whenever it became so. A report that is on its way may be older.
+
+        A subscribed variable without a device's stamp says nothing: nobody could tell which of the two is newer.
+        """
+        if not item.cyclic:
+            if data.SourceTimestamp is None:
+                return
+            item.read_utc = data.SourceTimestamp
+            item.read_value = item.last = None if data.Value is None else data.Value.Value
+        found: list[DataValue] = []
+        code = data.StatusCode
+        status = severity(0 if code is None else code.value)
+        reason = "" if status is not Status.BAD or code is None else f"the server says {code.name}: {code.doc}"
+        server_ns = time_ns(data.ServerTimestamp)
+        stamp = None if server_ns is None else server_ns - self._utc_offset_ns()
+        for tap in item.taps:
+            if tap.rule and tap.name in names:
+                value, judged = self._judge(item, tap, None if data.Value is None else data.Value.Value, status, reason)
+                found.append(DataValue(tap.name, value, judged, stamp if tap.device_time else None, received_ns))
+                if tap.rule_filter is not None:
+                    tap.rule_filter.wants(value, judged)
+        values += found
 
     def stamp_ns(self, data: ua.DataValue) -> int | None:
         """The device's own stamp, else the server's, as steady time; None without one."""

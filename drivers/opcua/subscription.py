@@ -228,6 +228,8 @@ class Subscription:
             code = data.StatusCode
             raw = None if data.Value is None else data.Value.Value
             if item.rule:
+                if item.read_utc is not None and item.overtaken(data):
+                    continue
                 item.last = raw
                 stamped = data
             if (

@@ -130,7 +130,8 @@ class AccessFile:
         try:
             fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise AccessFileError(f"{self.path.parent}: cannot be opened: {error.strerror}") from error
+            todo = "it is made by the first start: linegate run"
+            raise AccessFileError(f"{self.path.parent}: cannot be opened: {error.strerror}; {todo}") from error
         try:
             deadline = time.monotonic() + LOCK_WAIT_S
             while not _flock(fd):

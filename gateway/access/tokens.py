@@ -86,14 +86,27 @@ class TokenIndex:
         right = hmac.compare_digest(_hash(secret), _NOBODY if token is None else token.hash)
         if user is None or token is None or not right:
             return TokenRefused("UNKNOWN", _NOT_ACCEPTED, token_id)
-        if token.revoked_ns is not None or user.revoked_ns is not None:
-            return TokenRefused("REVOKED", "the token was revoked; ask for a new one: linegate user token", token_id)
-        if utc_ns >= token.expires_ns:
-            return TokenRefused("EXPIRED", "the token has expired; ask for a new one: linegate user token", token_id)
+        if (worthless := _worthless(user, token, utc_ns)) is not None:
+            return worthless
         return Bearer(user.name, user.full_name, token.role, token_id, token.expires_ns)
+
+    def ended(self, token_id: str, utc_ns: int) -> TokenRefused | None:
+        """Why a token that was recognised before is worth nothing any more at that time; None: it still is."""
+        user, token = self._held.get(token_id, (None, None))
+        if user is None or token is None:
+            return TokenRefused("UNKNOWN", _NOT_ACCEPTED, token_id)
+        return _worthless(user, token, utc_ns)
 
 
 _NOT_ACCEPTED: Final = "the token is not accepted; allowed: one that linegate user token has shown, whole"
+
+
+def _worthless(user: User, token: Token, utc_ns: int) -> TokenRefused | None:
+    if token.revoked_ns is not None or user.revoked_ns is not None:
+        return TokenRefused("REVOKED", "the token was revoked; ask for a new one: linegate user token", token.id)
+    if utc_ns >= token.expires_ns:
+        return TokenRefused("EXPIRED", "the token has expired; ask for a new one: linegate user token", token.id)
+    return None
 
 
 def issue(directory: Directory, name: str, role: str, *, days: int = DAYS_DEFAULT, by: str, at_ns: int) -> Issued:

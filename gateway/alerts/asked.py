@@ -39,9 +39,13 @@ async def tested(
 ) -> list[dict[str, Any]]:
     """Send one to each channel, or to the one that is named, and what came back. Raises RequestError."""
     if not channels:
-        raise RequestError(NONE_THERE)
+        raise RequestError(
+            NONE_THERE, guard="CHANNEL", what_to_do="name one in the section alerts of the configuration"
+        )
     if wanted and wanted not in channels:
-        raise RequestError(f"channel: found {wanted[:100]!a}, allowed: {', '.join(sorted(channels))}")
+        allowed = ", ".join(sorted(channels))
+        text = f"channel: found {wanted[:100]!a}, allowed: {allowed}"
+        raise RequestError(text, guard="CHANNEL", found=wanted[:100], allowed=allowed, what_to_do="name one of them")
     names = [wanted] if wanted else sorted(channels)
     message = test_message(sender, now_ns(), utc_ns)
     replies = await asyncio.gather(*(channels[name].send(message) for name in names))

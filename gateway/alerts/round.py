@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from gateway.alerts.channel import Channel
     from gateway.alerts.digest import Digest
     from gateway.alerts.wire import Reply
-    from gateway.clock import SteadyClock
     from gateway.control import Verb
     from gateway.parts import Parts
+    from gateway.timing.clock import SteadyClock
 
 LOOK_EVERY_S: Final = 2.0
 #: How soon a message leaves once it is due.

@@ -14,9 +14,9 @@ from gateway.forwarder.target_status import Link
 
 if TYPE_CHECKING:
     from buffer.store import Store
-    from gateway.clock import SteadyClock
     from gateway.forwarder.target_status import TargetStatus
     from gateway.parts import Parts
+    from gateway.timing.clock import SteadyClock
 
 _COUNTS: Final = "SELECT target, postings FROM outbox_tally WHERE state = ? AND postings > 0"
 _STATES: Final = {Kind.PARKED: OutboxState.PARKED, Kind.APPROVAL: OutboxState.NEEDS_APPROVAL}

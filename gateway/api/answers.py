@@ -10,10 +10,12 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from gateway.core.audit.entry import EntryContent
-from gateway.status import GatewayView, WorkUnitView
+from gateway.shown.status import GatewayView, WorkUnitView
 
 REF: Final = "#/components/schemas/{model}"
 _TEXT: Final = {"type": "string"}
+_TEXTS: Final = {"type": "array", "items": _TEXT}
+_FLAG: Final = {"type": "boolean"}
 _WHOLE: Final = {"type": "integer"}
 _TIME: Final = {"type": ["string", "null"], "format": "date-time"}
 _NAMED: Final = {"type": ["string", "null"]}
@@ -32,6 +34,7 @@ def schemas() -> dict[str, dict[str, Any]]:
             found[name] = _whole(part)
     return {
         **found,
+        **_screen(),
         "health": _object(status={"const": "ok"}),
         "ready": _object(status={"const": "ready"}, machines=_WHOLE),
         "me": _object(user=_TEXT, full_name=_TEXT, role=_TEXT, expires=_TIME, may={"type": "array", "items": _TEXT}),
@@ -46,7 +49,111 @@ def schemas() -> dict[str, dict[str, Any]]:
         "posting": _posting(),
         "audit": _object(entries=_list_of("audit_entry")),
         "audit_entry": _audit_entry(),
+        **_checking(),
         "stops": _object(machine=_TEXT, final_up_to=_TIME, stops={"type": "array", "items": _OPEN_OBJECT}),
+        "buffer": _with(found["BufferFigures"], classes=_OBJECTS),
+        "resolved": _object(done={"type": "array", "items": _OPEN_OBJECT}),
+        "booked": _object(done=_object(**_BOOKED)),
+        "trace": _object(number=_TEXT, direction=_TEXT, traces=_list_of("way"), refused=_OBJECTS),
+        "lot_use": _LOT_USE,
+        "way": _object(
+            start=_OPEN_OBJECT,
+            reached=_OBJECTS,
+            links=_OBJECTS,
+            links_left_out=_WHOLE,
+            reached_in_all=_WHOLE,
+            next={"type": ["integer", "null"], "description": "What to skip for the rest; null: there is none."},
+            complete={"type": "boolean", "description": "false: more was made of it than one trace looks at."},
+        ),
+        "unallocated": _object(
+            machine=_TEXT,
+            time_zone=_TEXT,
+            entries={
+                "type": "array",
+                "items": _object(
+                    **dict.fromkeys(("number", "pieces", "estimated", "age_ms", "merged"), _WHOLE),
+                    **dict.fromkeys(("role", "signal", "product", "tool", "lot"), _TEXT),
+                    **{"from": _TIME, "to": _TIME},
+                ),
+            },
+            written_off=_WHOLE,
+        ),
+        "holds": _object(holds={"type": "array", "items": _HOLD}),
+        "done": _object(done={"type": "string", "description": "What was done, in words."}),
+        "problem": _problem(),
+    }
+
+
+def _checking() -> dict[str, dict[str, Any]]:
+    """What an auditor asks for."""
+    return {
+        "anchors": _object(
+            entries=_WHOLE, hash=_TEXT, anchors={"type": "array", "items": _object(entry=_WHOLE, line=_TEXT)}
+        ),
+        "probes": {"type": "array", "items": _object(target=_TEXT, ok={"type": "boolean"}, detail=_TEXT)},
+        "lookups": {
+            "type": "array",
+            "items": _object(
+                **dict.fromkeys(("target", "key", "message_id", "found", "reference", "code", "detail"), _TEXT),
+                step=_WHOLE,
+                steps=_WHOLE,
+            ),
+        },
+        "rendered": _OBJECTS,
+        "offered": {
+            **_object(orders=_OBJECTS, refused=_OBJECTS, not_shown=_WHOLE, cursor=_TEXT),
+            "additionalProperties": True,
+        },
+        "resent": _object(
+            done=_object(
+                done={"type": "array", "items": _object(id=_WHOLE, seq=_WHOLE, key=_TEXT)},
+                left={"type": "array", "items": _object(seq=_WHOLE, why=_TEXT)},
+            )
+        ),
+        "told": _object(done={"type": "array", "items": _object(channel=_TEXT, ok=_FLAG, detail=_TEXT)}),
+        "days": _object(days=_OBJECTS),
+        "reconciliation": _object(reports={"type": "array", "items": _OPEN_OBJECT}),
+        "retention": _object(
+            kept={
+                "type": "array",
+                "items": _object(**{"class": _TEXT}, keep=_TEXT, since=_TIME, since_ns={"type": ["integer", "null"]}),
+            },
+            unconfirmed={"type": "array", "items": _object(machine=_TEXT, since=_TIME)},
+            unconfirmed_since={"type": "object", "additionalProperties": _WHOLE},
+        ),
+        "reconciled": {
+            **_object(
+                done=_object(
+                    compared=_WHOLE,
+                    counts=_OPEN_OBJECT,
+                    left_out=_WHOLE,
+                    not_compared={"type": "array", "items": _TEXT},
+                    findings=_OBJECTS,
+                    report=_OPEN_OBJECT,
+                )
+            ),
+            "description": "A report: each finding with what is proposed, and who settled it, if somebody did.",
+        },
+    }
+
+
+def _screen() -> dict[str, dict[str, Any]]:
+    """What a screen at the line is made of."""
+    return {
+        "changes": _object(
+            cursor=_TEXT,
+            everything=_FLAG,
+            machines={"type": "array", "items": _TEXT},
+            postings=_FLAG,
+            events=_list_of("event"),
+            events_missed=_FLAG,
+        ),
+        "event": _object(
+            number=_WHOLE,
+            at=_TIME,
+            **dict.fromkeys(("machine", "what", "code", "order", "operation"), _TEXT),
+            detail={"type": "object", "additionalProperties": _TEXT},
+        ),
         "dispatch": _object(
             machine=_TEXT,
             state=_TEXT,
@@ -59,37 +166,19 @@ def schemas() -> dict[str, dict[str, Any]]:
             operators=_OBJECTS,
             feeders={"type": "array", "items": _object(feeder=_TEXT, item=_TEXT)},
             lots=_OBJECTS,
+            holds=_OBJECTS,
+            next={
+                "oneOf": [{"type": "null"}, _object(order=_TEXT, operation=_TEXT, proposed=_FLAG, text=_TEXT)],
+                "description": "What was said of the order that is next: a person is to start it, or why it waits.",
+            },
+            reasons={
+                **_object(**dict.fromkeys(("stop", "scrap", "rework"), _TEXTS), only=_FLAG),
+                "description": "What a person may choose from; only: nothing else is taken.",
+            },
             unallocated=_OPEN_OBJECT,
             undo={"oneOf": [{"type": "null"}, _object(verb=_TEXT, who=_TEXT, until=_TIME)]},
             may={"type": "array", "items": _TEXT},
         ),
-        "buffer": _with(found["BufferFigures"], classes=_OBJECTS),
-        "reconciliation": _object(reports={"type": "array", "items": _OPEN_OBJECT}),
-        "resolved": _object(done={"type": "array", "items": _OPEN_OBJECT}),
-        "trace": _object(number=_TEXT, direction=_TEXT, traces=_OBJECTS, refused=_OBJECTS),
-        "unallocated": _object(
-            machine=_TEXT,
-            entries={
-                "type": "array",
-                "items": _object(
-                    **dict.fromkeys(("number", "pieces", "estimated", "age_ms", "merged"), _WHOLE),
-                    **dict.fromkeys(("role", "signal", "product", "tool", "lot"), _TEXT),
-                    **{"from": _TIME, "to": _TIME},
-                ),
-            },
-            written_off=_WHOLE,
-        ),
-        "probes": {"type": "array", "items": _object(target=_TEXT, ok={"type": "boolean"}, detail=_TEXT)},
-        "lookups": {
-            "type": "array",
-            "items": _object(
-                **dict.fromkeys(("target", "key", "message_id", "found", "reference", "code", "detail"), _TEXT),
-                step=_WHOLE,
-                steps=_WHOLE,
-            ),
-        },
-        "done": _object(done={"type": "string", "description": "What was done, in words."}),
-        "problem": _problem(),
     }
 
 
@@ -118,6 +207,13 @@ _SUMMARY: Final[dict[str, Any]] = {
     "error": _TEXT,
 }
 
+#: What a person's word made of a posting.
+_BOOKED: Final[dict[str, Any]] = {
+    **dict.fromkeys(("number", "seq", "step", "steps"), _WHOLE),
+    **dict.fromkeys(("key", "target", "order", "operation", "state", "reference"), _TEXT),
+    "asked": {"type": "string", "description": "What the ERP said when it was asked: found, or no clear answer."},
+}
+
 
 def _object(**properties: Any) -> dict[str, Any]:
     return {
@@ -126,6 +222,31 @@ def _object(**properties: Any) -> dict[str, Any]:
         "required": list(properties),
         "additionalProperties": False,
     }
+
+
+_NUMBERED: Final = {"type": "array", "items": _object(number=_TEXT, item=_TEXT)}
+_LOT_USE: Final = _object(
+    lot=_TEXT,
+    orders={"type": "array", "items": _object(order=_TEXT, operation=_TEXT)},
+    products=_TEXTS,
+    lots=_NUMBERED,
+    serials=_NUMBERED,
+    handling_units=_NUMBERED,
+    confirmations={
+        "type": "array",
+        "items": _object(
+            **dict.fromkeys(("key", "order", "operation", "target", "state"), _TEXT), seq=_WHOLE, sent=_FLAG
+        ),
+    },
+    open={
+        "type": "array",
+        "items": _object(**dict.fromkeys(("machine", "order", "operation", "feeder"), _TEXT)),
+        "description": "Where it is mounted, and orders of which pieces that are not confirmed took it.",
+    },
+    left_out={"type": "object", "additionalProperties": _WHOLE},
+    complete={"type": "boolean", "description": "false: more was made of it than is looked at."},
+)
+_HOLD: Final = _object(machine=_TEXT, scope=_TEXT, name=_TEXT, reason=_TEXT, who=_TEXT, since=_TIME)
 
 
 def _list_of(name: str) -> dict[str, Any]:
@@ -150,6 +271,11 @@ def _order() -> dict[str, Any]:
     quantities = dict.fromkeys(("good", "scrap", "rework", "hold", "test"), _WHOLE)
     known = _object(machine=_TEXT, order=_TEXT, operation=_TEXT, state=_TEXT, quantity=_TEXT, **quantities)
     known["properties"] |= {"hold_reason": {"type": "string"}, "rush": {"type": "boolean"}}
+    known["properties"] |= {"before_good": {"type": ["integer", "null"]}, "exceeds_predecessor": {"type": "boolean"}}
+    known["properties"]["waits_for"] = {"type": "array", "items": {"enum": ["first_article", "person"]}}
+    known["properties"]["bom_waits"] = {"type": "string"}
+    words = {"euromap": {"type": ["integer", "null"]}} | dict.fromkeys(("opc", "sap", "d365", "erpnext", "odoo"), _TEXT)
+    known["properties"]["foreign"] = {**_object(**words), "description": "Its state in the words of others."}
     return {**known, "additionalProperties": True, "description": "An open order at a machine."}
 
 
@@ -197,6 +323,8 @@ def _problem() -> dict[str, Any]:
 def _posting() -> dict[str, Any]:
     return _object(
         **_SUMMARY,
+        stamps=_object(**dict.fromkeys(("t_event", "t_derived", "t_queued", "t_sent", "t_acked"), _TIME)),
+        stages_ms=_object(**dict.fromkeys(("detection", "trigger", "waiting", "answer"), _SUMMARY["latency_ms"])),
         confirmation=_OPEN_OBJECT,
         message={
             "oneOf": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 import structlog
@@ -10,7 +11,8 @@ import structlog
 from gateway import __version__
 from gateway.access.access_file import AccessFile
 from gateway.api.body import BodyLimits
-from gateway.api.certificate import CertificateError, tls_context
+from gateway.api.certificate import Certificate, CertificateError
+from gateway.api.changes import Changes
 from gateway.api.gate import Gate
 from gateway.api.identity import FAILURES_PER_MINUTE, Identity
 from gateway.api.rate import RateLimit
@@ -23,18 +25,21 @@ from gateway.lock import DATABASE_NAME
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from buffer.store import Store
     from config.api_settings import ApiSettings
     from config.settings import Settings
     from gateway.api.identity import OnRefused
-    from gateway.clock import SteadyClock
     from gateway.control import Verb
     from gateway.parts import Parts
     from gateway.tasks import Tasks
 
+    LooksAfter = Callable[[], Coroutine[None, None, None]]
+    from gateway.timing.clock import SteadyClock
+
 TASK: Final = "outer api"
+CERTIFICATE_TASK: Final = "outer api certificate"
 #: A little more than the server itself allows for requests under way.
 CLOSE_S: Final = 3.0
 
@@ -44,20 +49,28 @@ log = structlog.get_logger(__name__)
 class Api:
     """The API of one run."""
 
-    def __init__(self, server: ApiServer, reads: Reads, replays: Replays, where: str) -> None:
+    def __init__(
+        self, server: ApiServer, reads: Reads, changes: Changes, replays: Replays, looks: LooksAfter | None
+    ) -> None:
         self._server = server
+        self._looks = looks
+        self._changes = changes
         self._reads = reads
         self._replays = replays
-        self._where = where
 
     async def start(self, tasks: Tasks) -> None:
         """Serve as a task of the gateway, with the answers that were given before. Raises StoreError."""
         await self._replays.recall()
         tasks.start(TASK, self._server.run())
-        log.info("api listens", address=self._where)
+        if self._looks is not None:
+            tasks.start(CERTIFICATE_TASK, self._looks())
+        host, port = self._server.address
+        shown = f"[{host}]" if ":" in host else host
+        log.info("api listens", address=f"{'http' if self._looks is None else 'https'}://{shown}:{port}")
 
     async def close(self, tasks: Tasks) -> None:
         """Take no request any more; those under way may end."""
+        self._changes.close()
         await self._server.close()
         await tasks.finish([TASK], CLOSE_S)
         self._reads.close()
@@ -79,13 +92,16 @@ def api_of(
     Raises ApiError: a certificate that cannot be used, a port that is taken.
     """
     reads = Reads(parts, clock, settings.gateway.state_dir / DATABASE_NAME)
-    verbs = ChainMap(reads.table(), cast("dict[str, Verb]", table))
+    changes = Changes(clock.now_ns(), clock.utc_ns, parts.runners)
+    parts.watchers.append(changes)
+    verbs = ChainMap(reads.table(), changes.table(), cast("dict[str, Verb]", table))
     replays = Replays(api.idempotency_keep, clock.now_ns, store)
-    server = ApiServer(_app(settings, api, clock, verbs, on_refused, replays), _listening(settings, api))
+    certificate = _certificate(settings, api)
+    tls = None if certificate is None else certificate.context
+    server = ApiServer(_app(settings, api, clock, verbs, on_refused, replays), _listening(api, tls))
     server.start()
-    host, port = server.address
-    shown = f"[{host}]" if ":" in host else host
-    return Api(server, reads, replays, f"{'http' if api.tls is None else 'https'}://{shown}:{port}")
+    looks = None if certificate is None else partial(certificate.run, parts.trouble, clock.utc_now_ns)
+    return Api(server, reads, changes, replays, looks)
 
 
 def _app(
@@ -116,24 +132,26 @@ def _app(
         hosts=(api.listen, *api.hosts),
         concurrent_max=api.concurrent_requests,
         head_bytes_max=int(api.max_header),
+        waiting_max=api.waiting_requests,
+        waiting_per_token=api.waiting_per_token,
     )
 
 
-def _listening(settings: Settings, api: ApiSettings) -> Listening:
+def _listening(api: ApiSettings, tls: ssl.SSLContext | None) -> Listening:
     return Listening(
         host=api.listen,
         port=api.port,
-        tls=_tls(settings, api),
+        tls=tls,
         header_bytes_max=int(api.max_header),
         head_timeout_ns=api.request_timeout,
-        connections_max=api.concurrent_requests + IDLE_CONNECTIONS_MAX,
+        connections_max=api.concurrent_requests + api.waiting_requests + IDLE_CONNECTIONS_MAX,
     )
 
 
-def _tls(settings: Settings, api: ApiSettings) -> ssl.SSLContext | None:
+def _certificate(settings: Settings, api: ApiSettings) -> Certificate | None:
     if api.tls is None:
         return None
     try:
-        return tls_context(settings.base_dir, api.tls)
+        return Certificate(settings.base_dir, api.tls)
     except CertificateError as error:
         raise ApiError(f"{settings.place('api.tls')}: {error}") from error

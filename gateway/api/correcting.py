@@ -6,6 +6,7 @@ from typing import Final
 
 from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Field, Hidden, Matching, Text, Whole
 from gateway.api.route import Route
+from gateway.connectors.base import STEPS_MAX
 from gateway.control import NUMBER_MAX
 from gateway.core.access.permissions import Action
 
@@ -73,6 +74,35 @@ CORRECTING: Final = (
             Field("rework", Whole(0, NUMBER_MAX), "pieces for rework as they should have been"),
             _WHY,
             _SIGNED,
+        ),
+    ),
+    Route(
+        "outbox.post_today",
+        "POST",
+        "/v1/outbox/{number}/post-today",
+        (Action.CORRECT,),
+        "done",
+        "Post a parked confirmation today, whose period the ERP has closed; the dates of the events stay in it",
+        params=(Field("number", Whole(1, NUMBER_MAX), "number of the posting"),),
+        body=(_WHY, _SIGNED),
+    ),
+    Route(
+        "outbox.booked",
+        "POST",
+        "/v1/outbox/{number}/booked",
+        (Action.RESOLVE_POSTING,),
+        "booked",
+        "Say that a parked or unclear posting is booked in the ERP, which is asked first where it can be",
+        params=(Field("number", Whole(1, NUMBER_MAX), "number of the posting"),),
+        body=(
+            Field("reference", Text(), "under which number the ERP has it"),
+            Field(
+                "step",
+                Whole(1, STEPS_MAX),
+                "which of its messages, from 1; needed where it has several: the one that is due",
+                required=False,
+            ),
+            _WHY,
         ),
     ),
     Route(

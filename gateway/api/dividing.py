@@ -112,6 +112,15 @@ DIVIDING: Final = (
         ),
     ),
     Route(
+        "order.scrap",
+        "POST",
+        "/v1/orders/scrap",
+        (Action.SCRAP,),
+        "done",
+        "Good pieces are scrap; none is added, and confirmed ones are corrected",
+        body=(_MACHINE, _ORDER, _OPERATION, _PIECES, _WHY, _SIGNED),
+    ),
+    Route(
         "order.rework",
         "POST",
         "/v1/orders/rework",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -17,7 +18,7 @@ from gateway.api.problem import ProblemError, refuse, shown
 from gateway.api.reply import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 BUSY_RETRY_S: Final = 1
+#: Under which the service finds the room of a request.
+ROOM: Final = "linegate.room"
 #: Of the body of a request that was refused before it was read.
 DRAIN_BYTES_MAX: Final = 64 * 1024
 DRAIN_S: Final = 1.0
@@ -38,27 +41,72 @@ SAFE_HEADERS: Final = (
 log = structlog.get_logger(__name__)
 
 
+class Room:
+    """How many requests may be under way, and how many more that only wait for something to happen."""
+
+    def __init__(self, concurrent_max: int, waiting_max: int, waiting_per_token: int) -> None:
+        self.concurrent_max = concurrent_max
+        self.under_way = 0
+        self._waiting_max = waiting_max
+        self._per_token = waiting_per_token
+        self._waiting: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def aside(self, token: str) -> Iterator[None]:
+        """A request under way makes room for others while it waits. Raises ProblemError where too many do.
+
+        ``token``: the id of the one that asks; it does not get the room of all others.
+        """
+        if (found := self._waiting.total()) >= self._waiting_max:
+            raise self._too_many(f"found {found}, allowed: {self._waiting_max} (api.waiting_requests)")
+        if (found := self._waiting[token]) >= self._per_token:
+            raise self._too_many(f"found {found} of this token, allowed: {self._per_token} (api.waiting_per_token)")
+        self._waiting[token] += 1
+        self.under_way -= 1
+        try:
+            yield
+        finally:
+            self._waiting[token] -= 1
+            if not self._waiting[token]:
+                del self._waiting[token]
+            self.under_way += 1
+
+    @staticmethod
+    def _too_many(text: str) -> Exception:
+        return refuse("BUSY", f"requests that wait: {text}", todo="ask without wait", retry_after_s=BUSY_RETRY_S)
+
+
 class Gate:
     """In front of the service. ``hosts``: names by which the gateway may be called."""
 
-    def __init__(self, inner: ASGIApp, *, hosts: Iterable[str], concurrent_max: int, head_bytes_max: int) -> None:
+    def __init__(
+        self,
+        inner: ASGIApp,
+        *,
+        hosts: Iterable[str],
+        concurrent_max: int,
+        head_bytes_max: int,
+        waiting_max: int = 0,
+        waiting_per_token: int = 0,
+    ) -> None:
         self._inner = inner
         self._hosts = LOOPBACK_NAMES | {host.lower() for host in hosts}
-        self._concurrent_max = concurrent_max
         self._head_bytes_max = head_bytes_max
-        self._under_way = 0
+        self._room = Room(concurrent_max, waiting_max, waiting_per_token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         assert scope["type"] == "http", "neither lifespan nor websockets are switched on"
         body = _Body(receive, scope["headers"])
         guarded = _guarded(send, body)
-        if self._under_way >= self._concurrent_max:
-            text = f"requests under way: found {self._under_way}, allowed: {self._concurrent_max}"
+        room = self._room
+        if room.under_way >= room.concurrent_max:
+            text = f"requests under way: found {room.under_way}, allowed: {room.concurrent_max}"
             problem = refuse("BUSY", text, todo="come again in a moment", retry_after_s=BUSY_RETRY_S).problem
             await send_reply(refusal(problem), guarded)
             return
-        self._under_way += 1
+        room.under_way += 1
+        scope[ROOM] = room
         try:
             self._check(scope)
             await self._inner(scope, body.receive, guarded)
@@ -67,7 +115,7 @@ class Gate:
             log.warning("api request refused", code=error.problem.code, client=client)
             await send_reply(refusal(error.problem), guarded)
         finally:
-            self._under_way -= 1
+            room.under_way -= 1
 
     def _check(self, scope: Scope) -> None:
         # The server limits only what comes in pieces.
@@ -75,6 +123,10 @@ class Gate:
         if (found := headers + len(scope["raw_path"]) + len(scope["query_string"])) > self._head_bytes_max:
             text = f"request line and headers: found {found} bytes, allowed: {self._head_bytes_max} (api.max_header)"
             raise refuse("HEADER_TOO_LARGE", text)
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _value in scope["headers"]}:
+            # Whoever passes requests on may read its end elsewhere, and take what follows for a request of its own.
+            text = "Transfer-Encoding: found together with Content-Length, allowed: one of them"
+            raise refuse("BAD_HEADER", text, todo="send the length, or pieces")
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         host = hosts[0] if len(hosts) == 1 else ""
         own = (scope.get("server") or ("",))[0]
@@ -95,6 +147,8 @@ class _Body:
         self._length = max((int(value) for name, value in headers if name == b"content-length"), default=0)
         chunked = any(name == b"transfer-encoding" for name, _value in headers)
         self.unread = chunked or self._length > 0
+        #: Two lengths are said: where the next request begins depends on who reads it.
+        self.ambiguous = chunked and any(name == b"content-length" for name, _value in headers)
 
     async def drain(self) -> None:
         """Take the rest of a short body away: a connection closed upon it would take the answer with it."""
@@ -119,7 +173,7 @@ def _guarded(send: Send, body: _Body) -> Send:
         if message["type"] == "http.response.start":
             headers = [*message.get("headers", ()), *SAFE_HEADERS]
             await body.drain()
-            if body.unread:
+            if body.unread or body.ambiguous:
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
         await send(message)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gateway.access.access_file import AccessFile
-    from gateway.access.tokens import Bearer
+    from gateway.access.tokens import Bearer, TokenIndex
     from gateway.api.rate import RateLimit
     from gateway.api.route import Route
     from gateway.core.access.permissions import NotPermitted
@@ -59,17 +59,25 @@ class Identity:
         scheme, _, token = (given[0] if len(given) == 1 else b"").partition(b" ")
         if scheme.lower() != b"bearer":
             raise self._refused("MISSING", "no bearer token was given, or more than one", "", client)
-        try:
-            _directory, index = self._users.current()
-        except AccessError as error:
-            log.error("api users unreadable", reason=str(error))  # noqa: TRY400 - the reason is the message
-            text = "the users cannot be read; see the gateway's log"
-            raise refuse("STORE", text, todo="ask whoever looks after the gateway") from error
-        found = index.identify(token.strip().decode("latin-1"), self._utc_now_ns())
+        found = self._index().identify(token.strip().decode("latin-1"), self._utc_now_ns())
         if isinstance(found, TokenRefused):
             raise self._refused(found.code, found.text, found.token_id, client)
         self.spend(found.token_id)
         return found
+
+    def still(self, bearer: Bearer, client: str) -> None:
+        """Whether the token of a request that is under way is still accepted. Raises ProblemError."""
+        ended = self._index().ended(bearer.token_id, self._utc_now_ns())
+        if ended is not None:
+            raise self._refused(ended.code, ended.text, ended.token_id, client)
+
+    def _index(self) -> TokenIndex:
+        try:
+            return self._users.current()[1]
+        except AccessError as error:
+            log.error("api users unreadable", reason=str(error))  # noqa: TRY400 - the reason is the message
+            text = "the users cannot be read; see the gateway's log"
+            raise refuse("STORE", text, todo="ask whoever looks after the gateway") from error
 
     def spend(self, key: str) -> None:
         """Count one request. Raises ProblemError."""

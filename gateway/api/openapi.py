@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.api.answers import REF, schemas
+from gateway.api.examples import EXAMPLES
 from gateway.api.fields import Field, Matching, body_schema
 from gateway.api.problem import CODES, MEDIA_TYPE
 from gateway.core.access.permissions import PERMISSIONS
@@ -63,6 +64,7 @@ def openapi(routes: Sequence[Route], version: str) -> dict[str, Any]:
             "version": version,
             "description": "Orders, decisions and states of the machines beside one production line.",
         },
+        "tags": [{"name": name} for name in dict.fromkeys(map(subject, routes))],
         "paths": paths,
         "components": {
             "schemas": schemas(),
@@ -73,9 +75,16 @@ def openapi(routes: Sequence[Route], version: str) -> dict[str, Any]:
     }
 
 
+def subject(route: Route) -> str:
+    """What it is about, by which the reader of a document finds it: the first word of its path behind the version."""
+    first, _, rest = route.path.strip("/").partition("/")
+    return rest.partition("/")[0] if rest else first
+
+
 def _operation(route: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.verb,
+        "tags": [subject(route)],
         "summary": route.summary,
         "description": _who_may(route),
         "security": [{"token": []}] if route.actions else [],
@@ -89,8 +98,8 @@ def _operation(route: Route) -> dict[str, Any]:
     if parameters:
         operation["parameters"] = parameters
     if route.writes:
-        schema = body_schema(route.body)
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        body = {"schema": body_schema(route.body), "example": EXAMPLES[route.verb]}
+        operation["requestBody"] = {"required": True, "content": {"application/json": body}}
     return operation
 
 

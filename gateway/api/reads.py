@@ -6,44 +6,43 @@ Each answer is plain JSON, with times in UTC. Decides nothing, and asks nobody w
 from __future__ import annotations
 
 import asyncio
+import heapq
 import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from buffer import steps
 from buffer.audit_chain import ChainReader, Wanted
+from buffer.closing import records
 from buffer.entry import OutboxState
-from buffer.outbox_links import links
 from buffer.readonly import ReadOnlyStore
 from gateway.api.problem import Problem, ProblemError, refuse, shown
 from gateway.core.access.permissions import permitted
+from gateway.core.audit.chain import anchor_text
 from gateway.core.audit.entry import as_mapping
 from gateway.core.document import utc
 from gateway.core.instant import Instant
-from gateway.core.model import Role
-from gateway.core.orders.lifecycle import RUNNING, ActorRole
-from gateway.core.state.interval import STOPS
+from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.state.report import By
-from gateway.core.state.stop_reasons import UNSPECIFIED
 from gateway.forwarder.advice import suggested_for
-from gateway.states_read import StatesError, read
-from gateway.states_text import document
-from gateway.status import in_utc, to_json
+from gateway.shown.posting_times import latency_ms, posting_times
+from gateway.shown.states_read import StatesError, read
+from gateway.shown.states_text import document
+from gateway.shown.status import in_utc, to_json
+from gateway.shown.views import named_job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from buffer.entry import OutboxEntry
-    from gateway.clock import SteadyClock
     from gateway.control import Verb
     from gateway.parts import Parts
+    from gateway.timing.clock import SteadyClock
 
-NS_PER_MS: Final = 1_000_000
 OUTBOX_LIMIT: Final = 50
-#: Of an operation's confirmations so many are looked at for what replaced what.
-POSTINGS_MAX: Final = 1000
 AUDIT_LIMIT: Final = 50
+DAYS_LIMIT: Final = 31
 #: Of these long reads at a time: each takes processor time from the counting.
 STATES_AT_A_TIME: Final = 1
 #: Of one answer; some 4 MB.
@@ -73,12 +72,13 @@ class Reads:
             "me": self._me,
             "work_units": self._work_units,
             "work_unit": self._work_unit,
-            "dispatch": self._dispatch,
             "orders": self._orders,
             "states": self._states,
             "outbox": self._outbox,
             "posting": self._posting,
             "audit": self._audit,
+            "audit.anchors": self._anchors,
+            "days": self._days,
         }
 
     async def _health(self, _request: Mapping[str, Any]) -> Any:
@@ -111,43 +111,13 @@ class Reads:
         self._known(request["machine"])
         return self._view(request["machine"])
 
-    async def _dispatch(self, request: Mapping[str, Any]) -> Any:
-        """All that a decision at the machine needs, so that nothing is asked for that the machine knows."""
-        name = request["machine"]
-        self._known(name)
-        view, runner = self._view(name), self._parts.runners[name]
-        state, last = runner.state, runner.state.last_word
-        works = {run.job.key for run in state.open_runs() if run.state in RUNNING}
-        if state.running is not None:
-            works.add(state.running.job.key)
-        jobs = [{"machine": name, **job} for job in view["queue"]]
-        until_ns = 0 if last is None else last.at_ns + int(runner.unit.rules.confirm.undo_window)
-        return {
-            "machine": name,
-            "state": view["state"],
-            "state_since": utc(view["state_since_ns"]),
-            "reason": view["reason"],
-            "reason_missing": state.track.state in STOPS and view["reason"] in {"", UNSPECIFIED},
-            "setup": state.track.setup.since_ns is not None,
-            "running": [job for job in jobs if (job["order"], job["operation"]) in works],
-            "queue": [job for job in jobs if (job["order"], job["operation"]) not in works],
-            "operators": view["operators"],
-            "feeders": [{"feeder": one.name, "item": one.item} for one in state.work.feeders],
-            "lots": view["lots"],
-            "unallocated": {role.value: view[f"unallocated_{role}"] for role in Role},
-            "undo": None
-            if last is None or until_ns < self._clock.now_ns()
-            else {"verb": last.verb, "who": last.who, "until": self._named(until_ns)},
-            "may": [action.value for action in permitted(ActorRole(request["role"]))],
-        }
-
     async def _orders(self, request: Mapping[str, Any]) -> Any:
         machines = list(self._parts.runners)
         if "machine" in request:
             self._known(request["machine"])
             machines = [request["machine"]]
         wanted = request.get("state")
-        listed = [{"machine": name, **job} for name in machines for job in self._view(name)["queue"]]
+        listed = [named_job(name, job) for name in machines for job in self._view(name)["queue"]]
         return {"orders": [job for job in listed if wanted in {None, job["state"]}]}
 
     async def _states(self, request: Mapping[str, Any]) -> Any:
@@ -167,7 +137,7 @@ class Reads:
             raise refuse("NOT_FOUND", str(error)) from error
 
     def _states_now(self, request: Mapping[str, Any], times: dict[str, int], by: str, which: dict[str, str]) -> Any:
-        with ReadOnlyStore(self._database) as store:
+        with ReadOnlyStore(self._database) as store, store.moment():
             found = read(store, request["machine"], by=By(by), **times, **which)  # type: ignore[arg-type]  # names checked
             sums_only = request.get("sums") == "true"
             if len(found.row) > INTERVALS_MAX and not sums_only:
@@ -181,33 +151,33 @@ class Reads:
             state=None if state is None else OutboxState(state),
             order=request.get("order"),
             key=request.get("key"),
+            kind=request.get("kind"),
             before_id=request.get("before"),
             limit=request.get("limit", OUTBOX_LIMIT),
         )
         return {"postings": [self._summary(entry) for entry in found]}
 
     async def _posting(self, request: Mapping[str, Any]) -> Any:
-        entry = await self._parts.outbox.entry(request["number"])
-        if entry is None:
+        found = await self._parts.outbox.whole(request["number"])
+        if found is None:
             raise refuse("NOT_FOUND", f"number: found {request['number']}: no such posting, or no longer")
-        message = None
+        entry, message = found.entry, None
         if entry.body is not None:
             body = entry.body.decode("utf-8", errors="replace")
             message = {"content_type": entry.content_type, "name": entry.name, "body": body}
-        kept = await self._parts.outbox.answer(entry.id)
         answer = None
-        if kept is not None:
-            at_ns, attempt, found = kept
-            told = {"status": found.status, "headers": dict(found.headers), "body": found.body}
+        if found.answer is not None:
+            at_ns, attempt, said = found.answer
+            told = {"status": said.status, "headers": dict(said.headers), "body": said.body}
             answer = {"at": self._named(at_ns), "attempt": attempt, **told}
-        linked = links(entry, await self._parts.outbox.of_operation(entry.order, entry.operation, POSTINGS_MAX))
         return {
             **self._summary(entry),
+            **posting_times(entry.stamps, self._named),
             "suggested": suggested_for(entry),
-            **linked._asdict(),
+            **found.links._asdict(),
             "confirmation": json.loads(entry.payload),
             "message": message,
-            "messages": steps.told(await self._parts.outbox.steps(entry.id), self._named),
+            "messages": steps.told(found.steps, self._named),
             "answer": answer,
         }
 
@@ -222,6 +192,29 @@ class Reads:
         with ChainReader.open(self._database) as reader:
             found = reader.newest(limit, wanted)
         return {"entries": [{**as_mapping(one), "at": utc(one.content.utc_ns)} for one in found]}
+
+    async def _anchors(self, request: Mapping[str, Any]) -> Any:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._long_reads, self._anchors_now, request.get("limit", AUDIT_LIMIT))
+
+    def _anchors_now(self, limit: int) -> Any:
+        with ChainReader.open(self._database) as reader:
+            anchors = reader.anchors(limit)  # before the end: none may be behind it
+            head = reader.head()
+        return {
+            "entries": head.seq,
+            "hash": head.hash if head.seq else "",
+            "anchors": [{"entry": one.seq, "line": anchor_text(one)} for one in anchors],
+        }
+
+    async def _days(self, request: Mapping[str, Any]) -> Any:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._long_reads, self._days_now, request)
+
+    def _days_now(self, request: Mapping[str, Any]) -> Any:
+        found = records(self._database, day=request.get("day"), work_unit=request.get("machine"))
+        newest = heapq.nlargest(request.get("limit", DAYS_LIMIT), found, key=lambda one: (one.end_ns, one.work_unit))
+        return {"days": [json.loads(one.document) for one in newest]}
 
     def _summary(self, entry: OutboxEntry) -> dict[str, Any]:
         return {
@@ -241,7 +234,7 @@ class Reads:
             "due": self._named(entry.due_ns),
             "event": self._named(entry.event_ns),
             "derived": self._named(entry.derived_ns),
-            "latency_ms": None if entry.stamps.latency_ns is None else entry.stamps.latency_ns // NS_PER_MS,
+            "latency_ms": latency_ms(entry.stamps),
             "reference": entry.reference,
             "step": entry.step,
             "steps": entry.steps,

@@ -1,6 +1,6 @@
 """What was decided under which Idempotency-Key, so that the same decision sent twice is taken once. Bounded.
 
-In memory, and in the database: the key goes with the step of its decision (``runner.py``), the answer before anybody is
+In memory, and in the database: the key goes with its decision (``work_unit/runner.py``), the answer before anybody is
 told of it. So a restart changes no answer that was given. A key belongs to one user: nobody learns of another's. Runs
 and decides nothing.
 """

@@ -29,6 +29,7 @@ class Route(NamedTuple):
     body: tuple[Field, ...] = ()
     action_of: Callable[[Mapping[str, Any]], Action] | None = None
     may_be_missing: bool = False  # what the path or the query names
+    waits: bool = False  # it may be answered late, and is no request under way meanwhile
 
     @property
     def writes(self) -> bool:

@@ -14,9 +14,11 @@ from gateway.api.dividing import DIVIDING
 from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Flag, Hidden, Matching, Text, Time, Whole
 from gateway.api.route import Route
 from gateway.api.routes_checking import CHECKING
+from gateway.api.routes_holding import HOLDING
 from gateway.api.routes_working import WORKING
 from gateway.control import NUMBER_MAX
 from gateway.core.access.permissions import Action
+from gateway.core.orders.erp_notice import POSTING_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,6 +120,7 @@ _READING: Final = (
             _MACHINE,
             Field("from", Time(), "from then on", required=False),
             Field("to", Time(), "up to then", required=False),
+            Field("without_reason", Choice(("true", "false")), "true: only those without a reason", required=False),
         ),
         may_be_missing=True,
     ),
@@ -142,6 +145,7 @@ _READING: Final = (
             Field("state", Choice(OUTBOX_STATES), "only these", required=False),
             _may(_ORDER),
             Field("key", Text(), "only the one with this idempotency key", required=False),
+            Field("kind", Choice(POSTING_KINDS), "only these: ack answers an order, notice tells else", required=False),
             Field("before", Whole(1, NUMBER_MAX), "only numbers below: the next page", required=False),
             Field("limit", Whole(1, POSTINGS_MAX), "at most so many; 50 if nothing is said", required=False),
         ),
@@ -172,6 +176,18 @@ _DECIDING: Final = (
             ),
         ),
     ),
+    Route(
+        "order.scan",
+        "POST",
+        "/v1/orders/scan",
+        (Action.START,),
+        "done",
+        "Start or resume the order of a barcode, as start does",
+        body=(
+            _MACHINE,
+            Field("order", Text(), "the barcode: order number, alone or with the operation behind / - + * or a blank"),
+        ),
+    ),
     _decision(
         "rush", Action.DISPATCH, "Put an order before all others; what runs is interrupted for it, and goes on after it"
     ),
@@ -185,6 +201,8 @@ _DECIDING: Final = (
         "The documents of an order were read: all of them, or the one that is named",
         body=(*_DECISION, Field("document", Text(), "as the order names it", required=False)),
     ),
+    _decision("material-ready", Action.TELL_MATERIAL, "The material of an order is at the machine"),
+    _decision("material-missing", Action.TELL_MATERIAL, "The material of an order is not there: it does not start"),
     _decision("interrupt", Action.INTERRUPT, "Interrupt the running order"),
     Route(
         "order.finish",
@@ -369,4 +387,13 @@ _DECIDING: Final = (
     ),
 )
 
-ROUTES: Final[tuple[Route, ...]] = (*_OPEN, *_READING, *CHECKING, *_DECIDING, *CORRECTING, *DIVIDING, *WORKING)
+ROUTES: Final[tuple[Route, ...]] = (
+    *_OPEN,
+    *_READING,
+    *CHECKING,
+    *_DECIDING,
+    *CORRECTING,
+    *DIVIDING,
+    *HOLDING,
+    *WORKING,
+)

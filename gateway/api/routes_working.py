@@ -1,12 +1,14 @@
-"""Rows of the API about people at machines, lots and material. Runs nothing."""
+"""Rows of the API about people at machines, what changed there, lots and material. Runs nothing."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from gateway.api.fields import NAME_PATTERN, Choice, Field, Matching, Text
+from gateway.api.changes import CURSOR_PATTERN, WAIT_MAX_S
+from gateway.api.fields import NAME_PATTERN, Choice, Field, Matching, Text, Whole
 from gateway.api.route import Route
 from gateway.core.access.permissions import Action
+from gateway.core.work.genealogy import NODES_MAX, PAGE_NODES_MAX
 from gateway.core.work.lots import LOT_CHARS_MAX
 from gateway.core.work.produced_lots import SERIAL_CHARS_MAX
 
@@ -19,6 +21,21 @@ _FEEDER: Final = Field("feeder", _NAME, "place where material is mounted, as in 
 _LOT: Final = Field("lot", Text(LOT_CHARS_MAX), "lot, as on its label")
 _QUANTITY: Final = Matching(r"^[0-9]{1,12}(\.[0-9]{1,6})?$", "a decimal number, such as 12.5, up to 6 decimals")
 WORKING: Final[tuple[Route, ...]] = (
+    Route(
+        "changes",
+        "GET",
+        "/v1/changes",
+        (Action.SEE,),
+        "changes",
+        "Which machines changed and what happened since a cursor; with wait, as soon as something does",
+        query=(
+            Field("after", Matching(CURSOR_PATTERN, "the cursor of an answer before"), "what is known", required=False),
+            Field("wait", Whole(0, WAIT_MAX_S), "so many seconds at most; at once if nothing is said", required=False),
+            _MACHINE._replace(required=False),
+        ),
+        waits=True,
+        may_be_missing=True,
+    ),
     Route(
         "labour.in",
         "POST",
@@ -119,7 +136,19 @@ WORKING: Final[tuple[Route, ...]] = (
         query=(
             Field("number", Text(), "lot or serial number"),
             Field("direction", Choice(("forward", "backward")), "went into, or was made from"),
+            Field("skip", Whole(0, NODES_MAX), "so many of what was reached: the next of an answer", required=False),
+            Field("limit", Whole(1, PAGE_NODES_MAX), "so many of it at most", required=False),
         ),
+        may_be_missing=True,
+    ),
+    Route(
+        "lots.used",
+        "GET",
+        "/v1/lots/used",
+        (Action.SEE,),
+        "lot_use",
+        "Where a lot was used: orders, products, serial numbers, handling units, confirmations, and what is still open",
+        query=(_LOT,),
         may_be_missing=True,
     ),
 )

@@ -15,6 +15,7 @@ import orjson
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from gateway.accepting import AT_ONCE, let_wait
 from gateway.api.problem import MEDIA_TYPE, Problem
 
 if TYPE_CHECKING:
@@ -134,15 +135,15 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: Sequence[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
         for taken in sockets or ():
-            self.servers.append(
-                await loop.create_server(
-                    self._connection,
-                    sock=taken,
-                    ssl=self._tls,
-                    backlog=BACKLOG,
-                    ssl_handshake_timeout=None if self._tls is None else HANDSHAKE_TIMEOUT_S,
-                )
+            server = await loop.create_server(
+                self._connection,
+                sock=taken,
+                ssl=self._tls,
+                backlog=AT_ONCE,
+                ssl_handshake_timeout=None if self._tls is None else HANDSHAKE_TIMEOUT_S,
             )
+            let_wait(server, BACKLOG)
+            self.servers.append(server)
         self.started = True
 
     def _connection(self) -> asyncio.Protocol:
@@ -215,6 +216,9 @@ class _Connection(H11Protocol):
                 self.transport.write(self.conn.send(event) or b"")
         self._await_progress()
         self.transport.close()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Whoever asks for another protocol is answered in this one; uvicorn's advice is of no use in a log."""
 
     def _await_head(self) -> None:
         timeout_s = self.listening.head_timeout_ns / NS_PER_S

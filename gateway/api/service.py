@@ -21,17 +21,18 @@ from starlette.routing import Route as Path
 from starlette.routing import Router
 
 from buffer.errors import StoreError
+from gateway.access.caller import TAKEN
 from gateway.api import body as bodies
 from gateway.api.fields import PASSPHRASE, checked, of_texts
+from gateway.api.gate import ROOM
 from gateway.api.openapi import IDEMPOTENCY_KEY, KEY_PATTERN, OPENAPI_PATH, openapi
 from gateway.api.problem import CODES, FOUND_CHARS_MAX, Problem, ProblemError, refuse, shown
 from gateway.api.reply import JSON, OK, Reply, refusal, reply
-from gateway.caller import TAKEN
 from gateway.control import RequestError
 from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 NS_PER_S: Final = 1_000_000_000
 QUERY_FIELDS_MAX: Final = 20
+#: Between two looks whether the token of a request that waits is still accepted.
+TOKEN_LOOK_S: Final = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -76,20 +79,24 @@ class Service:
         described = Reply(OK, orjson.dumps(openapi(routes, version)), JSON)
         paths = [Path(route.path, self._endpoint(route), methods=[route.method]) for route in routes]
         paths.append(Path(OPENAPI_PATH, self._document(described), methods=["GET"]))
+        self._methods: dict[str, set[str]] = {}  # of paths without parameters
+        for path in paths:
+            if not path.param_convertors:
+                self._methods.setdefault(path.path, set()).update(path.methods or ())
         self._router = Router(paths, redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request. Raises ProblemError where no route takes it."""
         scope["app"] = self  # the router then raises where it would answer by itself
+        known = self._methods.get(scope["path"])
+        if known is not None and scope["method"] not in known:
+            raise _method_not_allowed(scope, known)  # else a row with a parameter would take the path's last word
         try:
             await self._router(scope, receive, send)
         except HTTPException as error:
-            what = f"{scope['method']} {clean(scope['path'], FOUND_CHARS_MAX)}"
             if error.status_code == CODES["METHOD_NOT_ALLOWED"][0]:
-                allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
-                headers = (("Allow", allowed),)
-                raise refuse("METHOD_NOT_ALLOWED", f"found {what}, allowed: {allowed}", headers=headers) from error
-            raise refuse("NOT_FOUND", f"found {what}; allowed: see {OPENAPI_PATH}") from error
+                raise _method_not_allowed(scope, (error.headers or {}).get("Allow", "").split(", ")) from error
+            raise refuse("NOT_FOUND", f"found {_asked(scope)}; allowed: see {OPENAPI_PATH}") from error
 
     def _document(self, described: Reply) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
@@ -114,6 +121,8 @@ class Service:
         bearer = self._identity.bearer(request.scope["headers"], _client(request))
         self._identity.permit(route, bearer, None, _client(request))
         given = _given(route, request)
+        if route.waits:
+            return await self._wait(route, request, bearer, {**given, **_who(bearer, request)})
         if not route.writes:
             return await self._read(route, {**given, **_who(bearer, request)})
         key = _key(request)
@@ -129,6 +138,29 @@ class Service:
                 return await self._done(route, asked)
         except TimeoutError as error:
             raise self._too_slow("ask for less, or come again") from error
+
+    async def _wait(self, route: Route, request: Request, bearer: Bearer, asked: dict[str, Any]) -> Reply:
+        """An answer that comes when there is one; the verb itself says when that is, at the latest.
+
+        Raises ProblemError, once the token is not accepted any more: nothing that happens then is told to it.
+        """
+        with request.scope[ROOM].aside(asked["credential"]):
+            answer = asyncio.create_task(self._done(route, asked), name=f"api {route.verb}")
+            gone = asyncio.create_task(_gone(request), name="api client")
+            try:
+                done: set[asyncio.Task[Any]] = set()
+                while not done:
+                    done, _ = await asyncio.wait(
+                        {answer, gone}, timeout=TOKEN_LOOK_S, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    self._identity.still(bearer, _client(request))
+            finally:
+                gone.cancel()
+                if not answer.done():
+                    answer.cancel()
+        if answer.cancelled() or not answer.done():
+            raise refuse("BUSY", "the one who asked has gone")
+        return answer.result()
 
     async def _once(self, route: Route, bearer: Bearer, key: str, asked: dict[str, Any]) -> Reply:
         """The answer to a decision that is taken once under its key."""
@@ -154,7 +186,7 @@ class Service:
 
     def _ended(self, route: Route, bearer: Bearer, key: str, task: asyncio.Future[Reply]) -> None:
         problem = None if task.cancelled() else task.result().problem
-        if task.cancelled() or (problem is not None and problem.code == "STORE"):
+        if task.cancelled() or _is_untouched(problem):
             self._replays.forget(bearer.user, key)  # surely nothing was decided
         said = log.info if problem is None else log.warning
         code = "STOPPED" if task.cancelled() else "DONE" if problem is None else problem.code
@@ -165,7 +197,7 @@ class Service:
         """A decision, whose key goes with it; its answer is kept before it is given."""
         TAKEN.set(taken)  # of this task alone
         answer = await self._done(route, asked)
-        if answer.problem is not None and answer.problem.code == "STORE":
+        if _is_untouched(answer.problem):
             return answer
         try:
             await self._replays.answered(taken, answer)
@@ -196,6 +228,14 @@ class Service:
         return refuse("ANSWER_TIMEOUT", text, todo=todo)
 
 
+def _is_untouched(problem: Problem | None) -> bool:
+    """Whether surely nothing was decided, and the same request may end otherwise: its key is not used up.
+
+    A key stands for what is asked, never for a passphrase: who mistyped his own sends the same once more.
+    """
+    return problem is not None and (problem.code == "STORE" or problem.parts[0] == "SIGNATURE")
+
+
 #: What a verb is told of the one who asks; no field of a request is named so.
 _WHO: Final = ("who", "full_name", "role", "expires_ns", "credential", "auth", "client")
 
@@ -204,6 +244,12 @@ def _who(bearer: Bearer, request: Request) -> dict[str, Any]:
     known = (bearer.user, bearer.full_name, bearer.role.value, bearer.expires_ns, bearer.token_id)
     told = (*known, f"token {bearer.token_id}", _client(request))
     return dict(zip(_WHO, told, strict=True))
+
+
+async def _gone(request: Request) -> None:
+    """Until the client closes its connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _given(route: Route, request: Request) -> dict[str, Any]:
@@ -230,6 +276,15 @@ def _key(request: Request) -> str:
         todo = "send a new random one with each decision, and the same one only to repeat it"
         raise refuse("BAD_HEADER", f"Idempotency-Key: found {value}, allowed: {allowed}", fields=wrong, todo=todo)
     return found[0]
+
+
+def _asked(scope: Scope) -> str:
+    return f"{scope['method']} {clean(scope['path'], FOUND_CHARS_MAX)}"
+
+
+def _method_not_allowed(scope: Scope, methods: Iterable[str]) -> ProblemError:
+    allowed = ", ".join(sorted(methods))
+    return refuse("METHOD_NOT_ALLOWED", f"found {_asked(scope)}, allowed: {allowed}", headers=(("Allow", allowed),))
 
 
 def _client(request: Request) -> str:

@@ -94,7 +94,7 @@ def _stopped(settings: Settings, channel: str) -> Any:
 async def _send(settings: Settings, channel: str) -> list[dict[str, Any]]:
     from gateway.alerts.asked import tested
     from gateway.alerts.compose import channels_of, sender_of
-    from gateway.clock import SteadyClock
+    from gateway.timing.clock import SteadyClock
 
     clock = SteadyClock(0)
     channels = channels_of(settings, now_ns=clock.now_ns, utc_now_ns=clock.utc_now_ns)

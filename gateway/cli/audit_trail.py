@@ -6,6 +6,7 @@ They need no running gateway and do not disturb one; one that runs writes down t
 from __future__ import annotations
 
 import json
+import platform
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Iterator, Sequence
 
-    from buffer.audit_chain import Wanted
+    from buffer.audit_chain import ChainReader, Wanted
+    from buffer.audit_guards import Unguarded
     from buffer.audit_replaced import Replaced
     from gateway.core.audit.chain import Anchor
     from gateway.core.audit.entry import AuditEntry, EntryContent
@@ -50,6 +52,14 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     checking.add_argument("--json", action="store_true", help="print for programs")
     checking.set_defaults(run=verify)
+    keeping = verbs.add_parser(
+        "anchors", help="the daily anchors, newest last; keep the lines where nobody who has this database can write"
+    )
+    keeping.add_argument(
+        "-n", type=int, default=SHOWN_DEFAULT, metavar="N", help=f"1 to {SHOWN_MAX} (default {SHOWN_DEFAULT})"
+    )
+    keeping.add_argument("--now", action="store_true", help="then the end of the trail as it is now, as one more line")
+    keeping.set_defaults(run=anchors)
     giving = verbs.add_parser("export", help="the trail on standard output, oldest first")
     giving.add_argument(
         "--format",
@@ -63,7 +73,7 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         verb.add_argument("--who", metavar="USER", help="only what this user did; gateway and erp are such names")
         verb.add_argument("--from", dest="from_", metavar="TIME", help="from then on: 2026-03-27T06:00:00+01:00")
         verb.add_argument("--to", metavar="TIME", help="before then")
-    for verb in (showing, checking, giving):
+    for verb in (showing, checking, keeping, giving):
         state_dir.add_arguments(verb)
 
 
@@ -105,7 +115,7 @@ def _when_ns(entry: AuditEntry, known: Sequence[ClockCorrection]) -> int:
     from gateway.core.calendar.honest_time import TimeQuality, utc_of
 
     content = entry.content
-    return content.utc_ns if TimeQuality(content.time_quality).known else utc_of(known, content.at_ns)
+    return content.utc_ns if content.time_quality >= TimeQuality.TRUSTED else utc_of(known, content.at_ns)
 
 
 def _line(entry: AuditEntry, utc_ns: int) -> str:
@@ -146,8 +156,9 @@ def _note(where: Path, what: str, detail: str) -> None:
 
 
 def verify(args: argparse.Namespace) -> int:
-    """0: whole; 4: broken, and where, or anchors that nobody can prove; 1: it or the anchors cannot be read."""
+    """0: whole; 4: broken, and where, not kept by its triggers, or anchors that nobody can prove; 1: cannot be read."""
     from buffer.audit_chain import ChainReader
+    from buffer.audit_guards import unguarded
     from buffer.audit_replaced import sorted_out
     from buffer.errors import StoreError
     from gateway.core.audit.chain import Broken
@@ -158,6 +169,9 @@ def verify(args: argparse.Namespace) -> int:
         return 1
     try:
         published = [] if args.anchors is None else _anchors(args.anchors)
+        open_doors = unguarded(where / DATABASE_NAME)
+        if any(not one.trigger for one in open_doors):
+            return _unguarded(open_doors, as_json=args.json)
         with ChainReader.open(where / DATABASE_NAME) as reader:
             published += [_short_anchor(text, reader.chain) for text in args.anchor]
             before = sorted_out(where / DATABASE_NAME, published)
@@ -170,6 +184,8 @@ def verify(args: argparse.Namespace) -> int:
         shown = {"whole": False, "entry": found.seq, "fault": found.fault.value, "why": found.why}
         print(json.dumps(shown) if args.json else clean(f"broken at {found.seq}: {found.why}", SHOWN_CHARS_MAX))
         return EXIT_BROKEN
+    if open_doors:
+        return _unguarded(open_doors, as_json=args.json, entries=found.entries)
     code = EXIT_BROKEN if before.unproven else 0
     if args.json:
         whole = {"whole": not code, "entries": found.entries, "hash": found.head.hash, "anchored": found.anchored}
@@ -181,6 +197,20 @@ def verify(args: argparse.Namespace) -> int:
     for line in _replaced_lines(before):
         print(clean(line, SHOWN_CHARS_MAX))
     return code
+
+
+def _unguarded(found: Sequence[Unguarded], *, as_json: bool, entries: int = 0) -> int:
+    """The schema does not keep the trail any more, whatever stands in it."""
+    if as_json:
+        print(json.dumps({"whole": False, "entries": entries, "unguarded": [str(one) for one in found]}))
+        return EXIT_BROKEN
+    for one in found:
+        print(clean(f"not protected: {one}", SHOWN_CHARS_MAX))
+    print(
+        f"{entries} entries follow one another, but somebody changed the schema and could have cut off the last ones: "
+        "hold the trail against anchors that were published (--anchors), and put the triggers back from a backup"
+    )
+    return EXIT_BROKEN
 
 
 def _replaced(before: Replaced) -> dict[str, object]:
@@ -214,6 +244,33 @@ def _numbers(anchors: Sequence[Anchor]) -> str:
     return f"entries {shown}{f' and {more} more' if more > 0 else ''}"
 
 
+def anchors(args: argparse.Namespace) -> int:
+    """0 after printing, 1 where it cannot be read, 2 for an argument out of range."""
+    from buffer.audit_chain import ChainReader
+    from buffer.errors import StoreError
+    from gateway.core.audit.chain import anchor_of, anchor_text
+    from gateway.lock import DATABASE_NAME
+
+    if not 1 <= args.n <= SHOWN_MAX:
+        print(f"linegate: -n: found {args.n}, allowed 1 to {SHOWN_MAX}", file=sys.stderr)
+        return 2
+    where = state_dir.find(args)
+    if where is None:
+        return 1
+    try:
+        with ChainReader.open(where / DATABASE_NAME) as reader:
+            found, head = reader.anchors(args.n)[::-1], reader.head()
+            if args.now and head.seq and head.seq not in {one.seq for one in found}:
+                found.append(anchor_of(reader.chain, head))
+    except (StoreError, ValueError) as error:
+        return _complain(error)
+    for one in found:
+        print(anchor_text(one))
+    if not found:
+        print("linegate: there is no anchor yet; the gateway keeps one a day", file=sys.stderr)
+    return 0
+
+
 def export(args: argparse.Namespace) -> int:
     """Print the trail; 1 where it cannot be read."""
     from buffer.audit_chain import ChainReader
@@ -228,10 +285,9 @@ def export(args: argparse.Namespace) -> int:
         wanted = _wanted(args)
         with ChainReader.open(where / DATABASE_NAME) as reader:
             entries = filter(wanted.takes, reader.entries())
-            title = f"Audit trail {reader.chain}"
             lines = {
                 "csv": lambda: forms.csv_lines(entries),
-                "html": lambda: forms.html_lines(entries, title),
+                "html": lambda: forms.html_lines(entries, f"Audit trail {reader.chain}", _head(args, reader)),
                 "jsonl": lambda: _json_lines(entries),
             }[args.format]()
             for line in lines:
@@ -240,6 +296,27 @@ def export(args: argparse.Namespace) -> int:
         return _complain(error)
     _note(where, "exported", f"{args.format} {' '.join(str(one) for one in wanted if one is not None)}".strip())
     return 0
+
+
+def _head(args: argparse.Namespace, reader: ChainReader) -> list[tuple[str, str]]:
+    """What an inspector asks of a print before he reads it: of what, of when, by whom, and whether it is whole."""
+    from gateway import __version__
+    from gateway.core.audit.chain import Broken, anchor_text
+
+    verdict, kept = reader.verify(), reader.anchors(1)
+    if isinstance(verdict, Broken):
+        state = f"BROKEN at entry {verdict.seq}: {verdict.why}"
+    else:
+        state = f"whole: {verdict.entries} entries, anchored up to {verdict.anchored}, last hash {verdict.head.hash}"
+    wanted = {"order": args.order, "user": args.who, "from": args.from_, "before": args.to}
+    chosen = ", ".join(f"{name} {text}" for name, text in wanted.items() if text) or "all entries"
+    return [
+        ("Chain", reader.chain),
+        ("Shown", chosen),
+        ("Printed", f"by {person.name()} on {platform.node()}, linegate {__version__}"),
+        ("Verified while printing", state),
+        ("Newest anchor", anchor_text(kept[0]) if kept else "none yet"),
+    ]
 
 
 def _json_lines(entries: Iterable[AuditEntry]) -> Iterator[str]:

@@ -84,9 +84,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _browse(found: Target, args: argparse.Namespace, progress: Progress) -> int:
     from drivers.base import DriverError
-    from gateway.clock import SteadyClock
     from gateway.commission.browse import Walk
     from gateway.commission.session import run_until_stopped
+    from gateway.timing.clock import SteadyClock
 
     device.quiet_libraries()
     walk = Walk(found, depth=args.depth, values=args.values, wanted=args.filter, on_progress=progress.say)

@@ -61,8 +61,8 @@ def restore(args: argparse.Namespace) -> int:
     """0 once it is in place, 1 where it was refused and everything is as it was."""
     from buffer.errors import StoreError
     from buffer.restore import restore as put_back
-    from gateway.clock import SteadyClock
     from gateway.lock import DATABASE_NAME, StateDirError, StateDirLock
+    from gateway.timing.clock import SteadyClock
 
     where = state_dir.find(args)
     if where is None:

@@ -87,6 +87,9 @@ def export(args: argparse.Namespace) -> int:
         return _complain(error, 1)
     left = ", ".join(f"{number} {why}" for why, number in made.left_out.items()) or "nothing"
     print(f"{made.given} rows; left out: {left}", file=sys.stderr)
+    if made.moments > 1:
+        text = "what was corrected meanwhile may be there as it was before and after; export into a file with --out"
+        print(f"read at {made.moments} moments, because it took long: {text}", file=sys.stderr)
     return 0
 
 

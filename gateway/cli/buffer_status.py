@@ -27,8 +27,8 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 def _status(args: argparse.Namespace) -> int:
     """0 done, 1 where nobody can be asked and the database cannot be read."""
     from buffer.errors import StoreError
-    from gateway.buffer_text import lines
     from gateway.control import ControlError, NotRunningError, call
+    from gateway.shown.buffer_text import lines
 
     where = state_dir.find(args)
     if where is None:
@@ -56,9 +56,9 @@ def _of_file(where: Path) -> dict[str, Any]:
     from buffer.telemetry import figures_of_file as events_of_file
     from gateway.core.calendar.honest_time import utc_of
     from gateway.lock import DATABASE_NAME
-    from gateway.status import in_utc, to_json
+    from gateway.shown.status import in_utc, to_json
 
-    with ReadOnlyStore(where / DATABASE_NAME) as store:
+    with ReadOnlyStore(where / DATABASE_NAME) as store, store.moment():
         found = replace(figures_of_file(store), events=events_of_file(where / FILE_NAME))
         document: dict[str, Any] = to_json(in_utc(found, partial(utc_of, store.corrections())))
         document["classes"] = [one._asdict() for one in classes_of_file(store)]

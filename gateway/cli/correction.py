@@ -17,7 +17,7 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add the verbs of ``order``."""
     one = _verb(verbs, "correct", "give a confirmation other numbers: it is reversed and made anew")
     for name in ROLES:
-        one.add_argument(f"--{name}", type=int, required=name == "good", default=0, help="as it should have been")
+        one.add_argument(f"--{name}", type=int, required=True, metavar="N", help="as it should have been")
     person.add_signing(one)
     one = _verb(verbs, "reverse", "take a confirmation of an open order back; its pieces are confirmed anew")
     person.add_signing(one)

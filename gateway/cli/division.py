@@ -1,8 +1,10 @@
-"""``linegate order allocate``, ``split``, ``merge``, ``unmerge``, ``report``, ``rework``; ``unallocated list``."""
+"""``linegate order allocate``, ``split``, ``merge``, ``report``, ``scrap``, ``rework``; ``unallocated list``."""
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import zoneinfo
 from typing import TYPE_CHECKING, Any
 
 from gateway.cli import person, state_dir
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 MS_PER_MIN = 60_000
 ROLES = ("good", "scrap", "rework", "hold", "test")
+DISTRIBUTIONS = ("by_open_qty", "sequential_by_due_date", "fixed_ratio")
 
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,7 +33,7 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     one = _verb(verbs, "merge", "merge orders of one product under a new one", "order.merge")
     one.add_argument("leader", help="number of the order that leads them; a new one")
     one.add_argument("orders", nargs="+", metavar="ORDER", help="the orders")
-    one.add_argument("--distribution", default="", help="by_open_qty, sequential_by_due_date or fixed_ratio")
+    one.add_argument("--distribution", choices=DISTRIBUTIONS, help="how the pieces are shared (default: as configured)")
     one.add_argument("--ratios", default="", help="for fixed_ratio: one for each order, such as 2,1")
     one = _verb(verbs, "unmerge", "take a merge back, as long as nothing was made", "order.unmerge")
     one.add_argument("order", help="number of the order that leads")
@@ -38,10 +41,11 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     one.add_argument("order", help="order number")
     for name in ("good", "scrap", "rework"):
         one.add_argument(f"--{name}", type=int, default=0, help="how many")
-    one = _verb(verbs, "rework", "good pieces that are to be worked on again", "order.rework")
-    one.add_argument("order", help="order number")
-    one.add_argument("pieces", type=int, help="how many")
-    person.add_signing(one)
+    for name, text in (("scrap", "good pieces that are scrap"), ("rework", "good pieces to be worked on again")):
+        one = _verb(verbs, name, f"{text}; none is added", f"order.{name}")
+        one.add_argument("order", help="order number")
+        one.add_argument("pieces", type=int, help="how many")
+        person.add_signing(one)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -63,6 +67,8 @@ def tell(args: argparse.Namespace) -> int:
         if hasattr(args, name)
     }
     asked |= {name: getattr(args, name) for name in ("good", "scrap", "rework") if hasattr(args, name)}
+    if asked.get("distribution", "") is None:
+        del asked["distribution"]  # as configured
     if hasattr(args, "from_"):
         asked["from"] = args.from_
     if hasattr(args, "orders"):
@@ -87,13 +93,31 @@ def show_bucket(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found))
         return 0
-    for one in found["entries"]:
-        what = ", ".join(filter(None, (one["product"], one["tool"], one["lot"]))) or "-"
-        line = f"{one['number']:>5}  {one['pieces']:>7} {one['role']:<6} {one['from']} to {one['to']}  "
-        print(clean(f"{line}{one['age_ms'] // MS_PER_MIN:>6} min  {what}"))
-    if not found["entries"]:
-        print("nothing is without an order")
+    for line in bucket_lines(found):
+        print(clean(line))
     return 0
+
+
+def bucket_lines(found: dict[str, Any]) -> list[str]:
+    """What waits, under a heading, in the plant's time."""
+    entries = found["entries"]
+    if not entries:
+        return ["nothing is without an order"]
+    zone = found["time_zone"]
+    times = f"{'MADE FROM':<19} {f'TO ({zone})':<19}"
+    lines = [f"{'NO':>5}  {'PIECES':>7} {'WHAT':<6} {times}  {'WAITS':>10}  PRODUCT, TOOL, LOT"]
+    for one in entries:
+        what = ", ".join(filter(None, (one["product"], one["tool"], one["lot"]))) or "-"
+        what += f" ({one['estimated']} of them estimated)" if one["estimated"] else ""
+        span = f"{_at_plant(one['from'], zone)} {_at_plant(one['to'], zone)}"
+        waits = f"{one['age_ms'] // MS_PER_MIN:>6} min"
+        lines.append(f"{one['number']:>5}  {one['pieces']:>7} {one['role']:<6} {span}  {waits}  {what}")
+    return lines
+
+
+def _at_plant(text: str, zone: str) -> str:
+    """A time in UTC as the clock on the wall showed it."""
+    return f"{dt.datetime.fromisoformat(text).astimezone(zoneinfo.ZoneInfo(zone)):%Y-%m-%d %H:%M:%S}"
 
 
 def _verb(

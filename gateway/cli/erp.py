@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from gateway.erp_stopped import ErpStopped
+    from gateway.erp.erp_stopped import ErpStopped
 
 SHOWN_CHARS_MAX: Final = 2000
 NUMBER_DIGITS_MAX: Final = 18
@@ -105,6 +105,8 @@ def _print_messages(found: list[dict[str, Any]]) -> None:
                 print(clean(f"  {'baseline':<13} {message['baseline']}", SHOWN_CHARS_MAX))
             for line in str(message.get("body", message.get("base64"))).splitlines():
                 print(clean(f"  {line}", len(line) + 2))
+        for left in one["not_sent"]:
+            print(clean(f"{one['target']}: {place}: sent by no message, post it there: {left}", SHOWN_CHARS_MAX))
 
 
 def probe(args: argparse.Namespace) -> int:
@@ -198,8 +200,8 @@ def _stopped(file: Path, here: Callable[[ErpStopped], Any]) -> Any:
     from gateway.cli.config import load_or_complain
     from gateway.core.preview import PreviewError
     from gateway.core.snapshot import SnapshotError
-    from gateway.erp_questions import QuestionError
-    from gateway.erp_stopped import ErpStopped
+    from gateway.erp.erp_questions import QuestionError
+    from gateway.erp.erp_stopped import ErpStopped
 
     settings = load_or_complain(file)
     if settings is None:
@@ -212,7 +214,7 @@ def _stopped(file: Path, here: Callable[[ErpStopped], Any]) -> Any:
 
 
 def _document(file: Path) -> dict[str, Any] | None:
-    from gateway.erp_questions import QuestionError, document_of
+    from gateway.erp.erp_questions import QuestionError, document_of
 
     try:
         with file.open("rb") as opened:

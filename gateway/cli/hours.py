@@ -14,7 +14,7 @@ def hours_of(settings: Settings, machine: str) -> Hours | None:
     """What tells a machine its hours from a steady instant on, None where it has no calendar."""
     from gateway.core.calendar.shift_calendar import ShiftCalendar
     from gateway.core.state.planned_time import plan_of
-    from gateway.timezone import zone
+    from gateway.timing.timezone import zone
     from gateway.trial.machine import PLAN_AHEAD_NS
 
     name = settings.work_units[machine].calendar

@@ -53,6 +53,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     serial.add_argument("--operation", default="", help="needed where the order has several here")
     state_dir.add_arguments(serial)
     serial.set_defaults(run=piece)
+    _add_reading(verbs)
+
+
+def _add_reading(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Verbs that change nothing."""
     trace = verbs.add_parser("trace", help="what a lot or serial number went into, or was made from")
     trace.add_argument("number", help="lot or serial number")
     way = trace.add_mutually_exclusive_group()
@@ -61,6 +66,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     trace.add_argument("--json", action="store_true", help="print for programs")
     state_dir.add_arguments(trace)
     trace.set_defaults(run=show, direction="forward")
+    used = verbs.add_parser("used", help="where a lot was used: what whoever holds it has to look at")
+    used.add_argument("lot", help="lot, as on its label")
+    used.add_argument("--json", action="store_true", help="print for programs")
+    state_dir.add_arguments(used)
+    used.set_defaults(run=where_used)
 
 
 def change(args: argparse.Namespace) -> int:
@@ -97,6 +107,12 @@ def show(args: argparse.Namespace) -> int:
         return 1
     try:
         found = call(where, "lots.trace", number=args.number, direction=args.direction)
+        page = found
+        while going := [at for at, one in enumerate(page["traces"]) if one["next"] is not None]:
+            # All pages of this answer have the same length.
+            skip = page["traces"][going[0]]["next"]
+            page = call(where, "lots.trace", number=args.number, direction=args.direction, skip=skip)
+            _append(found, page)
     except ControlError as error:
         return state_dir.complain(error)
     if args.json:
@@ -111,6 +127,60 @@ def show(args: argparse.Namespace) -> int:
         if not trace["complete"]:
             print("and more: this is not all of it")
     return 0
+
+
+def where_used(args: argparse.Namespace) -> int:
+    """One lot; 0 told, 1 refused, with the reason, 3 where no gateway runs."""
+    from gateway.control import ControlError, call
+
+    where = state_dir.find(args)
+    if where is None:
+        return 1
+    try:
+        found = call(where, "lots.used", lot=args.lot)
+    except ControlError as error:
+        return state_dir.complain(error)
+    if args.json:
+        print(json.dumps(found))
+        return 0
+    tell_use(found)
+    return 0
+
+
+def tell_use(found: dict[str, Any]) -> None:
+    """Where a lot was used, a line for each kind of thing, a line for each confirmation."""
+    names = {
+        "orders": [f"{one['order']}/{one['operation']}" for one in found["orders"]],
+        "products": found["products"],
+        **{name: [one["number"] for one in found[name]] for name in ("lots", "serials", "handling_units")},
+        "not confirmed yet": [f"{one['order']}/{one['operation']}" for one in found["open"] if one["order"]],
+        "mounted": [f"{one['machine']} {one['feeder']}" for one in found["open"] if one["feeder"]],
+    }
+    for name, row in names.items():
+        if row:
+            more = found["left_out"].get(name, 0)
+            print(clean(f"{name.replace('_', ' ')}: {', '.join(row)}{f' and {more} more' if more else ''}"))
+    for one in found["confirmations"]:
+        sent = "sent" if one["sent"] else "not sent"
+        print(clean(f"confirmation {one['key']} to {one['target']}: {sent}, {one['state']}"))
+    for kind, what in (("confirmations", "confirmations"), ("open", "places where it is open")):
+        if more := found["left_out"].get(kind, 0):
+            print(f"and {more} more {what}")
+    if not any(names.values()) and not found["confirmations"]:
+        print("used nowhere that is known here")
+    if not found["complete"]:
+        print("and more: this is not all of it")
+
+
+def _append(found: dict[str, Any], page: dict[str, Any]) -> None:
+    """A further page of the same traces; one that begins meanwhile is no part of them."""
+    for trace, more in zip(found["traces"], page["traces"], strict=False):
+        if trace["start"] == more["start"]:
+            trace["reached"] += more["reached"]
+            trace["links"] += more["links"]
+            trace["links_left_out"] += more["links_left_out"]
+            trace["complete"] = trace["complete"] and more["complete"]
+            trace["next"] = more["next"]
 
 
 def _name(node: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.cli import state_dir
+from gateway.cli import person, state_dir
 from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
@@ -132,8 +132,24 @@ def run_trust(args: argparse.Namespace) -> int:
         print(
             f"note: gateway.state_dir ({stated}) begins at the working directory; start the gateway from this one too"
         )
+    _note(stated, args.source, known, der)
     print(f"Trusted: {file}. A running gateway uses it with its next attempt to connect.")
     return 0
+
+
+def _note(state_dir: Path, source: str, before: bytes | None, now: bytes) -> None:
+    """A gateway that runs writes down who it was; one that does not finds the other certificate at its start."""
+    from drivers.opcua import certificates
+    from gateway.control import ControlError, NotRunningError, call
+
+    old = "none" if before is None else certificates.fingerprint(before)
+    detail = f"SHA-256 {certificates.fingerprint(now)}, before: {old}"
+    try:
+        call(state_dir, "audit.note", what="server_trusted", about=source, detail=detail, who=person.name())
+    except NotRunningError:
+        return
+    except ControlError as error:
+        print(clean(f"linegate: not written down by whom: {error}", SHOWN_CHARS_MAX), file=sys.stderr)
 
 
 def _source(settings: Settings, name: str) -> OpcUaSettings | None:

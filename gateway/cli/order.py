@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 VERBS = {
     "start": "start an order on a machine (the running one is interrupted)",
+    "scan": "start the order of a barcode: its number, alone or with the operation behind / - + * or a blank",
     "interrupt": "interrupt the running order",
     "finish": "end an order and confirm it finally",
     "hold": "set an order on hold: it does not start, and what it makes waits for a verdict",
@@ -27,8 +28,13 @@ VERBS = {
     "acknowledge-data": "take time without data, counters in doubt and unknown lots of an order as they are",
     "inspect": "enter the verdict of an order's inspection",
     "confirm": "confirm what was made since the last confirmation now",
+    "material-ready": "say that the material of an order is at the machine",
+    "material-missing": "say that the material of an order is not there: it does not start",
     "acknowledge-documents": "say that the documents of an order were read; without --document all of them",
 }
+
+
+_SYSTEMS = ("opc", "euromap", "sap", "d365", "erpnext", "odoo")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -57,6 +63,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     division.add_verbs(verbs)
     correction.add_verbs(verbs)
     show = verbs.add_parser("list", help="open orders of every machine")
+    show.add_argument("--foreign", default="", choices=_SYSTEMS, metavar="SYSTEM", help="the states in its words, too")
     show.add_argument("--json", action="store_true", help="print for programs")
     state_dir.add_arguments(show)
     show.set_defaults(run=list_orders)
@@ -134,6 +141,9 @@ def list_orders(args: argparse.Namespace) -> int:
     for unit in units:
         print(unit["id"])
         for job in unit["queue"]:
+            state = job["state"]
+            if args.foreign:
+                state = f"{state} ({_foreign(state, args.foreign)})"
             name = f"{job['order']}/{job['operation']}"
             made = f"{job['good']} good, {job['scrap']} scrap"
             more = "".join(
@@ -142,10 +152,20 @@ def list_orders(args: argparse.Namespace) -> int:
                     f"{job['hold']} wait for a verdict" if job["hold"] else "",
                     f"on hold: {job['hold_reason']}" if job["hold_reason"] else "",
                     "rush order" if job["rush"] else "",
+                    job["bom_waits"],
+                    f"more than the operation before has: {job['before_good']}" if job["exceeds_predecessor"] else "",
                 )
                 if text
             )
-            print(clean(f"  {name:<20} {job['state']:<12} {made} of {job['quantity']}{more}"))
+            print(clean(f"  {name:<20} {state:<12} {made} of {job['quantity']}{more}"))
         if not unit["queue"]:
             print("  no open order")
     return 0
+
+
+def _foreign(state: str, system: str) -> str:
+    """What a system calls a state; "none": it has no word for it."""
+    from gateway.core.orders.foreign_states import WORDS
+
+    word = WORDS[state][system]
+    return f"{system}: {'none' if word in ('', None) else word}"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from buffer.entry import OutboxState
 from gateway.cli import outbox_parked, person, state_dir
 from gateway.core.calendar.honest_time import utc_of
 from gateway.core.document import utc
 from gateway.core.foreign_text import clean
+from gateway.core.orders.erp_notice import POSTING_KINDS
+from gateway.shown.posting_times import latency_ms, posting_times
 
 if TYPE_CHECKING:
     import argparse
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
 
     from buffer.entry import OutboxEntry
     from gateway.core.calendar.honest_time import ClockCorrection
+    from gateway.core.confirming.stamps import Stamps
 
 STATES: Final = tuple(state.value for state in OutboxState)
-NS_PER_MS: Final = 1_000_000
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 1000
 NUMBER_DIGITS_MAX: Final = 18
@@ -28,15 +30,31 @@ NUMBER_DIGITS_MAX: Final = 18
 SHOWN_CHARS_MAX: Final = 1000
 
 
+class _Shown(NamedTuple):
+    """A posting with its times in UTC; its five times as they are stored, steady; what was learned of UTC since.
+
+    ``beside``: what can be done and what replaces what, its answer, its steps; empty where nobody wants to know.
+    """
+
+    entry: OutboxEntry
+    stamps: Stamps
+    known: Sequence[ClockCorrection]
+    beside: tuple[dict[str, Any], dict[str, Any] | None, list[dict[str, Any]]]
+
+
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``outbox`` with its verbs."""
     parser = commands.add_parser(
-        "outbox", help="list, show, retry, release, edit, discard or export confirmations on their way to the ERP"
+        "outbox",
+        help="list, show, retry, release, edit, settle, discard or export confirmations on their way to the ERP",
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="newest first; works while the gateway is stopped, too")
     listing.add_argument("--state", choices=STATES, help="only these")
     listing.add_argument("--order", help="only of this order")
+    listing.add_argument(
+        "--kind", choices=POSTING_KINDS, help="only these: ack is an answer to an order, notice what else is told"
+    )
     listing.add_argument("--limit", type=int, default=LIMIT_DEFAULT, help=f"1 to {LIMIT_MAX} (default {LIMIT_DEFAULT})")
     listing.add_argument("--json", action="store_true", help="print for programs")
     listing.set_defaults(run=list_postings)
@@ -59,9 +77,23 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     never.add_argument("which", help="its number or its key")
     never.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")
     never.set_defaults(run=discard)
+    goods = verbs.add_parser(
+        "material-posted", help="say that the material of a booked confirmation is posted, which the ERP could not"
+    )
+    goods.add_argument("which", help="its number or its key")
+    goods.add_argument("--reason", required=True, metavar="TEXT", help="how and where; stored with your name")
+    goods.set_defaults(run=material_posted)
     letting, lost = _add_letting(verbs), _add_resend(verbs)
-    edit, export = outbox_parked.add_edit(verbs), outbox_parked.add_export(verbs)
-    for verb in (listing, one, again, never, *letting, lost, edit, export):
+    parked = [
+        add(verbs)
+        for add in (
+            outbox_parked.add_edit,
+            outbox_parked.add_post_today,
+            outbox_parked.add_booked,
+            outbox_parked.add_export,
+        )
+    ]
+    for verb in (listing, one, again, never, goods, *letting, lost, *parked):
         state_dir.add_arguments(verb)
 
 
@@ -128,7 +160,7 @@ def resend(args: argparse.Namespace) -> int:
         if args.which is None:
             names = {**lane, "to": args.last, "who": person.name(), "reason": args.reason}
             return _resent(call(where, "outbox.resend_from", **names))
-        done = call(where, "outbox.resend", key=args.which, who=person.name(), reason=args.reason)["done"]
+        done = call(where, "outbox.resend", key=args.which, who=person.name(), reason=args.reason)
     except ControlError as error:
         return state_dir.complain(error)
     for one in done:
@@ -149,15 +181,15 @@ def list_postings(args: argparse.Namespace) -> int:
     if not 1 <= args.limit <= LIMIT_MAX:
         print(f"linegate: --limit: found {args.limit}, allowed 1 to {LIMIT_MAX}", file=sys.stderr)
         return 2
-    found = _read(args, state=args.state, order=args.order, limit=args.limit)
+    found = _read(args, state=args.state, order=args.order, kind=args.kind, limit=args.limit)
     if found is None:
         return 1
     if args.json:
-        print(json.dumps([_summary(entry) for entry in found]))
+        print(json.dumps([_summary(one) for one in found]))
         return 0
     if found:
         print(f"{'NO':>6} {'STATE':<11} {'TARGET':<10} {'ORDER':<16} {'SEQ':>4} {'KIND':<8} {'TRIES':>5}  LAST ERROR")
-    for entry in found:
+    for entry, *_ in found:
         lane = f"{entry.order}/{entry.operation}"
         line = (
             f"{entry.id:>6} {entry.state:<11} {entry.target:<10} {lane:<16} {entry.seq:>4} {entry.kind:<8} "
@@ -171,7 +203,7 @@ def list_postings(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> int:
     """Print one posting whole."""
-    found = _read(args, **_which(args.which))
+    found = _read(args, whole=True, **_which(args.which))
     if found is None:
         return 1
     if not found:
@@ -179,10 +211,10 @@ def show(args: argparse.Namespace) -> int:
             f"linegate: outbox: no posting {args.which[:SHOWN_CHARS_MAX]!a}; see: linegate outbox list", file=sys.stderr
         )
         return 1
-    entry = found[0]
-    more, answer, steps = outbox_parked.details(args, entry)
+    entry, stamps, known, (more, answer, steps) = found[0]
     whole = {
-        **_summary(entry),
+        **_summary(found[0]),
+        **posting_times(stamps, lambda at_ns: None if at_ns is None else utc(utc_of(known, at_ns))),
         **more,
         "confirmation": json.loads(entry.payload),
         "message": _message(entry),
@@ -195,6 +227,10 @@ def show(args: argparse.Namespace) -> int:
     for name, value in whole.items():
         if name == "messages" and not value:
             continue  # it is the one message
+        if name in ("stamps", "stages_ms"):
+            told = ", ".join(f"{key} {'-' if one is None else one}" for key, one in value.items())
+            print(f"{name:<16} {told}")
+            continue
         if name in ("confirmation", "message", "messages", "answer"):
             print(f"\n{name}:")
             for line in json.dumps(value, indent=2, ensure_ascii=False).split("\n"):
@@ -213,6 +249,11 @@ def retry(args: argparse.Namespace) -> int:
 def discard(args: argparse.Namespace) -> int:
     """Ask the running gateway to give it up."""
     return _decide(args, "outbox.discard", "is given up", who=person.name(), reason=args.reason)
+
+
+def material_posted(args: argparse.Namespace) -> int:
+    """Tell the running gateway so."""
+    return _decide(args, "outbox.material-posted", "has its material", who=person.name(), reason=args.reason)
 
 
 def approve(args: argparse.Namespace) -> int:
@@ -264,7 +305,10 @@ def _which(text: str) -> dict[str, Any]:
     return {"before_id": which + 1, "limit": 1, "exactly": which} if isinstance(which, int) else {"key": which}
 
 
-def _read(args: argparse.Namespace, *, exactly: int | None = None, **filters: Any) -> list[OutboxEntry] | None:
+def _read(
+    args: argparse.Namespace, *, exactly: int | None = None, whole: bool = False, **filters: Any
+) -> list[_Shown] | None:
+    """What is shown of one moment; with ``whole`` with all that stands beside it. None: it cannot be read, and said."""
     from buffer.errors import StoreError
     from buffer.readonly import ReadOnlyStore
     from gateway.lock import DATABASE_NAME
@@ -275,13 +319,21 @@ def _read(args: argparse.Namespace, *, exactly: int | None = None, **filters: An
     if filters.get("state"):
         filters["state"] = OutboxState(filters["state"])
     try:
-        with ReadOnlyStore(where / DATABASE_NAME) as store:
+        with ReadOnlyStore(where / DATABASE_NAME) as store, store.moment():
             known = store.corrections()
-            found = [_in_utc(entry, known) for entry in store.outbox(**filters)]
+            found = [one for one in store.outbox(**filters) if exactly in (None, one.id)]
+            return [
+                _Shown(
+                    _in_utc(one, known),
+                    one.stamps,
+                    known,
+                    outbox_parked.details(store, one.id) if whole else ({}, None, []),
+                )
+                for one in found
+            ]
     except StoreError as error:
         print(clean(f"linegate: {error}", SHOWN_CHARS_MAX), file=sys.stderr)
         return None
-    return found if exactly is None else [entry for entry in found if entry.id == exactly]
 
 
 def _in_utc(entry: OutboxEntry, known: Sequence[ClockCorrection]) -> OutboxEntry:
@@ -300,7 +352,8 @@ def _in_utc(entry: OutboxEntry, known: Sequence[ClockCorrection]) -> OutboxEntry
     )
 
 
-def _summary(entry: OutboxEntry) -> dict[str, Any]:
+def _summary(shown: _Shown) -> dict[str, Any]:
+    entry = shown.entry
     return {
         "no": entry.id,
         "key": entry.key,
@@ -318,7 +371,7 @@ def _summary(entry: OutboxEntry) -> dict[str, Any]:
         "due": utc(entry.due_ns),
         "event": utc(entry.event_ns),
         "derived": utc(entry.derived_ns),
-        "latency_ms": None if entry.stamps.latency_ns is None else entry.stamps.latency_ns // NS_PER_MS,
+        "latency_ms": latency_ms(shown.stamps),
         "reference": entry.reference,
         "step": entry.step,
         "steps": entry.steps,

@@ -1,6 +1,6 @@
-"""``linegate outbox edit`` and ``export``: what a person does about confirmations that are parked.
+"""``linegate outbox edit``, ``post-today``, ``booked`` and ``export``: what a person does about what is parked.
 
-``export`` reads the database alone, also while the gateway is stopped; ``edit`` asks the running gateway.
+``export`` reads the database alone, also while the gateway is stopped; the others ask the running gateway.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Sequence
 
     from buffer.entry import OutboxEntry
     from buffer.readonly import ReadOnlyStore
+    from gateway.core.calendar.honest_time import ClockCorrection
+    from gateway.core.target_answer import Answer
 
 #: Postings that are read at a time.
 PAGE: Final = 500
-OF_OPERATION_MAX: Final = 1000
 SHOWN_CHARS_MAX: Final = 1000
 NUMBER_DIGITS_MAX: Final = 18
 #: Columns of the table; ``scrap`` is the sum of all reasons.
@@ -51,6 +53,39 @@ def add_edit(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argp
     return parser
 
 
+def add_post_today(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Add ``post-today``."""
+    parser = verbs.add_parser(
+        "post-today",
+        help="post a parked confirmation today, whose period the ERP has closed",
+        description="Makes a parked confirmation anew with the posting date of today, for an ERP that has closed the "
+        "period it belongs to: the old one becomes void, a new one with a key of its own takes its place in the lane. "
+        "The dates of the events stay in it, and nothing else changes. Refused where the old one may be booked.",
+    )
+    parser.add_argument("which", help="its number or its key")
+    parser.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")
+    person.add_signing(parser)
+    parser.set_defaults(run=post_today)
+    return parser
+
+
+def add_booked(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Add ``booked``."""
+    parser = verbs.add_parser(
+        "booked",
+        help="say that a parked or unclear posting is booked in the ERP, and under which number",
+        description="Settles a parked, uncertain or accepted posting by your word: it is booked in the ERP under this "
+        "reference, and those behind it go on. Where the ERP can be asked it is asked first, and you are refused if it "
+        "does not have it, or has it under another reference. A posting of several messages is settled one by one.",
+    )
+    parser.add_argument("which", help="its number or its key")
+    parser.add_argument("--reference", required=True, metavar="R", help="its number in the ERP")
+    parser.add_argument("--step", type=int, metavar="S", help="of several messages the one that is due, from 1")
+    parser.add_argument("--reason", required=True, metavar="TEXT", help="how you know; stored with your name")
+    parser.set_defaults(run=booked)
+    return parser
+
+
 def add_export(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Add ``export``."""
     parser = verbs.add_parser(
@@ -69,6 +104,29 @@ def add_export(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> ar
 
 def edit(args: argparse.Namespace) -> int:
     """Ask the running gateway for other numbers."""
+    return _ask(args, "outbox.edit", str, good=args.good, scrap=args.scrap, rework=args.rework)
+
+
+def post_today(args: argparse.Namespace) -> int:
+    """Ask the running gateway for the date of today."""
+    return _ask(args, "outbox.post_today", str)
+
+
+def booked(args: argparse.Namespace) -> int:
+    """Tell the running gateway that it is booked."""
+    return _ask(args, "outbox.booked", _booked, reference=args.reference, step=args.step)
+
+
+def _booked(one: dict[str, Any]) -> str:
+    place = f"{one['number']}: {one['order']}/{one['operation']} number {one['seq']} for {one['target']}"
+    said = "the ERP says so, too" if one["asked"] == "found" else "by your word: the ERP could not tell"
+    if one["state"] == "posted":
+        return f"{place} is booked as {one['reference']} ({said})"
+    return f"{place}: message {one['step']} of {one['steps']} is booked as {one['reference']} ({said}); the next is due"
+
+
+def _ask(args: argparse.Namespace, verb: str, told: Callable[[Any], str], **more: Any) -> int:
+    """Ask the running gateway; 0 done and ``told``, 1 refused, 3 where none runs."""
     from gateway.control import ControlError, call
 
     where = state_dir.find(args)
@@ -77,12 +135,13 @@ def edit(args: argparse.Namespace) -> int:
     # More digits than any number has: a key that nothing has, and so the answer is.
     is_number = args.which.isdecimal() and len(args.which) <= NUMBER_DIGITS_MAX
     which = int(args.which) if is_number else args.which
-    numbers = {"good": args.good, "scrap": args.scrap, "rework": args.rework}
+    said = {name: value for name, value in more.items() if value is not None}
     try:
-        more = person.signing(args)
-        print(clean(call(where, "outbox.edit", which=which, who=person.name(), reason=args.reason, **numbers, **more)))
+        signed = person.signing(args) if "sign" in args else {}
+        answer = call(where, verb, which=which, who=person.name(), reason=args.reason, **said, **signed)
     except ControlError as error:
         return state_dir.complain(error)
+    print(clean(told(answer)))
     return 0
 
 
@@ -97,13 +156,14 @@ def export(args: argparse.Namespace) -> int:
     if where is None:
         return 1
     try:
-        with ReadOnlyStore(where / DATABASE_NAME) as store:
+        with ReadOnlyStore(where / DATABASE_NAME) as store, store.moment():
+            known = store.corrections()
             found: list[OutboxEntry] = []
             page = store.outbox(state=OutboxState.PARKED, target=args.target, limit=PAGE)
             while page:
                 found += page
                 page = store.outbox(state=OutboxState.PARKED, target=args.target, limit=PAGE, before_id=page[-1].id)
-            rows = [_row(store, entry) for entry in reversed(found)]
+            rows = [_row(store, entry, known) for entry in reversed(found)]
     except StoreError as error:
         print(clean(f"linegate: {error}", SHOWN_CHARS_MAX), file=sys.stderr)
         return 1
@@ -117,49 +177,40 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def details(
-    args: argparse.Namespace, entry: OutboxEntry
-) -> tuple[dict[str, Any], dict[str, Any] | None, list[dict[str, Any]]]:
-    """What is known besides: what can be done, what replaced it or is replaced by it; the answer; its steps."""
+def details(store: ReadOnlyStore, posting: int) -> tuple[dict[str, Any], dict[str, Any] | None, list[dict[str, Any]]]:
+    """What is known besides: what can be done, what replaced it or is replaced by it; the answer; its steps.
+
+    Call it in the moment in which the posting was read. Raises StoreError.
+    """
     from buffer import steps
-    from buffer.errors import StoreError
-    from buffer.outbox_links import links
-    from buffer.readonly import ReadOnlyStore
     from gateway.forwarder.advice import suggested_for
-    from gateway.lock import DATABASE_NAME
 
-    where = state_dir.find(args)
-    more: dict[str, Any] = {"suggested": suggested_for(entry)}
-    if where is None:
-        return more, None, []
-    try:
-        with ReadOnlyStore(where / DATABASE_NAME) as store:
-            beside = [one for one in store.outbox(order=entry.order, limit=OF_OPERATION_MAX) if one.lane == entry.lane]
-            known = store.corrections()
-            told = steps.told(store.steps(entry.id), lambda at_ns: None if at_ns is None else utc(utc_of(known, at_ns)))
-            return {**more, **links(entry, beside)._asdict()}, _answer(store, entry), told
-    except StoreError:  # it was read a moment ago: what is known is shown
-        return more, None, []
+    found = store.whole(posting)
+    if found is None:
+        return {}, None, []
+    known = store.corrections()
+    told = steps.told(found.steps, lambda at_ns: None if at_ns is None else utc(utc_of(known, at_ns)))
+    more = {"suggested": suggested_for(found.entry), **found.links._asdict()}
+    return more, _answer(found.answer, known), told
 
 
-def _answer(store: ReadOnlyStore, entry: OutboxEntry) -> dict[str, Any] | None:
-    from buffer import outbox_answers
-
-    kept = outbox_answers.found(store.read(outbox_answers.READ, (entry.id,)))
+def _answer(kept: tuple[int, int, Answer] | None, known: Sequence[ClockCorrection]) -> dict[str, Any] | None:
     if kept is None:
         return None
     at_ns, attempt, answer = kept
-    at = utc(utc_of(store.corrections(), at_ns))
+    at = utc(utc_of(known, at_ns))
     return {"at": at, "attempt": attempt, "status": answer.status, "headers": dict(answer.headers), "body": answer.body}
 
 
-def _row(store: ReadOnlyStore, entry: OutboxEntry) -> dict[str, Any]:
+def _row(store: ReadOnlyStore, entry: OutboxEntry, known: Sequence[ClockCorrection]) -> dict[str, Any]:
+    from buffer import outbox_answers
     from gateway.forwarder.advice import suggested_for
 
     document = json.loads(entry.payload)
     quantities = document.get("qty") or {"good": "0", "scrap": [], "rework": "0"}
     period = document.get("period") or {}
-    answer = _answer(store, entry) or {"status": "", "body": ""}
+    kept = outbox_answers.found(store.read(outbox_answers.READ, (entry.id,)))
+    answer = _answer(kept, known) or {"status": "", "body": ""}
     sent_ns = entry.last_sent_ns
     return {
         "no": entry.id,
@@ -177,7 +228,7 @@ def _row(store: ReadOnlyStore, entry: OutboxEntry) -> dict[str, Any]:
         "rework": quantities["rework"],
         "uom": document.get("uom", ""),
         "attempts": entry.attempts,
-        "last_sent": None if sent_ns is None else utc(utc_of(store.corrections(), sent_ns)),
+        "last_sent": None if sent_ns is None else utc(utc_of(known, sent_ns)),
         "error_kind": entry.error_kind,
         "error_code": entry.error_code,
         "error": entry.error_text,

@@ -61,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _read(target: Target, progress: Any, *, as_json: bool) -> int:
     from drivers.base import DriverError
-    from gateway.clock import SteadyClock
     from gateway.commission.session import read_once, run_until_stopped
+    from gateway.timing.clock import SteadyClock
 
     device.quiet_libraries()
     progress.say(f"reading {target.where} ...")

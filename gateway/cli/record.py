@@ -68,10 +68,10 @@ def run(args: argparse.Namespace) -> int:
         return state_dir.complain(error)
     out = _created(args.out)
     if out is None:
-        call(where, "record.close", token=begun["token"])
+        call(where, "record.close", recording=begun["recording"])
         return 1
     with out:
-        return _fetch(_File(out, args.max_size * MIB, begun), where, begun["token"], args.seconds)
+        return _fetch(_File(out, args.max_size * MIB, begun), where, begun["recording"], args.seconds)
 
 
 class _File:
@@ -119,7 +119,7 @@ def _created(path: Path) -> TextIO | None:
     return None
 
 
-def _fetch(file: _File, where: Path, token: int, limit_s: float) -> int:
+def _fetch(file: _File, where: Path, recording: int, limit_s: float) -> int:
     """Fetch until the time is over; whatever ends it stands in the last line."""
     from gateway.control import ControlError, call
 
@@ -131,7 +131,7 @@ def _fetch(file: _File, where: Path, token: int, limit_s: float) -> int:
         except KeyboardInterrupt:
             over = True
         try:
-            taken = call(where, "record.take", token=token)
+            taken = call(where, "record.take", recording=recording)
         except (ControlError, KeyboardInterrupt) as error:
             why, code = f"the gateway did not answer: {error}", 1
             break
@@ -144,15 +144,15 @@ def _fetch(file: _File, where: Path, token: int, limit_s: float) -> int:
             why = "done"
     file.end(now_ns, why)
     if code == 0:
-        call(where, "record.close", token=token)
+        call(where, "record.close", recording=recording)
     return code
 
 
 def _direct(args: argparse.Namespace) -> int:
     """Read the source itself: no gateway does."""
     from drivers.base import DriverError
-    from gateway.clock import SteadyClock
     from gateway.commission.session import follow, run_until_stopped
+    from gateway.timing.clock import SteadyClock
     from gateway.trial.recording import Header, header_line, row
 
     target = device.find(args, args.name, [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import sys
 from pathlib import Path
@@ -33,6 +34,8 @@ def add_file(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run until stopped; 0 after a clean stop, 1 where it cannot start or must give up."""
+    # What is loaded stays: to look through it again and again would only make the start longer.
+    gc.disable()
     try:
         return _run(args)
     except MemoryError:
@@ -42,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
+    finally:
+        gc.enable()
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -55,6 +60,9 @@ def _run(args: argparse.Namespace) -> int:
         return 1
     from gateway import app
 
+    # From here on with the collector: a big database or a long catching up may leave more than what was loaded.
+    gc.freeze()
+    gc.enable()
     try:
         return app.main(settings)
     except app.StartError as error:

@@ -15,7 +15,7 @@ from gateway.core.foreign_text import clean
 if TYPE_CHECKING:
     import argparse
 
-    from gateway.states_read import StatesFound
+    from gateway.shown.states_read import StatesFound
 
 SHOWN_CHARS_MAX: Final = 1000
 
@@ -49,9 +49,9 @@ def run(args: argparse.Namespace) -> int:
     """0 after printing, 1 where there is nothing to read, 2 for a time or a choice that makes no sense."""
     from buffer.errors import StoreError
     from buffer.readonly import ReadOnlyStore
-    from gateway import states_text
     from gateway.lock import DATABASE_NAME
-    from gateway.states_read import StatesError, read
+    from gateway.shown import states_text
+    from gateway.shown.states_read import StatesError, read
 
     if (args.from_ or args.to) and (args.shift or args.day or args.order):
         print("linegate: --from and --to: found with --shift, --day or --order; choose one of them", file=sys.stderr)
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     if where is None:
         return 1
     try:
-        with ReadOnlyStore(where / DATABASE_NAME) as store:
+        with ReadOnlyStore(where / DATABASE_NAME) as store, store.moment():
             found: StatesFound = read(store, args.machine, **chosen)
     except (StoreError, StatesError) as error:
         print(clean(f"linegate: {error}", SHOWN_CHARS_MAX), file=sys.stderr)

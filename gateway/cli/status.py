@@ -22,7 +22,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """0 when it runs, 3 when it does not, 1 when it cannot be asked."""
     from gateway.control import ControlError, call
-    from gateway.status_text import lines
+    from gateway.shown.status_text import lines
 
     where = state_dir.find(args)
     if where is None:

@@ -25,6 +25,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     one.add_argument("machine", help="work unit, as in the configuration (ASM-01)")
     one.add_argument("--from", dest="from_", metavar="TIME", help="from then on, such as 2026-03-27T06:00:00+01:00")
     one.add_argument("--to", metavar="TIME", help="up to then (default: now)")
+    one.add_argument("--without-reason", action="store_true", help="only those without a reason")
     one.add_argument("--json", action="store_true", help="print for programs")
     state_dir.add_arguments(one)
     one.set_defaults(run=list_stops)
@@ -63,7 +64,7 @@ def list_stops(args: argparse.Namespace) -> int:
             print(clean(f"{one['from']}  {length:>11}  {one['state']:<12} {one['order'] or '-':<16} {why}"))
         print(clean(f"{answer['machine']}: {len(answer['stops'])} stops; final up to {answer['final_up_to']}"))
 
-    return _asked(args, "stop.list", show, **{"from": args.from_, "to": args.to})
+    return _asked(args, "stop.list", show, **{"from": args.from_, "to": args.to}, without_reason=args.without_reason)
 
 
 def _asked(args: argparse.Namespace, verb: str, show: Any, **arguments: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,7 +55,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     ending.add_argument("--token", metavar="ID", help="only this token")
     ending.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with your name")
     ending.set_defaults(run=revoke)
-    for verb in (adding, listing, roles, token, words, ending):
+    mine = verbs.add_parser(
+        "me", help="in whose name the next command asks: the token in LINEGATE_TOKEN, or your login"
+    )
+    mine.add_argument("--json", action="store_true", help="print for programs")
+    mine.set_defaults(run=me)
+    for verb in (adding, listing, roles, token, words, ending, mine):
         state_dir.add_arguments(verb)
 
 
@@ -133,6 +139,39 @@ def revoke(args: argparse.Namespace) -> int:
     return _change(args, how, f"{what} is revoked")
 
 
+def me(args: argparse.Namespace) -> int:
+    """Print who asks; 1 where the token is worth nothing."""
+    from gateway.access.tokens import TokenRefused
+    from gateway.access.users import AccessError
+    from gateway.control import TOKEN_VARIABLE
+    from gateway.core.access.permissions import permitted
+    from gateway.core.access.roles import ActorRole
+
+    given = os.environ.get(TOKEN_VARIABLE)
+    if not given:
+        role = ActorRole.SUPERVISOR
+        found = {"user": person.name(), "full_name": "", "role": role.value, "expires": None}
+    else:
+        file = _file(args)
+        if file is None:
+            return 1
+        try:
+            known = file.current()[1].identify(given, _now_ns())
+        except AccessError as error:
+            return _complain(error)
+        if isinstance(known, TokenRefused):
+            return _complain(ValueError(f"{TOKEN_VARIABLE}: {known.text}; ask for another: linegate user token"))
+        role = known.role
+        found = {"user": known.user, "full_name": known.full_name, "role": role.value, "expires": utc(known.expires_ns)}
+    may = [action.value for action in permitted(role)]
+    if args.json:
+        print(json.dumps({**found, "may": may}))
+        return 0
+    until = f"{found['full_name']}, until {found['expires']}" if given else "a login of this computer, without a token"
+    print(clean(f"{found['user']}, {found['role']} ({until}); may: {', '.join(may)}", SHOWN_CHARS_MAX))
+    return 0
+
+
 def list_users(args: argparse.Namespace) -> int:
     """Print users and tokens."""
     from gateway.access.users import AccessError
@@ -184,13 +223,15 @@ def _plain(user: User, now_ns: int) -> dict[str, Any]:
 
 def _change(args: argparse.Namespace, how: Callable[[Directory], Directory], done: str) -> int:
     from gateway.access.users import AccessError
+    from gateway.lock import StateDirError
 
     file = _file(args)
     if file is None:
         return 1
     try:
+        _make_folder(file)
         file.change(how)
-    except AccessError as error:
+    except (AccessError, StateDirError) as error:
         return _complain(error)
     if done:
         print(clean(done, SHOWN_CHARS_MAX))
@@ -202,6 +243,19 @@ def _file(args: argparse.Namespace) -> AccessFile | None:
 
     where = state_dir.find(args)
     return None if where is None else AccessFile(where)
+
+
+def _make_folder(file: AccessFile) -> None:
+    """Users can be added before the first start, which makes the folder otherwise."""
+    from gateway.lock import StateDirLock
+
+    folder = file.path.parent
+    if folder.exists():
+        return
+    StateDirLock(folder).make()
+    if os.geteuid() == 0:
+        text = f"linegate: {folder}: made now and root's; give it to the gateway's user where that is another (chown)"
+        print(clean(text, SHOWN_CHARS_MAX), file=sys.stderr)
 
 
 def _complain(error: Exception) -> int:
@@ -218,6 +272,6 @@ def _asked(name: str) -> str | None:
 
 
 def _now_ns() -> int:
-    from gateway.clock import SteadyClock
+    from gateway.timing.clock import SteadyClock
 
     return SteadyClock(0).now_ns()

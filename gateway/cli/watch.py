@@ -62,8 +62,8 @@ class _Screen:
     """What is on the terminal, or goes down the pipe."""
 
     def __init__(self, target: Target, *, as_json: bool) -> None:
-        from gateway.clock import SteadyClock
         from gateway.commission.watch import Watch
+        from gateway.timing.clock import SteadyClock
 
         self._target = target
         self._as_json = as_json

@@ -76,9 +76,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _witness(target: Target, args: argparse.Namespace, progress: Any) -> int:
     from drivers.base import DriverError
-    from gateway.clock import SteadyClock
     from gateway.commission.session import run_until_stopped
     from gateway.commission.witness import Witness
+    from gateway.timing.clock import SteadyClock
 
     if len(target.wanted) != 1:
         return device.complain(f"found {len(target.wanted)} values, allowed one", device.EXIT_USAGE)

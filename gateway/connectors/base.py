@@ -24,7 +24,8 @@ Who calls what, and when:
 * A reversal is rendered from its document with ``reverses_references``: the references of what it takes back, in the
   sequence in which they were booked. To cancel is a posting like the others, so that it is durable and in its lane.
 * An answer to an order is a posting like the others, in a lane of its own; it is repeated after UNCERTAIN without any
-  look-up, so the target drops repeats by its key. Targets without the capability get none.
+  look-up, so the target drops repeats by its key. Targets without the capability get none. The same holds
+  for a notice.
 * ``fetch_orders(cursor)`` delivers at least once. The cursor it is given is the one of the last page whose orders are
   committed in the gateway; only then may the connector move or acknowledge anything at the source.
 """
@@ -41,6 +42,7 @@ from uuid import UUID, uuid5
 
 if TYPE_CHECKING:
     from gateway.core.model import ProductionOrder
+    from gateway.core.orders.erp_notice import NoticeType
     from gateway.core.target_answer import Answer
 
 
@@ -70,7 +72,8 @@ class OutcomeKind(enum.StrEnum):
 class Outcome(NamedTuple):
     """The end of one send. ``retry_after_ns`` is the target's own wish, if it named one.
 
-    ``answer`` is what came from the target where it booked nothing, without secrets: a person reads it.
+    ``answer`` is what came from the target where it booked nothing, without secrets: a person reads it. ``goods_error``
+    says why a target that is POSTED did not book the material: the confirmation stands, and a person posts that.
     """
 
     kind: OutcomeKind
@@ -79,6 +82,7 @@ class Outcome(NamedTuple):
     reference: str = ""
     retry_after_ns: int | None = None
     answer: Answer | None = None
+    goods_error: str = ""
 
 
 class LookupKind(enum.StrEnum):
@@ -94,13 +98,17 @@ class LookupKind(enum.StrEnum):
 
 
 class Lookup(NamedTuple):
-    """The answer to "is this key booked?". ``code`` and ``answer`` belong to REFUSED, as in an ``Outcome``."""
+    """The answer to "is this key booked?". ``code`` and ``answer`` belong to REFUSED, as in an ``Outcome``.
+
+    ``goods_error`` belongs to FOUND, as there to POSTED.
+    """
 
     kind: LookupKind
     reference: str = ""
     detail: str = ""
     code: str = ""
     answer: Answer | None = None
+    goods_error: str = ""
 
 
 class MappingError(Exception):
@@ -132,8 +140,8 @@ def step_id(message_id: str, step: int) -> str:
 class Posting(NamedTuple):
     """What the forwarder hands to ``send``, ``baseline`` and ``lookup``: one step of a confirmation.
 
-    ``kind``: partial, final ..., or ack for an answer. ``message_id`` is that of the step (``step_id``). ``references``
-    are those of the steps before it. ``baseline`` is what the connector said before the first send of this step.
+    ``kind``: partial, final ..., ack for an answer, notice. ``message_id`` is that of the step (``step_id``).
+    ``references`` are those of the steps before it. ``baseline`` is what the connector said before its first send.
     ``released``: a person has seen what the target warns of and wants it booked all the same. ``accepted``: the
     reference that came with ACCEPTED, "" before. ``sent_ns``: when it was first sent, UTC.
     """
@@ -156,10 +164,15 @@ class Posting(NamedTuple):
 
 
 class RefusedOrder(NamedTuple):
-    """An order that cannot be taken: where it stood, and every reason."""
+    """What cannot be taken: where it stood, and every reason.
+
+    ``orders``: number and revision of each order that is refused by it, as its document says: the target is answered
+    for each, where it takes answers. Empty: no order has a number that could be told back, or none is refused.
+    """
 
     place: str
     reasons: tuple[str, ...]
+    orders: tuple[tuple[str, int], ...] = ()
 
 
 class OrderPage(NamedTuple):
@@ -184,12 +197,16 @@ class BookedOperation(NamedTuple):
 
 
 class BookedOrder(NamedTuple):
-    """What the target says of an order. ``known`` False: it has no such order; ``closed``: it takes nothing more."""
+    """What the target says of an order. ``known`` False: it has no such order; ``closed``: it takes nothing more.
+
+    ``rework_is_scrap``: it is told rework as scrap, so that both stand in its scrap.
+    """
 
     order: str
     known: bool = True
     closed: bool = False
     operations: tuple[BookedOperation, ...] = ()
+    rework_is_scrap: bool = False
 
 
 class Health(NamedTuple):
@@ -211,7 +228,8 @@ class Capabilities(NamedTuple):
     ``readback``: what was ACCEPTED can be looked up until it is booked or refused. ``accepted_blocks``: the next one of
     a lane waits until the one before is booked, not only accepted. ``cursor_moves``: a cursor that is given back moves
     or acknowledges something at the source. ``one_at_a_time``: a second connector would take the first one's place.
-    ``sweeps``: it leaves traces of its own; then it is a ``Sweeps``.
+    ``sweeps``: it leaves traces of its own; then it is a ``Sweeps``. ``notices``: what it is told besides; then
+    ``render`` is given such documents too (``type`` is ``notice``), and after an unclear end they are sent again.
     """
 
     orders: bool = True
@@ -229,6 +247,7 @@ class Capabilities(NamedTuple):
     cursor_moves: bool = False
     one_at_a_time: bool = False
     sweeps: bool = False
+    notices: frozenset[NoticeType] = frozenset()
 
 
 def nobody_waits() -> None:
@@ -287,6 +306,14 @@ class Connector(Protocol):
 
     async def probe(self) -> Health:
         """One cheap question that changes nothing."""
+
+
+@runtime_checkable
+class LeavesMaterial(Protocol):
+    """A connector whose messages do not tell of all material that is to be posted."""
+
+    def not_sent(self, confirmation: Mapping[str, Any]) -> tuple[str, ...]:
+        """What of it a person has to post in the ERP, each in words; nothing that the ERP reckons itself. Pure."""
 
 
 @runtime_checkable

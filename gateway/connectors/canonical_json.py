@@ -11,13 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MESSAGE_MAX_BYTES: Final = 256 * 1024
-_ANSWER_REQUIRED: Final = ("idempotency_key", "order_id", "order_revision", "answer")
-_REQUIRED: Final = ("idempotency_key", "order_id", "operation", "seq", "qty")
+_CONFIRMATION_REQUIRED: Final = ("idempotency_key", "order_id", "operation", "seq", "qty")
+_REQUIRED: Final = {
+    "order_ack": ("idempotency_key", "order_id", "order_revision", "answer"),
+    "notice": ("idempotency_key", "notice", "seq", "detail"),
+}
 
 
 def written(document: Mapping[str, Any]) -> bytes:
-    """The bytes of a confirmation, or of an answer to an order. Raises MappingError."""
-    required = _ANSWER_REQUIRED if document.get("type") == "order_ack" else _REQUIRED
+    """The bytes of a confirmation, of an answer to an order or of a notice. Raises MappingError."""
+    required = _REQUIRED.get(str(document.get("type")), _CONFIRMATION_REQUIRED)
     missing = [name for name in required if name not in document]
     if missing:
         raise MappingError(f"the confirmation has no {', '.join(missing)}; every confirmation must have them")

@@ -20,7 +20,10 @@ from buffer.step import JournalRow, NewPosting, Step
 from buffer.store import Store
 from gateway.connectors.base import HearsSettled, OutcomeKind
 from gateway.contract.faults import pieces
+from gateway.core.document import Identity
 from gateway.core.duration import NS_PER_S, Duration
+from gateway.core.orders import erp_notice
+from gateway.core.orders.erp_notice import ErpNotice, NoticeType
 from gateway.forwarder import Forwarder, ForwarderSettings, ForwarderTimings
 
 if TYPE_CHECKING:
@@ -102,6 +105,28 @@ class Plant:
         assert self._store is not None
         await self._store.commit(Step("U", b"", self._now_ns, (JournalRow(1, self._now_ns, "k", b""),), postings))
 
+    async def tell(self, count: int) -> None:
+        """So many notices, in the lane of those that are about no order."""
+        assert self._store is not None
+        who = Identity(plant="P", epoch="e", gateway_id="g", line="", machine="", work_center="")
+        about = ErpNotice(NoticeType.UNALLOCATED, erp_notice.GROWING, self._now_ns, self._now_ns, {})
+        made = [erp_notice.document(who, about, TARGET, seq) for seq in range(self._first, self._first + count)]
+        postings = tuple(
+            NewPosting(
+                TARGET,
+                one["idempotency_key"],
+                one["message_id"],
+                "",
+                erp_notice.NOTICE_LANE,
+                one["seq"],
+                erp_notice.NOTICE,
+                json.dumps(one, separators=(",", ":")).encode(),
+                self._now_ns,
+            )
+            for one in made
+        )
+        await self._store.commit(Step("U", b"", self._now_ns, postings=postings))
+
     async def entries(self) -> list[OutboxEntry]:
         """The postings, in their order."""
         return sorted(await self._outbox.page(limit=1000), key=lambda one: one.id)
@@ -160,7 +185,7 @@ class Plant:
     def check(self, entries: Sequence[OutboxEntry], where: str = "") -> None:
         """The target's sum, and what waits or is parked, are what was counted; no key is booked twice."""
         booked = self._booked(where)
-        for one in entries:
+        for one in _of_pieces(entries):
             good, scrap = pieces(one.payload)
             there = booked.get(one.key, (Decimal(0), Decimal(0)))
             told = f"{where}: key {one.key} is {one.state.value}, {there} of {(good, scrap)} are booked"
@@ -176,7 +201,7 @@ class Plant:
         assert {one.state for one in entries} <= OVER, f"{where}: {entries}"
         self.check(entries, where)
         booked = self._booked(where)
-        counted = {one.key: pieces(one.payload) for one in entries}
+        counted = {one.key: pieces(one.payload) for one in _of_pieces(entries)}
         assert booked == counted, f"{where}: booked {booked}, counted {counted}"
 
     def _booked(self, where: str) -> Mapping[str, tuple[Decimal, Decimal]]:
@@ -226,6 +251,10 @@ class Plant:
                 self._now_ns += JUMP_NS
                 forwarder.wake()
             await asyncio.sleep(LOOK_S)
+
+
+def _of_pieces(entries: Sequence[OutboxEntry]) -> list[OutboxEntry]:
+    return [one for one in entries if one.kind not in erp_notice.BESIDE]
 
 
 class _Killing:

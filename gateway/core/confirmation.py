@@ -53,6 +53,7 @@ class Closing(NamedTuple):
     release_ns: int = 0
     flags: tuple[str, ...] = ()
     work: ConfirmedWork | None = None
+    tool: str = ""
 
 
 def due_by_pieces(rule: ConfirmRule, run: JobRun) -> bool:
@@ -152,6 +153,7 @@ def confirm(identity: Identity, run: JobRun, closing: Closing) -> tuple[JobRun, 
         release_ns=max(closing.release_ns, at_ns),
         derived_ns=run.last_derived_ns if run.anything_open else None,
         work=work,
+        tool=closing.tool,
     )
     confirmation = draft._replace(digest=digest_of(identity, draft))
     return closed(run, confirmation), confirmation

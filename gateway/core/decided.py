@@ -23,12 +23,13 @@ from gateway.core.entries import (
     SerialEntry,
     SetupEntry,
     SplitEntry,
+    StandingHoldEntry,
     StopCutEntry,
     StopReasonEntry,
     UndoEntry,
     UnmergeEntry,
 )
-from gateway.core.model import FinalAcknowledged, Notice, OperatorEntry, OperatorVerb, OrderReceived
+from gateway.core.model import FinalAcknowledged, Notice, OperatorEntry, OrderReceived
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.refusal import REFUSED, parts_of
 
@@ -44,8 +45,11 @@ VERBS: Final[dict[type, Callable[[Any], str]]] = {
     SetupEntry: lambda entry: "setup.begin" if entry.begins else "setup.end",
     StopReasonEntry: lambda _entry: "reason",
     StopCutEntry: lambda entry: "stop.merge" if entry.merge else "stop.split",
+    StandingHoldEntry: lambda entry: "hold.set" if entry.begins else "hold.release",
     ReclassifyEntry: lambda _entry: "order.reclassify",
-    CorrectEntry: lambda entry: "order.correct" if entry.pieces is not None else "order.reverse",
+    CorrectEntry: lambda entry: (
+        "outbox.post_today" if entry.today else "order.correct" if entry.pieces is not None else "order.reverse"
+    ),
     RejectEntry: lambda _entry: "order.reject",
     AllocateEntry: lambda _entry: "order.allocate",
     SplitEntry: lambda _entry: "order.split",
@@ -62,17 +66,16 @@ VERBS: Final[dict[type, Callable[[Any], str]]] = {
 }
 #: Entries that come with what the database knows of lots and serial numbers.
 REMEMBERED: Final = (LotNameEntry, SerialEntry)
-#: What can be decided of an operation that is complete.
-_OF_WHAT_ENDED: Final = (OperatorVerb.REOPEN, OperatorVerb.HOLD, OperatorVerb.RELEASE)
 #: Fields that have a place of their own, or say nothing to a person.
 _TOLD_ELSEWHERE: Final = frozenset(
     {
         *("at_ns", "who", "role", "auth", "client", "order", "operation", "reason", "verb", "known", "begins", "taken"),
-        *("ledger", "contents", "told", "earlier"),
+        *("ledger", "contents", "told", "earlier", "today", "code"),
     }
 )
 _ASK: Final = (
     OrderReceived,
+    OperatorEntry,  # of an order that is over some things can be decided, and of the others it says so
     FinalAcknowledged,
     AllocateEntry,
     SplitEntry,
@@ -112,5 +115,4 @@ def decided(entry: OperatorEntry | PersonsEntry, made: Sequence[Output]) -> Deci
 
 def asks(given: Input) -> bool:
     """Whether an input needs what is remembered of an order, which must be read behind everything before it."""
-    ended = isinstance(given, OperatorEntry) and given.verb in _OF_WHAT_ENDED
-    return ended or isinstance(given, _ASK)
+    return isinstance(given, _ASK)

@@ -10,6 +10,7 @@ import datetime as dt
 import hashlib
 import json
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid5
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION: Final = 2
 #: Namespace of the message ids (UUIDv5): fixed for all installations, or the same key would get two ids.
 NAMESPACE: Final = UUID("6f1d1e0c-5a3b-5c8e-9d42-1b7f0a6c2e11")
+SHARE_STEP: Final = Decimal("0.0001")
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -118,12 +120,9 @@ def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
         "shift": shift or None,
         "production_day": day or None,
         **_judged(confirmation),
-        "tool": None,
+        "tool": confirmation.tool or None,
         "cycles": confirmation.cycles,
-        "estimated": {
-            "any": confirmation.estimated_pieces > 0,
-            "pieces": str(confirmation.estimated_pieces),
-        },
+        "estimated": _estimated(confirmation),
         "coverage": coverage_of(confirmation.work),
         "data_quality_flags": list(confirmation.flags),
         "event_time_last": utc(None if last_ns is None else last_ns + offset_ns),
@@ -138,6 +137,22 @@ def fields(identity: Identity, confirmation: Confirmation) -> dict[str, Any]:
 
 def _made(one: Confirmation) -> dict[str, Any]:
     return _quantities(one.good, one.scrap, one.rework, one.test, one.hold, one.scrap_reasons)
+
+
+def _estimated(one: Confirmation) -> dict[str, Any]:
+    """Pieces without a time of their own, and their share of all that is told, "0" to "1", never rounded down.
+
+    A correction may leave fewer pieces than were estimated: the share is 1 at most.
+    """
+    estimated, told = abs(one.estimated_pieces), sum(map(abs, (one.good, one.scrap, one.rework, one.test, one.hold)))
+    share = Decimal(1)
+    if estimated < told:
+        share = (Decimal(estimated) / told).quantize(SHARE_STEP, ROUND_CEILING)
+    return {
+        "any": estimated > 0,
+        "pieces": str(one.estimated_pieces),
+        "share": f"{share.normalize():f}" if estimated else "0",
+    }
 
 
 def _judged(confirmation: Confirmation) -> dict[str, Any]:

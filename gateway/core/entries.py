@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.core.access.roles import ActorRole
     from gateway.core.confirming.booked import Confirmed, Content
     from gateway.core.model import JobRecord, Role
+    from gateway.core.orders.standing_holds import HoldScope
     from gateway.core.rules_orders import Distribution
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "SerialRead",
     "SetupEntry",
     "SplitEntry",
+    "StandingHoldEntry",
     "StopCutEntry",
     "StopReasonEntry",
     "UndoEntry",
@@ -84,6 +86,24 @@ class StopReasonEntry(NamedTuple):
     client: str = ""
 
 
+class StandingHoldEntry(NamedTuple):
+    """A person sets a hold of a machine, a product, a lot or an order (``begins``), or releases it.
+
+    ``name`` is that of the product, lot or order, "" for the machine. ``signed_by`` as that of ``CorrectEntry``.
+    """
+
+    at_ns: int
+    scope: HoldScope
+    name: str
+    begins: bool
+    reason: str
+    who: str
+    role: ActorRole | None = None
+    auth: str = ""
+    client: str = ""
+    signed_by: str = ""
+
+
 class ReclassifyEntry(NamedTuple):
     """A person says what pieces of an order are that were booked as something else; ``operation`` may be empty.
 
@@ -110,8 +130,9 @@ class CorrectEntry(NamedTuple):
     """A person corrects confirmation ``number`` of an operation.
 
     ``pieces``: good, scrap and rework as they should have been, each 0 and above; None: it is reversed, and its pieces
-    are open again. ``signed_by``: who signs it, "" where nobody does. ``known`` as that of ``OrderReceived``;
-    ``ledger``: what is confirmed of the operation and how far it got, both read when the input is handled.
+    are open again. ``today``: neither; the ERP has closed its period, and it is posted on the present production day.
+    ``signed_by``: who signs it, "" where nobody does. ``known`` as that of ``OrderReceived``; ``ledger``: what is
+    confirmed of the operation and how far it got, both read when the input is handled.
     """
 
     at_ns: int
@@ -127,6 +148,7 @@ class CorrectEntry(NamedTuple):
     signed_by: str = ""
     known: JobRecord | None = None
     ledger: Confirmed | None = None
+    today: bool = False
 
 
 class RejectEntry(NamedTuple):
@@ -237,7 +259,10 @@ class ReportEntry(NamedTuple):
 
 
 class ExternalEntry(NamedTuple):
-    """A person takes over what somebody confirmed in the ERP: less remains to be made, and nothing is sent."""
+    """A person takes over what somebody confirmed in the ERP: less remains to be made, and nothing is sent.
+
+    ``before``: what was taken over of it already, for the audit trail; None: nobody knows.
+    """
 
     at_ns: int
     order: str
@@ -250,6 +275,7 @@ class ExternalEntry(NamedTuple):
     role: ActorRole | None = None
     auth: str = ""
     client: str = ""
+    before: tuple[int, int, int] | None = None
 
 
 class StopCutEntry(NamedTuple):
@@ -335,4 +361,5 @@ PersonsEntry = (
     | MaterialEntry
     | LotNameEntry
     | SerialEntry
+    | StandingHoldEntry
 )

@@ -29,7 +29,8 @@ class Confirmation(NamedTuple):
     quantities are below 0. ``by`` and ``reason``: whose word caused it. ``kept_back``: the milestone operation whose
     confirmation makes the ERP confirm this one, so that it is not sent. ``release_ns``: it is not sent before.
     ``derived_ns``: when its last piece was counted; ``last_event_ns`` is when that was made. ``delivery``: how far it
-    is on its way from the start, "" as the other facts say.
+    is on its way from the start, "" as the other facts say. ``tool``: what the machine said was on it when the period
+    ended, "" where nobody says.
     """
 
     key: str
@@ -74,6 +75,7 @@ class Confirmation(NamedTuple):
     release_ns: int = 0
     derived_ns: int | None = None
     delivery: str = ""
+    tool: str = ""
 
 
 class Voided(NamedTuple):

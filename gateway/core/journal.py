@@ -17,6 +17,7 @@ from gateway.core.model import (
 )
 from gateway.core.orders.order_changes import OrderAck
 from gateway.core.orders.shares import MemberPieces
+from gateway.core.orders.standing_holds import StandingHoldChanged
 from gateway.core.orders.stop_request import StopRequested
 from gateway.core.orders.unallocated import CountAllocation
 from gateway.core.snapshot import encode_job
@@ -24,6 +25,7 @@ from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopRe
 from gateway.core.state.interval import StateInterval
 from gateway.core.state.setup import SetupEnded, SetupObservation, SetupOverrun, SetupStarted, TransitionTime
 from gateway.core.state.timeline_state import ReasonRequired
+from gateway.core.work.packing import UnitPacked
 
 if TYPE_CHECKING:
     from gateway.core.model import Output
@@ -57,6 +59,8 @@ KINDS: Final = {
     LotNamed: "lot_named",
     SerialRead: "serial",
     MemberPieces: "member_pieces",
+    StandingHoldChanged: "hold",
+    UnitPacked: "packed",
 }
 
 
@@ -92,6 +96,8 @@ def row(output: Output) -> tuple[str, dict[str, Any]]:
             data = plain(output)
         case OrderAck(produced=produced):
             data = output._asdict() | {"produced": {operation: str(made) for operation, made in produced}}
+            if not output.changed:
+                del data["changed"]
         case CountAllocation(what=what):
             data = output._asdict() | {"what": what._asdict()}
         case Notice(detail=detail) | Decided(detail=detail):

@@ -1,6 +1,6 @@
 """The central types: what enters the core, what leaves it, and what the ERP hears.
 
-Times are integer nanoseconds UTC on the gateway's steady clock (it never steps back, see ``gateway/clock.py``).
+Times are integer nanoseconds UTC on the gateway's steady clock (it never steps back, see ``gateway/timing/clock.py``).
 Counts are integers; quantities that an ERP names are ``Decimal``. Nothing here is ever a float.
 """
 
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from gateway.core.orders.lifecycle import ActorRole
     from gateway.core.orders.order_changes import OrderAck
     from gateway.core.orders.shares import LeadTold, MemberPieces, MemberTold
+    from gateway.core.orders.standing_holds import StandingHold, StandingHoldChanged
     from gateway.core.orders.stop_request import StopRequested
     from gateway.core.orders.unallocated import CountAllocation
     from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
     from gateway.core.state.interval import StateInterval
     from gateway.core.state.setup import SetupOutput
     from gateway.core.state.timeline_state import ReasonRequired
+    from gateway.core.work.packing import UnitPacked
 
 __all__ = [
     "CalendarPlan",
@@ -162,6 +164,9 @@ class OperatorVerb(enum.StrEnum):
     ACKNOWLEDGE_DATA = "acknowledge-data"
     INSPECT = "inspect"
     CONFIRM = "confirm"
+    SCAN = "scan"
+    MATERIAL_READY = "material-ready"
+    MATERIAL_MISSING = "material-missing"
 
 
 class OperatorEntry(NamedTuple):
@@ -170,7 +175,8 @@ class OperatorEntry(NamedTuple):
     ``role`` None: as a supervisor. ``known``: as that of ``OrderReceived``, for an order that is over. ``auth``: how
     the person was recognised, ``client`` from where. ``interrupt``: with ``start``, what runs is interrupted whatever
     the rule says, and is next. ``documents``: those that were read, none: all. ``verdict``: passed or failed.
-    ``ledger``: with ``reopen``, what is confirmed of the operation.
+    ``ledger``: with ``reopen``, what is confirmed of the operation. ``signed_by`` as that of ``CorrectEntry``.
+    ``code``: the barcode that names the order; with ``scan`` it stands in ``order``.
     """
 
     at_ns: int
@@ -187,6 +193,8 @@ class OperatorEntry(NamedTuple):
     documents: tuple[str, ...] = ()
     verdict: str = ""
     ledger: Confirmed | None = None
+    signed_by: str = ""
+    code: str = ""
 
 
 class FinalAcknowledged(NamedTuple):
@@ -212,6 +220,19 @@ class ClockTold(NamedTuple):
     known: bool = True
 
 
+class CountersRead(NamedTuple):
+    """The counters were read for the change of orders that is handed over next: what they show is the boundary.
+
+    ``until_ns`` is the time of what they showed; 0: none of them could be read. ``missing`` could not: what those moved
+    by is shared by time. ``due_ns``: the change comes by itself, then (a shift begins or ends); 0: it is handed over.
+    """
+
+    at_ns: int
+    until_ns: int
+    missing: tuple[str, ...] = ()
+    due_ns: int = 0
+
+
 class PlannedTime(NamedTuple):
     """From ``from_ns`` on: NOT_SCHEDULED, PLANNED_STOP or None (working time), and whose shift it is.
 
@@ -232,7 +253,7 @@ class CalendarPlan(NamedTuple):
 
 Input: TypeAlias = (
     "DataValue | TimePassed | OrderReceived | OrderProgress | OperatorEntry | PersonsEntry | PresenceShared"
-    " | ClockTold | CalendarPlan | FinalAcknowledged | MemberTold | LeadTold | DatabaseLost"
+    " | ClockTold | CountersRead | CalendarPlan | FinalAcknowledged | MemberTold | LeadTold | DatabaseLost"
 )
 
 
@@ -317,12 +338,14 @@ class DatabaseLost(NamedTuple):
 
     ``counters``: one of each counting rule. ``pieces`` were counted and not confirmed by then: known exactly, and gone.
     ``before`` are intervals that the lost database had declared: they are kept in sight, not declared again.
+    ``standing`` are the holds that stood: they stand on.
     """
 
     at_ns: int
     counters: tuple[LostCounter, ...] = ()
     pieces: tuple[UnknownInterval, ...] = ()
     before: tuple[UnknownInterval, ...] = ()
+    standing: tuple[StandingHold, ...] = ()
 
 
 class StateChanged(NamedTuple):
@@ -355,5 +378,5 @@ Output: TypeAlias = (
     "CountEvent | PiecesProduced | UnknownInterval | StateChanged | StateInterval | ReasonRequired | SetupOutput"
     " | StopReasonAssigned | StopReasonWithdrawn | StopSplit | StopMerge | PiecesReclassified | Decided | JobChanged"
     " | Notice | Confirmation | Voided | OrderAck | CountAllocation | LotNamed | SerialRead | MemberPieces"
-    " | StopRequested"
+    " | StopRequested | StandingHoldChanged | UnitPacked"
 )

@@ -25,6 +25,7 @@ from gateway.core.entries import (
     SerialEntry,
     SetupEntry,
     SplitEntry,
+    StandingHoldEntry,
     StopCutEntry,
     StopReasonEntry,
     UndoEntry,
@@ -36,7 +37,9 @@ from gateway.core.orders.disposition import reclassified
 from gateway.core.orders.division import divided
 from gateway.core.orders.external import taken_over
 from gateway.core.orders.member import refused_here
+from gateway.core.orders.places import scanned
 from gateway.core.orders.reported import reported
+from gateway.core.orders.standing_holds import StandingHolds
 from gateway.core.refusal import Refusal, refused
 from gateway.core.state.annotations import StopReasonAssigned, cut, why_it_stood
 from gateway.core.state.interval import STOPS
@@ -70,6 +73,7 @@ _OF_ORDERS: Final = (
     LotNameEntry,
     MaterialEntry,
     SerialEntry,
+    StandingHoldEntry,
 )
 PERSONS: Final = (OperatorEntry, *get_args(PersonsEntry), PresenceShared)
 _SETS_UP: Final = Refusal(
@@ -97,6 +101,7 @@ class Persons:
         self._machine = machine
         self._undo = undo
         self._lead = dispatch.rule.shares_with
+        self._holds = StandingHolds(dispatch)
 
     def said(self, state: State, entry: OperatorEntry | PersonsEntry | PresenceShared, out: list[Output]) -> State:
         """The state after a person's word, which is written down before what follows from it."""
@@ -112,6 +117,8 @@ class Persons:
             state = work_persons.said(self._dispatch, state, entry, out)
             if isinstance(entry, PresenceEntry) and self._dispatch.work.rule.labour.skills:
                 state = self._dispatch.advance(state, entry.at_ns, out)  # what waited for somebody who can do it
+        elif isinstance(entry, StandingHoldEntry):
+            state = self._holds.said(state, entry, out)
         else:
             state = self._heard(state, entry, out)
         made = out[start:]
@@ -164,6 +171,11 @@ class Persons:
 
     def _order(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:
         """A decision about an order; who starts the one that is being set up says that the setup is done."""
+        if entry.verb is OperatorVerb.SCAN:
+            found = scanned(state, entry.order, self._dispatch.rule.job_format)
+            # Of what is none of the open ones the start says why.
+            key = (entry.order.strip(), "") if isinstance(found, str) else found.job.key
+            entry = entry._replace(verb=OperatorVerb.START, order=key[0], operation=key[1], code=entry.order)
         sets_up = state.track.setup.since_ns is not None
         run = next((one for one in state.at_work() if _is_meant(one, entry)), None)
         said_so = entry.verb in (OperatorVerb.START, OperatorVerb.COMPLETE_SETUP)

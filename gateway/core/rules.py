@@ -28,6 +28,7 @@ from gateway.core.rules_material import BackflushRule, LotRule, WorkRule
 from gateway.core.rules_orders import OrderBookRule
 from gateway.core.rules_packml import PackmlRule
 from gateway.core.rules_pieces import CavityRule, UnitsRule
+from gateway.core.rules_reasons import OfferedReasonsRule
 from gateway.core.rules_state import StateRule
 from gateway.core.rules_weighing import WeighingRule
 from gateway.core.tagged import TaggedBy
@@ -49,6 +50,7 @@ __all__ = [
 
 COUNTERS_PER_WORK_UNIT_MAX: Final = 16
 TRANSPORT_PIECES_MAX: Final = 100_000
+TRANSPORT_TIME_MAX: Final = Duration("1 h")  # a longer way is a store, not a conveyor
 
 #: One entry of a work unit's ``counters``, of whatever mode.
 AnyCountingRule = Annotated[
@@ -74,12 +76,17 @@ class OrderRule(OrderBookRule):
         choose: ``sequence``: the next dispatched order starts by itself; ``job_signal``: the PLC names it; ``command``:
             a person starts it.
         job_signal: ``source.name`` of the text that names the running job (only with ``choose: job_signal``).
+        cycle_job_signal: ``source.name`` of a text in the record of a cycle that names its job (JobName of EUROMAP 83):
+            what is counted behind it is that job's, whoever runs and whenever it began; "" leaves it to the time. What
+            names no order that has begun, or is dispatched, is unallocated.
         job_format: how that text is built from order and operation.
         at_target: ``complete``: the order ends at its target, further pieces belong to the next one; ``continue``: it
             runs on until someone ends it.
         target_counts: ``good_plus_scrap`` (default) or ``good`` (SAP counts yield).
         transport_delay_pieces: pieces between the machine and the sensor that counts them: after a change of order so
             many still belong to the one before. Where an order ends at its target the number decides, not the place.
+        transport_delay: the same as time from the machine to that sensor: what is counted belongs to the order that
+            ran so long before. For a machine whose conveyor runs at one speed; not with ``transport_delay_pieces``.
         guards: what each guard does that an order must pass before it starts.
         auto_advance: with ``choose: sequence``, ``auto``: the next order starts by itself when the one before is
             complete; ``propose``: a person is asked; ``off``: neither.
@@ -97,6 +104,9 @@ class OrderRule(OrderBookRule):
         distribution: how the pieces of a merged order are shared by its originals, unless a person says otherwise.
         counting_source: who counts pieces, never both: the ``machine``, or the ``operator`` by what he reports; then
             the machine's counts are cycles only.
+        read_at_change: how long a decision that changes whose the next piece is waits for the counters to be read right
+            then; ``0 s``: not at all, ``5 s`` at most. What a counter that was not read in time moved by is shared by
+            time between the orders, and called estimated.
         shares_with: the work unit whose orders this one works on, too, at the same work center. That one holds,
             completes (by the sum) and confirms them; nothing else of ``orders`` and nothing of ``confirm`` is set here.
     """
@@ -105,10 +115,12 @@ class OrderRule(OrderBookRule):
 
     choose: Literal["sequence", "job_signal", "command"] = "sequence"
     job_signal: str | None = None
+    cycle_job_signal: str | None = None
     job_format: str = "{order}-{operation}"
     at_target: Literal["complete", "continue"] = "complete"
     target_counts: Literal["good_plus_scrap", "good"] = "good_plus_scrap"
     transport_delay_pieces: int = 0
+    transport_delay: Duration = Duration("0 s")
 
     def __post_init__(self) -> None:
         """The signal goes with the choice."""
@@ -122,8 +134,18 @@ class OrderRule(OrderBookRule):
             raise ValueError(
                 f"transport_delay_pieces: found {self.transport_delay_pieces}, allowed 0 with several orders at once"
             )
+        if not 0 <= self.transport_delay <= TRANSPORT_TIME_MAX:
+            raise ValueError(f"transport_delay: found {self.transport_delay}, allowed 0 s to {TRANSPORT_TIME_MAX}")
+        if self.transport_delay and self.transport_delay_pieces:
+            raise ValueError("transport_delay: found besides transport_delay_pieces, allowed one of the two")
         if (self.choose == "job_signal") != (self.job_signal is not None):
             raise ValueError("job_signal is needed with choose: job_signal, and only then")
+        if self.cycle_job_signal is not None and (self.transport_delay or self.transport_delay_pieces):
+            raise ValueError("cycle_job_signal: found besides a transport delay, allowed one of the two")
+        if self.cycle_job_signal is not None and self.cycle_job_signal == self.job_signal:
+            raise ValueError(
+                "cycle_job_signal: found the job_signal, allowed another signal, or none: it names what runs"
+            )
         if "{order}" not in self.job_format:
             raise ValueError(f"job_format: found {self.job_format!r}, it must contain {{order}}")
         if not 0 <= self.transport_delay_pieces <= TRANSPORT_PIECES_MAX:
@@ -171,6 +193,7 @@ class WorkUnitRules:
         unallocated: what becomes of pieces that were made while no order ran.
         state: how the machine's states, stops and setups are told.
         work: times of machine and people, material and lots that a confirmation tells.
+        reasons: why it stands and why pieces are bad, as a person is offered it.
         calendar: which of the calendars says when it is meant to work; without one it always is.
         max_source_skew: a device's time stamp further from the gateway's than this is not used.
     """
@@ -185,6 +208,7 @@ class WorkUnitRules:
     unallocated: UnallocatedRule = field(default_factory=UnallocatedRule)
     state: StateRule = field(default_factory=StateRule)
     work: WorkRule = field(default_factory=WorkRule)
+    reasons: OfferedReasonsRule = field(default_factory=OfferedReasonsRule)
     calendar: str | None = None
     max_source_skew: Duration = Duration("5 s")
 
@@ -230,7 +254,12 @@ class WorkUnitRules:
             return
         others = replace(self.orders, shares_with=None, choose="sequence", at_target="complete")
         idle = {
-            "orders": others != OrderRule(transport_delay_pieces=self.orders.transport_delay_pieces),
+            "orders": others
+            != OrderRule(
+                transport_delay_pieces=self.orders.transport_delay_pieces,
+                transport_delay=self.orders.transport_delay,
+                read_at_change=self.orders.read_at_change,
+            ),
             "confirm": self.confirm != ConfirmRule(),
             "work.backflush": self.work.backflush != BackflushRule(),
             "work.lots": self.work.lots != LotRule(),

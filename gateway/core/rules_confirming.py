@@ -6,7 +6,7 @@ Plain frozen dataclasses like those of ``rules.py``. What they mean is decided i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from gateway.core.duration import Duration
@@ -85,13 +85,13 @@ class ChecklistRule:
     reaches its target makes way for the next, and ends once the point is settled.
 
     Attributes:
-        holds: pieces wait for a verdict.
-        counters: a counter is in doubt, or counts were set aside for a person while the order ran; ``block`` in a
-            regulated plant.
+        holds: pieces wait for a verdict, also where they are confirmed as held.
+        counters: a counter is in doubt, or counts were set aside for a person while the order ran; with
+            ``gateway.profile: regulated`` ``warn`` blocks, too.
         unknown: nobody knows what the machine did, or how many pieces it made, for longer than
-            ``unknown_longer_than``; ``block`` in a regulated plant.
+            ``unknown_longer_than``; with ``gateway.profile: regulated`` ``warn`` blocks, too.
         unknown_longer_than: shorter intervals need no acknowledgement.
-        lots: the lot of a component is not known; ``block`` in a regulated plant.
+        lots: the lot of a component is not known; with ``gateway.profile: regulated`` ``warn`` blocks, too.
         inspection: the order asks for an inspection and has no verdict.
         duration: the run took no time.
         under_delivery: less than what is tolerated was made, and nobody said why; asked of who ends an order, and only
@@ -108,6 +108,11 @@ class ChecklistRule:
     inspection: CheckMode = "block"
     duration: CheckMode = "warn"
     under_delivery: CheckMode = "block"
+
+    def regulated(self) -> ChecklistRule:
+        """As it works in a regulated plant: nothing that nobody knows goes out with a flag only."""
+        counters, unknown, lots = map(_stricter, (self.counters, self.unknown, self.lots))
+        return replace(self, counters=counters, unknown=unknown, lots=lots)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,3 +219,7 @@ class RetentionRule:
                 f"confirmations: found {self.confirmations}, allowed no less than orders ({self.orders}): "
                 "an order is kept with all that was confirmed of it"
             )
+
+
+def _stricter(mode: CheckMode) -> CheckMode:
+    return "block" if mode == "warn" else mode

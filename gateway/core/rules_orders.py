@@ -13,6 +13,7 @@ from gateway.core.duration import Duration
 
 FORBID_UNKNOWN_KEYS: Final[dict[str, Any]] = {"extra": "forbid"}
 PARALLEL_ORDERS_MAX: Final = 16  # running at once on one machine
+READ_AT_CHANGE_MAX: Final = Duration("5 s")  # who decides waits as long, and has half of a request's time left
 
 GuardMode = Literal["off", "warn", "block"]
 AutoAdvance = Literal["auto", "propose", "off"]
@@ -33,7 +34,7 @@ class GuardRule:
         documents: G7, a document that must be read has not been acknowledged.
         sequence: G8, orders before it in the queue could be started.
         first_article: the first piece must be approved before production.
-        signature: the release of a hold must be signed.
+        signature: the release of a hold here must be signed, also where ``gateway.profile`` does not ask for it.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -47,7 +48,7 @@ class GuardRule:
     documents: GuardMode = "block"
     sequence: GuardMode = "warn"
     first_article: GuardMode = "block"
-    signature: GuardMode = "block"
+    signature: GuardMode = "off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,15 @@ class OrderBookRule:
         distribution: how the pieces of a merged order are shared by its originals, unless a person says otherwise.
         counting_source: who counts pieces, never both: the ``machine``, or the ``operator`` by what he reports; then
             the machine's counts are cycles only.
+        read_at_change: how long a change of orders waits for the counters to be read, so that each piece is the order's
+            that made it: 0 s never; 5 s at most. Before a shift ends they are read too, and nothing waits.
+        exceeds_predecessor: ``warn``: an operation that has more good pieces than the one before it, and the tolerance
+            for over-delivery, is told and its confirmations are flagged; ``off``: it is not compared.
+        at_shift_end: what the end of a shift does to what runs: it may ``go_on``, or is interrupted (``interrupt``)
+            until somebody, or the job signal, starts it again; until then, and outside of shifts, no other order starts
+            by itself.
+        held_pieces: what pieces are that the machine makes while its order is on hold: the order's, and the good ones
+            wait for a verdict (``wait_for_verdict``), or of no order (``unallocated``), and no policy gives them away.
         shares_with: the machine on whose orders this one works, too: one operation on several machines.
     """
 
@@ -89,6 +99,10 @@ class OrderBookRule:
     close_after: Duration = Duration("1 d")
     distribution: Distribution = "by_open_qty"
     counting_source: Literal["machine", "operator"] = "machine"
+    read_at_change: Duration = Duration("1 s")
+    exceeds_predecessor: Literal["off", "warn"] = "warn"
+    at_shift_end: Literal["go_on", "interrupt"] = "go_on"
+    held_pieces: Literal["wait_for_verdict", "unallocated"] = "wait_for_verdict"
     shares_with: str | None = None
 
     def __post_init__(self) -> None:
@@ -97,3 +111,5 @@ class OrderBookRule:
             raise ValueError(
                 f"max_parallel_orders: found {self.max_parallel_orders}, allowed 1 to {PARALLEL_ORDERS_MAX}"
             )
+        if not 0 <= self.read_at_change <= READ_AT_CHANGE_MAX:
+            raise ValueError(f"read_at_change: found {self.read_at_change}, allowed 0 s to {READ_AT_CHANGE_MAX}")

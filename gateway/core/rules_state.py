@@ -183,6 +183,7 @@ class SetupRule:
         on_product_change: an order of another product than the one before starts a setup.
         on_tool_change: another tool starts a setup.
         tool_signal: ``source.name`` of the tool's identity.
+        recipe_signal: ``source.name`` of the loaded recipe; an order that names another one does not start (G4).
         end: ``first_good``: the first good piece; ``n_good_in_tolerance``: that many in a row at the ideal cycle;
             ``operator_confirm``: a person says so; ``plc_release``: a signal, or the mode signal leaving setup.
         good_in_a_row: for ``n_good_in_tolerance``.
@@ -199,6 +200,7 @@ class SetupRule:
     on_product_change: bool = True
     on_tool_change: bool = True
     tool_signal: str | None = None
+    recipe_signal: str | None = None
     end: Literal["first_good", "n_good_in_tolerance", "operator_confirm", "plc_release"] = "first_good"
     good_in_a_row: int = 5
     tolerance_percent: int = 15
@@ -343,7 +345,9 @@ class StateRule:
             ((key,), getattr(self, key)) for key in ("signal", "mode_signal", "blocked_signal", "starved_signal")
         ]
         named += [(("reasons", "alarm_signals", index), name) for index, name in enumerate(self.reasons.alarm_signals)]
-        named += [(("setup", key), getattr(self.setup, key)) for key in ("tool_signal", "release_signal")]
+        named += [
+            (("setup", key), getattr(self.setup, key)) for key in ("tool_signal", "recipe_signal", "release_signal")
+        ]
         named += [(("running", "signal"), None if self.running is None else self.running.signal)]
         return tuple((keys, name) for keys, name in named if name is not None)
 

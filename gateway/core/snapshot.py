@@ -28,6 +28,7 @@ from gateway.core.orders.order_image import decode as decode_image
 from gateway.core.orders.order_image import encode as encode_image
 from gateway.core.orders.queue_entries import rank_of
 from gateway.core.orders.shares import Sharing, sharing_from
+from gateway.core.orders.standing_holds import holds_from, on_run_from
 from gateway.core.orders.unallocated import Bucket, BucketEntry, Found, restored
 from gateway.core.source_clock import SourceClocks
 from gateway.core.unit_state import State, Tally
@@ -115,6 +116,7 @@ def encode(unit: WorkUnit, state: State) -> dict[str, Any]:
         "sharing": state.sharing._asdict(),
         "handling_unit": state.handling_unit,
         "lost": [list(one) for one in state.lost],
+        "standing": [list(one) for one in state.standing],
     }
 
 
@@ -161,6 +163,7 @@ def decode(unit: WorkUnit, data: dict[str, Any]) -> State:
             sharing=sharing_from(data["sharing"]) if "sharing" in data else Sharing(),
             handling_unit=data["handling_unit"] if version >= _WITH_WORK else None,
             lost=tuple(LostCounter(*one) for one in data.get("lost", ())),
+            standing=holds_from(data.get("standing", ())),
         )
         state = with_images(state, {digest: decode_image(one) for digest, one in data.get("images", {}).items()})
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -234,6 +237,7 @@ def decode_run(data: dict[str, Any]) -> JobRun:
         before_state=None if run.before_state is None else JobOrderState(run.before_state),
         work=work_from(data["work"]) if "work" in data else RunWork(),
         checks=checks_from(data["checks"]) if "checks" in data else RunChecks(),
+        standing=on_run_from(run.standing),
     )
 
 

@@ -16,7 +16,7 @@ from gateway.core.confirming.hold_back import VOIDABLE, Delivery
 from gateway.core.confirming.quantities import NOTHING
 from gateway.core.decided import VERBS
 from gateway.core.duration import Duration
-from gateway.core.entries import LotEntry, PresenceEntry, ReclassifyEntry, UndoEntry
+from gateway.core.entries import LotEntry, PresenceEntry, ReclassifyEntry, StandingHoldEntry, UndoEntry
 from gateway.core.model import Confirmation, JobChanged, JobOrderState, OperatorEntry, Role, Voided
 from gateway.core.orders.corrected import Making, drafted
 from gateway.core.orders.correcting import open_of, totals_of
@@ -27,6 +27,7 @@ from gateway.core.orders.places import enqueue, named, put_to_work, without
 from gateway.core.refusal import Refusal, refused
 from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
 from gateway.core.state.setup import SetupState
+from gateway.core.wording import pieces_of
 from gateway.core.work import work_persons
 from gateway.core.work.taken_back import links_stored
 
@@ -51,7 +52,10 @@ _INSTEAD: Final = {
     "order.finish": "open it again (linegate order reopen); its final confirmation is made",
     "order.reopen": "finish it",
     "order.cancel": "have the ERP release a new order",
+    "hold.set": "release the hold (linegate hold release)",
+    "hold.release": "set the hold again (linegate hold set)",
     "order.correct": "correct the confirmation again",
+    "outbox.post_today": "correct the confirmation, or have the ERP book it into the other period",
     "order.reverse": "go on: its pieces are confirmed with the next one",
     "undo": "decide anew",
     "material.issue": "issue the difference with the next order, or correct the confirmation",
@@ -157,8 +161,8 @@ class Undo:
 
     def _used(self, state: State, last: LastWord, entry: UndoEntry) -> str:
         """What has used the decision since."""
-        if last.verb.startswith(("setup.", "lot.")) and sum(state.counted) != last.counted:
-            return _is_used(last, f"{sum(state.counted) - last.counted} pieces were made since")
+        if last.verb.startswith(("setup.", "lot.")) and (made := sum(state.counted) - last.counted):
+            return _is_used(last, f"{pieces_of(made)} made since")
         for before in last.runs:
             run = named(state, before.order, before.operation)
             if isinstance(run, str):
@@ -279,6 +283,7 @@ def last_word(
     if isinstance(entry, UndoEntry) or _was_refused(made):
         return state.last_word
     verb = VERBS[type(entry)](entry)
+    verb = "order.start" if verb == "order.scan" else verb
     setup: SetupState | None = before.track.setup
     if state.track.setup.since_ns == before.track.setup.since_ns and verb not in ("order.start", "order.interrupt"):
         setup = None
@@ -292,7 +297,8 @@ def last_word(
         detail = work_persons.kept_of(before, entry)
     elif found is not None:
         detail = (found.from_ns if isinstance(found, StopReasonAssigned) else found.split_ns,)
-    runs = () if isinstance(entry, (ReclassifyEntry, PresenceEntry)) else _changed(before, state)
+    of_orders = not isinstance(entry, (ReclassifyEntry, PresenceEntry, StandingHoldEntry))
+    runs = _changed(before, state) if of_orders else ()
     counted = sum(state.counted)
     confirmed = tuple((*one.job.key, one.key, one.seq) for one in made if isinstance(one, Confirmation))
     confirmed = confirmed if isinstance(entry, OperatorEntry) else ()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.core.confirming.quantities import Pieces
     from gateway.core.model import LostCounter
     from gateway.core.orders.job_run import JobRun
+    from gateway.core.orders.standing_holds import StandingHold
     from gateway.core.state.machine_track import MachineTrack
     from gateway.core.undo import LastWord
 
@@ -63,6 +64,7 @@ class State(NamedTuple):
     ``beside`` are the others that run at the same time, each with its own part. ``sharing``: what is remembered of
     machines that work on one operation together. ``handling_unit``: the one that is being filled, None: never told.
     ``lost``: signals of which a lost database left pieces unknown; the first reading of each declares them.
+    ``standing``: holds of the machine, of products, lots and orders, in the sequence in which they were set.
     """
 
     at_ns: int
@@ -91,6 +93,7 @@ class State(NamedTuple):
     undoable: tuple[JobRun, ...] = ()
     handling_unit: str | None = None
     lost: tuple[LostCounter, ...] = ()
+    standing: tuple[StandingHold, ...] = ()
 
     # Every input and every piece passes through the next three. Fields by their places, without the call of the class,
     # are four times as fast as ``_replace``, which looks each of them up by name; a test holds the two against each

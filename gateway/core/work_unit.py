@@ -13,18 +13,23 @@ from gateway.core import confirmation
 from gateway.core.counting.counter import CounterDetector, CounterState
 from gateway.core.counting.detector import LOOKED_AT_EVERY_UNKNOWN, Sample
 from gateway.core.counting.evidence import is_told, kinds_of, shown
-from gateway.core.counting.modes import datings, detector_of, pieces_per_cycle, waits_for_time
+from gateway.core.counting.modes import datings, detector_of, ideal_ns_of, pieces_per_cycle, waits_for_time
 from gateway.core.counting.pulse import PulseDetector
 from gateway.core.counting.stuck import StuckSignals
-from gateway.core.model import CalendarPlan, ClockTold, CountEvent, DatabaseLost, DataValue, Status
+from gateway.core.model import CalendarPlan, ClockTold, CountersRead, CountEvent, DatabaseLost, DataValue, Status
 from gateway.core.orders.allocation import Allocation
+from gateway.core.orders.attribution import Dating
 from gateway.core.orders.booking import Booking
 from gateway.core.orders.closing import Closer
 from gateway.core.orders.decisions import Decisions
 from gateway.core.orders.dispatch import Dispatch
+from gateway.core.orders.engineering_change import earlier
 from gateway.core.orders.handling_units import filled
 from gateway.core.orders.intake import HEARD, Intake
-from gateway.core.orders.member import rows_of
+from gateway.core.orders.lead import changed
+from gateway.core.orders.member import rows_of, since
+from gateway.core.orders.read_at_change import taken
+from gateway.core.orders.shift_end import shift_followed
 from gateway.core.persons import PERSONS, Persons
 from gateway.core.rule_signals import named
 from gateway.core.rules_inputs import CounterRule, PulseRule
@@ -33,7 +38,7 @@ from gateway.core.source_clock import looked_at
 from gateway.core.state.report import plain_rules
 from gateway.core.state.running import with_running
 from gateway.core.state.state_unit import MachineStateUnit
-from gateway.core.turns import EVIDENCE_TURN, HANDLING_UNIT_TURN, turns_of
+from gateway.core.turns import by_times, turns_of
 from gateway.core.undo import Undo
 from gateway.core.unit_state import DetectorState, State
 
@@ -43,7 +48,7 @@ if TYPE_CHECKING:
     from gateway.core.calendar.shift_calendar import ShiftCalendar, Zone
     from gateway.core.document import Identity
     from gateway.core.duration import Duration
-    from gateway.core.model import Input, JobOrder, Output
+    from gateway.core.model import Input, Output
     from gateway.core.orders.job_run import JobRun
     from gateway.core.orders.shares import MemberRow
     from gateway.core.rules import WorkUnitRules
@@ -103,13 +108,15 @@ class WorkUnit:
         self._allocation = Allocation(rules, self._dispatch)
         decide = Decisions(self._dispatch, self._intake)
         self._persons = Persons(self._dispatch, decide, self._allocation, self.machine, self._undo)
-        self._booking = Booking(rules, self._dispatch, datings(rules.counters))
+        dated = datings(rules.counters)
+        self._booking = Booking(rules, self._dispatch, dated)
+        #: Counters that a reading at a change of orders divides exactly.
+        self.read_at_change = frozenset(name for name, what in dated.items() if what is Dating.READINGS)
         self.lost = self._booking.lost
-        self._named = {rules.orders.job_signal, rules.confirm.handling_unit_signal}
+        self._named = {rules.orders.job_signal, rules.orders.cycle_job_signal, rules.confirm.handling_unit_signal}
         self._just_counted = frozenset(self._counting) - {*self._composed, *self._evidence, *self._named}
         self._turns = turns_of(rules, [d.signals for d in self._detectors if hasattr(d, "signals")])
         self._skew_ns = int(rules.max_source_skew)
-        self._job_signal = rules.orders.job_signal
         self._stuck = StuckSignals(rules)
         self._confirms = rules.confirm.every is not None or rules.confirm.spacing_ns > 0
 
@@ -129,31 +136,16 @@ class WorkUnit:
         return self._turns.get(value.signal, 1)
 
     def in_order(self, values: Sequence[DataValue]) -> Sequence[DataValue]:
-        """The values of one reading as they are to be handed over.
-
-        Where a rule reads several signals they go by their times, those of one time in their turns; a signal's own
-        values keep their order. Evidence goes first and the job's name last, whatever their times.
-        """
+        """The values of one reading as they are to be handed over: by times where a rule reads several signals."""
         if len(values) < 2:  # noqa: PLR2004 - nothing to sort
             return values
-        if not self._composed:
-            return sorted(values, key=self.turn)
-        latest: dict[str, int] = {}
-        keyed: list[tuple[int, int, int, int]] = []
-        for place, value in enumerate(values):
-            turn = self.turn(value)
-            if turn == EVIDENCE_TURN or turn >= HANDLING_UNIT_TURN:
-                keyed.append((turn, 0, 0, place))
-                continue
-            t_ns = max(self._event_time(value, value.received_time_ns), latest.get(value.signal, 0))
-            latest[value.signal] = t_ns
-            keyed.append((EVIDENCE_TURN + 1, t_ns, turn, place))
-        return [values[place] for *_, place in sorted(keyed)]
+        return by_times(values, self._turns, self.event_time) if self._composed else sorted(values, key=self.turn)
 
     def initial(self, at_ns: int) -> State:
         """A work unit that has never seen anything."""
-        detectors: tuple[DetectorState, ...] = tuple(detector.initial() for detector in self._detectors)
-        state = State(at_ns, detectors, self.machine.initial(at_ns), evidence=(None,) * len(self.evidence_signals))
+        detectors = tuple(detector.initial() for detector in self._detectors)
+        nothing = (None,) * len(self.evidence_signals)
+        state = State(at_ns, detectors, self.machine.initial(at_ns), evidence=nothing)
         return self._dispatch.work.adapted(state)
 
     def shares(self, state: State) -> tuple[MemberRow, ...]:
@@ -162,12 +154,12 @@ class WorkUnit:
 
     def restored(self, state: State) -> State:
         """The state after a restart: baselines stay, what must be seen anew is unknown."""
-        detectors: list[DetectorState] = []
-        for detector, kept in zip(self._detectors, state.detectors, strict=True):
-            # A counter goes on from its persisted baseline: parts made meanwhile are caught up.
-            detectors.append(kept if isinstance(detector, CounterDetector) else detector.restored(kept))
+        pairs = zip(self._detectors, state.detectors, strict=True)
+        # A counter goes on from its persisted baseline: parts made meanwhile are caught up.
+        detectors = tuple(kept if isinstance(one, CounterDetector) else one.restored(kept) for one, kept in pairs)
         track = self.machine.restored(state.track, state.at_ns)
-        return self._dispatch.work.adapted(state._replace(detectors=tuple(detectors), track=track))
+        state = state._replace(detectors=detectors, track=track, sharing=state.sharing.restored())
+        return self._dispatch.work.adapted(state)
 
     # --- inputs ----------------------------------------------------------------------------------------------------
 
@@ -183,37 +175,47 @@ class WorkUnit:
         if isinstance(given, DataValue):
             if isinstance(given.value, str) and len(given.value) > TEXT_CHARS_MAX:
                 given = given._replace(value=given.value[:TEXT_CHARS_MAX])
-            t_ns, stamp = self._event_time(given, at_ns), given.source_time_ns
+            t_ns, stamp = self.event_time(given, at_ns), given.source_time_ns
             if stamp is not None and (state.clocks.off or abs(stamp - given.received_time_ns) > self._skew_ns):
                 state = self._look_at_clock(state, given, out)
             state = self._on_value(state, given, t_ns, at_ns, out)
             instant_ns = min(t_ns, at_ns)
         elif isinstance(given, HEARD):
-            heard = self._intake.hear(state, given._replace(at_ns=at_ns), out)
-            state = self._allocation.arrived(heard, given, at_ns, out)
+            state = self._intake.hear(state, given._replace(at_ns=at_ns), out)
+            state = self._allocation.arrived(state, given, at_ns, out)
+            instant_ns = since(before, given, at_ns)
         elif isinstance(given, PERSONS):
             state = self._persons.said(state, given._replace(at_ns=at_ns), out)
-        elif isinstance(given, CalendarPlan):
-            track, told = self.machine.on_calendar(state.track, given, at_ns)
-            out += told
-            state = self._dispatch.shift_followed(state.track, state._replace(track=track), at_ns, out)
-        elif isinstance(given, (ClockTold, DatabaseLost)):
-            state = (
-                state.at_clock(given.utc_offset_ns, given.known)
-                if isinstance(given, ClockTold)
-                else self.lost.told(state, given, at_ns, out)
-            )
+        else:
+            state = self._informed(state, given, at_ns, out)
+        if before.past.read_ns:
+            state = state._replace(past=state.past.unread(before.past, at_ns))
         state = self._followed(before, state, instant_ns, at_ns, out)
         if out or state.at_ns != at_ns:
             state = state.moved(at_ns, len(out))
         return (state if state.last_word is None else self._undo.kept(state)), tuple(out)
+
+    def _informed(self, state: State, given: Input, at_ns: int, out: list[Output]) -> State:
+        """What is neither a value nor anybody's word."""
+        match given:
+            case CalendarPlan():
+                track, told = self.machine.on_calendar(state.track, given, at_ns)
+                out += told
+                return shift_followed(self._dispatch, state.track, state._replace(track=track), at_ns, out)
+            case CountersRead():
+                return taken(state, given._replace(at_ns=at_ns), self.rules.orders, out)
+            case ClockTold():
+                return state.at_clock(given.utc_offset_ns, given.known)
+            case DatabaseLost():
+                return self.lost.told(state, given, at_ns, out)
+        return state  # time alone
 
     def next_deadline(self, state: State) -> int | None:
         """When to hand over a ``TimePassed`` although nothing arrives; None: never."""
         due = self.machine.deadline(state.track)
         due = due if state.previous is None else self._allocation.earlier(state, due)
         for run in state.at_work() if self._confirms else ():
-            due = confirmation.earlier(self.rules.confirm, run, due)
+            due = earlier(run, state.utc_offset_ns, confirmation.earlier(self.rules.confirm, run, due))
         for index, detector in self._timed:
             timer = detector.deadline(state.detectors[index])
             if timer is not None and (due is None or timer < due):
@@ -236,7 +238,7 @@ class WorkUnit:
         track, told = self.machine.on_time(state.track, now_ns)
         if track is not state.track:
             out += told
-            state = self._dispatch.shift_followed(state.track, state._replace(track=track), now_ns, out)
+            state = shift_followed(self._dispatch, state.track, state._replace(track=track), now_ns, out)
         for index, detector in self._timed:
             kept = state.detectors[index]
             after, events = detector.on_time(kept, now_ns)
@@ -266,10 +268,15 @@ class WorkUnit:
         if signal in self._evidence:
             state = self._on_evidence(state, self._evidence[signal], value, t_ns)
         if signal in self._named and value.status is Status.GOOD:
-            if signal != self._job_signal:
-                return filled(self._dispatch, state, str(value.value), at_ns, out)
-            state = self._dispatch.job_tag(state, str(value.value), at_ns, out, since_ns=t_ns)
+            state = self._on_name(state, signal, str(value.value), t_ns, at_ns, out)
         return state
+
+    def _on_name(self, state: State, signal: str, text: str, t_ns: int, at_ns: int, out: list[Output]) -> State:
+        if signal == self.rules.orders.job_signal:
+            return self._dispatch.job_tag(state, text, at_ns, out, since_ns=t_ns)
+        if signal == self.rules.orders.cycle_job_signal:
+            return self._booking.named(state, text)
+        return filled(self._dispatch, state, text, at_ns, out)
 
     def _on_counting_value(
         self, state: State, track: MachineTrack, index: int, value: DataValue, t_ns: int, at_ns: int, out: list[Output]
@@ -293,22 +300,21 @@ class WorkUnit:
                 track = state.track
         return state
 
-    def _event_time(self, value: DataValue, at_ns: int) -> int:
+    def event_time(self, value: DataValue, at_ns: int) -> int:
+        """When it was so: as its device says, or where that clock is not to be believed as it arrived."""
         source = value.source_time_ns
         return at_ns if source is None or abs(source - value.received_time_ns) > self._skew_ns else source
 
     def _look_at_clock(self, state: State, value: DataValue, out: list[Output]) -> State:
         """A stamp that is too far off, or of a signal that had such stamps."""
         clocks, notice = looked_at(state.clocks, value, self._skew_ns, state.utc_offset_ns)
-        if notice is not None:
-            out.append(notice)
+        out += () if notice is None else (notice,)
         return state if clocks is state.clocks else state._replace(clocks=clocks)
 
     def _on_evidence(self, state: State, index: int, value: DataValue, t_ns: int) -> State:
         """A changed boot counter or start time, a fallen uptime, a changed job: what it says about the counters."""
         signal = self.evidence_signals[index]
-        known = state.evidence[index]
-        detectors, text = state.detectors, None
+        known, detectors, text = state.evidence[index], state.detectors, None
         for position, kinds in self._told:
             kind = kinds.get(signal)
             if kind is None:
@@ -353,7 +359,6 @@ class WorkUnit:
             track = state.track
         return state
 
-    # --- machine state ---------------------------------------------------------------------------------------------
     def _followed(self, before: State, state: State, instant_ns: int, at_ns: int, out: list[Output]) -> State:
         """The machine's state after one input or timer, asked only where something came that it could tell."""
         other = _other_job(before.running, state.running)
@@ -363,6 +368,7 @@ class WorkUnit:
         # After a restart the rules may be others, and with them the ideal cycle of an order that names none.
         if other or before.track.down_ns is not state.track.down_ns:
             instant_ns = self._dispatch.work.free_from_ns(before, state, instant_ns, at_ns, out)
+            state = changed(before, state, instant_ns)
             state = self._follow(state, instant_ns, at_ns, out)
         elif self.machine.may_differ(before.track, state.track):
             state = self._changed(state, at_ns, out)
@@ -371,7 +377,7 @@ class WorkUnit:
     def _follow(self, state: State, instant_ns: int, at_ns: int, out: list[Output]) -> State:
         """What the machine's state makes of the order that runs now and did so since ``instant_ns``, and what it is."""
         track, job = state.track, None if state.running is None else state.running.job
-        ideal_ns = self._ideal_ns(job)
+        ideal_ns = ideal_ns_of(job, self._pieces_per_cycle)
         track = track if job is None else self._dispatch.parts.of_one_tool(track, job.product)
         if not self.machine.runs(track, job, ideal_ns):
             track, told = self.machine.on_job(track, job, ideal_ns, instant_ns, at_ns)
@@ -384,12 +390,6 @@ class WorkUnit:
         track, changed = self.machine.changed(state.track, at_ns)
         out += changed
         return state if track is state.track else state._replace(track=track)
-
-    def _ideal_ns(self, job: JobOrder | None) -> int | None:
-        """The ideal cycle that an order names: its time for a piece, as often as one cycle makes pieces."""
-        if job is None or not job.std_cycle_ns or not self._pieces_per_cycle:
-            return None
-        return job.std_cycle_ns * self._pieces_per_cycle
 
 
 def _other_job(before: JobRun | None, after: JobRun | None) -> bool:

@@ -150,7 +150,7 @@ def _faster(duration: Duration, speed: Fraction) -> Duration:
 def _free(wanted: int) -> int:
     for port in (wanted, 0):
         with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Without SO_REUSEADDR: a double that is cut off keeps its port bound and does not listen meanwhile.
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:

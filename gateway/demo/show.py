@@ -17,7 +17,7 @@ from gateway.demo import chaos
 from gateway.demo.process import ProcessError
 from gateway.demo.reconcile import table
 from gateway.demo.stage import Stage, StageError
-from gateway.status_text import lines
+from gateway.shown.status_text import lines
 
 if TYPE_CHECKING:
     import argparse

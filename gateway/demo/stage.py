@@ -34,7 +34,7 @@ READY_TIMEOUT_S: Final = 30.0
 SETTLE_TIMEOUT_S: Final = 30.0
 #: So often the views are taken anew where the gateway confirmed something in between.
 MOMENTS_MAX: Final = 20
-LEDGER_TIMEOUT_S: Final = 10.0
+LEDGER_TIMEOUT_S: Final = 20.0
 SETTLE_POLL_S: Final = 0.3
 SETTLED_AFTER: Final = 6  # equal views in a row
 POLL_S: Final = 0.1
@@ -126,7 +126,7 @@ class Stage:
 
     async def ledger(self) -> list[dict[str, Any]]:
         """What the ERP has booked, asked from the ERP itself."""
-        bookings = await asyncio.to_thread(_ledger, self._ports.erp)
+        bookings = await self._bookings()
         return in_our_words(bookings, await asyncio.to_thread(_postings, self.state_dir))
 
     async def truth(self) -> dict[str, list[dict[str, Any]]]:
@@ -192,6 +192,17 @@ class Stage:
             raise StageError(f"waited {READY_TIMEOUT_S:g} s in vain for {what}; see {self._log()}") from None
 
     # --- parts -----------------------------------------------------------------------------------------------------
+
+    async def _bookings(self) -> list[dict[str, Any]]:
+        """All bookings; a planted fault may have cut the ERP's connections just now, so again for a while."""
+        end = time.monotonic() + LEDGER_TIMEOUT_S
+        while True:
+            try:
+                return await asyncio.to_thread(_ledger, self._ports.erp)
+            except (OSError, http.client.HTTPException) as error:
+                if time.monotonic() >= end:
+                    raise StageError(f"{self.erp_name}: asked for its ledger, found {error!r}") from error
+            await asyncio.sleep(SETTLE_POLL_S)
 
     def _log(self) -> Path:
         return self.folder / "gateway.log"

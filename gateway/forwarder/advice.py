@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from buffer.entry import OutboxState
+from buffer.entry import GOODS_ERROR, OutboxState
 from gateway.connectors.base import OutcomeKind
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ UNCLEAR: Final = "unclear"
 STRANDED: Final = "stranded"
 BY_HAND: Final = "by_hand"
 
-_LOOK: Final = "look in the ERP for its key: if it is booked there discard it, else retry"
+_LOOK: Final = "look in the ERP for its key: if it is there say so (linegate outbox booked), else retry"
 
 BY_KIND: Final[dict[str, str]] = {
     OutcomeKind.BUSINESS_REJECT: "the ERP refuses the data: correct them there, then retry; or edit wrong numbers; or "
-    "release it if the ERP only warns; or book it by hand and discard it",
+    "release it if the ERP only warns; or book it there by hand and discard it",
     OutcomeKind.MAPPING: "nothing left this gateway: correct the configuration of the target, then retry: the message "
     "is made anew",
     OutcomeKind.BUSY: "somebody keeps the order open in the ERP: close it there, then retry",
@@ -35,11 +35,14 @@ BY_KIND: Final[dict[str, str]] = {
     "goes on by itself",
     OutcomeKind.NOT_SENT: "nothing to do: it goes out once the target can be reached; retry sends it now",
     OutcomeKind.AUTH: "correct the credentials of the target; it goes on by itself after the next probe",
-    ACCEPTED: "the ERP took it and never booked it: look at its queue; if it is booked discard it, else retry",
-    UNCLEAR: "the ERP's answers do not tell whether it is booked: look there; if it is there, book by hand what is "
-    "missing of it and discard it, else retry",
+    ACCEPTED: "the ERP took it and never booked it: look at its queue; if it is booked say so (linegate outbox "
+    "booked), else retry",
+    UNCLEAR: "the ERP's answers do not tell whether it is booked: look there; if all of it is, or you book the rest, "
+    "say so (linegate outbox booked), else retry",
     STRANDED: "configure its target again, or discard it and book it by hand",
-    BY_HAND: "book it in the ERP by hand, then discard it",
+    BY_HAND: "book it in the ERP by hand, then say so with its number there (linegate outbox booked)",
+    GOODS_ERROR: "the confirmation is booked and stands; post its material in the ERP by hand, then say so "
+    "(linegate outbox material-posted)",
 }
 #: The names of Tryton's warnings about a quantity.
 _WARNED: Final = (
@@ -62,8 +65,7 @@ BY_CODE: Final[dict[tuple[str, str], str]] = {
     (
         OutcomeKind.BUSINESS_REJECT,
         "PERIOD_CLOSED",
-    ): "the posting period is closed: open it in the ERP and retry, or book "
-    "it there by hand into the current one and discard it",
+    ): "the posting period is closed: open it in the ERP and retry, or post it today (linegate outbox post-today)",
     (OutcomeKind.BUSY, "LOCKED"): "somebody keeps the order open in the ERP: close it there, then retry",
     (OutcomeKind.WAIT_PRECONDITION, "NOT_RELEASED"): "release the order in the ERP, then retry",
 }
@@ -87,10 +89,19 @@ _DELIVERED: Final = (
 )
 
 
+#: A retry is refused while nobody knows whether it is there.
+_ASKED: Final = (
+    "nothing to do: the ERP is asked for it again and it goes on by itself; if you see there that it is booked, say so "
+    "(linegate outbox booked)"
+)
+
+
 def suggested_for(entry: OutboxEntry) -> str:
     """The same for a posting: also what is booked of it in part, and what the target does not say of it."""
     if entry.state is OutboxState.DELIVERED:
         return _DELIVERED
+    if entry.state is OutboxState.UNCERTAIN and entry.error_kind == OutcomeKind.UNCERTAIN:
+        return _ASKED
     if entry.state is not OutboxState.PARKED or entry.step == 0:
         later = entry.state is OutboxState.PARKED and entry.error_kind == OutcomeKind.BUSINESS_REJECT
         return _REFUSED_LATER if later and entry.reference else suggested(entry.error_kind, entry.error_code)

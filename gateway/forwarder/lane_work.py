@@ -17,7 +17,7 @@ from buffer.entry import SENT_FROM, THERE, OutboxState
 from buffer.errors import OutboxError, StoreError
 from gateway.connectors.base import HearsSettled, LookupKind, MappingError, Outcome, OutcomeKind, step_id
 from gateway.core.duration import NS_PER_S, Duration
-from gateway.core.orders.order_answer import ACK
+from gateway.core.orders.erp_notice import BESIDE
 from gateway.forwarder.asking import (
     NotBookedYetError,
     is_stepped,
@@ -88,8 +88,8 @@ class LaneWork:
         """Work on a head of the outbox that is due."""
         target = self._target
         try:
-            # Told twice an answer says nothing else.
-            repeatable = entry.state is OutboxState.UNCERTAIN and (self._can.idempotent or entry.kind == ACK)
+            # Told twice an answer or a notice says nothing else.
+            repeatable = entry.state is OutboxState.UNCERTAIN and (self._can.idempotent or entry.kind in BESIDE)
             if repeatable or entry.state in SENT_FROM:
                 await self._deliver(entry)
             elif self._can.can_lookup:
@@ -145,7 +145,7 @@ class LaneWork:
 
     async def _baseline(self, entry: OutboxEntry, message: Rendered | None) -> bytes | Outcome | None:
         """What the target says before a send; None where that is not asked, or stands from before a doubtful one."""
-        if not self._can.baseline or entry.kind == ACK:
+        if not self._can.baseline or entry.kind in BESIDE:
             return None
         known = await self._steps(entry)
         # What was surely not booked may be asked of anew: meanwhile others may have booked.
@@ -237,7 +237,7 @@ class LaneWork:
                 try:
                     if following is None:
                         await target.outbox.settle(
-                            entry.id, decision.settlement, target.now_ns(), answer, passed=passes
+                            entry.id, decision.settlement, target.now_ns(), answer, passed=passes, step=entry.step
                         )
                         self._tell_settled(entry, decision)
                         return None
@@ -275,7 +275,11 @@ class LaneWork:
         go = go and target.may_follow(entry)
         while True:
             try:
-                begun = await target.outbox.next_step(entry.id, decision.settlement, target.now_ns(), go=go)
+                begun = await target.outbox.next_step(
+                    entry.id, decision.settlement, target.now_ns(), go=go, step=entry.step
+                )
+            except OutboxError:
+                raise
             except StoreError as error:
                 # It may be committed, and only its mark be missing: then the next step has not left.
                 await self._not_begun(entry, error, entry.step + 1)

@@ -9,7 +9,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from buffer.entry import OutboxState, Settlement
+from buffer.entry import GOODS_ERROR, OutboxState, Settlement
 from gateway.connectors.base import LookupKind, OutcomeKind
 from gateway.core.duration import Duration
 
@@ -154,7 +154,7 @@ class Policy:
         count = entry.error_count if entry.error_kind == outcome.kind else 0
         match outcome.kind:
             case OutcomeKind.POSTED:
-                return Decision(Settlement(OutboxState.POSTED, now_ns, outcome.reference), reached=True)
+                return Decision(_booked(outcome, now_ns), reached=True)
             case OutcomeKind.ACCEPTED:
                 return Decision(self._taken_over(outcome.reference, now_ns, 0), reached=True)
             case OutcomeKind.NOT_SENT:
@@ -185,7 +185,7 @@ class Policy:
         ``started_ns`` is when this process started: a send that an earlier process left unfinished ended before.
         """
         if lookup.kind is LookupKind.FOUND:
-            return Decision(Settlement(OutboxState.POSTED, now_ns, lookup.reference), reached=True)
+            return Decision(_booked(lookup, now_ns), reached=True)
         if lookup.kind is LookupKind.REFUSED:
             fault = (OutcomeKind.BUSINESS_REJECT.value, lookup.code, lookup.detail)
             return Decision(Settlement(OutboxState.PARKED, now_ns, "", *fault), reached=True)
@@ -258,3 +258,16 @@ def _again_or_park(entry: OutboxEntry, outcome: Outcome, now_ns: int, pause_ns: 
     if since_ns is not None and now_ns - since_ns >= limit_ns:
         return Decision(Settlement(OutboxState.PARKED, now_ns, "", *fault), reached=True)
     return Decision(Settlement(OutboxState.RETRY_WAIT, now_ns + pause_ns, "", *fault), reached=True)
+
+
+def _booked(said: Outcome | Lookup, now_ns: int) -> Settlement:
+    """It is booked; where its material is not, that is a task for a person and no doubt about the confirmation."""
+    fault = (GOODS_ERROR, "", said.goods_error) if said.goods_error else ("", "", "")
+    return Settlement(OutboxState.POSTED, now_ns, said.reference, *fault)
+
+
+def for_a_person(settlement: Settlement) -> str:
+    """What somebody has to see to after this, "" for nothing."""
+    if settlement.state is OutboxState.PARKED:
+        return "posting parked"
+    return "material not booked" if settlement.error_kind == GOODS_ERROR else ""

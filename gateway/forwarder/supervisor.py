@@ -15,14 +15,14 @@ import structlog
 from buffer.entry import THERE, OutboxState
 from buffer.errors import StoreError
 from gateway.connectors.base import OutcomeKind
-from gateway.core.confirming.stamps import figures
+from gateway.core.confirming.stamps import figures, stages_p95
 from gateway.core.duration import NS_PER_S, Duration
-from gateway.core.orders.order_answer import ACK
+from gateway.core.orders.erp_notice import BESIDE
 from gateway.forwarder.breaker import Breaker, BreakerState
 from gateway.forwarder.budget import FailureBudget
 from gateway.forwarder.lane_work import LaneWork, Target
 from gateway.forwarder.pacing import Due, Pacer
-from gateway.forwarder.policy import Decision, ForwarderSettings, ForwarderTimings, Pause, Policy
+from gateway.forwarder.policy import Decision, ForwarderSettings, ForwarderTimings, Pause, Policy, for_a_person
 from gateway.forwarder.sweeping import Sweeper
 from gateway.forwarder.target_status import Link, TargetStatus
 
@@ -259,7 +259,7 @@ class Forwarder:
             return
 
     def _lane(self, entry: OutboxEntry) -> tuple[str, ...]:
-        by_order = self._can.lane_by_order and entry.kind != ACK
+        by_order = self._can.lane_by_order and entry.kind not in BESIDE
         lane = (entry.order,) if by_order else entry.lane
         # What lets others of its lane go is asked about beside them.
         return (*lane, str(entry.id)) if entry.passed else lane
@@ -318,8 +318,9 @@ class Forwarder:
             if outcome is not None and outcome.detail and now_ns >= self._told_again_ns:
                 self._told_again_ns = now_ns + TOLD_PAUSE_NS
                 _log.info("target says with a booking", target=self._name, key=entry.key, detail=outcome.detail)
-        elif settlement.state is OutboxState.PARKED:
-            _log.error("posting parked", target=self._name, key=entry.key, error=settlement.error_text)
+        what = for_a_person(settlement)
+        if what:
+            _log.error(what, target=self._name, key=entry.key, error=settlement.error_text)
 
     async def _probed(self) -> bool:
         limit_s = self._timings.send_timeout_ns / NS_PER_S
@@ -354,11 +355,12 @@ class Forwarder:
         self._status_at_s = at_s
         self._status_due = False
         counts = await self._outbox.counts(self._name)
-        if (counts.parked or counts.answers_parked) and not self._last_error:
+        if (counts.parked or counts.answers_parked or counts.notices_parked) and not self._last_error:
             # Parked in an earlier run: the reason is a person's first question, and only the outbox remembers it.
             parked = await self._outbox.page(target=self._name, state=OutboxState.PARKED, limit=1)
             self._last_error = f"{parked[0].error_kind}: {parked[0].error_text}" if parked else ""
-        latencies_ns = await self._outbox.latencies_ns(self._name)
+        answered = await self._outbox.answered(self._name)
+        latencies_ns = [max(one.latency_ns or 0, 0) for one in answered]
         figure = figures(latencies_ns, self._settings.late_after_ns)
         status = TargetStatus(
             name=self._name,
@@ -375,8 +377,11 @@ class Forwarder:
             next_retry_ns=self._breaker.next_try_ns or (deadline_ns if self._breaker.failures else None),
             held=counts.held,
             needs_approval=counts.needs_approval,
+            goods_errors=counts.goods_errors,
             latency_last_ns=latencies_ns[0] if latencies_ns else None,
             latency_median_ns=None if figure.median_ns is None else math.floor(figure.median_ns),
+            latency_p95_ns=figure.p95_ns,
+            stages_p95=stages_p95(answered),
             late=figure.late,
             late_after_ns=self._settings.late_after_ns,
             breaker=self._breaker.state.value,
@@ -385,6 +390,8 @@ class Forwarder:
             last_success_ns=self._breaker.last_success_ns,
             answers_waiting=counts.answers_waiting,
             answers_parked=counts.answers_parked,
+            notices_waiting=counts.notices_waiting,
+            notices_parked=counts.notices_parked,
             delivered=counts.delivered,
         )
         if status != self._status:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.machine_events import AttentionEvent, DayEvent, IntervalEvent, OrderAnswerEvent, shift_and_day
 from gateway.monitor.topics import NS_PER_MS, document
+from gateway.shown.machine_events import AttentionEvent, DayEvent, IntervalEvent, OrderAnswerEvent, shift_and_day
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.core.orders.order_changes import OrderAck
-    from gateway.machine_events import MachineEvent, SetupEvent
+    from gateway.shown.machine_events import MachineEvent, SetupEvent
 
 
 def topic_of(event: MachineEvent) -> str:

@@ -18,7 +18,7 @@ from gateway.monitor import events, topics
 from gateway.monitor.backlog import Backlog
 from gateway.monitor.bridge import Bridge, Will
 from gateway.monitor.pending import Retained, TelemetryQueue
-from gateway.status import MqttView, in_utc, to_json
+from gateway.shown.status import MqttView, in_utc, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from buffer.figures import BufferFigures, EventFigures
     from buffer.telemetry import TelemetryStore
     from drivers.base import TelemetryBlock
-    from gateway.machine_events import MachineEvent
     from gateway.monitor.settings import MonitorSettings
-    from gateway.status import ClockView, SourceView, TargetView, WorkUnitView
+    from gateway.shown.machine_events import MachineEvent
+    from gateway.shown.status import ClockView, SourceView, TargetView, WorkUnitView
 
 FLUSH_TIMEOUT_S: Final = 2.0
 LOST: Final = "lost"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from buffer.figures import BufferFigures
     from drivers.base import TelemetryBlock
     from gateway.core.model import Scalar
-    from gateway.status import ClockView, SourceView, TargetView, WorkUnitView
+    from gateway.shown.status import ClockView, SourceView, TargetView, WorkUnitView
 
 PAYLOAD_VERSION: Final = 1
 NS_PER_MS: Final = NS_PER_UNIT["ms"]
@@ -183,12 +183,22 @@ def target_document(view: TargetView, oldest_waiting_s: int) -> bytes:
         waiting=view.waiting,
         answers_waiting=view.answers_waiting,
         answers_parked=view.answers_parked,
+        notices_waiting=view.notices_waiting,
+        notices_parked=view.notices_parked,
         oldest_waiting_s=oldest_waiting_s,
         uncertain=view.uncertain,
         parked=view.parked,
         accepted=view.accepted,
         posted=view.posted,
         delivered=view.delivered,
+        held=view.held,
+        needs_approval=view.needs_approval,
+        goods_errors=view.goods_errors,
+        latency_last_ms=view.latency_last_ms,
+        latency_median_ms=view.latency_median_ms,
+        latency_p95_ms=view.latency_p95_ms,
+        stages_p95_ms=dict(view.stages_p95_ms),
+        late=view.late,
         last_posted=_ms(view.last_posted_ns),
         error=view.last_error,
         next_retry=_ms(view.next_retry_ns),
@@ -249,6 +259,10 @@ def machine_counts(view: WorkUnitView) -> bytes:
     )
 
 
+#: Of each open order: what changes with it, not with each piece.
+_OF_AN_ORDER: Final = ("order", "operation", "state", "quantity", "hold_reason", "exceeds_predecessor")
+
+
 def machine_order(view: WorkUnitView) -> bytes:
     """The running order and the open ones, without their counts: it changes only when an order does."""
     return document(
@@ -256,7 +270,7 @@ def machine_order(view: WorkUnitView) -> bytes:
         operation=view.operation,
         product=view.product,
         target=view.target,
-        queue=[{key: job.get(key) for key in ("order", "operation", "state", "quantity")} for job in view.queue],
+        queue=[{key: job.get(key) for key in _OF_AN_ORDER} for job in view.queue],
     )
 
 

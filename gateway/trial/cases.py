@@ -84,7 +84,7 @@ class DecisionGiven:
 
     Attributes:
         verb: start, interrupt, finish, hold, release, reopen, cancel, complete-setup, rush,
-            approve-first-article or acknowledge-documents.
+            approve-first-article, material-ready, material-missing or acknowledge-documents.
         order: number of the order.
         operation: needed where the order has several here.
         at: when, after the start of the test.

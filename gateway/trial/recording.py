@@ -28,6 +28,7 @@ from gateway.core.job_order import LastNumber
 from gateway.core.model import (
     CalendarPlan,
     ClockTold,
+    CountersRead,
     DataValue,
     JobOrderState,
     JobRecord,
@@ -45,8 +46,9 @@ from gateway.core.orders.order_image import decode as decode_image
 from gateway.core.orders.order_image import encode as encode_image
 from gateway.core.orders.shares import LeadTold, MemberTold, row_from
 from gateway.core.snapshot import decode_job, encode_job
-from gateway.trial import told_rows
+from gateway.trial import told_rows, told_work
 from gateway.trial.machine import time_of
+from gateway.trial.nobody import WHO, Persons
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -62,8 +64,9 @@ TIME_MAX_NS: Final = 9_000_000_000 * 1_000_000_000  # in the year 2255; behind i
 SHOWN_CHARS: Final = 60
 
 _VALUE, _ORDER, _PROGRESS, _DECISION, _CLOCK, _PLAN, _END = "v", "o", "n", "d", "c", "p", "end"
+_BY = "by"
 _SETUP, _REASON, _JUDGED, _CUT, _UNDO = "s", "w", "j", "x", "u"
-_MEMBER, _LEAD = "m", "l"
+_MEMBER, _LEAD, _READ = "m", "l", "r"
 
 
 class RecordingError(Exception):
@@ -73,7 +76,8 @@ class RecordingError(Exception):
 class Header(NamedTuple):
     """What was recorded. ``state`` is the encoded state of a machine at the beginning, None for a source.
 
-    Times are steady; UTC is ``utc_offset_ns`` more, as it was known at the beginning.
+    Times are steady; UTC is ``utc_offset_ns`` more, as it was known at the beginning. ``skills`` of the persons whom
+    the configuration lists, None where nobody told; they are not named.
     """
 
     kind: Literal["machine", "source"]
@@ -83,6 +87,7 @@ class Header(NamedTuple):
     started_ns: int
     state: dict[str, Any] | None
     utc_offset_ns: int = 0
+    skills: dict[str, list[str]] | None = None
 
 
 class Recording(NamedTuple):
@@ -110,8 +115,14 @@ def end_line(at_ns: int, why: str) -> str:
     return _line([_END, at_ns, why])
 
 
-def row(given: Input) -> list[Any] | None:
-    """One input as JSON data; None for what needs no record. Persons are not named."""
+def row(given: Input, persons: Persons | None = None) -> list[Any] | None:
+    """One input as JSON data; None for what needs no record. Persons are not named, but told apart by ``persons``."""
+    told, who = _row(given, persons), str(getattr(given, "who", ""))
+    # Who takes back what: an undo is only one's own.
+    return told if told is None or persons is None or who in ("", WHO) else [_BY, persons.named(who), told]
+
+
+def _row(given: Input, persons: Persons | None) -> list[Any] | None:
     match given:
         case DataValue(signal, value, status, source_ns, received_ns):
             return [_VALUE, received_ns, signal, value, int(status), source_ns]
@@ -121,9 +132,13 @@ def row(given: Input) -> list[Any] | None:
         case OperatorEntry(at_ns, verb, order, operation):
             plain = [_DECISION, at_ns, verb.value, order, operation]
             more = [given.reason, given.role, _plain_record(given.known), given.interrupt, list(given.documents)]
+            more += told_work.later_row(given, persons or Persons())
             return plain if more == ["", None, None, False, []] else plain + more
         case SetupEntry() | StopReasonEntry() | StopCutEntry() | ReclassifyEntry() | UndoEntry():
-            return _said(given)
+            return _said(given, persons or Persons())
+        case _ if isinstance(given, told_work.WorkEntry):
+            kind, fields, *ledger = told_work.row_of(given, persons or Persons())
+            return [kind, fields, _plain_record(getattr(given, "known", None)), *ledger]
         case (
             AllocateEntry()
             | SplitEntry()
@@ -135,17 +150,14 @@ def row(given: Input) -> list[Any] | None:
             | MaterialEntry()
         ):
             return [*told_rows.row_of(given), _plain_record(getattr(given, "known", None))]
-        case ClockTold() | OrderProgress() | MemberTold() | LeadTold():
+        case ClockTold() | CountersRead() | OrderProgress() | MemberTold() | LeadTold() | CalendarPlan():
             return _news(given)
-        case CalendarPlan(at_ns, entries):
-            planned = [[one.from_ns, None if one.planned is None else one.planned.value, one.shift] for one in entries]
-            return [_PLAN, at_ns, planned]
         case _:
             return None  # time passes by itself
 
 
 def _said(
-    given: SetupEntry | StopReasonEntry | StopCutEntry | ReclassifyEntry | UndoEntry,
+    given: SetupEntry | StopReasonEntry | StopCutEntry | ReclassifyEntry | UndoEntry, persons: Persons
 ) -> list[Any]:
     match given:
         case SetupEntry(at_ns, begins):
@@ -155,26 +167,36 @@ def _said(
         case StopCutEntry(at_ns, split_ns, merge):
             return [_CUT, at_ns, split_ns, merge]
         case UndoEntry(at_ns):
-            return [_UNDO, at_ns]
+            contents = [told_work.content_row(one, persons) for one in given.contents]
+            return [_UNDO, at_ns, contents] if contents else [_UNDO, at_ns]
         case ReclassifyEntry(at_ns, order, operation, pieces, before, after, reason):
-            return [_JUDGED, at_ns, order, operation, pieces, before.value, after.value, reason]
+            told = [_JUDGED, at_ns, order, operation, pieces, before.value, after.value, reason]
+            ledger = told_work.ledger_row(given.ledger, persons)
+            more = [bool(given.signed_by), _plain_record(given.known), *ledger]
+            return told if more == [False, None] else told + more
 
 
 def _heard(data: list[Any]) -> PersonsEntry:
     if data[0] == _SETUP:
         _, at_ns, begins = data
-        return SetupEntry(at_ns, begins, "recorded")
+        return SetupEntry(at_ns, begins, WHO)
     if data[0] == _REASON:
         _, at_ns, from_ns, to_ns, reason = data
-        return StopReasonEntry(at_ns, from_ns, to_ns, reason, "recorded")
+        return StopReasonEntry(at_ns, from_ns, to_ns, reason, WHO)
     if data[0] == _CUT:
         _, at_ns, split_ns, merge = data
-        return StopCutEntry(at_ns, split_ns, merge, "recorded")
+        return StopCutEntry(at_ns, split_ns, merge, WHO)
     if data[0] == _UNDO:
-        _, at_ns = data
-        return UndoEntry(at_ns, "recorded")
-    _, at_ns, order, operation, pieces, before, after, reason = data
-    return ReclassifyEntry(at_ns, order, operation, pieces, Role(before), Role(after), reason, "recorded")
+        _, at_ns, *contents = data
+        found = tuple(told_work.content_from(one) for one in contents[0]) if contents else ()
+        return UndoEntry(at_ns, WHO, contents=found)
+    _, at_ns, order, operation, pieces, before, after, reason, *more = data
+    judged = ReclassifyEntry(at_ns, order, operation, pieces, Role(before), Role(after), reason, WHO)
+    if not more:
+        return judged
+    signed, known, *ledger = more
+    record = None if known is None else _record(known)
+    return judged._replace(signed_by=WHO if signed else "", known=record, ledger=told_work.ledger_of(ledger))
 
 
 def line(data: list[Any]) -> str:
@@ -205,7 +227,7 @@ def parsed(lines: Iterable[str], name: str) -> Recording:
             elif data[0] == _END:
                 ended_ns, ended = _time(data[1]), str(data[2])
             else:
-                inputs.append(_input(data))
+                inputs.append(_said_by(data) if data[0] == _BY else _input(data))
         except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise RecordingError(
                 f"{where}: found {text[:SHOWN_CHARS].rstrip()!a}, which is no line of a recording ({_why(error)}); "
@@ -250,13 +272,25 @@ def _header(data: Any, where: str) -> Header:
         raise ValueError("name or state is of another kind")  # noqa: TRY004 - as for every other wrong value
     known = {field: data[field] for field in Header._fields if field not in Header._field_defaults}
     offset_ns = int(data.get("utc_offset_ns", 0))
-    return Header(**{**known, "started_ns": _time(data["started_ns"])}, utc_offset_ns=offset_ns)
+    skills = data.get("skills")
+    if not isinstance(skills, dict | None):
+        raise ValueError("skills are of another kind")  # noqa: TRY004 - as for every other wrong value
+    return Header(**{**known, "started_ns": _time(data["started_ns"])}, utc_offset_ns=offset_ns, skills=skills)
 
 
 def _time(found: Any) -> int:
     if type(found) is not int or not 0 <= found <= TIME_MAX_NS:
         raise ValueError(f"time {found!r}, a whole number of nanoseconds is meant")
     return found
+
+
+def _said_by(data: list[Any]) -> Input:
+    """The word of a certain person, who is no name."""
+    _, who, told = data
+    said: Any = _input(told)
+    signed = {"signed_by": str(who)} if getattr(said, "signed_by", "") else {}
+    by: Input = said._replace(who=str(who), **signed)
+    return by
 
 
 def _input(data: list[Any]) -> Input:
@@ -274,30 +308,41 @@ def _input(data: list[Any]) -> Input:
         left = LastNumber(*others[1]) if len(others) > 1 else None
         return OrderReceived(_time(at_ns), _job(job), None if known is None else _record(known), records, left)
     if kind == _DECISION:
-        _, at_ns, verb, order, operation, *more = data
-        reason, role, known, *how = more or ("", None, None)
-        interrupts, documents = how or (False, ())  # what older recordings do not tell
-        entry = OperatorEntry(_time(at_ns), OperatorVerb(verb), order, operation, "recorded", str(reason))
-        entry = entry._replace(interrupt=bool(interrupts), documents=tuple(map(str, documents)))
-        record = None if known is None else _record(known)
-        return entry._replace(role=None if role is None else ActorRole(role), known=record)
+        return _decision(data)
     if kind in (_SETUP, _REASON, _JUDGED, _CUT, _UNDO):
         return _heard(data)
-    if kind in (_PROGRESS, _MEMBER, _LEAD, _CLOCK):
+    if kind in (_PROGRESS, _MEMBER, _LEAD, _CLOCK, _READ):
         return _news_of(data)
     if kind in told_rows.KINDS:
         _time(data[1]["at_ns"])
         return told_rows.entry_of(data, None if data[2] is None else _record(data[2]))
+    if kind in told_work.KINDS:
+        _time(data[1]["at_ns"])
+        known = None if data[2] is None else _record(data[2])
+        return told_work.entry_of([*data[:2], *data[3:]], known)
     if kind == _PLAN:
         _, at_ns, entries = data
         return CalendarPlan(_time(at_ns), tuple(_planned(*one) for one in entries))
     raise ValueError(f"kind {kind!r}")
 
 
-def _news_of(data: list[Any]) -> ClockTold | OrderProgress | MemberTold | LeadTold:
+def _decision(data: list[Any]) -> OperatorEntry:
+    _, at_ns, verb, order, operation, *more = data
+    reason, role, known, *how = more or ("", None, None)
+    interrupts, documents, *later = how or (False, ())  # what older recordings do not tell
+    entry = OperatorEntry(_time(at_ns), OperatorVerb(verb), order, operation, WHO, str(reason))
+    entry = entry._replace(interrupt=bool(interrupts), documents=tuple(map(str, documents)))
+    record = None if known is None else _record(known)
+    return told_work.with_later(entry._replace(role=None if role is None else ActorRole(role), known=record), later)
+
+
+def _news_of(data: list[Any]) -> ClockTold | CountersRead | OrderProgress | MemberTold | LeadTold:
     kind, at_ns, *told = data
     if kind == _CLOCK:
         return ClockTold(_time(at_ns), *told)
+    if kind == _READ:
+        until_ns, missing, *due = told  # older recordings know no change that comes by itself
+        return CountersRead(_time(at_ns), _time(until_ns), tuple(map(str, missing)), *map(_time, due))
     if kind == _PROGRESS:
         return OrderProgress(_time(at_ns), tuple(_record(one) for one in told[0]))
     if kind == _MEMBER:
@@ -307,13 +352,19 @@ def _news_of(data: list[Any]) -> ClockTold | OrderProgress | MemberTold | LeadTo
     return LeadTold(_time(at_ns), None if job is None else _job(job), bool(waits), tuple(map(row_from, rows)))
 
 
-def _news(given: ClockTold | OrderProgress | MemberTold | LeadTold) -> list[Any]:
+def _news(given: ClockTold | CountersRead | OrderProgress | MemberTold | LeadTold | CalendarPlan) -> list[Any]:
+    if isinstance(given, CalendarPlan):
+        hours = given.entries
+        planned = [[one.from_ns, None if one.planned is None else one.planned.value, one.shift] for one in hours]
+        return [_PLAN, given.at_ns, planned]
     if isinstance(given, MemberTold):
         return [_MEMBER, *given]
     if isinstance(given, LeadTold):
         return [_LEAD, given.at_ns, None if given.job is None else _whole(given.job), given.waits, given.booked]
     if isinstance(given, ClockTold):
         return [_CLOCK, given.at_ns, given.utc_offset_ns, given.known]
+    if isinstance(given, CountersRead):
+        return [_READ, given.at_ns, given.until_ns, list(given.missing), *filter(None, (given.due_ns,))]
     return [_PROGRESS, given.at_ns, [_plain_record(one) for one in given.records]]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.core import snapshot
 from gateway.core.carry_over import to_be_told_anew
+from gateway.core.entries import SerialEntry
 from gateway.core.model import (
     CalendarPlan,
     Confirmation,
@@ -16,10 +18,12 @@ from gateway.core.model import (
     Notice,
     PiecesProduced,
     StateChanged,
+    Status,
     TimePassed,
     UnknownInterval,
 )
-from gateway.core.work_unit import WorkUnit
+from gateway.core.work.time_account import ActivityMinutes
+from gateway.core.work_unit import TEXT_CHARS_MAX, WorkUnit
 from gateway.trial.machine import TriedMachine, identity_of, time_of
 from gateway.trial.recording import RecordingError
 from gateway.trial.telling import around, told
@@ -36,6 +40,7 @@ _MATERIAL: Final = (PiecesProduced, UnknownInterval, StateChanged, Confirmation,
 
 
 SIGNALS_SHOWN: Final = 20
+MS_PER_MIN: Final = 60_000
 
 
 class Result(NamedTuple):
@@ -83,6 +88,10 @@ def machines_in(recording: Recording, work_units: Mapping[str, WorkUnitRules]) -
 def replayed(recording: Recording, name: str, rules: WorkUnitRules, hours: Hours | None = None) -> Result:
     """What these rules make of it; ``hours`` are the machine's own. Raises RecordingError, TooMuchError."""
     header = recording.header
+    # Nobody is named in a recording: the skills are those of the time. Where it has none, nobody is asked for any.
+    known = header.skills if rules.work.labour.skills and header.skills else {}
+    labour = replace(rules.work.labour, skills={person: tuple(skills) for person, skills in known.items()})
+    rules = replace(rules, work=replace(rules.work, labour=labour))
     unit = WorkUnit(rules, identity_of(name, rules))
     if header.state is None:
         state = unit.initial(header.started_ns)._replace(utc_offset_ns=header.utc_offset_ns)
@@ -99,6 +108,11 @@ def replayed(recording: Recording, name: str, rules: WorkUnitRules, hours: Hours
             recorded.add(given.signal)
             if given.signal not in unit.signals:
                 continue
+            read = _serial_of(given, rules, header.kind)
+            if read is not None:
+                machine.feed(given)
+                machine.feed(read)
+                continue
         if not isinstance(given, CalendarPlan):  # these rules have their own hours, or none
             machine.feed(given)
     machine.feed(TimePassed(max(recording.ended_ns, machine.state.at_ns)))
@@ -110,6 +124,13 @@ def replayed(recording: Recording, name: str, rules: WorkUnitRules, hours: Hours
     )
 
 
+def _serial_of(value: DataValue, rules: WorkUnitRules, kind: str) -> SerialEntry | None:
+    """The serial number that a reader shows, in the recording of a source; that of a machine has it as it was told."""
+    if kind == "machine" or value.signal != rules.work.serial_signal or value.status is not Status.GOOD:
+        return None
+    return None if value.value is None else SerialEntry(value.received_time_ns, str(value.value)[:TEXT_CHARS_MAX])
+
+
 def numbers_of(machine: TriedMachine) -> dict[str, int]:
     """Every number that a person compares, by its name."""
     found = machine.found()._asdict()
@@ -118,6 +139,9 @@ def numbers_of(machine: TriedMachine) -> dict[str, int]:
     numbers["confirmed good"] = sum(one.good for one in made)
     numbers["confirmed scrap"] = sum(one.scrap for one in made)
     numbers["confirmed rework"] = sum(one.rework for one in made)
+    minutes = [one.work.minutes for one in made if one.work is not None]
+    for place, name in enumerate(ActivityMinutes._fields):  # three decimals of a minute are whole milliseconds
+        numbers[f"confirmed {name.replace('_', ' ')} ms"] = int(sum(one[place] for one in minutes) * MS_PER_MIN)
     return numbers
 
 

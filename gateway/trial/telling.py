@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.duration import NS_PER_S
+from gateway.core.entries import LotEntry, PresenceEntry, SerialEntry
 from gateway.core.model import (
     CalendarPlan,
     Confirmation,
@@ -24,6 +25,7 @@ from gateway.core.state.interval import StateInterval
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.core.work.run_work import ConfirmedWork
     from gateway.trial.machine import Happening
 
 #: Lines before and behind the moment of a difference.
@@ -97,11 +99,35 @@ def _followed(what: object) -> str:
             return f"notice {code} {', '.join(f'{name}={text}' for name, text in detail)}".rstrip()
         case Confirmation(job=job, kind=kind, trigger=trigger):
             made = f"{what.good} good, {what.scrap} scrap, {what.rework} rework"
-            return f"{kind.value} confirmation {job.order}/{job.operation} #{what.seq}: {made} ({trigger})"
+            said = f"{kind.value} confirmation {job.order}/{job.operation} #{what.seq}: {made} ({trigger})"
+            return said if what.work is None else f"{said}; {_worked(what.work)}"
         case CalendarPlan():
             return "the hours ahead are told"
         case _:
+            return _at_work(what)
+
+
+def _at_work(what: object) -> str:
+    match what:
+        case PresenceEntry(begins=begins, person=person):
+            return f"{person} logs {'in' if begins else 'out'}"
+        case LotEntry(mounts=mounts, feeder=feeder, lot=lot):
+            return f"lot {lot} is {'mounted at' if mounts else 'taken off'} {feeder}"
+        case SerialEntry(serial=serial):
+            return f"serial number {serial}"
+        case _:
             return repr(what)
+
+
+def _worked(work: ConfirmedWork) -> str:
+    """Times, material with its lots, and people of a confirmation."""
+    times = [f"{name.replace('_', ' ')} {minutes} min" for name, minutes in work.minutes._asdict().items() if minutes]
+    used = []
+    for one in work.lines:
+        lots = ", ".join(f"{lot}: {quantity}" for lot, quantity in one.lots)
+        used.append(f"{one.line.quantity} {one.line.uom} {one.line.item} ({one.line.kind}{lots and ', ' + lots})")
+    serials = [f"{len(work.serials)} serial numbers"] if work.serials else []
+    return ", ".join([*times, *used, *serials, *work.operators]) or "no time"
 
 
 def _texts(happened: Sequence[Happening]) -> list[str]:

@@ -19,6 +19,8 @@ from gateway.core.entries import (
     UnmergeEntry,
 )
 from gateway.core.model import Role
+from gateway.trial.nobody import WHO
+from gateway.trial.plain_rows import plain
 
 if TYPE_CHECKING:
     from gateway.core.model import JobRecord
@@ -40,12 +42,11 @@ _KINDS: Final[dict[str, type[OrderEntry]]] = {
 KINDS: Final = frozenset(_KINDS)
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
 _PERSON: Final = frozenset({"who", "role", "auth", "client", "known"})
-WHO: Final = "recorded"
 
 
 def row_of(given: OrderEntry) -> list[Any]:
     """The entry without its person; ``known`` of an allocation is the caller's."""
-    fields = {name: _plain(value) for name, value in given._asdict().items() if name not in _PERSON}
+    fields = {name: plain(value) for name, value in given._asdict().items() if name not in _PERSON}
     return [_NAMES[type(given)], fields]
 
 
@@ -65,9 +66,3 @@ def entry_of(data: list[Any], known: JobRecord | None) -> OrderEntry:
         fields["quantity"] = Decimal(fields["quantity"])
     made: OrderEntry = kind(**fields, who=WHO)
     return made
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(one) for one in value]
-    return str(value) if isinstance(value, Decimal) else value

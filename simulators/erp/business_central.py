@@ -132,6 +132,7 @@ class BusinessCentral(Double):
         """Add the commands, and what a person does in the client."""
         super().declare(control)
         control.add("post", self._post_all)
+        control.add("forget KEY", self._forget)
         control.add("delete-lines", lambda: self._db.execute("DELETE FROM journal").rowcount)
 
     async def open(self) -> None:
@@ -221,6 +222,20 @@ class BusinessCentral(Double):
                 posted += 1
         return posted
 
+    def _external(self, order: str, operation: str, count: int) -> str:
+        line = {"Order_No": order, "Operation_No": operation, "Output_Quantity": count, "Scrap_Quantity": 0}
+        row = json.dumps({**line, "External_Document_No": ""})
+        self._db.execute("INSERT INTO entries (content) VALUES (?)", (row,))
+        return super()._external(order, operation, count)
+
+    def _forget(self, key: str) -> int:
+        """Bookings and their entries are gone, as after a restored backup."""
+        gone = {one["digest"] for one in self.ledger.bookings() if one["key"] == key}
+        for number, content in self._db.execute("SELECT id, content FROM entries").fetchall():
+            if hashlib.sha256(content.encode()).hexdigest() in gone:
+                self._db.execute("DELETE FROM entries WHERE id = ?", (number,))
+        return self.ledger.forget(key)
+
     def _post(self, line: Mapping[str, Any], key: str) -> int:
         entry = self._db.execute("INSERT INTO entries (content) VALUES (?)", (json.dumps(line),)).lastrowid
         tail = key.rpartition("/")[2]
@@ -238,7 +253,7 @@ class BusinessCentral(Double):
 
     def _entries(self) -> list[dict[str, Any]]:
         rows = self._db.execute("SELECT id, content FROM entries ORDER BY id")
-        return [{"Entry_No": number, **json.loads(content)} for number, content in rows]
+        return [{"Entry_No": number, "Order_Type": "Production", **json.loads(content)} for number, content in rows]
 
     async def _page(self, request: Request) -> Answer:
         name = request.path.rpartition("/")[2]

@@ -331,9 +331,9 @@ async def run_double(
 ) -> None:
     """Serve until told to end. Raises SimulatorError if the port is busy or a file cannot be used."""
     double = kind(options)
-    double.declare(control)
-    await double.open()
     try:
+        double.declare(control)
+        await double.open()
         port = double.listener.port
         control.ready(port=port, host=options.host, url=url_of({"host": options.host, "port": port}), **double.facts())
         await control.until_exit()

@@ -42,6 +42,11 @@ CREATE TABLE IF NOT EXISTS answers (
     document TEXT NOT NULL,
     received INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS notices (
+    key TEXT PRIMARY KEY,
+    document TEXT NOT NULL,
+    received INTEGER NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS orders (
     order_id TEXT PRIMARY KEY,
     change INTEGER NOT NULL UNIQUE,
@@ -194,6 +199,22 @@ class Ledger:
     def answers(self) -> list[dict[str, Any]]:
         """Answers to orders in the order in which they came, and how often each came."""
         rows = self._db.execute("SELECT * FROM answers ORDER BY rowid")
+        return [{**json.loads(row["document"]), "received": row["received"]} for row in rows]
+
+    def take_notice(self, key: str, document: str) -> bool:
+        """Keep a notice; False: this key was there already. Raises ValueError where it said something else then."""
+        row = self._db.execute(
+            "INSERT INTO notices (key, document, received) VALUES (?, ?, 1)"
+            " ON CONFLICT (key) DO UPDATE SET received = received + 1 RETURNING document, received",
+            (key, document),
+        ).fetchone()
+        if row["document"] != document:
+            raise ValueError(key)
+        return int(row["received"]) == 1
+
+    def notices(self) -> list[dict[str, Any]]:
+        """Notices in the order in which they came, and how often each came."""
+        rows = self._db.execute("SELECT * FROM notices ORDER BY rowid")
         return [{**json.loads(row["document"]), "received": row["received"]} for row in rows]
 
     def image(self, order: str) -> tuple[dict[str, Any], int] | None:

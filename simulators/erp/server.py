@@ -54,6 +54,8 @@ class Erp(Double):
             ("POST", "/confirmations"): self.confirm,
             ("GET", "/acknowledgements"): self._answers,
             ("POST", "/acknowledgements"): self._take_answer,
+            ("GET", "/notices"): self._notices,
+            ("POST", "/notices"): self._take_notice,
         }
 
     def login_missing(self, request: Request) -> Response | None:
@@ -101,6 +103,24 @@ class Erp(Double):
         if not 1 <= len(key) <= MAX_KEY or not isinstance(order, str) or not isinstance(answer, str):
             return refusal(400, "ANSWER_INVALID", "Idempotency-Key, order_id and answer are needed")
         fresh = self.ledger.take_answer(key, order, answer, request.body.decode())
+        return document(201 if fresh else 200, {"reference": key, "duplicate": not fresh})
+
+    async def _notices(self, _request: Request) -> Response:
+        return document(200, {"notices": self.ledger.notices()})
+
+    async def _take_notice(self, request: Request) -> Response:
+        key = request.headers.get("idempotency-key", "")
+        try:
+            check_digest(request)
+            body = object_of(request.body)
+        except RefusedError as error:
+            return refusal(error.status, error.code, str(error))
+        if not 1 <= len(key) <= MAX_KEY or not isinstance(body.get("notice"), str):
+            return refusal(400, "NOTICE_INVALID", "Idempotency-Key and notice are needed")
+        try:
+            fresh = self.ledger.take_notice(key, request.body.decode())
+        except ValueError:
+            return refusal(422, "KEY_REUSE", f"{key!r}: said something else before")
         return document(201 if fresh else 200, {"reference": key, "duplicate": not fresh})
 
     async def _order_totals(self, order: str) -> Response:

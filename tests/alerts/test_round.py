@@ -18,10 +18,10 @@ from config.loader import load
 from gateway import plugins
 from gateway.alerts import round as alert_round
 from gateway.alerts.round import AlertRound
-from gateway.clock import SteadyClock
 from gateway.core.duration import NS_PER_S
 from gateway.parts import Parts
-from gateway.taps import Taps
+from gateway.sources.taps import Taps
+from gateway.timing.clock import SteadyClock
 
 DEADLINE_S = 20.0
 FIVE_MINUTES = 300

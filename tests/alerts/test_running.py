@@ -10,6 +10,7 @@ import time
 from typing import NamedTuple
 
 import pytest
+import warm
 
 from gateway.cli import main
 
@@ -61,7 +62,7 @@ def start(configured):
     def started():
         log = (configured.parent / "log").open("ab")
         running.append(
-            subprocess.Popen([sys.executable, "-P", "-m", "gateway", "run", str(configured)], stdin=subprocess.DEVNULL,
+            warm.Popen([sys.executable, "-P", "-m", "gateway", "run", str(configured)], stdin=subprocess.DEVNULL,
                              stdout=log, stderr=log, env=environment())
         )  # fmt: skip
         log.close()

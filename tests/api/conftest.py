@@ -11,6 +11,7 @@ import pytest
 from gateway.access import tokens, users
 from gateway.access.access_file import AccessFile
 from gateway.api.body import BodyLimits
+from gateway.api.changes import Changes
 from gateway.api.gate import Gate
 from gateway.api.identity import FAILURES_PER_MINUTE, Identity
 from gateway.api.rate import RateLimit
@@ -52,11 +53,16 @@ class Bench:
             RateLimit(take.get("failures", FAILURES_PER_MINUTE), lambda: self.now_ns),
         )  # fmt: skip
         self.replays = Replays(Duration("10 min"), lambda: self.now_ns)
+        self.changes = Changes(START_NS, lambda ns: ns)
+        verbs = {route.verb: self.verb for route in ROUTES} | (self.changes.table() if take.get("waiting") else {})
         service = Service(
-            ROUTES, {route.verb: self.verb for route in ROUTES}, identity=identity, replays=self.replays,
+            ROUTES, verbs, identity=identity, replays=self.replays,
             limits=Answering(BodyLimits(take["body"], take["timeout"]), take["timeout"]), version="0",
         )  # fmt: skip
-        gate = Gate(service, hosts=("box-1.example",), concurrent_max=take["concurrent"], head_bytes_max=take["header"])
+        gate = Gate(
+            service, hosts=("box-1.example",), concurrent_max=take["concurrent"], head_bytes_max=take["header"],
+            waiting_max=take.get("waiting", 8), waiting_per_token=take.get("waiting_per_token", 8),
+        )  # fmt: skip
         self.server = ApiServer(
             gate,
             Listening("127.0.0.1", 0, take.get("tls"), take["header"], take["timeout"], take.get("connections", 100)),
@@ -85,7 +91,7 @@ class Bench:
         return issued[-1].text
 
     async def until(self, condition):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110 - conditions are of many kinds
                 await asyncio.sleep(0.01)
 
@@ -99,7 +105,7 @@ class Bench:
         try:
             writer.write(data)
             await writer.drain()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 return await _answer(reader)
         finally:
             writer.close()
@@ -151,7 +157,7 @@ async def make(tmp_path):
         if bench.hold is not None:
             bench.hold.set()
         await bench.server.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await task
 
 

@@ -8,7 +8,9 @@ import time
 
 import pytest
 import structlog
+from kept_waiting import Deadline
 
+from gateway.control import RequestError
 from gateway.core.duration import Duration
 
 START = {"machine": "M-1", "order": "4711"}
@@ -139,6 +141,17 @@ async def test_a_refused_role_does_not_use_up_the_key(bench):
     assert (await bench.start_order(token=bench.token("anna", "operator"))).status == 200
 
 
+async def test_a_signature_that_is_refused_does_not_use_up_the_key(bench):
+    token = bench.token("anna", "supervisor")
+    bench.fail = RequestError("SIGNATURE: found a wrong passphrase (1 in a row)", guard="SIGNATURE")
+    assert (await bench.start_order(token=token)).json["guard"] == "SIGNATURE"
+    bench.fail = None
+    answer = await bench.start_order(token=token)
+    assert (answer.status, answer.headers.get("idempotency-replayed")) == (200, None)
+    assert (await bench.start_order(token=token)).headers["idempotency-replayed"] == "true"
+    assert len(bench.told) == 2, "refused, and done once"
+
+
 # --- how much --------------------------------------------------------------------------------------------------------
 
 
@@ -218,10 +231,11 @@ async def test_a_slow_body_is_given_up(make):
 @pytest.mark.parametrize("sent", [b"", b"GET /health HTTP/1.1\r\nHost: 127", b"GET /heal"])
 async def test_a_slow_head_is_given_up(make, sent):
     bench = await make(timeout=Duration("200 ms"))
-    began = time.monotonic()
+    began, soon = time.monotonic(), Deadline(4)
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         await bench.raw(sent)
-    assert 0.15 < time.monotonic() - began < 4
+    assert time.monotonic() - began > 0.15
+    assert not soon.over()
 
 
 async def test_a_head_that_drips_is_given_up_too(make):
@@ -230,13 +244,13 @@ async def test_a_head_that_drips_is_given_up_too(make):
     try:
         writer.write(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
-        async with asyncio.timeout(5):
-            with pytest.raises(ConnectionError):  # noqa: PT012 - it drips until it is cut off
-                while True:
-                    writer.write(b"X")
-                    await writer.drain()
-                    if not await _more(reader):
-                        raise ConnectionResetError
+        soon = Deadline(5)
+        with pytest.raises(ConnectionError):  # noqa: PT012 - it drips until it is cut off
+            while not soon.over():
+                writer.write(b"X")
+                await writer.drain()
+                if not await _more(reader):
+                    raise ConnectionResetError
     finally:
         writer.close()
 
@@ -346,6 +360,19 @@ async def test_no_path_but_those_of_the_document(bench, path):
     assert bench.told == []
 
 
+async def test_a_length_beside_pieces_is_refused(bench):
+    head = f"POST /v1/orders/start HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {bench.token()}\r\n"
+    more = "Idempotency-Key: k\r\nContent-Type: application/json\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n"
+    answer = await bench.raw(f"{head}{more}\r\n0\r\n\r\nGET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+    assert (answer.status, answer.json["code"], answer.headers["connection"]) == (400, "BAD_HEADER", "close")
+    assert bench.told == []
+
+
+async def test_a_path_takes_its_own_methods_only(bench):
+    answer = await bench.ask("GET", "/v1/outbox/approve", token=bench.token())
+    assert (answer.status, answer.headers["allow"]) == (405, "POST"), "it is no number of a posting"
+
+
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "GET", "CONNECT", "PROPFIND"])
 async def test_no_other_method(bench, method):
     answer = await bench.ask(method, "/v1/orders/start", token=bench.token())
@@ -413,7 +440,7 @@ async def test_a_proxy_header_does_not_change_who_asks(bench):
 
 
 async def test_what_was_sent_is_in_no_log_line(bench, refused):
-    bench.fail = refused("no")
+    bench.fail = refused("no", guard="REQUEST")
     token = bench.token()
     with structlog.testing.capture_logs() as logged:
         await bench.start_order({"machine": "M-1", "order": "secret-order"}, token=token)

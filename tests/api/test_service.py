@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
 from buffer.errors import StoreError
+from buffer.replays import TakenKey
+from gateway.access.caller import TAKEN
 from gateway.api.problem import ProblemError, refuse
+from gateway.verbs.hold_verbs import HoldVerbs
 
 START = {"machine": "M-1", "order": "4711"}
 
@@ -33,7 +37,7 @@ async def test_nobody_says_who_he_is_but_with_his_token(bench):
 
 
 async def test_what_a_verb_refuses_is_a_problem_with_its_words(bench, refused):
-    bench.fail = refused("M-1: cannot start 4711: it is running already")
+    bench.fail = refused("M-1: cannot start 4711: it is running already", guard="JOB")
     answer = await bench.start_order(token=bench.token())
     assert answer.status == 409
     assert answer.headers["content-type"] == "application/problem+json"
@@ -87,7 +91,7 @@ async def test_paths_and_queries_are_fields_too(bench):
         ("/v1/outbox?limit=1001", "limit", "a whole number, 1 to 1000"),
         ("/v1/outbox?limit=", "limit", "a whole number, 1 to 1000"),
         ("/v1/outbox?state=done", "state", "ready, sending, accepted"),
-        ("/v1/outbox?sort=id", "'sort'", "state, order, key, before, limit"),
+        ("/v1/outbox?sort=id", "'sort'", "state, order, key, kind, before, limit"),
         ("/v1/outbox?limit=1&limit=2", "'limit'", "one"),
         ("/v1/status?all=1", "'all'", "no field here"),
         ("/v1/states", "machine", "1 to 64 letters"),
@@ -177,7 +181,7 @@ async def test_the_same_key_gets_the_same_answer_and_nothing_is_done_twice(bench
 
 async def test_a_refusal_is_replayed_too(bench, refused):
     token = bench.token()
-    bench.fail = refused("not now")
+    bench.fail = refused("not now", guard="BUSY")
     first = await bench.start_order(token=token)
     bench.fail = None
     again = await bench.start_order(token=token)
@@ -263,3 +267,32 @@ async def test_a_decision_needs_a_key(bench, key):
     answer = await bench.start_order(token=bench.token(), Idempotency_Key=key)
     assert (answer.status, answer.json["code"]) == (400, "BAD_HEADER")
     assert bench.told == []
+
+
+class _Machine:
+    """Notes under which key it is told something."""
+
+    def __init__(self, heard, name):
+        self.unit = SimpleNamespace(rules=SimpleNamespace(orders=SimpleNamespace(shares_with=None)))
+        self._heard, self._name = heard, name
+
+    async def submit(self, _entry):
+        self._heard.append((self._name, TAKEN.get()))
+        return ()
+
+
+@pytest.mark.parametrize("verb", ["hold.set", "hold.release"])
+async def test_a_hold_of_all_machines_keeps_its_key_with_the_last_of_them(verb):
+    """Else the same key, sent again after a death in between, would be answered as done where it is half done."""
+    heard = []
+    machines = {name: _Machine(heard, name) for name in ("M-1", "M-2", "M-3")}
+    verbs = HoldVerbs(SimpleNamespace(runners=machines), SimpleNamespace(now_ns=lambda: 1)).table()
+    asked = {"verb": verb, "scope": "product", "name": "P", "reason": "crack", "who": "anna"}
+    key = TakenKey("anna", "k1", b"", 1)
+    TAKEN.set(key)
+    await verbs[verb](asked)
+    assert heard == [("M-1", None), ("M-2", None), ("M-3", key)]
+    del heard[:]
+    TAKEN.set(key)
+    await verbs[verb]({**asked, "machine": "M-2"})
+    assert heard == [("M-2", key)]

@@ -45,7 +45,7 @@ AT_ONCE = 20_000
 CLOCK_TICKS_S = 100
 DEAREST = 15
 #: What a person asks.
-ASKED = ("status", "buffer", "retention", "outbox.open")
+ASKED = ("status", "buffer", "retention")
 TEXT_CHARS = 160
 
 _POSTING = """

@@ -50,6 +50,11 @@ class Candidate:
             said = self._log.read_text(errors="replace").strip().splitlines()[-3:]
             raise RigError(f"{self.name} ended with code {self._process.returncode}: {' / '.join(said) or 'no word'}")
 
+    @property
+    def pid(self) -> int:
+        """Of the process itself."""
+        return self._process.pid
+
     def cpu_s(self) -> float:
         """Processor time of the process and its children so far, seconds."""
         return sum(_cpu_s(pid) for pid in _tree(self._process.pid))

@@ -1,9 +1,9 @@
 """The outbox against a model of it: what any sequence of steps, sends, decisions and deaths must leave behind.
 
 A Hypothesis state machine over a real store. The model is a dictionary of plain values and knows no SQL. Postings begin
-in each state in which they can, lanes are shared by the children of a split, answers have lanes of their own, two
-targets have theirs. Whoever sends does as the forwarder: one posting of a lane at a time, its head. Everything else is
-tried in any state, and must be refused where the tables of ``buffer.entry`` do not allow it.
+in each state in which they can, lanes are shared by the children of a split, answers and notices have theirs, and so
+have two targets. Whoever sends does as the forwarder: one posting of a lane at a time, its head. Everything else
+is tried in any state, and must be refused where the tables of ``buffer.entry`` do not allow it.
 """
 
 import asyncio
@@ -45,7 +45,10 @@ LINES = (
     ("A/1", "10", "A", "partial"),
     ("B", "10", "", "partial"),
     ("A", "", "", "ack"),
+    ("A", "~notice", "", "notice"),
 )
+#: What is told beside the confirmations, each kind counted apart from them.
+BESIDE = ("ack", "notice")
 OVER = (S.POSTED, S.DELIVERED, S.SUPERSEDED, S.VOIDED)
 THERE = (S.POSTED, S.DELIVERED)
 WORKABLE = (S.HELD, S.READY, S.RETRY_WAIT, S.UNCERTAIN, S.ACCEPTED)
@@ -73,7 +76,7 @@ TAMPERING = {
 
 
 #: How many messages a confirmation of a line needs, by its operation.
-STEPS = {"10": 1, "20": 3, "": 1}
+STEPS = {"10": 1, "20": 3, "": 1, "~notice": 1}
 
 #: A posting in the making: its line, who gets it, how it begins, how long its window is.
 MADE = st.tuples(
@@ -219,7 +222,7 @@ class OutboxMachine(RuleBasedStateMachine):
                 continue  # a person had an older one sent again: the forwarder waits for what is under way
             if row["state"] not in SENT_FROM:
                 continue
-            measured = f"{entry.id} before {self.now}".encode() if row["kind"] != "ack" else None
+            measured = f"{entry.id} before {self.now}".encode() if row["kind"] not in BESIDE else None
             sent = self.run(
                 self.outbox.begin_send(
                     entry.id, (body, "t", "n"), self.now, more=self.more(row, body), baseline=measured
@@ -244,11 +247,16 @@ class OutboxMachine(RuleBasedStateMachine):
         row.update(state=S.SENDING, attempts=row["attempts"] + 1, sent=self.now)
 
     @staticmethod
+    def beside(row):
+        """The lane of an order that answers, notices and ("") all the confirmations have for themselves."""
+        return row["kind"] if row["kind"] in BESIDE else ""
+
+    @staticmethod
     def shares(one, other):
         """Whether two rows are in one lane, as their target sees lanes."""
         (target, order, _), by_order = other["lane"], TARGETS[other["target"]]
         if by_order:
-            return one["lane"][:2] == (target, order) and (one["kind"] == "ack") == (other["kind"] == "ack")
+            return one["lane"][:2] == (target, order) and OutboxMachine.beside(one) == OutboxMachine.beside(other)
         return one["lane"] == other["lane"]
 
     @precondition(lambda self: self.rows)
@@ -316,7 +324,7 @@ class OutboxMachine(RuleBasedStateMachine):
         )  # fmt: skip
         if state in THERE and row["steps"] > 1:
             row["done"][row["step"]] = (state.value, reference)
-        self.posted[row["target"]] += state is S.POSTED and row["kind"] != "ack"
+        self.posted[row["target"]] += state is S.POSTED and row["kind"] not in BESIDE
 
     def go_on(self, entry_id, settlement, *, allowed, go):
         """A step is over, and not the last one: nothing but the next step can follow."""
@@ -338,7 +346,7 @@ class OutboxMachine(RuleBasedStateMachine):
         left = before < row["left"]
         state = S.UNCERTAIN if left else S.SENDING if go else S.READY
         row["done"][before] = (settlement.state.value, settlement.reference)
-        row.update(state=state, due=self.now, settled=None, step=before + 1, passed=0)
+        row.update(state=state, due=self.now, settled=None, step=before + 1, passed=0, released=0)
         if state is S.SENDING:
             row.update(attempts=row["attempts"] + 1, sent=self.now)
         assert (entry.state, entry.step, entry.lookups) == (state, before + 1, 0)
@@ -443,6 +451,8 @@ class OutboxMachine(RuleBasedStateMachine):
                 row["measured"].pop(row["step"], None)  # what the target said before is no measure any more
             if verb == "release":
                 row["released"] = row["released"] or int(row["state"] is S.PARKED)
+            if verb == "retry" and row["state"] is S.PARKED:
+                row["released"] = 0  # what parked it once more is another warning: of that one he has said nothing
             if verb in ("retry", "release"):
                 row.update(state=S.READY, due=self.now, settled=None)
             elif verb == "supersede":
@@ -466,10 +476,10 @@ class OutboxMachine(RuleBasedStateMachine):
         several = row["steps"] > 1
         row.update(
             state=S.UNCERTAIN if several else S.READY, due=self.now, settled=None, resends=row["resends"] + 1,
-            step=0, left=row["steps"] - 1, measured={},
+            step=0, left=row["steps"] - 1, measured={}, released=0,
             done={step: ("", reference) for step, (_, reference) in row["done"].items()},
         )  # fmt: skip
-        self.posted[row["target"]] -= row["kind"] != "ack" and was is S.POSTED
+        self.posted[row["target"]] -= row["kind"] not in BESIDE and was is S.POSTED
 
     @precondition(lambda self: self.rows)
     @rule(data=st.data())
@@ -515,7 +525,7 @@ class OutboxMachine(RuleBasedStateMachine):
         found, passed = {}, set()
         for entry_id, row in sorted(self.rows.items()):
             if row["target"] == target and row["state"] not in OVER:
-                lane = (row["lane"][1], row["kind"] == "ack") if by_order else row["lane"]
+                lane = (row["lane"][1], self.beside(row)) if by_order else row["lane"]
                 if row["passed"]:
                     passed.add(entry_id)
                 else:
@@ -589,8 +599,11 @@ class OutboxMachine(RuleBasedStateMachine):
     def counts_are_those_of_the_model(self):
         for target in TARGETS:
             counts = self.run(self.outbox.counts(target))
-            rows = [row for row in self.rows.values() if row["target"] == target and row["kind"] != "ack"]
-            answers = [row["state"] for row in self.rows.values() if row["target"] == target and row["kind"] == "ack"]
+            rows = [row for row in self.rows.values() if row["target"] == target and row["kind"] not in BESIDE]
+            answers, notices = (
+                [row["state"] for row in self.rows.values() if row["target"] == target and row["kind"] == kind]
+                for kind in BESIDE
+            )
             states = Counter(row["state"] for row in rows)
             still = [row["created"] for row in rows if row["state"] not in OVER]
             assert counts.posted == self.posted[target]
@@ -600,6 +613,8 @@ class OutboxMachine(RuleBasedStateMachine):
                 assert getattr(counts, one) == states[one], one
             assert counts.answers_waiting == sum(one not in (*OVER, S.PARKED) for one in answers)
             assert counts.answers_parked == answers.count(S.PARKED)
+            assert counts.notices_waiting == sum(one not in (*OVER, S.PARKED) for one in notices)
+            assert counts.notices_parked == notices.count(S.PARKED)
 
     @invariant()
     def nothing_of_a_refused_step_is_there(self):

@@ -24,14 +24,14 @@ from buffer.restore import restore
 from buffer.step import JournalRow, NewPosting, Step
 from buffer.store import Store
 from buffer.verify import verified
-from gateway.auditing import Auditing
-from gateway.backup_round import BackupRound
+from gateway.audit.auditing import Auditing
 from gateway.cli import main
 from gateway.core.audit.entry import EntryContent
 from gateway.core.calendar.honest_time import TimeQuality
 from gateway.core.document import message_id_of
 from gateway.core.model import JobOrderState, JobRecord
 from gateway.lock import StateDirLock
+from gateway.rounds.backup_round import BackupRound
 
 MIB = 1024 * 1024
 S = 10**9

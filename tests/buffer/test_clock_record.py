@@ -9,8 +9,8 @@ import pytest
 
 from buffer import clock_record, schema
 from buffer.errors import StoreError
-from gateway.clock import SteadyClock
 from gateway.core.calendar.honest_time import ClockCorrection, ClockRecord, CorrectionReason, TimeQuality, utc_of
+from gateway.timing.clock import SteadyClock
 
 RECORD = ClockRecord("boot-1", 5_000, 70, -30, TimeQuality.SYNCHRONISED)
 S = 10**9

@@ -16,15 +16,15 @@ from buffer.entry import OutboxState, Settlement
 from buffer.errors import StoreError
 from buffer.outbox import Outbox
 from buffer.step import JournalRow, NewPosting, Step
-from gateway.auditing import Auditing
-from gateway.closing_round import ClosingRound
+from gateway.audit.auditing import Auditing
 from gateway.core.calendar.honest_time import TimeQuality
 from gateway.core.calendar.shift_calendar import ShiftCalendar
 from gateway.core.closing_record import day_began, day_of, digest_of
 from gateway.core.duration import NS_PER_S, Duration
 from gateway.core.orders.unallocated import Bucket
 from gateway.core.rules_calendar import CalendarRule
-from gateway.timezone import zone
+from gateway.rounds.closing_round import ClosingRound
+from gateway.timing.timezone import zone
 
 H = 3600 * NS_PER_S
 D = 24 * H

@@ -17,7 +17,7 @@ from buffer.step import Step
 from gateway.core.audit.entry import EntryContent
 from gateway.core.confirming.corrections import Capability
 from gateway.core.confirming.hold_back import Delivery
-from gateway.ledgers import confirmed, delivery_of
+from gateway.work_unit.ledgers import confirmed, delivery_of
 
 BODY = (b"{}", "application/json", "")
 

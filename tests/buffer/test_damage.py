@@ -13,7 +13,7 @@ from buffer.errors import DamagedStoreError, StoreError
 from buffer.store import Store
 from config.settings import BufferSettings
 from gateway.core.audit.entry import SystemAction
-from gateway.database import open_database
+from gateway.starting.database import open_database
 
 MARK = b"here stands the journal"
 

@@ -10,11 +10,11 @@ from test_mark import MESSAGE, Box, posting
 from buffer import doubts
 from buffer.entry import OutboxState, Settlement
 from buffer.outbox import Outbox
-from gateway.auditing import Auditing
-from gateway.clock import ManualClock
+from gateway.audit.auditing import Auditing
 from gateway.connectors.base import Capabilities, Lookup, LookupKind, Rendered
 from gateway.core.calendar.honest_time import TimeQuality
-from gateway.doubt_round import DoubtRound
+from gateway.erp.doubt_round import DoubtRound
+from gateway.timing.clock import ManualClock
 
 S = 10**9
 LIMIT_NS = 30 * S

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import sqlite3
 import stat
 
 import pytest
@@ -49,6 +51,36 @@ async def test_every_posting_comes_once_and_in_its_order_with_its_content(folder
     assert [one["no"] for one in found] == list(range(1, BATCH_ROWS + 6))
     assert found[1]["content"] == {"seq": 2, "text": "x"}
     assert (made.given, made.left_out) == (BATCH_ROWS + 5, {})
+
+
+async def test_an_export_never_has_one_without_the_other_of_what_is_corrected_meanwhile(store, folder):
+    """Read batch by batch a late one was void, and what took its place was made too late to be in it."""
+    made = Export(folder / "linegate.db", Wanted())
+    rows = made.postings()
+    found = [next(rows)]
+    last, new = BATCH_ROWS + 4, posting("A", BATCH_ROWS + 5)
+    await Outbox(store).settle(last, Settlement(OutboxState.PARKED), 9)
+    await Outbox(store).supersede(last, 9, who="ann")
+    await store.commit(Step("M1", b"{}", 9 * S, (JournalRow(8, 9 * S, "job", b"{}"),), (new,)))
+    found += rows
+    assert [one["no"] for one in found] == list(range(1, BATCH_ROWS + 6))
+    assert (found[last - 1]["state"], made.moments) == ("ready", 1)
+    (again,) = (one for one in Export(folder / "linegate.db", Wanted()).postings() if one["no"] == last)
+    assert again["state"] == "superseded"
+
+
+async def test_who_reads_slowly_holds_no_moment_for_ever(store, folder):
+    made = Export(folder / "linegate.db", Wanted(), moment_max_s=0.05)
+    rows = made.postings()
+    found = [next(rows)]
+    with contextlib.closing(sqlite3.connect(folder / "linegate.db", isolation_level=None)) as other:
+        other.execute("CREATE TABLE later (a)")
+        other.execute("PRAGMA busy_timeout = 60000")
+        # Busy as long as somebody reads: it waits for the end of the moment.
+        assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+    found += rows
+    assert [one["no"] for one in found] == list(range(1, BATCH_ROWS + 6))
+    assert made.moments > 1
 
 
 async def test_what_is_not_asked_for_is_counted(folder, capsys):

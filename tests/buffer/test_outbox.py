@@ -1,11 +1,14 @@
+import asyncio
 import sqlite3
 
 import pytest
 
-from buffer.entry import SETTLED_FROM, OutboxState, Settlement
+from buffer import reconciliation
+from buffer.entry import GOODS_ERROR, SETTLED_FROM, OutboxState, Settlement
 from buffer.errors import OutboxError, StoreError
 from buffer.outbox import Outbox
 from buffer.outbox_sends import ERROR_TEXT_MAX_CHARS
+from buffer.readonly import ReadOnlyStore
 
 MESSAGE = (b"body", "application/json", "")
 
@@ -32,6 +35,27 @@ async def test_only_the_head_of_each_lane_is_due(outbox):
     assert lanes(await outbox.due("erp", 100, 2)) == [("A", "10", 1), ("A", "20", 1)]
     assert await outbox.due("erp", 0, 10) == []
     assert await outbox.due("other", 100, 10) == []
+
+
+async def test_what_is_open_is_one_moment_however_fast_a_posting_goes_on(store, make):
+    """Asked state by state it slipped through between two questions, and its pieces were nowhere."""
+    await store.commit(make.step(postings=[make.posting(1), make.posting(1, "B")]))
+    outbox = Outbox(store)
+
+    async def goes_round():
+        for _ in range(60):
+            await settled(outbox, 1, OutboxState.RETRY_WAIT, due_ns=100)
+
+    going = asyncio.create_task(goes_round())
+    seen = []
+    while not going.done():
+        seen.append([(one.id, one.state) for one in (await outbox.not_over(10)).postings])
+    await going
+    assert {len(found) for found in seen} == {2}
+    assert {state for found in seen for one, state in found if one == 1} >= {"sending", "retry_wait"}
+    assert [one.id for one in (await outbox.not_over(1)).postings] == [2]
+    await settled(outbox, 2, OutboxState.POSTED)
+    assert [one.id for one in (await outbox.not_over(10)).postings] == [1]
 
 
 async def test_a_lane_may_be_the_whole_order(outbox):
@@ -173,6 +197,34 @@ async def test_a_release_of_what_is_parked_is_known_until_it_is_parked_again_and
     assert (again.state, again.released) == (OutboxState.READY, 0), "he did not say that he wants that passed over"
 
 
+async def test_a_release_is_for_the_step_that_was_parked(outbox):
+    """What the target warned of with one message says nothing of what it may warn of with the next."""
+    await outbox.begin_send(1, MESSAGE, 100, more=(MESSAGE, MESSAGE))
+    warns = Settlement(OutboxState.PARKED, error_kind="business_reject", error_text="warns")
+    await outbox.settle(1, warns, 100)
+    await outbox.release(1, 200, who="ann")
+    sent = await outbox.begin_send(1, MESSAGE, 300)
+    assert (sent.step, sent.released) == (0, 1)
+    second = await outbox.next_step(1, Settlement(OutboxState.POSTED), 400, go=True)
+    assert (second.step, second.released) == (1, 0)
+    await outbox.settle(1, warns, 500)
+    (released,) = await outbox.release(1, 600, who="ann")
+    assert (released.step, released.released) == (1, 1)
+    await outbox.begin_send(1, MESSAGE, 700)
+    await outbox.settle(1, warns, 700)
+    (again,) = await outbox.retry(1, 800)
+    assert (again.step, again.released) == (1, 0), "it warned of something else, and he did not release that"
+
+
+async def test_a_release_is_over_when_the_posting_is_sent_again_after_it_was_booked(outbox, store):
+    await settled(outbox, 1, OutboxState.PARKED)
+    await outbox.release(1, 200, who="ann")
+    booked = await settled(outbox, 1, OutboxState.POSTED, now_ns=300)
+    assert booked.released == 1
+    again = await reconciliation.resend(store, 1, 400, who="eve", reason="lost there")
+    assert (again.state, again.released) == (OutboxState.READY, 0)
+
+
 async def test_a_release_of_what_is_held_sends_it_now_and_tells_the_target_nothing(store, make):
     outbox = Outbox(store)
     await store.commit(make.step(postings=[make.posting(1)._replace(state="held", due_ns=500)]))
@@ -236,9 +288,23 @@ async def test_counts(outbox):
     assert await outbox.last_posted_ns("erp") == 123
 
 
+async def test_a_booking_without_its_material_is_counted_until_a_person_has_posted_that(outbox):
+    await settled(outbox, 1, OutboxState.POSTED, error_kind=GOODS_ERROR, error_text="deficit of 4 PC")
+    await settled(outbox, 2, OutboxState.POSTED)
+    found = await outbox.counts("erp")
+    assert (found.posted, found.goods_errors, found.parked) == (2, 1, 0)
+    with pytest.raises(OutboxError, match="have its material posted"):
+        await outbox.material_posted(2, 5, who="ann")
+    (done,) = await outbox.material_posted(1, 5, who="ann: MIGO 4900001")
+    assert (done.state, done.error_kind, done.settled_ns is None) == (OutboxState.POSTED, "", False)
+    assert "MIGO" in done.error_text
+    assert (await outbox.counts("erp")).goods_errors == 0
+    with pytest.raises(OutboxError):
+        await outbox.material_posted(1, 6, who="ann")
+
+
 async def test_the_queries_of_every_cycle_use_an_index(outbox, store):
-    from buffer import due
-    from buffer import outbox as module
+    from buffer import due, outbox_counts
 
     heads = [
         due.query(states, order, lane_by_order=by_order)
@@ -250,7 +316,7 @@ async def test_the_queries_of_every_cycle_use_an_index(outbox, store):
         *((sql, ("erp", 1, 1)) for sql in heads),
         (due._NEXT_DUE, ("erp", 1)),
         (due._BEHIND, ("erp", "A", "10", 1, 8)),
-        module.counts_query("erp"),
+        outbox_counts.counts_query("erp"),
     ]:
         plan = await store.read(f"EXPLAIN QUERY PLAN {sql}", values)
         scans = [row[3] for row in plan if row[3].startswith("SCAN") and "CONSTANT" not in row[3]]
@@ -291,6 +357,38 @@ async def test_the_newest_latency_comes_first(store, make):
     ]
     await store.commit(make.step(postings=postings))
     outbox = Outbox(store)
-    for number in (3, 1):
-        await settled(outbox, number, OutboxState.POSTED, now_ns=2_000 + number)
-    assert await outbox.latencies_ns("erp") == [2_003 - 30, 2_001 - 10]
+    for number, state in ((3, OutboxState.POSTED), (2, OutboxState.DELIVERED), (1, OutboxState.POSTED)):
+        await settled(outbox, number, state, now_ns=2_000 + number)
+    found = await outbox.answered("erp")
+    assert [(one.t_acked_ns, one.latency_ns) for one in found] == [(2_003, 1_992), (2_002, 1_991), (2_001, 1_991)]
+    assert {one.t_derived_ns for one in found} == {11}
+    assert await outbox.answered("erp", limit=1) == found[:1]
+    await reconciliation.resend(store, 3, 3_000, who="eve", reason="lost there")
+    await settled(outbox, 3, OutboxState.POSTED, now_ns=9_000)
+    assert await outbox.answered("erp") == found[1:], "its first answer is not known any more"
+
+
+async def test_a_posting_is_shown_whole_as_of_one_moment(store, make, path):
+    """Asked one by one it was shown as waiting, among the confirmations of an operation that is booked."""
+    await store.commit(make.step(postings=[make.posting(1)]))
+    seen = []
+
+    def looks(connection):
+        seen.append(connection.execute("SELECT state FROM outbox").fetchone())
+        with sqlite3.connect(path, isolation_level=None) as other:
+            other.execute("UPDATE outbox SET state = 'retry_wait', attempts = 1, due_ns = 1 WHERE id = 1")
+        seen.append(connection.execute("SELECT state FROM outbox").fetchone())
+
+    await store.at_once(looks)
+    assert seen == [("ready",), ("ready",)]
+    assert (await Outbox(store).whole(1)).entry.state is OutboxState.RETRY_WAIT
+    with ReadOnlyStore(path) as beside:
+        with beside.moment():
+            before = beside.outbox()
+            await settled(Outbox(store), 1, OutboxState.POSTED, reference="R1")
+            assert beside.outbox() == before
+            assert beside.whole(1).entry == before[0]
+            assert [one.state for one in before] == [OutboxState.RETRY_WAIT]
+        assert [one.state for one in beside.outbox()] == [OutboxState.POSTED]
+    assert (await Outbox(store).whole(1)).entry.reference == "R1"
+    assert await Outbox(store).whole(2) is None

@@ -8,16 +8,18 @@ import sqlite3
 
 import pytest
 
-from buffer import outbox, postings, reconciliation, retention, store
+from buffer import outbox, outbox_open, postings, reconciliation, retention, store
 from buffer.entry import OutboxState
 from buffer.outbox_pages import page_query
-from gateway import order_closer
+from buffer.outbox_whole import OF_OPERATION
+from gateway.erp import order_closer
 
 ONE_ORDER = {
     "unbooked": store._UNBOOKED,
     "settled": order_closer._SETTLED,
-    "of operation": outbox._OF_OPERATION,
-    "latencies": outbox._LATENCIES,
+    "of operation": OF_OPERATION,
+    "records of an order": reconciliation._RECORDS,
+    "answered": outbox._ANSWERED,
     "last posted": outbox._LAST_POSTED,
     "states of a key": postings._STATES,
     "void": postings._VOID,
@@ -27,8 +29,14 @@ ONE_ORDER = {
     "since posted": retention._SINCE_POSTED,
     "forgettable": f"{retention._FORGETTABLE} LIMIT ?2",
     "unconfirmed": retention._UNCONFIRMED,
+    "what is open": outbox_open._OPEN,
     "page of a key": page_query(key="k")[0],
     "page of an order": page_query(order="A")[0],
+    "page of an order and kind": page_query(order="A", kind="notice")[0],
+    "page of a kind": page_query(kind="notice")[0],
+    "page of a kind for a target": page_query(target="erp", kind="reversal")[0],
+    "next page of a kind": page_query(kind="final", before_id=7)[0],
+    "page of parked of a kind": page_query(state=OutboxState.PARKED, kind="notice")[0],
     "page of parked": page_query(state=OutboxState.PARKED)[0],
     "page of parked for a target": page_query(target="erp", state=OutboxState.PARKED)[0],
     "page of sending": page_query(state=OutboxState.SENDING)[0],

@@ -10,11 +10,23 @@ from buffer.entry import OutboxState, Settlement
 from buffer.outbox import Outbox
 from buffer.retention import postings as prune
 from buffer.step import NewPosting, Step
+from gateway.audit.auditing import Auditing
 from gateway.connectors.base import Capabilities, Lookup, LookupKind
 from gateway.control import RequestError
-from gateway.resending import LOOKED_UP_MAX, NUMBERS_MAX, Resending
+from gateway.core.calendar.honest_time import TimeQuality
+from gateway.erp.resending import LOOKED_UP_MAX, NUMBERS_MAX, Resending
 
 WANTED = {"target": "erp", "order": "A", "operation": "10", "who": "p", "reason": "the ERP was restored"}
+
+
+class UtcClock:
+    quality = TimeQuality.TRUSTED
+
+    def now_ns(self):
+        return 100
+
+    def utc_ns(self, steady_ns):
+        return steady_ns
 
 
 class Erp:
@@ -51,7 +63,10 @@ class Floor:
             connectors={"erp": self.erp},
             forwarders={"erp": SimpleNamespace(wake=lambda: self.woken.append(1))},
         )
-        return Resending(parts, self.store, SimpleNamespace(now_ns=lambda: 100)).table()["outbox.resend_from"]
+        clock = UtcClock()
+        gateway = SimpleNamespace(timezone="UTC", profile="standard")
+        auditing = Auditing(SimpleNamespace(gateway=gateway, digest="d"), self.store, clock)
+        return Resending(parts, self.store, clock, auditing).table()["outbox.resend_from"]
 
     async def ask(self, first, last=None, **changes):
         return await self.verb()({**WANTED, "from": first, "to": last, **changes})
@@ -118,7 +133,7 @@ async def test_what_went_by_its_age_is_named_and_nothing_goes(floor):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"target": "other"}, "no connector 'other' takes confirmations"),
+        ({"target": "other"}, "found no connector 'other' that takes confirmations, allowed: "),
         ({"from": 0}, "1 and above"),
         ({"from": "x"}, "1 and above"),
         ({"from": True}, "1 and above"),

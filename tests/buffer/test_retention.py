@@ -12,7 +12,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from buffer import audit_chain, genealogy, retention
+from buffer import audit_chain, audit_taken, genealogy, retention
+from buffer.audit_chain import ChainReader
 from buffer.entry import OutboxState, Settlement
 from buffer.errors import StoreError
 from buffer.journal import PiecesSpan, pieces_between
@@ -112,6 +113,37 @@ async def test_each_class_goes_by_itself_and_pieces_are_still_found_by_time(stor
                 wanted = [1 for _, at_ns, kind in rows if kind == "pieces" and span.from_ns <= at_ns < span.to_ns]
                 assert len(found) == len(wanted), span
     link.close()
+
+
+async def test_what_goes_is_counted_in_its_own_transaction_and_told_once(store, open_store, path):
+    for number in range(5):
+        await store.commit(step(1 + 2 * number, number * D, ("count", "pieces")))
+    assert await retention.journal(store, "U", RecordClass.RAW_JOURNAL, 2 * D) == 2
+    assert await retention.journal(store, "U", RecordClass.CYCLE, 1 * D, how=audit_taken.THINNED) == 1
+    await store.close()
+    store = await open_store()  # the process ended before anybody told it
+    first, second = await audit_taken.gone(store)
+    assert first[:3] == ("purged", RecordClass.RAW_JOURNAL, 2)
+    assert second[:3] == ("thinned", RecordClass.CYCLE, 1)
+    await audit_taken.take(store, [], marks=first.marks)
+    assert await retention.journal(store, "U", RecordClass.RAW_JOURNAL, 3 * D) == 1
+    assert [one[:3] for one in await audit_taken.gone(store)] == [("purged", RecordClass.RAW_JOURNAL, 1), second[:3]]
+    await store.close()
+
+
+async def test_an_order_that_goes_is_told_in_its_transaction_or_stays(store):
+    await store.commit(step(at_ns=5, jobs=(record("A"), record("B"))))
+
+    def wrong(_order):
+        return ENTRY._replace(change="delete")  # and says no reason
+
+    with pytest.raises(Exception, match="reason"):
+        await retention.orders(store, 6, 100, wrong)
+    assert len(await store.job_records()) == 2
+    assert await retention.orders(store, 6, 100, lambda order: ENTRY._replace(entity_id=order)) == 2
+    assert await store.job_records() == []
+    with ChainReader.open(store.path) as reader:
+        assert [one.content.entity_id for one in reader.entries()] == ["A", "B"]
 
 
 async def test_a_class_is_looked_through_once(store):

@@ -10,7 +10,7 @@ import sqlite3
 
 import pytest
 
-from buffer import audit_chain, closing, schema
+from buffer import audit_chain, closing, refusals, schema
 from buffer.closing import Keeping
 from buffer.entry import OutboxState, Settlement
 from buffer.errors import StoreError
@@ -23,17 +23,18 @@ from buffer.verify_found import TOLD_MAX
 from gateway.cli import main
 from gateway.core.audit.entry import EntryContent
 from gateway.core.closing_record import DayBounds, DayFacts, OpenNow
-from gateway.core.document import encode, message_id_of
+from gateway.core.document import Identity, encode, message_id_of
 from gateway.core.model import JobOrderState, JobRecord
+from gateway.core.orders.erp_notice import ErpNotice, NoticeType
 from gateway.core.retention import RecordClass
 from gateway.core.work.genealogy import GenealogyLink, Tracked, TrackedKind
 from gateway.core.work.lots import Certainty
 from gateway.core.work.rounding import Exact
 
 CHECKS = [
-    "SQLite integrity_check", "journal numbers", "snapshots", "posting numbers", "keys and contents", "messages",
-    "steps", "heads of lanes", "sums of postings", "last numbers of orders", "audit trail", "genealogy",
-    "closing records",
+    "SQLite integrity_check", "journal numbers", "snapshots", "posting numbers", "keys and contents",
+    "chain of confirmations", "messages", "steps", "heads of lanes", "sums of postings", "last numbers of orders",
+    "audit trail", "genealogy", "closing records",
 ]  # fmt: skip
 ENTRY = EntryContent(
     at_ns=1, utc_ns=1, time_quality=0, utc_offset_s=0, time_zone="UTC", user="u", role="r", auth="", client="",
@@ -43,7 +44,9 @@ ENTRY = EntryContent(
 
 def posting(order, seq, target="erp", at_ns=10):
     key = f"P/e/{order}/10/{seq}"
-    document = {"idempotency_key": key, "seq": seq}
+    document = {"idempotency_key": key, "seq": seq, "prev_hash": ""}
+    if seq > 1:
+        document["prev_hash"] = json.loads(posting(order, seq - 1, target, at_ns).payload)["hash"]
     payload = encode({**document, "hash": hashlib.sha256(encode(document)).hexdigest()})
     return NewPosting(target, key, message_id_of(key), order, "10", seq, "partial", payload, at_ns)
 
@@ -89,11 +92,15 @@ async def full(open_store, make, path):
 
 
 def spoil(path, *changes):
+    """Change the file behind its triggers, which are there again afterwards."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
-        for (name,) in other.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        triggers = other.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for name, _ in triggers:
             other.execute(f"DROP TRIGGER {name}")
         for change in changes:
             other.execute(change)
+        for _, sql in triggers:
+            other.execute(sql)
 
 
 def faults(path, **options):
@@ -105,7 +112,8 @@ async def test_a_database_that_is_whole_has_every_check_and_no_defect(full):
     assert [one.name for one in found] == CHECKS
     assert {one.name: one.told for one in found if one.defects} == {}
     assert {one.name: one.looked_at for one in found if one.name != CHECKS[0]} == {
-        "journal numbers": 27, "snapshots": 1, "posting numbers": 12, "keys and contents": 12, "messages": 4,
+        "journal numbers": 27, "snapshots": 1, "posting numbers": 12, "keys and contents": 12,
+        "chain of confirmations": 12, "messages": 4,
         "steps": 0, "heads of lanes": 4, "sums of postings": 12, "last numbers of orders": 3, "audit trail": 1,
         "genealogy": 9, "closing records": 1,
     }  # fmt: skip
@@ -134,6 +142,11 @@ PLANTED = [
     ),
     ("keys and contents", "UPDATE outbox SET key = 'P/e/A/10/7' WHERE key = 'P/e/A/10/1'", "names another key"),
     ("keys and contents", "UPDATE outbox SET key = 'P/e/A/10/7' WHERE key = 'P/e/A/10/1'", "is not that of order A"),
+    (
+        "chain of confirmations",
+        "UPDATE outbox SET payload = (SELECT payload FROM outbox WHERE key = 'P/e/B/10/2') WHERE key = 'P/e/A/10/2'",
+        "order A operation 10: number 3 does not name the hash of number 2",
+    ),
     ("keys and contents", "UPDATE outbox SET message_id = 'x' WHERE id = 1", "message id is not that of the key"),
     ("messages", "UPDATE outbox SET name = NULL WHERE state = 'posted'", "no whole message"),
     ("heads of lanes", "UPDATE outbox SET head = 0", "is not its only head"),
@@ -155,6 +168,44 @@ PLANTED = [
     ("closing records", "DELETE FROM audit_entry", "not stand in the audit trail"),
     ("closing records", "DELETE FROM journal WHERE seq = 5", "made of 27 journal rows, found 26"),
 ]
+
+
+BESIDE = [
+    ("sums of postings", "UPDATE notice_tally SET postings = 3", "2 notices, their sum says 3"),
+    ("sums of postings", "DELETE FROM notice_tally", "2 notices, their sum says 0"),
+    ("sums of postings", "UPDATE answer_tally SET postings = 0", "1 answers to orders, their sum says 0"),
+    (
+        "sums of postings",
+        "INSERT INTO answer_tally VALUES ('erp', 'posted', 999)",
+        "posted: 0 answers to orders, their sum says 999",
+    ),
+    ("last numbers of orders", "DELETE FROM notice_head", "notices of order A: number 2 is there, the last one is 0"),
+]
+
+
+@pytest.fixture
+async def beside(full, open_store):
+    """The same, with two notices and an answer to an order."""
+    store = await open_store()
+    identity = Identity(plant="P", epoch=store.epoch, gateway_id="gw", line="L", machine="M1", work_center="WC-1")
+    detail = {"state": "RELEASED", "previous_state": None, "cause": "-"}
+    one = ErpNotice(NoticeType.STATUS, "state_changed", 10, 10, detail, order="A", targets=("erp",))
+    await store.commit(Step("M1", b'{"journal_seq": 27}', 10, (), notices=(one, one), identity=identity))
+    await refusals.put(store, identity, "erp", refusals.Refused("A", 2, ("x",)), now_ns=10, utc_ns=10)
+    await store.close()
+    return full
+
+
+async def test_what_is_told_beside_them_is_no_defect(beside):
+    assert faults(beside) == {}
+
+
+@pytest.mark.parametrize(("check", "change", "text"), BESIDE)
+async def test_what_is_told_beside_them_has_sums_and_numbers_of_its_own(beside, check, change, text):
+    spoil(beside, change)
+    found = faults(beside)
+    assert list(found) == [check]
+    assert any(text in one for one in found[check]), found
 
 
 @pytest.mark.parametrize(("check", "change", "text"), PLANTED)
@@ -205,6 +256,13 @@ async def test_what_went_by_its_age_is_no_defect(full, open_store):
     assert faults(full) == {}
     spoil(full, "DELETE FROM journal WHERE seq = 29")
     assert list(faults(full)) == ["journal numbers"]
+
+
+async def test_a_trigger_that_is_away_is_a_defect_although_no_row_was_changed(full):
+    with contextlib.closing(sqlite3.connect(full, isolation_level=None)) as other:
+        other.execute("DROP TRIGGER audit_entry_is_immutable")
+    ((said,),) = faults(full).values()
+    assert said.startswith("audit_entry: trigger audit_entry_is_immutable is missing")
 
 
 async def test_of_many_defects_some_are_told_and_all_are_counted(full):

@@ -10,10 +10,11 @@ import time
 from typing import NamedTuple
 
 import pytest
+import warm
 
 from gateway.cli import main
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 CONFIG = """
 gateway: { id: box-1, plant: P1, timezone: Europe/Berlin, state_dir: STATE_DIR }
@@ -53,9 +54,9 @@ def environment(extra=None):
 
 
 def run_cli(*arguments, env=None, cwd=None, **options):
-    ended = subprocess.run(
+    ended = warm.run(
         [sys.executable, "-P", "-m", "gateway", *map(str, arguments)], capture_output=True, text=True, check=False,
-        timeout=30, stdin=subprocess.DEVNULL, env=environment(env), cwd=cwd, **options,
+        timeout=60, stdin=subprocess.DEVNULL, env=environment(env), cwd=cwd, **options,
     )  # fmt: skip
     assert "Traceback" not in ended.stderr, ended.stderr
     return Ended(ended.returncode, ended.stdout, ended.stderr)
@@ -72,7 +73,7 @@ class Daemon:
         for name in ("orders", *(["confirmations"] if confirmations else [])):
             (folder / "share" / name).mkdir(parents=True, exist_ok=True)
         self.log = (folder / "log").open("wb")
-        self.process = subprocess.Popen(
+        self.process = warm.Popen(
             [sys.executable, "-P", "-m", "gateway", "run", str(self.config)],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=environment(),
         )  # fmt: skip
@@ -130,7 +131,7 @@ class Simulator:
     """A bundled machine as a process; ``ready`` is what it said first."""
 
     def __init__(self, *arguments):
-        self.process = subprocess.Popen(
+        self.process = warm.Popen(
             [sys.executable, "-P", "-m", "simulators", *map(str, arguments)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(),
         )  # fmt: skip
@@ -168,7 +169,7 @@ def start_cli():
     running = []
 
     def start(*arguments, cwd=None, **options):
-        process = subprocess.Popen(
+        process = warm.Popen(
             [sys.executable, "-P", "-m", "gateway", *map(str, arguments)], stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), cwd=cwd, **options,
         )  # fmt: skip
@@ -190,8 +191,10 @@ def configured(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def daemon(tmp_path_factory):
-    daemon = Daemon(tmp_path_factory.mktemp("gateway"))
+def daemon(tmp_path_factory, request):
+    """One for all tests of a module, configured as its ``configured_as`` says, where it has one."""
+    config = getattr(request.module, "configured_as", str)(CONFIG)
+    daemon = Daemon(tmp_path_factory.mktemp("gateway"), config)
     try:
         daemon.take_orders()
         yield daemon

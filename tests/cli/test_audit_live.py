@@ -7,10 +7,10 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
 
 import pytest
+import warm
 
 from buffer.audit_chain import ChainReader
 from gateway.core.audit.chain import Verified
@@ -43,7 +43,7 @@ def user(linegate, state_dir, name, role):
 
 def say(daemon, *words, token="", line=""):
     env = {name: text for name, text in os.environ.items() if not name.startswith("LINEGATE_")}
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-P", "-m", "gateway", *words, "-d", str(daemon.state_dir)], input=line, text=True,
         capture_output=True, check=False, timeout=30, env={**env, **({"LINEGATE_TOKEN": token} if token else {})},
     )  # fmt: skip
@@ -111,6 +111,10 @@ def test_the_regulated_profile(linegate, start_daemon, trail, configured, tmp_pa
     token = user(linegate, daemon.state_dir, "anna", "quality")
     code, _, err = say(daemon, "order", "hold", "M-1", "4711", token=token)
     assert (code, "REASON: found none" in err) == (1, True)
+    assert "ROLE_NOT_ALLOWED" in say(daemon, "order", "start", "M-1", "4711", "--reason", "x", token=token)[2]
+    refused = trail(daemon)[-1]
+    assert (refused.action, refused.user, refused.role, refused.outcome) == ("start", "anna", "quality", "refused")
+    assert refused.auth.startswith("token "), "who it was, not the login of the computer"
     assert say(daemon, "order", "hold", "M-1", "4711", "--reason", "x", token=token)[0] == 0
     release = ("order", "release", "M-1", "4711", "--reason", "checked")
     code, _, err = say(daemon, *release, token=token)
@@ -118,7 +122,7 @@ def test_the_regulated_profile(linegate, start_daemon, trail, configured, tmp_pa
     code, _, err = say(daemon, *release, "--sign", token=token, line=PASSPHRASE)
     assert "a wrong passphrase (1 in a row)" in err
     assert "linegate user passphrase" in err
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-P", "-m", "gateway", "user", "passphrase", "anna", "-d", str(daemon.state_dir)],
         input=PASSPHRASE, text=True, capture_output=True, check=False,
     )  # fmt: skip
@@ -138,7 +142,16 @@ def test_the_regulated_profile(linegate, start_daemon, trail, configured, tmp_pa
         assert f"({number + 1} in a row)" in err
     err = say(daemon, *release, "--sign", token=token, line=PASSPHRASE)[2]
     assert "SIGNATURE: found 5 wrong passphrases in a row" in err
+    assert "linegate user passphrase anna" in err
     assert len([one for one in trail(daemon) if one.action == "access_refused"]) == 6
+    anew = ["user", "passphrase", "anna", "--reason", "forgotten", "-d", str(daemon.state_dir)]
+    done = warm.run(
+        [sys.executable, "-P", "-m", "gateway", *anew],
+        input=f"{PASSPHRASE} anew", text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    err = say(daemon, *release, "--sign", token=token, line=PASSPHRASE)[2]
+    assert "(1 in a row)" in err, "the old one is wrong, and it is looked at again"
 
 
 def test_a_release_of_a_confirmation_is_signed_in_the_regulated_profile(
@@ -150,7 +163,7 @@ def test_a_release_of_a_confirmation_is_signed_in_the_regulated_profile(
     daemon = start_daemon(config.replace("orders: { choose: command }", counted)).listens()
     daemon.take_orders()
     token = user(linegate, daemon.state_dir, "berta", "supervisor")
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-P", "-m", "gateway", "user", "passphrase", "berta", "-d", str(daemon.state_dir)],
         input=PASSPHRASE, text=True, capture_output=True, check=False,
     )  # fmt: skip

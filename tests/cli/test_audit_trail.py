@@ -75,13 +75,22 @@ def test_a_broken_one(run, trail, tmp_path):
     anchors = tmp_path / "anchors.txt"
     anchors.write_text(anchor_text(anchor_of(epoch, head)))
     change(tmp_path, "DROP TRIGGER audit_entry_is_kept; DELETE FROM audit_entry WHERE seq = 3;")
-    assert run("verify")[0] == 0, "without an anchor nobody can tell"
+    code, out, _ = run("verify")
+    assert (code, out.splitlines()[0]) == (4, "not protected: audit_entry: trigger audit_entry_is_kept is missing")
+    assert "2 entries follow one another, but somebody changed the schema" in out, "without an anchor nobody can tell"
     code, out, _ = run("verify", "--anchors", str(anchors))
     assert code == audit_trail.EXIT_BROKEN
     assert out == ("broken at 3: the chain ends with 2, but entry 3 was published: those after 2 were cut off\n")
     change(tmp_path, "DROP TRIGGER audit_entry_is_immutable; UPDATE audit_entry SET user = 'bob' WHERE seq = 2;")
     code, out, _ = run("verify", "--json")
     assert (code, json.loads(out)["entry"], json.loads(out)["fault"]) == (audit_trail.EXIT_BROKEN, 2, "changed")
+
+
+def test_a_table_that_is_gone_is_no_question_of_rights(run, trail, tmp_path):
+    change(tmp_path, "DROP TABLE audit_anchor;")
+    code, out, err = run("verify", "--json")
+    assert (code, err) == (audit_trail.EXIT_BROKEN, "")
+    assert json.loads(out)["unguarded"] == ["audit_anchor: the table is missing"]
 
 
 async def _restored_behind_an_anchor(tmp_path):
@@ -153,6 +162,29 @@ def test_the_trail_for_others(run, trail):
     first, *rows = csv.DictReader(io.StringIO(out, newline=""))
     assert (first["seq"], first["new"], first["order"]) == ("1", "'=1+1", "4711")
     assert rows[-1]["hash"] == head.hash
+
+
+def test_a_print_says_of_what_it_is_and_whether_that_is_whole(run, trail, tmp_path):
+    epoch, head = trail
+    _, out, _ = run("export", "--format", "html", "--order", "<4711>")
+    assert f"<tr><th>Chain</th><td>{epoch}</td></tr>" in out
+    assert "<tr><th>Shown</th><td>order &lt;4711&gt;</td></tr>" in out
+    assert f"whole: 3 entries, anchored up to 0, last hash {head.hash}" in out
+    assert "<p>0 entries</p>" in out
+    change(tmp_path, "DROP TRIGGER audit_entry_is_immutable; UPDATE audit_entry SET time_quality = 99 WHERE seq = 2;")
+    code, out, _ = run("export", "--format", "html")
+    assert (code, "BROKEN at entry 2: entry 2 was changed" in out, "<p>3 entries</p>" in out) == (0, True, True)
+
+
+def test_anchors_are_printed_as_verify_takes_them(run, trail, tmp_path):
+    code, out, err = run("anchors")
+    assert (code, out, "there is no anchor yet" in err) == (0, "", True)
+    epoch, head = trail
+    code, out, err = run("anchors", "--now")
+    assert (code, out, err) == (0, f"{anchor_text(anchor_of(epoch, head))}\n", "")
+    (tmp_path / "kept").write_text(out)
+    change(tmp_path, "DROP TRIGGER audit_entry_is_kept; DELETE FROM audit_entry WHERE seq = 3;")
+    assert "those after 2 were cut off" in run("verify", "--anchors", str(tmp_path / "kept"))[1]
 
 
 def test_where_there_is_nothing_to_read(run, tmp_path):

@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from gateway.status import FeedView, GatewayView, SourceView, TargetView, WorkUnitView
+from gateway.shown.status import FeedView, GatewayView, SourceView, TargetView, WorkUnitView
 
 FIELDS = {
     view: set(view.__dataclass_fields__) for view in (FeedView, GatewayView, SourceView, TargetView, WorkUnitView)
@@ -84,7 +84,7 @@ def test_an_order_on_hold_until_it_is_released(ask):
     code, _out, err = ask("order", "start", *order)
     assert code == 1
     assert "G1 no active hold: found hold lot recalled, wanted no active hold; quality or a supervisor releases" in err
-    assert "ON_HOLD" in ask("order", "list").out
+    assert "ON_HOLD (sap: LKD) " in ask("order", "list", "--foreign", "sap").out
     assert ask("order", "release", *order).code == 0
     for verb, said in (
         ("release", "it is not on hold"),
@@ -126,6 +126,11 @@ def test_an_order_from_start_to_its_confirmation(ask, daemon):
     for which in (posting["no"], posting["key"]):
         shown = json.loads(ask("outbox", "show", which, "--json").out)
         assert shown["confirmation"]["order_id"] == "4711"
+        times = [shown["stamps"][name] for name in ("t_event", "t_derived", "t_queued", "t_sent", "t_acked")]
+        assert times == [posting[name] for name in ("event", "derived", "created", "last_sent", "settled")]
+        lengths = [length for length in shown["stages_ms"].values() if length is not None]
+        assert list(shown["stages_ms"]) == ["detection", "trigger", "waiting", "answer"]
+        assert len(lengths) == (4 if posting["event"] else 2)
         assert shown["message"]["content_type"] == "text/csv"
     assert "4711" in ask("outbox", "show", posting["no"]).out
     code, _out, err = ask("outbox", "retry", posting["no"])

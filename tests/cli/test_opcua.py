@@ -6,17 +6,17 @@ import json
 import os
 import pty
 import select
-import subprocess
 import sys
 import threading
 import time
 
 import pytest
+import warm
 from asyncua import Server, ua
 
 from drivers.opcua import certificates
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class Secured:
@@ -171,7 +171,7 @@ def test_what_cannot_be_trusted_says_why(linegate, config, source, code, words):
 @pytest.mark.parametrize(("answer", "code"), [("yes", 0), ("y", 1), ("", 1)])
 def test_a_person_must_type_yes(config, secured, answer, code):
     master, slave = pty.openpty()
-    process = subprocess.Popen(
+    process = warm.Popen(
         [sys.executable, "-P", "-m", "gateway", "opcua", "trust", "imm", "-c", str(config)],
         stdin=slave, stdout=slave, stderr=slave, close_fds=True,
     )  # fmt: skip

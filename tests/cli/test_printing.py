@@ -11,8 +11,17 @@ from buffer.entry import OutboxState, Settlement
 from buffer.outbox import Outbox
 from buffer.step import JournalRow, NewPosting, Step
 from buffer.store import Store
-from gateway.status import ClockView, FeedView, GatewayView, MqttView, SourceView, TargetView, WorkUnitView, to_json
-from gateway.status_text import lines
+from gateway.shown.status import (
+    ClockView,
+    FeedView,
+    GatewayView,
+    MqttView,
+    SourceView,
+    TargetView,
+    WorkUnitView,
+    to_json,
+)
+from gateway.shown.status_text import lines
 
 S = 1_000_000_000
 #: Colour, a C1 control, a mark that turns the writing round; the line end would forge a line.

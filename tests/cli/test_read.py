@@ -170,7 +170,7 @@ def test_ctrl_c_leaves_without_a_trace(start_cli, number):
         link.settimeout(20)
         assert link.recv(100)  # the question is out
         os.kill(process.pid, number)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
         link.close()
     assert process.returncode == 130
     assert (out, "Traceback" in err) == ("", False)

@@ -95,7 +95,7 @@ def test_ctrl_c_keeps_what_was_found(start_cli, asm):
     while "1 found" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "Traceback" not in err
     assert out.splitlines()[1].split() == ["3", "answers"]

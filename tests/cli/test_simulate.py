@@ -48,12 +48,12 @@ def test_the_erp_works_and_ends_by_a_signal(simulate, number):
     ready = json.loads(erp.stdout.readline())
     assert ready["ready"] is True
     assert ready["pid"] == erp.pid  # one process: a signal reaches the simulator itself
-    link = http.client.HTTPConnection("127.0.0.1", ready["port"], timeout=10)
+    link = http.client.HTTPConnection("127.0.0.1", ready["port"], timeout=60)
     link.request("GET", "/orders")
     assert len(json.loads(link.getresponse().read())["orders"]) == 4
     link.close()
     erp.send_signal(number)
-    out, err = erp.communicate(timeout=10)
+    out, err = erp.communicate(timeout=60)
     assert (erp.returncode, out, err) == (0, "", "")
 
 
@@ -61,7 +61,7 @@ def test_a_terminals_ctrl_c_reaches_it_once_and_leaves_nothing(simulate):
     machine = simulate("asm-01", "--port", "0", "--no-stdin")
     machine.stdout.readline()
     os.killpg(machine.pid, signal.SIGINT)
-    _out, err = machine.communicate(timeout=10)
+    _out, err = machine.communicate(timeout=60)
     assert (machine.returncode, err) == (0, "")
     with pytest.raises(ProcessLookupError):
         os.killpg(machine.pid, 0)
@@ -70,7 +70,7 @@ def test_a_terminals_ctrl_c_reaches_it_once_and_leaves_nothing(simulate):
 def test_commands_on_standard_input_and_its_end(simulate):
     machine = simulate("asm-01", "--port", "0")
     machine.stdout.readline()
-    out, err = machine.communicate("stop\nnonsense\n", timeout=10)
+    out, err = machine.communicate("stop\nnonsense\n", timeout=60)
     assert (machine.returncode, err) == (0, "")
     answers = [json.loads(line) for line in out.splitlines()]
     assert [answer["ok"] for answer in answers] == [True, False]
@@ -91,11 +91,11 @@ def test_a_busy_port_is_a_sentence(simulate, name):
 
 def test_options_of_the_simulator_are_its_own(simulate):
     helped = simulate("erp", "--help")
-    out, _err = helped.communicate(timeout=10)
+    out, _err = helped.communicate(timeout=60)
     assert helped.returncode == 0
     assert "--idempotent" in out
     refused = simulate("erp", "--port", "70000")
-    _out, err = refused.communicate(timeout=10)
+    _out, err = refused.communicate(timeout=60)
     assert refused.returncode == 2
     assert "allowed: 0 to 65535" in err
 
@@ -120,7 +120,7 @@ def test_the_names_are_those_that_there_are(simulate):
 
 def test_a_double_of_an_erp_is_named_behind_it(simulate):
     refused = simulate("erp", "sap_r2")
-    _out, err = refused.communicate(timeout=10)
+    _out, err = refused.communicate(timeout=60)
     assert (refused.returncode, err) == (2, "erp: found 'sap_r2', allowed: " + ", ".join(ERPS) + ", or nothing\n")
     helped, _ = simulate("erp", "--help").communicate(timeout=20)
     assert [name for name in ERPS if name not in " ".join(helped.split())] == []

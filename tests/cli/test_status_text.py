@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.status import FeedView, SourceView, TargetView, to_json
-from gateway.status_text import feed_line, source_line, target_line
+from gateway.shown.status import FeedView, SourceView, TargetView, to_json
+from gateway.shown.status_text import feed_line, source_line, target_line
 
 S = 1_000_000_000
 NOW_NS = 1000 * S
@@ -33,6 +33,13 @@ def test_the_reason_is_shown_where_something_is_held_up(changes):
 @pytest.mark.parametrize("changes", [{}, {"waiting": 1, "oldest_waiting_ns": NOW_NS - S}], ids=str)
 def test_an_old_error_is_not_shown_while_everything_flows(changes):
     assert "order closed" not in line(**changes)
+
+
+def test_how_long_answers_take_and_which_stage_takes_longest():
+    stages = {"detection": 90, "trigger": 4_000, "waiting": 3, "answer": None}
+    shown = line(latency_last_ms=120, latency_median_ms=110, latency_p95_ms=4_200, stages_p95_ms=stages, goods_errors=2)
+    assert "  last answer after 120 ms, median 110 ms, p95 4200 ms (trigger 4000 ms)" in shown
+    assert "  goods errors 2" in shown
 
 
 def test_orders_for_others_and_refused_ones_are_counted():

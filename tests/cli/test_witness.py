@@ -94,7 +94,7 @@ def test_ctrl_c_ends_and_judges(start_cli, simulator):
     while "now " not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     assert "Traceback" not in err
     told = json.loads(out)
     assert (told["parts"], told["sure"]) == (None, "unsure")

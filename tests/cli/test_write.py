@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 #: A driver in a distribution of its own: each signal is a key of a JSON file.
 DRIVER = """
 import asyncio, json

@@ -35,6 +35,16 @@ def test_a_full_document(load_file):
     assert settings.warnings == ()
 
 
+def test_a_machine_state_off_costs_no_schema(load_file, monkeypatch):
+    """Its word is looked at wherever it stands; to make the schema of the whole document takes a third of a start."""
+
+    def made(*_):
+        pytest.fail("the schema of the document was made")
+
+    monkeypatch.setattr("config.loader.json_schema", made)
+    assert load_file(FULL).work_units["ASM-01"].state.map["0"] is MachineState.OFF
+
+
 def test_places(load_file):
     settings = load_file(FULL)
     assert settings.place("sources.asm.host") == f"{FULL}:11:11"

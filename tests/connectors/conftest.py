@@ -251,7 +251,7 @@ def make_document(seq: int, order: str = "100240", operation: str = "0010") -> d
         "qty": {"good": "10", "scrap": [{"reason": None, "qty": "1"}], "rework": "0", "test": "0", "hold": "0"},
         "uom": "PC",
         "cycles": 11,
-        "estimated": {"any": False, "pieces": "0"},
+        "estimated": {"any": False, "pieces": "0", "share": "0"},
         "data_quality_flags": [],
         "created_at": "2026-11-22T06:01:00.000Z",
         "prev_hash": "",
@@ -410,11 +410,11 @@ class RunningDouble:
 
     def put_order(self, image):
         request = urllib.request.Request(f"{self.url}/_orders", json.dumps(image).encode())
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
     def bookings(self):
-        with urllib.request.urlopen(f"{self.url}/ledger", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}/ledger", timeout=60) as answer:
             return json.load(answer)["bookings"]
 
     def take_away(self):

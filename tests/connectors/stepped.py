@@ -101,7 +101,8 @@ class Stepped:
             outcome = Outcome(OutcomeKind.ACCEPTED, reference=f"A-{reference}")
         else:
             ledger.book(posting)
-            outcome = Outcome(OutcomeKind.POSTED, reference=reference)
+            goods = f"deficit {posting.step}" if fault == "no_goods" else ""
+            outcome = Outcome(OutcomeKind.POSTED, reference=reference, goods_error=goods)
         return Outcome(OutcomeKind.UNCERTAIN, "no answer") if fault in {"lost_answer", "half_answer"} else outcome
 
     async def lookup(self, posting):

@@ -15,13 +15,13 @@ from buffer.outbox import Outbox
 from config.loader import load
 from gateway import plugins
 from gateway.build import Builder
-from gateway.clock import SteadyClock
-from gateway.clock_quality import TimeQuality
 from gateway.connectors.base import Capabilities, Lookup, LookupKind, Outcome, OutcomeKind, Rendered
 from gateway.forwarder import Forwarder
 from gateway.notify import Progress
+from gateway.timing.clock import SteadyClock
+from gateway.timing.clock_quality import TimeQuality
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 A1, B1 = ("A", "10", 1), ("B", "10", 1)
 CONFIG = """\
 gateway: { id: g, plant: P, timezone: UTC, state_dir: state }

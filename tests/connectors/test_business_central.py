@@ -11,17 +11,21 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import warm
 
 from gateway.connectors import seen_orders
 from gateway.connectors.base import (
+    BookedOperation,
+    BookedOrder,
     ConnectorContext,
+    ConnectorError,
     LookupKind,
     MappingError,
     OutcomeKind,
     Posting,
     step_id,
 )
-from gateway.connectors.business_central import PLUGIN, lines, orders
+from gateway.connectors.business_central import PLUGIN, lines, orders, totals
 from gateway.connectors.business_central.settings import BusinessCentralSettings
 from gateway.connectors.mapping.settings import MappingSettings
 from gateway.connectors.sign_in import SignIn
@@ -35,7 +39,7 @@ SECRET = "bc-secret"
 
 class Double:
     def __init__(self, *options):
-        self.process = subprocess.Popen(
+        self.process = warm.Popen(
             [sys.executable, "-P", "-m", "simulators", "business_central", "--no-stdin", *options],
             stdout=subprocess.PIPE,
             text=True,
@@ -392,3 +396,49 @@ def test_settings_that_do_not_fit_are_named(changes, named):
     given = {"url": "https://a.example.com/ODataV4", "company": "CRONUS", **changes}
     with pytest.raises(ValueError, match=named):
         BusinessCentralSettings(connector="business_central", **given)
+
+
+async def test_the_ledger_entries_of_an_order_are_summed(shared, built, document):
+    """By operation, over pages, with what a person posted there; lines in the journal are not booked."""
+    shared.ask("/_orders", order_image("700101"))
+    connector = built(shared.url)
+    assert connector.capabilities.totals
+    await connector.open()
+    assert not (await connector.booked("NONE")).known
+    assert await connector.booked("700101") == BookedOrder("700101"), "known, and nothing booked"
+    for seq, pieces in ((1, 10), (2, 7), (3, 5)):
+        (posting,) = steps(connector, confirmation(document, seq, "700101", good=pieces, qty_cumulative=TOTALS))
+        assert (await connector.send(posting)).kind is OutcomeKind.ACCEPTED
+        if seq < 3:
+            shared.fault("post")
+    shared.fault("external", order="700101", operation="0020", count=4)
+    shared.fault("external", order="700101", operation="0010", count=2)
+    told = await connector.booked("700101")
+    first = BookedOperation("0010", Decimal(19), Decimal(2))
+    assert told == BookedOrder("700101", operations=(first, BookedOperation("0020", Decimal(4))))
+    shared.fault("delete-lines")
+    shared.ask("/_orders", order_image("700101", revision=2, status="closed"))
+    assert (await connector.booked("700101")).closed
+    await connector.close()
+    connector = built(shared.url, rework="scrap")
+    await connector.open()
+    assert (await connector.booked("700101")).rework_is_scrap
+    await connector.close()
+
+
+TOTALS = {"good": "10", "scrap": [{"reason": "SHORT", "qty": "1"}], "rework": "0"}
+ENTRY = {"Order_Type": "Production", "Operation_No": "0010", "Output_Quantity": 5, "Scrap_Quantity": Decimal("0.5")}
+
+
+def test_a_correction_counts_and_other_kinds_of_orders_do_not():
+    rows = [ENTRY, {**ENTRY, "Output_Quantity": -2, "Scrap_Quantity": 0}, {**ENTRY, "Order_Type": "Assembly"}]
+    assert totals.summed(rows, "X") == (BookedOperation("0010", Decimal(3), Decimal("0.5")),)
+
+
+@pytest.mark.parametrize("field", ["Operation_No", "Output_Quantity", "Scrap_Quantity"])
+@pytest.mark.parametrize("found", [None, "", True, "NaN", "two"])
+def test_what_a_page_does_not_show_is_never_taken_for_zero(field, found):
+    if field == "Operation_No" and isinstance(found, str) and found:
+        return
+    with pytest.raises(ConnectorError, match=f"{field}: found .*does the page show it"):
+        totals.summed([{**ENTRY, field: found}], "X")

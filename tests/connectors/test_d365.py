@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import warm
 
 from gateway.connectors.base import (
     ConnectorContext,
@@ -40,7 +42,7 @@ TAG = "ExternalReference"
 
 class Double:
     def __init__(self, name, *options):
-        self.process = subprocess.Popen(
+        self.process = warm.Popen(
             [sys.executable, "-P", "-m", "simulators", name, "--no-stdin", *options],
             stdout=subprocess.PIPE, text=True, cwd=ROOT,
         )  # fmt: skip
@@ -232,6 +234,53 @@ def test_which_messages_are_sent(document, operation, seq, changes, kinds):
     parts = [{"item": "BOLT", "qty": "4", "uom": "PC"}]
     told = rendered_contents(confirmation(document, seq, operation, components=parts), **changes)
     assert [kind for kind, _ in told] == kinds
+    parts.append({"item": "SPRUE", "qty": "2", "uom": "PC", "kind": "by_product"})
+    told = rendered_contents(confirmation(document, seq, operation, components=parts), **changes)
+    picked = [
+        line["ItemNumber"] for kind, said in told if kind == messages.PICKING_LIST for line in said["PickingListLines"]
+    ]
+    assert picked == ["BOLT"] * (messages.PICKING_LIST in kinds), "what is made besides is not picked"
+
+
+def picked(document, *parts, **changes):
+    """Item and quantity of each line of the picking list."""
+    changes = {"picking_list": True, "picking_entity": "P", **changes}
+    told = rendered_contents(confirmation(document, 2, "10", components=list(parts)), **changes)
+    lists = [said for kind, said in told if kind == messages.PICKING_LIST]
+    return [(one["ItemNumber"], one["ConsumptionBOMQuantity"]) for said in lists for one in said["PickingListLines"]]
+
+
+def test_a_picking_list_takes_what_nobody_else_posts(document):
+    def part(item, posting, kind="pieces", **more):
+        return {"item": item, "qty": "4", "uom": "PC", "kind": kind, "posting": posting, **more}
+
+    flushed, by_hand = part("NUT", "erp"), part("GREASE", "manual")
+    assert picked(document, part("BOLT", "confirmation"), flushed, by_hand) == [("BOLT", 4)]
+    assert picked(document, flushed, by_hand) == [], "no message without a line"
+    purge, none = part("GRAN", "separate", "purge", separate="purge"), {**part("RING", "confirmation"), "qty": "0"}
+    assert picked(document, purge, none) == [("GRAN", 4)], "a message of its own anyway"
+    back = part("BOLT", "separate", "return", separate="return")
+    with pytest.raises(MappingError, match=r"'BOLT': 4.000 PC come back .* returns: negative"):
+        picked(document, back)
+    assert picked(document, back, returns="negative") == [("BOLT", -4)]
+    with pytest.raises(MappingError, match=r"'MOTOR': is serialised"):
+        picked(document, part("MOTOR", "separate", separate="serialised"))
+
+
+@pytest.mark.parametrize(
+    ("flushing", "posted"),
+    [
+        (orders.DYNAMICS, ["erp", "erp", "erp"]),
+        (orders.Flushing(True, "FlushingPrincip", "Principle"), ["backflush", "erp", "erp"]),
+        (orders.Flushing(True, "Never", "Principle"), ["backflush"] * 3),
+    ],
+)
+def test_who_posts_a_component_of_an_order(flushing, posted):
+    header = {"ProductionOrderNumber": "P1", "ItemNumber": "A", "ScheduledQuantity": 10}
+    row = {"ItemNumber": "B", "BOMLineQuantity": 2, "BOMLineUnitSymbol": "PC"}
+    rows = [{**row, "Principle": "Manual"}, {**row, "Principle": "Finish"}, row]
+    made = orders.document_of(header, [], rows, "PC", dt.UTC, flushing)
+    assert [one["flush_method"] for one in made["components"]] == posted, "never what Dynamics flushes itself"
 
 
 @pytest.mark.parametrize(
@@ -451,6 +500,7 @@ async def test_the_queue_and_the_ledger_survive_the_end_of_the_double(own, tmp_p
     ("changes", "named"),
     [
         ({"picking_list": True}, "picking_entity"),
+        ({"picking_list": True, "picking_entity": "P", "bom_consumption": "Always"}, "bom_consumption"),
         ({"company": " "}, "company"),
         ({"url": "http://erp.example.com"}, "https"),
         ({"page_size": 0}, "page_size"),

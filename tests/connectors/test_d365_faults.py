@@ -200,7 +200,7 @@ async def test_somebody_else_books_meanwhile_and_a_person_hears_of_it(rig, tmp_p
         assert (first.state, first.error_kind) == ("parked", "unclear"), first
         assert "booked since it was sent: good 108, error 1" in first.error_text
         assert "expected: good 101, error 1" in first.error_text
-        assert "book by hand what is missing" in suggested(first.error_kind)
+        assert "linegate outbox booked" in suggested(first.error_kind)
         assert (second.state, second.attempts) == ("ready", 0), "the lane waits for the person"
         bench.build = plain
         await plant.finish()

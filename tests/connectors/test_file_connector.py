@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from kept_waiting import Taken
 
 from gateway.connectors.base import ConnectorError, LookupKind, MappingError, Outcome, OutcomeKind, Posting
 from gateway.connectors.file import PLUGIN
@@ -213,6 +214,7 @@ async def test_files_move_when_their_cursor_came_back(make, share):
     (refused,) = page.refused
     assert refused.place == "b.csv"
     assert refused.reasons[0].startswith("line 2, quantity: found 'none', allowed: a number above 0")
+    assert [order for order, _ in refused.orders] == ["100240"], "who sent it is answered for each order"
     assert {path.name for path in (share / "orders").iterdir()} == {"a.csv", "b.csv", "notes.txt", ".hidden.csv"}
 
     after_restart = make()
@@ -346,14 +348,15 @@ async def test_a_share_that_hangs_holds_up_nothing_else(make, posting, hanging):
     assert "no answer within 1 s" in outcome.detail
 
     threads = threading.active_count()
-    async with asyncio.timeout(0.9):  # refused at once, not after another limit
-        for _ in range(50):
-            outcome = await connector.send(second)
-            assert outcome.kind is OutcomeKind.NOT_SENT
-            assert (await connector.lookup(first)).kind is LookupKind.UNKNOWN
-            assert not (await connector.probe()).ok
-            with pytest.raises(ConnectorError, match="has hung for"):
-                await connector.fetch_orders("")
+    taken = Taken()
+    for _ in range(50):
+        outcome = await connector.send(second)
+        assert outcome.kind is OutcomeKind.NOT_SENT
+        assert (await connector.lookup(first)).kind is LookupKind.UNKNOWN
+        assert not (await connector.probe()).ok
+        with pytest.raises(ConnectorError, match="has hung for"):
+            await connector.fetch_orders("")
+    assert taken.seconds() < 0.9, "refused at once, not after another limit"
     assert "has hung for" in outcome.detail
     assert threading.active_count() == threads
     await connector.close()
@@ -439,6 +442,14 @@ def test_orders_in_another_dialect():
         ("1", "Größe", Decimal("24.5")),
         ("2", "P", Decimal(1)),
     ]
+
+
+@pytest.mark.parametrize(("cell", "there"), [("true", True), ("no", False), ("", None)])
+def test_the_material_is_there_or_not_or_nobody_tells(cell, there):
+    text = f"order;operation;work_center;product;quantity;material_available\n1;10;W;P;1;{cell}\n"
+    (order,), reasons = parse_file(text.encode(), settings_of())
+    assert reasons == ()
+    assert order.image.material_available is there
 
 
 @pytest.mark.parametrize(("cell", "overlaps"), [("true", True), ("", False), ("no", False)])

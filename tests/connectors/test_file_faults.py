@@ -17,7 +17,7 @@ from gateway.contract.plant import Plant
 from simulators.erp import file_partner
 from simulators.erp.file_partner import FilePartner
 
-DEADLINE_S = 20
+DEADLINE_S = 60
 NO_ANSWERS = "a file has no answer that could be cut"
 FAULTS = {
     "lost_answer": "lose-answers {}",

@@ -380,6 +380,8 @@ def test_orders_of_b2mml():
     assert (part.item, part.quantity, part.uom, part.operation, part.fixed) == (
         "RM-010", Decimal("0.125"), "KGM", "0010", False,
     )  # fmt: skip
+    ((order,), _) = parse_file(SCHEDULE.replace(">Consumed<", ">By-product Produced<").encode(), settings)
+    assert [(one.item, one.kind) for one in order.image.components] == [("RM-010", "by_product")]
 
 
 @pytest.mark.parametrize(

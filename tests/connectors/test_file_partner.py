@@ -65,11 +65,11 @@ class Partner:
                 "operations": [{"op": "0010", "work_center": "WC-ASM", "qty": "24"}],
             }  # fmt: skip
             request = urllib.request.Request(f"{self.ready['url']}/_orders", json.dumps(image).encode())
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 assert answer.status == 201
 
     def bookings(self):
-        with urllib.request.urlopen(f"{self.ready['url']}/ledger", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.ready['url']}/ledger", timeout=60) as answer:
             return json.loads(answer.read())["bookings"]
 
     def kill(self):

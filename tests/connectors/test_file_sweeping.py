@@ -1,14 +1,19 @@
 """What linegate leaves in the folders is cleared away when it is old and settled, and never before."""
 
+import json
 import os
+from dataclasses import replace
 
 import pytest
 
 from buffer.entry import OutboxState, Settlement
 from gateway.connectors.base import LookupKind, OutcomeKind, Posting
-from gateway.connectors.file import PLUGIN, sweeping
+from gateway.connectors.file import PLUGIN, notice_file, sweeping
 from gateway.connectors.file.settings import FileSettings
+from gateway.core.document import Identity
 from gateway.core.duration import Duration
+from gateway.core.orders import erp_notice
+from gateway.core.orders.erp_notice import ErpNotice, NoticeType
 from gateway.forwarder.sweeping import Sweeper
 
 DAY_NS = Duration("1 d")
@@ -139,3 +144,37 @@ async def test_refused_again_and_again_keeps_a_few(make, share, document):
         assert (await connector.lookup(one)).kind is LookupKind.REFUSED
     kept = [path.name for path in (share / "confirmations" / "error").glob("*.refused*")]
     assert len(kept) == 9
+
+
+def notice(identity, target="erp", seq=1):
+    """A notice of somebody as a file: its name and its bytes."""
+    about = ErpNotice(NoticeType.UNALLOCATED, "collecting", 0, 0, {})
+    rendered = notice_file.render(erp_notice.document(identity, about, target, seq))
+    return rendered.name, rendered.body
+
+
+async def test_old_notices_of_its_own_go_and_no_others(make, share, aged, context, monkeypatch):
+    monkeypatch.setattr(sweeping, "READ_MAX", 3)
+    own = Identity(plant="P1", epoch="e0", gateway_id=context().gateway_id, line="", machine="A", work_center="WC-A")
+    connector = make(notices_folder="told", notices=("unallocated",))
+    there = {}
+    for what, who, target, seq, days in (
+        *(("own", own, context().name, seq, 91) for seq in range(11, 18)),
+        ("open", own, context().name, 18, 400),
+        ("young", own, context().name, 19, 89),
+        *(("another gateway's", replace(own, gateway_id="other"), context().name, seq, 400) for seq in range(1, 8)),
+        ("another connector's", own, "other", 21, 400),
+    ):
+        name, body = notice(who, target, seq)
+        (aged(f"told/{name}", 0)).write_bytes(body)
+        aged(f"told/{name}", days)
+        there[f"told/{name}"] = what
+    broken = f"told/gateway-unallocated-000031-{'a' * 12}.json"
+    for name, body in ((broken, b"{"), ("told/theirs.json", json.dumps({"gateway_id": own.gateway_id}).encode())):
+        aged(name, 0).write_bytes(body)
+        aged(name, 400)
+        there[name] = "nobody's"
+    asked = frozenset(name.removeprefix("told/") for name, what in there.items() if what == "open")
+    for _ in range(9):  # three are read at a time, and foreign ones stay
+        await connector.sweep(asked)
+    assert files(share) == {name for name, what in there.items() if what != "own"}

@@ -18,9 +18,9 @@ from gateway.connectors.rest.settings import RestSettings
 from gateway.control import RequestError
 from gateway.core.duration import Duration
 from gateway.forwarder import Forwarder, ForwarderSettings
-from gateway.outbox_verbs import OutboxVerbs
+from gateway.verbs.outbox_verbs import OutboxVerbs
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 A1, A2 = ("A", "10", 1), ("A", "10", 2)
 SECRET = "canary/+4711-do-not-tell"
 
@@ -173,6 +173,23 @@ async def test_no_secret_is_kept_of_an_answer_that_repeats_it(
     for path in tmp_path.glob("linegate.db*"):
         for part in (SECRET[:12].encode(), written[:8].encode()):
             assert part not in path.read_bytes(), path
+
+
+async def test_a_person_says_that_the_material_of_a_booking_is_posted(filled, clock):
+    from buffer.entry import GOODS_ERROR, Settlement
+
+    await filled.add(A1)
+    await filled.outbox.begin_send(1, (b"{}", "t", "n"), clock())
+    await filled.outbox.settle(1, Settlement(OutboxState.POSTED, clock(), "R", GOODS_ERROR, "", "deficit"), clock())
+    verbs = OutboxVerbs(
+        SimpleNamespace(outbox=filled.outbox, forwarders={}), SimpleNamespace(now_ns=clock), None, None
+    ).table()
+    asked = {"which": 1, "who": "ann", "reason": "MIGO 49"}
+    ((done),) = await verbs["outbox.material-posted"](asked)
+    assert (done["id"], (await filled.outbox.entry(1)).error_kind) == (1, "")
+    with pytest.raises(RequestError, match="found nothing that was booked without its material") as refused:
+        await verbs["outbox.material-posted"](asked)
+    assert refused.value.guard == "GOODS_MOVEMENT"
 
 
 @pytest.mark.parametrize("kind", ["uncertain", "protocol", "accepted", "by_hand"])

@@ -19,7 +19,7 @@ from gateway.forwarder.advice import (
     suggested,
     suggested_for,
 )
-from gateway.ledgers import _SURELY_NOT
+from gateway.work_unit.ledgers import _SURELY_NOT
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "gateway/forwarder/README.md"
@@ -45,6 +45,7 @@ def ruled():
     others = {("sending", "uncertain", "restart"), ("posted", "ready", "resend")}
     others |= {(one, to, "resend") for one in ("posted", "delivered") for to in ("ready", "uncertain")}
     others |= {(one, "ready", "release") for one in entry.RELEASED_FROM}
+    others |= {(one, to, "booked") for one in entry.BOOKED_FROM for to in ("posted", "ready")}
     others |= {
         ("sending", "sending", "step"),
         *((one, "ready", "step") for one in ("sending", "uncertain", "accepted")),
@@ -84,6 +85,7 @@ def test_what_is_advised_for_a_posting_says_what_is_there_of_it():
         return OutboxEntry(**{**given, "state": state, "steps": 1, **changes})
 
     refused = {"error_kind": "business_reject"}
+    assert "retry" not in suggested_for(entry(OutboxState.UNCERTAIN, error_kind="uncertain")), "it would be refused"
     plain = suggested_for(entry(OutboxState.PARKED, **refused))
     assert plain == suggested("business_reject")
     in_part = suggested_for(entry(OutboxState.PARKED, step=2, steps=3, **refused))

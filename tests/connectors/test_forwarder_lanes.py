@@ -19,7 +19,7 @@ from gateway.forwarder import Forwarder, ForwarderSettings
 #: Of the profile: `make soak` gives more.
 EXAMPLES = settings().max_examples
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 LATE_NS = 3_000_000_000
 
 

@@ -6,7 +6,7 @@ The target is the careless ledger of ``stepped``.
 import pytest
 from stepped import STEPS, Bench
 
-from buffer.entry import OutboxState, Settlement
+from buffer.entry import GOODS_ERROR, OutboxState, Settlement
 from gateway.contract import FaultContract
 from gateway.contract.faults import HTML, LOGIN_EXPIRED, REFUSED
 from gateway.contract.plant import Plant
@@ -80,6 +80,29 @@ async def test_what_is_booked_in_part_says_so_when_it_is_given_up(document, tmp_
         (one,) = await plant.entries()
         (gone,) = await plant._outbox.supersede(one.id, 1, who="p: by hand")
         assert f"(booked: the first 1 of 3 steps: R-{one.key}-0)" in gone.error_text
+
+
+@pytest.mark.parametrize(
+    ("faults", "told"),
+    [
+        (["no_goods"], "deficit 0"),
+        (["no_goods", "busy", "no_goods"], "deficit 0; deficit 1"),
+        (["", "no_goods", "lost_answer"], "deficit 1"),
+        (["", "", "no_goods"], "deficit 2"),
+    ],
+)
+async def test_each_step_may_be_booked_without_its_material(document, tmp_path, faults, told):
+    bench = Bench(document)
+    async with Plant(bench, tmp_path) as plant:
+        await plant.add(1)
+        bench.ledger.faults = faults
+        await plant.run()
+        await plant.finish()
+        (one,) = await plant.entries()
+        assert (one.state, one.error_kind, one.error_text) == (OutboxState.POSTED, GOODS_ERROR, told)
+        assert (await plant._outbox.counts("erp")).goods_errors == 1
+        (seen,) = await plant._outbox.material_posted(one.id, 1, who="ann")
+        assert seen.error_kind == ""
 
 
 async def test_refused_after_it_was_accepted_waits_for_a_person(document, tmp_path):

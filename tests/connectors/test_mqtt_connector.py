@@ -31,7 +31,7 @@ from simulators.erp.mes import Mes
 sys.path.append(str(Path(__file__).parent))
 from mqtt_relay import Relay
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 RELAYED = {
     faults.LOST_ANSWER: "lose",
     faults.LOST_REQUEST: "cut",
@@ -644,3 +644,25 @@ async def test_the_forwarder_is_told_and_does_not_wait_for_its_next_question(ben
 def test_settings_that_cannot_work_are_refused(changes, found):
     with pytest.raises(ValueError, match=found):
         MqttTargetSettings(**{"connector": "mqtt", "host": "127.0.0.1", **changes})
+
+
+async def test_a_notice_goes_to_the_topic_of_its_type_and_is_told_with_the_brokers_word(broker, make, peer):
+    mes = peer(broker.port, "mes/notices/#")
+    connector = await opened(make(broker.port, notices=("status", "unallocated")))
+    assert connector.capabilities.notices == {"status", "unallocated"}
+    document = {
+        "type": "notice",
+        "notice": "unallocated",
+        "idempotency_key": "k",
+        "order_id": None,
+        "seq": 1,
+        "detail": {},
+    }
+    name = connector.render(document)
+    sent = Posting("k", "00000000-0000-5000-8000-000000000001", "", "~notice", 1, 1, name, kind="notice")
+    assert (await connector.send(sent)).kind is OutcomeKind.POSTED
+    (heard,) = await until(lambda: mes.heard, "the notice")
+    assert (heard.topic, json.loads(heard.payload)) == (
+        f"mes/notices/{connector.context.gateway_id}/unallocated",
+        document,
+    )

@@ -1,20 +1,26 @@
 import asyncio
 import contextlib
+import json
 import random
 from decimal import Decimal
 
 import pytest
 
+from buffer import refusals
 from buffer.errors import StoreError
+from buffer.outbox import Outbox
 from buffer.step import JournalRow, Step
 from gateway.connectors.base import OrderPage
+from gateway.connectors.refused_orders import refused_image
 from gateway.connectors.rest import PLUGIN
 from gateway.connectors.rest.settings import RestSettings
+from gateway.core.document import Identity
 from gateway.core.duration import Duration
 from gateway.core.model import JobOrderState, JobRecord, Notice, Operation, ProductionOrder
 from gateway.order_feed import REFUSED_MAX, OrderFeed
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
+IDENTITY = Identity(plant="P", epoch="e", gateway_id="g", line="", machine="ASM-01", work_center="WC-ASM")
 
 
 @pytest.fixture
@@ -32,11 +38,18 @@ async def feed(erp, filled, clock, context):
         taken.append((unit, given))
         return answers.get((unit, given.job.order), ())
 
+    async def answer(order, revision, reasons):
+        told = refusals.Refused(order, revision, reasons)
+        if await refusals.put(filled.store, IDENTITY, "erp", told, now_ns=clock.ns, utc_ns=clock.ns):
+            told_of.append(order)
+
+    told_of = []
     made = OrderFeed(
-        name="erp", connector=connector, store=filled.store, submit=submit,
+        name="erp", connector=connector, store=filled.store, submit=submit, answer=answer,
         work_units={"WC-ASM": "ASM-01", "WC-OLD": "OLD-01"},
         now_ns=clock, poll_ns=10_000_000, backoff_max_ns=1_000_000_000, rng=random.Random(1),
     )  # fmt: skip
+    made.told_of = told_of
     made.taken, made.trouble, made.answers, made.store = taken, trouble, answers, filled.store
     task = asyncio.create_task(made.run())
     yield made
@@ -203,3 +216,63 @@ async def test_a_text_that_cannot_be_stored_is_refused(feed):
     await committed(feed, "9")
     assert {given.job.order for _, given in feed.taken} == {"8"}
     assert "control or broken characters" in feed.troubles()[0]
+
+
+async def answered(feed):
+    found = [entry for entry in await Outbox(feed.store).page(limit=100) if entry.kind == "ack"]
+    return [json.loads(entry.payload) for entry in reversed(found)]
+
+
+async def test_an_order_with_a_wrong_field_is_answered_once_and_the_others_go_on(feed, erp, order_image, filled):
+    elsewhere = [{"op": "0010", "work_center": "WC-NONE"}]
+    erp.orders += [order_image("1", qty="x", revision=4), order_image("2"), order_image("3", operations=elsewhere)]
+    await committed(feed, "3")
+    first, second = await answered(feed)
+    assert (first["answer"], first["order_id"], first["order_revision"]) == ("refused", "1", 4)
+    assert first["reasons"] == ["qty: found 'x', allowed: a number above 0 with at most 6 decimals"]
+    assert (first["operations"], first["resend"], first["seq"]) == ([], False, 1)
+    assert (second["answer"], second["order_id"]) == ("refused", "3")
+    assert second["reasons"] == ["operations[].work_center: found WC-NONE, allowed: one of WC-ASM, WC-OLD"]
+    assert [given.job.order for _, given in feed.taken] == ["2"]
+    # The ERP sends all of it again, the first one with another mistake, the third one put right.
+    erp.orders += [order_image("3"), order_image("1", qty="x", revision=4), order_image("1", qty=-1, revision=4)]
+    await committed(feed, "6")
+    assert [one["order_id"] for one in await answered(feed)] == ["1", "3", "1"]
+    assert feed.told_of == ["1", "3", "1"]
+    assert (await answered(feed))[-1]["seq"] == 2
+    held = JobRecord(feed.taken[0][1].job, JobOrderState.DISPATCHED, 0, 0, 0, 0, "")
+    await filled.store.commit(Step("ASM-01", b"", 1, (JournalRow(1, 1, "k", b""),), (), (held,)))
+    erp.orders.append(order_image("2", qty="x", revision=9))
+    await committed(feed, "7")
+    last = (await answered(feed))[-1]
+    assert (last["order_revision"], last["held_revision"]) == (9, held.job.revision), "that one is in force"
+    assert len(feed.troubles()) == 2, "of the third one nothing is shown any more"
+
+
+async def test_of_a_shared_feed_the_orders_of_others_are_passed_over(feed, erp, order_image):
+    feed._answers_elsewhere = False
+    erp.orders.append(order_image("3", operations=[{"op": "0010", "work_center": "WC-NONE"}]))
+    await committed(feed, "1")
+    assert (await answered(feed), feed.troubles()) == ([], ())
+
+
+@pytest.mark.parametrize(
+    ("number", "revision", "expected"),
+    [
+        ("4711", 3, ("4711", 3)),
+        (4711, "7", ("4711", 7)),
+        (" 4711 ", -1, ("4711", 0)),
+        ("4711", True, ("4711", 0)),
+        ("4711", 10**30, ("4711", 0)),
+        ("4711", "9" * 5000, ("4711", 0)),
+        ("", 1, ()),
+        ("x" * 65, 1, ()),
+        ("a\nb", 1, ()),
+        (None, 1, ()),
+        (["4711"], 1, ()),
+    ],
+)
+def test_whom_a_refused_image_names(number, revision, expected):
+    found = refused_image("here", {"order_id": number, "revision": revision}, ["why"])
+    assert found.orders == ((expected,) if expected else ())
+    assert refused_image("here", [number], ["why"]) == ("here", ("why",), ())

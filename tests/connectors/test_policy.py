@@ -56,6 +56,18 @@ def test_every_outcome_has_its_decision(kind, state, reached, pause):
     assert decision.settlement.reference == ("R" if fine else "")
 
 
+def test_material_that_is_not_booked_does_not_hold_up_the_confirmation():
+    said = {"reference": "R", "goods_error": "M7 021: deficit of 4 PC"}
+    sent = policy_of().after_send(entry_of(), Outcome(OutcomeKind.POSTED, **said), NOW)
+    found = policy_of().after_lookup(
+        entry_of(state=OutboxState.UNCERTAIN), Lookup(LookupKind.FOUND, **said), NOW, started_ns=0
+    )
+    for decision in (sent, found):
+        assert (decision.settlement.state, decision.settlement.reference) == (OutboxState.POSTED, "R")
+        assert decision.settlement[3:] == ("goods_movement_error", "", "M7 021: deficit of 4 PC")
+        assert decision.reached
+
+
 def test_all_outcomes_are_in_the_table_above():
     assert len(OutcomeKind) == 10
 

@@ -4,6 +4,7 @@ import json
 import pytest
 
 from gateway.connectors.base import LookupKind, OutcomeKind
+from gateway.connectors.error_classes import table_of
 from gateway.connectors.http import HttpAnswer
 from gateway.connectors.http_answer import DETAIL_MAX_CHARS, REFERENCE_MAX_CHARS
 from gateway.connectors.rest import judged
@@ -80,6 +81,25 @@ def test_what_an_answer_means(status, body, media, kind):
     assert outcome.kind is kind
     assert outcome.detail or kind in {OutcomeKind.POSTED, OutcomeKind.ACCEPTED}
     assert bool(outcome.reference) == (kind is OutcomeKind.POSTED)
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("deficit of\n4 PC", "deficit of 4 PC"),
+        ({"code": "M7 021", "message": "deficit of 4 PC"}, "M7 021: deficit of 4 PC"),
+        ({"code": 7, "message": ""}, ""),
+        ("", ""),
+        (["no text"], ""),
+        (None, ""),
+    ],
+)
+def test_a_booking_without_its_material_is_a_booking(said, text):
+    told = answer(201, json.dumps({"reference": "R-1", "goods_movement_error": said}).encode())
+    outcome = outcome_of(told, NOW_NS)
+    assert (outcome.kind, outcome.reference, outcome.goods_error) == (OutcomeKind.POSTED, "R-1", text)
+    lookup = lookup_of(told._replace(status=200), {"key"})
+    assert (lookup.kind, lookup.goods_error) == (LookupKind.FOUND, text)
 
 
 def test_a_refusal_carries_code_and_message():
@@ -199,6 +219,19 @@ ROWS = {
     ),
     "does not say": ([{"key": "k1", "id": "7"}], LookupKind.UNKNOWN),
 }  # fmt: skip
+
+
+def test_a_profile_says_where_material_that_was_not_booked_stands():
+    meaning = Answer(reference=("id",), goods_error=("cogi.code", "cogi.text"))
+    said = {"id": "7", "cogi": {"code": "M7/021", "text": "deficit of 4 KG"}}
+    table = table_of({}, {})
+    for tree, error in ((said, "M7/021: deficit of 4 KG"), ({"id": "7", "cogi": {"code": ""}}, ""), ({"id": "7"}, "")):
+        found = judged.outcome_of(answer(200, json.dumps(tree).encode()), meaning, table, NOW_NS, "k1")
+        assert (found.kind, found.reference, found.goods_error) == (OutcomeKind.POSTED, "7", error)
+        own = LookUp(request=Request(path="/"), rows="rows", reference=("id",), goods_error=meaning.goods_error)
+        told = answer(200, json.dumps({"rows": [tree]}).encode())
+        seen = judged.lookup_of(told, PlanLookup(None, {}, own), Answer(), Scope({}, dt.UTC, {}), "k1")
+        assert (seen.kind, seen.goods_error) == (LookupKind.FOUND, error)
 
 
 @pytest.mark.parametrize("case", ROWS)

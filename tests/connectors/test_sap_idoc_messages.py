@@ -90,7 +90,10 @@ def test_a_whole_order():
     press = order.image.operations[0]
     assert (press.std_setup_ns, press.std_cycle_ns, press.base_quantity) == (900 * 10**9, 120 * 10**9, Decimal(10))
     assert order.operations[0].std_cycle_ns == 12 * 10**9
-    (component,) = order.image.components
+    component, besides = order.image.components
+    assert (besides.item, besides.kind, besides.flush_method, besides.quantity > 0) == (
+        "BY-1", "by_product", "backflush", True
+    )  # fmt: skip
     assert (component.item, component.quantity, component.flush_method) == ("R-9", Decimal("0.25"), FlushMethod.ERP)
     assert (order.image.over_tolerance, order.image.under_tolerance) == (Decimal(10), Decimal(5))
     # The night in which half past two comes twice: the first of them; 24:00 is the next day.

@@ -10,8 +10,10 @@ from gateway.connectors.base import ConnectorError, LookupKind, MappingError, Ou
 from gateway.connectors.error_classes import table_of
 from gateway.connectors.http import HttpAnswer
 from gateway.connectors.mapping.settings import ActivitySlot, MappingSettings
+from gateway.connectors.material_left import left_of, sends_none
 from gateway.connectors.sap_odata import edm
 from gateway.connectors.sap_odata.answers import DEFAULT_CLASSES, cancelled_of, lookup_of, outcome_of, rows_of
+from gateway.connectors.sap_odata.movements import is_sent
 from gateway.connectors.sap_odata.operations import Address, address_of, name_of
 from gateway.connectors.sap_odata.order_pages import Cursor, Memory, Seen, cursor_of, lower_bound, next_cursor
 from gateway.connectors.sap_odata.orders import OrderRules, read_order
@@ -172,6 +174,23 @@ def test_goods_movements_are_sap_s_unless_said_otherwise():
     assert body["APIConfHasNoGoodsMovements"] is True
 
 
+def test_what_sap_cannot_reckon_goes_with_the_confirmation():
+    def part(kind, separate, posting="separate"):
+        return {"item": kind.upper(), "qty": "4", "uom": "PCE", "kind": kind, "posting": posting, "separate": separate}
+
+    parts = [
+        part("pieces", None, "confirmation"), part("purge", "purge"), part("startup", "startup"),
+        part("return", "return"), part("fixed", None, "erp"), part("pieces", None, "manual"),
+    ]  # fmt: skip
+    by_hand = [part("pieces", "serialised"), part("by_product", "by_product")]
+    (body,) = bodies(made(scrap=(), components=parts + by_hand), goods="components")
+    rows = [(one["Material"], one["GoodsMovementType"]) for one in body["to_ProdnOrdConfMatlDocItm"]]
+    assert rows == [("PIECES", "261"), ("PURGE", "261"), ("STARTUP", "261"), ("RETURN", "262")]
+    left = left_of({"components": parts + by_hand}, is_sent)
+    assert left == ("PIECES: 4 PCE (serialised)", "BY_PRODUCT: 4 PCE (by_product)"), "for a person"
+    assert len(left_of({"components": parts + by_hand}, sends_none)) == 6, "what SAP reckons or a person issues is not"
+
+
 HEADER = {
     "ManufacturingOrder": "1000001", "Material": "TG11", "TotalQuantity": "240.000", "ProductionUnit": "ST",
     "LastChangeDateTime": "20261122050000", "OrderIsReleased": "X", "SalesOrder": "",
@@ -212,7 +231,8 @@ def test_an_order_with_all_that_belongs_to_it():
     assert order.planned_start_ns == 1795410000 * 10**9  # 06:00 in Berlin is 05:00 UTC
     part = order.image.components[0]
     assert (part.item, part.quantity, part.flush_method) == ("RM", Decimal("0.5"), "erp")
-    assert len(order.image.components) == 1
+    besides = order.image.components[1]
+    assert (besides.kind, besides.flush_method, len(order.image.components)) == ("by_product", "backflush", 2)
     assert (order.image.over_tolerance, order.image.under_tolerance) == (10, 5)
     assert read(change=1)[0].revision == order.revision + 1
 

@@ -69,7 +69,7 @@ def test_what_needs_a_reason_or_a_signature(action, needs):
 def test_somebody_may_do_everything_and_a_program_decides_nothing():
     assert all(row.roles for row in PERMISSIONS.values())
     assert {role for role in ActorRole if set(permitted(role)) == set(Action)} == {ActorRole.SUPERVISOR}
-    assert permitted(ActorRole.SERVICE) == (Action.SEE, Action.WRITE_SIGNAL)
+    assert permitted(ActorRole.SERVICE) == (Action.SEE, Action.WRITE_SIGNAL, Action.TEST_ALERTS)
 
 
 #: The action that a command for a change of state is. None: any state.

@@ -13,7 +13,7 @@ from gateway.core.audit import told
 from gateway.core.audit.entry import EntryContent, checked
 from gateway.core.audit.signature import Authentication, fault_of, from_text
 from gateway.core.audit.told import Actor, Told, content_of, entries
-from gateway.core.entries import PiecesReclassified, ReclassifyEntry, SetupEntry, StopReasonEntry
+from gateway.core.entries import ExternalEntry, PiecesReclassified, ReclassifyEntry, SetupEntry, StopReasonEntry
 from gateway.core.model import (
     CountEvent,
     JobChanged,
@@ -144,6 +144,23 @@ def test_the_gateway_and_the_erp():
     assert (new.user, new.role, new.client, new.change, new.old) == ("erp", "planner", "erp", "create", None)
     assert (refused.action, refused.old, refused.new, refused.outcome) == ("order_received", "2", "3", "refused")
     assert refused.detail == "ORDER_CHANGE_REJECTED; quantity: found 5"
+    assert (refused.at_ns, refused.utc_ns) == (100, 105), "an answer has no time of its own: that of its order"
+    (late,) = entries(TimePassed(100), [ack], "M-1", common)
+    (silent,) = entries(None, [changed(S.IN_PROGRESS, S.IN_PROGRESS, at_ns=70), ack], "M-1", common)
+    assert (late.at_ns, silent.at_ns) == (100, 70)
+
+
+def test_a_change_by_the_erp_says_each_field_old_and_new():
+    fields = (("revision", "1", "2"), ("quantity", "100", "200"), ("planned_end", "", "2026-03-29"))
+    ack = OrderAck(AckKind.ORDER_CHANGE_ACCEPTED, "4711", 2, 2, operation="0010", changed=fields)
+    (one,) = entries(OrderReceived(100, JOB), [ack], "M-1", common)
+    assert (one.user, one.change, one.field) == ("erp", "modify", "revision, quantity, planned_end")
+    assert one.old == '{"revision":"1","quantity":"100","planned_end":""}'
+    assert one.new == '{"revision":"2","quantity":"200","planned_end":"2026-03-29"}'
+    assert (one.reason_text, one.reason_code) == ("revision 2 of the ERP", "")
+    many = tuple((f"components[{number}].quantity", "1", "2") for number in range(500))
+    (one,) = entries(OrderReceived(100, JOB), [ack._replace(changed=many)], "M-1", common)
+    assert (len(one.field), "SHA-256" in one.new or "sha256" in one.new.lower()) == (100, True), one.new[-120:]
 
 
 def test_a_signature_stands_behind_its_entry_and_is_under_the_whole_record():
@@ -181,3 +198,29 @@ def test_whatever_is_told_can_be_kept(found, actor, reason):
     found = found._replace(action="x")
     content = content_of(found, 1, common, actor, reason)
     assert checked(content) == content
+
+
+@pytest.mark.parametrize(("before", "change", "old"), [((1, 0, 0), "modify", 1), (None, "event", None)])
+def test_what_is_taken_over_of_the_erp_says_what_was_known_before(before, change, old):
+    word = ExternalEntry(100, "4711", "0010", 2, 1, 0, "by hand", "ann", before=before)
+    same = JobChanged(100, record(), S.IN_PROGRESS, "confirmed in the ERP")
+    (one,) = entries(word, [same], "M-1", common, ANN._replace(action="resolve_posting"))
+    assert (one.change, one.reason_text, one.outcome) == (change, "by hand", "done")
+    assert one.old == (None if old is None else '{"good":1,"scrap":0,"rework":0}')
+    assert ('{"good":3,"scrap":1,"rework":0}' if old else '"good":2') in one.new
+
+
+def test_each_operation_that_answers_the_erp_says_which_one_it_is():
+    found = [
+        told_of(
+            OrderAck(AckKind.ORDER_CHANGE_ACCEPTED, "4711", 2, 2, operation=operation, changed=(("qty", "1", "2"),))
+        )
+        for operation in ("0010", "0020", "")
+    ]
+    assert [(one.entity, one.entity_id) for one in found] == [
+        ("operation", "4711/0010"), ("operation", "4711/0020"), ("order", "4711"),
+    ]  # fmt: skip
+
+
+def told_of(output):
+    return told.TABLE[type(output)].tell(output, "M-1")

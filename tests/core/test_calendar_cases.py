@@ -13,7 +13,7 @@ from gateway.core.calendar.shift_calendar import CalendarSpan, Shift, ShiftCalen
 from gateway.core.calendar.time_of_day import TimeOfDay
 from gateway.core.duration import Duration
 from gateway.core.rules_calendar import BreakRule, CalendarRule, ExceptionRule, ShiftRule
-from gateway.timezone import zone
+from gateway.timing.timezone import zone
 
 TABLE = Path(__file__).parent / "data" / "calendar_cases.txt"
 ROW = re.compile(r"(\S+Z) +(\w+) (\S+) (\S+) (\d+):(\d\d)")

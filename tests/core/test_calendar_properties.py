@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.core.calendar.shift_calendar import ShiftCalendar, TimeKind
 from gateway.core.calendar.time_of_day import TimeOfDay
 from gateway.core.rules_calendar import WEEKDAYS, BreakRule, CalendarRule, ExceptionRule, ShiftRule
-from gateway.timezone import zone
+from gateway.timing.timezone import zone
 
 #: Of the profile: `make soak` gives more.
 EXAMPLES = settings().max_examples

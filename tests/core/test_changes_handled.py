@@ -6,11 +6,13 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.core.model import Confirmation, JobChanged, JobOrderState
+from gateway.core import snapshot
+from gateway.core.model import Confirmation, JobChanged, JobOrderState, Notice
 from gateway.core.orders.change_table import TABLE, ChangeKind
+from gateway.core.orders.handover import with_images
 from gateway.core.orders.job_image import with_image
 from gateway.core.orders.order_changes import AckKind, OrderAck, differences
-from gateway.core.orders.order_image import Component, ImageOperation, OrderImage
+from gateway.core.orders.order_image import Component, ImageOperation, OrderImage, decode, digest_of, encode
 from gateway.core.rules import OrderRule
 from gateway.core.rules_state import SetupRule, StateRule
 
@@ -288,6 +290,53 @@ def test_what_was_made_before_an_engineering_change_is_of_the_former_bom(at_plac
     assert [[told.line.quantity for told in one.work.lines] for one in (before, after)] == [
         [Decimal("3.6")], [Decimal("10.5")],
     ]  # fmt: skip
+
+
+def lines_of(line):
+    return [[(told.line.item, told.line.quantity) for told in one.work.lines] for one in confirmations(line)]
+
+
+FROM = 1_780_000_000_000_000_000 + 20 * MIN_NS
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("place", ["running", "interrupted"])
+def test_an_engineering_change_waits_for_its_time(at_place, job, place, restart):
+    line = at_place(place)
+    later = bom(change_number="ECN-7", effective_ns=FROM)
+    outputs = line.receive(job_of(job, later))
+    (ack,) = [one for one in outputs if isinstance(one, OrderAck)]
+    assert (ack.kind, ack.held_revision) == (A.ORDER_CHANGE_ACCEPTED, 2)
+    assert ack.reasons == ("components: those of ECN-7 are reckoned with from 2026-05-28T20:46:40.000Z on",)
+    assert [one.kind for one in line.receive(job_of(job, later)) if isinstance(one, OrderAck)] == [A.DUPLICATE]
+    if place == "interrupted":
+        line.at("11 min").says("start", "4711")
+    line.at("15 min").make(2)
+    if restart:
+        run = line.state.running
+        stored = snapshot.load(line.unit, snapshot.dump(line.unit, line.state))
+        image = decode(encode(run.job.image))
+        line.state = with_images(stored, {digest_of(image): image})
+        line.make(0)
+    line.at("25 min").make(5)
+    line.wait()
+    by_former = sum(gram for told in lines_of(line)[:-1] for _, gram in told)
+    assert by_former == Decimal("6.0"), "five pieces by the former BOM"
+    assert lines_of(line)[-1] == [("GRANULATE", Decimal("7.5"))], "five by the new one"
+    told = [one.at_ns for one in line.all(Notice) if one.code == "BOM_IN_FORCE"]
+    assert told == [FROM], "on time, not with the next piece"
+
+
+def test_an_engineering_change_that_waits_is_put_off_and_drawn_near(at_place, job):
+    line = at_place("running")
+    line.receive(job_of(job, bom(change_number="ECN-7", effective_ns=FROM)))
+    line.receive(job_of(job, bom(change_number="ECN-7", effective_ns=FROM + 60 * MIN_NS, revision=3)))
+    line.at("25 min").make(2)
+    assert [one.trigger for one in confirmations(line)] == []
+    line.receive(job_of(job, bom(change_number="ECN-7", effective_ns=FROM, revision=4)))
+    assert [one.trigger for one in confirmations(line)] == ["engineering change"]
+    line.make(5)
+    assert lines_of(line) == [[("GRANULATE", Decimal("6.0"))], [("GRANULATE", Decimal("7.5"))]]
 
 
 def test_a_withdrawal_of_what_is_not_held_is_unknown(rig, job):

@@ -184,3 +184,10 @@ def test_what_the_erp_refused_as_too_much(tolerance, confirmed, pieces, expected
 def test_a_rule_that_cannot_be(settings, text):
     with pytest.raises(ValueError, match=text):
         DeliveryRule(**settings)
+
+
+def test_in_a_regulated_plant_nothing_unknown_goes_out_with_a_flag_only():
+    rule = ChecklistRule(duration="warn", lots="off").regulated()
+    assert (rule.counters, rule.unknown, rule.lots, rule.duration) == ("block", "block", "off", "warn")
+    assert ChecklistRule().lots == "warn"
+    assert ChecklistRule().regulated().lots == "block"

@@ -20,7 +20,7 @@ from gateway.core.confirming.posting_date import (
     posting_date,
 )
 from gateway.core.rules_calendar import CalendarRule, ShiftRule
-from gateway.timezone import zone
+from gateway.timing.timezone import zone
 
 BERLIN = zone("Europe/Berlin")
 SHIFTS = {"F": ("06:00", "14:00"), "S": ("14:00", "22:00"), "N": ("22:00", "06:00")}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.confirming.stamps import Stamps, acked, figures, overdue, queued, sent, stages
+from gateway.core.confirming.stamps import Stages, Stamps, acked, figures, overdue, queued, sent, stages, stages_p95
 from gateway.core.duration import Duration
 
 HOUR = Duration("1 h")
@@ -71,6 +71,16 @@ def test_the_stages_add_up(times):
     assert sum(stages(stamps)) == stamps.latency_ns == answer - event
     assert Stamps(**json.loads(json.dumps(stamps._asdict()))) == stamps
     assert acked(stamps, answer + 5) == stamps, "the first answer counts"
+
+
+def test_the_stages_of_many_are_ranked_each_by_itself():
+    """Twenty: the slowest of a stage is above its 95th percentile. Stages that did not happen do not count."""
+    slow = [Stamps(0, 900, 1_000, 1_010, 1_011), Stamps(0, 1, 2, 3, 800)]
+    quick = [Stamps(0, 2, 5, 9, 14) for _ in range(17)]
+    unsent = Stamps(None, None, 0, None, 7)
+    assert stages_p95([*slow, *quick, unsent]) == Stages(900, 100, 10, 797)
+    assert stages_p95([*slow, *quick, *quick, *quick, unsent]) == Stages(2, 3, 4, 5)
+    assert stages_p95([unsent]) == stages_p95([]) == Stages(None, None, None, None)
 
 
 def test_a_device_ahead_of_the_gateway():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
@@ -13,6 +14,7 @@ import pytest
 from gateway.core import document
 from gateway.core.model import Confirmation
 from gateway.core.rules import CounterRule, OrderRule, Role
+from gateway.core.rules_state import SetupRule, StateRule
 
 GOLDEN = Path(__file__).parent / "data" / "confirmation.json"
 
@@ -43,6 +45,54 @@ def test_the_golden_document(made, identity):
     assert [document.encode(one) for one in found] == [
         json.dumps(one, ensure_ascii=False, separators=(",", ":")).encode() for one in golden
     ], "the order of the fields is part of the contract"
+
+
+def test_every_field_stands_in_the_table_for_integrators(made, identity):
+    """Field by field as the golden document has them; nothing that it has not."""
+
+    def paths(value, path=""):
+        leaf = not isinstance(value, dict) or path in ("echo", "machine_states")
+        return (
+            [path]
+            if leaf
+            else [one for key, inner in value.items() for one in paths(inner, f"{path}.{key}".strip("."))]
+        )
+
+    text = (Path(document.__file__).parents[1] / "connectors" / "CONFIRMATION.md").read_text().split("## ")[0]
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    told = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+    # What only pieces on hold bring along is in the table, too.
+    assert sorted(told) == sorted([*paths(document.fields(identity, made[0])), "components_held"])
+
+
+def test_what_the_machine_says_is_on_it_is_the_tool(rig, identity):
+    floor = rig(state=StateRule(setup=SetupRule(tool_signal="plc.tool", on_tool_change=False)))
+    floor.value("plc.tool", "T9")
+    floor.order("4711", 100)
+    floor.make(0)
+    floor.at("10 s").make(3)
+    floor.says("confirm", "4711")
+    (made,) = floor.all(Confirmation)
+    assert document.fields(identity, made)["tool"] == "T9"
+    assert document.digest_of(identity, made._replace(tool="T1")) != made.digest
+
+
+@pytest.mark.parametrize(
+    ("estimated", "pieces", "told"),
+    [
+        (0, {"good": 7}, {"any": False, "pieces": "0", "share": "0"}),
+        (7, {"good": 5, "scrap": 2}, {"any": True, "pieces": "7", "share": "1"}),
+        (1, {"good": 1, "rework": 1, "hold": 1}, {"any": True, "pieces": "1", "share": "0.3334"}),
+        (1, {"good": 99_999, "test": 1}, {"any": True, "pieces": "1", "share": "0.0001"}),
+        (-5, {"good": -10}, {"any": True, "pieces": "-5", "share": "0.5"}),
+        (9, {"good": 3}, {"any": True, "pieces": "9", "share": "1"}),
+        (3, {}, {"any": True, "pieces": "3", "share": "1"}),
+    ],
+)
+def test_the_share_that_is_estimated(made, identity, estimated, pieces, told):
+    nothing = dict.fromkeys(("good", "scrap", "rework", "test", "hold"), 0)
+    confirmation = made[0]._replace(estimated_pieces=estimated, scrap_reasons=(), **nothing | pieces)
+    assert document.fields(identity, confirmation)["estimated"] == told
 
 
 def test_the_digest_can_be_recomputed_from_the_document_alone(made, identity):

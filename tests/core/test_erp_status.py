@@ -179,3 +179,72 @@ def test_an_unstable_plan_is_counted(floor, hear):
 
 def test_close_after_is_a_length_of_time():
     assert OrderRule(close_after=Duration("2 h")).close_after == Duration("2 h")
+
+
+def held_and_closed(floor, hear, orders=None):
+    """A person held what runs, then the ERP closed it."""
+    line = floor(orders)
+    hear(line, image())
+    line.make(3)
+    line.says("hold", "A", reason="crack")
+    hear(line, image(status=T.CLOSED))
+    assert (states(line)[-1], line.state.queue[0].hold_reason) == (S.ON_HOLD, "crack")
+    return line
+
+
+def test_what_a_person_held_and_the_erp_closed_does_not_run_again_by_the_release(floor, hear):
+    line = held_and_closed(floor, hear)
+    line.says("release", "A")
+    assert (states(line)[-1], line.state.queue[0].hold_reason) == (S.ON_HOLD, "ERP_CLOSED")
+    assert line.state.running is None
+    line.says("release", "A")
+    code, why = line.notices[-1]
+    assert (code, why["guard"], why["found"]) == ("REFUSED", "not closed in the ERP", "ERP_CLOSED")
+    assert why["what_to_do"] == "have it opened again in the ERP (that releases it), or cancelled there"
+    hear(line, image(2))
+    assert (states(line)[-1], line.state.running.job.order) == (S.IN_PROGRESS, "A")
+
+
+def test_what_the_erp_opens_again_stays_on_the_hold_of_a_person(floor, hear):
+    line = held_and_closed(floor, hear)
+    hear(line, image(2))
+    assert (states(line)[-1], line.state.queue[0].hold_reason) == (S.ON_HOLD, "crack")
+    line.says("release", "A")
+    assert (states(line)[-1], line.state.running.job.order) == (S.IN_PROGRESS, "A")
+
+
+def test_an_erp_that_ends_its_hold_and_closes_the_order_at_once_lets_it_not_run(floor, hear):
+    line = floor()
+    hear(line, image(hold="recall"))
+    hear(line, image(2, status=T.CLOSED))
+    assert (states(line), line.state.queue[0].hold_reason) == ([S.RELEASED, S.DISPATCHED, S.ON_HOLD], "ERP_CLOSED")
+
+
+def test_nobody_reopens_what_the_erp_closed(floor, hear):
+    line = floor()
+    hear(line, image())
+    line.make(3)
+    line.says("finish", "A", reason="short")
+    hear(line, image(2, status=T.CLOSED))
+    line.says("reopen", "A")
+    code, why = line.notices[-1]
+    assert (code, why["guard"]) == ("REFUSED", "not closed in the ERP")
+    assert states(line)[-1] is S.COMPLETED
+    hear(line, image(3))
+    line.says("reopen", "A")
+    assert states(line)[-1] is S.IN_PROGRESS
+
+
+@pytest.mark.parametrize(("begun", "after"), [(False, S.CANCELLED), (True, S.ON_HOLD)])
+def test_what_moves_here_closed_does_not_start(floor, hear, begun, after):
+    line = floor(OrderRule(choose="command"))
+    hear(line, image())
+    if begun:
+        line.says("start", "A")
+        line.make(3)
+        line.says("interrupt", "A")
+    hear(line, image(2, work_center="WC-2"))
+    hear(line, image(3, status=T.CLOSED))
+    assert states(line)[-1] is after
+    line.says("start", "A")
+    assert line.state.running is None

@@ -137,6 +137,11 @@ def test_time_without_data(rig, mode, ends):
     assert (floor.running is None) is ends
     if ends:
         assert floor.all(Confirmation)[-1].flags.count("CHECKLIST_UNKNOWN") == (mode == "warn")
+        told = [why["reason"] for code, why in floor.notices if code == "FINISH_WARNING"]
+        assert len(told) == (mode == "warn")
+        assert all("checklist unknown: found 1 unknown interval, the longest 1258 s, wanted" in one for one in told), (
+            told
+        )
         return
     assert refusal(floor)["guard"] == "checklist unknown"
     floor.says("acknowledge-data", "A", reason="looked")

@@ -11,7 +11,7 @@ from gateway.core import journal, snapshot
 from gateway.core.document import fields
 from gateway.core.duration import Duration
 from gateway.core.entries import AllocateEntry, LotEntry
-from gateway.core.model import Confirmation, FinalAcknowledged, JobOrderState, Role, TimePassed
+from gateway.core.model import Confirmation, CountersRead, FinalAcknowledged, JobOrderState, Role, TimePassed
 from gateway.core.orders.job_image import with_image
 from gateway.core.orders.order_image import ImageOperation, OrderImage, OrderKind
 from gateway.core.orders.unallocated import CountAllocation
@@ -221,6 +221,26 @@ def test_the_order_before_gets_them_before_the_next_begins(rig, job):
     assert floor.confirmed[1:] == [("A", 2, 3, "partial", "allocation")]
 
 
+def test_what_is_made_behind_the_reading_at_its_end_is_made_behind_its_end(rig, job):
+    """A person ends it: the counter is read a little before that is decided, and counts on from there."""
+    orders = OrderRule(choose="command", at_target="continue")
+    bucket = UnallocatedRule(policy="to_previous_if_within_tolerance")
+    floor = rig(orders=orders, unallocated=bucket)
+    floor.make(0)
+    floor.receive(imaged(job, "A", 100, over_tolerance=Decimal(5)))
+    floor.says("start", "A")
+    floor.at("10 s").make(100)
+    read_ns = floor.now_ns
+    floor.at("10010 ms").put(CountersRead(floor.now_ns, read_ns))
+    floor.says("finish", "A")
+    floor.at("1 min").make(4)
+    assert floor.state.unallocated.good == 4
+    floor.at("20 min").put(TimePassed(floor.now_ns))
+    assert [one[:3] for one in floor.confirmed] == [("A", 1, 100), ("A", 2, 4)]
+    assert floor.state.unallocated.good == 0
+    floor.close_books()
+
+
 def test_without_a_word_of_the_erp_the_tolerance_is_the_configured_one(rig, job):
     for over, expected in ((None, 0), ("3", 3)):
         delivery = DeliveryRule(over_tolerance=over)
@@ -393,3 +413,21 @@ def test_what_the_policy_gives_as_an_order_begins_is_not_proposed_and_what_it_le
     floor.says("start", "C")
     assert floor.state.unallocated.good == 3
     floor.close_books()
+
+
+def test_the_minutes_of_an_order_that_is_over_are_not_told_again_with_what_it_is_given(rig):
+    floor = rig(**SEQUENCE)
+    floor.order("A", 5)
+    floor.make(0)
+    for second in range(10, 70, 10):
+        floor.at(f"{second} s").make(1)
+    final = floor.all(Confirmation)[-1]
+    assert (final.kind, final.total_good, floor.state.unallocated.good) == ("final", 5, 1)
+    assert sum(Decimal(minutes) for _, minutes in final.work.states) > Decimal("0.7")
+    floor.at("62 s").make(2)
+    for _ in range(2):
+        (given,) = [one for one in give(floor, "A", 1) if isinstance(one, Confirmation)]
+        assert (given.trigger, given.work.states, any(given.work.minutes)) == ("allocation", (), False)
+    stored = snapshot.load(floor.unit, snapshot.dump(floor.unit, floor.state))
+    assert stored.work.ledgers == floor.state.work.ledgers
+    assert any(one.told_states for one in stored.work.ledgers)

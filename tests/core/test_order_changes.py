@@ -129,7 +129,7 @@ def test_every_cell_of_the_table_has_a_case():
 
 
 def test_every_field_of_an_image_is_of_a_kind():
-    apart = {"source", "order", "revision", "quantity", "operations", "components", "cancelled", "status"}
+    apart = {"source", "order", "revision", "quantity", "operations", "components", "former", "cancelled", "status"}
     assert set(OrderImage._fields) == set(ORDER_FIELDS) | apart
     assert set(ImageOperation._fields) == set(OPERATION_FIELDS) | {"operation", "quantity"}
 

@@ -73,7 +73,7 @@ def test_an_order_of_another_product_is_set_up_before_it_runs(rig):
     floor.make(2)
     assert states(floor, "B")[-1] is S.COMPLETED
     floor.says("complete-setup", "B")
-    assert "not open" in refusal(floor)
+    assert refusal(floor).startswith("ILLEGAL_TRANSITION: order B/0010 has ended, COMPLETED; a supervisor opens it")
 
 
 def test_what_a_setup_makes_may_fill_the_order(rig):
@@ -124,6 +124,24 @@ def test_a_changeover_may_begin_with_the_wrong_tool_but_not_end_with_it(rig, job
     floor.value("plc.tool", "T2")
     floor.says("complete-setup", "A")
     assert states(floor)[-1] is S.IN_PROGRESS
+
+
+@pytest.mark.parametrize("mode", ["off", "warn", "block"])
+def test_an_order_waits_for_its_recipe_and_starts_once_it_is_loaded(rig, job, mode):
+    rule = StateRule(setup=SetupRule(recipe_signal="plc.recipe"))
+    floor = rig(orders=OrderRule(guards=GuardRule(tool=mode)), state=rule)
+    floor.value("plc.recipe", "R-1")
+    released(floor, job, image(operations=(OPERATION._replace(recipe="R-2"),)))
+    started = [one.trigger for one in floor.all(JobChanged) if one.record.state is S.IN_PROGRESS]
+    if mode == "block":
+        assert (floor.running, floor.notices[-1][0]) == (None, "ORDER_WAITS")
+        assert "G4 tool and recipe: found recipe R-1, wanted recipe R-2" in floor.notices[-1][1]["reason"]
+        floor.value("plc.recipe", "R-3")
+        assert floor.running is None
+        floor.value("plc.recipe", "R-2")
+    else:
+        assert ("despite G4 tool and recipe: found recipe R-1" in started[0]) == (mode == "warn")
+    assert floor.running == "A"
 
 
 # --- holds -----------------------------------------------------------------------------------------------------------
@@ -218,12 +236,12 @@ def test_release_of_what_is_not_held_and_hold_of_what_is(rig):
     floor = rig(orders=COMMAND)
     floor.order("A", 10)
     floor.says("release", "A")
-    assert refusal(floor) == "it is not on hold but DISPATCHED"
+    assert refusal(floor).startswith("ILLEGAL_TRANSITION: it is not on hold but DISPATCHED; decide so of an order that")
     floor.says("hold", "A")
     floor.says("hold", "A")
     assert "ILLEGAL_TRANSITION: ON_HOLD to ON_HOLD is not allowed" in refusal(floor)
     floor.says("interrupt", "A")
-    assert refusal(floor) == "it is not running but ON_HOLD"
+    assert refusal(floor).startswith("ILLEGAL_TRANSITION: it is not running but ON_HOLD; decide so of an order that")
     floor.says("finish", "A")
     assert "ON_HOLD to COMPLETED is not allowed: it was held in DISPATCHED" in refusal(floor)
 
@@ -262,7 +280,7 @@ def test_what_cannot_be_reopened(rig):
     floor = rig(orders=OrderRule())
     floor.order("A", 5)
     floor.says("reopen", "A")
-    assert refusal(floor) == "it is open, IN_PROGRESS"
+    assert refusal(floor) == "ILLEGAL_TRANSITION: it is open, IN_PROGRESS; go on with it"
     floor.order("B", 5)
     floor.make(5)
     floor.says("reopen", "A")

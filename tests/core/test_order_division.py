@@ -265,7 +265,7 @@ def test_a_merge_is_taken_back_as_long_as_nothing_was_made(floor):
     assert refusal(floor.put(undo._replace(order="L2")))["guard"] == "MERGE_IN_USE"
     floor.make(1)
     floor.says("interrupt", "L2")
-    assert refusal(floor.put(undo._replace(order="L2")))["found"] == "1 pieces made"
+    assert refusal(floor.put(undo._replace(order="L2")))["found"] == "1 piece made"
     assert refusal(floor.put(undo._replace(order="4713")))["guard"] == "NO_LEADER"
     floor.close_books()
 

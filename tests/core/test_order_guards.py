@@ -52,7 +52,7 @@ def cases():
         assert match, line
         guard, facts, key, value, expected = match.groups()
         pairs = dict(pair.split("=", 1) for pair in facts.split())
-        rule = OrderBookRule()
+        rule = OrderBookRule(guards=GuardRule(signature="block"))
         if key and key.startswith("guards."):
             rule = replace(rule, guards=replace(rule.guards, **{key.removeprefix("guards."): value}))
         elif key:

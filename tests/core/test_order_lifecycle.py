@@ -259,6 +259,14 @@ def test_a_dispatched_job_is_waiting_ready_or_loaded():
     assert foreign_states.opc_state(S.SETUP, loaded=True).name == "Running"
 
 
+@pytest.mark.parametrize("trigger", list(Trigger), ids=lambda one: one.name)
+def test_every_trigger_of_the_table_is_somebodys(trigger):
+    """What no rule names is in no table, no diagram and no refusal."""
+    assert any(trigger in {cause.trigger for cause in row.causes} for row in TRANSITIONS)
+    others = [path for path in (ROOT / "gateway/core").rglob("*.py") if path.name != "lifecycle.py"]
+    assert [path for path in others if f"Trigger.{trigger.name}" in path.read_text(encoding="utf-8")]
+
+
 def test_the_diagrams_are_the_table():
     drawn = set()
     for title in TITLES:

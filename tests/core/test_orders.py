@@ -214,12 +214,25 @@ def test_finish_ends_a_running_or_interrupted_order_for_ever(rig):
     )
 
 
+SEE = "decide so of an order that is RUNNING; see linegate order list"
+
+
 @pytest.mark.parametrize(
     ("verb", "order", "operation", "reason"),
     [
-        ("start", "A", "0010", "it is running already"),
-        ("interrupt", "B", "", "it is not running but DISPATCHED"),
-        ("finish", "B", "", "it has not been started"),
+        ("start", "A", "0010", "ILLEGAL_TRANSITION: it is running already (IN_PROGRESS); go on with it"),
+        (
+            "interrupt",
+            "B",
+            "",
+            f"ILLEGAL_TRANSITION: it is not running but DISPATCHED; {SEE}",
+        ),
+        (
+            "finish",
+            "B",
+            "",
+            "ILLEGAL_TRANSITION: it has not been started (DISPATCHED); start it first, or have it cancelled",
+        ),
         ("start", "Z", "", "order Z is not open at this work unit; open orders: A/0010, A/0020, B/0010"),
         ("start", "A", "0099", "order A/0099 is not open at this work unit; open orders: A/0010, A/0020, B/0010"),
         ("start", "A", "", "order A has several operations here: 0010, 0020; name one"),

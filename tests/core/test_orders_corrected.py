@@ -13,7 +13,7 @@ from gateway.core.confirming.booked import Confirmed, content_of
 from gateway.core.confirming.corrections import Capability
 from gateway.core.confirming.hold_back import VOIDABLE, Delivery
 from gateway.core.document import encode, fields
-from gateway.core.entries import CorrectEntry, ReclassifyEntry, RejectEntry, UndoEntry
+from gateway.core.entries import CorrectEntry, MergeEntry, ReclassifyEntry, RejectEntry, SplitEntry, UndoEntry
 from gateway.core.model import Confirmation, JobOrderState, OperatorEntry, OperatorVerb, Role, Voided
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.orders.order_image import ImageOperation, OrderImage
@@ -200,6 +200,29 @@ def test_a_reversal_opens_the_pieces_and_their_times_again(floor, state):
     floor.close_books()
 
 
+def test_what_the_erp_refused_for_its_period_is_posted_today(floor):
+    erp = Erp(floor)
+    erp.becomes(1, Delivery.PARKED)
+    first = erp.all()[0]
+    assert refused(erp.correct(1, today=True))["guard"] == "PERIOD_CLOSED", "it is of today"
+    floor.at("30 h").make(0)
+    erp.becomes(2, Delivery.POSTED)
+    assert refused(erp.correct(2, today=True))["guard"] == "PARKED"
+    before = erp.sums()
+    erp.correct(1, today=True)
+    erp.seen()
+    back, anew = erp.all()[-2:]
+    assert (erp.delivery[first.key], back.delivery) == (Delivery.VOIDED_BEFORE_SEND, "VOIDED_BEFORE_SEND")
+    assert (anew.good, anew.kind, anew.reason, anew.by) == (first.good, first.kind, "wrong box", "ann")
+    assert (first.posting_date, anew.posting_date) == ("2026-05-28", "2026-05-30")
+    kept = ("event_day", "period_from_ns", "period_to_ns", "last_event_ns", "shift")
+    assert [getattr(anew, name) for name in kept] == [getattr(first, name) for name in kept], "when it happened stays"
+    assert anew.digest != first.digest
+    assert erp.sums() == before
+    erp.close()
+    assert refused(erp.correct(back.seq, today=True))["guard"] in ("PARKED", "TAKES_BACK")
+
+
 def test_after_the_final_one_it_is_signed(floor):
     erp = Erp(floor)
     floor.says("finish", "A")
@@ -307,6 +330,8 @@ def test_what_is_not_approved_is_confirmed_as_far_as_tolerated(rig, ends):
     floor.close_books()
     entry = RejectEntry(floor.now_ns, "A", "", 3, "not ordered", "ann")
     assert refused(floor.put(entry._replace(**erp.facts())))["guard"] == "NOT_WAITING"
+    why = refused(floor.put(entry._replace(number=9, **erp.facts())))
+    assert (why["guard"], why["found"], why["allowed"]) == ("UNKNOWN_CONFIRMATION", "9", "1, 2, 3")
 
 
 def test_who_finishes_by_mistake_takes_it_back(rig):
@@ -412,3 +437,164 @@ def test_what_the_erp_has_and_what_is_open_is_what_was_made(rig, steps, capabili
         erp.seen()
         erp.close()
         floor.close_books()
+
+
+# --- orders that were divided ----------------------------------------------------------------------------------------
+
+
+def told(floor, text="CORRECTION"):
+    return [dict(one.detail) for one in floor.said if getattr(one, "code", "") == text]
+
+
+def quantities(floor):
+    return {run.job.order: int(run.job.quantity) for run in floor.state.open_runs()}
+
+
+@pytest.fixture
+def led(rig):
+    """A, B and C (60, 50, 20) under L, which made a hundred: 46, 39 and 15 are confirmed."""
+    floor = rig(orders=OrderRule(choose="command", target_counts="good"))
+    floor.make(0)
+    for name, quantity in (("A", 60), ("B", 50), ("C", 20)):
+        floor.order(name, quantity)
+    floor.put(MergeEntry(floor.now_ns, "L", ("A", "B", "C"), "", "one setup", "ann"))
+    floor.says("start", "L")
+    floor.at("90 s").make(100)
+    floor.says("interrupt", "L")
+    floor.says("start", "L")
+    return floor
+
+
+def sums_of(erp):
+    return {name: erp.sums(name)[0] for name in "ABC"}
+
+
+def all_adds_up(floor, erp, open_good):
+    """What the originals confirmed and what the leader has open is the leader's."""
+    leader = floor.state.running
+    assert (leader.open_good, leader.good) == (open_good, sum(sums_of(erp).values()) + open_good)
+    given = {
+        run.job.order: shares for run, shares in zip(leader.merged.runs, leader.merged.given[0].given, strict=True)
+    }
+    assert given == sums_of(erp) == {run.job.order: run.good for run in leader.merged.runs}
+
+
+@pytest.mark.parametrize("capability", [CANCEL, NEGATIVE, MANUAL])
+@pytest.mark.parametrize("state", [Delivery.HELD, Delivery.POSTED])
+def test_what_is_taken_back_of_an_original_is_shared_anew(led, state, capability):
+    erp = Erp(led, capability)
+    assert sums_of(erp) == {"A": 46, "B": 39, "C": 15}
+    erp.becomes(1, state, "B")
+    erp.correct(1, order="B")
+    all_adds_up(led, erp, 39)
+    assert sums_of(erp) == {"A": 46, "B": 0, "C": 15}
+    led.at("180 s").make(10)
+    led.says("interrupt", "L")
+    assert sums_of(erp) == {"A": 51, "B": 42, "C": 17}, "what 110 pieces are by open quantity"
+    led.says("start", "L")
+    led.at("270 s").make(20)
+    assert sums_of(erp) == {"A": 60, "B": 50, "C": 20}
+    assert [one.kind.value for one in erp.all("B")][-1] == "final"
+    assert led.running is None
+
+
+def test_other_numbers_of_an_original_are_its_leaders(led):
+    erp = Erp(led)
+    erp.becomes(1, Delivery.POSTED, "A")
+    erp.correct(1, (40, 2, 0))
+    all_adds_up(led, erp, 0)
+    assert (led.state.running.good, led.state.running.scrap) == (94, 2)
+    erp.judge(3, "good", "scrap", "B")
+    all_adds_up(led, erp, 0)
+    assert (led.state.running.good, led.state.running.scrap) == (91, 5)
+    restored = decode(led.unit, encode_state(led.unit, led.state) | {"images": {}})
+    assert restored.running.merged.given[0].given == (40, 36, 15)
+    led.at("180 s").make(39)
+    assert sums_of(erp) == {"A": 60, "B": 50, "C": 20}, "each is filled with what it lacks now"
+    assert led.records["A", "0010"].state is JobOrderState.MERGED
+
+
+def test_an_original_is_corrected_behind_the_end_of_its_leader(led):
+    erp = Erp(led)
+    led.at("180 s").make(30)
+    assert led.running is None
+    erp.becomes(2, Delivery.POSTED, "B")
+    assert refused(erp.correct(2, (9, 2, 0), "B"))["guard"] == "SIGNATURE_REQUIRED"
+    assert refused(erp.correct(2, (9, 2, 0), "B", signed_by="Ann Berg")) is None
+    assert erp.sums("B")[:2] == (48, 2)
+    assert (led.records["B", "0010"].good, led.records["B", "0010"].state) == (48, JobOrderState.MERGED)
+    why = refused(erp.correct(1, None, "B", signed_by="Ann Berg"))
+    assert why["guard"] == "ORDER_OPEN"
+
+
+def test_what_was_confirmed_before_the_merge_waits_for_its_end(rig):
+    floor = rig(orders=OrderRule(choose="command", target_counts="good"))
+    floor.make(0)
+    for name in "AB":
+        floor.order(name, 50)
+    floor.says("start", "A")
+    floor.at("90 s").make(10)
+    floor.says("interrupt", "A")
+    floor.put(MergeEntry(floor.now_ns, "L", ("A", "B"), "", "one setup", "ann"))
+    erp = Erp(floor)
+    before, said = floor.state, len(floor.all(Confirmation))
+    why = refused(erp.correct(1, (8, 0, 0)))
+    assert why["guard"] == "LEADER"
+    assert "finish L or undo its merge first" in why["reason"]
+    assert (floor.state.queue, len(floor.all(Confirmation))) == (before.queue, said)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "wanted", "left"),
+    [
+        ((35, 0, 0), {"A-001": 20, "A-002": 45}, []),
+        ((60, 0, 0), {"A-001": 20, "A-002": 20}, []),
+        ((85, 0, 0), {"A-001": 14, "A-002": 1}, []),
+        ((99, 0, 0), {"A-002": 1}, ["-5"]),
+    ],
+)
+def test_a_split_order_is_corrected_and_its_children_make_the_difference(rig, pieces, wanted, left):
+    floor = rig(orders=OrderRule(choose="command", target_counts="good"))
+    floor.make(0)
+    floor.order("A", 100)
+    floor.says("start", "A")
+    floor.at("90 s").make(40)
+    floor.says("interrupt", "A")
+    floor.put(SplitEntry(floor.now_ns, "A", "", (Decimal(20), Decimal(40)), "r", "ann"))
+    floor.says("start", "A-001")
+    floor.at("180 s").make(5)
+    erp = Erp(floor)
+    erp.becomes(1, Delivery.POSTED)
+    assert refused(erp.correct(1, pieces)) is None
+    assert quantities(floor) == wanted
+    assert [one["pieces"] for one in told(floor, "REMAINING_NOT_DIVIDED")] == left
+    assert (floor.records["A", "0010"].good, floor.records["A", "0010"].state) == (pieces[0], JobOrderState.SPLIT)
+    assert erp.sums("A")[0] == pieces[0]
+    if not left:
+        assert pieces[0] + sum(quantities(floor).values()) == 100, "the children get what remains"
+
+
+def test_an_order_at_its_target_waits_for_the_verdict_on_held_pieces_that_are_confirmed(rig):
+    """At the ERP they are neither good nor scrap: a final confirmation would leave them so for ever."""
+    floor = rig(confirm=ConfirmRule(every_pieces=10))
+    floor.order("A", 30)
+    floor.make(0)
+    floor.says("hold", "A", reason="crack")
+    floor.at("90 s").make(10)
+    floor.says("release", "A")
+    floor.at("3 min").make(10)
+    assert [(one.good, one.hold) for one in floor.all(Confirmation)] == [(0, 10), (10, 0)]
+    erp = Erp(floor)
+    erp.becomes(1, Delivery.POSTED)
+    floor.at("6 min").make(20)
+    outputs = floor.says("finish", "A")
+    assert (refused(outputs)["guard"], refused(outputs)["found"]) == (
+        "no piece waits for a verdict",
+        "10 pieces on hold",
+    )
+    erp.judge(9, "hold", "scrap")
+    assert floor.all(Confirmation)[-1].kind.value != "final"
+    erp.judge(1, "hold", "scrap")
+    assert floor.all(Confirmation)[-1].kind.value == "final"
+    assert erp.sums() == (30, 10, 0, 0, 0)
+    erp.close()

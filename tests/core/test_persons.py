@@ -105,7 +105,7 @@ def test_held_pieces_that_are_good_may_fill_the_order(shop):
 def test_an_order_that_waits_is_judged_too(shop):
     shop.at("2 s").make(10)
     shop.says("interrupt", "4711")
-    assert "found 1 pieces, allowed up to 0" in refusal(judged(shop, 1, "good", "scrap"))
+    assert "found 1 piece, allowed up to 0" in refusal(judged(shop, 1, "good", "scrap"))
     assert shop.queued == ["4711"]
 
 

@@ -26,7 +26,7 @@ from gateway.core.orders.reconciliation import (
 )
 
 CASES = Path(__file__).parent / "data" / "reconciliation_cases.txt"
-PIECES = {"acked": "acked", "doubt": "in_doubt", "waiting": "waiting"}
+PIECES = {"acked": "acked", "doubt": "in_doubt", "accepted": "accepted", "waiting": "waiting"}
 KEYS = {"keys": "acked_keys", "doubtful": "in_doubt_keys", "rejected": "rejected_keys", "closed": "closed_period_keys"}
 
 
@@ -183,3 +183,17 @@ def test_a_report_is_json():
     stored = json.loads(json.dumps(found._asdict(), default=str))
     assert stored["findings"][0][0] == "EXTERNAL_CONFIRMATION"
     assert stored["findings"][0][5] == ["2", "0", "0"]
+
+
+def test_one_number_of_two_erps_is_two_findings_of_one_operation():
+    """Each with a name of its own, so that who settles one settles no other; alone it is named as ever."""
+    edge, erp = EdgeFacts("4711", "0010", acked=Pieces(10)), ErpFacts(confirmed=erp_pieces("12/0/0"))
+    (alone,) = compare(edge, erp)
+    told = report(0, [(edge._replace(source=name), erp) for name in ("sap", "bc")])
+    assert [one.text for one in told.findings] == [f"{name}: {alone.text}" for name in ("sap", "bc")]
+    assert (told.compared, len({one.identity for one in (alone, *told.findings)})) == (2, 3)
+    ((*_, said),) = told.said
+    assert said == tuple((one.code, one.identity) for one in told.findings)
+    refused = edge._replace(acked=Pieces(12), rejected_keys=("k1",))
+    told = report(0, [(refused._replace(source=name), erp) for name in ("sap", "bc")])
+    assert len({one.identity for one in told.findings}) == 2, "also where the same keys are named"

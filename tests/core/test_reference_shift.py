@@ -21,7 +21,7 @@ from gateway.core.state.interval import StateInterval
 from gateway.core.state.planned_time import plan_of
 from gateway.core.state.setup import SetupEnded, SetupStarted
 from gateway.core.state.time_elements import per_order, per_shift
-from gateway.timezone import zone
+from gateway.timing.timezone import zone
 from simulators.machine import Cycle, Machine
 from simulators.modbus_server import ASM_01
 

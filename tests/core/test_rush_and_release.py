@@ -184,6 +184,51 @@ def test_documents_are_read_before_the_start(rig):
     assert (floor.running, floor.state.running.documents_read) == ("A", ("D1", "D2"))
 
 
+# --- material ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["off", "warn", "block"])
+def test_an_order_without_its_material_does_not_start(rig, mode):
+    floor = rig(orders=OrderRule(guards=GuardRule(material=mode)))
+    floor.order("A", 5, image=image(material_available=False))
+    if mode != "block":
+        assert floor.running == "A"
+        assert ("despite G3" in floor.all(JobChanged)[-1][3]) == (mode == "warn")
+        return
+    assert floor.running is None
+    assert "G3 material and lots: found material not available" in reason(floor)
+    floor.says("material-ready", "A", role=ActorRole.QUALITY)
+    assert "ROLE_NOT_ALLOWED" in reason(floor)
+    floor.says("material-ready", "A", role=ActorRole.PLANNER)
+    assert floor.running == "A"
+
+
+def test_who_spoke_of_the_material_last_is_right(rig):
+    def hears(revision, **over):
+        new = image(**over)._replace(revision=revision, quantity=revision * 10)
+        floor.order("A", revision * 10, revision=revision, image=new)
+        floor.says("start", "A")
+        return floor.running
+
+    floor = rig(orders=OrderRule(choose="command"))
+    floor.order("A", 10, image=image(material_available=True))
+    floor.says("material-missing", "A")
+    floor.says("start", "A")
+    assert floor.running is None
+    assert "order material-ready" in reason(floor)
+    assert hears(2, material_available=True) is None, "the ERP said nothing new of it"
+    assert hears(3, material_available=False) is None
+    assert hears(4, material_available=True) == "A"
+
+
+def test_an_order_starts_by_itself_once_the_erp_says_that_its_material_is_there(rig):
+    floor = rig()
+    floor.order("A", 10, image=image(material_available=False))
+    assert floor.running is None
+    floor.order("A", 10, revision=2, image=image(material_available=True)._replace(revision=2))
+    assert floor.running == "A"
+
+
 # --- pieces on hold at the target -------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,17 +11,21 @@ from hypothesis import strategies as st
 from gateway.core import snapshot
 from gateway.core.duration import Duration
 from gateway.core.entries import AllocateEntry, ReclassifyEntry
-from gateway.core.model import Confirmation, JobChanged, JobOrderState, Role
-from gateway.core.orders.lead import word_for
+from gateway.core.model import Confirmation, JobChanged, JobOrderState, MachineState, Role
+from gateway.core.orders.lead import left, word_for
 from gateway.core.orders.member import parted
 from gateway.core.orders.shares import LeadTold, MemberPieces, MemberTold
 from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, WorkUnitRules
 from gateway.core.rules_confirming import UnallocatedRule
+from gateway.core.rules_material import ActivityRule, WorkRule
+from gateway.core.rules_state import StateRule
 
 S = JobOrderState
 SCRAP = CounterRule(mode="counter", signal="plc.bad", role=Role.SCRAP)
 GOOD = CounterRule(mode="counter", signal="plc.good")
 MEMBER = OrderRule(shares_with="M-01")
+TELLS = StateRule(signal="plc.state", map={"1": MachineState.STOPPED, "2": MachineState.PRODUCING})
+PRODUCING = WorkRule(times=ActivityRule(machine_time_basis="production"))
 
 
 class Pair:
@@ -258,6 +264,55 @@ def test_an_order_that_comes_back_goes_on_and_old_stretches_are_forgotten(pair):
     floor.conserved()
 
 
+MOVES = ("state", "state", "make", "pass", "pass", "kill", "said")
+
+
+@settings(max_examples=25)
+@given(steps=st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 89)), max_size=20), last=st.integers(0, 5000))
+def test_the_final_confirmation_has_every_second_of_every_machine(rig, steps, last):
+    """Whatever they do, and whoever dies: each tells after each commit, and what it told last is older at the end."""
+    floor = Pair(rig, 2, orders=OrderRule(choose="command"), state=TELLS, work=PRODUCING)
+    machines = (floor.lead, *floor.members.values())
+    for name in floor.members:
+        floor.members[name] = rig(GOOD, SCRAP, orders=MEMBER, state=TELLS, work=PRODUCING)
+        floor.members[name].make(0)
+    machines = (floor.lead, *floor.members.values())
+    floor.lead.order("A", 5000)
+    floor.lead.order("B", 5000)
+    floor.lead.says("start", "A")
+    works, expected = [False] * 3, 0
+    for one in machines:
+        one.value("plc.state", 1)
+    floor.settle()
+
+    def passed(seconds):
+        floor.later(f"{seconds} s")
+        return sum(works) * seconds if floor.lead.running == "A" else 0
+
+    for what, number in steps:
+        at = number % 3
+        if what == "state":
+            works[at] = not works[at]
+            machines[at].value("plc.state", 2 if works[at] else 1)
+        elif what == "make":
+            machines[at].make(number % 4)
+        elif what == "pass":
+            expected += passed(number)
+            continue
+        elif what == "kill":
+            machines[at].wait()  # what passed since its last input nobody knows afterwards, and nobody told
+            kill(machines[at])
+            machines[at].value("plc.state", 2 if works[at] else 1)
+        else:
+            floor.lead.says(("interrupt", "start", "start")[at], "AB"[number % 2])
+        floor.settle()
+    expected += passed(last)
+    floor.lead.says("finish", "A")
+    ended(floor)
+    assert told(floor, "machine") == (Decimal(expected) / 60).quantize(Decimal("0.001"), "ROUND_HALF_UP")
+    assert not stray(floor)
+
+
 def test_a_message_from_before_it_was_forgotten_books_nothing_twice(pair):
     floor = pair(orders=OrderRule(choose="command"))
     floor.lead.order("A", 500)
@@ -297,20 +352,151 @@ def test_the_times_of_both_machines_are_confirmed(pair):
     floor = pair(confirm=ConfirmRule(min_interval=Duration("0 s")))
     floor.lead.order("A", 500, std_cycle_ns=Duration("10 s"))
     floor.settle()
-    for _ in range(60):
+    for _ in range(59):
         floor.later("10 s")
         floor.lead.make(1)
         floor.member.make(1)
         floor.settle()
+    floor.later("9 s")
     floor.lead.says("finish", "A")
-    (final,) = [one for one in floor.lead.all(Confirmation) if one.kind == "final"]
-    assert (final.total_good, final.work.minutes.machine) == (120, 20)
-    assert dict(final.work.states) == {"PRODUCING": "20.000"}
-    floor.settle()
-    floor.later("10 min")
-    floor.lead.wait()
-    assert not [code for code, _ in floor.member.notices if code == "TIMES_AFTER_FINAL"]
+    final = ended(floor)
+    assert (final.total_good, final.work.minutes.machine, final.work.minutes.labour) == (118, *2 * (Decimal("19.967"),))
+    assert dict(final.work.states) == {"PRODUCING": "19.967"}
+    assert not stray(floor)
     floor.conserved()
+
+
+S_NS = Duration("1 s")
+
+
+def started(pair, **rules):
+    """A lead and its member that made a piece each ten seconds for a minute; the member's last word is 9 s old."""
+    floor = pair(confirm=ConfirmRule(min_interval=Duration("0 s")), **rules)
+    floor.lead.order("A", 14, std_cycle_ns=Duration("10 s"))
+    floor.settle()
+    for _ in range(6):
+        floor.later("10 s")
+        floor.lead.make(1)
+        floor.member.make(1)
+        floor.settle()
+    floor.later("9 s")
+    return floor
+
+
+def kill(*machines):
+    """It dies and starts again with what was committed."""
+    for one in machines:
+        one.state = one.unit.restored(snapshot.load(one.unit, snapshot.dump(one.unit, one.state)))
+
+
+@pytest.mark.parametrize("end", ["person", "piece of the lead", "piece of the member", "interrupted before"])
+def test_however_an_order_ends_the_times_of_its_members_are_in_its_final_confirmation(pair, end):
+    floor = started(pair)
+    if end == "piece of the lead":
+        floor.lead.make(2)
+    elif end == "piece of the member":
+        floor.member.make(2)
+        floor.lead.put(floor.up())
+    else:
+        if end == "interrupted before":
+            floor.lead.says("interrupt", "A")
+            floor.settle()
+            floor.later("1 min")
+        floor.lead.says("finish", "A")
+    assert ended(floor).trigger
+    assert told(floor, "machine") == told(floor, "labour") == Decimal("2.300")
+    assert not stray(floor)
+
+
+def test_a_partial_confirmation_does_not_tell_what_a_member_may_still_judge_otherwise(pair):
+    floor = started(pair)
+    floor.lead.says("confirm", "A", reason="so")
+    (said,) = floor.lead.all(Confirmation)
+    assert said.work.minutes.machine == Decimal("2.300"), "both machines"
+    settled = sum(map(Decimal, dict(said.work.states).values()), Decimal(0))
+    (row,) = floor.lead.state.sharing.member("M-02").rows
+    assert dict(row.unsure)["PRODUCING"] > 0
+    assert settled * 60 * S_NS <= 2 * (60 * S_NS - dict(row.unsure)["PRODUCING"])
+    floor.lead.says("finish", "A")
+    states = [Decimal(length) for one in floor.lead.all(Confirmation) for length in dict(one.work.states).values()]
+    assert sum(states) == Decimal("2.300"), "the last one has all"
+
+
+def told(floor, kind):
+    """Minutes of all confirmations of order A together."""
+    return sum(getattr(one.work.minutes, kind) for one in floor.lead.all(Confirmation) if one.job.order == "A")
+
+
+def test_a_member_that_hears_of_the_end_late_is_the_orders_until_the_end(pair):
+    floor = started(pair)
+    floor.lead.says("finish", "A")
+    assert ended(floor).work.minutes.machine == Decimal("2.300")
+    floor.later("7 s")
+    floor.lead.wait()
+    floor.settle()
+    (row,) = floor.lead.state.sharing.member("M-02").rows
+    assert row.period.elements.apt_ns == 69 * S_NS
+    assert not stray(floor)
+
+
+def test_a_member_that_never_hears_of_the_end_holds_nothing_up_for_ever(pair):
+    floor = started(pair)
+    floor.lead.says("finish", "A")
+    for _ in range(9):
+        floor.later("1 min")
+        floor.lead.wait()
+    assert floor.lead.state.work.ledger(("A", "0010"))
+    floor.later("2 min")
+    floor.lead.order("B", 5)  # something must come that asks
+    floor.lead.wait()
+    assert not floor.lead.state.work.ledgers
+    ((code, detail),) = [one for one in floor.lead.notices if one[0] == "TIMES_AFTER_FINAL"]
+    assert (code, detail["machine"]) == ("TIMES_AFTER_FINAL", "-0.150"), "what nobody confirmed is told"
+
+
+def test_a_machine_that_is_no_member_any_more_is_the_orders_until_then(pair):
+    floor = started(pair)
+    floor.lead.put(left(floor.lead.state, "M-02", floor.lead.now_ns))
+    assert left(floor.lead.state, "M-02", floor.lead.now_ns) is None
+    floor.later("20 s")
+    floor.lead.make(1)
+    floor.later("11 s")
+    floor.lead.says("finish", "A")
+    assert told(floor, "machine") == Decimal("2.817"), "100 s of one, 69 s of the other"
+
+
+@pytest.mark.parametrize("who", ["lead", "member", "both", "both, before the word", "lead, before the word"])
+def test_times_survive_a_death_between_the_end_and_the_members_word(pair, who):
+    floor = started(pair)
+    machines = {"l": (floor.lead,), "m": (floor.member,), "b": (floor.lead, floor.member)}[who[0]]
+    if who.endswith("word"):
+        kill(*machines)
+        floor.lead.says("finish", "A")
+    else:
+        floor.lead.says("finish", "A")
+        kill(*machines)
+    floor.later("3 s")
+    for one in machines:
+        one.make(0)
+    assert not [detail for detail in stray(floor) if Decimal(detail["machine"]) > 0], "nothing is missing"
+    floor.conserved()
+
+
+def ended(floor):
+    """The final confirmation."""
+    (final,) = [one for one in floor.lead.all(Confirmation) if one.kind == "final"]
+    return final
+
+
+def stray(floor):
+    """Times that turned out otherwise after the final confirmation, within half an hour."""
+    floor.settle()
+    for _ in range(60):
+        floor.later("30 s")
+        for one in (*floor.members.values(), floor.lead):
+            one.wait()
+        floor.settle()
+    return [detail for code, detail in floor.lead.notices if code == "TIMES_AFTER_FINAL"]
 
 
 @pytest.mark.parametrize(

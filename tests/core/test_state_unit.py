@@ -32,7 +32,7 @@ from gateway.core.state.interval import StateInterval
 from gateway.core.state.planned_time import plan_of
 from gateway.core.state.setup import SetupEnded, SetupOverrun, SetupStarted
 from gateway.core.state.state_unit import MachineStateUnit
-from gateway.timezone import zone
+from gateway.timing.timezone import zone
 
 S = 1_000_000_000
 START_NS = 1_780_000_000_000_000_000

@@ -13,26 +13,32 @@ from gateway.core import document, snapshot
 from gateway.core.confirming.booked import Confirmed, content_of
 from gateway.core.confirming.corrections import Capability
 from gateway.core.confirming.hold_back import Delivery
+from gateway.core.duration import Duration
 from gateway.core.entries import (
     CorrectEntry,
     LotEntry,
     MaterialEntry,
+    MergeEntry,
     PresenceEntry,
     PresenceShared,
+    ReclassifyEntry,
     SerialEntry,
     UndoEntry,
 )
 from gateway.core.model import Confirmation, Notice
 from gateway.core.orders.job_image import with_image
-from gateway.core.orders.order_image import Component, ImageOperation, OrderImage
-from gateway.core.rules import CounterRule, OrderRule, Role
+from gateway.core.orders.order_image import Component, ComponentKind, ImageOperation, OrderImage
+from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, Role
 from gateway.core.rules_material import BackflushRule, FeederRule, LotRule, WorkRule
 from gateway.core.state.interval import StateInterval
+from gateway.core.work.genealogy import Tracked, TrackedKind, where_from, where_used
+from gateway.core.work.packing import Packed, UnitPacked
 from gateway.core.work.presence import logged_in_now
 from gateway.core.work.rounding import Exact
 
 COUNTERS = [
-    CounterRule(mode="counter", signal=f"plc.{role}", role=role) for role in (Role.GOOD, Role.SCRAP, Role.REWORK)
+    CounterRule(mode="counter", signal=f"plc.{role}", role=role)
+    for role in (Role.GOOD, Role.SCRAP, Role.REWORK, Role.TEST)
 ]
 GRANULATE = Component("GRAN", Decimal("1.2"), "G", scrap=Decimal("0.5"))
 RING = Component("RING", Decimal(1), "PC", lot_required=True)
@@ -49,9 +55,9 @@ def image(quantity, *components):
 def floor_of(rig, job):
     """``floor_of(quantity, *components, work=...)``: a machine, and the order that its ERP released."""
 
-    def made(quantity, *components, work=None):
-        floor = rig(*COUNTERS, orders=OrderRule(at_target="continue"), work=work or WorkRule())
-        for role in ("good", "scrap", "rework"):
+    def made(quantity, *components, work=None, **more):
+        floor = rig(*COUNTERS, orders=OrderRule(at_target="continue"), work=work or WorkRule(), **more)
+        for role in ("good", "scrap", "rework", "test"):
             floor.make(0, f"plc.{role}")
         released = with_image(job("4711", quantity), image(quantity, *components))
         floor.receive(released)
@@ -331,6 +337,84 @@ def test_what_is_taken_back_and_confirmed_again_keeps_its_lots_and_is_linked_onc
     once_each(floor, {("L1", "4711"): 10, ("4711", "S1"): 1})
 
 
+def corrected(floor, number, pieces):
+    """Confirmation ``number`` has these pieces instead; what every confirmation says then, the reversal before it."""
+    known = floor.records["4711", "0010"]
+    contents = tuple(
+        content_of(json.loads(document.encode(document.fields(floor.unit.identity, one))), Delivery.POSTED)
+        for one in floor.all(Confirmation)
+    )
+    ledger = Confirmed(contents, Capability.NEGATIVE)
+    entry = CorrectEntry(floor.now_ns, "4711", "", number, "miscounted", "ann", pieces, known=known, ledger=ledger)
+    floor.put(entry._replace(signed_by="ann"))
+    return documents(floor)
+
+
+def lines_of(told):
+    return [(one["item"], one["kind"], one["qty"], [(lot["lot"], lot["qty"]) for lot in one["lots"]]) for one in told]
+
+
+def test_a_correction_shares_what_it_says_by_the_lots_that_were_told(floor_of):
+    floor = floor_of(1000, RING, work=ring())
+    floor.at("1 s").put(LotEntry(floor.now_ns, True, "bowl", "L1", "ann", quantity=Decimal(4)))
+    floor.put(LotEntry(floor.now_ns, True, "bowl", "L2", "ann"))
+    floor.make(0)
+    floor.at("5 min").make(10)
+    floor.says("interrupt", "4711")
+    first, reversal, last = corrected(floor, len(documents(floor)), (7, 0, 0))[-3:]
+    assert lines_of(first["components"]) == [("RING", "pieces", "10", [("L1", "4"), ("L2", "6")])]
+    assert lines_of(reversal["components"]) == [("RING", "pieces", "-10", [("L1", "-4"), ("L2", "-6")])]
+    assert lines_of(last["components"]) == [("RING", "pieces", "7", [("L1", "3"), ("L2", "4")])]
+
+
+def test_a_correction_reckons_every_line_of_an_item_and_what_was_not_told_before(floor_of):
+    twice = (GRANULATE, Component("GRAN", Decimal(3), "G", fixed=True), Component("GRAN", Decimal(1), "G"))
+    floor = floor_of(1000, *twice)
+    floor.at("5 min").make(10)
+    floor.says("finish", "4711")
+    *_, last = corrected(floor, 1, (5, 0, 0))
+    assert lines_of(last["components"]) == [("GRAN", "pieces", "11.030", []), ("GRAN", "fixed", "3.000", [])]
+    *_, last = corrected(floor, len(documents(floor)), (0, 0, 0))
+    *_, last = corrected(floor, len(documents(floor)), (2, 0, 0))
+    assert lines_of(last["components"])[0] == ("GRAN", "pieces", "4.412", [])
+
+
+def test_what_is_made_besides_is_told_apart_and_is_no_yield(floor_of):
+    besides = (
+        Component("LID", Decimal(2), "PC", kind=ComponentKind.CO_PRODUCT),
+        Component("RING", Decimal("0.25"), "PC", kind=ComponentKind.BY_PRODUCT),  # also the item of a feeder
+    )
+    floor = floor_of(1000, RING, *besides, work=ring())
+    floor.at("1 s").put(LotEntry(floor.now_ns, True, "bowl", "L1", "ann", quantity=Decimal(100)))
+    floor.make(0)
+    floor.at("5 min").make(10)
+    floor.make(2, "plc.scrap")
+    floor.says("finish", "4711")
+    (told,) = documents(floor)
+    assert (told["qty"]["good"], told["qty_cumulative"]["good"]) == ("10", "10"), "never summed into the yield"
+    assert lines_of(told["components"]) == [
+        ("RING", "pieces", "12", [("L1", "12")]),
+        ("LID", "co_product", "20", []),
+        ("RING", "by_product", "3", []),
+    ]
+    assert [(one["posting"], one["separate"]) for one in told["components"]] == [
+        ("confirmation", None),
+        ("separate", "co_product"),
+        ("separate", "by_product"),
+    ]
+    feeder = floor.state.work.feeders[0].lots[0]
+    assert feeder.remaining.fraction == 88, "what falls off takes from no lot"
+    _, reversal, last = corrected(floor, 1, (7, 2, 0))
+    assert [line[2] for line in lines_of(reversal["components"])] == ["-12", "-20", "-3"]
+    assert [line[2] for line in lines_of(last["components"])] == ["9", "14", "2"]
+
+
+def test_what_is_made_besides_is_not_issued_to_an_order(floor_of):
+    floor = floor_of(1000, Component("LID", Decimal(2), "PC", kind=ComponentKind.CO_PRODUCT))
+    floor.put(MaterialEntry(floor.now_ns, "4711", "", "LID", Decimal(1), startup=False, who="ann"))
+    assert [dict(detail)["guard"] for code, detail in floor.notices if code == "REFUSED"] == ["UNKNOWN_MATERIAL"]
+
+
 def restart(floor):
     stored = json.loads(json.dumps(snapshot.encode_whole(floor.unit, floor.state)))
     floor.state = snapshot.decode(floor.unit, stored)
@@ -343,3 +427,236 @@ def once_each(floor, expected):
             ends = (link.parent.number, link.child.number)
             found[ends] = found.get(ends, 0) + link.quantity.fraction
     assert found == expected
+
+
+@pytest.mark.parametrize("more", [0, 5])
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_piece_that_waited_for_its_verdict_is_of_the_lot_that_it_was_made_from(floor_of, restarts, more):
+    floor = floor_of(1000, RING, RING, work=ring())  # two lines of the BOM: each piece takes two
+    floor.at("1 s").put(LotEntry(floor.now_ns, True, "bowl", "L1", "ann", quantity=Decimal(20)))
+    floor.put(LotEntry(floor.now_ns, True, "bowl", "L2", "ann"))
+    floor.make(0)
+    floor.at("5 min").make(10)
+    for _ in range(2):
+        floor.put(SerialEntry(floor.now_ns, "S1", "ann"))
+    assert floor.state.running.open_hold == 1
+    floor.says("confirm", "4711")
+    if restarts:
+        restart(floor)
+    if more:
+        floor.at("6 min").make(more)
+    floor.put(ReclassifyEntry(floor.now_ns, "4711", "0010", 1, Role.HOLD, Role.GOOD, "fine", "ann"))
+    floor.says("finish", "4711")
+    first, last = documents(floor)
+    assert (first["qty"]["good"], first["qty"]["hold"], last["qty"]["good"]) == ("9", "0", str(1 + more))
+    assert [one["lots"] for one in first["components"]] == [[{"lot": "L1", "qty": "18"}]]
+    taken = {"L1": "2", "L2": str(2 * more)} if more else {"L1": "2"}
+    assert [one["lots"] for one in last["components"]] == [[{"lot": lot, "qty": qty} for lot, qty in taken.items()]]
+    assert (first["lots"], last["lots"]) == ([{"lot": "4711", "qty": "9"}], [{"lot": "4711", "qty": str(1 + more)}])
+    once_each(floor, {("L1", "4711"): 20, ("4711", "S1"): 1} | ({("L2", "4711"): 2 * more} if more else {}))
+
+
+def test_a_piece_that_waited_without_a_known_lot_flags_the_confirmation_that_tells_it(floor_of):
+    floor = floor_of(1000, RING, work=ring("flag"))
+    floor.at("5 min").make(10)
+    for _ in range(2):
+        floor.put(SerialEntry(floor.now_ns, "S1", "ann"))
+    floor.says("confirm", "4711")
+    floor.put(ReclassifyEntry(floor.now_ns, "4711", "0010", 1, Role.HOLD, Role.GOOD, "fine", "ann"))
+    floor.says("interrupt", "4711")
+    first, last = documents(floor)
+    assert [one["lots"] for one in last["components"]] == [[{"lot": "UNKNOWN", "qty": "1"}]]
+    assert "LOT_UNKNOWN" in first["data_quality_flags"]
+    assert "LOT_UNKNOWN" in last["data_quality_flags"]
+
+
+def test_test_pieces_used_material_that_is_told_apart_and_once(floor_of):
+    floor = floor_of(1000, RING, work=ring())
+    floor.at("1 s").put(LotEntry(floor.now_ns, True, "bowl", "L1", "ann", quantity=Decimal(100)))
+    floor.make(0)
+    floor.make(0, "plc.test")
+    floor.at("5 min").make(10)
+    floor.make(2, "plc.test")
+    floor.says("interrupt", "4711")
+    (told,) = documents(floor)
+    lines = [("RING", "pieces", "10", [("L1", "10")]), ("RING", "startup", "2", [("L1", "2")])]
+    assert (told["qty"]["test"], lines_of(told["components"])) == ("2", lines)
+    assert [(one["posting"], one["separate"]) for one in told["components"]][1] == ("separate", "startup")
+    assert floor.state.work.feeders[0].lots[0].remaining.fraction == 88
+    _, reversal, last = corrected(floor, 1, (7, 0, 0))
+    assert [line[1:3] for line in lines_of(reversal["components"])] == [("pieces", "-10"), ("startup", "-2")]
+    assert [line[1:3] for line in lines_of(last["components"])] == [("pieces", "7"), ("startup", "2")]
+
+
+HELD_OF_TWO_LOTS = {
+    # What a verdict on held pieces that are confirmed tells of material, by what the ERP takes: in sum what was used.
+    Capability.CANCEL: [
+        ("-10", ["-10 L1"]),
+        ("13", ["12 L1", "1 L2"]),
+        ("-13", ["-12 L1", "-1 L2"]),
+        ("15", ["12 L1", "3 L2"]),
+    ],
+    Capability.NEGATIVE: [("3", ["2 L1", "1 L2"]), ("2", ["2 L2"])],
+    Capability.MANUAL: [("3", ["2 L1", "1 L2"]), ("2", ["2 L2"])],
+}
+
+
+def confirmed_with_held(floor, good, held):
+    """Confirms all that was made, and so many of it that wait for their verdict."""
+    floor.at("1 s").put(LotEntry(floor.now_ns, True, "bowl", "L1", "ann", quantity=Decimal(good + 2)))
+    floor.put(LotEntry(floor.now_ns, True, "bowl", "L2", "ann"))
+    floor.make(0)
+    floor.at("5 min").make(good + held)
+    for number in range(held):
+        floor.put(SerialEntry(floor.now_ns, f"S{number}", "ann"))
+        floor.put(SerialEntry(floor.now_ns, f"S{number}", "ann"))
+    assert floor.state.running.open_hold == held
+    floor.says("interrupt", "4711")
+
+
+def judges(floor, pieces, to_role, capability):
+    contents = tuple(content_of(json.loads(document.encode(one)), Delivery.POSTED) for one in documents(floor))
+    known = Confirmed(contents, capability)
+    floor.put(
+        ReclassifyEntry(floor.now_ns, "4711", "0010", pieces, Role.HOLD, to_role, "looked at", "ann", ledger=known)
+    )
+
+
+def rings(told):
+    return [
+        (one["qty"], [f"{lot['qty']} {lot['lot']}" for lot in one["lots"]])
+        for each in told
+        for one in each["components"]
+    ]
+
+
+@pytest.mark.parametrize("capability", list(Capability))
+def test_what_was_confirmed_as_held_brings_its_lots_with_its_verdict(floor_of, capability):
+    floor = floor_of(1000, RING, work=ring())
+    confirmed_with_held(floor, 10, 5)
+    (first,) = documents(floor)
+    assert rings([first]) == [("10", ["10 L1"])], "what waits is no line yet"
+    held = [{"item": "RING", "uom": "PC", "lots": [{"lot": "L1", "qty": "2"}, {"lot": "L2", "qty": "3"}]}]
+    assert first["components_held"] == held
+    judges(floor, 3, Role.GOOD, capability)
+    judges(floor, 2, Role.SCRAP, capability)
+    assert rings(documents(floor)[1:]) == HELD_OF_TWO_LOTS[capability]
+    assert "components_held" not in documents(floor)[-1] or capability is not Capability.CANCEL
+    sums = {}
+    for one in documents(floor):
+        for name, told in (("lots", one["components"]), ("held", one.get("components_held", ()))):
+            for lot in (lot for line in told for lot in line["lots"]):
+                key = (name, lot["lot"])
+                sums[key] = sums.get(key, 0) + int(lot["qty"])
+    assert sums == {("lots", "L1"): 12, ("lots", "L2"): 3, ("held", "L1"): 0, ("held", "L2"): 0}
+    floor.close_books()
+
+
+def test_held_pieces_that_are_taken_back_wait_with_their_lots(floor_of):
+    floor = floor_of(1000, RING, work=ring())
+    confirmed_with_held(floor, 10, 5)
+    corrected(floor, 1, None)
+    (run,) = floor.state.open_runs()
+    assert (run.open_good, run.open_hold) == (10, 5)
+    assert sum(one.pieces for one in run.work.made) == 15, "those on hold are among those of their lot"
+    floor.says("start", "4711")
+    floor.says("interrupt", "4711")
+    first, reversal, again = documents(floor)
+    assert again["components_held"] == first["components_held"]
+    assert first["lots"] == again["lots"] == [{"lot": "4711", "qty": "15"}], "its pieces are in their lot once"
+    assert [lot["qty"] for lot in reversal["components_held"][0]["lots"]] == ["-2", "-3"]
+    assert rings([reversal, again]) == [("-10", ["-10 L1"]), ("10", ["10 L1"])]
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_handling_unit_leads_to_its_lots_and_serial_numbers_and_back(floor_of, follows):
+    work = ring() if follows else WorkRule()
+    floor = floor_of(1000, RING, work=work, confirm=ConfirmRule(handling_unit_signal="plc.pallet"))
+    if follows:
+        floor.at("1 s").put(LotEntry(floor.now_ns, True, "bowl", "L1", "ann", quantity=Decimal(100)))
+    floor.make(0)
+    floor.at("10 s").make(3)  # before any unit was named
+    floor.value("plc.pallet", "BOX-1")
+    floor.at("1 min").make(10)
+    floor.make(2, "plc.scrap")
+    floor.put(SerialEntry(floor.now_ns, "S1", "ann"))
+    restart(floor)
+    floor.at("5 min").value("plc.pallet", "BOX-2")
+    floor.at("6 min").make(4)
+    floor.says("finish", "4711")
+    floor.value("plc.pallet", "")
+    full = floor.all(UnitPacked)
+    assert [one.unit for one in full] == ["BOX-1", "BOX-2"]
+    links = [link for one in full for link in one.links]
+    assert [(one.parent.kind, one.parent.number, one.child.number, one.quantity.fraction) for one in links] == [
+        (TrackedKind.LOT, "4711", "BOX-1", 10),
+        (TrackedKind.SERIAL, "S1", "BOX-1", 1),
+        (TrackedKind.LOT, "4711", "BOX-2", 4),
+    ]
+    links += [link for one in floor.all(Confirmation) for link in one.work.links]
+    assert {link.run for link in links} == {"4711/0010/M-01"}, "they go with their order"
+    box = Tracked(TrackedKind.HANDLING_UNIT, "", "BOX-1")
+    back = [str(one.node) for one in where_from(links, box).reached]
+    assert back == ["lot 4711 of ART-1", "serial S1 of ART-1", *(["lot L1 of RING"] if follows else [])]
+    start = Tracked(TrackedKind.LOT, *(("RING", "L1") if follows else ("ART-1", "4711")))
+    assert {"handling_unit BOX-1", "handling_unit BOX-2"} <= {str(one.node) for one in where_used(links, start).reached}
+    assert floor.state.work.packed == ()
+
+
+def test_a_unit_whose_lot_nobody_knows_yet_is_told_with_the_confirmation_that_names_it(floor_of):
+    floor = floor_of(1000, confirm=ConfirmRule(handling_unit_signal="plc.pallet", min_interval=Duration("5 min")))
+    floor.make(0)
+    floor.at("6 min").make(1)
+    floor.says("interrupt", "4711")
+    floor.says("start", "4711")
+    floor.make(0)
+    floor.value("plc.pallet", "BOX-1")
+    floor.at("7 min").make(5)
+    floor.value("plc.pallet", "BOX-2")
+    floor.at("8 min").make(6)
+    floor.value("plc.pallet", "BOX-3")
+    floor.at("20 min").wait()
+    told = [
+        (link.parent.number, one.unit, link.quantity.fraction) for one in floor.all(UnitPacked) for link in one.links
+    ]
+    assert told == [("4711", "BOX-1", 5), ("4711", "BOX-2", 6)]
+
+
+def test_what_a_leader_packed_is_of_the_lots_of_its_originals(rig, job):
+    """Where lots are not followed, a unit is linked with what each original was told of; nothing waits for ever."""
+    confirm = ConfirmRule(handling_unit_signal="plc.pallet", min_interval=Duration("0 s"))
+    floor = rig(orders=OrderRule(choose="command", at_target="continue"), work=WorkRule(), confirm=confirm)
+    for name in "AB":
+        floor.receive(job(name, 50))
+    floor.put(MergeEntry(floor.now_ns, "L", ("A", "B"), "", "r", "ann"))
+    floor.says("start", "L")
+    floor.make(0)
+    floor.value("plc.pallet", "BOX-1")
+    floor.at("1 min").make(60)
+    floor.value("plc.pallet", "BOX-2")
+    floor.at("9 min").make(31)
+    floor.value("plc.pallet", "")
+    floor.says("finish", "L")
+    told = [
+        (one.unit, link.parent.number, link.run, link.quantity.fraction)
+        for one in floor.all(UnitPacked)
+        for link in one.links
+    ]
+    assert told == [
+        ("BOX-1", "A", "A/0010/M-01", 30),
+        ("BOX-1", "B", "B/0010/M-01", 30),
+        ("BOX-2", "A", "A/0010/M-01", 16),
+        ("BOX-2", "B", "B/0010/M-01", 15),
+    ]
+    assert floor.state.work.packed == ()
+
+
+def test_what_no_order_here_will_ever_name_takes_no_place_in_the_next_units(floor_of):
+    floor = floor_of(1000, confirm=ConfirmRule(handling_unit_signal="plc.pallet"))
+    floor.value("plc.pallet", "BOX-1")
+    gone = Packed("BOX-0", "4710", "0010", "ART-1", "PC", "", "", 5, floor.now_ns, floor.now_ns)
+    work = floor.state.work
+    floor.state = floor.state._replace(work=work._replace(packed=(gone, gone._replace(unit="BOX-1"))))
+    floor.value("plc.pallet", "BOX-2")
+    assert floor.state.work.packed == ()
+    assert floor.all(UnitPacked) == []

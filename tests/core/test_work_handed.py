@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core import document, snapshot
+from gateway.core.access.roles import ActorRole
 from gateway.core.entries import LotEntry, MaterialEntry, MergeEntry, PresenceEntry, SplitEntry, UnmergeEntry
 from gateway.core.model import Confirmation
 from gateway.core.orders.handover import with_images
@@ -203,3 +204,117 @@ def test_lots_go_with_the_pieces_exactly(pieces, cuts, setups):
         uses = [use for one in parts for part in one.made if part.lot == lot.lot for use in part.uses]
         assert sum(use.pieces for use in uses) == lot.pieces
         assert sum(use.quantity.fraction for use in uses) == Fraction(lot.pieces, 7), at
+
+
+# --- what is used once per order -------------------------------------------------------------------------------------
+
+
+def oil(floor, item="OIL"):
+    """What was told of it, by shop order."""
+    found = Counter()
+    for one in told(floor):
+        for line in one["components"]:
+            if line["item"] == item:
+                found[one["shop_order"] or one["order_id"]] += Decimal(line["qty"])
+    return found
+
+
+def split(floor, order, *quantities):
+    floor.put(SplitEntry(floor.now_ns, order, "", tuple(map(Decimal, quantities)), "", "ann"))
+
+
+def through(floor, *orders, pieces=10):
+    """Each order makes some pieces and is finished."""
+    for order in orders:
+        floor.now_ns += 60 * 10**9
+        floor.says("start", order)
+        floor.make(pieces)
+        floor.says("finish", order)
+
+
+@pytest.mark.parametrize(
+    ("before", "order", "expected"),
+    [
+        (0, ("A-001", "A-002", "A-003"), {"A-001": 5}),
+        (0, ("A-003", "A-001", "A-002"), {"A-003": 5}),  # whoever starts first takes it
+        (7, ("A-002", "A-001"), {"A": 5}),
+    ],
+)
+def test_what_is_used_once_is_taken_by_one_part_of_an_order(floor, before, order, expected):
+    if before:
+        floor.says("start", "A")
+        floor.make(before)
+        floor.says("interrupt", "A")
+    split(floor, "A", 20, 20, 20 - before)
+    through(floor, *order)
+    assert oil(floor) == expected
+
+
+def test_a_part_that_goes_unbegun_leaves_to_the_others_what_is_used_once(floor):
+    split(floor, "A", 20, 20, 20)
+    floor.says("cancel", "A-001", role=ActorRole.PLANNER)
+    split(floor, "A-003", 10, 10)
+    through(floor, "A-003-002", "A-002")
+    assert oil(floor) == {"A-003-002": 5}
+
+
+def test_parts_that_are_merged_again_take_once_what_is_used_once(floor):
+    split(floor, "A", 20, 40)
+    merge(floor, orders=("A-001", "A-002", "B"))
+    through(floor, "L", pieces=90)
+    assert sum(oil(floor).values()) == 10
+    assert {one["order_id"] for one in told(floor) for line in one["components"] if line["item"] == "OIL"} == {"A", "B"}
+
+
+def test_what_is_mounted_goes_down_by_what_is_told(rig, job):
+    feeders = LotRule(feeders={"can": FeederRule(item="OIL")}, missing="flag")
+    floor = rig(
+        CounterRule(mode="counter", signal="plc.good"), orders=OrderRule(choose="command"), work=WorkRule(lots=feeders)
+    )
+    floor.make(0)
+    for order in ("A", "B", "C"):
+        floor.receive(with_image(job(order, 20), image(order, 20)))
+    floor.put(LotEntry(floor.now_ns, True, "can", "K1", "ann", quantity=Decimal(100)))
+    split(floor, "A", 10, 10)
+    merge(floor, orders=("A-002", "B", "C"))
+    through(floor, "L", pieces=50)
+    through(floor, "A-001", pieces=5)
+    assert sum(oil(floor).values()) == 15
+    lines = [line for one in told(floor) for line in one["components"] if line["item"] == "OIL"]
+    assert {lot["lot"] for line in lines for lot in line["lots"]} == {"K1"}
+    ((lot,),) = [one.lots for one in floor.state.work.feeders]
+    assert lot.remaining == Exact.of(85)
+
+
+def test_what_was_rounded_off_before_a_split_is_told_after_it(rig, job):
+    floor = rig(CounterRule(mode="counter", signal="plc.good"), orders=OrderRule(choose="command"), work=WORK)
+    floor.make(0)
+    third = image("A", 30)._replace(components=(Component("FOIL", Decimal("0.4"), "PC"),))
+    floor.receive(with_image(job("A", 30), third))
+    for order, quantities in (("A", (29,)), ("A-001", (28,)), ("A-001-001", (27,))):
+        floor.says("start", order)
+        floor.make(1)
+        floor.says("interrupt", order)
+        split(floor, order, *quantities)
+    through(floor, "A-001-001-001", pieces=27)
+    assert sum(oil(floor, "FOIL").values()) == 12
+
+
+@pytest.mark.parametrize("end", ["split", "cancel", "unmerge"])
+def test_what_a_person_issued_is_told_though_nothing_was_made(floor, end):
+    order = "A"
+    if end == "unmerge":
+        merge(floor)
+        order = "L"
+    floor.put(MaterialEntry(floor.now_ns, order, "0010", "RING", Decimal(3), False, "ann"))
+    if end == "split":
+        split(floor, "A", 30, 30)
+        through(floor, "A-001")
+    elif end == "cancel":
+        floor.says("cancel", "A", role=ActorRole.PLANNER)
+    else:
+        floor.put(UnmergeEntry(floor.now_ns, "L", "", "", "ann"))
+        through(floor, "A", "B")
+    lines = [line for one in told(floor) for line in one["components"] if line["item"] == "RING"]
+    assert [line["qty"] for line in lines if line["kind"] == "purge"] == ["3"]
+    assert [told(floor)[0]["order_id"], told(floor)[0]["seq"]] == ["A", 1]

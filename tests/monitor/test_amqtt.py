@@ -7,7 +7,7 @@ import pytest
 from paho.mqtt.enums import MQTTProtocolVersion
 
 from gateway.monitor import bridge
-from gateway.status import SourceView
+from gateway.shown.status import SourceView
 
 pytest.importorskip("amqtt", reason="the demo's broker is not installed")
 from amqtt.broker import Broker

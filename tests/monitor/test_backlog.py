@@ -17,8 +17,8 @@ import pytest
 from buffer.errors import StoreError
 from buffer.store import Store
 from buffer.telemetry import FILE_NAME, StoredEvent, TelemetryStore, figures_of_file
-from gateway.machine_events import AttentionEvent
 from gateway.monitor.backlog import Backlog
+from gateway.shown.machine_events import AttentionEvent
 
 S = 1_000_000_000
 MIB = 1024 * 1024
@@ -26,10 +26,10 @@ TOPIC = "linegate/gw/machine/{}/attention"
 WRITER = """
 import asyncio, sys, time
 from pathlib import Path
-from gateway.machine_events import AttentionEvent
+from gateway.shown.machine_events import AttentionEvent
 from gateway.monitor import Monitor, MonitorSettings
 from buffer.telemetry import TelemetryStore
-from gateway.status import ClockView
+from gateway.shown.status import ClockView
 
 async def main(path, port, first):
     shelf = TelemetryStore(Path(path), max_bytes=1 << 24, max_age_ns=0)

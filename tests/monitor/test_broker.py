@@ -3,14 +3,14 @@ import os
 import signal
 import socket
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from kept_waiting import Taken
 
 from drivers.base import TelemetryBlock
 from gateway.monitor import bridge
-from gateway.status import SourceView, TargetView, WorkUnitView
+from gateway.shown.status import SourceView, TargetView, WorkUnitView
 
 ROOT = "linegate/gw"
 S = 1_000_000_000
@@ -18,7 +18,7 @@ S = 1_000_000_000
 CHILD = """
 import asyncio, sys, time
 from gateway.monitor import Monitor, MonitorSettings
-from gateway.status import ClockView
+from gateway.shown.status import ClockView
 async def main():
     clock = ClockView(quality="trusted", known=True, since_ns=0, utc_offset_ms=0, offset_ms=0)
     monitor = Monitor(MonitorSettings(host="127.0.0.1", port=int(sys.argv[1])), gateway_id="gw", version="0.1.0",
@@ -135,10 +135,10 @@ async def test_a_restarted_broker_gets_the_latest_of_everything(mosquitto, watch
     await until(lambda: not monitor.view().connected)
     assert "connection lost" in monitor.view().last_error or "cannot be reached" in monitor.view().last_error
     before = monitor.view().dropped
-    started = time.perf_counter()
+    taken = Taken()
     for number in range(5000):
         monitor.telemetry("asm", block(number))
-    assert time.perf_counter() - started < 1
+    assert taken.seconds() < 1
     assert monitor.view().dropped - before == 4900
     for good in range(2, 9):
         monitor.work_unit_changed(machine(good=good, state="STOPPED"))
@@ -253,11 +253,11 @@ async def test_a_version_refused_with_its_reason_falls_back_at_once(serve, monit
             pass
 
     port = await serve(only_311)
-    started = time.monotonic()
+    taken = Taken()
     monitor = monitor_on(port)
     await until(lambda: monitor.view().connected)
     assert versions == [5, 4]
-    assert time.monotonic() - started < bridge.RETRY_MIN_S * 0.8
+    assert taken.seconds() < bridge.RETRY_MIN_S * 0.8
     monitor.task.cancel()
     await until(lambda: not monitor.view().connected)
 
@@ -312,7 +312,7 @@ async def test_closing_a_link_that_hangs_takes_no_longer_than_promised(serve, mo
     port = await serve(hangs)
     monitor = monitor_on(port, protocol="3.1.1")
     await until(lambda: monitor.view().connected)
-    started = time.monotonic()
+    taken = Taken()
     await monitor.close()
-    await asyncio.wait_for(monitor.task, 5)
-    assert time.monotonic() - started < 4.5
+    await asyncio.wait_for(monitor.task, 50)
+    assert taken.seconds() < 4.5

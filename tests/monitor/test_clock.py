@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from drivers.base import TelemetryBlock
-from gateway.clock import SteadyClock
 from gateway.core.calendar.honest_time import TimeQuality
-from gateway.status import SourceView, TargetView, WorkUnitView
-from gateway.views import clock_view
+from gateway.shown.status import SourceView, TargetView, WorkUnitView
+from gateway.shown.views import clock_view
+from gateway.timing.clock import SteadyClock
 
 ROOT = "linegate/gw"
 S = 10**9

@@ -18,12 +18,12 @@ from gateway.core.state.setup import SetupEnded, SetupObservation, SetupOverrun
 from gateway.core.state.time_elements import TimeModel
 from gateway.core.state.timeline_state import ReasonRequired
 from gateway.core.work_unit import WorkUnit
-from gateway.machine_events import machine_event
 from gateway.monitor import bridge, events
 from gateway.monitor.backlog import EVENTS_MAX, Backlog
 from gateway.parts import Parts
-from gateway.runner import Runner, RunnerHooks
-from gateway.taps import Taps
+from gateway.shown.machine_events import machine_event
+from gateway.sources.taps import Taps
+from gateway.work_unit.runner import Runner, RunnerHooks
 
 S = 1_000_000_000
 OFFSET_NS = 5 * S

@@ -1,5 +1,5 @@
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from decimal import Decimal
 
 import orjson
@@ -9,7 +9,7 @@ from drivers.base import TelemetryBlock
 from gateway.monitor import MonitorSettings, topics
 from gateway.monitor.pending import QUEUED_VALUES_MAX, RETAINED_INTERVAL_NS, Retained, TelemetryQueue
 from gateway.monitor.protocol import SILENT_ENDS_MAX, ProtocolChoice
-from gateway.status import ClockView, SourceView, TargetView, WorkUnitView
+from gateway.shown.status import ClockView, SourceView, TargetView, WorkUnitView
 
 S = 1_000_000_000
 CLOCK = ClockView(quality="holdover", known=True, since_ns=0, utc_offset_ms=800_000, offset_ms=-2000)
@@ -140,7 +140,8 @@ def test_documents_of_a_machine():
     assert (counts["good"], counts["last_piece"]) == (7, 4000)
     assert (counts["unknown_intervals"], counts["unknown_max_pieces"]) == (2, 7)
     order = orjson.loads(topics.machine_order(view))
-    assert order["queue"] == [{"order": "100241", "operation": "0010", "state": "DISPATCHED", "quantity": "50.5"}]
+    found = {"order": "100241", "operation": "0010", "state": "DISPATCHED", "quantity": "50.5"}
+    assert order["queue"] == [found | {"hold_reason": None, "exceeds_predecessor": None}]
 
 
 def test_one_unbounded_interval_makes_the_bound_unknown():
@@ -165,6 +166,9 @@ def test_documents_of_the_links():
     target = TargetView(name="erp", link="down", since_ns=S, waiting=2, oldest_waiting_ns=S, parked=1, posted=9)
     document = orjson.loads(topics.target_document(target, 60))
     assert (document["oldest_waiting_s"], document["parked"], document["posted"]) == (60, 1, 9)
+    left_out = {"name", "since_ns", "oldest_waiting_ns", "last_error"}
+    told = {field.name.removesuffix("_ns") for field in fields(TargetView) if field.name not in left_out}
+    assert set(document) == told | {"v", "since", "oldest_waiting_s", "error"}
 
 
 def test_a_topic_is_due_twice_per_second_and_the_latest_wins():

@@ -47,8 +47,8 @@ from gateway.core.model import (
 from gateway.core.state.interval import StateInterval
 from gateway.core.state.planned_time import plan_of
 from gateway.core.work_unit import WorkUnit
-from gateway.looks import looked_at_every
-from gateway.timezone import zone
+from gateway.sources.looks import looked_at_every
+from gateway.timing.timezone import zone
 from simulators import clock
 from simulators.__main__ import chosen
 from simulators.control import Control

@@ -24,7 +24,6 @@ from buffer.entry import OPEN_STATES, OutboxState
 from buffer.errors import StoreError
 from buffer.outbox import Outbox
 from buffer.store import Store
-from gateway.clock import ManualClock
 from gateway.connectors.base import ConnectorContext
 from gateway.connectors.rest.connector import RestConnector
 from gateway.connectors.rest.settings import RestSettings
@@ -37,7 +36,8 @@ from gateway.core.rules import ConfirmRule, CounterRule, WorkUnitRules
 from gateway.core.work_unit import WorkUnit
 from gateway.forwarder import Forwarder
 from gateway.order_feed import OrderFeed
-from gateway.runner import Runner, RunnerHooks, _Item
+from gateway.timing.clock import ManualClock
+from gateway.work_unit.runner import Runner, RunnerHooks, _Item
 
 sys.path.append(str(Path(__file__).parent))
 

@@ -454,6 +454,33 @@ def test_from_a_new_user_to_a_revoked_one(linegate, tmp_path):
     assert all(change.by for change in file.load().changes)
 
 
+FIRST = """
+gateway: {{ id: box-1, plant: P1, timezone: UTC, state_dir: {folder} }}
+sources:
+  pins: {{ driver: digital_io, pins: simulated, signals: {{ piece: {{ pin: 17 }} }} }}
+work_units:
+  M-1: {{ work_center: WC-1, ideal_cycle: 2 s, counters: [{{ mode: pulse, signal: pins.piece }}] }}
+connectors:
+  share: {{ connector: file, folder: share }}
+"""
+
+
+def test_the_first_user_is_added_before_the_first_start(tmp_path, capsys):
+    config = tmp_path / "linegate.yaml"
+    folder = tmp_path / "state"
+    config.write_text(FIRST.format(folder=folder))
+    words = ["ann", "--full-name", "Ann", "--role", "operator", "-c", str(config)]
+    assert main(["user", "list", "-c", str(config)]) == 0
+    assert not folder.exists(), "who only looks makes nothing"
+    assert main(["user", "add", *words]) == 0, capsys.readouterr().err
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert [user.name for user in AccessFile(folder).load().users] == ["ann"]
+    config.write_text(FIRST.format(folder=tmp_path / "nowhere" / "state"))
+    capsys.readouterr()
+    assert main(["user", "add", *words]) == 1
+    assert "nowhere does not exist; create it, or correct gateway.state_dir" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

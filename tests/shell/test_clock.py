@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.clock import CORRECTIONS_MAX, ManualClock, Stamp, SteadyClock
 from gateway.core.calendar.honest_time import (
     ClockCorrection,
     CorrectionReason,
@@ -15,6 +14,7 @@ from gateway.core.calendar.honest_time import (
     utc_span,
 )
 from gateway.core.calendar.honest_time import TimeQuality as Quality
+from gateway.timing.clock import CORRECTIONS_MAX, ManualClock, Stamp, SteadyClock
 
 S = 1_000_000_000
 

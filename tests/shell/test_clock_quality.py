@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from gateway.clock_quality import BOOT_ID, BUILT_NS, ClockJudge, _Timex, boot_id, kernel_synchronised
 from gateway.core.calendar.honest_time import TimeQuality
+from gateway.timing.clock_quality import BOOT_ID, BUILT_NS, ClockJudge, _Timex, boot_id, kernel_synchronised
 
 
 @pytest.fixture

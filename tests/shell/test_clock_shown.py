@@ -12,14 +12,12 @@ from buffer.audit import AuditOutcome, NewAuditRow
 from buffer.readonly import ReadOnlyStore
 from buffer.step import NewPosting, Step
 from buffer.store import Store
-from gateway import status
 from gateway.cli import main
-from gateway.clock import SteadyClock
 from gateway.core.audit.entry import EntryContent
 from gateway.core.calendar.honest_time import TimeQuality, utc_of
 from gateway.core.model import Role, UnknownInterval
-from gateway.narrate import narrate
-from gateway.status import (
+from gateway.shown import status
+from gateway.shown.status import (
     INSTANTS,
     ClockView,
     GatewayView,
@@ -29,8 +27,10 @@ from gateway.status import (
     in_utc,
     to_json,
 )
-from gateway.status_text import clock_lines, lines
-from gateway.views import clock_view
+from gateway.shown.status_text import clock_lines, lines
+from gateway.shown.views import clock_view
+from gateway.timing.clock import SteadyClock
+from gateway.work_unit.narrate import narrate
 
 S = 10**9
 NOW = 1_795_000_000 * S  # 2026-11-18T11:06:40Z

@@ -13,7 +13,7 @@ from gateway.control import ControlError, ControlServer, NotRunningError, Reques
 async def failing(request):
     raise {
         "store": StoreError("disk full"),
-        "request": RequestError("no"),
+        "request": RequestError("no", guard="REQUEST"),
         "overflow": OverflowError("big"),
         "defect": AttributeError("none"),
     }[request["how"]]

@@ -70,7 +70,7 @@ def test_free_again_however_the_holder_ends(tmp_path, holder, end):
         holder.stdin.close()
     else:
         holder.send_signal(end)
-    holder.wait(timeout=10)
+    holder.wait(timeout=60)
     with StateDirLock(tmp_path / "state"):
         assert (tmp_path / "state" / "lock").read_text() == f"{os.getpid()}\n"
 

@@ -7,7 +7,7 @@ import pytest
 from config.loader import load
 from gateway import plugins
 from gateway.core.duration import Duration
-from gateway.looks import looked_at_every, loss_found_within
+from gateway.sources.looks import looked_at_every, loss_found_within
 
 MS = 1_000_000
 

@@ -12,7 +12,6 @@ from buffer.mark import Mark, Sent
 from buffer.remains import Remains
 from buffer.step import Step
 from buffer.store import Store
-from gateway import lost_units
 from gateway.core import snapshot
 from gateway.core.calendar.honest_time import TimeQuality
 from gateway.core.document import Identity
@@ -20,7 +19,8 @@ from gateway.core.model import DataValue, Status
 from gateway.core.rate import Rate
 from gateway.core.rules import CounterRule, WorkUnitRules
 from gateway.core.work_unit import WorkUnit
-from gateway.runner import Runner, RunnerHooks
+from gateway.starting import lost_units
+from gateway.work_unit.runner import Runner, RunnerHooks
 
 S = 1_000_000_000
 NOW_NS = 1_780_000_000 * S

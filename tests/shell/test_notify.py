@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from gateway.clock import ManualClock
 from gateway.notify import PARTS_MAX, Notifier, Progress, feed_watchdog
+from gateway.timing.clock import ManualClock
 
 S = 1_000_000_000
 
@@ -130,7 +130,7 @@ async def test_the_watchdog_is_fed_only_from_progress(manager):
     heard = []
 
     async def hear(message):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not any(message in line for line in heard):
                 await asyncio.sleep(0.001)
                 heard.extend(manager.heard())

@@ -11,7 +11,7 @@ from gateway.core.document import Identity
 from gateway.core.model import DataValue, Status
 from gateway.core.rules import CounterRule, OrderRule, WorkUnitRules
 from gateway.core.work_unit import WorkUnit
-from gateway.router import Router
+from gateway.sources.router import Router
 
 
 class Machine:

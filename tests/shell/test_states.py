@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import json
 import random
+import threading
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from fractions import Fraction
@@ -19,7 +21,6 @@ from buffer.outbox import Outbox
 from buffer.readonly import ReadOnlyStore
 from buffer.step import JournalRow, Step
 from buffer.store import Store
-from gateway import states_text
 from gateway.control import RequestError
 from gateway.core import journal, snapshot
 from gateway.core.calendar.honest_time import ClockCorrection, ClockRecord, CorrectionReason, TimeQuality
@@ -38,14 +39,18 @@ from gateway.core.model import (
     TimePassed,
 )
 from gateway.core.rules import CounterRule, OrderRule, StateRule, WorkUnitRules
+from gateway.core.rules_reasons import OfferedReasonsRule
 from gateway.core.state.cycle_limit import CycleLimit
 from gateway.core.state.report import By
 from gateway.core.work_unit import WorkUnit
-from gateway.floor_verbs import FloorVerbs
 from gateway.parts import Parts
-from gateway.runner import Runner, RunnerHooks
-from gateway.states_read import StatesError, read
-from gateway.taps import Taps
+from gateway.shown import states_text
+from gateway.shown.states_read import StatesError, read
+from gateway.sources.taps import Taps
+from gateway.verbs import stop_verbs
+from gateway.verbs.floor_verbs import FloorVerbs
+from gateway.verbs.order_verbs import OrderVerbs
+from gateway.work_unit.runner import Runner, RunnerHooks
 
 S = 1_000_000_000
 M = MachineState
@@ -347,13 +352,13 @@ async def test_pieces_are_found_by_time_among_everything_else_also_after_pruning
 
 
 @asynccontextmanager
-async def floor(path, *, good=0, scrap=0):
+async def floor(path, *, good=0, scrap=0, rules=None):
     """A running work unit with the verbs of its people; the clock stands where the test puts it.
 
     ``good`` and ``scrap`` are made after the last shift, so that no confirmation has them.
     """
     async with opened(path) as store:
-        machine = Machine(store)
+        machine = Machine(store, rules or RULES)
         play(machine)
         machine.make(4000, good)
         machine.make(4000, scrap, "plc.bad")
@@ -366,7 +371,7 @@ async def floor(path, *, good=0, scrap=0):
         )
         parts = Parts(Outbox(store), Taps(clock.now_ns), clock.utc_ns)
         parts.runners["M-1"] = runner
-        table = FloorVerbs(parts, store, clock).table()
+        table = FloorVerbs(parts, store, clock).table() | OrderVerbs(parts, clock, "UTC").table()
 
         async def ask(verb, **given):
             return await table[verb]({"verb": verb, "machine": "M-1", "who": "ann", **given})
@@ -441,3 +446,68 @@ async def test_setups_and_pieces(tmp_path):
         ):  # fmt: skip
             with pytest.raises(RequestError, match=said):
                 await ask("order.reclassify", **{"order": "4711", "pieces": 1, "from": "good", "to": "scrap", **wrong})
+
+
+async def test_only_reasons_that_are_offered_are_taken_wherever_one_is_said(tmp_path):
+    offers = OfferedReasonsRule(stop=("JAM",), scrap=("BENT",), only=True)
+    async with floor(tmp_path / "linegate.db", good=20, rules=dataclasses.replace(RULES, reasons=offers)) as (ask, run):
+        pieces = {"order": "4711", "pieces": 1}
+        said = (
+            ("reason", {}, "stop", "JAM"),
+            ("order.scrap", pieces, "scrap", "BENT"),
+            ("order.reclassify", {**pieces, "from": "good", "to": "scrap"}, "scrap", "BENT"),
+            ("order.report", {"order": "4711", "scrap": 1}, "scrap", "BENT"),
+            ("order.allocate", {**pieces, "from": "good", "to": "scrap"}, "scrap", "BENT"),
+        )
+        for verb, fields, what, allowed in said:
+            before = run.state
+            with pytest.raises(RequestError, match=f"reason of {what}: found 'luck', allowed: {allowed} ") as found:
+                await ask(verb, reason="luck", **fields)
+            assert (found.value.guard, run.state) == ("REASON", before), verb
+        # Of rework no list says anything, a write-off is no scrap, and good pieces need no reason.
+        for verb, fields in (
+            ("order.rework", pieces),
+            ("order.report", {"order": "4711", "rework": 1}),
+            ("order.report", {"order": "4711", "good": 1}),
+            ("order.allocate", {"order": "", "pieces": 1, "to": "scrap"}),
+        ):
+            guard = ""
+            try:
+                await ask(verb, reason="luck", **fields)
+            except RequestError as error:
+                guard = error.guard
+            assert guard != "REASON", (verb, fields)
+        assert "1 piece is scrap" in await ask("order.scrap", reason="BENT", **pieces)
+
+
+async def test_a_list_of_stops_waits_for_the_one_before_whose_asker_has_gone(tmp_path, monkeypatch):
+    begun, may_end, reading = [], threading.Event(), stop_verbs.read
+
+    def slow(*args, **more):
+        begun.append(args)
+        assert may_end.wait(60)
+        return reading(*args, **more)
+
+    monkeypatch.setattr(stop_verbs, "read", slow)
+    async with floor(tmp_path / "linegate.db") as (ask, _run), asyncio.timeout(60):
+        gone = asyncio.create_task(ask("stop.list"))
+        while not begun:  # noqa: ASYNC110 - it is set in a thread
+            await asyncio.sleep(0.01)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        second, third = (asyncio.create_task(ask("stop.list")) for _ in range(2))
+        await asyncio.sleep(0.2)  # a stretch of time in which none may begin
+        assert len(begun) == 1
+        may_end.set()
+        assert (await second)["stops"] == (await third)["stops"] != []
+
+
+async def test_stops_without_a_reason_can_be_asked_for_alone(tmp_path):
+    async with floor(tmp_path / "linegate.db") as (ask, _run):
+        every = (await ask("stop.list"))["stops"]
+        await ask("reason", reason="JAM", **{"from": at(700), "to": None})
+        left = (await ask("stop.list", without_reason="true"))["stops"]
+        assert len(left) < len(every)
+        assert {one["reason"] for one in left} <= {"", "UNSPECIFIED"}
+        assert "JAM" in {one["reason"] for one in (await ask("stop.list", without_reason="false"))["stops"]}

@@ -2,6 +2,7 @@ import json
 from decimal import Decimal
 
 from gateway.core.confirming.quantities import Pieces
+from gateway.core.confirming.stamps import Stages
 from gateway.core.document import Identity
 from gateway.core.duration import Duration
 from gateway.core.model import JobOrder, Role
@@ -10,10 +11,12 @@ from gateway.core.orders.unallocated import Bucket
 from gateway.core.rules import CounterRule, WorkUnitRules
 from gateway.core.unit_state import Tally
 from gateway.core.work_unit import WorkUnit
+from gateway.forwarder.target_status import Link, TargetStatus
 from gateway.monitor.topics import machine_counts
-from gateway.status import ClockView, GatewayView, MqttView, SourceView, TargetView, WorkUnitView, to_json
-from gateway.status_text import machine_line
-from gateway.views import work_unit_view
+from gateway.parts import target_view
+from gateway.shown.status import ClockView, GatewayView, MqttView, SourceView, TargetView, WorkUnitView, to_json
+from gateway.shown.status_text import machine_line
+from gateway.shown.views import work_unit_view
 
 CLOCK = ClockView(quality="trusted", known=True, since_ns=1, utc_offset_ms=0, offset_ms=0)
 
@@ -41,6 +44,21 @@ def test_the_whole_gateway_as_plain_json():
     assert document["sources"][0]["problems"] == {"x": "gone"}
     assert document["work_units"][0]["queue"] == [{"order": "1", "tags": ["a"]}]
     assert document["warnings"] == ["simulated"]
+
+
+def test_what_a_forwarder_knows_of_its_target_is_shown():
+    """Each field has a value of its own: one that is not carried over, or over another, is found."""
+    numbers = dict(zip(TargetStatus._fields, range(10**9, 10**11, 10**9), strict=False))
+    words = {"name": "erp", "link": Link.UP, "last_error": "no route", "breaker": "open"}
+    status = TargetStatus(**{**numbers, **words, "stages_p95": Stages(7_000_000, 8_999_999, None, 0)})
+    lengths = {
+        name.replace("_ns", "_ms"): status._asdict()[name] // 10**6
+        for name in ("latency_last_ns", "latency_median_ns", "latency_p95_ns")
+    }
+    expected = {name: value for name, value in status._asdict().items() if name not in ("late_after_ns", "stages_p95")}
+    expected = {name: value for name, value in expected.items() if name.replace("_ns", "_ms") not in lengths}
+    stages = {"detection": 7, "trigger": 8, "waiting": None, "answer": 0}
+    assert to_json(target_view(status)) == {**expected, **lengths, "stages_p95_ms": stages}
 
 
 def test_without_a_broker():

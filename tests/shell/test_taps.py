@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.core.model import DataValue, Status, TimePassed
-from gateway.taps import ABANDONED_AFTER_NS, TAPS_MAX, WAITING_MAX, Taps
+from gateway.sources.taps import ABANDONED_AFTER_NS, TAPS_MAX, WAITING_MAX, Taps
 from gateway.tasks import Tasks
 
 VALUE = DataValue("plc.good", 1, Status.GOOD, None, 5)
@@ -80,7 +80,7 @@ async def test_tasks_are_stopped_on_purpose_or_heard_of():
     assert tasks.names("work") == ["work a", "work b"]
     await tasks.stop(["work a", "nobody"])
     tasks.start("work a", fail())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         failed = await tasks.failed()
     assert (failed.get_name(), str(failed.exception())) == ("work a", "broken")
     assert tasks.names("work") == []

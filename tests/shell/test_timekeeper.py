@@ -12,7 +12,6 @@ from buffer import clock_record
 from buffer.errors import StoreError
 from buffer.outbox import Outbox
 from buffer.store import Store
-from gateway.clock import SteadyClock
 from gateway.core import snapshot
 from gateway.core.calendar.honest_time import CorrectionReason, TimeQuality
 from gateway.core.document import Identity
@@ -21,9 +20,10 @@ from gateway.core.rules import CounterRule, WorkUnitRules
 from gateway.core.rules_calendar import CalendarRule, ShiftRule
 from gateway.core.work_unit import WorkUnit
 from gateway.parts import Parts
-from gateway.runner import Runner, RunnerHooks
-from gateway.taps import Taps
-from gateway.timekeeper import PLAN_EVERY_NS, Timekeeper
+from gateway.rounds.timekeeper import PLAN_EVERY_NS, Timekeeper
+from gateway.sources.taps import Taps
+from gateway.timing.clock import SteadyClock
+from gateway.work_unit.runner import Runner, RunnerHooks
 
 S = 10**9
 HOUR = 3600 * S

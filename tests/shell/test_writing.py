@@ -18,7 +18,7 @@ from drivers.base import DriverError, Reading, WriteRefusedError, WriteUnverifie
 from drivers.signal import SignalCommon
 from drivers.supervisor import SourceSupervisor
 from gateway.core.model import DataValue, Status
-from gateway.writing import SignalWriter, WritingError
+from gateway.sources.writing import SignalWriter, WritingError
 
 NOW_NS = 1_795_000_000_000_000_000
 CONFIG = """\
@@ -150,7 +150,7 @@ def stopped(tmp_path, store):
 async def bench(stopped):
     """A source that is up."""
     task = asyncio.create_task(stopped.supervisor.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await stopped.reading.wait()
     yield stopped
     task.cancel()

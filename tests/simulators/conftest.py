@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import queue
 import socket
 import struct
@@ -13,10 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
+import warm
 
 ROOT = Path(__file__).resolve().parents[2]
-ANSWER_S = 20.0
-EXIT_S = 5.0
+ANSWER_S = 60.0
+EXIT_S = 30.0
 SILENCE_S = 0.3
 
 
@@ -24,13 +24,12 @@ class Simulator:
     def __init__(self, *arguments, truth=None, stderr=False):
         options = [] if truth is None else ["--truth", str(truth)]
         self.truth_file = truth
-        self.process = subprocess.Popen(
+        self.process = warm.Popen(
             [sys.executable, "-P", "-m", "simulators", *map(str, arguments), *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         self._lines = queue.Queue()
         self._errors = []
@@ -133,7 +132,7 @@ def long_simulator():
 def eventually():
     """Wait until a condition holds; its last value is returned."""
 
-    def wait(condition, what="the condition", seconds=10.0):
+    def wait(condition, what="the condition", seconds=60.0):
         deadline = time.monotonic() + seconds
         while not (value := condition()):
             assert time.monotonic() < deadline, f"{what} did not come true within {seconds} s"
@@ -146,12 +145,6 @@ def eventually():
 @pytest.fixture
 def root():
     return ROOT
-
-
-@pytest.fixture
-def environment():
-    """For a simulator that a test starts by itself."""
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 class Wire:

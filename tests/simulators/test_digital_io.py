@@ -20,12 +20,12 @@ class Gateway:
         self.server = socket.socket(socket.AF_UNIX)
         self.server.bind(str(path))
         self.server.listen()
-        self.server.settimeout(10)
+        self.server.settimeout(60)
         self.lines = None
 
     def accept(self):
         self.connection, _ = self.server.accept()
-        self.connection.settimeout(10)
+        self.connection.settimeout(60)
         self.lines = self.connection.makefile("r")
         return self.line()
 

@@ -24,7 +24,7 @@ class Client:
         assert self.ask("POST", "/orders", ORDER)[0] == 201
 
     def ask(self, method, path, body=None, **headers):
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.one.port, timeout=10)) as link:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.one.port, timeout=60)) as link:
             link.request(method, path, None if body is None else json.dumps(body), headers)
             answer = link.getresponse()
             return answer.status, json.loads(answer.read()), answer.headers
@@ -38,7 +38,7 @@ class Client:
         return head.encode() + body
 
     @contextlib.contextmanager
-    def link(self, timeout_s=10.0):
+    def link(self, timeout_s=60.0):
         with socket.create_connection(("127.0.0.1", self.one.port), timeout=timeout_s) as sock:
             yield sock
 

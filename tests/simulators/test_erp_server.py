@@ -24,7 +24,7 @@ class Client:
     """One keep-alive connection to the ERP."""
 
     def __init__(self, port, token=None):
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self.headers = {} if token is None else {"Authorization": f"Bearer {token}"}
 
     def ask(self, method, path, body=None, **headers):

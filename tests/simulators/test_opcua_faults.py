@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from asyncua import Client, ua
 from asyncua.ua.uaerrors import BadTooManySessions, UaError
+from kept_waiting import Taken
 
 URI = "http://opcfoundation.org/UA/PlasticsRubber/GeneralTypes/"
 SPEED = 180  # a shot every 0.1 s
@@ -67,7 +68,7 @@ async def value(client, name):
     return (await data(client, name)).Value.Value
 
 
-async def until(condition, what, seconds=10.0):
+async def until(condition, what, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not (found := await condition()):
         assert time.monotonic() < deadline, f"{what} did not come true within {seconds} s"
@@ -105,12 +106,13 @@ async def _true(found):
 async def test_a_black_hole_holds_everything_back_and_then_delivers_it(imm, client):
     shots = await node(client, "MachineCycleCounter")
     imm.do("blackhole 0.8")
-    began = time.monotonic()
+    began, taken = time.monotonic(), Taken()
     stranger = Client(imm.ready["endpoint"], timeout=0.3)
     with pytest.raises(TimeoutError):
         await stranger.connect()
     assert await shots.read_value() >= 0
-    assert 0.6 < time.monotonic() - began < 4
+    assert time.monotonic() - began > 0.6
+    assert taken.seconds() < 4
 
 
 async def test_slow_answers_are_late_until_it_ends(imm, client):
@@ -121,9 +123,9 @@ async def test_slow_answers_are_late_until_it_ends(imm, client):
     assert time.monotonic() - began >= 0.9
     assert imm.do("faults show")["faults"]["slow"] > 50
     imm.do("faults off")
-    began = time.monotonic()
+    taken = Taken()
     await shots.read_value()
-    assert time.monotonic() - began < 0.8
+    assert taken.seconds() < 0.8
 
 
 async def test_uncertain_keeps_the_value_and_bad_has_none(imm, client):

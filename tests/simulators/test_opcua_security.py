@@ -2,7 +2,6 @@
 
 import datetime as dt
 import hashlib
-import os
 import shutil
 import stat
 import subprocess
@@ -10,6 +9,7 @@ import sys
 import time
 
 import pytest
+import warm
 from asyncua import Client, ua
 from asyncua.crypto.security_policies import (
     SecurityPolicyAes128Sha256RsaOaep,
@@ -170,12 +170,12 @@ async def test_a_user_with_a_certificate(simulator, keys):
         (["--security", "sign", "--certificate-days", "-400"], "--certificate-days: found -400, allowed -399 to 36500"),
     ],
 )
-def test_wrong_options_are_said_in_plain_words(root, tmp_path, options, said):
+def test_wrong_options_are_said_in_plain_words(tmp_path, options, said):
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "own-key.pem").write_text("x")
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-P", "-m", "simulators", "imm-01", *options],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(root)},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
         timeout=30, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (1, "")

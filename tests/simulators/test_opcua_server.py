@@ -30,7 +30,7 @@ async def node(client, name):
     return client.get_node(f"ns={await client.get_namespace_index(URI)};s={name}")
 
 
-async def until(condition, what, seconds=10.0):
+async def until(condition, what, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not (value := await condition()):
         assert time.monotonic() < deadline, f"{what} did not come true within {seconds} s"

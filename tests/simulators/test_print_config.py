@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+import warm
 import yaml
 
 #: Keys of the gateway's work unit and source that every machine needs.
@@ -9,32 +10,32 @@ MACHINES = ("asm-01", "tst-01", "pck-01")
 
 
 @pytest.fixture
-def printed(environment):
+def printed():
     def run(*arguments):
-        return subprocess.run(
+        return warm.run(
             [sys.executable, "-P", "-m", "simulators", *map(str, arguments), "--print-config"],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, timeout=30, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
         )  # fmt: skip
 
     return run
 
 
 @pytest.mark.parametrize("name", MACHINES)
-def test_the_gateway_accepts_what_a_machine_prints(printed, name, tmp_path, environment):
+def test_the_gateway_accepts_what_a_machine_prints(printed, name, tmp_path):
     done = printed(name)
     assert (done.returncode, done.stderr) == (0, "")
     path = tmp_path / "linegate.yaml"
     path.write_text(done.stdout)
-    checked = subprocess.run(
+    checked = warm.run(
         [sys.executable, "-P", "-m", "gateway", "check", str(path)],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, timeout=30, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert done.stdout.startswith(f"# Start the simulator with:  linegate simulate {name}")
 
 
 @pytest.mark.parametrize("transport", ["tcp", "rtu", "rtu_over_tcp", "udp", "tls"])
-def test_a_source_names_the_way_to_the_device(printed, transport, tmp_path, environment):
+def test_a_source_names_the_way_to_the_device(printed, transport, tmp_path):
     made = ["--make-certificates", "certificates"] if transport == "tls" else []
     done = printed("asm-01", "--transport", transport, "--unit", 3, *made)
     source = yaml.safe_load(done.stdout)["sources"]["asm"]
@@ -69,14 +70,14 @@ def test_servers_print_their_section(printed):
 
 
 @pytest.mark.parametrize("name", ["erp", "sap_odata", "d365"])
-def test_a_double_of_an_erp_prints_the_command_that_starts_it(printed, name, environment):
+def test_a_double_of_an_erp_prints_the_command_that_starts_it(printed, name):
     command = printed(name).stdout.partition("\n")[0].removeprefix("# Start the simulator with:  linegate ")
     assert command.startswith("simulate erp" if name == "erp" else f"simulate erp {name} ")
     words = command.split()
     help_of = [*words[: words.index("--port")], "--help"]
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-P", "-m", "gateway", *help_of],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, timeout=30, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"python -m simulators {name}" in done.stdout

@@ -4,9 +4,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
+import warm
+from kept_waiting import Taken
 
 from simulators.control import Command, CommandError
 
@@ -16,10 +17,10 @@ CHEAP = ["asm-01", "erp"]
 @pytest.mark.parametrize("name", [*CHEAP, "imm-01", "fil-02", "broker", "pck-01", "tst-01"])
 def test_it_ends_quickly_and_silently_when_its_input_ends(simulator, name, tmp_path):
     one = simulator(name, *(["--socket", tmp_path / "none"] if name == "pck-01" else []))
-    began = time.monotonic()
+    taken = Taken()
     one.process.stdin.close()
     assert one.wait_exit() == 0
-    assert time.monotonic() - began < 4  # promised is 1 s; a machine that runs tests is busy
+    assert taken.seconds() < 4  # promised is 1 s; a machine that runs tests is busy
     assert one.process.stderr.read() == ""
 
 
@@ -43,21 +44,20 @@ def test_without_stdin_it_runs_until_sigterm(root):
     )
     with process:
         port = json.loads(process.stdout.readline())["port"]
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=5) == 0
+        assert process.wait(timeout=60) == 0
 
 
 @pytest.mark.parametrize("name", [*CHEAP, "imm-01", "fil-02", "broker"])
-def test_a_busy_port_is_said_in_plain_words(root, name):
+def test_a_busy_port_is_said_in_plain_words(name):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = subprocess.run(
+        done = warm.run(
             [sys.executable, "-P", "-m", "simulators", name, "--port", str(port)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(root)},
             timeout=30,
             check=False,
         )
@@ -68,13 +68,12 @@ def test_a_busy_port_is_said_in_plain_words(root, name):
 
 
 @pytest.mark.parametrize("arguments", [["asm-02"], [], ["asm-01", "--speed", "0"], ["asm-01", "--port", "70000"]])
-def test_wrong_arguments_are_refused(root, arguments):
-    done = subprocess.run(
+def test_wrong_arguments_are_refused(arguments):
+    done = warm.run(
         [sys.executable, "-P", "-m", "simulators", *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(root)},
         timeout=30,
         check=False,
     )
@@ -170,13 +169,12 @@ def test_a_simulator_imports_nothing_of_the_product_and_only_the_library_it_need
     assert imported & {"asyncua", "pymodbus", "amqtt", "httpx", "pydantic", "paho"} == heavy
 
 
-def test_a_broken_truth_file_is_named(root, tmp_path):
-    done = subprocess.run(
+def test_a_broken_truth_file_is_named(tmp_path):
+    done = warm.run(
         [sys.executable, "-P", "-m", "simulators", "asm-01", "--truth", str(tmp_path / "no" / "t.jsonl")],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(root)},
         timeout=30,
         check=False,
     )

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+import warm
 
 from simulators.control import SimulatorError
 from simulators.scenario import Entry, Scenario
@@ -91,13 +92,13 @@ def test_commands_are_given_in_machine_time_and_the_machine_goes_on(simulator, w
     ],
 )
 @pytest.mark.parametrize("name", ["asm-01", "erp"])
-def test_a_wrong_command_is_found_before_the_start(name, write, line, expected, root, environment):
+def test_a_wrong_command_is_found_before_the_start(name, write, line, expected):
     if name == "erp":
         line, expected = line.replace("cut", "down"), expected.replace("'cut'", "'down'")
     path = write(f"# x\n- {{ at: 0, do: {line} }}\n")
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-P", "-m", "simulators", name, "--scenario", str(path)],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, timeout=30, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (1, "")
     assert expected in done.stderr

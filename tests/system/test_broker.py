@@ -34,7 +34,7 @@ class Mosquitto:
     def start(self):
         quiet = subprocess.DEVNULL
         self._process = subprocess.Popen([find_mosquitto(), "-c", str(self._config)], stdout=quiet, stderr=quiet)
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while True:
             assert self._process.poll() is None, "mosquitto did not start"
             try:

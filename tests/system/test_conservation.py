@@ -19,10 +19,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from buffer.entry import OPEN_STATES
 from buffer.outbox import Outbox
 from buffer.store import Store
-from gateway.clock import ManualClock
 from gateway.connectors.base import Capabilities, Health, Lookup, LookupKind, Outcome, OutcomeKind, Rendered
 from gateway.core import snapshot
 from gateway.core.document import Identity
@@ -32,7 +30,9 @@ from gateway.core.rate import Rate
 from gateway.core.rules import ConfirmRule, CounterRule, WorkUnitRules
 from gateway.core.work_unit import WorkUnit
 from gateway.forwarder import Forwarder
-from gateway.runner import Runner, RunnerHooks, _Item
+from gateway.timing.clock import ManualClock
+from gateway.work_unit.runner import Runner, RunnerHooks, _Item
+from gateway.work_unit.steps import step_of
 
 S = 1_000_000_000
 MODULUS = 65_536  # less of it than this passes between two committed readings in a whole history
@@ -103,7 +103,7 @@ class TwoTransactionsRunner(MortalRunner):
     """The planted bug: state first, postings in a transaction of their own."""
 
     async def _commit(self, state, outputs, first_seq, besides=None):
-        step = self._make_step(state, outputs, first_seq)
+        step = step_of(self.unit, state, outputs, first_seq, self._hooks.targets)
         await self._store.commit(step._replace(postings=()))
         if self.die:
             raise Died
@@ -240,7 +240,7 @@ class Line(RuleBasedStateMachine):
 
     def waiting(self):
         async def ask():
-            return [entry for name in OPEN_STATES for entry in await Outbox(self.store).page(state=name, limit=1000)]
+            return (await Outbox(self.store).not_over(1000)).postings
 
         return self.loop.run(ask())
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+from fractions import Fraction
+
 import pytest
 import yaml
 
@@ -10,6 +14,7 @@ from gateway.connectors.base import step_id
 from gateway.core.document import message_id_of
 from gateway.demo import plan
 from gateway.demo.bookings import in_our_words, not_booked
+from gateway.demo.stage import Stage
 
 KEY = "RQ1/e0/100240/0010/1"
 POSTING = {
@@ -83,3 +88,33 @@ def test_the_connector_that_a_double_prints_takes_the_place_of_the_examples():
 def test_what_prints_no_connector_is_refused(printed, said):
     with pytest.raises(ValueError, match=said):
         plan.with_connector(plan.example(), printed, plugins.connectors())
+
+
+async def test_an_erp_whose_connections_were_cut_just_now_is_asked_for_its_ledger_again(tmp_path):
+    asked = []
+
+    async def answer(reader, writer):
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        if len(asked) == 1:
+            writer.transport.abort()
+            return
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 25\r\n\r\n{"bookings": [], "n": 12}')
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        stage = Stage(tmp_path / "demo", seed=1, speed=Fraction(50))
+        stage._ports = plan.Ports(0, 0, 0, 0)._replace(erp=server.sockets[0].getsockname()[1])
+        assert await stage._bookings() == []
+    assert len(asked) == 2
+
+
+def test_a_port_that_another_one_keeps_without_listening_is_not_free():
+    """A double that is cut off keeps its port; another demo that took it meanwhile ended both."""
+    document = plan.example()
+    with socket.socket() as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        port = kept.getsockname()[1]
+        document["connectors"]["erp"]["url"] = f"http://127.0.0.1:{port}"
+        assert plan.free_ports(document).erp != port
+    assert plan.free_ports(document).erp == port

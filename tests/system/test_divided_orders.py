@@ -69,7 +69,7 @@ class Floor:
         return await asyncio.to_thread(self._api, f"/v1/orders/{what}", token, {"machine": "ASM-01", **body})
 
     def _api(self, path, token, body):
-        link = http.client.HTTPConnection("127.0.0.1", self.plant.document["api"]["port"], timeout=10)
+        link = http.client.HTTPConnection("127.0.0.1", self.plant.document["api"]["port"], timeout=60)
         with contextlib.closing(link):
             headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
             link.request("POST", path, json.dumps(body), headers | {"Idempotency-Key": next(KEYS)})

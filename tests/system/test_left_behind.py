@@ -14,11 +14,13 @@ from buffer.outbox import Outbox
 from buffer.step import JournalRow, NewPosting, Step
 from buffer.store import Store
 from config.loader import load
-from gateway import plugins, retention_round
-from gateway.clock import SteadyClock
+from gateway import plugins
+from gateway.audit.auditing import Auditing
 from gateway.parts import Parts
-from gateway.retention_round import RetentionRound
-from gateway.taps import Taps
+from gateway.rounds import retention_round
+from gateway.rounds.retention_round import RetentionRound
+from gateway.sources.taps import Taps
+from gateway.timing.clock import SteadyClock
 
 S = 1_000_000_000
 NOW_NS = 10_000_000 * S
@@ -83,7 +85,8 @@ async def test_pruning_waits_for_a_disk_that_is_busy(left, monkeypatch, until):
 
 def round_of(settings, store):
     clock = SteadyClock(NOW_NS * 100)
-    return RetentionRound(settings, store, clock, Parts(Outbox(store), Taps(clock.now_ns), clock.utc_ns))
+    parts = Parts(Outbox(store), Taps(clock.now_ns), clock.utc_ns)
+    return RetentionRound(settings, store, clock, parts, Auditing(settings, store, clock))
 
 
 async def only_the_open_one_is_left(store):

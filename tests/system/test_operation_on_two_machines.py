@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 
@@ -156,3 +157,46 @@ async def test_the_second_operation_waits_for_the_first_on_the_other_machine(pla
     await plant.produce()
     view = await plant.status_where(lambda view: unit_of(view, MEMBER)["order"] == "A-1", "the start of the second")
     assert unit_of(view, LEAD)["order"] is None
+
+
+async def test_an_operation_with_more_than_the_one_before_says_so_until_that_has_caught_up(plant):
+    plant.keep(LEAD)
+    second = Second(plant)
+    second.unit = {**second.unit, "work_center": "WC-2", "orders": {}, "confirm": {"every_pieces": 10}}
+    plant.document["work_units"][LEAD]["orders"] = {}
+    await plant.start_erp()
+    await plant.start_machine(LEAD)
+    await second.start()
+    await plant.run()
+    first = {"op": "0010", "work_center": "WC-ASM", "control": {"overlap": True}}
+    image = {
+        "order_id": "A-1", "revision": 1, "product": {"id": "P-1", "uom": "PC"}, "qty": "5000",
+        "operations": [first, {"op": "0020", "work_center": "WC-2"}],
+    }  # fmt: skip
+    await asyncio.to_thread(plant._erp, "POST", "/orders", image)
+    await plant.ready()
+
+    def job(view, name=MEMBER):
+        return unit_of(view, name)["queue"][0]
+
+    await second.machine.command("start")
+    view = await plant.status_where(lambda view: job(view)["exceeds_predecessor"], "more than the operation before")
+    assert job(view)["before_good"] == 0
+    await second.machine.command("stop")
+    plant.daemon.kill()
+    await plant.daemon.ended()
+    await plant.run()
+    made = second.truth()[0]
+    await plant.status_where(lambda view: job(view)["good"] == made, "all of them")
+    _, out, _ = await plant.cli("order", "list", "-d", plant.state_dir)
+    assert "more than the operation before has: 0" in out
+    code, _, err = await plant.cli("order", "confirm", MEMBER, "A-1", "-d", plant.state_dir)
+    assert code == 0, err
+    await plant.produce()
+    view = await plant.status_where(lambda view: not job(view)["exceeds_predecessor"], "the first has caught up")
+    assert job(view, LEAD)["good"] >= job(view)["before_good"] >= job(view)["good"] == made
+    postings = [one for one in await plant.outbox("--order", "A-1") if one["operation"] == "0020"]
+    _, out, _ = await plant.cli("outbox", "show", postings[0]["no"], "-d", plant.state_dir)
+    assert "QTY_EXCEEDS_PREDECESSOR" in out
+    log = plant.daemon.text()
+    assert '"code":"QTY_WITHIN_PREDECESSOR"' in log

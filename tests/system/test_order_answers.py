@@ -14,12 +14,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from buffer import reconciliation
+from buffer import reconciliation, refusals
+from buffer.audit_chain import ChainReader
 from buffer.entry import OutboxState, Settlement
 from buffer.errors import StoreError
 from buffer.outbox import Outbox
 from buffer.store import Store
-from gateway.clock import ManualClock
+from gateway.audit.auditing import Auditing
 from gateway.connectors.base import ConnectorContext
 from gateway.connectors.file import PLUGIN as FILE
 from gateway.connectors.file.settings import FileSettings
@@ -27,6 +28,7 @@ from gateway.connectors.rest import PLUGIN as REST
 from gateway.connectors.rest.settings import RestSettings
 from gateway.control import RequestError
 from gateway.core import snapshot
+from gateway.core.calendar.honest_time import TimeQuality
 from gateway.core.calendar.time_of_day import TimeOfDay
 from gateway.core.document import Identity
 from gateway.core.model import (
@@ -39,19 +41,22 @@ from gateway.core.model import (
     Role,
     Status,
 )
+from gateway.core.orders import reconciliation as core_reconciliation
 from gateway.core.orders.job_run import room
 from gateway.core.rules import CounterRule, WorkUnitRules
 from gateway.core.work_unit import WorkUnit
+from gateway.erp.order_closer import OrderCloser
+from gateway.erp.reconciler import reconcile
+from gateway.erp.reconciliation_round import ReconciliationRound, agrees
 from gateway.forwarder import Forwarder
-from gateway.order_closer import OrderCloser
 from gateway.order_feed import job_orders
-from gateway.reconciler import reconcile
-from gateway.reconciliation_round import ReconciliationRound, agrees
-from gateway.runner import Runner, RunnerHooks
+from gateway.timing.clock import ManualClock
+from gateway.work_unit.runner import Runner, RunnerHooks
+from simulators.erp.ledger import Booking
 from simulators.erp.server import Erp
 
 S = 1_000_000_000
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 def order(revision=1, quantity=10, **changes):
@@ -182,6 +187,23 @@ async def test_one_operation_that_refuses_refuses_the_order(floor):
     assert any("CLOSE_AND_CREATE_NEW" in one for one in last["reasons"])
 
 
+async def test_what_was_refused_whole_and_taken_meanwhile_is_refused_anew(floor):
+    identity = floor.runners["A"].unit.identity
+
+    async def refuse():
+        told = refusals.Refused("4711", 1, ("qty: found x",))
+        now_ns = floor.clock.now_ns()
+        return await refusals.put(floor.store, identity, "erp", told, now_ns=now_ns, utc_ns=now_ns)
+
+    assert [await refuse(), await refuse()] == [True, False]
+    await floor.hears(order())
+    assert [await refuse(), await refuse()] == [True, False]
+    found = await floor.answers()
+    assert [(one["answer"], one["seq"], one["held_revision"]) for one in found] == [
+        ("refused", 1, None), ("accepted", 2, 1), ("refused", 3, 1),
+    ]  # fmt: skip
+
+
 async def test_the_bundled_erp_hears_every_answer(floor):
     options = argparse.Namespace(
         host="127.0.0.1", port=0, ledger=None, release="none", idempotent=False, token=None, requests=None, seed=1
@@ -254,8 +276,35 @@ def whole(database, *, but):
         return {name: link.execute(f"SELECT * FROM {name}").fetchall() for name in names if name not in but}
 
 
+async def all_posted(floor, key):
+    """Nothing waits any more; that posting."""
+    await floor.all_posted()
+    return await floor.outbox.get(key)
+
+
+def modified(store):
+    """What was changed by hand, old and new."""
+    with ChainReader.open(store.path) as reader:
+        return [(one.entity_id, one.old, one.new) for entry in reader.entries() if (one := entry.content).old]
+
+
+@contextlib.asynccontextmanager
+async def standing_still(floor):
+    """No machine takes or writes anything."""
+    holds = [await runner.hold() for runner in floor.runners.values()]
+    try:
+        for hold in holds:
+            await asyncio.wait_for(hold.reached.wait(), WAIT_S)
+        yield
+    finally:
+        for hold in holds:
+            hold.release()
+
+
 class UtcClock:
     """Steady time is UTC here, and time of day goes on by hand."""
+
+    quality = TimeQuality.TRUSTED
 
     def __init__(self, clock):
         self.now_ns = self.utc_now_ns = clock.now_ns
@@ -264,7 +313,9 @@ class UtcClock:
         return steady_ns
 
 
-async def test_reports_stay_and_what_they_propose_is_done_by_a_person_only(floor):  # noqa: PLR0915 - one story
+@contextlib.asynccontextmanager
+async def compared(floor):
+    """An ERP that tells its totals, and the reconciliation against it: the ERP, the round, its parts, the monitor."""
     options = argparse.Namespace(
         host="127.0.0.1", port=0, ledger=None, release="none", idempotent=True, token=None, requests=None, seed=1
     )
@@ -286,11 +337,21 @@ async def test_reports_stay_and_what_they_propose_is_done_by_a_person_only(floor
         runners=floor.runners, monitor=monitor,
     )  # fmt: skip
     night = SimpleNamespace(
-        reconciliation=SimpleNamespace(nightly=TimeOfDay("02:30")), gateway=SimpleNamespace(timezone="Europe/Berlin")
-    )
-    comparing = ReconciliationRound(night, floor.store, UtcClock(floor.clock), parts)
-    verbs = comparing.table()
+        reconciliation=SimpleNamespace(nightly=TimeOfDay("02:30")), digest="d",
+        gateway=SimpleNamespace(timezone="Europe/Berlin", profile="standard"),
+    )  # fmt: skip
+    clock = UtcClock(floor.clock)
+    comparing = ReconciliationRound(night, floor.store, clock, parts, Auditing(night, floor.store, clock))
     try:
+        yield erp, comparing, parts, monitor
+    finally:
+        await connector.close()
+        await erp.close()
+
+
+async def test_reports_stay_and_what_they_propose_is_done_by_a_person_only(floor):
+    async with compared(floor) as (erp, comparing, parts, monitor):
+        verbs = comparing.table()
         await floor.hears(order())
         for value in (5, 8):
             floor.clock.advance(S)
@@ -306,10 +367,11 @@ async def test_reports_stay_and_what_they_propose_is_done_by_a_person_only(floor
         erp.ledger.forget(key)
         erp._external("4711", "0020", 2)
         floor.clock.advance(24 * 3600 * S)
-        before = whole(floor.store.path, but={"work_unit"})
-        kept = await comparing.look()
+        async with standing_still(floor):  # what a day means to the machines is not what the run did
+            before = whole(floor.store.path, but={"work_unit"})
+            kept = await comparing.look()
+            after = whole(floor.store.path, but={"work_unit"})
         assert (kept.cause, kept.findings) == ("nightly", 2)
-        after = whole(floor.store.path, but={"work_unit"})
         assert {name for name in after if after[name] != before[name]} == {
             "meta", "reconciled", "reconciliation_report", "sqlite_sequence",
         }, "a run repairs nothing"  # fmt: skip
@@ -323,8 +385,7 @@ async def test_reports_stay_and_what_they_propose_is_done_by_a_person_only(floor
 
         body = (await floor.outbox.get(key)).body
         await verbs["outbox.resend"]({"key": key, "who": "Petra", "reason": "restored from a backup"})
-        await floor.all_posted()
-        entry = await floor.outbox.get(key)
+        entry = await all_posted(floor, key)
         assert (entry.state, entry.body, entry.key) == ("posted", body, key)
         assert await floor.store.read("SELECT who, reason FROM outbox_resend", ()) == [
             ("Petra", "restored from a backup")
@@ -334,6 +395,9 @@ async def test_reports_stay_and_what_they_propose_is_done_by_a_person_only(floor
         (run,) = floor.runners["B"].state.open_runs()
         assert (run.external, run.good, room(run, Role.GOOD, "good")) == ((2, 0, 0), 0, 8)
         assert len(await floor.outbox.page()) == postings, "nothing is posted"
+        assert modified(floor.store) == [
+            (key, '{"state":"posted","reference":"CNF-000001"}', '{"state":"ready","target":"erp"}')
+        ]
         found = await verbs["reconcile"]({})
         assert found["findings"] == []
         assert await agrees(floor.store, "4711", "0010")
@@ -343,9 +407,79 @@ async def test_reports_stay_and_what_they_propose_is_done_by_a_person_only(floor
         floor.clock.advance(30 * 24 * 3600 * S)
         assert await closer.close_due() == 1
         assert (await floor.store.job_record("4711", "0010")).state == "CLOSED"
-    finally:
-        await connector.close()
-        await erp.close()
+
+
+async def test_what_a_person_settles_is_no_finding_any_more_and_another_difference_is(floor):
+    async with compared(floor) as (erp, comparing, _parts, monitor):
+        verbs = comparing.table()
+        await floor.hears(order())
+        settles = {"order": "4711", "operation": "0020", "who": "Petra", "reason": "credited by hand, see note 12"}
+        with pytest.raises(RequestError, match="found nothing in the last report") as refused:
+            await verbs["reconcile.settle"](settles)
+        assert refused.value.guard == "FINDING"
+        with pytest.raises(RequestError, match="order 99: is not known here"):
+            await verbs["reconcile"]({"order": "99"})
+        erp._external("4711", "0020", 2)
+        (found,) = (await verbs["reconcile"]({}))["findings"]
+        assert (found["code"], found["settled"]) == ("EXTERNAL_CONFIRMATION", None)
+        assert not await agrees(floor.store, "4711", "0020")
+        bookings = len(erp.ledger.bookings())
+        assert await verbs["reconcile.settle"](settles) == "order 4711 operation 0020: settled EXTERNAL_CONFIRMATION"
+        assert await agrees(floor.store, "4711", "0020"), "nothing hinders its closing any more"
+        (found,) = (await verbs["reconcile"]({}))["findings"]
+        assert (found["settled"]["who"], found["settled"]["reason"]) == ("Petra", settles["reason"])
+        assert (monitor.said[-1]["findings"], monitor.said[-1]["settled"]) == (0, 1)
+        assert await agrees(floor.store, "4711", "0020")
+        assert len(erp.ledger.bookings()) == bookings
+        (run,) = floor.runners["B"].state.open_runs()
+        assert run.external == (0, 0, 0), "no number changes"
+        with pytest.raises(RequestError, match="found nothing"):
+            await verbs["reconcile.settle"](settles)
+        with ChainReader.open(floor.store.path) as reader:
+            (told,) = [one.content for one in reader.entries() if one.content.field.startswith("reconciliation")]
+        assert (told.entity_id, told.change, told.new, told.reason_text) == (
+            "4711/0020", "modify", "settled", settles["reason"],
+        )  # fmt: skip
+        assert "2 good more than was sent" in told.old
+        erp._external("4711", "0020", 1)
+        (found,) = (await verbs["reconcile"]({}))["findings"]
+        assert found["settled"] is None, "that is another difference"
+        assert not await agrees(floor.store, "4711", "0020")
+
+
+async def test_each_of_several_findings_is_settled_by_itself(floor):
+    async with compared(floor) as (erp, comparing, _parts, monitor):
+        verbs = comparing.table()
+        await floor.hears(order())
+        erp.ledger.book(Booking("P/gone/4711/0020/9", "4711", "0020", 9, "", "", 2, 0, 0, final=False, digest="x"))
+        found = (await verbs["reconcile"]({}))["findings"]
+        assert [one["code"] for one in found] == ["EXTERNAL_CONFIRMATION", "EDGE_DATA_LOST"]
+        settles = {"order": "4711", "operation": "0020", "who": "Petra", "reason": "an older box, see note 12"}
+        for which in ({}, {"finding": "MISMATCH"}):
+            with pytest.raises(RequestError, match=r"allowed to settle: one at a time: 'EXTERNAL.*'EDGE") as refused:
+                await verbs["reconcile.settle"](settles | which)
+            assert refused.value.guard == "FINDING"
+        said = await verbs["reconcile.settle"](settles | {"finding": "EDGE_DATA_LOST"})
+        assert said == "order 4711 operation 0020: settled EDGE_DATA_LOST"
+        assert not await agrees(floor.store, "4711", "0020"), "the other one stands"
+        found = (await verbs["reconcile"]({}))["findings"]
+        assert [one["settled"] is not None for one in found] == [False, True]
+        assert (monitor.said[-1]["findings"], monitor.said[-1]["settled"]) == (1, 1)
+        await verbs["reconcile.settle"](settles | {"finding": found[0]["identity"]})
+        assert await agrees(floor.store, "4711", "0020")
+
+
+async def test_a_finding_that_the_report_had_no_room_for_stands_when_another_is_settled(floor, monkeypatch):
+    monkeypatch.setattr(core_reconciliation, "FINDINGS_MAX", 1)
+    async with compared(floor) as (erp, comparing, _parts, _monitor):
+        verbs = comparing.table()
+        await floor.hears(order())
+        erp.ledger.book(Booking("P/gone/4711/0020/9", "4711", "0020", 9, "", "", 2, 0, 0, final=False, digest="x"))
+        told = await verbs["reconcile"]({})
+        assert ([one["code"] for one in told["findings"]], told["left_out"]) == (["EXTERNAL_CONFIRMATION"], 1)
+        settles = {"order": "4711", "operation": "0020", "who": "Petra", "reason": "an older box, see note 12"}
+        await verbs["reconcile.settle"](settles)
+        assert not await agrees(floor.store, "4711", "0020")
 
 
 async def test_a_booked_posting_is_opened_by_no_other_way(floor):

@@ -11,7 +11,6 @@ import pytest
 
 from buffer.outbox import Outbox
 from buffer.store import Store
-from gateway.clock import ManualClock
 from gateway.core import snapshot
 from gateway.core.document import Identity
 from gateway.core.duration import Duration
@@ -30,9 +29,10 @@ from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, WorkUnitRule
 from gateway.core.rules_material import WorkRule
 from gateway.core.work_unit import WorkUnit
 from gateway.parts import Parts
-from gateway.presence_relay import PresenceRelay
-from gateway.runner import Runner, RunnerHooks
-from gateway.taps import Taps
+from gateway.relays.presence_relay import PresenceRelay
+from gateway.sources.taps import Taps
+from gateway.timing.clock import ManualClock
+from gateway.work_unit.runner import Runner, RunnerHooks
 
 S = 1_000_000_000
 MIN = 60 * S

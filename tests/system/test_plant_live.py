@@ -150,7 +150,7 @@ class Works:
         await asyncio.to_thread(self._ask, "POST", "/orders", image)
 
     def _ask(self, method, path, document):
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.erp.ready["port"], timeout=10)) as link:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.erp.ready["port"], timeout=60)) as link:
             link.request(method, path, body=None if document is None else json.dumps(document))
             answer = link.getresponse()
             text = answer.read()

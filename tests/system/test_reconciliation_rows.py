@@ -15,8 +15,7 @@ import pytest
 from buffer.entry import OutboxState, Settlement
 from buffer.outbox import Outbox
 from buffer.store import Store
-from gateway.clock import ManualClock
-from gateway.connectors.base import ConnectorContext
+from gateway.connectors.base import ConnectorContext, Lookup, LookupKind
 from gateway.connectors.rest import PLUGIN as REST
 from gateway.connectors.rest.settings import RestSettings
 from gateway.core.document import Identity
@@ -32,15 +31,16 @@ from gateway.core.model import (
 from gateway.core.orders.reconciliation import FindingCode
 from gateway.core.rules import CounterRule, WorkUnitRules
 from gateway.core.work_unit import WorkUnit
+from gateway.erp.reconciler import MOMENTS_MAX, reconcile
 from gateway.forwarder import Forwarder
 from gateway.order_feed import job_orders
-from gateway.reconciler import reconcile
-from gateway.runner import Runner, RunnerHooks
+from gateway.timing.clock import ManualClock
+from gateway.work_unit.runner import Runner, RunnerHooks
 from simulators.erp.ledger import Booking
 from simulators.erp.server import Erp
 
 S = 1_000_000_000
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class Line:
@@ -168,6 +168,42 @@ async def test_both_sides_agree(line):
     assert await line.found() == {}
 
 
+async def test_what_is_booked_while_the_erp_answers_is_not_lost(line):
+    """Its answer is older than what is read here behind it: the pieces looked acknowledged and gone."""
+    await line.confirms(5)
+    asks, answers = line.connector.booked, []
+
+    async def booked_behind_the_answer(order):
+        answers.append(await asks(order))
+        if len(answers) == 1:
+            line.sends()
+            await line.settled(POSTED)
+        return answers[-1]
+
+    line.connector.booked = booked_behind_the_answer
+    report, left_out = await reconcile(line.parts, line.store, line.clock.now_ns())
+    assert (report.findings, left_out) == ((), ())
+    assert [[one.good for one in answer.operations] for answer in answers] == [[], [5]]
+
+
+async def test_an_operation_that_never_rests_is_left_out_and_says_so(line):
+    line.sends()
+    asks, moved = line.connector.booked, []
+
+    async def always_behind(order):
+        answer = await asks(order)
+        moved.append(await line.confirms(5))
+        await line.settled(*[POSTED] * len(moved))
+        return answer
+
+    line.connector.booked = always_behind
+    report, left_out = await reconcile(line.parts, line.store, line.clock.now_ns())
+    assert (report.findings, len(moved)) == ((), MOMENTS_MAX)
+    assert [text.partition(";")[0] for text in left_out] == [
+        "order 4711 operation 0010: it is confirmed faster than the ERP answers"
+    ]
+
+
 async def test_more_here_that_waits_in_the_buffer_will_flow(line):
     await line.confirms(5)
     found = await line.found()
@@ -195,6 +231,43 @@ async def test_more_here_although_every_key_is_there_is_a_persons_task(line):
     line.erp.ledger.forget(entry.key)  # booked again with another number, under the same key
     line.erp.ledger.book(Booking(entry.key, "4711", "0010", entry.seq, "W", "A", 4, 0, 0, final=False, digest="x"))
     assert set(await line.found()) == {C.MISMATCH}
+
+
+async def test_what_was_refused_or_reversed_there_afterwards_is_said_so(line):
+    """A look-up that is refused is an answer: it is not there; one that says nothing leaves the question open."""
+    line.sends()
+    entry = await line.confirms(5)
+    await line.settled(POSTED)
+    line.erp.ledger.forget(entry.key)
+    answers = {
+        "deleted": (Lookup(LookupKind.REFUSED, code="LINE_DELETED"), C.MISSING_IN_ERP, f"does not know {entry.key}"),
+        "reversed": (Lookup(LookupKind.REFUSED, code="REVERSED"), C.MISMATCH, f"{entry.key} reversed there"),
+        "there": (Lookup(LookupKind.FOUND), C.MISMATCH, "every key is there"),
+        "silent": (Lookup(LookupKind.UNKNOWN, detail="down"), C.LOOK_UP, "its keys were not all looked up"),
+    }
+    for name, (answer, code, text) in answers.items():
+
+        async def says(_posting, answer=answer):
+            return answer
+
+        line.connector.lookup = says
+        (found,) = (await line.found()).values()
+        assert (found.code, text in found.text) == (code, True), (name, found.text)
+
+
+async def test_one_number_of_two_erps_says_whose_order_it_is(line):
+    """Each is compared with its own ERP; what is found of one that stands alone names no ERP."""
+    await line.confirms(5)
+    (alone,) = (await line.found()).values()
+    assert (alone.source, alone.text) == ("", "5 good wait to be sent")
+    line.parts.connectors["mes"] = line.connector
+    work = Operation(operation="0020", work_center="W", quantity=Decimal(100))
+    other = ProductionOrder(order="4711", revision=1, product="X", quantity=Decimal(100), operations=(work,))
+    for job in job_orders(other, "mes"):
+        await line.runner.submit(OrderReceived(line.clock.now_ns(), job))
+    report, _ = await reconcile(line.parts, line.store, line.clock.now_ns())
+    assert report.compared == 2, "each operation once"
+    assert [(one.source, one.text) for one in report.findings] == [("erp", "erp: 5 good wait to be sent")]
 
 
 async def test_more_there_is_somebodys_own_confirmation(line):

@@ -21,7 +21,7 @@ import pytest_asyncio
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 #: The long form ends before the OPC UA server's 1,000 sessions are used up: those that were cut off last a minute.
-CYCLES = [200, pytest.param(900, marks=pytest.mark.soak)]
+CYCLES = [140, pytest.param(900, marks=pytest.mark.soak)]
 WARM_UP = 60
 #: After the warm-up. A connection of any of these libraries is more than 30 objects. The memory of a process breathes,
 #: the more so where a thousand other tests ran in it; the long form tells a leak outside of Python from that.
@@ -108,7 +108,7 @@ async def reconnects(source, cut, cycles):
     """Cut after each first value; what was held after the warm-up, and at the end."""
     held = []
     for cycle in range(cycles + 1):
-        deadline_s = time.monotonic() + 10
+        deadline_s = time.monotonic() + 60
         while source.status.state != "up" or source.status.reconnects < cycle:
             assert time.monotonic() < deadline_s, f"cycle {cycle}: {source.status}"
             await asyncio.sleep(0.001)

@@ -46,7 +46,8 @@ async def test_what_was_recorded_is_what_the_gateway_counted(plant, write_yaml):
     rules["counters"][0]["pieces"] = 2
     rules["state"]["map"]["2"] = "SETUP"
     other = write_yaml(plant.folder / "new.yaml", document)
-    before = await plant.ask("status")
+    made = sum(row["good"] + row["scrap"] for row in await plant.truth("ASM-01"))
+    before = await plant.status_where(lambda view: counted(view) == made, "all that was made to be counted")
     code, out, err = await plant.cli("replay", file, "--config", other, "--against", plant.config, "--json")
     assert code == 0, err
     result = json.loads(out)["machines"]["ASM-01"]

@@ -191,7 +191,7 @@ async def test_hours_change_at_once_and_counts_go_on(plant):
 #: A piece arrives behind the last look at a machine that is being removed.
 ONE_MORE_PIECE = """
 import sys
-from gateway.runner import Runner, _Item
+from gateway.work_unit.runner import Runner, _Item
 real = Runner.drain
 def drain(self):
     last = self._last.get("asm.good")

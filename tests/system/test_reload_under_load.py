@@ -10,12 +10,12 @@ import pytest
 from gateway.demo import plan
 
 #: The first goes through each kind of change twice.
-RELOADS = (12, 60)
+RELOADS = (8, 60)
 #: Dies where the rules change: before the state under the new rules is durable, or right behind it.
 DIES = """
 import os, signal, sys
 from buffer.store import Store
-from gateway.runner import Runner
+from gateway.work_unit.runner import Runner
 real_exchange, real_commit = Runner.exchange, Store.commit
 armed = []
 def exchange(self, *arguments, **options):

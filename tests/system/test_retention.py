@@ -7,11 +7,17 @@ from types import SimpleNamespace
 
 import pytest
 
+from buffer import retention
+from buffer.audit_chain import ChainReader
 from buffer.step import JournalRow, NewPosting, Step
 from buffer.store import Store
+from gateway.audit.auditing import Auditing
+from gateway.core.audit.chain import Verified
+from gateway.core.calendar.honest_time import TimeQuality
 from gateway.core.duration import Duration
+from gateway.core.retention import RecordClass
 from gateway.core.rules_confirming import RetentionRule
-from gateway.retention_round import RetentionRound
+from gateway.rounds.retention_round import RetentionRound
 
 D = 24 * 3600 * 10**9
 NOW_NS = 1000 * D
@@ -21,8 +27,14 @@ DOCUMENT = {"machine": "M1", "period": {"from": "1970-08-01T00:00:00.000Z"}}  # 
 class Clock:
     offset_ns = 0
 
+    quality = TimeQuality.TRUSTED
+    now = NOW_NS
+
     def now_ns(self):
-        return NOW_NS
+        return self.now
+
+    def utc_now_ns(self):
+        return self.now
 
     def utc_ns(self, steady_ns):
         return steady_ns
@@ -43,10 +55,19 @@ async def store(tmp_path):
     await opened.close()
 
 
-def keeper(store, runners, **ages):
+def keeper(store, runners, clock=None, **ages):
     rule = RetentionRule(**{name: Duration(days * D) for name, days in ages.items()})
-    settings = SimpleNamespace(retention=rule, api=None)
-    return RetentionRound(settings, store, Clock(), SimpleNamespace(runners=runners))
+    site = SimpleNamespace(timezone="Europe/Berlin", profile="standard")
+    settings = SimpleNamespace(retention=rule, api=None, gateway=site, digest="d")
+    clock = clock or Clock()
+    return RetentionRound(settings, store, clock, SimpleNamespace(runners=runners), Auditing(settings, store, clock))
+
+
+def purges(store):
+    """What the audit trail says of what went."""
+    with ChainReader.open(store.path) as reader:
+        assert isinstance(reader.verify(), Verified)
+        return [one.content for one in reader.entries()]
 
 
 async def filled(store, unit="M1", postings=()):
@@ -69,6 +90,24 @@ async def test_what_is_old_goes_and_is_told(store):
     shown = {one["class"]: one for one in await keep.view()}
     assert (shown["raw_journal"]["keep"], shown["raw_journal"]["since_ns"]) == ("10 d", 990 * D + 1)
     assert shown["audit"]["keep"] == "for ever"
+
+
+async def test_what_went_stands_in_the_audit_trail_once_a_day_also_after_a_kill(store):
+    await filled(store)
+    clock = Clock()
+    round_ = keeper(store, {"M1": machine()}, clock, raw_journal=900)
+    await round_.purge()
+    (told,) = purges(store)
+    assert (told.action, told.change, told.entity, told.entity_id) == ("purged", "delete", "records", "raw_journal")
+    assert (told.old, told.reason_text, told.detail) == ("100 records", "retention.raw_journal: 900 d", "purged")
+    assert told.new == "there from 1970-04-11T00:00:00.000Z on"
+    clock.now += D // 24
+    await round_.purge()
+    assert len(purges(store)) == 1, "nothing went since"
+    clock.now += 2 * D
+    assert await retention.journal(store, "M1", RecordClass.RAW_JOURNAL, 200 * D) == 99, "and then it is killed"
+    await keeper(store, {"M1": machine()}, clock, raw_journal=900).purge()
+    assert [one.old for one in purges(store)] == ["100 records", "99 records"]
 
 
 @pytest.mark.parametrize(
@@ -108,6 +147,7 @@ async def test_a_nearly_full_disk_thins_before_the_age_but_never_what_is_open(tm
         await keeper(store, {"M1": machine()}, raw_journal=2000).purge()
         assert await first(store) > 5
         assert (await store.stats()).used_bytes * 100 <= most * 80
+        assert {(one.detail, one.entity_id) for one in purges(store)} == {("thinned", "raw_journal")}
     finally:
         await store.close()
 

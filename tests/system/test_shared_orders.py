@@ -11,7 +11,6 @@ import pytest
 
 from buffer.outbox import Outbox
 from buffer.store import Store
-from gateway.clock import ManualClock
 from gateway.core import snapshot
 from gateway.core.document import Identity
 from gateway.core.duration import Duration
@@ -29,10 +28,12 @@ from gateway.core.orders.handover import without_moved
 from gateway.core.rules import ConfirmRule, CounterRule, WorkUnitRules
 from gateway.core.rules_confirming import UnallocatedRule
 from gateway.core.work_unit import WorkUnit
-from gateway.runner import Runner, RunnerHooks
+from gateway.timing.clock import ManualClock
+from gateway.work_unit.runner import Runner, RunnerHooks
+from gateway.work_unit.steps import step_of
 
 S = 1_000_000_000
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 KEY = ("4711", "0010")
 
 
@@ -168,7 +169,8 @@ async def test_a_machine_that_comes_back_gives_up_what_went_on_elsewhere(floor):
     # What another machine did with it meanwhile.
     taken = record._replace(job=job(1, "WC-B"), seq=2, good=2)
     await floor.runners["B"].submit(OrderReceived(1, job(1, "WC-C")))
-    step = floor.runners["B"]._make_step(floor.runners["B"].state, (), 1)
+    runner = floor.runners["B"]
+    step = step_of(runner.unit, runner.state, (), 1, lambda _job: ())
     await floor.store.commit(step._replace(jobs=(taken,)))
     await floor.close()
     await floor.open("A")

@@ -7,9 +7,27 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.core.entries import ReclassifyEntry, SetupEntry, StopReasonEntry
+from gateway.core.confirming.booked import Confirmed, Content
+from gateway.core.confirming.corrections import Capability, EntryKind
+from gateway.core.confirming.hold_back import Delivery
+from gateway.core.confirming.quantities import Pieces
+from gateway.core.entries import (
+    CorrectEntry,
+    LotEntry,
+    LotNameEntry,
+    PresenceEntry,
+    PresenceShared,
+    ReclassifyEntry,
+    RejectEntry,
+    SerialEntry,
+    SetupEntry,
+    StandingHoldEntry,
+    StopReasonEntry,
+    UndoEntry,
+)
 from gateway.core.model import (
     CalendarPlan,
+    CountersRead,
     DataValue,
     JobOrder,
     JobOrderState,
@@ -27,6 +45,12 @@ from gateway.core.orders.job_image import with_image
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.orders.order_image import ImageOperation, OrderImage
 from gateway.core.orders.shares import LeadTold, MemberRow, MemberTold
+from gateway.core.orders.standing_holds import HoldScope
+from gateway.core.work.backflush import LineKind, MaterialLine, Posting
+from gateway.core.work.produced_lots import SerialRecord
+from gateway.core.work.run_work import ConfirmedLines, ConfirmedWork, HeldMaterial, MadeLot
+from gateway.core.work.time_account import ActivityMinutes
+from gateway.trial.nobody import Persons
 from gateway.trial.recording import Header, RecordingError, end_line, header_line, line, parsed, row
 
 S = 1_000_000_000
@@ -39,6 +63,17 @@ IMAGE = OrderImage("erp", "4711", 1, "P", "PC", Decimal("10.5"), (ImageOperation
 WITH_IMAGE = with_image(JOB, IMAGE)
 RECORD = JobRecord(JOB, JobOrderState.ON_HOLD, 3, 7, 1, 0, "ab", 2, 0, JobOrderState.IN_PROGRESS, "crack")
 MADE = MemberRow(7, "4711", "0010", 5, 1, estimated=2, from_ns=T0, to_ns=T0 + S, states=(("PRODUCING", S),))
+WORKED = ConfirmedWork(
+    ActivityMinutes(Decimal("0.500"), Decimal("0.000"), Decimal("1.250"), Decimal("-0.001")),
+    (("PRODUCING", "1.250"),),
+    (ConfirmedLines(MaterialLine("RING", "PC", Decimal(9), LineKind.PIECES, Posting.CONFIRMATION), (("L1", "9"),)),),
+    (MadeLot("4711", 9),),
+    ("S1",),
+    ("person-1",),
+    held=(HeldMaterial("RING", "PC", (("L1", "1"), ("L2", "0.5"))),),
+)
+CONTENT = Content("P/e/4711/0010/1", 1, EntryKind.PARTIAL, Pieces(8, 1), Delivery.POSTED, scrap_reasons=(("BURR", 1),))
+LEDGER = Confirmed((CONTENT._replace(flags=("LATE",), work=WORKED, event_utc_ns=T0), CONTENT), Capability.NEGATIVE)
 INPUTS = (
     OrderReceived(T0, JOB),
     DataValue("plc.good", 2**63 + 1, Status.GOOD, T0 - 1, T0),
@@ -58,6 +93,25 @@ INPUTS = (
     StopReasonEntry(T0 + 2 * S, T0, None, "JAM", "recorded"),
     StopReasonEntry(T0 + 2 * S, None, None, "JAM", "recorded"),
     ReclassifyEntry(T0 + 2 * S, "4711", "", 3, Role.HOLD, Role.GOOD, "bent", "recorded"),
+    PresenceEntry(T0 + 2 * S, True, "person-1", "recorded"),
+    PresenceShared(T0 + 2 * S, "person-1", 2, T0),
+    LotEntry(T0 + 2 * S, True, "bowl", "L1", "recorded", "RING", Decimal("400.5"), True),
+    LotNameEntry(T0 + 2 * S, "4711", "", "bowl", "L1", "label", "recorded", told=(("4711/0010/M-1", "RING"),)),
+    SerialEntry(T0 + 2 * S, "S1", earlier=(SerialRecord("P", "S1", "4710", "0010", T0),)),
+    SerialEntry(T0 + 2 * S, "S1", "recorded", "4711", "0010"),
+    CorrectEntry(T0 + 2 * S, "4711", "", 1, "box", "recorded", (8, 1, 0), signed_by="recorded", ledger=LEDGER),
+    CorrectEntry(T0 + 2 * S, "4711", "", 1, "box", "recorded", known=RECORD, ledger=LEDGER),
+    RejectEntry(T0 + 2 * S, "4711", "", 1, "too many", "recorded", known=RECORD, ledger=LEDGER),
+    UndoEntry(T0 + 2 * S, "recorded", contents=LEDGER.contents),
+    UndoEntry(T0 + 2 * S, "recorded"),
+    StandingHoldEntry(T0 + 2 * S, HoldScope.LOT, "L1", True, "crack", "recorded"),
+    StandingHoldEntry(T0 + 2 * S, HoldScope.LOT, "L1", False, "sorted", "recorded", signed_by="recorded"),
+    OperatorEntry(T0 + 2 * S, OperatorVerb.RELEASE, "4711", "", "recorded", signed_by="recorded"),
+    OperatorEntry(T0 + 2 * S, OperatorVerb.INSPECT, "4711", "", "recorded", verdict="passed"),
+    OperatorEntry(T0 + 2 * S, OperatorVerb.REOPEN, "4711", "", "recorded", known=RECORD, ledger=LEDGER),
+    CountersRead(T0 + 2 * S, T0 + S, ("plc.scrap",)),
+    CountersRead(T0 + 2 * S, T0 + S, due_ns=T0 + 3 * S),
+    ReclassifyEntry(T0 + 2 * S, "4711", "", 3, Role.GOOD, Role.SCRAP, "b", "recorded", known=RECORD, ledger=LEDGER),
 )
 HEADER = Header("source", "plc", "box-1", "abc", T0, None)
 
@@ -80,6 +134,15 @@ def test_nobody_is_named():
     given = OperatorEntry(T0, OperatorVerb.START, "4711", "0010", "Erika Mustermann")
     assert "Erika" not in line(row(given))
     assert "Erika" not in line(row(StopReasonEntry(T0, None, None, "JAM", "Erika Mustermann")))
+    persons = Persons()
+    rows = [row(PresenceEntry(T0, True, name, "boss"), persons)[2][1]["person"] for name in ("Erika", "Max", "Erika")]
+    assert rows == ["person-1", "person-3", "person-1"], "the same one is told apart from others"
+    worked = CONTENT._replace(work=WORKED._replace(operators=("Erika",)))
+    entry = CorrectEntry(T0, "4711", "", 1, "box", "Erika", signed_by="Erika", ledger=Confirmed((worked,)))
+    assert "Erika" not in line(row(entry))
+    assert "Erika" not in line(row(StandingHoldEntry(T0, HoldScope.MACHINE, "", True, "crack", "Erika")))
+    signed = OperatorEntry(T0, OperatorVerb.RELEASE, "4711", "", "Erika", signed_by="Erika")
+    assert "Erika" not in line(row(signed))
 
 
 @pytest.mark.parametrize("rest", ["", "[", '["v", 17675', '["end", 12, "do'])

@@ -161,7 +161,7 @@ async def test_a_transaction_that_ends_after_the_gateway_gave_up(
     file = server.folder / f"{server.database}.sqlite"
     with contextlib.closing(sqlite3.connect(file, check_same_thread=False, isolation_level=None)) as link:
         relay.spoil("model.production.work.cycle.create", lambda: link.execute("BEGIN IMMEDIATE"))
-        async with opened(port=relay.port, timeout=Duration("1 s")) as connector:
+        async with opened(port=relay.port, timeout=Duration("5 s")) as connector:
             assert (await confirmation.send(connector)).kind is OutcomeKind.POSTED
             assert (await confirmation.send(connector)).kind is OutcomeKind.UNCERTAIN
             # Absence is no proof: that is why a repeat waits for the server's time limit.

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from gateway.connectors import odata4, seen_orders
 from gateway.connectors.base import (
+    BookedOrder,
     Capabilities,
     ConnectorContext,
     ConnectorError,
@@ -26,10 +27,11 @@ from gateway.connectors.base import (
     Posting,
     Rendered,
 )
-from gateway.connectors.business_central import lines, orders
+from gateway.connectors.business_central import lines, orders, totals
 from gateway.connectors.error_classes import BY_STATUS, table_of
 from gateway.connectors.http import TransportError
 from gateway.connectors.http_answer import DETAIL_MAX_CHARS, document_of, kept, phrase, retry_after_ns
+from gateway.connectors.material_left import left_of, sends_none
 from gateway.connectors.signed_client import SignedClient, outcome_of_failure
 from gateway.core.foreign_text import clean
 
@@ -66,6 +68,7 @@ class BusinessCentralConnector:
             server_time_limit_ns=int(settings.server_time_limit),
             correction="manual",
             readback=True,
+            totals=True,
             # Who posts the journal once a day would have one line of each operation a day.
             accepted_blocks=False,
         )
@@ -112,6 +115,10 @@ class BusinessCentralConnector:
         """The lines of a confirmation, or the message to the extension. Raises MappingError."""
         return lines.rendered(self._settings, self._context.time_zone, confirmation)
 
+    def not_sent(self, confirmation: Mapping[str, Any]) -> tuple[str, ...]:
+        """Material that a person has to post in Business Central: no message tells any."""
+        return left_of(confirmation, sends_none)
+
     def headers(self, posting: Posting) -> dict[str, str]:
         """Those of every message."""
         return {"Content-Type": posting.rendered.content_type, "Accept": "application/json"}
@@ -151,6 +158,17 @@ class BusinessCentralConnector:
             text = f"line {posting.accepted} was taken out of the journal and not posted"
             return Lookup(LookupKind.REFUSED, detail=text, code="LINE_DELETED")
         return Lookup(LookupKind.ABSENT)
+
+    async def booked(self, order: str) -> BookedOrder:
+        """The capacity ledger entries of an order, summed by operation. Raises ConnectorError."""
+        found = await self._rows(self._settings.lines_page, f"Prod_Order_No eq {odata4.text(order)}")
+        entries = await self._rows(self._settings.capacity_page, f"Order_No eq {odata4.text(order)}")
+        if not found and not entries:
+            return BookedOrder(order, known=False)
+        told = self._settings.rework == "scrap"
+        operations = totals.summed(entries, f"{self._settings.capacity_page}, order {order}")
+        closed = bool(found) and all(orders.is_closed(row) for row in found)
+        return BookedOrder(order, closed=closed, operations=operations, rework_is_scrap=told)
 
     async def probe(self) -> Health:
         """Read one order line."""

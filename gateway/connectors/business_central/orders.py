@@ -50,6 +50,11 @@ def echo_of(document: Mapping[str, Any]) -> dict[str, str]:
     return {ORDER_LINE: str(document["bc_line"])}
 
 
+def is_closed(row: Mapping[str, Any]) -> bool:
+    """Whether the order of this line takes nothing more."""
+    return STATUS.get(str(row.get("Status"))) == "closed"
+
+
 def _several(count: int) -> str:
     return f"{count} order lines: make it {count} orders"
 
@@ -72,10 +77,11 @@ def _operation(row: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, Any
 
 def _component(row: Mapping[str, Any]) -> dict[str, Any] | None:
     quantity = _decimal(row.get("Quantity_per"))
-    if quantity is None or quantity <= 0:
+    if not quantity:
         return None
     unit = row.get("Unit_of_Measure_Code") or "PC"
-    return {"item": row.get("Item_No"), "qty_per": str(quantity), "uom": unit, "flush_method": "erp"}
+    part = {"item": row.get("Item_No"), "qty_per": str(abs(quantity)), "uom": unit, "flush_method": "erp"}
+    return part if quantity > 0 else {**part, "kind": "by_product", "flush_method": "backflush"}
 
 
 def _moment(text: Any) -> str | None:

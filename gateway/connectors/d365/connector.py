@@ -40,6 +40,7 @@ from gateway.connectors.http_answer import (
     retry_after_ns,
 )
 from gateway.connectors.mapping import moments
+from gateway.connectors.material_left import left_of, sends_none
 from gateway.connectors.signed_client import SignedClient, outcome_of_failure
 from gateway.core.foreign_text import clean
 
@@ -70,6 +71,7 @@ class D365Connector:
 
     def __init__(self, settings: D365Settings, context: ConnectorContext) -> None:
         self._settings = settings
+        self._flushing = orders.Flushing(settings.picking_list, settings.bom_consumption, settings.flushing_field)
         self._context = context
         self._client: SignedClient | None = None
         self._errors = table_of(settings.error_classes, ERRORS)
@@ -123,6 +125,10 @@ class D365Connector:
     def render(self, confirmation: Mapping[str, Any]) -> Rendered:
         """The messages of a confirmation. Raises MappingError."""
         return messages.rendered(self._settings, self._context.time_zone, confirmation)
+
+    def not_sent(self, confirmation: Mapping[str, Any]) -> tuple[str, ...]:
+        """Material that a person has to post in Dynamics."""
+        return left_of(confirmation, messages.is_picked if self._settings.picking_list else sends_none)
 
     async def baseline(self, posting: Posting) -> bytes:
         """What is booked before this message. Raises ConnectorError."""
@@ -180,7 +186,8 @@ class D365Connector:
             by_operation.setdefault(str(row.get("OperationNumber")), []).append(row)
         sums = {name: readback.of_transactions(self._settings, some) for name, some in by_operation.items()}
         operations = tuple(BookedOperation(name, one.good, one.error) for name, one in sorted(sums.items()))
-        return BookedOrder(order, closed=headers[0].get("ProductionOrderStatus") in CLOSED, operations=operations)
+        closed, told = headers[0].get("ProductionOrderStatus") in CLOSED, self._settings.rework == "scrap"
+        return BookedOrder(order, closed=closed, operations=operations, rework_is_scrap=told)
 
     async def probe(self) -> Health:
         """Read one order number."""
@@ -313,7 +320,7 @@ class D365Connector:
                 own = [row for row in routes if row.get("ProductionOrderNumber") == order]
                 needed = [row for row in parts if row.get("ProductionOrderNumber") == order]
                 unit = self._settings.unit or units.get(str(header.get("ItemNumber")), "")
-                found.append(orders.document_of(header, own, needed, unit, zone))
+                found.append(orders.document_of(header, own, needed, unit, zone, self._flushing))
         return found
 
     async def _units(self, headers: list[dict[str, Any]]) -> dict[str, str]:

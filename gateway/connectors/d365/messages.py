@@ -33,6 +33,10 @@ MEDIA_TYPE: Final = "application/json; charset=utf-8"
 REQUIRED: Final = ("idempotency_key", "order_id", "operation", "seq", "qty")
 MS: Final = 1000
 
+_BESIDES: Final = frozenset({"co_product", "by_product"})
+#: Who posts a component that a picking list takes. It is a message of its own, so that what needs a proposal of its own
+#: (a purge, a start) goes with it; what Dynamics flushes or a person picks does not.
+_PICKED: Final = frozenset({"confirmation", "separate"})
 _SETUP: Final = ActivitySlot(time="machine_setup", unit="H")
 _PROCESS: Final = ActivitySlot(time="machine", unit="H")
 
@@ -53,8 +57,9 @@ def rendered(settings: D365Settings, zone: str, document: Mapping[str, Any]) -> 
     contents: list[tuple[str, dict[str, Any]]] = []
     if settings.start and document["seq"] == 1:
         contents.append((START, _start(settings, document, day)))
-    if settings.picking_list and document.get("components"):
-        contents.append((PICKING_LIST, _picking_list(settings, document, day)))
+    picked = _picked(settings, document) if settings.picking_list else []
+    if picked:
+        contents.append((PICKING_LIST, _picking_list(settings, document, day, picked)))
     contents.append((ROUTE_CARD, _route_card(settings, document, day, made.good, causes)))
     last = (document.get("echo") or {}).get(LAST_OPERATION)
     if settings.report_finished:
@@ -164,12 +169,43 @@ def _report(
     return {"ProductionOrderNumber": document["order_id"], "ReportFinishedLines": lines}
 
 
-def _picking_list(settings: D365Settings, document: Mapping[str, Any], day: str) -> dict[str, Any]:
-    lines = []
-    for number, one in enumerate(document["components"], 1):
+def is_picked(component: Mapping[str, Any]) -> bool:
+    """Whether a component of a document goes into a picking list; what is made besides is received and not picked."""
+    return component.get("kind") not in _BESIDES and component.get("posting", "confirmation") in _PICKED
+
+
+def _picked(settings: D365Settings, document: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Decimal]]:
+    """The components that go into the picking list, and how much of each; what is given back is below 0."""
+    found: list[tuple[Mapping[str, Any], Decimal]] = []
+    for one in document.get("components", ()):
+        if not is_picked(one):
+            continue
+        where = f"order {document['order_id']}: components: item {one.get('item')!r}"
+        if one.get("separate") == "serialised":
+            raise MappingError(
+                f"{where}: is serialised, and the gateway does not know which of them were used; let Dynamics flush it "
+                "(its flushing principle), or pick it there and switch picking_list off"
+            )
         quantity = amounts.rounded(Decimal(str(one["qty"])), settings.mapping.quantity_decimals)
         if quantity < 0:
-            raise MappingError(f"order {document['order_id']}: components: found {quantity}, allowed from 0 on")
+            raise MappingError(f"{where}: found {quantity}, allowed from 0 on")
+        if one.get("kind") == "return":
+            if settings.returns == "refuse":
+                raise MappingError(
+                    f"{where}: {quantity} {one.get('uom')} come back that were told too much, and returns is "
+                    "refuse: return it in Dynamics by hand, or set returns: negative"
+                )
+            quantity = -quantity
+        if quantity:
+            found.append((one, quantity))
+    return found
+
+
+def _picking_list(
+    settings: D365Settings, document: Mapping[str, Any], day: str, picked: list[tuple[Mapping[str, Any], Decimal]]
+) -> dict[str, Any]:
+    lines = []
+    for number, (one, quantity) in enumerate(picked, 1):
         lines.append(
             {
                 "LineNumber": number,

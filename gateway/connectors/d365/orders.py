@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.connectors.d365.messages import LAST_OPERATION
 
@@ -24,10 +24,30 @@ STATUS: Final = {
     "ReportedFinished": "closed",
     "Completed": "closed",
 }
+#: The flushing principle of a line that nothing but a picking list posts.
+MANUAL: Final = "Manual"
 SECONDS_MAX: Final = 86_400
 SECONDS_PER_HOUR: Final = 3600
 #: A date that is not set.
 NO_DATE: Final = "1900-01-01"
+
+
+class Flushing(NamedTuple):
+    """Who posts what an order uses: the gateway by picking lists, or Dynamics.
+
+    ``rule`` is the consumption rule of the other messages, ``field`` where a line of the BOM says its own principle.
+    """
+
+    picking_list: bool
+    rule: str
+    field: str
+
+    def picked(self, row: Mapping[str, Any]) -> bool:
+        """Whether the gateway posts it; never what Dynamics flushes, or it would be booked twice."""
+        return self.picking_list and (self.rule == "Never" or str(row.get(self.field)) == MANUAL)
+
+
+DYNAMICS: Final = Flushing(picking_list=False, rule="FlushingPrincip", field="")
 
 
 def document_of(
@@ -36,6 +56,7 @@ def document_of(
     components: Sequence[Mapping[str, Any]],
     unit: str,
     zone: dt.tzinfo,
+    flushing: Flushing = DYNAMICS,
 ) -> dict[str, Any]:
     """The canonical document of one order; what is wrong with it is said by who reads it."""
     rows = sorted(
@@ -52,7 +73,7 @@ def document_of(
         "planned_start": moment_of(header.get("ScheduledStartDate"), header.get("ScheduledStartTime"), zone),
         "planned_end": moment_of(header.get("ScheduledEndDate"), header.get("ScheduledEndTime"), zone),
         "operations": [_operation(one, header) for one in rows],
-        "components": [part for one in components if (part := _component(one, header)) is not None],
+        "components": [part for one in components if (part := _component(one, header, flushing)) is not None],
     }
     start, end = document["planned_start"], document["planned_end"]
     if start is not None and end is not None and end < start:
@@ -101,14 +122,21 @@ def _operation(row: Mapping[str, Any], header: Mapping[str, Any]) -> dict[str, A
     return one
 
 
-def _component(row: Mapping[str, Any], header: Mapping[str, Any]) -> dict[str, Any] | None:
+def _component(row: Mapping[str, Any], header: Mapping[str, Any], flushing: Flushing) -> dict[str, Any] | None:
     quantity = _decimal(row.get("BOMLineQuantity"))
     per = _decimal(row.get("BOMLineQuantityDenominator")) or Decimal(1)
-    if quantity is None or quantity <= 0 or per <= 0 or not header.get("ItemNumber"):
-        return None  # a by-product, or a line of text
+    if not quantity or per <= 0 or not header.get("ItemNumber"):
+        return None  # a line of text
+    if quantity < 0:
+        besides = {"kind": "by_product", "flush_method": "backflush"}
+        return {**_line(row, -quantity / per), **besides}
+    return {**_line(row, quantity / per), "flush_method": "backflush" if flushing.picked(row) else "erp"}
+
+
+def _line(row: Mapping[str, Any], each: Decimal) -> dict[str, Any]:
     return {
         "item": row.get("ItemNumber"),
-        "qty_per": str(round(quantity / per, 6)),
+        "qty_per": str(round(each, 6)),
         "uom": row.get("BOMLineUnitSymbol") or "PC",
         "flush_method": "erp",
     }

@@ -33,7 +33,11 @@ class D365Settings:
         message_queue: the queue of the MES integration.
         start: true sends ProdProductionOrderStart before the first confirmation of an order that is not started.
         report_finished: true reports the quantities of the last operation as finished.
-        picking_list: true sends the components that a confirmation names.
+        picking_list: true sends the components that a confirmation names, but for those that Dynamics flushes itself:
+            with bom_consumption ``Never`` all of them are sent, with ``FlushingPrincip`` those of the principle Manual.
+        flushing_field: field of ProductionOrderBillOfMaterialLines with the flushing principle of a component.
+        returns: what becomes of material that was told too much and comes back with the final confirmation:
+            ``refuse`` leaves the confirmation to a person, ``negative`` picks it with a quantity below 0.
         operation_completed: true marks the operation completed with its final confirmation.
         bom_consumption: AutomaticBOMConsumptionRule of Start and ReportFinished.
         route_consumption: AutomaticRouteConsumptionRule of Start and ReportFinished; the route cards tell the times.
@@ -81,6 +85,8 @@ class D365Settings:
     start: bool = True
     report_finished: bool = True
     picking_list: bool = False
+    flushing_field: str = "FlushingPrinciple"
+    returns: Literal["refuse", "negative"] = "refuse"
     operation_completed: bool = False
     bom_consumption: Literal["FlushingPrincip", "Always", "Never"] = "FlushingPrincip"
     route_consumption: Literal["RouteDependent", "Always", "Never"] = "Never"
@@ -123,6 +129,11 @@ class D365Settings:
             raise ValueError(
                 "picking_entity: is missing; picking_list: true needs it, or nobody could tell whether a picking list "
                 "was posted"
+            )
+        if self.picking_list and self.bom_consumption == "Always":
+            raise ValueError(
+                "bom_consumption: found Always with picking_list: true, allowed FlushingPrincip or Never: Dynamics "
+                "would book the material of the picking lists once more"
             )
         if self.messages_filter is not None and self.messages_entity is None:
             raise ValueError("messages_filter: belongs to a messages_entity; name it, or leave the filter out")

@@ -26,6 +26,8 @@ _PLANNED: Final = frozenset({"Forecast"})
 _HELD: Final = frozenset({"Held", "Suspended", "Hold"})
 _CANCELLED: Final = frozenset({"Aborted", "Cancelled", "Canceled", "Stopped"})
 _CLOSED: Final = frozenset({"Completed", "Closed"})
+#: What is made besides, as MaterialUse says it, to the kind of the component.
+_BESIDES: Final = {"Co-product Produced": "co_product", "By-product Produced": "by_product"}
 _DECIMALS_MAX: Final = 6
 _SHOWN_MAX_CHARS: Final = 60
 
@@ -125,7 +127,8 @@ def _produced(segments: list[Element]) -> Element | None:
 def _consumed(segment: Element, made: str) -> list[dict[str, Any]]:
     found = []
     for part in below(segment, "MaterialRequirement"):
-        if _first(part, "MaterialUse") not in {"Consumed", "Material Consumed"}:
+        use = _first(part, "MaterialUse")
+        if use not in {"Consumed", "Material Consumed"} and use not in _BESIDES:
             continue
         total = _first(part, "Quantity/QuantityString")
         each = _each(total, made)
@@ -136,6 +139,7 @@ def _consumed(segment: Element, made: str) -> list[dict[str, Any]]:
                 "uom": _first(part, "Quantity/UnitOfMeasure"),
                 "op": _operation(segment),
                 "fixed": each is None,
+                **({"kind": _BESIDES[use]} if use in _BESIDES else {}),
             }
         )
     return found

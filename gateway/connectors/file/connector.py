@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
@@ -29,6 +29,7 @@ from gateway.connectors.base import (
 )
 from gateway.connectors.file import acknowledgement as csv_answer
 from gateway.connectors.file import confirmation as written
+from gateway.connectors.file import notice_file
 from gateway.connectors.file.folder import LocalPlace
 from gateway.connectors.file.inbound import Inbound, day_of
 from gateway.connectors.file.outbound import Outbound
@@ -37,6 +38,7 @@ from gateway.connectors.file.share_thread import ShareThread
 from gateway.connectors.file.sweeping import Sweep
 from gateway.connectors.file.xml_out import read_template
 from gateway.core.foreign_text import clean
+from gateway.core.orders.erp_notice import NOTICE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,8 +73,9 @@ class FileConnector:
         )
         self._share = ShareThread(str(base), timeout_ns=int(settings.timeout))
         self._template: str | None = None
+        self._looked_at = ""
 
-    @property
+    @cached_property
     def capabilities(self) -> Capabilities:
         """Looked up before any repeat: a folder shows what became of a file."""
         settings = self._settings
@@ -84,6 +87,7 @@ class FileConnector:
             accepted_blocks=settings.wait_for_booking,
             cursor_moves=True,
             sweeps=settings.keep_files is not None,
+            notices=frozenset(settings.notices),
         )
 
     async def open(self) -> None:
@@ -107,6 +111,8 @@ class FileConnector:
         """The file's bytes and name. Raises MappingError."""
         if confirmation.get("type") == "order_ack":
             return csv_answer.render(confirmation, self._settings)
+        if confirmation.get("type") == NOTICE:
+            return notice_file.render(confirmation)
         return written.render(
             confirmation,
             self._settings,
@@ -134,11 +140,22 @@ class FileConnector:
         if self._settings.keep_files is None:
             return False
         before_ns = self._context.now_ns() - self._settings.keep_files
-        sweep = Sweep(self._place, self._base, self._settings, self._owner, before_ns)
+        sweep = Sweep(
+            self._place,
+            self._base,
+            self._settings,
+            self._owner,
+            before_ns,
+            gateway_id=self._context.gateway_id,
+            target=self._context.name,
+            behind=self._looked_at,
+        )
         try:
-            return await self._share.run(partial(sweep.run, asked))
+            has_more = await self._share.run(partial(sweep.run, asked))
         except FolderError as error:
             raise ConnectorError(clean(str(error))) from error
+        self._looked_at = sweep.behind
+        return has_more
 
     async def probe(self) -> Health:
         """Whether the folder of the confirmations is there and writable."""

@@ -18,10 +18,11 @@ from gateway.connectors.base import OrderPage, RefusedOrder
 from gateway.connectors.file import handover
 from gateway.connectors.file.handover import CHECKSUM, FILE_MAX_BYTES, FILES_PER_PAGE_MAX, Found, told
 from gateway.connectors.file.order_xml import root_of
-from gateway.connectors.file.orders import parse_file
+from gateway.connectors.file.orders import named_in, parse_file
 from gateway.connectors.file.outbound import DONE, ERROR
 from gateway.connectors.file.place import FolderError
 from gateway.connectors.file.settings import SUFFIXES
+from gateway.connectors.refused_orders import named
 from gateway.core.duration import NS_PER_S
 from gateway.core.foreign_text import clean
 
@@ -80,7 +81,9 @@ class Inbound:
             notice, number = self._numbered(found.name, number)
             orders += taken
             if reasons or notice:
-                refused.append(RefusedOrder(clean(found.name, NAME_MAX_CHARS), (*notice, *reasons)))
+                refused.append(
+                    RefusedOrder(clean(found.name, NAME_MAX_CHARS), (*notice, *reasons), self._named(found, reasons))
+                )
             read[found.name] = found.digest
         told_next: dict[str, str] = dict(read)
         if number is not None:
@@ -200,6 +203,12 @@ class Inbound:
         if self._settings.checksum and (wrong := self._checksum(found.name, found.content)):
             return (), (wrong,)
         return parse_file(found.content, self._settings, self._zone)
+
+    def _named(self, found: Found, reasons: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+        """The orders in a file that is refused as a whole."""
+        if not reasons or found.content is None:
+            return ()
+        return named(named_in(found.content, self._settings, self._zone))
 
     def _checksum(self, name: str, content: bytes) -> str:
         beside = handover.read(self._place, self._folder / f"{name}{CHECKSUM}")

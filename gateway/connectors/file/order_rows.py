@@ -48,6 +48,8 @@ OF_OPERATION: Final = (
 )
 #: Whether the next operation may begin while this one runs.
 OVERLAP: Final = "overlap"
+#: Whether the material of the order is there.
+MATERIAL: Final = "material_available"
 OPTIONAL: Final = (
     "revision",
     "product_revision",
@@ -67,6 +69,7 @@ OPTIONAL: Final = (
     *OF_ORDER,
     *OF_OPERATION,
     OVERLAP,
+    MATERIAL,
 )
 ORDER_FIELDS: Final = frozenset((*REQUIRED, *OPTIONAL))
 NUMBERS: Final = (

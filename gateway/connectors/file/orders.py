@@ -11,7 +11,16 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.connectors.file.b2mml_in import b2mml_rows
-from gateway.connectors.file.order_rows import LINES_MAX, NUMBERS, OF_OPERATION, OF_ORDER, OVERLAP, csv_rows, fixed_rows
+from gateway.connectors.file.order_rows import (
+    LINES_MAX,
+    MATERIAL,
+    NUMBERS,
+    OF_OPERATION,
+    OF_ORDER,
+    OVERLAP,
+    csv_rows,
+    fixed_rows,
+)
 from gateway.connectors.file.order_xml import xml_rows
 from gateway.connectors.order_fields import SHOWN_MAX_CHARS, OrderFields
 from gateway.connectors.order_images import with_image
@@ -24,9 +33,10 @@ if TYPE_CHECKING:
     from gateway.connectors.file.order_rows import Line
     from gateway.connectors.file.settings import FileSettings
 
-__all__ = ["LINES_MAX", "parse_file"]
+__all__ = ["LINES_MAX", "named_in", "parse_file"]
 
 REASONS_MAX: Final = 50
+NAMED_MAX: Final = 100  # orders of one refused file that are answered
 ECHOED: Final = ("type", "sales_order", "customer", "cost_center")
 
 
@@ -50,6 +60,13 @@ def parse_file(
     if len(reasons) > REASONS_MAX:
         reasons[REASONS_MAX:] = [f"... and {len(reasons) - REASONS_MAX} more"]
     return (() if reasons else tuple(orders), tuple(reasons))
+
+
+def named_in(content: bytes, settings: FileSettings, plant_zone: str = "UTC") -> tuple[tuple[str, str], ...]:
+    """Number and revision of the orders in a file that is refused, as it says them; what cannot be read is left out."""
+    lines = _lines(content, settings, plant_zone, [])
+    found = {line.cells.get("order", "").strip(): line.cells.get("revision", "").strip() for line in reversed(lines)}
+    return tuple(reversed([(order, revision) for order, revision in found.items() if order]))[:NAMED_MAX]
 
 
 def _lines(content: bytes, settings: FileSettings, plant_zone: str, reasons: list[str]) -> list[Line]:
@@ -97,6 +114,8 @@ def _with_image(
 ) -> ProductionOrder:
     """The order with all that its columns say; those of the order stand in its first line."""
     of_order: dict[str, Any] = {name: details[0][name] for name in (*OF_ORDER, "type") if name in details[0]}
+    if details[0].get(MATERIAL, "").strip():  # an empty cell says nothing
+        of_order[MATERIAL] = OrderFields(details[0], f"{first.place}, ", reasons).flag(MATERIAL)
     of_order |= first.image
     of_operations = [_of_operation(one, first.place, reasons) for one in details]
     found: list[str] = []

@@ -14,6 +14,7 @@ from gateway.connectors.file.lines_out import csv_head
 from gateway.connectors.file.place import FolderError, SignInError
 from gateway.connectors.file.receipts import NOT_YET, Receipt, Standing
 from gateway.core.foreign_text import clean
+from gateway.core.orders.erp_notice import BESIDE, NOTICE
 from gateway.core.orders.order_answer import ACK
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _BOOKED_AT: Final = {"moved": DONE, "deleted": "given"}
 
 
 class Outbound:
-    """The way of confirmations, and of answers to orders, at one place."""
+    """The way of confirmations, of answers to orders and of notices, at one place."""
 
     def __init__(self, place: Place, base: PurePosixPath, settings: FileSettings, owner: str) -> None:
         self._place = place
@@ -68,7 +69,7 @@ class Outbound:
             raise FolderError(told(error), signed_out=True) from error
         except OSError as error:
             raise FolderError(f"{parcel.folder}: cannot be looked into: {told(error)}") from error
-        if shared is None or semaphore is None or posting.kind == ACK:
+        if shared is None or semaphore is None or posting.kind in BESIDE:
             handover.give(self._place, parcel, posting.rendered.body)
         else:
             head, body = csv_head(self._settings), posting.rendered.body
@@ -101,8 +102,8 @@ class Outbound:
             return Lookup(LookupKind.REFUSED, parcel.name, self._why(parcel), ERROR)
         if at is None:
             return Lookup(LookupKind.ABSENT)
-        # An answer to an order is over when it is there; a confirmation is not booked by lying in a folder.
-        is_booked = posting.kind == ACK or at == _BOOKED_AT.get(self._settings.ack)
+        # An answer or a notice is over when it is there; a confirmation is not booked by lying in a folder.
+        is_booked = posting.kind in BESIDE or at == _BOOKED_AT.get(self._settings.ack)
         return Lookup(LookupKind.FOUND if is_booked else LookupKind.ACCEPTED, parcel.name)
 
     def _still_there(self, parcel: Parcel) -> None:
@@ -115,7 +116,7 @@ class Outbound:
             raise FolderError(f"{parcel.final}: the share went away while it was written", written=True)
 
     def _accepted(self, posting: Posting, parcel: Parcel) -> Outcome:
-        kind = OutcomeKind.POSTED if posting.kind == ACK else OutcomeKind.ACCEPTED
+        kind = OutcomeKind.POSTED if posting.kind in BESIDE else OutcomeKind.ACCEPTED
         return Outcome(kind, reference=parcel.name)
 
     def _where(self, parcel: Parcel) -> str | None:
@@ -130,7 +131,7 @@ class Outbound:
 
     def _receipt(self, posting: Posting) -> Receipt:
         """What the ERP wrote of it. A receipt is kept in ``done``: a repeated look-up finds it again."""
-        if self._settings.ack != "file" or posting.kind == ACK:
+        if self._settings.ack != "file" or posting.kind in BESIDE:
             return NOT_YET
         folder = self._base / self._settings.receipts_folder
         self.require(folder)
@@ -180,6 +181,8 @@ class Outbound:
         settings, name = self._settings, posting.rendered.name
         if posting.kind == ACK:
             return Parcel(self._base / str(settings.acknowledgements_folder), name)
+        if posting.kind == NOTICE:
+            return Parcel(self._base / str(settings.notices_folder), name)
         stem = name.rpartition(".")[0]
         return Parcel(
             self._base / settings.confirmations_folder,

@@ -9,6 +9,7 @@ from gateway.connectors.file.columns import Column
 from gateway.connectors.file.settings_checks import check
 from gateway.connectors.mapping.settings import MappingSettings
 from gateway.core.duration import Duration
+from gateway.core.orders.erp_notice import NoticeType
 from gateway.core.secret import SecretRef
 
 
@@ -31,6 +32,9 @@ class FileSettings:
         confirmations_folder: where confirmations are put, one file each.
         acknowledgements_folder: where answers to orders are put, one file each; none: the ERP is not told what became
             of them.
+        notices: what the ERP is told besides: ``status`` (changes of state), ``quality``, ``unallocated`` (pieces of
+            no order), ``reconciliation`` (reports); none: nothing.
+        notices_folder: where notices are put, one file with JSON each; needed with ``notices``.
         correction: how the ERP takes a correction of what it has booked. ``cancel``: it takes a booking back, given its
             key; ``negative``: it books quantities below 0; ``manual``: a person does it there, and the correction waits
             in the outbox until he has.
@@ -84,7 +88,7 @@ class FileSettings:
         wait_for_booking: with an ``ack``: the next confirmation of an operation waits until the one before is booked.
         keep_files: what linegate itself left behind is cleared away when it is older and nothing of it can be asked for
             any more: its traces, what it moved to ``done`` and ``error`` of orders and receipts, files that were
-            refused and sent anew; 1 d and more. null: never.
+            refused and sent anew, its notices; 1 d and more. null: never.
         timeout: longest wait for the share, 1 s to 2 min; a poll of orders reads up to 20 files in that time.
     """
 
@@ -101,6 +105,8 @@ class FileSettings:
     orders_folder: str = "orders"
     confirmations_folder: str = "confirmations"
     acknowledgements_folder: str | None = None
+    notices: tuple[NoticeType, ...] = ()
+    notices_folder: str | None = None
     correction: Literal["cancel", "negative", "manual"] = "manual"
     format: Literal["csv", "fixed", "xml", "b2mml"] = "csv"
     columns: tuple[Column, ...] = ()

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 TIMEOUT_MAX_NS: Final = Duration("2 min")
 FOLDER_NAME_FORBIDDEN: Final = frozenset("/\\\0")
-FOLDERS: Final = ("orders_folder", "confirmations_folder", "acknowledgements_folder", "receipts_folder")
+FOLDERS: Final = (
+    "orders_folder",
+    "confirmations_folder",
+    "acknowledgements_folder",
+    "notices_folder",
+    "receipts_folder",
+)
 PLAIN_NAMES: Final = ("marker_file", "append_to", "semaphore", "semaphore_held")
 ENDING: Final = re.compile(r"\.[A-Za-z0-9]{1,10}")
 
@@ -65,6 +71,10 @@ def _check_url(url: str) -> None:
 
 
 def _check_names(settings: FileSettings) -> None:
+    if settings.notices and settings.notices_folder is None:
+        raise ValueError(
+            "notices: found without notices_folder, allowed: only with it; name a folder, or leave them out"
+        )
     named = {name: getattr(settings, name) for name in FOLDERS if getattr(settings, name) is not None}
     if settings.ack != "file":
         named.pop("receipts_folder")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.connectors.base import (
@@ -29,7 +30,7 @@ from gateway.connectors.mqtt.link import BrokerAccess, Link, Message
 from gateway.connectors.mqtt.orders import HeldOrders, page_of
 from gateway.core.duration import NS_PER_S
 from gateway.core.foreign_text import clean
-from gateway.core.orders.order_answer import ACK
+from gateway.core.orders.erp_notice import BESIDE
 from gateway.core.target_answer import Answer
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class MqttConnector:
         self._asked_s: dict[str, float] = {}
         self._doubtful_s: dict[str, float] = {}
 
-    @property
+    @cached_property
     def capabilities(self) -> Capabilities:
         """As the settings say: without acknowledgements nothing can be looked up."""
         settings = self._settings
@@ -86,6 +87,7 @@ class MqttConnector:
             accepted_blocks=settings.wait_for_booking,
             cursor_moves=True,
             one_at_a_time=True,
+            notices=frozenset(settings.notices),
         )
 
     async def open(self) -> None:
@@ -135,18 +137,19 @@ class MqttConnector:
             confirmation,
             confirmations=settings.confirmations_topic,
             answers=settings.answers_topic,
+            notices=settings.notices_topic,
             gateway=self.context.gateway_id,
         )
 
     async def send(self, posting: Posting) -> Outcome:
         """Publish once; the broker's word is ACCEPTED, an acknowledgement that is there already is the MES's."""
         link, held, names = self._opened(), self._told.held, (posting.message_id, posting.key)
-        if posting.kind != ACK:
+        if posting.kind not in BESIDE:
             held.claim(*names)
             held.forget_refusal(*names)
             if (before := held.found(*names)) is not None:
                 return _ended(before)
-        properties = messages.properties_of(posting, None if posting.kind == ACK else self._response_topic)
+        properties = messages.properties_of(posting, None if posting.kind in BESIDE else self._response_topic)
         rendered = posting.rendered
         published = await link.publish(rendered.name, rendered.body, properties, self._timeout_s)
         if published.reason is None:
@@ -158,7 +161,7 @@ class MqttConnector:
             return Outcome(kind if kind is OutcomeKind.AUTH else OutcomeKind.NOT_SENT, published.detail, refusal)
         if published.reason:
             return self._refused(published.reason, published.detail, rendered.name)
-        if posting.kind == ACK:
+        if posting.kind in BESIDE:
             return Outcome(OutcomeKind.POSTED, reference=posting.message_id)
         told = held.found(*names)
         return Outcome(OutcomeKind.ACCEPTED, reference=posting.message_id) if told is None else _ended(told)

@@ -15,6 +15,7 @@ from paho.mqtt.properties import Properties
 
 from gateway.connectors.base import MappingError, OutcomeKind, Rendered
 from gateway.connectors.canonical_json import written
+from gateway.core.orders.erp_notice import NOTICE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,16 +47,18 @@ BY_REASON: Final[dict[str, OutcomeKind]] = {
 _SEPARATORS: Final = re.compile(r"[/+#%\x00-\x1f\x7f]")
 
 
-def rendered(document: Mapping[str, Any], *, confirmations: str | None, answers: str | None, gateway: str) -> Rendered:
+def rendered(
+    document: Mapping[str, Any], *, confirmations: str | None, answers: str | None, notices: str, gateway: str
+) -> Rendered:
     """The canonical document and its topic. Raises MappingError."""
     body = written(document)
-    template = answers if document.get("type") == "order_ack" else confirmations
+    template = {"order_ack": answers, NOTICE: notices}.get(str(document.get("type")), confirmations)
     if template is None:
         raise MappingError(f"type: found {document.get('type')!r}, and no topic is set for it")
     values = {
         "order": document["order_id"],
         "gateway": gateway,
-        **{name: document.get(name) for name in ("operation", "work_center", "machine", "plant", "line")},
+        **{name: document.get(name) for name in ("operation", "work_center", "machine", "plant", "line", "notice")},
     }
     topic = template.format_map(_Levels(values))
     if len(topic.encode()) > TOPIC_MAX_BYTES:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.connectors.base import OrderPage, RefusedOrder
+from gateway.connectors.refused_orders import refused_image
 from gateway.connectors.rest.orders import order_of, place_of
 from gateway.core.foreign_text import clean
 
@@ -127,7 +128,7 @@ def page_of(found: Iterable[tuple[str, bytes]], refused: Iterable[RefusedOrder],
             order = order_of(image, reasons)
             if order is None or reasons:
                 place = clean(f"{topic} {place_of(number, image)}", PLACE_MAX_CHARS)
-                against.append(RefusedOrder(place, tuple(reasons[:REASONS_MAX])))
+                against.append(refused_image(place, image, reasons[:REASONS_MAX]))
             else:
                 orders.append(order)
     return OrderPage(tuple(orders), tuple(against), cursor)

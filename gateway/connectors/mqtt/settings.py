@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, Literal
 from gateway.connectors.error_classes import ErrorClass, check_error_classes
 from gateway.core.duration import Duration
 from gateway.core.host import is_loopback
+from gateway.core.orders.erp_notice import NoticeType
 from gateway.core.secret import SecretRef
 
 PORT: Final = 1883
@@ -25,6 +26,7 @@ TOPIC_MAX_CHARS: Final = 500
 #: What a topic may be made of: of a confirmation, and of the gateway alone.
 CONFIRMATION_FIELDS: Final = frozenset({"order", "operation", "work_center", "machine", "plant", "line", "gateway"})
 ANSWER_FIELDS: Final = frozenset({"order", "plant", "gateway"})
+NOTICE_FIELDS: Final = frozenset({"notice", "plant", "gateway"})
 OWN_FIELDS: Final = frozenset({"gateway"})
 
 
@@ -55,6 +57,9 @@ class MqttTargetSettings:
             cannot be asked.
         answers_topic: where answers to orders are published ({order}, {plant}, {gateway}); none: the MES is not told
             what became of them.
+        notices: what the MES is told besides: ``status`` (changes of state), ``quality``, ``unallocated`` (pieces of
+            no order), ``reconciliation`` (reports); none: nothing.
+        notices_topic: where notices are published ({notice} is the type; {plant}, {gateway}).
         idempotent: true if the MES itself books a repeated message_id only once; then it is sent again after an unclear
             end.
         wait_for_booking: one confirmation of an operation at a time; false: the next one leaves when the broker has the
@@ -87,6 +92,8 @@ class MqttTargetSettings:
     acknowledgements_topic: str | None = "mes/acknowledgements/{gateway}"
     ask_topic: str | None = None
     answers_topic: str | None = None
+    notices: tuple[NoticeType, ...] = ()
+    notices_topic: str = "mes/notices/{gateway}/{notice}"
     idempotent: bool = False
     wait_for_booking: bool = True
     acknowledgement_wait: Duration = Duration("5 min")
@@ -116,10 +123,13 @@ class MqttTargetSettings:
             ("acknowledgements_topic", OWN_FIELDS, False),
             ("ask_topic", OWN_FIELDS, False),
             ("answers_topic", ANSWER_FIELDS, False),
+            ("notices_topic", NOTICE_FIELDS, False),
         ):
             _check_topic(name, getattr(self, name), fields, wild=wild)
         if self.orders_topic is None and self.confirmations_topic is None:
             raise ValueError("orders_topic, confirmations_topic: found none, allowed: at least one")
+        if self.notices and self.confirmations_topic is None:
+            raise ValueError("notices: found without confirmations_topic, allowed: only with it; leave them out")
         if self.ask_topic is not None and self.acknowledgements_topic is None:
             raise ValueError("ask_topic needs acknowledgements_topic: the answers come there")
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from gateway.connectors.http import HttpAnswer
 
+#: Where a target says that it booked a confirmation without its material: a text, or code and message.
+GOODS_ERROR: Final = "goods_movement_error"
 #: Where a target repeats the key that it was given with a confirmation, and that it was asked for.
 REPEATED_KEY: Final = "idempotency_key"
 ECHOED_KEYS: Final = (REPEATED_KEY, "key")
@@ -83,11 +85,11 @@ def outcome_of(answer: HttpAnswer, now_ns: int, keys: Collection[str] = ()) -> O
     return Outcome(kind or OutcomeKind.PROTOCOL, clean(detail, DETAIL_MAX_CHARS), code, "", wished_ns)
 
 
-def answer_told(answer: HttpAnswer, now_ns: int) -> Outcome:
-    """What the answer to a posted answer to an order means: any success will do, there is no document to name.
+def answer_told(answer: HttpAnswer, now_ns: int, setting: str = "acknowledgements_path") -> Outcome:
+    """What the answer to a posted answer to an order, or notice, means: any success will do, there is no document.
 
     A path that is not served is this message's trouble and no sign that something else than the ERP answers: orders and
-    confirmations go on.
+    confirmations go on. ``setting`` says where it was posted.
     """
     if answer.status in _SUCCESS:
         document = document_of(answer)
@@ -95,7 +97,7 @@ def answer_told(answer: HttpAnswer, now_ns: int) -> Outcome:
             return Outcome(OutcomeKind.POSTED, reference=_reference(document) if isinstance(document, dict) else "")
     outcome = outcome_of(answer, now_ns)
     if answer.status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
-        text = f"{outcome.detail}; correct acknowledgements_path, or leave it out"
+        text = f"{outcome.detail}; correct {setting}, or leave it out"
         return outcome._replace(kind=OutcomeKind.BUSINESS_REJECT, detail=clean(text, DETAIL_MAX_CHARS))
     return outcome
 
@@ -111,7 +113,7 @@ def lookup_of(answer: HttpAnswer, keys: Collection[str]) -> Lookup:
     if answer.status == HTTPStatus.OK and isinstance(document, dict):
         problem = _doubt(document, keys)
         if not problem:
-            return Lookup(LookupKind.FOUND, _reference(document))
+            return Lookup(LookupKind.FOUND, _reference(document), goods_error=_goods_error(document))
         return Lookup(LookupKind.UNKNOWN, detail=clean(f"HTTP 200 {problem}", DETAIL_MAX_CHARS))
     if answer.status == HTTPStatus.NOT_FOUND and code:
         return Lookup(LookupKind.ABSENT, detail=clean(message, DETAIL_MAX_CHARS))
@@ -145,7 +147,7 @@ def _success(answer: HttpAnswer, document: Any) -> Outcome:
         return Outcome(OutcomeKind.ACCEPTED, reference=_reference(document))
     reference = _reference(document) if isinstance(document, dict) else ""
     if reference:
-        return Outcome(OutcomeKind.POSTED, reference=reference)
+        return Outcome(OutcomeKind.POSTED, reference=reference, goods_error=_goods_error(document))
     what = f"HTTP {answer.status}"
     if document is None and answer.body and "json" not in answer.media_type:
         text = f"{what} with {answer.media_type or 'no content type'} instead of JSON: something else answers there"
@@ -159,6 +161,14 @@ def _reference(document: dict[str, Any]) -> str:
     if isinstance(reference, int) and not isinstance(reference, bool):
         reference = str(reference)
     return clean(reference, REFERENCE_MAX_CHARS).strip() if isinstance(reference, str) else ""
+
+
+def _goods_error(document: Any) -> str:
+    """Why the ERP booked the confirmation without its material, in one line; "" where it did, or says nothing of it."""
+    told = document.get(GOODS_ERROR) if isinstance(document, dict) else None
+    if isinstance(told, dict):
+        told = ": ".join(part for name in ("code", "message") if isinstance(part := told.get(name), str) and part)
+    return clean(told, DETAIL_MAX_CHARS).strip() if isinstance(told, str) else ""
 
 
 def _error(document: Any) -> tuple[str, str]:

@@ -28,6 +28,7 @@ from gateway.connectors.rest.answers import answer_told, lookup_of, outcome_of
 from gateway.connectors.rest.orders import parse_page
 from gateway.connectors.rest.settings import KEY_PLACEHOLDER, ORDER_PLACEHOLDER, RestSettings
 from gateway.connectors.rest.totals import booked_of
+from gateway.core.orders.erp_notice import BESIDE, NOTICE
 from gateway.core.orders.order_answer import ACK
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class RestConnector:
             acknowledgements=settings.acknowledgements_path is not None,
             totals=settings.totals_path is not None,
             correction=settings.correction,
+            notices=frozenset(settings.notices),
         )
 
     @property
@@ -114,9 +116,11 @@ class RestConnector:
 
     async def send(self, posting: Posting) -> Outcome:
         """POST it once."""
-        path = self._settings.confirmations_path
+        path, setting = self._settings.confirmations_path, "confirmations_path"
         if posting.kind == ACK and self._settings.acknowledgements_path is not None:
-            path = self._settings.acknowledgements_path
+            path, setting = self._settings.acknowledgements_path, "acknowledgements_path"
+        elif posting.kind == NOTICE:
+            path, setting = self._settings.notices_path, "notices_path"
         try:
             answer = await self._opened().request(
                 "POST", path, headers=self.headers(posting), body=posting.rendered.body
@@ -124,8 +128,8 @@ class RestConnector:
         except TransportError as error:
             return Outcome(OutcomeKind.UNCERTAIN if error.sent else OutcomeKind.NOT_SENT, str(error))
         now_ns = self._context.now_ns()
-        if posting.kind == ACK:
-            outcome = answer_told(answer, now_ns)
+        if posting.kind in BESIDE:
+            outcome = answer_told(answer, now_ns, setting)
         else:
             outcome = outcome_of(answer, now_ns, {posting.key, _header(posting.key)})
         if outcome.kind is not OutcomeKind.POSTED and self._settings.error_classes:

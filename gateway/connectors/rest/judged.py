@@ -92,7 +92,8 @@ def outcome_of(answer: HttpAnswer, meaning: Answer, table: ErrorTable, now_ns: i
             return Outcome(OutcomeKind.ACCEPTED, reference=reference_of(said.tree, meaning.reference))
         reference = reference_of(said.tree, meaning.reference) if meaning.reference else key
         if reference:
-            return Outcome(OutcomeKind.POSTED, reference=reference)
+            goods_error = goods_error_of(said.tree, meaning.goods_error)
+            return Outcome(OutcomeKind.POSTED, reference=reference, goods_error=goods_error)
         return Outcome(OutcomeKind.UNCERTAIN, f"HTTP {answer.status} with no reference")
     return Outcome(_kind(answer, said, meaning, table, wished_ns), said.problem, " ".join(said.codes), "", wished_ns)
 
@@ -113,7 +114,7 @@ def lookup_of(answer: HttpAnswer, lookup: PlanLookup, meaning: Answer, scope: Sc
     for row in ours:
         reference = reference_of(row, own.reference) if own.reference else key
         if (own.booked is None or own.booked.holds(row)) and reference:
-            return Lookup(LookupKind.FOUND, reference)
+            return Lookup(LookupKind.FOUND, reference, goods_error=goods_error_of(row, own.goods_error))
     for row in ours:
         if own.refused is not None and own.refused.holds(row):
             code = clean(word(first(row, own.code)), CODE_MAX_CHARS) if own.code is not None else ""
@@ -125,6 +126,11 @@ def lookup_of(answer: HttpAnswer, lookup: PlanLookup, meaning: Answer, scope: Sc
     if ours and own.booked is not None and not all(own.booked.told(row) for row in ours):
         return Lookup(LookupKind.UNKNOWN, detail=f"a row with nothing at {own.booked.path}")
     return Lookup(LookupKind.ABSENT)
+
+
+def goods_error_of(tree: Any, paths: tuple[str, ...]) -> str:
+    """Why it is booked without its material: what stands at these paths; "" where nothing does."""
+    return clean(": ".join(part for path in paths if (part := word(first(tree, path)))), DETAIL_MAX_CHARS).strip()
 
 
 def reference_of(tree: Any, paths: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from gateway.connectors.base import ConnectorError, OrderPage, RefusedOrder
 from gateway.connectors.order_fields import ID_MAX_CHARS, OrderFields
 from gateway.connectors.order_images import with_image
+from gateway.connectors.refused_orders import refused_image
 from gateway.core.foreign_text import clean, is_clean
 from gateway.core.model import Operation, ProductionOrder
 
@@ -47,7 +48,7 @@ def parse_page(body: bytes) -> OrderPage:
         if len(reasons) > REASONS_MAX:
             reasons[REASONS_MAX:] = [f"... and {len(reasons) - REASONS_MAX} more"]
         if order is None or reasons:
-            refused.append(RefusedOrder(place_of(number, image), tuple(reasons)))
+            refused.append(refused_image(place_of(number, image), image, reasons))
         else:
             orders.append(order)
     return OrderPage(tuple(orders), tuple(refused), cursor)

@@ -69,6 +69,7 @@ DOCUMENT: Final = frozenset(
         "cycles",
         "estimated.any",
         "estimated.pieces",
+        "estimated.share",
         "coverage",
         "event_time_last",
         "created_at",

@@ -62,6 +62,7 @@ class Answer:
         code: paths of the error's codes, by which it is classified.
         message: path of the error's text, for a person.
         reference: paths of the reference, joined by ``/``; without them the key is the reference.
+        goods_error: paths of why the target booked it without its material; empty or not there: it did not.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID
@@ -73,6 +74,7 @@ class Answer:
     code: tuple[str, ...] = ()
     message: str | None = None
     reference: tuple[str, ...] = ()
+    goods_error: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,7 @@ class LookUp:
         pending: where it holds, the target still works on it.
         refused: where it holds, the target has refused it after all.
         reference: paths in the row, joined by ``/``.
+        goods_error: paths in the row of why it is booked without its material.
         code: path in the row of a refusal's code.
         absent_status: statuses that say that there is nothing under this key.
     """
@@ -102,6 +105,7 @@ class LookUp:
     pending: Condition | None = None
     refused: Condition | None = None
     reference: tuple[str, ...] = ()
+    goods_error: tuple[str, ...] = ()
     code: str | None = None
     absent_status: tuple[int, ...] = ()
 

@@ -12,6 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.connectors.base import BookedOperation, BookedOrder, ConnectorError, MappingError, OrderPage, RefusedOrder
+from gateway.connectors.refused_orders import refused_image
 from gateway.connectors.rest.filters import Scope, written
 from gateway.connectors.rest.orders import ORDERS_MAX, REASONS_MAX, order_of, place_of
 from gateway.connectors.rest.placeholders import filled
@@ -114,7 +115,7 @@ def _page(groups: list[list[Any]], plan: Plan, there: dt.tzinfo, cursor: Cursor)
         except MappingError as error:
             reasons.append(str(error))
         if order is None or reasons:
-            refused.append(RefusedOrder(place_of(number, image), tuple(reasons[:REASONS_MAX])))
+            refused.append(refused_image(place_of(number, image), image, reasons[:REASONS_MAX]))
         else:
             orders.append(order)
     return OrderPage(tuple(orders), tuple(refused), cursor.text())

@@ -12,6 +12,7 @@ from gateway.connectors.rest.profiles import SHIPPED, is_file, shipped
 from gateway.connectors.sign_in import SignIn
 from gateway.connectors.url import check_url
 from gateway.core.duration import Duration
+from gateway.core.orders.erp_notice import NoticeType
 from gateway.core.secret import SecretRef
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ PATHS: Final = (
     "confirmations_path",
     "lookup_path",
     "acknowledgements_path",
+    "notices_path",
     "totals_path",
     "health_path",
 )
@@ -53,6 +55,9 @@ class RestSettings:
         confirmations_path: where confirmations are posted.
         lookup_path: where a confirmation is looked up; ``{key}`` stands for its key.
         acknowledgements_path: where answers to orders are posted; none: the ERP is not told what became of them.
+        notices: what the ERP is told besides: ``status`` (changes of state), ``quality``, ``unallocated`` (pieces of
+            no order), ``reconciliation`` (reports); none: nothing.
+        notices_path: where notices are posted.
         totals_path: where the ERP says what it has booked of an order; ``{order}`` stands for its number; none: it
             cannot be asked, and nothing is reconciled.
         health_path: a harmless question for a probe.
@@ -82,6 +87,8 @@ class RestSettings:
     confirmations_path: str = "/confirmations"
     lookup_path: str = "/confirmations/{key}"
     acknowledgements_path: str | None = None
+    notices: tuple[NoticeType, ...] = ()
+    notices_path: str = "/notices"
     totals_path: str | None = None
     health_path: str = "/health"
     correction: Literal["cancel", "negative", "manual"] = "manual"
@@ -145,7 +152,7 @@ class RestSettings:
 
     def _check_own_names(self) -> None:
         usual = {one.name: one.default for one in fields(self)}
-        for name in (*PATHS, "token"):
+        for name in (*PATHS, "token", "notices"):
             if getattr(self, name) != usual[name]:
                 raise ValueError(f"{name}: belongs to the profile {OWN_PROFILE}, found {self.profile}; leave it out")
         if self.correction == "negative":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from functools import partial
+from functools import cached_property, partial
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +33,7 @@ from gateway.connectors.file.share_thread import ShareThread
 from gateway.connectors.http import TransportError
 from gateway.connectors.http_answer import DETAIL_MAX_CHARS, kept
 from gateway.connectors.mapping import moments
+from gateway.connectors.material_left import left_of, sends_none
 from gateway.connectors.sap_idoc import readback, tickets
 from gateway.connectors.sap_idoc.answers import DEFAULT, outcome_of_http, outcome_of_soap
 from gateway.connectors.sap_idoc.inbox import DONE, ERROR, Inbox
@@ -74,7 +75,7 @@ class SapIdocConnector:
         self._owner = _UNSAFE.sub("_", f"{context.gateway_id}-{context.name}")[:OWNER_MAX_CHARS]
         self._inbox = None if self._base is None else self._made_inbox(self._base)
 
-    @property
+    @cached_property
     def capabilities(self) -> Capabilities:
         """SOAP drops repeats by their message id, a file has its name; plain HTTP does neither."""
         own = self._settings
@@ -141,6 +142,10 @@ class SapIdocConnector:
     def render(self, confirmation: Mapping[str, Any]) -> Rendered:
         """The IDocs, one step for each reason. Raises MappingError."""
         return tickets.render(confirmation, self._settings, self._context.time_zone)
+
+    def not_sent(self, confirmation: Mapping[str, Any]) -> tuple[str, ...]:
+        """Material that a person has to post in SAP: no message tells any."""
+        return left_of(confirmation, sends_none)
 
     def headers(self, posting: Posting) -> dict[str, str]:
         """Those of every message; a file has none."""

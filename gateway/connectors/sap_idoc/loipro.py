@@ -1,7 +1,7 @@
 """Reads LOIPRO01 to LOIPRO05: one IDoc is the whole image of an order. Pure; which one is newer tells ``numbers``.
 
-What SAP does with material stays SAP's: components that it flushes are marked so, by-products and co-products are left
-out. Sub-operations, inspection lots and long texts are not read.
+What SAP does with material stays SAP's: components that it flushes are marked so. By-products (below 0) and co-products
+are told as what is made besides. Sub-operations, inspection lots and long texts are not read.
 """
 
 from __future__ import annotations
@@ -215,9 +215,11 @@ def _components(
             name = operation.get("VORNR")
             for one in operation.all("E1RESBL"):
                 quantity = _decimal(one.get("BDMNG"))
-                # Below 0: a by-product. What is fully withdrawn or deleted has nothing left.
-                if not quantity or quantity < 0 or not whole or whole <= 0 or one.get("KZKUP") or one.get("XLOEK"):
+                # What is fully withdrawn or deleted has nothing left.
+                if not quantity or not whole or whole <= 0 or one.get("XLOEK"):
                     continue
+                kind = "co_product" if one.get("KZKUP") else "by_product" if quantity < 0 else "consumed"
+                quantity = abs(quantity)
                 fixed = bool(one.get("FMENG"))
                 per = quantity if fixed else max(round(quantity / whole, COMPONENT_DECIMALS), COMPONENT_STEP)
                 yield {
@@ -228,6 +230,7 @@ def _components(
                     "fixed": fixed,
                     # What SAP flushes it books itself with the confirmation.
                     "flush_method": "erp" if one.get("BACKFLUSH") else "manual",
+                    **({} if kind == "consumed" else {"kind": kind, "flush_method": "backflush"}),
                 }
 
 

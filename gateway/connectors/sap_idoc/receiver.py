@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import h11
 
+from gateway.accepting import AT_ONCE, let_wait
 from gateway.connectors.base import ConnectorError
 from gateway.connectors.file.place import FolderError
 from gateway.connectors.sap_idoc.idoc_xml import IDOC_MAX_BYTES, IdocError, read
@@ -58,7 +59,8 @@ class Receiver:
     async def open(self) -> None:
         """Listen. Raises ConnectorError if the port cannot be used."""
         try:
-            self._server = await asyncio.start_server(self._accept, self._host, self._port, backlog=BACKLOG)
+            self._server = await asyncio.start_server(self._accept, self._host, self._port, backlog=AT_ONCE)
+            let_wait(self._server, BACKLOG)
         except OSError as error:
             raise ConnectorError(
                 f"receiver: cannot listen on {self._host}, port {self._port}: {error.strerror}; give another port"

@@ -25,7 +25,8 @@ from gateway.connectors.error_classes import table_of
 from gateway.connectors.http import TransportError
 from gateway.connectors.http_answer import kept
 from gateway.connectors.mapping.moments import zone_of
-from gateway.connectors.sap_odata import edm
+from gateway.connectors.material_left import left_of, sends_none
+from gateway.connectors.sap_odata import edm, movements
 from gateway.connectors.sap_odata.answers import (
     DEFAULT_CLASSES,
     GUID,
@@ -145,6 +146,11 @@ class SapOdataConnector:
     def render(self, confirmation: Mapping[str, Any]) -> Rendered:
         """The messages of a confirmation or a reversal. Raises MappingError."""
         return rendered(confirmation, self._render_rules)
+
+    def not_sent(self, confirmation: Mapping[str, Any]) -> tuple[str, ...]:
+        """Material that a person has to post in SAP."""
+        is_sent = movements.is_sent if self._render_rules.goods == "components" else sends_none
+        return left_of(confirmation, is_sent)
 
     async def send(self, posting: Posting) -> Outcome:
         """POST it once; once more only where nothing but the token was wrong."""

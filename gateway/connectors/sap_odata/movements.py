@@ -1,7 +1,9 @@
 """The material of a confirmation as goods movements of SAP, for plants whose gateway posts it. Pure.
 
-Only what the document says is to be posted with it; what SAP reckons itself or a person issues is left out. It makes no
-goods receipt of the product.
+What the document says is to be posted with it, and of the proposals that stand apart those of which SAP only does not
+reckon the quantity itself: a purge, a start, and what comes back. What SAP reckons or a person issues is left out, and
+so is what SAP posts with no confirmation: serialised material and what is made besides. It makes no goods receipt of
+the product.
 """
 
 from __future__ import annotations
@@ -20,16 +22,25 @@ if TYPE_CHECKING:
     from gateway.connectors.sap_odata.render import RenderRules
 
 MOVEMENTS_MAX: Final = 500
-#: Kind of a component of the document to the movement type of SAP: issue, receipt of a by-product, return of an issue.
+#: Kind of a component of the document to the movement type of SAP: issue, or return of an issue. What is made
+#: besides SAP does not take with a confirmation: it is a proposal of its own.
 MOVEMENT_TYPES: Final = {
     "pieces": "261",
     "fixed": "261",
     "startup": "261",
     "purge": "261",
-    "co_product": "531",
     "return": "262",
 }
 _WITH_CONFIRMATION: Final = "confirmation"
+_SEPARATE: Final = "separate"
+#: Why a proposal stands apart although a goods movement of the confirmation says all of it.
+_QUANTITY_ONLY: Final = frozenset({"startup", "purge", "return"})
+
+
+def is_sent(component: Mapping[str, Any]) -> bool:
+    """Whether a component of a document becomes a goods movement of its confirmation."""
+    posting, why = component.get("posting"), component.get("separate")
+    return posting == _WITH_CONFIRMATION or (posting == _SEPARATE and why in _QUANTITY_ONLY)
 
 
 def movements(document: Mapping[str, Any], rules: RenderRules) -> list[dict[str, str]]:
@@ -39,7 +50,7 @@ def movements(document: Mapping[str, Any], rules: RenderRules) -> list[dict[str,
         raise MappingError(f"components: found {components!r}, allowed: a list of objects")
     rows: list[dict[str, str]] = []
     for number, one in enumerate(components):
-        if one.get("posting") != _WITH_CONFIRMATION:
+        if not is_sent(one):
             continue
         where = f"components[{number}]"
         movement = MOVEMENT_TYPES.get(str(one.get("kind")))

@@ -35,7 +35,8 @@ PLACES: Final = Decimal("0.000001")
 LOCKED: Final = "locked in SAP"
 _CLOSED: Final = ("OrderIsTechnicallyCompleted", "OrderIsClosed")
 _DELETED: Final = ("OrderIsDeleted", "OrderIsMarkedForDeletion")
-_USED: Final = frozenset({"", "261"})  # issued to the order; the others are by-products and returns
+_USED: Final = frozenset({"", "261"})  # issued to the order
+_BY_PRODUCT: Final = "531"  # received from it; whatever else there is are returns
 
 
 class OrderRules(NamedTuple):
@@ -176,8 +177,12 @@ def _components(
         operation = name_of(Address(str(row.get("ManufacturingOrderOperation") or ""), "", sequence))
         skipped = edm.flag_of(row.get("IsBulkMaterialComponent")) or edm.flag_of(row.get("MatlCompIsMarkedForDeletion"))
         movement = str(row.get("GoodsMovementType") or "")
-        if skipped or movement not in _USED or needed is None or needed <= 0 or operation not in operations:
-            continue  # bulk, deleted, made besides, or of an operation that is not confirmed here
+        besides = movement == _BY_PRODUCT
+        if needed is not None and besides:
+            needed = abs(needed)
+        known = besides or movement in _USED
+        if skipped or not known or needed is None or needed <= 0 or operation not in operations:
+            continue  # bulk, deleted, given back, or of an operation that is not confirmed here
         fixed = edm.flag_of(row.get("QuantityIsFixed"))
         per = needed if fixed else needed / order.quantity
         marked = edm.flag_of(row.get("MatlCompIsMarkedForBackflush"))
@@ -189,6 +194,7 @@ def _components(
                 "op": operation,
                 "fixed": fixed,
                 "flush_method": ("erp" if rules.issued == "erp" else "backflush") if marked else "manual",
+                **({"kind": "by_product", "flush_method": "backflush"} if besides else {}),
             }
         )
     return found

@@ -30,6 +30,7 @@ class Action(enum.StrEnum):
     LOG_ON = "log_on"  # who works at the machine
     MOUNT_LOT = "mount_lot"
     ISSUE_MATERIAL = "issue_material"
+    TELL_MATERIAL = "tell_material"  # that an order's material is there, or is not
     ACKNOWLEDGE = "acknowledge"  # documents, time without data
     INSPECT = "inspect"  # the verdict of an inspection
     ALLOCATE = "allocate"  # pieces of no order
@@ -46,6 +47,7 @@ class Action(enum.StrEnum):
     CORRECT_AFTER_FINAL = "correct_after_final"
     RESOLVE_POSTING = "resolve_posting"  # send again, give up
     WRITE_SIGNAL = "write_signal"
+    TEST_ALERTS = "test_alerts"  # a message that says it is a test
 
 
 class Permission(NamedTuple):
@@ -97,6 +99,7 @@ PERMISSIONS: Final[dict[Action, Permission]] = {
     Action.LOG_ON: Permission(_AT_MACHINE),
     Action.MOUNT_LOT: Permission(_AT_MACHINE),
     Action.ISSUE_MATERIAL: Permission(_AT_MACHINE),
+    Action.TELL_MATERIAL: Permission((*_AT_MACHINE, _R.PLANNER)),
     Action.ACKNOWLEDGE: Permission(_ON_PIECES),
     Action.INSPECT: Permission(_JUDGES),
     Action.ALLOCATE: Permission((*_AT_MACHINE, _R.PLANNER), reason=True),
@@ -113,6 +116,7 @@ PERMISSIONS: Final[dict[Action, Permission]] = {
     Action.CORRECT_AFTER_FINAL: Permission(_JUDGES, reason=True),
     Action.RESOLVE_POSTING: Permission(_OFFICE, reason=True),
     Action.WRITE_SIGNAL: Permission((_R.SETTER, _R.SUPERVISOR, _R.SERVICE), reason=True),
+    Action.TEST_ALERTS: Permission((_R.SUPERVISOR, _R.SERVICE)),
 }
 
 #: Names of actions that are never done without a reason.

@@ -44,6 +44,8 @@ CHARS_MAX: Final[Mapping[str, int]] = {
     "sw_version": 40,
 }
 _REQUIRED: Final = ("user", "role", "action", "entity", "outcome")
+#: Made once: a long trail is written so again, entry by entry, to verify it.
+_WRITTEN: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -81,6 +83,8 @@ class SystemAction(enum.StrEnum):
     USERS_REPLACED = "users_replaced"
     EXPORTED = "exported"
     VERIFIED = "verified"
+    TRAIL_DOUBTED = "trail_doubted"  # the running gateway found something wrong with the trail itself
+    SERVER_TRUSTED = "server_trusted"  # the certificate of a source's server
     PURGED = "purged"
     DATABASE_SET_ASIDE = "database_set_aside"
     DATABASE_OLDER = "database_older"
@@ -169,7 +173,7 @@ def canonical(entry: AuditEntry) -> bytes:
     if entry.form != FORM:
         raise ValueError(f"form: found {entry.form}, this linegate knows {FORM}; install a newer one")
     document = {"form": entry.form, "seq": entry.seq, **entry.content._asdict()}
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return _WRITTEN.encode(document).encode()
 
 
 def as_mapping(entry: AuditEntry) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.audit.entry import AuditEntry, EntryContent, as_mapping, of_mapping
+from gateway.core.calendar.honest_time import TimeQuality
 from gateway.core.foreign_text import clean
 
 if TYPE_CHECKING:
@@ -60,23 +61,38 @@ _HTML_HEAD: Final = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <style>
-@page {{ size: A4 landscape; margin: 12mm }}
-body {{ font: 9pt sans-serif }}
+@page {{ size: A4 landscape; margin: 12mm 12mm 16mm; @bottom-left {{ content: "{title}"; font: 7pt sans-serif }}
+  @bottom-right {{ content: "page " counter(page) " of " counter(pages); font: 7pt sans-serif }} }}
+body {{ font: 9pt sans-serif; margin: 0 }}
 table {{ border-collapse: collapse; width: 100% }}
 thead {{ display: table-header-group }}
 tr {{ break-inside: avoid }}
-th, td {{ border: 0.3pt solid #888; padding: 1mm; text-align: left; vertical-align: top; overflow-wrap: anywhere }}
+th, td {{ border: 0.3pt solid #888; padding: 1mm; text-align: left; vertical-align: top; overflow-wrap: break-word }}
+.entries {{ table-layout: fixed }}
 .refused {{ background: #eee }}
 .hash {{ font: 6pt monospace }}
+.head th {{ width: 40mm }}
+.head {{ margin-bottom: 4mm }}
 </style></head><body><h1>{title}</h1>
-<table><thead><tr><th>No.</th><th>When</th><th>Who</th><th>What</th><th>Old</th><th>New</th><th>Why</th><th>Hash</th></tr>
+{head}<p>Times are the plant's wall clock with its offset from UTC; "(not vouched for)": no trusted clock stood behind
+it. Grey: refused. Each hash covers its entry and the hash before it.</p>
+<table class="entries">{columns}
+<thead><tr><th>No.</th><th>When</th><th>Who</th><th>What</th><th>Old</th><th>New</th><th>Why</th><th>Hash</th></tr>
 </thead><tbody>
 """
+#: Of the columns, mm; 273 in all. No number, time or word of ours is broken in two; what is longer is.
+_WIDTHS_MM: Final = (13, 40, 30, 68, 30, 44, 28, 20)
 
 
-def html_lines(entries: Iterable[AuditEntry], title: str) -> Iterator[str]:
-    """One page, piece by piece; nothing of an entry is taken for markup."""
-    yield _HTML_HEAD.format(title=html.escape(title))
+def html_lines(entries: Iterable[AuditEntry], title: str, head: Iterable[tuple[str, str]] = ()) -> Iterator[str]:
+    """One page, piece by piece; nothing of an entry is taken for markup.
+
+    ``title``: letters, digits, spaces and "-". ``head``: names and values that stand above the entries.
+    """
+    rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in head)
+    shown = f'<table class="head">{rows}</table>\n' if rows else ""
+    columns = "".join(f'<col style="width: {width}mm">' for width in _WIDTHS_MM)
+    yield _HTML_HEAD.format(title=html.escape(title), head=shown, columns=columns)
     count = 0
     for count, entry in enumerate(entries, 1):  # noqa: B007 - told at the end
         yield _html_row(entry)
@@ -88,7 +104,8 @@ def _html_row(entry: AuditEntry) -> str:
     what = f"{found.action} {found.outcome}: {found.entity} {found.entity_id} {found.field}".strip()
     cells = (
         str(entry.seq),
-        f"{local_text(found.utc_ns, found.utc_offset_s)} {found.time_zone}",
+        # A blank for the T, where a line may end.
+        f"{local_text(found.utc_ns, found.utc_offset_s).replace('T', ' ')} {found.time_zone}{_doubt(found)}",
         " ".join(text for text in (found.user, found.role, found.auth, found.client) if text),
         f"{what}; {found.detail}" if found.detail else what,
         found.old or "",
@@ -98,6 +115,10 @@ def _html_row(entry: AuditEntry) -> str:
     kind = ' class="refused"' if found.outcome == "refused" else ""
     shown = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
     return f'<tr{kind}>{shown}<td class="hash">{html.escape(entry.hash)}</td></tr>\n'
+
+
+def _doubt(found: EntryContent) -> str:
+    return "" if found.time_quality >= TimeQuality.TRUSTED else " (not vouched for)"
 
 
 def local_text(utc_ns: int, utc_offset_s: int) -> str:

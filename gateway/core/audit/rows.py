@@ -9,10 +9,11 @@ import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.core.access.permissions import Action
-from gateway.core.audit.entry import Change, SystemAction
+from gateway.core.audit.entry import CHARS_MAX, Change, SystemAction
 from gateway.core.entries import PiecesReclassified
 from gateway.core.model import Confirmation, JobChanged, Voided
 from gateway.core.orders.order_changes import AckKind, OrderAck
+from gateway.core.orders.standing_holds import StandingHoldChanged
 from gateway.core.orders.unallocated import CountAllocation
 from gateway.core.state.annotations import StopMerge, StopReasonAssigned, StopReasonWithdrawn, StopSplit
 from gateway.core.state.setup import SetupEnded, SetupStarted
@@ -26,7 +27,7 @@ REFUSED: Final = "refused"
 class Told(NamedTuple):
     """What one output tells, before it is known who caused it.
 
-    ``record``: what a signature is put under, where ``new`` is too little.
+    ``record``: what a signature is put under, where ``new`` is too little. ``reason``: why, of what no person says.
     """
 
     action: str
@@ -40,6 +41,7 @@ class Told(NamedTuple):
     detail: str = ""
     order: str = ""
     record: str = ""
+    reason: str = ""
 
 
 class Row(NamedTuple):
@@ -160,11 +162,22 @@ def _allocated(found: CountAllocation, unit: str) -> Told:
 def _acknowledged(found: OrderAck, _unit: str) -> Told | None:
     if found.kind is AckKind.DUPLICATE:
         return None
+    if found.changed:
+        return Told(
+            SystemAction.ORDER_RECEIVED.value,
+            *_answering(found),
+            Change.MODIFY.value,
+            field=", ".join(path for path, _, _ in found.changed)[: CHARS_MAX["field"]],
+            old=plain({path: old for path, old, _ in found.changed}),
+            new=plain({path: new for path, _, new in found.changed}),
+            detail=found.kind.value,
+            order=found.order,
+            reason=f"revision {found.revision} of the ERP",
+        )
     no = found.kind in (AckKind.ORDER_CHANGE_REJECTED, AckKind.CANCEL_REJECTED, AckKind.UNKNOWN_ORDER, AckKind.STALE)
     return Told(
         SystemAction.ORDER_RECEIVED.value,
-        "order",
-        found.order,
+        *_answering(found),
         field="revision",
         old=None if found.held_revision in (None, found.revision) else str(found.held_revision),
         new=str(found.revision),
@@ -174,12 +187,33 @@ def _acknowledged(found: OrderAck, _unit: str) -> Told | None:
     )
 
 
+def _answering(found: OrderAck) -> tuple[str, str]:
+    """Each operation here answers for itself: it says which one it is."""
+    return ("operation", f"{found.order}/{found.operation}") if found.operation else ("order", found.order)
+
+
+def _hold_changed(found: StandingHoldChanged, unit: str) -> Told:
+    what = f"{found.scope} {found.name}".rstrip()
+    return Told(
+        (Action.HOLD if found.begins else Action.RELEASE).value,
+        "hold",
+        f"{unit}/{what}",
+        change=(Change.CREATE if found.begins else Change.MODIFY).value,
+        field="hold",
+        old=None if found.begins else "set",
+        new="set" if found.begins else "released",
+        detail=found.reason,
+        record=plain({"machine": unit, **found._asdict()}),
+    )
+
+
 TABLE: Final[dict[type, Row]] = {
     JobChanged: Row(_job_changed),
     OrderAck: Row(_acknowledged),
     PiecesReclassified: Row(_reclassified),
     CountAllocation: Row(_allocated),
     Voided: Row(_voided),
+    StandingHoldChanged: Row(_hold_changed),
     StopReasonAssigned: Row(_stop_named),
     StopReasonWithdrawn: Row(_reason_withdrawn),
     StopSplit: Row(_stop_cut),

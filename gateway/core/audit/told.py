@@ -15,6 +15,7 @@ from gateway.core.access.roles import ActorRole, role_of
 from gateway.core.audit.entry import (
     CHARS_MAX,
     AuditEntryError,
+    Change,
     EntryContent,
     checked,
     reason_required,
@@ -23,10 +24,12 @@ from gateway.core.audit.rows import REFUSED, TABLE, Told, plain
 from gateway.core.audit.signature import MEANINGS, Authentication, SigningRefused, sign, signed
 from gateway.core.entries import (
     CorrectEntry,
+    ExternalEntry,
     PresenceShared,
     ReclassifyEntry,
     RejectEntry,
     SetupEntry,
+    StandingHoldEntry,
     StopCutEntry,
     StopReasonEntry,
     UndoEntry,
@@ -35,6 +38,7 @@ from gateway.core.foreign_text import clean
 from gateway.core.model import (
     CalendarPlan,
     ClockTold,
+    Confirmation,
     DatabaseLost,
     DataValue,
     Notice,
@@ -85,18 +89,21 @@ _NOBODY: Final = (
 )
 _NEVER_EMPTY: Final = frozenset({"user", "role", "action", "entity"})
 #: Fields of an input that stand elsewhere in the entry, or are too long.
-_READ: Final = ("ledger", "contents", "signed_by", "told", "earlier")
+_READ: Final = ("ledger", "contents", "signed_by", "told", "earlier", "before")
 _NOT_SHOWN: Final = frozenset({"at_ns", "who", "role", "auth", "client", "known", "others", "job", "reason", *_READ})
-_ONLY_IF_SAID: Final = frozenset({"interrupt", "documents", "verdict"})
+_ONLY_IF_SAID: Final = frozenset({"interrupt", "documents", "verdict", "code"})
 
 
 _OF_VERB: Final = {
     OperatorVerb.COMPLETE_SETUP: Action.FINISH_SETUP,
+    OperatorVerb.SCAN: Action.START,
     OperatorVerb.REVOKE: Action.DISPATCH,
     OperatorVerb.RUSH: Action.DISPATCH,
     OperatorVerb.APPROVE_FIRST_ARTICLE: Action.APPROVE_FIRST_ARTICLE,
     OperatorVerb.ACKNOWLEDGE_DOCUMENTS: Action.ACKNOWLEDGE,
     OperatorVerb.ACKNOWLEDGE_DATA: Action.ACKNOWLEDGE,
+    OperatorVerb.MATERIAL_READY: Action.TELL_MATERIAL,
+    OperatorVerb.MATERIAL_MISSING: Action.TELL_MATERIAL,
 }
 
 
@@ -114,8 +121,36 @@ ACTIONS: Final[dict[type, Callable[[Any], str]]] = {
     StopCutEntry: lambda _entry: Action.NAME_STOP.value,
     UndoEntry: lambda _entry: Action.UNDO.value,
     ReclassifyEntry: _judgement,
+    StandingHoldEntry: lambda entry: (Action.HOLD if entry.begins else Action.RELEASE).value,
     CorrectEntry: lambda _entry: Action.CORRECT.value,
     RejectEntry: lambda _entry: Action.CORRECT.value,
+}
+
+
+def _corrected(bare: Told, _given: CorrectEntry, outputs: Sequence[Output]) -> Told:
+    """What each confirmation said that is taken back."""
+    old = {
+        one.reverses: {"good": -one.good, "scrap": -one.scrap, "rework": -one.rework, "hold": -one.hold}
+        for one in outputs
+        if isinstance(one, Confirmation) and one.reverses
+    }
+    return bare._replace(change=Change.MODIFY.value, field="confirmation", old=plain(old)) if old else bare
+
+
+def _taken_over(bare: Told, given: ExternalEntry, _outputs: Sequence[Output]) -> Told:
+    names, more = ("good", "scrap", "rework"), (given.good, given.scrap, given.rework)
+    if given.before is None:
+        return bare
+    new = (had + plus for had, plus in zip(given.before, more, strict=True))
+    old = plain(dict(zip(names, given.before, strict=True)))
+    new_text = plain(dict(zip(names, new, strict=True)))
+    return bare._replace(change=Change.MODIFY.value, field="confirmed in the ERP", old=old, new=new_text)
+
+
+#: What a person's word changes that no output tells as such, with what was there before.
+_CHANGES: Final[dict[type, Callable[[Told, Any, Sequence[Output]], Told]]] = {
+    CorrectEntry: _corrected,
+    ExternalEntry: _taken_over,
 }
 #: Judging pieces anew is a correction where it is signed.
 _CORRECTS: Final = frozenset({Action.CORRECT.value, Action.SCRAP.value, Action.REWORK.value})
@@ -137,16 +172,16 @@ def entries(
     AuditEntryError where a signature is asked for and cannot be given: nothing of the step may be kept then.
     """
     if given is None or isinstance(given, _NOBODY):
-        return tuple(_system(outputs, unit, common, _THE_GATEWAY))
+        return tuple(_system(outputs, unit, common, _THE_GATEWAY, _when_ns(given, outputs)))
     if isinstance(given, OrderReceived):
         erp = Actor(ERP, ActorRole.PLANNER.value, "", given.job.source)
-        return tuple(_system(outputs, unit, common, erp))
+        return tuple(_system(outputs, unit, common, erp, given.at_ns))
     who = actor or _named(given)
     # Timers that fell due before a person's word are not his.
     earlier = [one for one in outputs if getattr(one, "at_ns", given.at_ns) < given.at_ns]
     his = [one for one in outputs if getattr(one, "at_ns", given.at_ns) >= given.at_ns]
     reason = getattr(given, "reason", "") or who.reason
-    made = list(_system(earlier, unit, common, _THE_GATEWAY))
+    made = list(_system(earlier, unit, common, _THE_GATEWAY, given.at_ns))
     for told in _of_person(given, his, unit, who):
         content = content_of(told, given.at_ns, common, who, reason)
         made.append(content)
@@ -204,13 +239,20 @@ def content_of(
 
 
 def _system(
-    outputs: Iterable[Output], unit: str, common: Callable[[int], EntryContent], actor: Actor
+    outputs: Iterable[Output], unit: str, common: Callable[[int], EntryContent], actor: Actor, at_ns: int
 ) -> Iterable[EntryContent]:
+    """``at_ns``: when that happened which says no time of its own, such as an answer to the ERP."""
     for output in outputs:
         row = TABLE.get(type(output))
         told = row.tell(output, unit) if row is not None and row.always(output) else None
         if told is not None:
-            yield content_of(told, getattr(output, "at_ns", common(0).at_ns), common, actor)
+            yield content_of(told, getattr(output, "at_ns", at_ns), common, actor, told.reason)
+
+
+def _when_ns(given: Input | None, outputs: Sequence[Output]) -> int:
+    """The time of an input; where it has none, the last one that its outputs name."""
+    found = getattr(given, "at_ns", None)
+    return max((getattr(one, "at_ns", 0) for one in outputs), default=0) if found is None else int(found)
 
 
 def _of_person(given: Any, outputs: Sequence[Output], unit: str, actor: Actor) -> list[Told]:
@@ -227,7 +269,8 @@ def _of_person(given: Any, outputs: Sequence[Output], unit: str, actor: Actor) -
     found = [told for row, output in rows if row is not None for told in (row.tell(output, unit),) if told is not None]
     first = next((number for number, one in enumerate(found) if _is_it(one, action, entity, order, operation)), None)
     if first is None:
-        return [bare, *found]
+        changes = _CHANGES.get(type(given))
+        return [bare if changes is None else changes(bare, given, outputs), *found]
     decided = found.pop(first)._replace(action=action)
     if actor.authentication is not None:
         decided = decided._replace(new=decided.record or decided.new)

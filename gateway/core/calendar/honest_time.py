@@ -5,7 +5,7 @@ is what all rules compute with. UTC is the steady time plus an offset. An offset
 stamps that were given before, because between two of them exactly as much time passed as the steady axis says. So a
 wrong or stepped wall clock changes no count, no order and no timer; only the names of the instants change.
 
-Reads no clock: ``gateway/clock.py`` does, and makes the corrections.
+Reads no clock: ``gateway/timing/clock.py`` does, and makes the corrections.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from gateway.core.confirming.corrections import Capability, Entry, EntryKind, Ledger, Origin
 from gateway.core.confirming.quantities import NOTHING, Pieces
 from gateway.core.work.backflush import LineKind, MaterialLine, Posting
-from gateway.core.work.run_work import ConfirmedLines, ConfirmedWork, MadeLot
+from gateway.core.work.run_work import ConfirmedLines, ConfirmedWork, HeldMaterial, MadeLot
 from gateway.core.work.time_account import ActivityMinutes
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Content(NamedTuple):
     clear_reservations: bool = False
     work: ConfirmedWork | None = None
     digest: str = ""
+    tool: str = ""
 
     @property
     def entry(self) -> Entry:
@@ -107,6 +108,7 @@ def content_of(document: Mapping[str, Any], delivery: Delivery) -> Content:
         clear_reservations=bool(document.get("clear_reservations")),
         work=_work(document),
         digest=document["hash"],
+        tool=document.get("tool") or "",
     )
 
 
@@ -125,6 +127,10 @@ def negated(work: ConfirmedWork | None) -> ConfirmedWork | None:
             for one in work.lines
         ),
         lots=tuple(one._replace(pieces=-one.pieces) for one in work.lots),
+        held=tuple(
+            one._replace(lots=tuple((lot, str(0 - Decimal(quantity))) for lot, quantity in one.lots))
+            for one in work.held
+        ),
     )
 
 
@@ -140,7 +146,12 @@ def _work(document: Mapping[str, Any]) -> ConfirmedWork | None:
         tuple(MadeLot(one["lot"], int(one["qty"])) for one in document["lots"]),
         tuple(document["serials"]),
         tuple(document["operators"]),
+        held=tuple(_held(one) for one in document.get("components_held", ())),
     )
+
+
+def _held(told: Mapping[str, Any]) -> HeldMaterial:
+    return HeldMaterial(told["item"], told["uom"], tuple((one["lot"], one["qty"]) for one in told["lots"]))
 
 
 def _line(told: Mapping[str, Any]) -> ConfirmedLines:

@@ -11,7 +11,8 @@ import math
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.core.duration import Duration
+from gateway.core.duration import NS_PER_S, Duration
+from gateway.core.wording import pieces_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -162,14 +163,14 @@ _Objection = tuple[str, str, str] | None  # found, wanted, what to do
 def _holds(facts: FinalFacts, _rule: ChecklistRule, _delivery: DeliveryRule) -> _Objection:
     if not facts.hold_pieces:
         return None
-    return (f"{facts.hold_pieces} pieces on hold", "none", "judge them: good, scrap or rework")
+    return (f"{pieces_of(facts.hold_pieces)} on hold", "none", "judge them: linegate order reclassify --from hold")
 
 
 def _counters(facts: FinalFacts, _rule: ChecklistRule, _delivery: DeliveryRule) -> _Objection:
     if facts.counters_accepted or not (facts.counters_in_doubt or facts.review_pieces):
         return None
     told = [f"{_names(facts.counters_in_doubt)} in doubt"] if facts.counters_in_doubt else []
-    told += [f"{facts.review_pieces} pieces set aside"] if facts.review_pieces else []
+    told += [f"{pieces_of(facts.review_pieces)} set aside"] if facts.review_pieces else []
     what = "wait for the next value, or take the count as it is: linegate order acknowledge-data"
     return (" and ".join(told), "every counter sure", what)
 
@@ -179,7 +180,8 @@ def _unknown(facts: FinalFacts, rule: ChecklistRule, _delivery: DeliveryRule) ->
     found = [one for one in facts.unknown if not one.acknowledged and one.to_ns - one.from_ns > longest]
     if not found:
         return None
-    length = Duration(max(one.to_ns - one.from_ns for one in found))
+    length_ns = max(one.to_ns - one.from_ns for one in found)
+    length = Duration(length_ns - length_ns % NS_PER_S if length_ns > NS_PER_S else length_ns)  # for people
     text = f"{len(found)} unknown {'interval' if len(found) == 1 else 'intervals'}, the longest {length}"
     return (
         text,

@@ -112,7 +112,10 @@ class Who(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """A confirmation to be closed. All but its pieces is taken from ``content_of``, with ``sign`` (-1: taken back)."""
+    """A confirmation to be closed. All but its pieces is taken from ``content_of``, with ``sign`` (-1: taken back).
+
+    ``posting``: the date that it is posted on instead, "" where that stays, too.
+    """
 
     kind: EntryKind
     pieces: Pieces
@@ -122,6 +125,7 @@ class Draft(NamedTuple):
     reverses: str
     by: Who
     origin: Origin = Origin.CORRECTION
+    posting: str = ""
 
 
 class Plan(NamedTuple):
@@ -277,6 +281,10 @@ def _outstanding(key: str, delivery: Delivery) -> CorrectionRefused:
     if delivery is Delivery.ELSEWHERE:
         text = f"{key} was given up here, or is confirmed by the ERP itself"
         return CorrectionRefused("NOT_OURS", text, "correct it in the ERP")
+    if delivery is Delivery.BY_HAND:
+        text = f"{key} waits for a person: the ERP may have it or not"
+        todo = "look there, then say so (linegate outbox booked), or retry or discard it; then repeat"
+        return CorrectionRefused("ANSWER_OUTSTANDING", text, todo)
     text = f"{key} is {delivery}: nobody knows yet whether the ERP has booked it"
     return CorrectionRefused("ANSWER_OUTSTANDING", text, "wait for the answer, or settle it at the outbox, then repeat")
 
@@ -350,7 +358,8 @@ def _in_booked(
             return _outstanding(doubtful.key, doubtful.delivery)
         have = ledger.book.role(role_from)
         text = f"the operation has {have} {role_from}, fewer than asked for"
-        return CorrectionRefused("NOT_ENOUGH", text, f"give at most {have}")
+        todo = f"give at most {have}" if have else "look at what is booked: linegate order list"
+        return CorrectionRefused("NOT_ENOUGH", text, todo)
     if capability is not Capability.CANCEL:
         final = any(one.kind is EntryKind.FINAL for one in posted)
         delivery = Delivery.BY_HAND if capability is Capability.MANUAL else Delivery.READY
@@ -370,7 +379,9 @@ def _checked(ledger: Ledger, plan: Plan) -> Plan | CorrectionRefused:
     """The plan, unless it needs a signature, or the ERP's sum would fall below 0."""
     if _after_final(ledger, plan) and not plan.drafts[0].by.signed_by:
         text = "the final confirmation is at the ERP"
-        return CorrectionRefused("SIGNATURE_REQUIRED", text, "sign the correction with your own name and password")
+        return CorrectionRefused(
+            "SIGNATURE_REQUIRED", text, "sign the correction with your passphrase: --sign, or the field passphrase"
+        )
     after = carried_out(ledger, plan, str)
     if min(after.sent) < 0:
         text = f"the ERP would have {tuple(after.sent)}: a later correction counts on this confirmation"

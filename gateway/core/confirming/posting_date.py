@@ -9,9 +9,14 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.core.confirming import corrections
+from gateway.core.confirming.corrections import Capability, CorrectionRefused, EntryKind, Plan
+from gateway.core.confirming.hold_back import Delivery
+
 if TYPE_CHECKING:
     from gateway.core.calendar.shift_calendar import ShiftCalendar, Zone
-    from gateway.core.confirming.corrections import Who
+    from gateway.core.confirming.booked import Content
+    from gateway.core.confirming.corrections import Ledger, Who
 
 
 class PostingDate(NamedTuple):
@@ -71,6 +76,36 @@ def into_present_period(dated: PostingDate, closed_through: str, today: str, by:
         text = f"today ({today}) is in a closed period, too (closed through {closed_through})"
         return PostingRefused("PERIOD_CLOSED", text, "have the present period opened in the ERP, then repeat")
     return PostingDate(today, dated.event_day, by.who, by.at_ns, by.reason)
+
+
+def posted_today(ledger: Ledger, content: Content, today: str, by: Who) -> Plan | CorrectionRefused:
+    """A confirmation that the ERP refused, made anew with the same pieces to be posted ``today``.
+
+    ``today`` is the production day of now. That the period is closed is the person's word: the ERP names no dates.
+    """
+    if content.delivery is not Delivery.PARKED:
+        text = f"{content.key} is {content.delivery}, and only what the ERP refused gets another date"
+        return CorrectionRefused("PARKED", text, "wait for the ERP's answer; what is booked is corrected")
+    if content.kind is EntryKind.REVERSAL or min(content.pieces) < 0:
+        text = f"{content.key} takes something back, and is posted on the day of that"
+        return CorrectionRefused(
+            "TAKES_BACK", text, "have the period opened in the ERP and retry it, or book it by hand"
+        )
+    if not content.posting_date:
+        text = f"{content.key} says no posting date"
+        return CorrectionRefused("NO_POSTING_DATE", text, "retry it: the ERP chooses the date")
+    if _day(today) <= _day(content.posting_date):
+        text = f"{content.key} is posted on {content.posting_date}, and today is {today}"
+        return CorrectionRefused("PERIOD_CLOSED", text, "have the present period opened in the ERP, then retry it")
+    dated = PostingDate(content.posting_date, content.event_day)
+    moved = into_present_period(dated, content.posting_date, today, by)
+    if isinstance(moved, PostingRefused):
+        return CorrectionRefused(moved.code, moved.text, moved.what_to_do)
+    plan = corrections.replace(ledger, content.key, content.pieces, by, Capability.MANUAL)
+    if isinstance(plan, CorrectionRefused):
+        return plan
+    made = tuple(one if one.kind is EntryKind.REVERSAL else one._replace(posting=moved.posting) for one in plan.drafts)
+    return plan._replace(drafts=made)
 
 
 def _day(text: str) -> date:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 #: The share below which the 95th percentile lies (nearest rank).
 _P95: Final = Fraction(95, 100)
@@ -39,10 +39,10 @@ class Stamps(NamedTuple):
 class Stages(NamedTuple):
     """Where the time went. None where a stage has not ended, or has no event."""
 
-    detection_ns: int | None
-    trigger_ns: int | None
-    waiting_ns: int | None
-    answer_ns: int | None
+    detection_ns: int | None  # until the event was derived
+    trigger_ns: int | None  # until its confirmation was queued
+    waiting_ns: int | None  # until the attempt that was answered
+    answer_ns: int | None  # until the answer
 
 
 class LatencyFigures(NamedTuple):
@@ -107,9 +107,20 @@ def figures(latencies_ns: Iterable[int], late_after_ns: int) -> LatencyFigures:
         return LatencyFigures(0, None, None, None, 0)
     middle = count // 2
     median = Fraction(ordered[middle]) if count % 2 else Fraction(ordered[middle - 1] + ordered[middle], 2)
-    rank = -(-count * _P95.numerator // _P95.denominator)
     late = sum(one > late_after_ns for one in ordered)
-    return LatencyFigures(count, median, ordered[rank - 1], ordered[-1], late)
+    return LatencyFigures(count, median, _p95(ordered), ordered[-1], late)
+
+
+def stages_p95(answered: Sequence[Stamps]) -> Stages:
+    """The 95th percentile (nearest rank) of each stage by itself: they need not add up. None where none has it."""
+    columns = zip(*(stages(one) for one in answered), strict=True)
+    found = [sorted(length for length in column if length is not None) for column in columns]
+    return Stages(*(_p95(one) for one in found)) if found else Stages(None, None, None, None)
+
+
+def _p95(ordered: Sequence[int]) -> int | None:
+    """The nearest rank of lengths in ascending order."""
+    return ordered[-(-len(ordered) * _P95.numerator // _P95.denominator) - 1] if ordered else None
 
 
 def overdue(stamps: Stamps, now_ns: int, late_after_ns: int) -> bool:

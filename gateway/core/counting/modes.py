@@ -31,6 +31,7 @@ from gateway.core.rules_weighing import WeighingRule
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from gateway.core.model import JobOrder
     from gateway.core.rules import AnyCountingRule
 
 #: Modes that read pulses, which may come and go between two looks.
@@ -105,6 +106,11 @@ def pieces_per_cycle(rules: Iterable[AnyCountingRule]) -> int | None:
     """How many pieces one count is, where every rule counts cycles and says the same."""
     found = {rule.pieces if _counts_cycles(rule) else 0 for rule in rules}
     return found.pop() if len(found) == 1 else None
+
+
+def ideal_ns_of(job: JobOrder | None, per_cycle: int | None) -> int | None:
+    """The ideal cycle that an order names: its time for a piece, as often as one cycle makes pieces."""
+    return job.std_cycle_ns * per_cycle if job is not None and job.std_cycle_ns and per_cycle else None
 
 
 def _counts_cycles(rule: AnyCountingRule) -> bool:

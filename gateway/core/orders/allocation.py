@@ -139,7 +139,10 @@ class Allocation:
         tolerance = None if image is None else image.allowed_over
         made = made_of(run, self._target_counts)
         left, _ = tolerated_part(self._delivery, run.job.quantity, tolerance, made, sum(state.bucket.left))
-        before = PreviousOrder(*run.job.key, run.job.product, run.confirmed_ns, left)
+        # What the counters showed for its end is a little older than the decision: behind that is behind its end.
+        read = (one for one in state.past.ceased if one.decided_ns and (one.order, one.operation) == run.job.key)
+        ended_ns = min((one.until_ns for one in read if one.decided_ns >= run.confirmed_ns), default=run.confirmed_ns)
+        before = PreviousOrder(*run.job.key, run.job.product, ended_ns, left)
         return self._given(state, run, *by_policy(self._rule, state.bucket, at_ns, None, before), at_ns, out)
 
     def begun(self, before: State, state: State, at_ns: int, out: list[Output]) -> State:

@@ -28,12 +28,16 @@ class Dating(enum.Enum):
 
 
 class Ceased(NamedTuple):
-    """An order that ran until then; ``part``: only counts of that part were its, "": all were."""
+    """An order that ran until then; ``part``: only counts of that part were its, "": all were.
+
+    ``decided_ns`` is when that was decided, where what the counters showed for it is a little older; 0: then.
+    """
 
     until_ns: int
     order: str
     operation: str
     part: str = ""
+    decided_ns: int = 0
 
 
 class Transit(NamedTuple):
@@ -45,11 +49,19 @@ class Transit(NamedTuple):
 
 
 class PastOrders(NamedTuple):
-    """What later counts may still belong to, oldest first. ``until_ns`` is the last change, 0 for none."""
+    """What later counts may still belong to, oldest first. ``until_ns`` is the last change, 0 for none.
+
+    ``read_ns``: the counters were read then for the change that follows, 0: they were not; ``due_ns``: that one comes
+    by itself at this time, 0: it is what is handed over next. ``cycle_job``: the job that the machine says its cycles
+    are of, "" where it does not.
+    """
 
     until_ns: int = 0
     ceased: tuple[Ceased, ...] = ()
     transit: tuple[Transit, ...] = ()
+    read_ns: int = 0
+    cycle_job: str = ""
+    due_ns: int = 0
 
     def of_part(self, part: str | None) -> PastOrders:
         """What a count of this part may still belong to."""
@@ -61,9 +73,13 @@ class PastOrders(NamedTuple):
         if delay_pieces:
             left = delay_pieces - sum(one.pieces for one in self.transit)
             transit = (*self.transit, Transit(*key, left)) if left > 0 else self.transit
-            return PastOrders(self.until_ns, self.ceased, transit)
+            return self._replace(transit=transit)
+        decided_ns = 0
+        if self.read_ns and max(self.read_ns + 1, self.due_ns) <= until_ns:  # what the counters showed is the boundary
+            until_ns, decided_ns = self.read_ns, until_ns
         until_ns = max(until_ns, self.until_ns)
-        return PastOrders(until_ns, (*self.ceased, Ceased(until_ns, *key, part))[-CHANGES_MAX:], self.transit)
+        ceased = (*self.ceased, Ceased(until_ns, *key, part, decided_ns))[-CHANGES_MAX:]
+        return self._replace(until_ns=until_ns, ceased=ceased)
 
     def handed(self, key: tuple[str, str], to: tuple[str, str]) -> PastOrders:
         """Another job order takes what was begun in the time of this one."""
@@ -74,9 +90,22 @@ class PastOrders(NamedTuple):
         transit = tuple(Transit(*to, one.pieces) if (one.order, one.operation) == key else one for one in self.transit)
         return self._replace(ceased=ceased, transit=transit)
 
+    def read_for(self, read_ns: int, due_ns: int) -> PastOrders:
+        """The counters were read for a change."""
+        return self._replace(read_ns=read_ns, due_ns=due_ns)
+
+    def unread(self, before: PastOrders, at_ns: int) -> PastOrders:
+        """The change that the counters were read for was decided, or refused, or has come by itself."""
+        same = (self.read_ns, self.due_ns) == (before.read_ns, before.due_ns)
+        return self.read_for(0, 0) if same and self.due_ns <= at_ns else self
+
     def without(self, keys: Collection[tuple[str, str]], from_ns: int) -> PastOrders:
         """These orders did not cease to run then or later, after all."""
-        kept = tuple(one for one in self.ceased if one.until_ns < from_ns or (one.order, one.operation) not in keys)
+        kept = tuple(
+            one
+            for one in self.ceased
+            if (one.decided_ns or one.until_ns) < from_ns or (one.order, one.operation) not in keys
+        )
         return self._replace(until_ns=kept[-1].until_ns if kept else 0, ceased=kept)
 
 
@@ -98,6 +127,7 @@ def shares(
     dating: Dating,
     stop_ns: int,
     running: tuple[str, str] | None,
+    delay_ns: int = 0,
 ) -> tuple[PastOrders, list[Share]]:
     """The parts of a count in the order of time, and what is left to remember.
 
@@ -108,8 +138,11 @@ def shares(
         cycles: its cycles.
         dating: what its interval is.
         running: the order that runs now.
+        delay_ns: so long before it was counted it was made.
         stop_ns: a longer time since the cycle before is a stop: then nobody knows when this one began.
     """
+    if delay_ns:
+        event = event._replace(t_from_ns=event.t_from_ns - delay_ns, t_to_ns=event.t_to_ns - delay_ns)
     if past.transit:
         return _by_queue(past, pieces, cycles)
     if dating is Dating.READINGS:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.core import confirmation
 from gateway.core.model import JobOrderState, Notice, PiecesProduced, Role, UnknownInterval
-from gateway.core.orders.attribution import Dating, owner, shares
+from gateway.core.orders.attribution import Dating, Share, owner, shares
 from gateway.core.orders.division import made_of
 from gateway.core.orders.job_run import book, room, stays_open, with_reason
 from gateway.core.orders.lead import has_begun
 from gateway.core.orders.lost_database import LostDatabase
 from gateway.core.orders.part_map import taker
-from gateway.core.orders.places import with_run
+from gateway.core.orders.places import job_tag, with_run
 from gateway.core.orders.stop_request import StopRequested
 from gateway.core.orders.unallocated import Found, add, review_of
 from gateway.core.state.gaps import CycleGaps
@@ -24,7 +24,6 @@ from gateway.core.unit_state import remember_unknown
 
 if TYPE_CHECKING:
     from gateway.core.model import CountEvent, Output
-    from gateway.core.orders.attribution import Share
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.job_run import JobRun
     from gateway.core.rules import AnyCountingRule, WorkUnitRules
@@ -58,7 +57,10 @@ class Booking:
         self._target_counts = rules.orders.target_counts
         self._confirm = rules.confirm
         self._unallocated_rule = rules.unallocated
+        self._held_apart = rules.orders.held_pieces == "unallocated"
         self._observes = rules.orders.counting_source == "operator"
+        self._job_format = rules.orders.job_format
+        self._delay_ns = int(rules.orders.transport_delay)
         self._dispatch = dispatch
         self.lost = LostDatabase(rules)
         self._datings = datings
@@ -90,8 +92,8 @@ class Booking:
         if self._parts and event.part is None and rule.signal in self._parts:
             event = event._replace(part=self._parts[rule.signal])
         role, run = event.role or rule.role, state.running
-        if role is Role.GOOD and run is not None and (run.state is not JobOrderState.IN_PROGRESS or state.beside):
-            role = _judged(taker(state, event.part))
+        if role is Role.GOOD and not (run is not None and run.state is JobOrderState.IN_PROGRESS and _alone(state)):
+            role = self._judged(self._run_named(state) if state.past.cycle_job else taker(state, event.part))
         if event.max_lost or event.flag == "PULSES_POSSIBLY_LOST":
             state = self._declare_unknown(state, rule, role, event, out)
         cycles = event.delta if event.cycles is None else event.cycles
@@ -105,11 +107,13 @@ class Booking:
         run, past = state.running, state.past
         if (
             run is None
-            or event.t_from_ns < past.until_ns
+            or event.t_from_ns - self._delay_ns < past.until_ns
             or past.transit
+            or past.cycle_job
             or event.part is not None
             or state.beside
             or self._draws
+            or self._apart(run)
             or not (self._runs_on or stays_open(run, role, pieces, self._target_counts))
             or (role is Role.SCRAP and (event.reason or rule.signal in self._scrap_reasons))
         ):
@@ -125,6 +129,16 @@ class Booking:
             state = state._replace(running=self._dispatch.closer.by_pieces(state, run, at_ns, out))
         return state
 
+    def _judged(self, run: JobRun | None) -> Role:
+        """Nobody stops the machine: what it makes on hold, or before its first article is approved, waits."""
+        if run is None or not run.waits_for_verdict:
+            return Role.GOOD
+        return Role.GOOD if self._apart(run) else Role.HOLD
+
+    def _apart(self, run: JobRun) -> bool:
+        """Whether what is made now is no order's, because this one is on hold."""
+        return self._held_apart and run.state is JobOrderState.ON_HOLD
+
     def _room(self, run: JobRun, role: Role) -> int | None:
         return room(run, role, self._target_counts) if self._completes or self._stops_booking else None
 
@@ -135,11 +149,22 @@ class Booking:
         dating = self._datings.get(event.signal, Dating.START)
         if role is Role.SCRAP and not event.reason:
             event = event._replace(reason=self._scrap_reasons.get(event.signal, ""))
+        if state.past.cycle_job:
+            return self._to_named(state, event, role, Share(None, pieces, cycles), at_ns, out)
         run, known = taker(state, event.part), state.past.of_part(event.part)
         # A count of another part than the running order's is nobody's, but it asks nothing of the past either.
         run = state.running if run is None and not state.beside else run
         running = None if run is None else run.job.key
-        past, found = shares(known, event, pieces, cycles, dating=dating, stop_ns=self._stop_ns, running=running)
+        past, found = shares(
+            known,
+            event,
+            pieces,
+            cycles,
+            dating=dating,
+            stop_ns=self._stop_ns,
+            running=running,
+            delay_ns=self._delay_ns,
+        )
         if past is not known:
             state = state._replace(past=past)
         task = review_of(event, found, running)
@@ -162,8 +187,8 @@ class Booking:
             return _idle_beside(state, event.part, cycles) if state.beside else _idling(state, cycles)
         while pieces:
             run = taker(state, event.part)
-            if run is None:
-                return self._unallocated(state, event, role, pieces, at_ns, out)
+            if run is None or self._apart(run):
+                return self._unallocated(state, event, role, pieces, at_ns, out, held=run is not None)
             free = self._room(run, role)
             taken = pieces if free is None else min(pieces, free)
             if taken:
@@ -183,6 +208,30 @@ class Booking:
             if taker(state, event.part) is run and confirmation.due_by_pieces(self._confirm, run):
                 state = with_run(state, self._dispatch.closer.by_pieces(state, run, at_ns, out))
         return state
+
+    def named(self, state: State, text: str) -> State:
+        """The machine says which job its cycles are of from here on."""
+        name = text.strip("\0 \t\r\n")
+        return state if name == state.past.cycle_job else state._replace(past=state.past._replace(cycle_job=name))
+
+    def _run_named(self, state: State) -> JobRun | None:
+        """The open order that the machine says its cycles are of; one that has not come to the machine is none."""
+        for run in state.open_runs():
+            if job_tag(self._job_format, run.job) == state.past.cycle_job and run.state is not JobOrderState.RELEASED:
+                return run
+        return None
+
+    def _to_named(
+        self, state: State, event: CountEvent, role: Role, share: Share, at_ns: int, out: list[Output]
+    ) -> State:
+        """What the machine says is a job's own; without such an order it is nobody's."""
+        run = self._run_named(state)
+        if run is None or self._apart(run):
+            held = run is not None
+            return self._unallocated(state, event, role, share.pieces, at_ns, out, held=held) if share.pieces else state
+        if state.running is not None and run.job.key == state.running.job.key:
+            return self._to_running(state, event, role, share.pieces, share.cycles, at_ns, out)
+        return self._to_former(state, event, role, share._replace(key=run.job.key), at_ns, out)
 
     def _ask_to_stop(self, before: JobRun, run: JobRun, at_ns: int, out: list[Output]) -> None:
         """Once: when these pieces reach the target."""
@@ -209,12 +258,21 @@ class Booking:
             state, run = self._dispatch.work.drawn(state, run, event, taken, at_ns, out)
         if taken and run.state is JobOrderState.DISPATCHED:  # it took over from an order that was divided
             run = has_begun(run, at_ns, "late pieces", out)
-        more = any((one.order, one.operation) == share.key for one in state.past.transit)
+        # What the machine names goes on; else each cycle would be a confirmation of its own.
+        more = bool(state.past.cycle_job) or any((one.order, one.operation) == share.key for one in state.past.transit)
         state = self._dispatch.late(state, run, at_ns, out, more=more)
         return self._to_running(state, event, role, share.pieces - taken, 0, at_ns, out)
 
     def _unallocated(
-        self, state: State, event: CountEvent, role: Role, pieces: int, at_ns: int, out: list[Output]
+        self,
+        state: State,
+        event: CountEvent,
+        role: Role,
+        pieces: int,
+        at_ns: int,
+        out: list[Output],
+        *,
+        held: bool = False,
     ) -> State:
         out.append(_pieces(event, role, pieces, at_ns, None))
         setup = state.track.setup
@@ -228,6 +286,7 @@ class Booking:
             tool=setup.tool,
             lot=_lot(state, event.t_to_ns),
             estimated=pieces if event.estimated else 0,
+            held=held,
         )
         return state._replace(bucket=add(self._unallocated_rule, state.bucket, found))
 
@@ -235,7 +294,9 @@ class Booking:
         self, state: State, rule: AnyCountingRule, role: Role, event: CountEvent, out: list[Output]
     ) -> State:
         run = taker(state, event.part) if state.beside else state.running
-        key = owner(state.past.of_part(event.part), event.t_from_ns) or (run.job.key if run else (None, None))
+        key = owner(state.past.of_part(event.part), event.t_from_ns - self._delay_ns) or (
+            run.job.key if run else (None, None)
+        )
         interval = UnknownInterval(
             signal=event.signal,
             role=role,
@@ -248,6 +309,11 @@ class Booking:
         )
         out.append(interval)
         return remember_unknown(state, interval)
+
+
+def _alone(state: State) -> bool:
+    """Whether only the running order can be meant."""
+    return not state.beside and not state.past.cycle_job
 
 
 def _booked(run: JobRun, role: Role, pieces: int, event: CountEvent, cycles: int, at_ns: int) -> JobRun:
@@ -266,11 +332,6 @@ def _set_aside(state: State, pieces: int) -> State:
 
 def _idle(run: JobRun | None, cycles: int) -> JobRun | None:
     return run if run is None or not cycles else run._replace(open_cycles=run.open_cycles + cycles)
-
-
-def _judged(run: JobRun | None) -> Role:
-    """Nobody stops the machine: what it makes on hold, or before its first article is approved, waits for a verdict."""
-    return Role.HOLD if run is not None and run.waits_for_verdict else Role.GOOD
 
 
 def _idling(state: State, cycles: int) -> State:

@@ -134,6 +134,7 @@ ORDER_FIELDS: Final = {
     "change_number": ChangeKind.INFORMATION,
     "effective_ns": ChangeKind.INFORMATION,
     "echo": ChangeKind.INFORMATION,
+    "material_available": ChangeKind.INFORMATION,
     "hold": ChangeKind.HOLD,
 }
 OPERATION_FIELDS: Final = {

@@ -28,6 +28,7 @@ from gateway.core.confirming.triggers import Confirm, Trigger
 from gateway.core.document import utc
 from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState
 from gateway.core.orders.merged import handed
+from gateway.core.orders.progress import EXCEEDS, flagged
 from gateway.core.work.handed_work import handed_over, shared_times, with_times
 from gateway.core.work.work_book import WorkBook
 
@@ -80,6 +81,7 @@ class Closer:
         self.rule = rules.confirm
         self.identity = identity
         self.work = WorkBook(rules, identity.machine, machine)
+        self._orders = rules.orders
         self._target_counts = rules.orders.target_counts
         #: Its orders are another machine's, which confirms them.
         self.silent = rules.orders.shares_with is not None
@@ -124,10 +126,15 @@ class Closer:
             clear_reservations=kind is ConfirmationKind.FINAL and self.rule.clear_reservations,
             kept_back=milestone or "",
             release_ns=window.release_ns,
-            flags=said.flags,
+            flags=self._flags(run, said),
             work=work,
+            tool=state.track.setup.tool,
         )
         return confirm(self.identity, run, closing)
+
+    def _flags(self, run: JobRun, said: Said) -> tuple[str, ...]:
+        more = flagged(run, self._orders, self.rule.delivery) and EXCEEDS not in said.flags
+        return (*said.flags, EXCEEDS) if more else said.flags
 
     def asked(
         self, state: State, run: JobRun, at_ns: int, out: list[Output], *asked: Trigger, said: Said = NOBODY
@@ -192,6 +199,8 @@ class Closer:
         run, times = self.work.timed(state, run, at_ns, last=last)
         led = shared_times(times, merged.weights)
         outside, runs = _others(state, run), list(merged.runs)
+        if flagged(run, self._orders, self.rule.delivery):
+            said = Said(said.by, said.reason, said.origin, (*said.flags, EXCEEDS))
         for at, one in enumerate(merged.runs):
             if not one.anything_open and not led[at].takes_time and not final:
                 continue

@@ -87,6 +87,7 @@ def drafted(
         reverses=draft.reverses,
         by=draft.by.who,
         reason=draft.by.reason,
+        tool="" if content is None else content.tool,
     )
     made = _judged(making, made, draft, content)
     made = made._replace(digest=digest_of(closer.identity, made))
@@ -101,7 +102,7 @@ def _judged(making: Making, made: Confirmation, draft: Draft, content: Content |
         dated = closer.dated(at_ns + offset_ns, at_ns + offset_ns)
         made = made._replace(posting_date=dated.posting, event_day=dated.event_day)
     else:
-        made = made._replace(posting_date=content.posting_date, event_day=content.event_day)
+        made = made._replace(posting_date=draft.posting or content.posting_date, event_day=content.event_day)
     sent = draft.delivery in (Delivery.READY, Delivery.NEEDS_APPROVAL)
     release_ns = admitted(closer.rule, "", at_ns, by_person=True).release_ns if sent else at_ns
     made = made._replace(release_ns=release_ns, delivery="" if sent else draft.delivery.value)

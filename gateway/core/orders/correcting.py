@@ -14,15 +14,17 @@ from gateway.core.confirming import corrections
 from gateway.core.confirming.checklist import tolerated_part
 from gateway.core.confirming.corrections import Capability, CorrectionRefused, EntryKind, Plan, Who
 from gateway.core.confirming.hold_back import Delivery
+from gateway.core.confirming.posting_date import posted_today
 from gateway.core.confirming.quantities import NOTHING, Pieces
 from gateway.core.model import JobChanged, JobOrderState, Role, Voided
 from gateway.core.orders.corrected import Making, drafted
+from gateway.core.orders.divided_corrections import led, original_of, remaining_shifted
 from gateway.core.orders.job_run import FLAGS_MAX, from_record, is_full, with_reason
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.orders.places import named, notice, refusal_of, with_run
 from gateway.core.orders.unallocated import Found, add
 from gateway.core.refusal import Refusal, refused
-from gateway.core.work.taken_back import due_again, told_otherwise
+from gateway.core.work.taken_back import due_again, judged_apart, told_otherwise
 
 if TYPE_CHECKING:
     from gateway.core.confirming.booked import Confirmed, Content
@@ -32,22 +34,30 @@ if TYPE_CHECKING:
     from gateway.core.orders.job_run import JobRun
     from gateway.core.rules_material import BackflushRule
     from gateway.core.unit_state import State
+    from gateway.core.work.run_work import ConfirmedWork
 
 TRIGGER: Final = "correction"
 #: States of an order that is over and may be corrected: what the ERP has of it is known here.
-_OVER: Final = frozenset({JobOrderState.COMPLETED, JobOrderState.CLOSED, JobOrderState.CANCELLED})
+_OVER: Final = frozenset({
+    JobOrderState.COMPLETED,
+    JobOrderState.CLOSED,
+    JobOrderState.CANCELLED,
+    JobOrderState.SPLIT,
+    JobOrderState.MERGED,
+})  # fmt: skip
 
 
 class Target(NamedTuple):
-    """The order that is meant, its confirmations, and whether it is open here."""
+    """The order that is meant, its confirmations, and whether it is open here, by itself or under a ``leader``."""
 
     run: JobRun
     confirmed: Confirmed
     is_open: bool
+    leader: JobRun | None = None
 
 
 def corrected(dispatch: Dispatch, state: State, entry: CorrectEntry, out: list[Output]) -> State:
-    """The state with one confirmation reversed or replaced; what cannot be done is a REFUSED notice."""
+    """The state with one confirmation reversed, replaced or posted today; what cannot be done is a REFUSED notice."""
     target = target_of(dispatch, state, entry)
     if isinstance(target, str):
         out.append(refused(entry.at_ns, target))
@@ -55,16 +65,19 @@ def corrected(dispatch: Dispatch, state: State, entry: CorrectEntry, out: list[O
     why: str
     content = target.confirmed.numbered(entry.number)
     if content is None:
-        numbers = ", ".join(str(one.seq) for one in target.confirmed.contents[-_SHOWN_MAX:]) or "none"
-        text = f"found number {entry.number}, allowed the number of one of its confirmations: {numbers}"
-        why = Refusal(text, "UNKNOWN_CONFIRMATION", found=str(entry.number), allowed=numbers, what_to_do=_SEE)
+        why = _unknown_number(target, entry.number)
         out.append(refusal_of(entry.at_ns, target.run.job, why))
         return state
     ledger, by = (
         target.confirmed.ledger(open_of(target.run)),
         Who(entry.at_ns, entry.who, entry.reason, entry.signed_by),
     )
-    if entry.pieces is None:
+    plan: Plan | CorrectionRefused
+    if entry.today:
+        offset_ns = state.utc_offset_ns
+        today = dispatch.closer.dated(entry.at_ns + offset_ns, entry.at_ns + offset_ns).posting
+        plan = posted_today(ledger, content, today, by)
+    elif entry.pieces is None:
         if not target.is_open:
             out.append(refusal_of(entry.at_ns, target.run.job, _OVER_ALREADY))
             return state
@@ -76,9 +89,15 @@ def corrected(dispatch: Dispatch, state: State, entry: CorrectEntry, out: list[O
         out.append(refusal_of(entry.at_ns, target.run.job, why))
         return state
     assert isinstance(plan, Plan), "it was looked at"
-    state = _counted(state, plan.book_change)
-    after = carried_out(dispatch, state, target, plan, by, out)
-    return placed(dispatch, state, target.run, after, entry.at_ns, out, is_open=target.is_open)
+    made: list[Output] = []
+    changed = _counted(state, plan.book_change)
+    after = carried_out(dispatch, changed, target, plan, by, made)
+    placed_anew = put_back(dispatch, changed, target, after, entry.at_ns, made)
+    if isinstance(placed_anew, Refusal):
+        out.append(refusal_of(entry.at_ns, target.run.job, placed_anew))
+        return state
+    out += made
+    return placed_anew
 
 
 def rejected(dispatch: Dispatch, state: State, entry: RejectEntry, out: list[Output]) -> State:
@@ -88,9 +107,11 @@ def rejected(dispatch: Dispatch, state: State, entry: RejectEntry, out: list[Out
         out.append(refused(entry.at_ns, target))
         return state
     run, content = target.run, target.confirmed.numbered(entry.number)
+    if content is None:
+        out.append(refusal_of(entry.at_ns, run.job, _unknown_number(target, entry.number)))
+        return state
     ledger, by = target.confirmed.ledger(open_of(run)), Who(entry.at_ns, entry.who, entry.reason)
-    key = "" if content is None else content.key
-    had = NOTHING if content is None else content.pieces
+    key, had = content.key, content.pieces
     counts = dispatch.rule.target_counts == "good_plus_scrap"
     others, own = _made(ledger.sent, scrap=counts) - _made(had, scrap=counts), _made(had, scrap=counts)
     tolerance = None if run.job.image is None else run.job.image.allowed_over
@@ -101,15 +122,26 @@ def rejected(dispatch: Dispatch, state: State, entry: RejectEntry, out: list[Out
         out.append(refusal_of(entry.at_ns, run.job, why))
         return state
     assert isinstance(plan, Plan), "it was looked at"
-    assert content is not None, "what is not known is refused"
-    after = carried_out(dispatch, state, target, plan, by, out)
+    made: list[Output] = []
+    before, after = state, carried_out(dispatch, state, target, plan, by, made)
     if rest:
         offset_ns, setup = state.utc_offset_ns, state.track.setup
         span = (content.from_utc_ns - offset_ns, content.to_utc_ns - offset_ns)
         found = Found("", Role.GOOD, rest, *span, product=run.job.product, tool=setup.tool)
         state = state._replace(bucket=add(dispatch.unallocated_rule, state.bucket, found))
-        out.append(notice(entry.at_ns, "REJECTED_UNALLOCATED", run.job, pieces=str(rest), confirmation=key))
-    return placed(dispatch, state, run, after, entry.at_ns, out, is_open=target.is_open)
+        made.append(notice(entry.at_ns, "REJECTED_UNALLOCATED", run.job, pieces=str(rest), confirmation=key))
+    placed_anew = put_back(dispatch, state, target, after, entry.at_ns, made)
+    if isinstance(placed_anew, Refusal):
+        out.append(refusal_of(entry.at_ns, run.job, placed_anew))
+        return before
+    out += made
+    return placed_anew
+
+
+def _unknown_number(target: Target, number: int) -> Refusal:
+    numbers = ", ".join(str(one.seq) for one in target.confirmed.contents[-_SHOWN_MAX:]) or "none"
+    text = f"found number {number}, allowed the number of one of its confirmations: {numbers}"
+    return Refusal(text, "UNKNOWN_CONFIRMATION", found=str(number), allowed=numbers, what_to_do=_SEE)
 
 
 def judged_anew(
@@ -153,6 +185,9 @@ def target_of(dispatch: Dispatch, state: State, entry: CorrectEntry | RejectEntr
             return Refusal(text, "LEADER", found=run.job.order, allowed="an order of the ERP's", what_to_do=todo)
         return _told(run, entry.ledger, is_open=True)
     record = entry.known
+    under = None if record is None else original_of(state, record.job.key)
+    if under is not None:
+        return _told(under[0], entry.ledger, is_open=True, leader=under[1])
     here = record is not None and record.job.work_center == dispatch.identity.work_center
     if record is None or not here or record.state not in _OVER or record.job.leads:
         return run
@@ -180,7 +215,10 @@ def carried_out(
         elif content is not None and said is not None:
             left.pop(content.key, None)
             change = draft.pieces.minus(content.pieces)
-            work, said = told_otherwise(run.work, said, run.job, change, rule)
+            work, said = told_otherwise(run.work, said, run.job, change, rule, content.pieces.hold)
+            run = run._replace(work=work)
+        elif content is None and draft.pieces.hold < 0:
+            work, said = judged_apart(run.work, _that_hold(known), run.job, draft.pieces, rule)
             run = run._replace(work=work)
         elif content is not None:
             left.pop(content.key, None)
@@ -197,6 +235,20 @@ def carried_out(
     assert totals_of(run).minus(open_of(run)) == confirmed, "what is confirmed and open is the book"
     out.append(JobChanged(by.at_ns, run.record(), run.state, TRIGGER))
     return run
+
+
+def put_back(
+    dispatch: Dispatch, state: State, target: Target, after: JobRun, at_ns: int, out: list[Output]
+) -> State | Refusal:
+    """The state with an order that was corrected: open, over, under its leader, or split; or why that cannot be."""
+    if target.leader is not None:
+        leader = led(target.leader, target.run, after)
+        return leader if isinstance(leader, Refusal) else placed(dispatch, state, target.leader, leader, at_ns, out)
+    state = placed(dispatch, state, target.run, after, at_ns, out, is_open=target.is_open)
+    if target.run.state is not JobOrderState.SPLIT:
+        return state
+    state = remaining_shifted(state, target.run, after, dispatch.rule.target_counts, at_ns, out)
+    return dispatch.complete_if_full(state, at_ns, out)
 
 
 def placed(
@@ -245,11 +297,11 @@ _OVER_ALREADY: Final = Refusal(
 )
 
 
-def _told(run: JobRun, known: Confirmed | None, *, is_open: bool) -> Target | str:
+def _told(run: JobRun, known: Confirmed | None, *, is_open: bool, leader: JobRun | None = None) -> Target | str:
     if known is None:
         todo = "ask again; if it stays, report it"
         return Refusal(f"its confirmations could not be read; {todo}", "CONFIRMATIONS_KNOWN", what_to_do=todo)
-    return Target(run, known, is_open)
+    return Target(run, known, is_open, leader)
 
 
 def _why_not(plan: Plan | CorrectionRefused, role: ActorRole | None, by: Who) -> str:
@@ -260,6 +312,12 @@ def _why_not(plan: Plan | CorrectionRefused, role: ActorRole | None, by: Who) ->
         return ""
     allowed = ", ".join(one.value for one in no.allowed)
     return Refusal(f"{no.code}: {no.text}", no.code, found=str(no.role), allowed=allowed, what_to_do="ask one of them")
+
+
+def _that_hold(known: Confirmed) -> tuple[tuple[Pieces, ConfirmedWork], ...]:
+    """Pieces and work of the confirmations that hold."""
+    live = {one.key for one in known.ledger().live()}
+    return tuple((one.pieces, one.work) for one in known.contents if one.work is not None and one.key in live)
 
 
 def _made(pieces: Pieces, *, scrap: bool) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
+from gateway.core.wording import pieces_of
+
 
 class CountingSource(enum.StrEnum):
     """Whose numbers are booked for an operation."""
@@ -50,7 +52,7 @@ def judged(source: CountingSource, told_by: CountingSource, pieces: int) -> Book
         return Observed(pieces)
     return CountRefused(
         "COUNTED_BY_MACHINE",
-        f"found {pieces} pieces by hand, the machine counts this operation",
+        f"found {pieces_of(pieces)} by hand, the machine counts this operation",
         "say what is scrap or rework among the counted ones, or have counting_source set to operator",
     )
 

@@ -15,12 +15,14 @@ from gateway.core.confirming.run_checks import VERDICTS, acknowledged
 from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, OperatorVerb
 from gateway.core.orders.correcting import Target, reopened
 from gateway.core.orders.dispatch import JOB_QUEUE_MAX
+from gateway.core.orders.erp_status import erps_to_release, is_closed
 from gateway.core.orders.guards import Guard, GuardFacts, GuardRefusal
 from gateway.core.orders.job_run import from_record
-from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
-from gateway.core.orders.order_steps import Cause, may, objection
+from gateway.core.orders.lifecycle import ILLEGAL_TRANSITION, RUNNING, ActorRole, Trigger
+from gateway.core.orders.order_steps import Cause, despite, may, objection
 from gateway.core.orders.places import named, notice, put_to_work, refusal_of, with_run
-from gateway.core.refusal import AS_IT_IS, Refusal, refused
+from gateway.core.orders.standing_holds import HoldScope, still_held
+from gateway.core.refusal import Refusal, refused
 
 if TYPE_CHECKING:
     from gateway.core.model import JobOrder, JobRecord, OperatorEntry, Output
@@ -56,6 +58,8 @@ class Decisions:
             _V.ACKNOWLEDGE_DATA: self._settled,
             _V.INSPECT: self._settled,
             _V.CONFIRM: self._confirm,
+            _V.MATERIAL_READY: self._material,
+            _V.MATERIAL_MISSING: self._material,
         }
 
     def decide(self, state: State, entry: OperatorEntry, out: list[Output]) -> State:
@@ -68,9 +72,22 @@ class Decisions:
             known = entry.known
             if known is not None and entry.verb in (_V.HOLD, _V.RELEASE) and (known.held_from or known.state) in _OVER:
                 return self._over(state, entry, known, cause, out)
-            out.append(refused(entry.at_ns, run))
+            out.append(refused(entry.at_ns, self._ended(entry) or run))
             return state
         return self._verbs[entry.verb](state, entry, run, cause, out)
+
+    def _ended(self, entry: OperatorEntry) -> str:
+        """Why nothing is decided of an order that has ended here; "": it has not, or nobody knows it."""
+        known = entry.known
+        if known is None or known.job.work_center != self._dispatch.identity.work_center:
+            return ""
+        at, name = known.state if known.held_from is None else known.held_from, "/".join(known.job.key)
+        if at not in _OVER:
+            return ""
+        todo = _AFTER.get(at, "have the ERP release a new order")
+        todo = f"decide of order {known.job.leader}, which leads it" if at is _S.MERGED and known.job.leader else todo
+        text = f"{ILLEGAL_TRANSITION}: order {name} has ended, {known.state}; {todo}"
+        return Refusal(text, ILLEGAL_TRANSITION, found=known.state, allowed="an open order", what_to_do=todo)
 
     def _interrupt(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         if not state.works_on(run.job.key) or run.state not in RUNNING:
@@ -94,12 +111,14 @@ class Decisions:
 
     def _start(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         if run.state in RUNNING:
-            why = Refusal("it is running already", AS_IT_IS, found=run.state, allowed="an order that waits")
+            text, todo = f"{ILLEGAL_TRANSITION}: it is running already ({run.state}); go on with it", "go on with it"
+            why = Refusal(text, ILLEGAL_TRANSITION, found=run.state, allowed="an order that waits", what_to_do=todo)
             return _refused(state, entry, run, why, out)
         verdict = self._dispatch.starting.may_start(state, run, cause, entry.at_ns, interrupt=entry.interrupt)
         if verdict.refusal:
             return _refused(state, entry, run, verdict.refusal, out)
         out.extend(notice(entry.at_ns, "START_WARNING", run.job, reason=warning) for warning in verdict.warnings)
+        cause = despite(cause, verdict)
         return self._dispatch.start(state, run, entry.at_ns, cause, out, interrupt=entry.interrupt)
 
     def _rush(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
@@ -144,12 +163,21 @@ class Decisions:
         )
         return self._dispatch.advance(with_run(state, known), entry.at_ns, out)
 
+    def _material(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
+        """Whether its material is there: that holds for its next start, until somebody, or the ERP, says otherwise."""
+        if refusal := _not_permitted(cause.role, Action.TELL_MATERIAL):
+            return _refused(state, entry, run, refusal, out)
+        known = run._replace(material=entry.verb is _V.MATERIAL_READY)
+        out.append(JobChanged(entry.at_ns, known.record(), run.state, cause.text))
+        return self._dispatch.advance(with_run(state, known), entry.at_ns, out)
+
     def _finish(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         if run.state is _S.DISPATCHED:
             return _refused(state, entry, run, _NOT_STARTED, out)
         ending = self._dispatch.finishing.may_end(state, run, cause, entry.at_ns, reason=entry.reason)
         if ending.refusal:
             return _refused(state, entry, run, ending.refusal, out)
+        out.extend(notice(entry.at_ns, "FINISH_WARNING", run.job, reason=warning) for warning in ending.passed)
         state = self._dispatch.ended(state, run, entry.at_ns, cause, out, ending.flags)
         return self._dispatch.advance(state, entry.at_ns, out)
 
@@ -194,7 +222,9 @@ class Decisions:
         return self._dispatch.advance(with_run(state, queued), entry.at_ns, out)
 
     def _hold(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
-        refusal = may(run, _S.ON_HOLD, cause, self._rule).refusal
+        # What stands on hold with others of its kind may be held for itself, too.
+        at = run if run.hold_reason or run.held_from is None else run._replace(state=run.held_from, held_from=None)
+        refusal = may(at, _S.ON_HOLD, cause, self._rule).refusal
         if refusal:
             return _refused(state, entry, run, refusal, out)
         return self._intake.held(state, run, entry.at_ns, cause.text, entry.reason or "without a reason", out)
@@ -208,7 +238,8 @@ class Decisions:
         if not holds and run.held_from is None:
             return _refused(state, entry, run, _wrong_state(run, "it is not on hold but", "ON_HOLD"), out)
         to = _S.ON_HOLD if holds or run.held_from is None else run.held_from
-        if refusal := may(run, to, cause, self._rule).refusal:
+        facts = GuardFacts(signature_required=True, signed=bool(entry.signed_by))
+        if refusal := may(run, to, cause, self._rule, facts).refusal:
             return _refused(state, entry, run, refusal, out)
         reason = entry.reason or "without a reason"
         after = run._replace(state=to, held_from=run.state if holds else None, hold_reason=reason if holds else "")
@@ -218,9 +249,15 @@ class Decisions:
     def _release(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
         if run.state is not _S.ON_HOLD or run.held_from is None:
             return _refused(state, entry, run, _wrong_state(run, "it is not on hold but", "ON_HOLD"), out)
-        refusal = may(run, run.held_from, cause, self._rule).refusal
+        left = still_held(self._dispatch, state, run)
+        if not run.hold_reason and left == run.standing and left:
+            return _refused(state, entry, run, _stands(left[0]), out)
+        facts = GuardFacts(signature_required=True, signed=bool(entry.signed_by))
+        refusal = may(run, run.held_from, cause, self._rule, facts).refusal
+        refusal = refusal or erps_to_release(run)
         if refusal:
             return _refused(state, entry, run, refusal, out)
+        run = run._replace(standing=left)
         return self._intake.released(state, run, entry.at_ns, cause.text, out)
 
     def _cancel(self, state: State, entry: OperatorEntry, run: JobRun, cause: Cause, out: list[Output]) -> State:
@@ -243,14 +280,18 @@ class Decisions:
     def _reopen(self, state: State, entry: OperatorEntry, run: JobRun | None, cause: Cause, out: list[Output]) -> State:
         known = entry.known
         if run is not None:
-            why = Refusal(f"it is open, {run.state}", AS_IT_IS, found=run.state, allowed="COMPLETED")
+            text, todo = f"{ILLEGAL_TRANSITION}: it is open, {run.state}; go on with it", "go on with it"
+            why = Refusal(text, ILLEGAL_TRANSITION, found=run.state, allowed="COMPLETED", what_to_do=todo)
             return _refused(state, entry, run, why, out)
         if known is None or known.job.work_center != self._dispatch.identity.work_center:
             text = f"no single operation of order {entry.order} is remembered here; name order and operation"
             out.append(refused(entry.at_ns, Refusal(text, "ORDER_KNOWN", what_to_do="name order and operation")))
             return state
         found = from_record(known, known.job)._replace(state=known.state, held_from=known.held_from)
-        refusal = may(found, _S.IN_PROGRESS, cause, self._rule).refusal or _led(known.job) or self._taken(state, found)
+        facts = GuardFacts(closed_by_erp=is_closed(known.job))
+        refusal = (
+            may(found, _S.IN_PROGRESS, cause, self._rule, facts).refusal or _led(known.job) or self._taken(state, found)
+        )
         if refusal:
             return _refused(state, entry, found, refusal, out)
         found, reason = self._not_final(state, found, entry, out)
@@ -292,8 +333,18 @@ def _led(job: JobOrder) -> str:
 
 
 _OVER: Final = frozenset({_S.COMPLETED, _S.CLOSED, _S.CANCELLED, _S.SPLIT, _S.MERGED})
+#: What to do instead, with an order that ended so.
+_AFTER: Final = {
+    _S.COMPLETED: "a supervisor opens it again (order reopen)",
+    _S.SPLIT: "decide of its children",
+    _S.MERGED: "decide of the order that leads it",
+}
 _NOT_STARTED: Final = Refusal(
-    "it has not been started", AS_IT_IS, found=_S.DISPATCHED, allowed="a started order", what_to_do="start it first"
+    f"{ILLEGAL_TRANSITION}: it has not been started (DISPATCHED); start it first, or have it cancelled",
+    ILLEGAL_TRANSITION,
+    found=_S.DISPATCHED,
+    allowed="a started order",
+    what_to_do="start it first, or have it cancelled",
 )
 
 
@@ -315,7 +366,16 @@ def _nothing(run: JobRun) -> str:
 
 def _wrong_state(run: JobRun, words: str, allowed: str) -> Refusal:
     todo = f"decide so of an order that is {allowed}; see linegate order list"
-    return Refusal(f"{words} {run.state}", AS_IT_IS, found=run.state, allowed=allowed, what_to_do=todo)
+    text = f"{ILLEGAL_TRANSITION}: {words} {run.state}; {todo}"
+    return Refusal(text, ILLEGAL_TRANSITION, found=run.state, allowed=allowed, what_to_do=todo)
+
+
+def _stands(one: tuple[str, str, str]) -> Refusal:
+    scope, name, reason = one
+    what = f"{scope} {name}".rstrip()
+    todo = "take the lot off, or release that hold" if scope == HoldScope.LOT else f"release the hold of the {what}"
+    text = f"{Guard.G1}: found hold of the {what} ({reason}), wanted a hold of its own; {todo} (hold release)"
+    return Refusal(text, Guard.G1, found=f"{what}: {reason}", allowed="its own hold", what_to_do=todo)
 
 
 def _not_permitted(role: ActorRole, action: Action) -> str:
@@ -328,7 +388,9 @@ def _not_permitted(role: ActorRole, action: Action) -> str:
 
 def _cause(entry: OperatorEntry) -> Cause:
     text = f"{entry.verb} by {entry.who}" + (f": {entry.reason}" if entry.reason else "")
-    return Cause(Trigger.COMMAND, entry.role or ActorRole.SUPERVISOR, text, entry.who, entry.reason)
+    trigger = Trigger.SCAN if entry.code else Trigger.COMMAND
+    text += f" (barcode {entry.code})" if entry.code else ""
+    return Cause(trigger, entry.role or ActorRole.SUPERVISOR, text, entry.who, entry.reason)
 
 
 def _refused(state: State, entry: OperatorEntry, run: JobRun, reason: str, out: list[Output]) -> State:

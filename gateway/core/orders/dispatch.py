@@ -13,11 +13,13 @@ from gateway.core.confirming.triggers import Trigger as Asked
 from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState, Notice
 from gateway.core.orders import queue as queues
 from gateway.core.orders.closing import NOBODY, Said
+from gateway.core.orders.divided_material import taking
+from gateway.core.orders.engineering_change import in_force
 from gateway.core.orders.finishing import Finishing
 from gateway.core.orders.guards import START_GUARDS, check
 from gateway.core.orders.job_run import JobRun, is_full
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
-from gateway.core.orders.order_steps import Cause
+from gateway.core.orders.order_steps import Cause, despite
 from gateway.core.orders.places import (
     enqueue,
     job_tag,
@@ -31,8 +33,11 @@ from gateway.core.orders.places import (
     without,
 )
 from gateway.core.orders.queue_entries import entry_of
+from gateway.core.orders.shift_end import waits_for_shift
+from gateway.core.orders.standing_holds import applied, held_otherwise
 from gateway.core.orders.starting import Starting
-from gateway.core.work.serials import held
+from gateway.core.work.held_back import judged_only, with_held
+from gateway.core.work.packing import noted
 
 if TYPE_CHECKING:
     from gateway.core.document import Identity
@@ -40,7 +45,6 @@ if TYPE_CHECKING:
     from gateway.core.orders.closing import Closer
     from gateway.core.orders.part_map import PartMap
     from gateway.core.rules import WorkUnitRules
-    from gateway.core.state.machine_track import MachineTrack
     from gateway.core.state.state_unit import MachineStateUnit
     from gateway.core.unit_state import State
 
@@ -73,6 +77,7 @@ class Dispatch:
         self.starting = Starting(rules, machine, closer.work, self.finishing)
         self.parts: PartMap = self.starting.parts
         self._machine = machine
+        self._has_calendar = rules.calendar is not None
         self.work = closer.work
         self._delay_pieces = rules.orders.transport_delay_pieces
 
@@ -87,6 +92,8 @@ class Dispatch:
 
     def advance(self, state: State, at_ns: int, out: list[Output]) -> State:
         """Start the next order by itself, or propose it, where the rule says so; with parallel ones each that can."""
+        if state.standing:  # of what has just come, before it could start
+            state = applied(self, state, at_ns, out)
         for _ in range(self.rule.max_parallel_orders):
             before = len(state.at_work())
             if before >= self.rule.max_parallel_orders:
@@ -100,11 +107,11 @@ class Dispatch:
         rule = self.rule
         if rule.choose == "job_signal":
             return self._follow_tag(state, at_ns, out, changed=False, since_ns=at_ns)
-        if rule.choose != "sequence" or rule.auto_advance == "off":
-            return state
         first = self.parts.candidate(state)
-        if first is None:
+        if rule.choose != "sequence" or rule.auto_advance == "off" or first is None:
             return state
+        if why := waits_for_shift(rule, state, has_calendar=self._has_calendar):
+            return told(state, at_ns, "ORDER_WAITS", first.job, why, out)
         facts = self.starting.start_facts(state, first)
         said = self._machine.tool_told(state.track)
         tool = (state.track.setup.tool or None) if said is None else said
@@ -112,10 +119,10 @@ class Dispatch:
         next_one = queues.next_order([entry_of(first, setup_planned=facts.changeover)], waiting, rule.auto_advance)
         match next_one:
             case queues.Start():
-                refusal = self.starting.may_start(state, first, BY_SEQUENCE, at_ns).refusal
-                if refusal:
-                    return told(state, at_ns, "ORDER_WAITS", first.job, refusal, out)
-                return self.start(state, first, at_ns, BY_SEQUENCE, out)
+                verdict = self.starting.may_start(state, first, BY_SEQUENCE, at_ns)
+                if verdict.refusal:
+                    return told(state, at_ns, "ORDER_WAITS", first.job, verdict.refusal, out)
+                return self.start(state, first, at_ns, despite(BY_SEQUENCE, verdict), out)
             case queues.Propose(warnings=warnings):
                 text = "start it, or another one" + "".join(f"; {one}" for one in warnings)
                 return told(state, at_ns, "ORDER_PROPOSED", first.job, text, out)
@@ -136,6 +143,7 @@ class Dispatch:
                 state = self.ended(state, one, at_ns, cause, out, ending.flags)
             else:
                 state = self.away(state, at_ns, cause, out, run=one, resumes=interrupt)
+        state, run = taking(state, run)
         started = run._replace(
             state=self.starting.begins_as(state, run),
             open_from_ns=at_ns,
@@ -144,7 +152,7 @@ class Dispatch:
             resumes=False,
             awaits_article=self.starting.awaits_article(run),
         )
-        out.append(JobChanged(at_ns, started.record(), run.state, cause.text))
+        out.append(JobChanged(at_ns, started.record(), run.state, "; despite ".join((cause.text, *cause.passed))))
         return put_to_work(without(state, run), started)._replace(next_told="")
 
     def rush(self, state: State, run: JobRun, at_ns: int, cause: Cause, out: list[Output]) -> State:
@@ -170,10 +178,13 @@ class Dispatch:
         """After each input: the running order is in setup as long as the machine is; times that are final are kept."""
         if state.running is not None and not self.closer.silent:
             state = self.setup_follows(state, at_ns, out)
-        if state.work.holds:
-            state = held(state, at_ns, out)
+        elif state.next_told and before.track.signals is not state.track.signals:
+            state = self.advance(state, at_ns, out)  # what waits may have waited for this tool or recipe
+        state = noted(before, state, self.identity.machine, at_ns, out)
         was, run = before.running, state.running
         other = was is not run and (was is None or run is None or was.job is not run.job)
+        if state.standing and (other or held_otherwise(before, state)):
+            state = applied(self, state, at_ns, out)
         if other or state.track.timeline.left or before.queue is not state.queue or before.beside is not state.beside:
             return self.work.followed(before, state, at_ns, out)
         return state
@@ -223,7 +234,7 @@ class Dispatch:
             state = with_run(state, run)
         flags: tuple[str, ...] = ()
         if not refusal:
-            refusal, flags = self.finishing.may_end(state, run, _AT_TARGET, at_ns)
+            refusal, flags, _ = self.finishing.may_end(state, run, _AT_TARGET, at_ns)
         if not refusal:
             return self._end(state, run, at_ns, _AT_TARGET.text, out, Said(flags=flags))
         # It makes way for the next one, and what it waits for stays open for whoever settles it: that ends it.
@@ -259,37 +270,28 @@ class Dispatch:
         self, state: State, run: JobRun, at_ns: int, cause: Cause, out: list[Output]
     ) -> JobRun | None:
         """The order after a confirmation that a person wants, of all that is judged; None: there is nothing of it."""
-        judged = run._replace(open_hold=0, hold=run.hold - run.open_hold)
+        judged = judged_only(run)
         if not judged.anything_open:
             return None
         said = Said(cause.by, cause.reason, Origin.OPERATOR)
         after = self.closer.asked(state, judged, at_ns, out, Asked.MANUAL, said=said)
-        return after._replace(open_hold=run.open_hold, hold=run.hold)
+        return with_held(after, run)
 
     def confirmed_by_time(self, state: State, now_ns: int, out: list[Output]) -> State:
         """The running orders after their timers, as far as those are due."""
+        state = in_force(self, state, now_ns, out)
         for run in state.at_work():
             due_ns = deadline(self.closer.rule, run)
             if due_ns is not None and due_ns <= now_ns:
                 state = with_run(state, self.closer.asked(state, run, now_ns, out))
         return state
 
-    def shift_followed(self, before: MachineTrack, state: State, at_ns: int, out: list[Output]) -> State:
-        """Where a shift ended: what was made in it is confirmed in it, and its times even where nothing was."""
-        ended = before.timeline.contexts[-1].shift
-        if not ended or state.track.timeline.contexts[-1].shift == ended:
-            return state
-        for run in state.open_runs():
-            if run.anything_open or state.works_on(run.job.key):
-                state = self.asked(state, run, at_ns, out, Asked.SHIFT_END)
-        return state
-
     def _settled(self, state: State, run: JobRun, at_ns: int, trigger: str, out: list[Output]) -> JobRun:
         """All that is judged is confirmed; what waits for a verdict stays open."""
-        judged = run._replace(open_hold=0, hold=run.hold - run.open_hold)
+        judged = judged_only(run)
         if judged.anything_open:
             judged = self.confirmed(state, judged, at_ns, trigger, out)
-        return judged._replace(open_hold=run.open_hold, hold=run.hold)
+        return with_held(judged, run)
 
     def settled(self, state: State, run: JobRun, at_ns: int, out: list[Output]) -> State:
         """The state with an order of which something is settled; where it waited only for that, it ends."""
@@ -302,7 +304,7 @@ class Dispatch:
         rule = self.rule
         full = run.state is _S.INTERRUPTED and rule.at_target == "complete" and is_full(run, rule.target_counts)
         if full:
-            refusal, flags = self.finishing.may_end(state, run, _AT_TARGET, at_ns)
+            refusal, flags, _ = self.finishing.may_end(state, run, _AT_TARGET, at_ns)
             if not refusal:
                 return self._end(state, run, at_ns, _AT_TARGET.text, out, Said(flags=flags))
         if not more and run.anything_open:
@@ -388,10 +390,10 @@ class Dispatch:
                 # What a person interrupted starts again when the PLC names it anew, not because it still does.
                 if run.waits_for_person and not changed:
                     return state
-                refusal = self.starting.may_start(state, run, _BY_TAG, at_ns).refusal
-                if refusal:
-                    return told(state, at_ns, "ORDER_WAITS", run.job, refusal, out)
-                return self.start(state, run, at_ns, _BY_TAG, out)
+                verdict = self.starting.may_start(state, run, _BY_TAG, at_ns)
+                if verdict.refusal:
+                    return told(state, at_ns, "ORDER_WAITS", run.job, verdict.refusal, out)
+                return self.start(state, run, at_ns, despite(_BY_TAG, verdict), out)
         if tag:
             out.append(Notice(at_ns, "UNKNOWN_JOB", (("job_signal", tag),)))
         return state

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.core.entries import PiecesReclassified
 from gateway.core.model import Role
-from gateway.core.orders.correcting import Target, judged_anew, placed, target_of
+from gateway.core.orders.correcting import Target, judged_anew, placed, put_back, target_of
 from gateway.core.orders.job_run import with_reason, without_reasons
 from gateway.core.orders.places import named, refusal_of
 from gateway.core.refusal import Refusal, refused
+from gateway.core.wording import pieces_of
 
 if TYPE_CHECKING:
     from gateway.core.entries import ReclassifyEntry
@@ -69,11 +70,15 @@ def _confirmed(dispatch: Dispatch, state: State, target: Target, entry: Reclassi
     if isinstance(result, str):
         out.append(refusal_of(entry.at_ns, run.job, result))
         return state
-    state, after = result
+    changed, after = result
+    placed_anew = put_back(dispatch, changed, target, after, entry.at_ns, made)
+    if isinstance(placed_anew, Refusal):
+        out.append(refusal_of(entry.at_ns, run.job, placed_anew))
+        return state
     pieces, roles = entry.pieces, (entry.from_role, entry.to_role)
     out.append(PiecesReclassified(entry.at_ns, *run.job.key, pieces, *roles, entry.reason, entry.who))
     out += made
-    return placed(dispatch, state, run, after, entry.at_ns, out, is_open=target.is_open)
+    return placed_anew
 
 
 def _no_judgement(entry: ReclassifyEntry, judged_as: tuple[Role, ...]) -> str:
@@ -83,7 +88,7 @@ def _no_judgement(entry: ReclassifyEntry, judged_as: tuple[Role, ...]) -> str:
         text = f"found {before} to {after}, allowed {allowed}"
         return Refusal(text, "JUDGEMENT", found=f"{before} to {after}", allowed=allowed, what_to_do="name two of them")
     if entry.pieces < 1:
-        text = f"found {entry.pieces} pieces, allowed 1 and more"
+        text = f"found {pieces_of(entry.pieces)}, allowed 1 and more"
         return Refusal(text, "PIECES", found=str(entry.pieces), allowed="1 and more", what_to_do="name how many")
     return ""
 
@@ -96,7 +101,7 @@ def _why_not(run: JobRun, entry: ReclassifyEntry, judged_as: tuple[Role, ...]) -
     if entry.pieces <= open_pieces:
         return ""
     confirmed = getattr(run, str(before)) - open_pieces
-    text = f"found {entry.pieces} pieces, allowed up to {open_pieces}: so many {before} ones are not confirmed yet"
+    text = f"found {pieces_of(entry.pieces)}, allowed up to {open_pieces}: so many {before} ones are not confirmed yet"
     if confirmed:
         text += f"; {confirmed} are confirmed, and a confirmation that is out is corrected in the ERP"
     todo = f"name up to {open_pieces}" if open_pieces else "correct the confirmation that they are in"

@@ -64,17 +64,6 @@ def distribute(pieces: int, originals: Sequence[Original], shares: Shares, how: 
     return Shares(tuple(given))
 
 
-def take_back(shares: Shares, before: Shares, after: Shares) -> Shares:
-    """The shares after the confirmation that made ``after`` of ``before`` was reversed: each gives back what it got.
-
-    Raises ValueError where an original has less than that.
-    """
-    left = tuple(now - (to - back) for now, back, to in zip(shares.given, before.given, after.given, strict=True))
-    if any(one < 0 for one in left):
-        raise ValueError(f"take back: found {shares.given}, less than what is reversed; was it reversed before?")
-    return Shares(left)
-
-
 def _raised(at_once: Sequence[int], given: Sequence[int], total: int) -> list[int]:
     """What was given, raised to one below what a distribution from the beginning would give.
 
@@ -145,7 +134,7 @@ def _filled(total: int, caps: Sequence[int], weights: Sequence[int]) -> list[Fra
 
 def _validate(pieces: int, originals: Sequence[Original], shares: Shares) -> None:
     if pieces < 0:
-        raise ValueError(f"pieces: found {pieces}, allowed 0 and above; a reversal is take_back")
+        raise ValueError(f"pieces: found {pieces}, allowed 0 and above")
     if not 1 <= len(originals) <= ORIGINALS_MAX:
         raise ValueError(f"originals: found {len(originals)}, allowed 1 to {ORIGINALS_MAX}")
     if len(shares.given) != len(originals) or min(shares.given) < 0:

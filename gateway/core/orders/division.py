@@ -15,12 +15,14 @@ from gateway.core.entries import MergeEntry, SplitEntry, UnmergeEntry
 from gateway.core.model import JobChanged, JobOrderState
 from gateway.core.orders import dispatch as dispatching
 from gateway.core.orders.distribution import nothing_given
+from gateway.core.orders.divided_material import handed_on
 from gateway.core.orders.job_image import with_image
 from gateway.core.orders.job_run import JobRun
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
 from gateway.core.orders.merged import HANDED, Merged
 from gateway.core.orders.order_steps import Cause, may
 from gateway.core.orders.places import enqueue, named, without
+from gateway.core.orders.progress import beside_of, least_of
 from gateway.core.orders.split_merge import (
     Child,
     DivisionRefused,
@@ -30,7 +32,9 @@ from gateway.core.orders.split_merge import (
     merge,
     split,
 )
+from gateway.core.orders.standing_holds import applied
 from gateway.core.refusal import Refusal, refused
+from gateway.core.wording import pieces_of
 
 if TYPE_CHECKING:
     from gateway.core.model import JobOrder, Output
@@ -88,12 +92,12 @@ def _split(dispatch: Dispatch, state: State, entry: SplitEntry, out: list[Output
         return refusal
     at_ns = entry.at_ns
     run = dispatch.left(state, run, at_ns, "split", out)
-    gone = run._replace(state=_S.SPLIT, held_from=None, hold_reason="")
+    gone = run._replace(state=_S.SPLIT, held_from=None, hold_reason="", standing=())
     names = ", ".join(child.order for child in plan.children)
     out.append(JobChanged(at_ns, gone.record(), run.state, f"{cause.text}: {names}"))
     state = without(state, run)
-    for child in plan.children:
-        begun = _like(run, JobRun(_child_job(run.job, child)))
+    parts = [_like(run, JobRun(_child_job(run.job, child), before_state=run.before_state)) for child in plan.children]
+    for begun in handed_on(run, parts):
         out.append(JobChanged(at_ns, begun.record(), None, f"split from {run.job.order}"))
         state = enqueue(state, begun)
     # What was begun before the split is the ERP's order's: its first part takes it.
@@ -103,14 +107,14 @@ def _split(dispatch: Dispatch, state: State, entry: SplitEntry, out: list[Output
 def _child_job(job: JobOrder, child: Child) -> JobOrder:
     erp_order = job.erp_order or job.order
     made = job._replace(order=child.order, quantity=child.quantity, erp_order=erp_order)
-    return made if job.image is None else with_image(made, child_image(job.image, child, {job.operation}))
+    return made if job.image is None else with_image(made, child_image(job.image, child, job.operation))
 
 
 def _like(run: JobRun, new: JobRun) -> JobRun:
     """On hold where the order was that it comes from."""
     if run.state is not _S.ON_HOLD:
         return new
-    return new._replace(state=_S.ON_HOLD, held_from=_S.DISPATCHED, hold_reason=run.hold_reason)
+    return new._replace(state=_S.ON_HOLD, held_from=_S.DISPATCHED, hold_reason=run.hold_reason, standing=run.standing)
 
 
 # --- merge -----------------------------------------------------------------------------------------------------------
@@ -139,7 +143,8 @@ def _merge(dispatch: Dispatch, state: State, entry: MergeEntry, out: list[Output
         originals.append(one)
     given = tuple(nothing_given(plan.originals) for _ in HANDED)
     merged = Merged(plan.how, plan.originals, tuple(originals), given)
-    leader = JobRun(_leader_job(entry.leader, originals, plan), merged=merged)
+    leader = least_of(JobRun(_leader_job(entry.leader, originals, plan), merged=merged), originals)
+    leader = beside_of(leader, originals)
     held = next((run for run in originals if run.state is _S.ON_HOLD), leader)
     leader = _like(held, leader)
     out.append(JobChanged(at_ns, leader.record(), None, f"leads {', '.join(entry.orders)}"))
@@ -197,10 +202,10 @@ def _leader_job(name: str, originals: list[JobRun], plan: MergePlan) -> JobOrder
     )
     if job.image is None:
         return made
-    return with_image(made, child_image(job.image, Child(name, job.order, quantity), {job.operation}))
+    return with_image(made, child_image(job.image, Child(name, job.order, quantity), job.operation))
 
 
-def _unmerge(_dispatch: Dispatch, state: State, entry: UnmergeEntry, out: list[Output]) -> State | str:
+def _unmerge(dispatch: Dispatch, state: State, entry: UnmergeEntry, out: list[Output]) -> State | str:
     run = named(state, entry.order, entry.operation)
     if isinstance(run, str):
         return run
@@ -210,21 +215,29 @@ def _unmerge(_dispatch: Dispatch, state: State, entry: UnmergeEntry, out: list[O
         return Refusal(text, "NO_LEADER", found=run.job.order, allowed="a merged order", what_to_do=todo)
     made = sum(getattr(run, role) for role in HANDED)
     if run.state in RUNNING or made:
-        found = f"{made} pieces made" if made else run.state
+        found = f"{pieces_of(made)} made" if made else run.state
         todo = "finish it instead: what was made is its originals'" if made else "interrupt it first"
         text = f"MERGE_IN_USE: found {found}, allowed: a leader that stands and made nothing; {todo}"
         return Refusal(text, "MERGE_IN_USE", found=found, allowed="stands, nothing made", what_to_do=todo)
     if state.works_on(run.job.key):  # on hold, on the machine
-        return Refusal("MERGE_IN_USE: it is on the machine; release and interrupt it first", "MERGE_IN_USE")
+        text, todo = (
+            "MERGE_IN_USE: it is on the machine; release and interrupt it first",
+            "release and interrupt it first",
+        )
+        return Refusal(text, "MERGE_IN_USE", found="on the machine", what_to_do=todo)
     cause, at_ns = _cause(entry, "merge undone"), entry.at_ns
-    gone = run._replace(state=_S.CANCELLED, held_from=None, hold_reason="", merged=None)
+    # A setup takes time without any piece, and a person may have issued material.
+    led = dispatch.left(state, run, at_ns, "merge undone", out)
+    assert led.merged is not None, "it leads"
+    gone = led._replace(state=_S.CANCELLED, held_from=None, hold_reason="", standing=(), merged=None)
     out.append(JobChanged(at_ns, gone.record(), run.state, cause.text))
     state = without(state, run)
-    for original in run.merged.runs:
+    for original in led.merged.runs:
         back = original._replace(job=original.job._replace(leader=""))
         out.append(JobChanged(at_ns, back.record(), _S.MERGED, cause.text))
         state = enqueue(state, back)
-    return state
+    # They are as they were when they were merged: a hold that stood then may be released by now.
+    return applied(dispatch, state, at_ns, out)
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------
@@ -250,4 +263,5 @@ def _too_many(state: State, more: int) -> str:
     if len(state.queue) + more <= most:
         return ""
     text = f"QUEUE_FULL: found {len(state.queue)} open orders and {more} more, allowed {most}; finish some first"
-    return Refusal(text, "QUEUE_FULL", found=str(len(state.queue) + more), allowed=str(most))
+    found, todo = str(len(state.queue) + more), "finish some orders first"
+    return Refusal(text, "QUEUE_FULL", found=found, allowed=str(most), what_to_do=todo)

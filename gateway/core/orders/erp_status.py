@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.model import JobChanged, JobOrderState, Notice
-from gateway.core.orders.guards import GuardFacts
+from gateway.core.orders.guards import Guard, GuardFacts, GuardRefusal
 from gateway.core.orders.job_run import from_record
 from gateway.core.orders.lifecycle import ActorRole, Trigger
 from gateway.core.orders.order_image import OrderStatus
-from gateway.core.orders.order_steps import Cause, may
+from gateway.core.orders.order_steps import Cause, may, objection
 
 if TYPE_CHECKING:
     from gateway.core.model import FinalAcknowledged, JobOrder, Output
@@ -24,12 +24,31 @@ BEFORE_START: Final = (_S.PLANNED, _S.RELEASED, _S.DISPATCHED)
 #: The reason of the hold of an order that its ERP closed while it was not complete here.
 ERP_CLOSED: Final = "ERP_CLOSED"
 _ERP: Final = Cause(Trigger.ERP_MESSAGE, ActorRole.PLANNER, "")
+_ERPS: Final = objection(
+    GuardRefusal(
+        Guard.NOT_CLOSED,
+        blocks=True,
+        found=ERP_CLOSED,
+        wanted="an order that the ERP has open",
+        what_to_do="have it opened again in the ERP (that releases it), or cancelled there",
+    )
+)
 _BOOKED: Final = Cause(Trigger.FINAL_ACKNOWLEDGED, ActorRole.SERVICE, "booked in the ERP")
 
 
 def status_of(job: JobOrder) -> OrderStatus:
     """What the ERP says; released where it says nothing."""
     return OrderStatus.RELEASED if job.image is None else job.image.status
+
+
+def is_closed(job: JobOrder) -> bool:
+    """Whether the ERP takes no more confirmations of the order."""
+    return status_of(job) is OrderStatus.CLOSED
+
+
+def erps_to_release(run: JobRun) -> str:
+    """Why nobody here releases a hold: the ERP closed the order, and what is made of it could not be booked."""
+    return _ERPS if run.hold_reason == ERP_CLOSED and is_closed(run.job) else ""
 
 
 def state_of(job: JobOrder, rule: OrderBookRule) -> JobOrderState:

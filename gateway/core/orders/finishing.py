@@ -32,10 +32,14 @@ _GUARD: Final = {
 
 
 class Ending(NamedTuple):
-    """``refusal`` "": it may end; ``flags`` are then those of the final confirmation, of points that only warn."""
+    """``refusal`` "": it may end; ``flags`` are then those of the final confirmation, of points that only warn.
+
+    ``passed`` says these points in words.
+    """
 
     refusal: str = ""
     flags: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
 
 
 class Finishing:
@@ -56,7 +60,9 @@ class Finishing:
             return Ending(refusal)
         points = open_points(self.facts(state, run, at_ns, reason=reason), self._checklist, self._delivery)
         blocking = all_of(_refusal(one) for one in points if one.blocks)
-        return Ending(blocking) if blocking else Ending("", tuple(_flag(one) for one in points))
+        if blocking:
+            return Ending(blocking)
+        return Ending("", tuple(_flag(one) for one in points), tuple(str(_refusal(one)) for one in points))
 
     def facts(self, state: State, run: JobRun, at_ns: int, *, reason: str = "") -> FinalFacts:
         """What is known of an operation that is about to be confirmed finally."""
@@ -65,8 +71,8 @@ class Finishing:
         # Its own clock: without a confirmation the run goes on since it began.
         ran_ns = at_ns - run.open_from_ns if not run.seq else 1
         return FinalFacts(
-            # What was confirmed as held is the ERP's to judge; what was not is still ours.
-            hold_pieces=run.open_hold,
+            # What a leader confirmed as held was shared among its originals, and is judged at them.
+            hold_pieces=run.open_hold if run.job.leads else run.hold,
             counters_in_doubt=self._in_doubt(state, run),
             review_pieces=checks.review,
             unknown=self._unknown(state, run, at_ns),

@@ -75,6 +75,17 @@ FOREIGN: Final[dict[JobOrderState, ForeignState]] = {
     S.MERGED: ForeignState(_ABORTED, None, "combined", "", "", "merge"),
 }
 
+
+def words_of(state: JobOrderState) -> dict[str, str | int | None]:
+    """What each system calls a state, by system; the sub state of OPC 10031-4 behind a slash."""
+    told = FOREIGN[state]
+    opc = "" if told.opc is None else "/".join(filter(None, (told.opc.name, told.opc.sub_name)))
+    return {**told._asdict(), "opc": opc}
+
+
+#: The same of every state, by its name, for whoever shows many.
+WORDS: Final = {state.value: words_of(state) for state in S}
+
 #: Further words that mean the same, where a system tells its state to us.
 _EUROMAP_FURTHER: Final = {
     3: S.SETUP,  # set-up interrupted

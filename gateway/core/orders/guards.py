@@ -9,6 +9,7 @@ import enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.core.model import JobOrderState
+from gateway.core.wording import pieces_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -200,7 +201,11 @@ def _material(facts: GuardFacts, _rule: OrderBookRule) -> _Objection:
     if missing:
         return (f"no lot of {missing}", "a lot of each mounted", "scan the lots that are missing at the machine")
     if facts.material_available is False:
-        return ("material not available", "material at the machine", "have it brought, or correct it in the ERP")
+        return (
+            "material not available",
+            "material at the machine",
+            "have it brought and say so (order material-ready), or correct it in the ERP",
+        )
     return None
 
 
@@ -266,7 +271,11 @@ def _first_article(facts: GuardFacts, _rule: OrderBookRule) -> _Objection:
 def _signature(facts: GuardFacts, _rule: OrderBookRule) -> _Objection:
     if not facts.signature_required or facts.signed:
         return None
-    return ("no signature", "the release signed", "sign the release with your own name and password")
+    return (
+        "no signature",
+        "the release signed",
+        "sign the release with your passphrase: --sign, or the field passphrase",
+    )
 
 
 def _simple(
@@ -281,7 +290,7 @@ def _simple(
 def _dispositions(facts: GuardFacts, _rule: OrderBookRule) -> _Objection:
     if not facts.pieces_on_hold:
         return None
-    return (f"{facts.pieces_on_hold} pieces on hold", "none", "judge them: good, scrap or rework")
+    return (f"{pieces_of(facts.pieces_on_hold)} on hold", "none", "judge them: linegate order reclassify --from hold")
 
 
 def _lots(facts: GuardFacts, _rule: OrderBookRule) -> _Objection:

@@ -14,7 +14,18 @@ from gateway.core.orders import dispatch as dispatching
 from gateway.core.orders import lead, member
 from gateway.core.orders.change_table import ChangeEffect, Phase
 from gateway.core.orders.divided_images import answered
-from gateway.core.orders.erp_status import BEFORE_START, ERP_CLOSED, closed, following, state_of, status_of, told_closed
+from gateway.core.orders.divided_material import left_to_siblings
+from gateway.core.orders.engineering_change import dated, waits
+from gateway.core.orders.erp_status import (
+    BEFORE_START,
+    ERP_CLOSED,
+    closed,
+    following,
+    is_closed,
+    state_of,
+    status_of,
+    told_closed,
+)
 from gateway.core.orders.job_image import comparable, with_image
 from gateway.core.orders.job_run import JobRun, from_record
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
@@ -26,16 +37,17 @@ from gateway.core.orders.order_changes import (
     RunFacts,
     decide,
 )
-from gateway.core.orders.order_image import OrderStatus
 from gateway.core.orders.order_steps import Cause
 from gateway.core.orders.places import enqueue, notice, with_run, without
-from gateway.core.orders.progress import with_progress
+from gateway.core.orders.progress import compared, with_progress
 from gateway.core.orders.shares import BETWEEN_MACHINES, LeadTold, MemberTold
+from gateway.core.orders.standing_holds import freed
 
 if TYPE_CHECKING:
     from gateway.core.model import JobOrder, JobRecord, Output
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.order_changes import ChangeDecision
+    from gateway.core.orders.order_image import OrderImage, OrderStatus
     from gateway.core.unit_state import State
 
 _S: Final = JobOrderState
@@ -46,6 +58,7 @@ Heard: TypeAlias = OrderReceived | FinalAcknowledged | OrderProgress | MemberTol
 _GONE: Final = frozenset({_S.CANCELLED, _S.SPLIT, _S.MERGED})
 _CANCELLED: Final = "cancelled by the ERP"
 _RELEASED: Final = "released by the ERP"
+_CLOSED: Final = "closed by the ERP"
 
 
 class Intake:
@@ -69,6 +82,7 @@ class Intake:
             return member.told(self._dispatch, state, given)
         if isinstance(given, OrderProgress):
             after = with_progress(state, given.records)
+            after = compared(after, given.at_ns, self._rule, self._dispatch.closer.rule.delivery, given.records, out)
             return state if after is state else self._dispatch.advance(after, given.at_ns, out)
         return self.receive(state, as_known(given, out), out)
 
@@ -95,7 +109,7 @@ class Intake:
             out.append(OrderAck(AckKind.UNKNOWN_ORDER, job.order, job.revision, None, (reason,)))
             return state
         if known is None:
-            if status_of(job) is OrderStatus.CLOSED:
+            if is_closed(job):
                 reason = f"order {job.order} is not held here, and closed in the ERP"
                 out.append(OrderAck(AckKind.UNKNOWN_ORDER, job.order, job.revision, None, (reason,)))
                 return state
@@ -151,17 +165,27 @@ class Intake:
             holder = f"work center {known.job.work_center} holds it, {known.state}; interrupt it there first"
             kind, held = AckKind.ORDER_CHANGE_REJECTED, known.job.revision
             return _rejected(state, at_ns, job, OrderAck(kind, job.order, job.revision, held, (holder,)), out)
-        if job.cancelled and isinstance(decision, ChangeAccepted):  # it waits for a work unit, and gets none any more
-            out.append(JobChanged(at_ns, known._replace(job=job, state=_S.CANCELLED), known.state, _CANCELLED))
-        if job.cancelled or job.revision < known.job.revision:
+        gone = job.cancelled or (is_closed(job) and known.state in BEFORE_START)
+        if gone and isinstance(decision, ChangeAccepted):  # it waits for a work unit, and gets none any more
+            text = _CANCELLED if job.cancelled else _CLOSED
+            out.append(JobChanged(at_ns, known._replace(job=job, state=_S.CANCELLED), known.state, text))
+        if gone or job.revision < known.job.revision:
             out.append(decision.ack)
             return state
+        job = dated(known.job.image, job, at_ns + state.utc_offset_ns, bom=False)
+        return self._taken(state, self._as_it_was(known, job), received, out)
+
+    def _as_it_was(self, known: JobRecord, job: JobOrder) -> JobRun:
+        """An order that comes here from elsewhere: what was started is interrupted, what was held is on hold."""
         run = from_record(known, job)._replace(state=state_of(job, self._rule))
         if known.state is _S.INTERRUPTED or known.state in RUNNING:
             run = run._replace(state=_S.INTERRUPTED)
         elif known.state is _S.ON_HOLD:
             run = run._replace(state=_S.ON_HOLD, held_from=known.held_from, hold_reason=known.hold_reason)
-        return self._taken(state, run, received, out)
+        if not is_closed(job):
+            return run
+        held_from = run.held_from if run.state is _S.ON_HOLD else run.state
+        return run._replace(state=_S.ON_HOLD, held_from=held_from, hold_reason=run.hold_reason or ERP_CLOSED)
 
     # --- open here -------------------------------------------------------------------------------------------------
 
@@ -171,16 +195,20 @@ class Intake:
         decision = self._judged(state, run.job, received)
         if isinstance(decision, ChangeRefused):
             return _rejected(state, at_ns, job, decision.ack, out)
-        out.append(decision.ack)
         if not isinstance(decision, ChangeAccepted):
+            out.append(decision.ack)
             return state
+        effects = {due.effect for due in decision.effects if due.operation in ("", job.operation)}
+        bom = ChangeEffect.BOM_FROM_EFFECTIVE_TIME in effects
+        job = dated(run.job.image, job, at_ns + state.utc_offset_ns, bom=bom)
+        reasons = (*decision.ack.reasons, *filter(None, (waits(job),)))
+        out.append(decision.ack._replace(reasons=reasons))
         if job.cancelled:
             return self.cancelled(state, run, job, at_ns, _CANCELLED, out)
         if job.work_center != self._work_center:
             return self._moved(state, run, job, at_ns, out)
         if job.revision == run.job.revision:
             job = with_image(run.job, decision.image)
-        effects = {due.effect for due in decision.effects if due.operation in ("", job.operation)}
         state = self._revised(state, run, job, at_ns, effects, out)
         return self._at_status(state, job, status_of(run.job), at_ns, out)
 
@@ -189,7 +217,7 @@ class Intake:
         run = next((one for one in state.open_runs() if one.job.key == job.key), None)
         if run is None or status_of(job) is before:
             return state
-        if status_of(job) is OrderStatus.CLOSED:
+        if is_closed(job):
             return self._closed_there(state, run, at_ns, out)
         if run.state is _S.ON_HOLD and run.hold_reason == ERP_CLOSED:
             return self.released(state, run, at_ns, "opened again by the ERP", out)
@@ -198,11 +226,11 @@ class Intake:
 
     def _closed_there(self, state: State, run: JobRun, at_ns: int, out: list[Output]) -> State:
         """Nobody stops the machine: what it makes from now on has no order."""
-        text = "closed by the ERP"
+        text = _CLOSED
         if run.state in BEFORE_START:
             return self.cancelled(state, run, run.job, at_ns, text, out)
         out.append(told_closed(at_ns, run.job))
-        if run.state is not _S.ON_HOLD:
+        if not run.hold_reason:
             state = self.held(state, run, at_ns, text, ERP_CLOSED, out)
         if state.works_on(run.job.key):
             here = next(one for one in state.at_work() if one.job.key == run.job.key)
@@ -215,10 +243,13 @@ class Intake:
     ) -> State:
         before = run.job.image
         unstable = ChangeEffect.PLAN_UNSTABLE in effects
-        if ChangeEffect.BOM_FROM_EFFECTIVE_TIME in effects and run.anything_open:
+        waited = before is not None and before.former is not None
+        if (ChangeEffect.BOM_FROM_EFFECTIVE_TIME in effects or waited) and run.anything_open and not waits(job):
             # What was made so far is made of what the former revision says.
             run = self._dispatch.confirmed(state, run, at_ns, "engineering change", out)
         revised = run._replace(job=job, plan_changes=run.plan_changes + unstable)
+        if _material(before) != _material(job.image):  # who speaks last is right
+            revised = revised._replace(material=None)
         out.append(JobChanged(at_ns, revised.record(), run.state, f"revision {job.revision}"))
         state = with_run(state, revised)
         if ChangeEffect.PLAN_UNSTABLE in effects:
@@ -228,19 +259,21 @@ class Intake:
             out.append(notice(at_ns, "OVER_DELIVERY", job, made=made, quantity=str(job.quantity)))
         if ChangeEffect.RELEASE_HOLD in effects and before is not None and revised.hold_reason == before.hold:
             return self.released(state, revised, at_ns, "hold released by the ERP", out)
-        if ChangeEffect.SET_HOLD in effects and revised.state is not _S.ON_HOLD and job.image is not None:
+        if ChangeEffect.SET_HOLD in effects and not revised.hold_reason and job.image is not None:
             return self.held(state, revised, at_ns, "hold by the ERP", job.image.hold, out)
         if ChangeEffect.COMPLETE in effects and revised.state in (_S.IN_PROGRESS, _S.INTERRUPTED):
             cause = Cause(Trigger.ERP_MESSAGE, ActorRole.PLANNER, f"revision {job.revision}")
             state = self._dispatch.ended(state, revised, at_ns, cause, out)
             return self._dispatch.advance(state, at_ns, out)
-        return self._dispatch.complete_if_full(state, at_ns, out)
+        state = self._dispatch.complete_if_full(state, at_ns, out)
+        return self._dispatch.advance(state, at_ns, out)  # it may have waited for what has changed
 
     def _moved(self, state: State, run: JobRun, job: JobOrder, at_ns: int, out: list[Output]) -> State:
         """The ERP gave the operation to another work center. It begins there as a released one, with its numbers."""
         run = self._dispatch.left(state, run, at_ns, "moved", out)
         if state.works_on(job.key):
             state = self._dispatch.ceased(state, at_ns, run)
+        run = freed(run)  # the holds that stand there are others
         # What was dispatched is revoked; what was started stays interrupted, and is resumed there.
         revoked = run.state is _S.DISPATCHED
         moved = run._replace(job=job, state=_S.RELEASED if revoked else run.state)
@@ -252,9 +285,9 @@ class Intake:
         if state.works_on(run.job.key):
             state = self._dispatch.ceased(state, at_ns, run)
         run = self._dispatch.left(state, run, at_ns, text, out)
-        gone = run._replace(state=_S.CANCELLED, job=job, held_from=None, hold_reason="")
+        gone = run._replace(state=_S.CANCELLED, job=job, held_from=None, hold_reason="", standing=())
         out.append(JobChanged(at_ns, gone.record(), run.state, text))
-        return self._dispatch.advance(without(state, run), at_ns, out)
+        return self._dispatch.advance(left_to_siblings(without(state, run), run), at_ns, out)
 
     # --- holds -----------------------------------------------------------------------------------------------------
 
@@ -262,12 +295,21 @@ class Intake:
         """A hold. A running order stays on the machine, which nobody stops: what it makes waits for a verdict."""
         if run.state in RUNNING and run.anything_open:
             run = self._dispatch.confirmed(state, run, at_ns, "hold", out)
+        if run.state is _S.ON_HOLD:  # by a standing hold: from now on by its own, too
+            own = run._replace(hold_reason=reason)
+            out.append(JobChanged(at_ns, own.record(), run.state, text))
+            return with_run(state, own)
         on_hold = run._replace(state=_S.ON_HOLD, held_from=run.state, hold_reason=reason)
         out.append(JobChanged(at_ns, on_hold.record(), run.state, text))
         return with_run(state, on_hold)
 
     def released(self, state: State, run: JobRun, at_ns: int, text: str, out: list[Output]) -> State:
-        """The end of a hold: it is where it was before."""
+        """The end of its own hold: it is where it was before, unless a standing hold keeps it, or its ERP closed it."""
+        own = ERP_CLOSED if is_closed(run.job) else ""
+        if run.standing or own:
+            kept = run._replace(hold_reason=own)
+            out.append(JobChanged(at_ns, kept.record(), run.state, text))
+            return with_run(state, kept)
         assert run.held_from is not None, "an order on hold remembers where it was"
         back = run._replace(state=run.held_from, held_from=None, hold_reason="")
         out.append(JobChanged(at_ns, back.record(), run.state, text))
@@ -303,6 +345,10 @@ class Intake:
             on_hold=record.state is _S.ON_HOLD,
             ended=record.state in _ENDED,
         )
+
+
+def _material(image: OrderImage | None) -> bool | None:
+    return None if image is None else image.material_available
 
 
 def _unremembered(state: State, key: tuple[str, str]) -> State:

@@ -69,6 +69,12 @@ def tool_of(job: JobOrder) -> str:
     return "" if work is None else work.tool
 
 
+def recipe_of(job: JobOrder) -> str:
+    """The recipe that the operation asks for, "" for none."""
+    work = work_of(job)
+    return "" if work is None else work.recipe
+
+
 def planned_setup_ns(job: JobOrder) -> int | None:
     """How long the setup of the operation is meant to take; None where nobody told."""
     work = work_of(job)

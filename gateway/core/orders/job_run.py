@@ -33,10 +33,15 @@ class JobRun(NamedTuple):
     is not confirmed of times, material and lots. ``rush_no`` above 0: a rush order, the first one first; ``resumes``:
     it was interrupted for one. ``awaits_article``: its first piece is to be approved; ``documents_read`` are those that
     a person acknowledged. ``before_state`` is how far the operation before it has got, wherever that is made; None:
-    nobody tells. ``merged``: the originals that it leads. ``share_no`` above 0: no order of this machine's own, but so
+    nobody tells; ``before_good`` are its good pieces, ``beside_good`` those of the other parts of a split order, and
+    ``exceeds`` says that this operation was found to have more
+    than it. ``merged``: the originals that it leads. ``share_no`` above 0: no order of this machine's own, but so
     much of its lead's (``member.py``). ``owes_final``: a sibling of this child is complete, and left it to the last one
     to tell the ERP so. ``checks``: what its final confirmation asks about. ``external``: good, scrap and rework that
-    somebody confirmed in the ERP: they count for the quantity, and are confirmed by nobody here.
+    somebody confirmed in the ERP: they count for the quantity, and are confirmed by nobody here. ``standing``: scope,
+    name and reason of the standing holds that it is on (``standing_holds.py``); ``hold_reason`` is that of its own
+    hold, "" where it has none. ``material``: whether its material is there by a person's word, None: nobody said so
+    since the ERP did.
     """
 
     job: JobOrder
@@ -79,6 +84,19 @@ class JobRun(NamedTuple):
     owes_final: bool = False
     checks: RunChecks = RunChecks()
     external: tuple[int, int, int] = (0, 0, 0)
+    before_good: int | None = None
+    exceeds: bool = False
+    standing: tuple[tuple[str, str, str], ...] = ()
+    material: bool | None = None
+    beside_good: int = 0
+
+    @property
+    def holds(self) -> tuple[str, ...]:
+        """Why it is on hold: its own hold, then the standing ones; () where it is not."""
+        if self.state is not JobOrderState.ON_HOLD:
+            return ()
+        own = (self.hold_reason,) if self.hold_reason else ()
+        return (*own, *(f"{scope} {name}".rstrip() + f": {reason}" for scope, name, reason in self.standing))
 
     @property
     def runs_on(self) -> bool:
@@ -109,7 +127,7 @@ class JobRun(NamedTuple):
     def record(self) -> JobRecord:
         """What must be remembered for ever."""
         numbers = (self.seq, self.good, self.scrap, self.rework, self.last_hash, self.hold, self.test)
-        return JobRecord(self.job, self.state, *numbers, self.held_from, self.hold_reason, self.external)
+        return JobRecord(self.job, self.state, *numbers, self.held_from, "; ".join(self.holds), self.external)
 
 
 def from_record(record: JobRecord, job: JobOrder) -> JobRun:

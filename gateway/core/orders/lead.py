@@ -13,7 +13,7 @@ from gateway.core.job_order import JobOrderState
 from gateway.core.model import CountEvent, JobChanged
 from gateway.core.orders.job_run import book
 from gateway.core.orders.places import enqueue, with_run, without
-from gateway.core.orders.shares import ROLES, LeadTold, MemberPieces, MemberRow, more_time
+from gateway.core.orders.shares import ROLES, LeadTold, MemberPieces, MemberRow, MemberTold, with_times
 from gateway.core.orders.unallocated import Found, add
 from gateway.core.work.ledger import RunLedger
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from gateway.core.model import Output
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.job_run import JobRun
-    from gateway.core.orders.shares import MemberTold
     from gateway.core.unit_state import State
 
 _S: Final = JobOrderState
@@ -40,7 +39,7 @@ def booked(dispatch: Dispatch, state: State, given: MemberTold, out: list[Output
     for row in sorted(given.rows):
         before = rows.get(row.number) or MemberRow(row.number, *row.key, from_ns=row.from_ns)
         if not row.newer(before):
-            kept.append(before)
+            kept.append(before.standing())
             continue
         kept.append(row)
         state = _pieces(dispatch, state, given, before, row, out)
@@ -53,8 +52,26 @@ def booked(dispatch: Dispatch, state: State, given: MemberTold, out: list[Output
 def word_for(state: State, machine: str, at_ns: int) -> LeadTold:
     """What a lead tells a member now."""
     run = state.running
-    rows = state.sharing.member(machine).rows
-    return LeadTold(at_ns, None, booked=rows) if run is None else LeadTold(at_ns, run.job, run.waits_for_verdict, rows)
+    rows, since_ns = state.sharing.member(machine).rows, state.sharing.since_ns
+    if run is None:
+        return LeadTold(at_ns, None, booked=rows, since_ns=since_ns)
+    return LeadTold(at_ns, run.job, run.waits_for_verdict, rows, since_ns)
+
+
+def changed(before: State, state: State, instant_ns: int) -> State:
+    """After an input: with the instant from which on another order runs, or none, which its members go by."""
+    was, run = before.running, state.running
+    if not state.sharing.members or (None if was is None else was.job.key) == (None if run is None else run.job.key):
+        return state
+    return state._replace(sharing=state.sharing._replace(since_ns=instant_ns))
+
+
+def left(state: State, machine: str, at_ns: int) -> MemberTold | None:
+    """The last word of a machine that is no member any more and cannot say it; None: it has said all."""
+    known = state.sharing.member(machine)
+    if not any(row.doing for row in known.rows):
+        return None
+    return MemberTold(at_ns, machine, at_ns, tuple(row.standing() for row in known.after(at_ns)))
 
 
 def _pieces(
@@ -121,16 +138,7 @@ def _times(state: State, before: MemberRow, row: MemberRow) -> State:
     if row.period == before.period and row.states == before.states:
         return state
     work = state.work
-    known = work.ledger(row.key) or RunLedger(*row.key)
-    sums, was = dict(known.states), dict(before.states)
-    for name, length_ns in row.states:
-        sums[name] = sums.get(name, 0) + length_ns - was.pop(name, 0)
-    for name, length_ns in was.items():  # what seemed to be turned out otherwise
-        sums[name] = sums.get(name, 0) - length_ns
-    after = known._replace(
-        period=known.period.plus(more_time(row.period, before.period)),
-        states=tuple((name, length_ns) for name, length_ns in sorted(sums.items()) if length_ns),
-    )
+    after = with_times(work.ledger(row.key) or RunLedger(*row.key), before, row)
     others = tuple(after if one.key == row.key else one for one in work.ledgers)
     ledgers = others if after in others else (*others, after)
     return state._replace(work=work._replace(ledgers=ledgers))

@@ -44,20 +44,16 @@ S = JobOrderState
 class Trigger(enum.StrEnum):
     """What asks for a change of state."""
 
-    ERP_MESSAGE = "ERP message"
-    DISPATCH_LIST = "dispatch list"
+    ERP_MESSAGE = "ERP message"  # an image of the order: released, in its dispatch list, held, closed, cancelled
     COMMAND = "command"  # a person says so: screen, command line, API
     SCAN = "scan"
     JOB_TAG = "job tag"  # the PLC names the job
     MACHINE_SIGNAL = "machine signal"  # tool, mode or state
     AUTO_ADVANCE = "auto-advance"
-    CYCLES_SEEN = "cycles seen"
-    SETUP_END = "setup end rule"
+    SETUP_END = "setup end rule"  # such as cycles that were seen
     RUSH_ORDER = "rush order"
     SHIFT_END = "shift end policy"
     TARGET_REACHED = "target reached"
-    QUALITY_RULE = "quality rule"  # such as a serial number seen twice
-    RECONCILIATION = "reconciliation"
     FINAL_ACKNOWLEDGED = "final confirmation acknowledged"
 
 
@@ -72,7 +68,6 @@ class Effect(enum.StrEnum):
     PUBLISH = "PUBLISH"
     STOP_PREVIOUS = "STOP_PREVIOUS"  # per the rule ``when_running``
     FORCED_READ = "FORCED_READ"  # of the counters: the boundary of attribution
-    PLC_HANDSHAKE = "PLC_HANDSHAKE"  # where one is configured
     SETUP_STARTED = "SETUP_STARTED"
     RESETUP_STARTED = "RESETUP_STARTED"  # inside of the order: no new run, its time is setup time
     SETUP_FINISHED = "SETUP_FINISHED"
@@ -166,19 +161,13 @@ def _rows(
 
 
 _START = (*_BY_HAND, *_itself(_T.JOB_TAG, _T.AUTO_ADVANCE))
-_STARTING = (_E.STOP_PREVIOUS, _E.FORCED_READ, _E.PLC_HANDSHAKE)
-_RESUME = (*_START, *_itself(_T.MACHINE_SIGNAL))
+_STARTING = (_E.STOP_PREVIOUS, _E.FORCED_READ)
 _INTERRUPT = (
     *_BY_HAND,
     Cause(_T.RUSH_ORDER, (_R.SUPERVISOR, _R.PLANNER, _R.SERVICE)),
-    *_itself(_T.JOB_TAG, _T.MACHINE_SIGNAL, _T.SHIFT_END, _T.AUTO_ADVANCE),
+    *_itself(_T.JOB_TAG, _T.SHIFT_END, _T.AUTO_ADVANCE),
 )
-_HOLD = (
-    _ERP,
-    Cause(_T.COMMAND, (_R.QUALITY, _R.SUPERVISOR)),
-    *_itself(_T.QUALITY_RULE, _T.RECONCILIATION),
-)
-_RELEASE = (_ERP, Cause(_T.COMMAND, (_R.QUALITY, _R.SUPERVISOR)))
+_HOLD = (_ERP, Cause(_T.COMMAND, (_R.QUALITY, _R.SUPERVISOR)))
 _COMPLETE = (_ERP, *_BY_HAND, *_itself(_T.TARGET_REACHED))
 _STANDING = (S.RELEASED, S.DISPATCHED, S.INTERRUPTED, S.COMPLETED)
 _HOLDABLE = (*_STANDING, S.SETUP, S.IN_PROGRESS)
@@ -195,7 +184,7 @@ TRANSITIONS: Final[tuple[Transition, ...]] = (
     *_rows(
         [S.RELEASED],
         [S.DISPATCHED],
-        (*_BY_OFFICE, Cause(_T.DISPATCH_LIST, (_R.PLANNER,))),
+        _BY_OFFICE,
         (Guard.MACHINE_ALLOWED, Guard.NOT_CANCELLED),
         (_E.QUEUE_POSITION, _E.PUBLISH),
     ),
@@ -204,7 +193,7 @@ TRANSITIONS: Final[tuple[Transition, ...]] = (
     *_rows(
         [S.DISPATCHED],
         [S.IN_PROGRESS],
-        (*_START, *_itself(_T.CYCLES_SEEN)),
+        _START,
         START_GUARDS,
         (*_STARTING, _E.OPERATION_STARTED),
     ),
@@ -217,7 +206,7 @@ TRANSITIONS: Final[tuple[Transition, ...]] = (
         (_E.SETUP_FINISHED, _E.FIRST_GOOD_PART),
     ),
     *_rows([S.SETUP, S.IN_PROGRESS], [S.INTERRUPTED], _INTERRUPT, (), _INTERRUPTED),
-    *_rows([S.INTERRUPTED], [S.SETUP, S.IN_PROGRESS], _RESUME, START_GUARDS, (*_STARTING, _E.OPERATION_RESUMED)),
+    *_rows([S.INTERRUPTED], [S.SETUP, S.IN_PROGRESS], _START, START_GUARDS, (*_STARTING, _E.OPERATION_RESUMED)),
     *_rows(
         [S.IN_PROGRESS],
         [S.SETUP],
@@ -233,8 +222,8 @@ TRANSITIONS: Final[tuple[Transition, ...]] = (
         (),
         (_E.FORCED_READ, _E.PARTIAL_CONFIRMATION, _E.HOLD_SET, _E.QUARANTINE),
     ),
-    *_rows([S.ON_HOLD], _STANDING, _RELEASE, (Guard.SIGNATURE,), (_E.HOLD_RELEASED,)),
-    *_rows([S.ON_HOLD], [S.SETUP, S.IN_PROGRESS], _RELEASE, (Guard.SIGNATURE,), (_E.FORCED_READ, _E.HOLD_RELEASED)),
+    *_rows([S.ON_HOLD], _STANDING, _HOLD, (Guard.SIGNATURE,), (_E.HOLD_RELEASED,)),
+    *_rows([S.ON_HOLD], [S.SETUP, S.IN_PROGRESS], _HOLD, (Guard.SIGNATURE,), (_E.FORCED_READ, _E.HOLD_RELEASED)),
     *_rows(
         [S.IN_PROGRESS, S.INTERRUPTED],
         [S.COMPLETED],

@@ -12,6 +12,7 @@ from gateway.core.counting.counter import CounterState
 from gateway.core.counting.counter_limits import CounterLimits
 from gateway.core.counting.pulse import PulseDetector, PulseState
 from gateway.core.model import DatabaseLost, LostCounter, Notice, UnknownInterval
+from gateway.core.orders.standing_holds import StandingHoldChanged
 from gateway.core.rules_inputs import CounterRule, PulseRule
 from gateway.core.unit_state import ROLES, remember_unknown
 
@@ -58,7 +59,9 @@ class LostDatabase:
         names = ("signals", ", ".join(one.signal for one in waiting))
         since = ("since_ns", str(min((one.since_ns for one in lost.values()), default=at_ns)))
         out.append(Notice(at_ns, DATABASE_LOST, (since, names)))
-        return state._replace(lost=tuple(waiting))
+        for hold in given.standing:
+            out.append(StandingHoldChanged(at_ns, hold.scope, hold.name, True, hold.reason, hold.who))
+        return state._replace(lost=tuple(waiting), standing=(*state.standing, *given.standing))
 
     def seen_again(
         self,
@@ -105,7 +108,8 @@ class LostDatabase:
             counters.append(one._replace(since_ns=one.since_ns + shift_ns, measured=one.measured and measured))
         pieces = self._unconfirmed(state)
         before, gone = (_moved(found, shift_ns) for found in (state.unknown, pieces))
-        return DatabaseLost(at_ns, tuple(counters), gone, before)
+        standing = tuple(one._replace(since_ns=one.since_ns + shift_ns) for one in state.standing)
+        return DatabaseLost(at_ns, tuple(counters), gone, before, standing)
 
     def nothing_left(self, at_ns: int, since_ns: int, *, measured: bool) -> DatabaseLost:
         """Where the last state cannot be read: since when nothing is known, for every signal."""

@@ -12,7 +12,7 @@ from gateway.core.duration import NS_PER_UNIT
 from gateway.core.job_order import JobOrderState
 from gateway.core.orders.job_run import JobRun
 from gateway.core.orders.places import enqueue, put_to_work, with_run, without
-from gateway.core.orders.shares import STRETCHES_MAX, MemberRow
+from gateway.core.orders.shares import STRETCHES_MAX, LeadTold, MemberRow, less
 from gateway.core.orders.unallocated import Found, add
 from gateway.core.refusal import Refusal
 from gateway.core.unit_state import ROLES
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.core.model import JobOrder
     from gateway.core.orders.dispatch import Dispatch
-    from gateway.core.orders.shares import LeadTold
+    from gateway.core.orders.intake import Heard
     from gateway.core.rules_confirming import UnallocatedRule
     from gateway.core.unit_state import State
     from gateway.core.work.work_book import WorkBook
@@ -35,6 +35,13 @@ _S: Final = JobOrderState
 def told(dispatch: Dispatch, state: State, given: LeadTold) -> State:
     """The state after the lead's word."""
     return _follow(dispatch, _forget(state, given), given)
+
+
+def since(before: State, given: Heard, at_ns: int) -> int:
+    """From when on what it is told is so: its time is its order's until that ended at the lead, not until it hears."""
+    if not isinstance(given, LeadTold) or not given.since_ns or before.running is None:
+        return at_ns
+    return min(given.since_ns, at_ns)
 
 
 def rows_of(work: WorkBook, state: State) -> tuple[MemberRow, ...]:
@@ -142,4 +149,9 @@ def _row(work: WorkBook, state: State, run: JobRun) -> MemberRow:
     to_ns = max(run.last_event_ns or 0, run.open_from_ns)
     made = dict(zip(MemberRow._fields[3:10], _sums(run), strict=True))
     row = MemberRow(run.share_no, *run.job.key, from_ns=run.open_from_ns, to_ns=to_ns)
-    return row._replace(**made, period=ledger.period, states=ledger.states)  # type: ignore[arg-type]  # integers
+    unsure = less(ledger.states, work.sure(state, run, state.at_ns))
+    row = row._replace(**made, period=ledger.period, states=ledger.states, unsure=unsure)  # type: ignore[arg-type]  # integers
+    if run is not state.running:
+        return row
+    down = state.track.down_ns is not None
+    return row.unknown() if down else row.going_on(work.seeming(state, run, state.at_ns + 1))

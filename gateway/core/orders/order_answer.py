@@ -94,6 +94,19 @@ def data_of(answer: OperationAnswer) -> dict[str, Any]:
     }
 
 
+def refusal(reasons: Sequence[str]) -> dict[str, Any]:
+    """What is said of an order that reached none of its operations, as ``data_of`` says of one."""
+    return {
+        "operation": NO_OPERATION,
+        "answer": AnswerKind.REFUSED.value,
+        "kind": AckKind.ORDER_CHANGE_REJECTED.value,
+        "held_revision": None,
+        "reasons": list(reasons),
+        "produced": {},
+        "resend": False,
+    }
+
+
 def replaces(before: dict[str, Any] | None, after: dict[str, Any]) -> bool:
     """Whether a further word of an operation counts, where the former one (None: there is none) waits to be told.
 
@@ -112,7 +125,7 @@ def document(
 ) -> dict[str, Any]:
     """The whole answer, in its fixed order. ``parts`` are what ``data_of`` made, in the sequence of the operations."""
     kind = min((AnswerKind(part["answer"]) for part in parts), key=_WEIGHT.index)
-    told = [f"{part['operation']}: {reason}" for part in parts for reason in part["reasons"]]
+    told = [": ".join(filter(None, (part["operation"], reason))) for part in parts for reason in part["reasons"]]
     if len(told) > REASONS_MAX:
         told[REASONS_MAX:] = [f"... and {len(told) - REASONS_MAX} more"]
     held = [part["held_revision"] for part in parts if part["held_revision"] is not None]
@@ -134,7 +147,9 @@ def document(
         "produced": {operation: made for part in parts for operation, made in part["produced"].items()},
         "resend": any(part["resend"] for part in parts),
         "operations": [
-            {name: part[name] for name in ("operation", "answer", "kind", "held_revision")} for part in parts
+            {name: part[name] for name in ("operation", "answer", "kind", "held_revision")}
+            for part in parts
+            if part["operation"] != NO_OPERATION
         ],
         "created_at": utc(at_utc_ns),
     }

@@ -95,7 +95,7 @@ class OrderAck(NamedTuple):
     """The acknowledgement. ``held_revision`` is in force from now on, None: the order is not held.
 
     ``produced`` is what each started operation had made when it was cancelled. ``resend``: the ERP is asked for the
-    whole order. ``operation`` is the one that answers, "" where the order does.
+    whole order. ``operation`` is the one that answers, "" where the order does. ``changed``: field, old, new of each.
     """
 
     kind: AckKind
@@ -106,6 +106,7 @@ class OrderAck(NamedTuple):
     produced: tuple[tuple[str, Decimal], ...] = ()
     resend: bool = False
     operation: str = ""
+    changed: tuple[tuple[str, str, str], ...] = ()
 
 
 class ChangeAccepted(NamedTuple):
@@ -201,7 +202,8 @@ def _change(held: OrderImage, facts: Mapping[str, RunFacts], new: OrderImage) ->
             effects.update(dict.fromkeys(DueEffect(effect, change.operation) for effect in given))
     if refusals:
         return _refuse(held, new, refusals)
-    ack = OrderAck(AckKind.ORDER_CHANGE_ACCEPTED, new.order, new.revision, new.revision)
+    told = (("revision", str(held.revision), str(new.revision)), *((one.path, one.old, one.new) for one in changes))
+    ack = OrderAck(AckKind.ORDER_CHANGE_ACCEPTED, new.order, new.revision, new.revision, changed=told)
     return ChangeAccepted(new, changes, tuple(effects), ack)
 
 
@@ -224,8 +226,7 @@ def _cancel(
     # Only the withdrawal is taken: what else such an image says is not about an order any more.
     image = held._replace(cancelled=True, revision=new.revision)
     change = FieldChange("cancelled", ChangeKind.CANCEL, "", "", "cancelled")
-    running = [name for name in started if not facts[name].ended]
-    effects = [DueEffect(ChangeEffect.STOP_AND_CONFIRM, name) for name in running]
+    effects = [DueEffect(ChangeEffect.STOP_AND_CONFIRM, name) for name in started if not facts[name].ended]
     effects.append(DueEffect(ChangeEffect.CANCEL, ""))
     produced = tuple((name, facts[name].produced) for name in started)
     ack = OrderAck(AckKind.CANCEL_ACCEPTED, new.order, new.revision, new.revision, (), produced)
@@ -233,7 +234,7 @@ def _cancel(
 
 
 def _ignore(held: OrderImage, new: OrderImage) -> ChangeIgnored:
-    same = held == new
+    same = held._replace(former=None) == new
     code = ChangeCode.DUPLICATE if same else ChangeCode.STALE
     reason = f"revision {held.revision} is held"
     if not same and held.revision == new.revision:
@@ -243,8 +244,7 @@ def _ignore(held: OrderImage, new: OrderImage) -> ChangeIgnored:
 
 
 def _refuse(held: OrderImage, new: OrderImage, refusals: list[ChangeRefusal]) -> ChangeRefused:
-    reasons = tuple(str(refusal) for refusal in refusals)
-    ack = OrderAck(AckKind.ORDER_CHANGE_REJECTED, new.order, new.revision, held.revision, reasons)
+    ack = OrderAck(AckKind.ORDER_CHANGE_REJECTED, new.order, new.revision, held.revision, tuple(map(str, refusals)))
     return ChangeRefused(tuple(refusals), ack)
 
 
@@ -392,7 +392,8 @@ def _components(old: tuple[Component, ...], new: tuple[Component, ...]) -> Itera
 
 
 def _line(one: Component) -> str:
-    return f"{one.quantity} {one.uom} of {one.item}{' once' if one.fixed else ''}"
+    besides = "" if one.kind == "consumed" else f" as {one.kind}"
+    return f"{one.quantity} {one.uom} of {one.item}{' once' if one.fixed else ''}{besides}"
 
 
 def _shown(value: Any) -> str:

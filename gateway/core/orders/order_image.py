@@ -54,6 +54,14 @@ class FlushMethod(enum.StrEnum):
     ERP = "erp"  # the ERP books it itself with the confirmation
 
 
+class ComponentKind(enum.StrEnum):
+    """What a line of the BOM is: used up, or made besides the product. Neither of the latter is yield."""
+
+    CONSUMED = "consumed"
+    CO_PRODUCT = "co_product"  # made on purpose: so much with each good piece
+    BY_PRODUCT = "by_product"  # falls off: with each piece that was produced
+
+
 class Control(NamedTuple):
     """Control key of an operation. ``overlap``: the next one may start while this one runs.
 
@@ -100,7 +108,8 @@ class ImageOperation(NamedTuple):
 class Component(NamedTuple):
     """One line of the BOM. ``quantity`` is per unit made, or once per order where ``fixed``; ``scrap`` in percent.
 
-    ``operation`` "": used by the order as a whole.
+    ``operation`` "": used by the order as a whole. Of what is made besides (``kind``) there is no ``scrap``, nothing is
+    mounted, and it has no serial numbers.
     """
 
     item: str
@@ -112,6 +121,7 @@ class Component(NamedTuple):
     flush_method: FlushMethod = FlushMethod.BACKFLUSH
     lot_required: bool = False
     serialised: bool = False
+    kind: ComponentKind = ComponentKind.CONSUMED
 
 
 class OrderImage(NamedTuple):
@@ -119,7 +129,9 @@ class OrderImage(NamedTuple):
 
     ``source`` names the connector. ``priority`` 1 is the most urgent, 0 none. Tolerances in percent, None where the ERP
     names none. ``hold`` is the reason of a hold that the ERP set, "" for none. ``change_number`` and ``effective_ns``
-    make a revision an engineering change that may reach an order under way. ``echo`` goes back with every confirmation.
+    make a revision an engineering change that may reach an order under way; ``former`` is the BOM that is reckoned with
+    until then, None: it is so already. ``material_available`` None: the ERP says nothing of it. ``echo`` goes back with
+    every confirmation.
     """
 
     source: str
@@ -149,6 +161,8 @@ class OrderImage(NamedTuple):
     effective_ns: int | None = None
     echo: tuple[tuple[str, str], ...] = ()
     status: OrderStatus = OrderStatus.RELEASED
+    former: tuple[Component, ...] | None = None
+    material_available: bool | None = None
 
     def operation(self, number: str) -> ImageOperation | None:
         """The operation of that number."""
@@ -184,24 +198,26 @@ def snapshot_hash(image: OrderImage) -> str:
 
 def digest_of(image: OrderImage) -> str:
     """SHA-256 (hex) of everything that the image says: the name under which it is kept."""
-    return hashlib.sha256(_text(_plain(image._asdict())).encode()).hexdigest()
+    return hashlib.sha256(_text(_plain(_fields(image))).encode()).hexdigest()
 
 
 def encode(image: OrderImage) -> dict[str, Any]:
     """The image as JSON data: decimals as text, times in nanoseconds."""
-    document: dict[str, Any] = json.loads(_text(_plain(image._asdict())))
+    document: dict[str, Any] = json.loads(_text(_plain(_fields(image))))
     return document
 
 
 def decode(document: Mapping[str, Any]) -> OrderImage:
     """What ``encode`` made. Raises KeyError, TypeError or ValueError for anything else."""
     plain = dict(document)
+    former = plain.get("former")
     return OrderImage(
         **plain
         | {
             "quantity": Decimal(plain["quantity"]),
             "operations": tuple(_operation(one) for one in plain["operations"]),
             "components": tuple(_component(one) for one in plain["components"]),
+            "former": None if former is None else tuple(_component(one) for one in former),
             "conversions": tuple((unit, Decimal(number)) for unit, number in plain["conversions"]),
             "order_type": OrderType(plain["order_type"]),
             "order_kind": OrderKind(plain["order_kind"]),
@@ -214,6 +230,14 @@ def decode(document: Mapping[str, Any]) -> OrderImage:
     )
 
 
+def _fields(image: OrderImage) -> dict[str, Any]:
+    """Without a BOM that waits it is written as before there could be one, so that its digest stays what it was."""
+    fields = image._asdict()
+    if image.former is None:
+        del fields["former"]
+    return fields
+
+
 def _operation(plain: dict[str, Any]) -> ImageOperation:
     numbers = {name: Decimal(plain[name]) for name in ("quantity", "base_quantity", "std_scrap")}
     return ImageOperation(**plain | numbers | {"control": Control(**plain["control"])})
@@ -221,7 +245,8 @@ def _operation(plain: dict[str, Any]) -> ImageOperation:
 
 def _component(plain: dict[str, Any]) -> Component:
     numbers = {name: Decimal(plain[name]) for name in ("quantity", "scrap")}
-    return Component(**plain | numbers | {"flush_method": FlushMethod(plain["flush_method"])})
+    kind = ComponentKind(plain.get("kind", ComponentKind.CONSUMED))
+    return Component(**plain | numbers | {"flush_method": FlushMethod(plain["flush_method"]), "kind": kind})
 
 
 def _maybe(text: str | None) -> Decimal | None:
@@ -229,6 +254,8 @@ def _maybe(text: str | None) -> Decimal | None:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Component):
+        return _plain(_told(value))
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return _plain(value._asdict())
     if isinstance(value, dict):
@@ -239,8 +266,16 @@ def _plain(value: Any) -> Any:
 
 
 def _canonical(part: ImageOperation | Component) -> str:
-    fields = part._asdict()
+    fields = _told(part) if isinstance(part, Component) else part._asdict()
     return _text(_plain({name: _one_way(value) for name, value in fields.items()}))
+
+
+def _told(component: Component) -> dict[str, Any]:
+    """What is used up is written as it was before anything else could be, so that its hash stays what it was."""
+    fields = component._asdict()
+    if component.kind is ComponentKind.CONSUMED:
+        del fields["kind"]
+    return fields
 
 
 def _one_way(value: Any) -> Any:

@@ -13,6 +13,7 @@ from gateway.core.foreign_text import clean, is_clean
 from gateway.core.instant import Instant
 from gateway.core.orders.order_image import (
     Component,
+    ComponentKind,
     Control,
     FlushMethod,
     ImageOperation,
@@ -96,7 +97,7 @@ def read(
         operations=operations,
         product_revision=product.identifier("revision", default=""),
         conversions=_conversions(product),
-        components=_components(order, {one.operation for one in operations}),
+        components=_components(order, {one.operation for one in operations}, product.raw("id")),
         order_type=order.word("type", OrderType, OrderType.MTS),
         order_kind=order.word("kind", OrderKind, OrderKind.DISCRETE),
         under_tolerance=order.maybe("under_tolerance_pct", _HUNDRED),
@@ -111,6 +112,7 @@ def read(
         hold=order.text("hold"),
         cancelled=order.flag("cancelled"),
         status=order.word("status", OrderStatus, OrderStatus.RELEASED),
+        material_available=order.flag("material_available") if "material_available" in document else None,
         change_number=order.identifier("change_number", default=""),
         effective_ns=order.time_ns("effective_at"),
         echo=tuple((name, text) for name in ECHOED if (text := order.text(name))),
@@ -164,24 +166,35 @@ def _control(fields: _Fields) -> Control:
     return Control(**{name: fields.flag(name, default=Control._field_defaults[name]) for name in Control._fields})
 
 
-def _components(order: _Fields, operations: set[str]) -> tuple[Component, ...]:
+def _components(order: _Fields, operations: set[str], product: object) -> tuple[Component, ...]:
     found = []
     for fields in order.objects("components", 0, COMPONENTS_MAX):
         operation = fields.identifier("op", default="")
         # Without any operation that error is told already.
         if operation and operations and operation not in operations:
             fields.refuse("op", operation, f"an operation of this order: {_some(operations)}")
+        kind = fields.word("kind", ComponentKind, ComponentKind.CONSUMED)
+        scrap = fields.number("scrap_pct", most=PERCENT_MAX, default=_ZERO)
+        lot_required, serialised = fields.flag("lot_required"), fields.flag("serialised")
+        item = fields.identifier("item")
+        if kind is not ComponentKind.CONSUMED:
+            if isinstance(product, str) and item and item == product.strip():  # each piece would be received twice
+                fields.refuse("item", item, f"another item than the product with kind {kind}: its pieces are the yield")
+            for name, said in (("scrap_pct", scrap), ("lot_required", lot_required), ("serialised", serialised)):
+                if said:  # it would be said and change nothing
+                    fields.refuse(name, fields.raw(name), f"none with kind {kind}: it is made, not used")
         found.append(
             Component(
-                item=fields.identifier("item"),
+                item=item,
                 quantity=fields.number("qty_per", least=_LEAST),
                 uom=fields.identifier("uom"),
                 operation=operation,
                 fixed=fields.flag("fixed"),
-                scrap=fields.number("scrap_pct", most=PERCENT_MAX, default=_ZERO),
+                scrap=scrap,
                 flush_method=fields.word("flush_method", FlushMethod, FlushMethod.BACKFLUSH),
-                lot_required=fields.flag("lot_required"),
-                serialised=fields.flag("serialised"),
+                lot_required=lot_required,
+                serialised=serialised,
+                kind=kind,
             )
         )
     return tuple(found)

@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 
 
 class Cause(NamedTuple):
-    """What asks for a change, who, and what is written down of it. ``by`` "": nobody, but the machine or the ERP."""
+    """What asks for a change, who, and what is written down of it. ``by`` "": nobody, but the machine or the ERP.
+
+    ``passed``: what guards objected that only warn.
+    """
 
     trigger: Trigger
     role: ActorRole
     text: str
     by: str = ""
     reason: str = ""
+    passed: tuple[str, ...] = ()
 
 
 class Verdict(NamedTuple):
@@ -50,6 +54,11 @@ def may(
     return Verdict(
         all_of(objection(one) for one in found if one.blocks), tuple(str(one) for one in found if not one.blocks)
     )
+
+
+def despite(cause: Cause, verdict: Verdict) -> Cause:
+    """The cause, with what was passed over: that is written down with the start."""
+    return cause._replace(passed=verdict.warnings) if verdict.warnings else cause
 
 
 def objection(one: GuardRefusal) -> Refusal:

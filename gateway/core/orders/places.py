@@ -6,7 +6,7 @@ Puts and finds. It neither confirms nor decides who runs.
 from __future__ import annotations
 
 import bisect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.core.model import Notice
 from gateway.core.orders.queue_entries import rank_of
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from gateway.core.model import JobOrder, Output
     from gateway.core.orders.job_run import JobRun
     from gateway.core.unit_state import State
+
+
+#: Signs between order and operation on a label.
+_BETWEEN: Final = "/-+* "
 
 
 def named(state: State, order: str, operation: str) -> JobRun | str:
@@ -32,6 +36,22 @@ def named(state: State, order: str, operation: str) -> JobRun | str:
     text = f"order {name} is not open at this work unit; open orders: {here}"
     todo = "name an open order, or have this one released to this machine"
     return Refusal(text, "ORDER_OPEN", found=name, allowed=here, what_to_do=todo)
+
+
+def scanned(state: State, code: str, job_format: str) -> JobRun | str:
+    """The open job order that a barcode names, or why it is none.
+
+    A barcode is the order number, alone or with the operation behind ``/``, ``-``, ``+``, ``*`` or a blank; or what the
+    PLC would call it.
+    """
+    code = code.strip()
+    if any(run.job.order == code for run in state.open_runs()):
+        return named(state, code, "")
+    for run in state.open_runs():
+        order, operation = run.job.key
+        if code in (job_tag(job_format, run.job), *(f"{order}{sign}{operation}" for sign in _BETWEEN)):
+            return run
+    return named(state, code, "")
 
 
 def enqueue(state: State, run: JobRun) -> State:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.model import JobOrderState
 from gateway.core.orders.guards import GuardFacts
-from gateway.core.orders.job_image import tool_of
+from gateway.core.orders.job_image import recipe_of, tool_of
 from gateway.core.orders.queue import QUEUE_MAX, QUEUED, QueueEntry, ahead, rank
 
 if TYPE_CHECKING:
@@ -31,7 +31,13 @@ def entry_of(run: JobRun, *, setup_planned: bool) -> QueueEntry:
 
 def holds_of(run: JobRun) -> tuple[str, ...]:
     """The active holds."""
-    return (run.hold_reason or "without a reason",) if run.state is JobOrderState.ON_HOLD else ()
+    return (run.holds or ("without a reason",)) if run.state is JobOrderState.ON_HOLD else ()
+
+
+def material_of(run: JobRun) -> bool | None:
+    """Whether its material is there: a person's word, else the ERP's; None: nobody tells."""
+    image = run.job.image
+    return run.material if run.material is not None or image is None else image.material_available
 
 
 def start_facts(state: State, run: JobRun, machine: MachineStateUnit, *, setup_planned: bool) -> GuardFacts:
@@ -45,9 +51,12 @@ def start_facts(state: State, run: JobRun, machine: MachineStateUnit, *, setup_p
         holds=holds_of(run),
         predecessor="" if before is None else before.operation,
         predecessor_state=run.before_state if here is None else here.state,
+        material_available=material_of(run),
         overlap=before is not None and before.control.overlap,
         tool_wanted=tool_of(run.job),
         tool_found=machine.tool_told(state.track),
+        recipe_wanted=recipe_of(run.job),
+        recipe_found=machine.recipe_told(state.track),
         changeover=setup_planned,
         running=others,
         documents_required=() if image is None else image.documents,

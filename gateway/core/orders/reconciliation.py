@@ -7,6 +7,7 @@ means. It proposes; nothing is repaired here, and nothing without a report.
 from __future__ import annotations
 
 import enum
+import hashlib
 from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -58,6 +59,19 @@ BY_PERSON: Final = frozenset(
 )
 
 
+#: What a person may settle: everything else goes by itself, or has a verb of its own.
+SETTLED_BY_PERSON: Final = frozenset(
+    {
+        FindingCode.LOOK_UP,
+        FindingCode.MISSING_IN_ERP,
+        FindingCode.MISMATCH,
+        FindingCode.EXTERNAL_CONFIRMATION,
+        FindingCode.EDGE_DATA_LOST,
+        FindingCode.UNKNOWN_IN_ERP,
+    }
+)
+
+
 class ErpQuantities(NamedTuple):
     """What the ERP has confirmed, in pieces (the caller converts). It knows neither pieces on hold nor samples."""
 
@@ -77,10 +91,12 @@ class LookedUp(enum.StrEnum):
 class EdgeFacts(NamedTuple):
     """What the gateway knows of an operation. Sums are over confirmations with their reversals, void ones left out.
 
-    ``acked`` is acknowledged under ``acked_keys``; ``in_doubt`` was sent and not answered; ``waiting`` was not sent.
+    ``acked`` is acknowledged under ``acked_keys``; ``in_doubt`` was sent and not answered; ``accepted`` was
+    taken over by the ERP, which has not booked it yet, as far as it says; ``waiting`` was not sent.
     ``external`` was taken over from the ERP before. ``epochs`` are all under which keys of this operation were given,
     the present one last; ``seq`` is the last number in that. ``known`` False: there is no record of the operation.
     ``closed_period_keys`` are refused because the ERP's period is closed; ``rejected_keys`` for another reason.
+    ``source``: whose order it is, where two ERPs have one of that number; else "".
     """
 
     order: str
@@ -91,6 +107,7 @@ class EdgeFacts(NamedTuple):
     seq: int = 0
     acked: Pieces = NOTHING
     in_doubt: Pieces = NOTHING
+    accepted: Pieces = NOTHING
     waiting: Pieces = NOTHING
     external: ErpQuantities = ErpQuantities()
     acked_keys: tuple[str, ...] = ()
@@ -98,6 +115,7 @@ class EdgeFacts(NamedTuple):
     rejected_keys: tuple[str, ...] = ()
     closed_period_keys: tuple[str, ...] = ()
     waiting_behind: int = 0
+    source: str = ""
 
 
 class ErpFacts(NamedTuple):
@@ -123,19 +141,32 @@ class Finding(NamedTuple):
     action: Action
     difference: ErpQuantities = ErpQuantities()
     keys: tuple[str, ...] = ()
+    source: str = ""
 
     def __str__(self) -> str:
         return f"{self.code}: order {self.order} operation {self.operation}: {self.text}; proposed: {self.action}"
 
+    @property
+    def identity(self) -> str:
+        """Which difference it is: what a person settles is this one, and none that comes after it."""
+        what = "/".join(f"{number:f}" for number in self.difference)
+        text = "\n".join((*self.keys, self.source) if self.source else self.keys) if self.keys else self.text
+        return f"{self.code} {what} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
 
 class Report(NamedTuple):
-    """``compared`` operations; ``left_out`` findings are more than a report holds."""
+    """``compared`` operations; ``left_out`` findings are more than a report holds.
+
+    ``said``: code and identity of each finding by operation, () where both sides agree, whatever the report has room
+    for.
+    """
 
     at_ns: int
     compared: int
     findings: tuple[Finding, ...]
     left_out: int
     counts: tuple[tuple[str, int], ...]
+    said: tuple[tuple[str, str, tuple[tuple[FindingCode, str], ...]], ...] = ()
 
 
 class _Compared(NamedTuple):
@@ -171,9 +202,11 @@ class Row(NamedTuple):
 
 
 def _in_buffer(both: _Compared) -> str | None:
-    if not both.erp.known or both.behind or both.ahead or not any(both.edge.waiting):
+    if not both.erp.known or both.behind or both.ahead:
         return None
-    return f"{_show(both.edge.waiting)} wait to be sent"
+    told = [f"{_show(both.edge.waiting)} wait to be sent"] if any(both.edge.waiting) else []
+    told += [f"{_show(both.edge.accepted)} wait in the ERP to be booked"] if any(both.edge.accepted) else []
+    return "; ".join(told) or None
 
 
 def _look_up(both: _Compared) -> str | None:
@@ -280,7 +313,8 @@ def compare(edge: EdgeFacts, erp: ErpFacts) -> tuple[Finding, ...]:
     """What differs between both sides of one operation, in the order of the table; empty: they agree."""
     external = edge.external
     sent = (edge.acked.good, edge.acked.scrap, edge.acked.rework)
-    doubtful = (edge.in_doubt.good, edge.in_doubt.scrap, edge.in_doubt.rework)
+    open_there = edge.in_doubt.plus(edge.accepted)
+    doubtful = (open_there.good, open_there.scrap, open_there.rework)
     acked = [one + have for one, have in zip(sent, external, strict=True)]
     # A reversal in doubt may lower what is there: the most is without it.
     most = [one + max(maybe, 0) for one, maybe in zip(acked, doubtful, strict=True)]
@@ -296,8 +330,10 @@ def compare(edge: EdgeFacts, erp: ErpFacts) -> tuple[Finding, ...]:
         text = row.found(both)
         if text is not None:
             difference = both.from_most if row.code is FindingCode.EXTERNAL_CONFIRMATION else both.from_acked
+            text = f"{edge.source}: {text}" if edge.source else text
             keys = row.keys(both)
-            findings.append(Finding(row.code, edge.order, edge.operation, text, row.action, difference, keys))
+            found = Finding(row.code, edge.order, edge.operation, text, row.action, difference, keys, edge.source)
+            findings.append(found)
     return tuple(findings)
 
 
@@ -305,14 +341,17 @@ def report(at_ns: int, pairs: Iterable[tuple[EdgeFacts, ErpFacts]]) -> Report:
     """All operations. What does nothing but flow is counted and listed like the rest."""
     findings: list[Finding] = []
     counts: Counter[str] = Counter()
+    said: dict[tuple[str, str], list[tuple[FindingCode, str]]] = {}
     compared = 0
     for edge, erp in pairs:
-        compared += 1
         new = compare(edge, erp)
+        compared += 1
+        said.setdefault((edge.order, edge.operation), []).extend((one.code, one.identity) for one in new)
         counts.update(one.code.value for one in new)
         findings.extend(new[: max(FINDINGS_MAX - len(findings), 0)])
     left_out = counts.total() - len(findings)
-    return Report(at_ns, compared, tuple(findings), left_out, tuple(sorted(counts.items())))
+    told = tuple((*key, tuple(codes)) for key, codes in said.items())
+    return Report(at_ns, compared, tuple(findings), left_out, tuple(sorted(counts.items())), told)
 
 
 def _show(pieces: Pieces) -> str:

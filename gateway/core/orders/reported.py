@@ -15,6 +15,7 @@ from gateway.core.orders.disposition import reclassified
 from gateway.core.orders.job_run import book, with_reason
 from gateway.core.orders.places import named, with_run
 from gateway.core.refusal import Refusal, refused
+from gateway.core.wording import pieces_of
 
 if TYPE_CHECKING:
     from gateway.core.entries import ReportEntry
@@ -55,7 +56,7 @@ def _why_not(run: JobRun, entry: ReportEntry, source: CountingSource) -> str:
         if entry.good and isinstance(answer, CountRefused):
             return Refusal(str(answer), answer.code, found=f"{entry.good} good", what_to_do=answer.what_to_do)
         if entry.scrap + entry.rework > run.open_good:
-            found, allowed = f"{entry.scrap + entry.rework} pieces", f"up to {run.open_good}"
+            found, allowed = pieces_of(entry.scrap + entry.rework), f"up to {run.open_good}"
             todo = "only counted good pieces that are not confirmed yet can be said to be something else"
             text = f"OPEN_PIECES: found {found}, allowed {allowed}; {todo}"
             return Refusal(text, "OPEN_PIECES", found=found, allowed=allowed, what_to_do=todo)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gateway.core.model import JobOrder, Role
+from gateway.core.duration import NS_PER_UNIT
+from gateway.core.model import JobOrder, MachineState, Role
 from gateway.core.state.time_elements import TimeElements
 from gateway.core.work.activity_times import NO_TIME, PeriodTimes, period_from
 from gateway.core.work.rounding import Exact
@@ -16,8 +17,21 @@ from gateway.core.work.rounding import Exact
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.core.work.ledger import Key, RunLedger
+
+#: A member's last word says for so long how its time goes on. Within that a machine that works says something: a state
+#: ends, a shift, a piece is made. The time of one that is silent for longer is told once it speaks.
+WORD_HOLDS_NS: Final = 24 * NS_PER_UNIT["h"]
+#: The times of an order end with its last piece, which was made a little before it was read: so far a member's word is
+#: taken back for that.
+TAKEN_BACK_NS: Final = NS_PER_UNIT["min"]
+#: Once an order has ended its times are compared with what was told only when its members have heard of the end, for at
+#: most so long: one that is away holds up nothing.
+END_HEARD_WITHIN_NS: Final = 10 * NS_PER_UNIT["min"]
 #: Stretches that a member keeps for its lead; while as many are not booked it takes up no further order.
 STRETCHES_MAX: Final = 64
+
+_UNKNOWN: Final = PeriodTimes(TimeElements(unk_ns=1))
 
 ROLES: Final = (Role.GOOD, Role.SCRAP, Role.REWORK, Role.HOLD, Role.TEST)
 
@@ -26,7 +40,9 @@ class MemberRow(NamedTuple):
     """All that a member made in one stretch of an order, from its beginning: sums, so that any two can be compared.
 
     ``number`` ascends with each stretch of the member, for ever. ``period`` and ``states`` (nanoseconds by machine
-    state) are its times in the stretch, what is not final as it seems to be.
+    state) are its times in the stretch, what is not final as it seems to be. ``doing`` is the machine state that goes
+    on in it, "" where none does, and ``pace`` what each further nanosecond adds to ``period`` meanwhile. ``unsure`` is
+    what of ``states`` may still turn out to be another state.
     """
 
     number: int
@@ -43,6 +59,9 @@ class MemberRow(NamedTuple):
     to_ns: int = 0
     period: PeriodTimes = NO_TIME
     states: tuple[tuple[str, int], ...] = ()
+    doing: str = ""
+    pace: PeriodTimes = NO_TIME
+    unsure: tuple[tuple[str, int], ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -58,6 +77,31 @@ class MemberRow(NamedTuple):
         """Pieces by role, cycles and estimated pieces."""
         return self[3:10]
 
+    def going_on(self, later: RunLedger) -> MemberRow:
+        """With how it goes on: ``later`` are its times a nanosecond later."""
+        was = dict(self.states)
+        more = {name: length_ns - was.pop(name, 0) for name, length_ns in later.states}
+        grew = [name for name, length_ns in more.items() if length_ns]
+        if was or len(grew) != 1 or more[grew[0]] != 1:  # nothing goes on, or it is judged anew just then
+            return self
+        return self._replace(doing=grew[0], pace=more_time(later.period, self.period))
+
+    def unknown(self) -> MemberRow:
+        """Nobody knows how it goes on, but that it does: after a restart, until the machine is heard."""
+        return self._replace(doing=MachineState.UNKNOWN.value, pace=_UNKNOWN)
+
+    def standing(self) -> MemberRow:
+        """Nothing goes on in it any more."""
+        return self._replace(doing="", pace=NO_TIME)
+
+    def after(self, passed_ns: int) -> MemberRow:
+        """As it is so much later if the machine goes on as it did; less than 0: as it was."""
+        if not self.doing or not passed_ns:
+            return self
+        sums = dict(self.states)
+        sums[self.doing] = sums.get(self.doing, 0) + passed_ns
+        return self._replace(period=self.period.plus(_times(self.pace, passed_ns)), states=tuple(sorted(sums.items())))
+
 
 class MemberTold(NamedTuple):
     """A member tells its lead all that it keeps, as of ``said_ns``; it may come twice."""
@@ -71,13 +115,15 @@ class MemberTold(NamedTuple):
 class LeadTold(NamedTuple):
     """A lead tells a member which order runs, and what it has booked of it; it may come twice.
 
-    ``waits``: what is made now waits for a verdict.
+    ``waits``: what is made now waits for a verdict. ``since_ns``: from when on it runs, or none does; 0: that is not
+    known.
     """
 
     at_ns: int
     job: JobOrder | None
     waits: bool = False
     booked: tuple[MemberRow, ...] = ()
+    since_ns: int = 0
 
 
 #: What machines that work on one operation tell each other.
@@ -107,12 +153,21 @@ class MemberBooked(NamedTuple):
         """What is booked of a stretch."""
         return next((one for one in self.rows if one.number == number), None)
 
+    def after(self, at_ns: int) -> tuple[MemberRow, ...]:
+        """Its stretches as they seem to be at an instant, from what it said last."""
+        passed_ns = min(max(at_ns - self.said_ns, -TAKEN_BACK_NS), WORD_HOLDS_NS)
+        return tuple(row.after(passed_ns) for row in self.rows)
+
 
 class Sharing(NamedTuple):
-    """What a work unit remembers of it: as a member the number of its last stretch, as a lead what it booked."""
+    """What a work unit remembers of it: as a member the number of its last stretch, as a lead what it booked.
+
+    ``since_ns``: as a lead of members that have spoken, from when on the order that runs does, or none does.
+    """
 
     last_number: int = 0
     members: tuple[MemberBooked, ...] = ()
+    since_ns: int = 0
 
     def member(self, machine: str) -> MemberBooked:
         """What is booked of a member."""
@@ -122,6 +177,48 @@ class Sharing(NamedTuple):
         """With that of a member as it is now."""
         others = (one for one in self.members if one.machine != booked.machine)
         return self._replace(members=tuple(sorted((*others, booked))))
+
+    def restored(self) -> Sharing:
+        """After a restart: what the members did meanwhile nobody knows, until they say it."""
+        members = (
+            one._replace(rows=tuple(row.unknown() if row.doing else row for row in one.rows)) for one in self.members
+        )
+        return self._replace(members=tuple(members))
+
+    def seeming(self, ledger: RunLedger, at_ns: int) -> RunLedger:
+        """An order's times at an instant: with what its members have not told yet, as it seems to be."""
+        for one in self.members:
+            for before, row in zip(one.rows, one.after(at_ns), strict=True):
+                if row is not before and row.key == ledger.key:
+                    ledger = with_times(ledger, before, row)
+        return ledger
+
+    def sure(self, key: Key, states: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+        """Time of an order by machine state without what its members may still judge otherwise."""
+        sums = dict(states)
+        for row in (row for one in self.members for row in one.rows if row.key == key):
+            for name, length_ns in row.unsure:
+                sums[name] = sums.get(name, 0) - length_ns
+        return tuple((name, length_ns) for name, length_ns in sorted(sums.items()) if length_ns)
+
+    def unheard(self, key: Key, ended_ns: int, at_ns: int) -> bool:
+        """Whether the times of an order that ended then still go on at a member, as far as is known."""
+        if at_ns >= ended_ns + END_HEARD_WITHIN_NS:
+            return False
+        return any(row.doing and row.key == key for one in self.members for row in one.rows)
+
+
+def with_times(ledger: RunLedger, before: MemberRow, row: MemberRow) -> RunLedger:
+    """An order's times with what came to a member's stretch; a member's times are the order's."""
+    sums, was = dict(ledger.states), dict(before.states)
+    for name, length_ns in row.states:
+        sums[name] = sums.get(name, 0) + length_ns - was.pop(name, 0)
+    for name, length_ns in was.items():  # what seemed to be turned out otherwise
+        sums[name] = sums.get(name, 0) - length_ns
+    return ledger._replace(
+        period=ledger.period.plus(more_time(row.period, before.period)),
+        states=tuple((name, length_ns) for name, length_ns in sorted(sums.items()) if length_ns),
+    )
 
 
 def more_time(now: PeriodTimes, before: PeriodTimes) -> PeriodTimes:
@@ -135,16 +232,36 @@ def more_time(now: PeriodTimes, before: PeriodTimes) -> PeriodTimes:
     )
 
 
+def less(states: tuple[tuple[str, int], ...], other: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+    """Time by machine state without the other one's."""
+    known = dict(other)
+    left = ((name, length_ns - known.get(name, 0)) for name, length_ns in states)
+    return tuple((name, length_ns) for name, length_ns in left if length_ns)
+
+
+def _times(pace: PeriodTimes, number: int) -> PeriodTimes:
+    return PeriodTimes(
+        TimeElements(*(one * number for one in pace.elements)),
+        Exact.of(pace.labour.fraction * number),
+        Exact.of(pace.labour_setup.fraction * number),
+        pace.late_ns * number,
+    )
+
+
 def sharing_from(document: Mapping[str, Any]) -> Sharing:
     """What ``_asdict`` and JSON made of ``Sharing``. Raises KeyError, TypeError, ValueError."""
     members = tuple(
         MemberBooked(machine, said_ns, tuple(map(row_from, rows))) for machine, said_ns, rows in document["members"]
     )
-    return Sharing(document["last_number"], members)
+    return Sharing(document["last_number"], members, document.get("since_ns", 0))
 
 
 def row_from(row: list[Any]) -> MemberRow:
     """What JSON made of ``MemberRow``."""
-    *numbers, period, states = row
-    known = dict(zip(MemberRow._fields, numbers, strict=False))
-    return MemberRow(**known, period=period_from(period), states=tuple((name, length_ns) for name, length_ns in states))
+    known = dict(zip(MemberRow._fields, row, strict=False))
+    for name in ("states", "unsure"):
+        known[name] = tuple((state, length_ns) for state, length_ns in known.get(name, ()))
+    for name in ("period", "pace"):
+        if name in known:
+            known[name] = period_from(known[name])
+    return MemberRow(**known)

@@ -125,17 +125,18 @@ def split(request: SplitRequest) -> SplitPlan | DivisionRefused:
     return SplitPlan(tuple(children), request.produced)
 
 
-def child_image(image: OrderImage, child: Child, operations: Collection[str]) -> OrderImage:
-    """The image of a child: the parent's, with the operations that are still to be done, each for its quantity.
+def child_image(image: OrderImage, child: Child, operation: str) -> OrderImage:
+    """The image of a child: the parent's, this operation for the child's quantity.
 
-    Raises ValueError where none is left.
+    The whole routing and BOM stay: which operation is before it, which milestone confirms it in the ERP and which
+    operation uses a component is said by the order as a whole. Raises ValueError for an operation that is not there.
     """
-    left = tuple(one._replace(quantity=child.quantity) for one in image.operations if one.operation in operations)
-    if not left:
-        raise ValueError(f"operations: found none of order {image.order} left, allowed one or more")
-    kept = {one.operation for one in left}
-    components = tuple(one for one in image.components if not one.operation or one.operation in kept)
-    return image._replace(order=child.order, quantity=child.quantity, operations=left, components=components)
+    if image.operation(operation) is None:
+        raise ValueError(f"operation: found {operation}, allowed one of order {image.order}")
+    operations = tuple(
+        one._replace(quantity=child.quantity) if one.operation == operation else one for one in image.operations
+    )
+    return image._replace(order=child.order, quantity=child.quantity, operations=operations)
 
 
 def merge(

@@ -60,7 +60,10 @@ class Starting:
             if refusal:
                 text = f"order {one.job.order} cannot make way for it: {refusal}"
                 guard = refusal.guard if isinstance(refusal, Refusal) else Guard.G6
-                return verdict._replace(refusal=Refusal(text, guard, found=f"order {one.job.order} {one.state}"))
+                todo = refusal.what_to_do if isinstance(refusal, Refusal) else ""
+                todo = todo or f"interrupt or finish order {one.job.order} first"
+                found = f"order {one.job.order} {one.state}"
+                return verdict._replace(refusal=Refusal(text, guard, found=found, what_to_do=todo))
         return verdict
 
     def may_end_setup(self, state: State, run: JobRun, cause: Cause) -> Verdict:

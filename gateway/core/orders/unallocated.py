@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.core.confirming.quantities import NOTHING, Pieces
 from gateway.core.model import Role
+from gateway.core.wording import pieces_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +28,7 @@ class Found(NamedTuple):
     """Pieces that were made while no order ran for them. ``product``, ``lot`` and ``tool`` "" where not known.
 
     ``product`` is the part of a family tool, else what the machine was last set up for. ``estimated`` is how many of
-    the pieces were shared by time.
+    the pieces were shared by time. ``held``: an order was on hold when they were made; no policy gives them away.
     """
 
     signal: str
@@ -39,6 +40,7 @@ class Found(NamedTuple):
     lot: str = ""
     tool: str = ""
     estimated: int = 0
+    held: bool = False
 
 
 class BucketEntry(NamedTuple):
@@ -193,7 +195,8 @@ def by_policy(
         chosen = [
             one
             for one in bucket.entries
-            if before.ended_ns <= one.what.t_from_ns
+            if not one.what.held
+            and before.ended_ns <= one.what.t_from_ns
             and one.what.t_to_ns <= latest_ns
             and one.what.product in ("", before.product)
         ]
@@ -205,7 +208,8 @@ def by_policy(
         chosen = [
             one
             for one in bucket.entries
-            if follows.began_ns - rule.within <= one.what.t_from_ns
+            if not one.what.held
+            and follows.began_ns - rule.within <= one.what.t_from_ns
             and one.what.t_to_ns <= follows.began_ns
             and one.what.product in products
         ]
@@ -266,7 +270,7 @@ def _objection(bucket: Bucket, request: AllocationRequest, chosen: Sequence[Buck
     others = sorted({one.what.product for one in chosen} - {"", request.product}) if request.order else []
     changes = not request.order or request.role_to not in (None, request.role)
     if request.pieces < 1:
-        return AllocationRefused("NOTHING_TO_ALLOCATE", f"found {request.pieces} pieces", "give 1 and above")
+        return AllocationRefused("NOTHING_TO_ALLOCATE", f"found {pieces_of(request.pieces)}", "give 1 and above")
     if not request.who.strip():
         return AllocationRefused("WHO_MISSING", "found nobody", "log in with your own name")
     if missing:
@@ -274,12 +278,14 @@ def _objection(bucket: Bucket, request: AllocationRequest, chosen: Sequence[Buck
         return AllocationRefused("UNKNOWN_ENTRY", text, "look at the bucket again: they were allocated or merged")
     if request.pieces > have:
         text = f"found {request.pieces} {request.role}, the bucket has {have} of these"
-        return AllocationRefused("ALLOCATION_EXCEEDS_BUCKET", text, f"give at most {have}")
+        todo = f"give at most {have}" if have else "look at what waits: linegate unallocated list"
+        return AllocationRefused("ALLOCATION_EXCEEDS_BUCKET", text, todo)
     if not request.order and request.role_to not in (None, Role.SCRAP):
         text = f"found no order for pieces as {request.role_to}"
         return AllocationRefused("ORDER_MISSING", text, "name an order; without one pieces are only written off")
     if changes and not request.reason.strip():
-        return AllocationRefused("REASON_MISSING", "the pieces are judged otherwise", "say why")
+        becomes = f"become {request.role_to}" if request.order else "are written off as scrap"
+        return AllocationRefused("REASON_MISSING", f"{request.role} pieces {becomes}", "say why (--reason)")
     if others and not request.reason.strip():
         text = f"the pieces are {', '.join(others)}, the order makes {request.product}"
         return AllocationRefused("PRODUCT_DIFFERS", text, "name an order of that product, or say why in the reason")
@@ -343,8 +349,8 @@ def _oldest_first(entries: Sequence[BucketEntry]) -> list[BucketEntry]:
     return sorted(entries, key=lambda one: (one.what.t_from_ns, one.number))
 
 
-def _kind(what: Found) -> tuple[str, Role, str, str, str]:
-    return (what.signal, what.role, what.product, what.lot, what.tool)
+def _kind(what: Found) -> tuple[str, Role, str, str, str, bool]:
+    return (what.signal, what.role, what.product, what.lot, what.tool, what.held)
 
 
 def _joins(rule: UnallocatedRule, entries: Sequence[BucketEntry], found: Found) -> int | None:
@@ -369,6 +375,7 @@ def _both(one: Found, other: Found) -> Found:
         t_from_ns=min(one.t_from_ns, other.t_from_ns),
         t_to_ns=max(one.t_to_ns, other.t_to_ns),
         estimated=one.estimated + other.estimated,
+        held=one.held or other.held,
         **same,
     )
 

@@ -69,7 +69,8 @@ class StateSignals:
         self._map = None
         self._modes: dict[str, MachineState] = {}
         self._told_anew: frozenset[str | None] = frozenset()
-        names: list[str | None] = [*rule.reasons.alarm_signals, rule.setup.tool_signal, rule.setup.release_signal]
+        setup = rule.setup
+        names: list[str | None] = [*rule.reasons.alarm_signals, setup.tool_signal, setup.release_signal]
         if explicit is not None:
             self._map = StateMap(
                 explicit.map, starting_as=MachineState(explicit.starting_as), reasons=rule.reasons.values
@@ -77,10 +78,12 @@ class StateSignals:
             self._modes = explicit.modes
             names += [explicit.signal, explicit.mode_signal, explicit.blocked_signal, explicit.starved_signal]
             self._told_anew = frozenset(names[-4:])
+        names.append(setup.recipe_signal)
         self.signals: tuple[str, ...] = tuple(dict.fromkeys(name for name in names if name is not None))
         self._place = {signal: index for index, signal in enumerate(self.signals)}
         self._alarms = frozenset(rule.reasons.alarm_signals)
-        self._tool, self._release = rule.setup.tool_signal, rule.setup.release_signal
+        self._tool, self._release = setup.tool_signal, setup.release_signal
+        self._recipe = setup.recipe_signal
 
     def initial(self) -> SignalState:
         """Nothing seen yet."""
@@ -99,6 +102,10 @@ class StateSignals:
     def tool_told(self, state: SignalState) -> str | None:
         """The tool that its signal names, "" where it says nothing; None where there is no such signal."""
         return None if self._tool is None else state.values[self._place[self._tool]] or ""
+
+    def recipe_told(self, state: SignalState) -> str | None:
+        """The recipe that its signal names, "" where it says nothing; None where there is no such signal."""
+        return None if self._recipe is None else state.values[self._place[self._recipe]] or ""
 
     def on_value(
         self, state: SignalState, signal: str, value: Scalar, status: Status

@@ -172,6 +172,10 @@ class MachineStateUnit:
         """The tool that the signal names, "" where it says nothing; None where there is no such signal."""
         return self._signals.tool_told(track.signals)
 
+    def recipe_told(self, track: MachineTrack) -> str | None:
+        """As the tool, of the recipe."""
+        return self._signals.recipe_told(track.signals)
+
     def on_running(self, track: MachineTrack, at_ns: int, now_ns: int, *, on: bool | None) -> tuple[MachineTrack, _Out]:
         """An analog signal says that the machine works, that it does not, or nothing (None)."""
         if track.timeline.contexts[-1].running is on:

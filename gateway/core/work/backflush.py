@@ -10,7 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gateway.core.orders.order_image import FlushMethod
+from gateway.core.orders.order_image import ComponentKind, FlushMethod
 from gateway.core.work.rounding import RoundingCarry, carry_from_row, decimal_steps, step_of, steps_of
 
 if TYPE_CHECKING:
@@ -30,9 +30,10 @@ class LineKind(enum.StrEnum):
 
     PIECES = "pieces"
     FIXED = "fixed"  # once per order
-    STARTUP = "startup"  # pieces of a setup, apart from those that are confirmed
+    STARTUP = "startup"  # test pieces: of a setup, or samples
     PURGE = "purge"  # without any piece
-    CO_PRODUCT = "co_product"  # made besides, not used
+    CO_PRODUCT = "co_product"  # made besides on purpose, not used; below 0: told too much before
+    BY_PRODUCT = "by_product"  # falls off; below 0 as above
     RETURN = "return"  # told too much before, and never used
 
 
@@ -41,14 +42,23 @@ class Posting(enum.StrEnum):
 
     CONFIRMATION = "confirmation"  # the ERP, with the confirmation
     SEPARATE = "separate"  # the gateway proposes it in a message of its own
-    ERP = "erp"  # the ERP reckons it itself: told for lots and genealogy only
+    ERP = "erp"  # the ERP reckons it itself from the pieces: told for lots and genealogy only
     MANUAL = "manual"  # a person issues it: told for lots and genealogy only
+
+
+#: What is made besides the product.
+BESIDES: Final = frozenset({LineKind.CO_PRODUCT, LineKind.BY_PRODUCT})
+_APART: Final = BESIDES | {LineKind.STARTUP, LineKind.PURGE}
+#: What no ERP reckons from the pieces: a proposal of its own also of what it flushes.
+_SETUPS: Final = frozenset({LineKind.STARTUP, LineKind.PURGE})
+#: Item, unit, kind and who posts it.
+AccountKey = tuple[str, str, LineKind, Posting]
 
 
 class Made(NamedTuple):
     """What is confirmed now, in the order's unit; a correction may be negative.
 
-    ``startup`` are pieces of a setup that are in none of the others.
+    ``startup`` are test pieces, of a setup or samples: they are in none of the others and used material all the same.
     """
 
     good: Decimal | int = 0
@@ -57,19 +67,11 @@ class Made(NamedTuple):
     startup: Decimal | int = 0
 
 
-class CoProduct(NamedTuple):
-    """What is made besides; ``quantity`` per unit that is good."""
-
-    item: str
-    quantity: Decimal
-    uom: str
-
-
 class MaterialLine(NamedTuple):
-    """One proposal; ``quantity`` above 0, with the decimals of its unit.
+    """One proposal; ``quantity`` above 0, with the decimals of its unit; below 0 only of what is made besides.
 
-    ``separate`` says why it does not go with the confirmation: ``serialised`` and ``co_product`` (an ERP does not post
-    these by itself), ``startup``, ``purge`` and ``return`` (it would not reckon them); else "".
+    ``separate`` says why it does not go with the confirmation: ``serialised``, ``co_product``, ``by_product`` (an ERP
+    does not post these by itself), ``startup``, ``purge`` and ``return`` (it would not reckon them); else "".
     """
 
     item: str
@@ -92,6 +94,11 @@ class MaterialAccount(NamedTuple):
     lot_required: bool
     used: RoundingCarry = RoundingCarry()
 
+    @property
+    def key(self) -> AccountKey:
+        """What tells it from the others of its operation."""
+        return (self.item, self.uom, self.kind, self.posting)
+
 
 class Backflush(NamedTuple):
     """The material of one operation of an order. ``fixed``: items that were reckoned once already."""
@@ -101,7 +108,7 @@ class Backflush(NamedTuple):
 
     def issued(self, component: Component, kind: LineKind, amount: Fraction) -> Backflush:
         """With material that a person says was used without pieces; it is told with the next confirmation."""
-        accounts = {_key(one): one for one in self.accounts}
+        accounts = {one.key: one for one in self.accounts}
         _book(accounts, _account(component, kind), amount)
         return self._replace(accounts=tuple(accounts.values()))
 
@@ -111,14 +118,31 @@ class Used(NamedTuple):
 
     components: tuple[Component, ...]
     made: Made
-    co_products: tuple[CoProduct, ...] = ()
     setups: int = 0
 
 
 def components_of(image: OrderImage, operation: str) -> tuple[Component, ...]:
-    """What an operation uses. A component without an operation is used by the first one of the routing."""
-    first = bool(image.operations) and image.operations[0].operation == operation
-    return tuple(one for one in image.components if one.operation == operation or (first and not one.operation))
+    """What an operation uses now, and what it makes besides.
+
+    A component without an operation is used by the first one of the routing; what is made besides is of the last one.
+    """
+    numbers = [one.operation for one in image.operations] or [""]
+    components = image.components if image.former is None else image.former
+    return tuple(one for one in components if operation == (one.operation or numbers[0 if is_used(one) else -1]))
+
+
+def is_used(component: Component) -> bool:
+    """Whether it is used up; else it is made besides the product."""
+    return component.kind is ComponentKind.CONSUMED
+
+
+def fixed_names(components: Iterable[Component]) -> tuple[str, ...]:
+    """What of them is reckoned once, as ``Backflush.fixed`` names it."""
+    return tuple(dict.fromkeys(_fixed_name(one) for one in components if one.fixed))
+
+
+def _fixed_name(component: Component) -> str:
+    return component.item if is_used(component) else f"{component.item} {component.kind}"
 
 
 def per_unit(component: Component) -> Fraction:
@@ -134,6 +158,35 @@ def reckoned(made: Made, rule: BackflushRule) -> Fraction:
     return good if rule.basis == "good" else good + Fraction(made.scrap) + Fraction(made.rework)
 
 
+def by_pieces(
+    components: Iterable[Component], made: Made, rule: BackflushRule
+) -> dict[AccountKey, tuple[MaterialAccount, Fraction]]:
+    """What so many pieces use and make besides, by account; below 0 where they are taken back.
+
+    A co-product comes with each good piece; a by-product falls off wherever material is used.
+    """
+    found: dict[AccountKey, tuple[MaterialAccount, Fraction]] = {}
+    units = reckoned(made, rule)
+    for component in components:
+        if component.fixed:
+            continue
+        each = Fraction(made.good) if component.kind is ComponentKind.CO_PRODUCT else units
+        booked = [(_kind_of(component), each)]
+        if made.startup and is_used(component):
+            booked.append((LineKind.STARTUP, Fraction(made.startup)))
+        for kind, number in booked:
+            account = _account(component, kind)
+            before = found.get(account.key, (account, Fraction(0)))[1]
+            found[account.key] = (account, before + number * per_unit(component))
+    return found
+
+
+def _kind_of(component: Component) -> LineKind:
+    if is_used(component):
+        return LineKind.FIXED if component.fixed else LineKind.PIECES
+    return LineKind(component.kind.value)
+
+
 def flushed(
     state: Backflush, used: Used, rule: BackflushRule, *, final: bool = False
 ) -> tuple[Backflush, tuple[MaterialLine, ...]]:
@@ -143,30 +196,20 @@ def flushed(
     what was told too much comes back as a line of its own. Raises ValueError where more is taken back than was made,
     and for more than ACCOUNTS_MAX accounts.
     """
-    accounts = {_key(one): one for one in state.accounts}
-    fixed = list(state.fixed)
-    units, startup = reckoned(used.made, rule), Fraction(used.made.startup)
+    accounts = {one.key: one for one in state.accounts}
     for component in used.components:
-        if component.fixed:
-            if component.item not in state.fixed:
-                _book(accounts, _account(component, LineKind.FIXED), Fraction(component.quantity))
-                fixed.append(component.item)
-            continue
-        _book(accounts, _account(component, LineKind.PIECES), units * per_unit(component))
-        if startup:
-            _book(accounts, _account(component, LineKind.STARTUP), startup * per_unit(component))
-    for component in {one.item: one for one in used.components}.values():
+        if component.fixed and _fixed_name(component) not in state.fixed:
+            _book(accounts, _account(component, _kind_of(component)), Fraction(component.quantity))
+        for account, amount in by_pieces((component,), used.made, rule).values():
+            _book(accounts, account, amount)
+    for component in {one.item: one for one in used.components if is_used(one)}.values():
         if used.setups and component.item in rule.purge:
             amount = used.setups * Fraction(rule.purged(component.item))
             _book(accounts, _account(component, LineKind.PURGE), amount)
-    for other in used.co_products:
-        kind = LineKind.CO_PRODUCT
-        account = MaterialAccount(other.item, other.uom, kind, Posting.SEPARATE, kind.value, lot_required=False)
-        _book(accounts, account, Fraction(used.made.good) * Fraction(other.quantity))
     if len(accounts) > ACCOUNTS_MAX:
         raise ValueError(f"material: found {len(accounts)} accounts of one operation, allowed at most {ACCOUNTS_MAX}")
     after, lines = _told(accounts.values(), rule, final=final)
-    return Backflush(after, tuple(dict.fromkeys(fixed))), lines
+    return Backflush(after, tuple(dict.fromkeys((*state.fixed, *fixed_names(used.components))))), lines
 
 
 def taken_back(state: Backflush, lines: Iterable[MaterialLine], rule: BackflushRule) -> Backflush:
@@ -174,7 +217,7 @@ def taken_back(state: Backflush, lines: Iterable[MaterialLine], rule: BackflushR
 
     What it took back itself (``return``) stays so. Raises ValueError for lines that were never told.
     """
-    accounts = {_key(one): one for one in state.accounts}
+    accounts = {one.key: one for one in state.accounts}
     for line in lines:
         if line.kind is LineKind.RETURN:
             continue
@@ -191,31 +234,24 @@ def _account(component: Component, kind: LineKind) -> MaterialAccount:
     posting, separate = Posting.CONFIRMATION, ""
     if component.flush_method is FlushMethod.MANUAL:
         posting = Posting.MANUAL
-    elif component.flush_method is FlushMethod.ERP:
+    elif component.flush_method is FlushMethod.ERP and kind not in _SETUPS:
         posting = Posting.ERP
     elif component.serialised:
         posting, separate = Posting.SEPARATE, "serialised"
-    elif kind in (LineKind.STARTUP, LineKind.PURGE):
+    elif kind in _APART:
         posting, separate = Posting.SEPARATE, kind.value
     return MaterialAccount(component.item, component.uom, kind, posting, separate, component.lot_required)
 
 
-_Key = tuple[str, str, LineKind, Posting]
-
-
-def _key(account: MaterialAccount) -> _Key:
-    return (account.item, account.uom, account.kind, account.posting)
-
-
-def _book(accounts: dict[_Key, MaterialAccount], account: MaterialAccount, amount: Fraction) -> None:
-    before = accounts.get(_key(account), account)
+def _book(accounts: dict[AccountKey, MaterialAccount], account: MaterialAccount, amount: Fraction) -> None:
+    before = accounts.get(account.key, account)
     used = before.used.plus(amount)
     if used.total.fraction < 0:
         raise ValueError(
             f"{account.item}: found {used.total.fraction} {account.uom} used in all ({account.kind}), allowed 0 and "
             "above: more is taken back than was made"
         )
-    accounts[_key(account)] = account._replace(used=used)
+    accounts[account.key] = account._replace(used=used)
 
 
 def _told(
@@ -233,7 +269,9 @@ def _told(
             used = used.take_back(owed)
             kind = LineKind.RETURN
             # Nothing comes back that nobody posted: the ERP and a person reckon for themselves.
-            if account.posting in (Posting.CONFIRMATION, Posting.SEPARATE):
+            if account.kind in BESIDES:
+                lines.append(_line(account, decimal_steps(-owed, places)))
+            elif account.posting in (Posting.CONFIRMATION, Posting.SEPARATE):
                 line = _line(account, decimal_steps(owed, places))
                 lines.append(line._replace(kind=kind, posting=Posting.SEPARATE, separate=kind.value))
         after.append(account._replace(used=used))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 LINKS_MAX: Final = 100_000  # in one set
 NODES_MAX: Final = 10_000  # that one trace tells of
+PAGE_NODES_MAX: Final = 1_000  # of what it reached, on one page
+PAGE_LINKS_MAX: Final = 5_000  # that one page of it tells of
 
 _RANK: Final = {certainty: rank for rank, certainty in enumerate(Certainty)}
 
@@ -73,6 +75,25 @@ class Trace(NamedTuple):
     complete: bool
 
 
+class Page(NamedTuple):
+    """A part of a trace: some of what was reached, and the links that lead to these, PAGE_LINKS_MAX at most.
+
+    Each link is on one page. ``links_left_out``: links of this page beyond that.
+    """
+
+    reached: tuple[Reached, ...]
+    links: tuple[GenealogyLink, ...]
+    links_left_out: int
+
+
+def page_of(trace: Trace, skip: int, limit: int, *, down: bool) -> Page:
+    """What stands behind the first ``skip`` of what was reached, ``limit`` at most."""
+    reached = trace.reached[skip : skip + limit]
+    here = {one.node for one in reached}
+    links = [one for one in trace.links if (one.child if down else one.parent) in here]
+    return Page(reached, tuple(links[:PAGE_LINKS_MAX]), max(0, len(links) - PAGE_LINKS_MAX))
+
+
 def links_of(uses: Iterable[LotUse], child: Tracked, run: str, uoms: Mapping[str, str]) -> tuple[GenealogyLink, ...]:
     """The links from the lots that were used to what they became. ``uoms`` has the unit of each item, if known."""
     return tuple(
@@ -103,12 +124,7 @@ def linked(links: Sequence[GenealogyLink], link: GenealogyLink) -> tuple[Genealo
         return WorkRefused("LINK_VALUE", where, "no name of its own", "a known child", "name the lot that was made")
     for at, one in enumerate(links):
         if _key(one) == _key(link):
-            both = one._replace(
-                quantity=one.quantity.plus(link.quantity.fraction),
-                from_ns=min(one.from_ns, link.from_ns),
-                to_ns=max(one.to_ns, link.to_ns),
-            )
-            return (*links[:at], both, *links[at + 1 :])
+            return (*links[:at], joined(one, link), *links[at + 1 :])
     if len(links) >= LINKS_MAX:
         return WorkRefused("GENEALOGY_FULL", where, f"{len(links)} links", f"at most {LINKS_MAX}", "close older orders")
     way = _way(_index(links, down=True), link.child, link.parent)
@@ -117,6 +133,15 @@ def linked(links: Sequence[GenealogyLink], link: GenealogyLink) -> tuple[Genealo
         what = "give what is used again (regrind, rework) a lot of its own"
         return WorkRefused("GENEALOGY_CYCLE", where, found, "nothing that it was made from itself", what)
     return (*links, link)
+
+
+def joined(one: GenealogyLink, more: GenealogyLink) -> GenealogyLink:
+    """Two links of the same ends, unit, run and certainty as one with the sum."""
+    return one._replace(
+        quantity=one.quantity.plus(more.quantity.fraction),
+        from_ns=min(one.from_ns, more.from_ns),
+        to_ns=max(one.to_ns, more.to_ns),
+    )
 
 
 def where_used(links: Iterable[GenealogyLink], start: Tracked) -> Trace:

@@ -12,6 +12,7 @@ from gateway.core.work.activity_times import NO_TIME, PeriodTimes, period_from
 from gateway.core.work.family_time import Together, together_from
 from gateway.core.work.labour import Labour, labour_from, labour_of, settled, stretch_of, took
 from gateway.core.work.lots import Feeder, feeder_from
+from gateway.core.work.packing import Packed, packed_from
 from gateway.core.work.rounding import carry_from_row
 from gateway.core.work.time_account import TimeAccount
 
@@ -33,7 +34,8 @@ class RunLedger(NamedTuple):
     """All that is final of one operation on this machine.
 
     ``told``: what was told in all, once its final confirmation is made; from then on it waits for its last intervals.
-    ``ended_ns``: when that was. ``crew``: persons that the operation is planned with.
+    ``ended_ns``: when that was. ``crew``: persons that the operation is planned with. ``told_states``: of each machine
+    state the thousandths of a minute that were told, once ``told`` is there.
     """
 
     order: str
@@ -43,6 +45,7 @@ class RunLedger(NamedTuple):
     told: TimeAccount | None = None
     ended_ns: int = 0
     crew: int = 1
+    told_states: tuple[tuple[str, int], ...] = ()
 
     @property
     def key(self) -> Key:
@@ -66,6 +69,7 @@ class WorkState(NamedTuple):
     ``ledgers`` by order, in their sequence of appearance; ``labour`` knows this machine only. ``read``: what the reader
     of serial numbers showed last. ``holds``: duplicates of which no piece is counted yet, by order, operation and
     who said it. ``together``: which orders shared the machine in time that is not final.
+    ``packed``: what went into handling units and is not told yet.
     """
 
     ledgers: tuple[RunLedger, ...] = ()
@@ -74,6 +78,7 @@ class WorkState(NamedTuple):
     read: str | None = None
     holds: tuple[tuple[str, str, str], ...] = ()
     together: tuple[Together, ...] = ()
+    packed: tuple[Packed, ...] = ()
 
     def ledger(self, key: Key) -> RunLedger | None:
         """That of an order."""
@@ -198,12 +203,21 @@ def work_state_from(document: Mapping[str, Any]) -> WorkState:
         document.get("read"),
         tuple((order, operation, who) for order, operation, who in document.get("holds", ())),
         together_from(document.get("together", ())),
+        packed_from(document.get("packed", ())),
     )
 
 
 def _ledger(
-    order: str, operation: str, period: Sequence[Any], states: Sequence[Any], told: Sequence[Any] | None, *others: int
+    order: str,
+    operation: str,
+    period: Sequence[Any],
+    states: Sequence[Any],
+    told: Sequence[Any] | None,
+    ended_ns: int = 0,
+    crew: int = 1,
+    told_states: Sequence[Any] = (),
 ) -> RunLedger:
     account = None if told is None else TimeAccount(*(carry_from_row(row) for row in told))
     sums = tuple((state, length_ns) for state, length_ns in states)
-    return RunLedger(order, operation, period_from(period), sums, account, *others)
+    named = tuple((state, steps) for state, steps in told_states)
+    return RunLedger(order, operation, period_from(period), sums, account, ended_ns, crew, named)

@@ -26,6 +26,8 @@ LOT_CHARS_MAX: Final = 40
 
 #: The lot of material that was used while none was mounted.
 UNKNOWN_LOT: Final = "UNKNOWN"
+#: The flag of a confirmation of which some material is of a lot that nobody knows.
+LOT_UNKNOWN: Final = "LOT_UNKNOWN"
 
 
 class Certainty(enum.StrEnum):

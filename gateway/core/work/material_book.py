@@ -8,16 +8,39 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.core.model import Notice
-from gateway.core.work.backflush import Backflush, LineKind, Made, Used, components_of, flushed, per_unit
+from gateway.core.work.backflush import (
+    BESIDES,
+    Backflush,
+    LineKind,
+    Made,
+    Used,
+    components_of,
+    fixed_names,
+    flushed,
+    is_used,
+    per_unit,
+)
 from gateway.core.work.genealogy import GenealogyLink, Tracked, TrackedKind, links_of
-from gateway.core.work.lots import UNKNOWN_LOT, USES_MAX, Certainty, Draw, Feeder, by_lot, collected, drawn, missing
+from gateway.core.work.held_back import apart
+from gateway.core.work.lots import (
+    LOT_UNKNOWN,
+    UNKNOWN_LOT,
+    USES_MAX,
+    Certainty,
+    Draw,
+    Feeder,
+    by_lot,
+    collected,
+    drawn,
+    missing,
+)
 from gateway.core.work.produced_lots import LotFacts, produced_lot
 from gateway.core.work.refused import WorkRefused
-from gateway.core.work.rounding import Exact
-from gateway.core.work.run_work import MADE_LOTS_MAX, ConfirmedLines, MadeLot
+from gateway.core.work.rounding import Exact, decimal_text, step_of
+from gateway.core.work.run_work import MADE_LOTS_MAX, ConfirmedLines, HeldMaterial, MadeLot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from fractions import Fraction
 
     from gateway.core.model import Output
@@ -28,8 +51,6 @@ if TYPE_CHECKING:
     from gateway.core.work.lots import LotNotice, LotUse
     from gateway.core.work.run_work import RunWork
 
-#: The flag of a confirmation of which some material is of a lot that nobody knows.
-LOT_UNKNOWN: Final = "LOT_UNKNOWN"
 _ONE: Final = Exact(1)
 
 
@@ -40,6 +61,15 @@ class Drawing(NamedTuple):
     from_ns: int
     to_ns: int
     shift: str
+
+
+class ToldMaterial(NamedTuple):
+    """What a confirmation says of material and lots; ``held``: what its pieces on hold were made from."""
+
+    lines: tuple[ConfirmedLines, ...]
+    lots: tuple[MadeLot, ...]
+    links: tuple[GenealogyLink, ...]
+    held: tuple[HeldMaterial, ...]
 
 
 class MaterialBook:
@@ -78,11 +108,23 @@ class MaterialBook:
                 there.append(component.item)
         return tuple(needed), tuple(there)
 
+    def mounted(self, feeders: Sequence[Feeder], run: JobRun, at_ns: int) -> frozenset[str]:
+        """The lots that are there for an order to take from."""
+        items = {component.item for component, _ in self._taken(run)}
+        # What was mounted within this very input is there, too.
+        at_ns = max([at_ns, *(lot.mounted_ns for one in feeders for lot in one.lots)])
+        return frozenset(lot.lot for one in feeders if one.item in items for lot in one.mounted_at(at_ns))
+
     @staticmethod
     def unknown_items(run: JobRun) -> tuple[str, ...]:
         """Items of which open pieces of an order took a lot that nobody knows."""
         uses = (use for one in run.work.made for use in one.uses)
         return tuple(dict.fromkeys(use.item for use in uses if use.lot == UNKNOWN_LOT))
+
+    def untold(self, run: JobRun) -> bool:
+        """Whether a confirmation would tell of material that was used without pieces, or none did yet."""
+        places = self._rule.backflush.places
+        return any(one.used.due(step_of(places(one.uom))) > 0 for one in run.work.material.accounts)
 
     # --- pieces ----------------------------------------------------------------------------------------------------
 
@@ -92,12 +134,10 @@ class MaterialBook:
         """The feeders and the order after pieces of it were made."""
         by_name = {one.name: one for one in feeders}
         uses: list[LotUse] = []
-        for component, each in self._taken(run):
+        for component, amount in self._taken(run):
             name = self._feeder_of[component.item]
-            # Of a leader its originals are confirmed, and it has no number itself.
-            begun = run.seq > 0 or bool(run.work.made) or (run.merged is not None and run.merged.began)
-            once = component.fixed and begun
-            if once or not each.fraction:
+            each = Exact.of(amount.fraction * _due_once(run, component)) if component.fixed else amount
+            if not each.fraction:
                 continue
             draw = Draw(0 if component.fixed else drawing.pieces, each, drawing.from_ns, drawing.to_ns)
             by_name[name], found, notices = drawn(by_name[name], draw)
@@ -111,7 +151,7 @@ class MaterialBook:
     ) -> tuple[tuple[Feeder, ...], JobRun] | WorkRefused:
         """After material was used without pieces: a purge, or what a start took. Code: UNKNOWN_MATERIAL."""
         image = run.job.image
-        parts = () if image is None else components_of(image, run.job.operation)
+        parts = () if image is None else tuple(filter(is_used, components_of(image, run.job.operation)))
         component = next((one for one in parts if one.item == item), None)
         if component is None:
             allowed = ", ".join(one.item for one in parts) or "none"
@@ -135,7 +175,7 @@ class MaterialBook:
         return tuple(
             (one, Exact.of(one.quantity) if one.fixed else Exact.of(per_unit(one)))
             for one in components_of(image, run.job.operation)
-            if one.item in self._feeder_of
+            if one.item in self._feeder_of and is_used(one)
         )
 
     def _made(
@@ -197,10 +237,8 @@ class MaterialBook:
 
     # --- confirmations -----------------------------------------------------------------------------------------------
 
-    def confirmed(
-        self, run: JobRun, shift: str, at_ns: int, *, final: bool
-    ) -> tuple[RunWork, tuple[ConfirmedLines, ...], tuple[MadeLot, ...], tuple[GenealogyLink, ...]]:
-        """What a confirmation says of material and lots, and what remains to remember."""
+    def confirmed(self, run: JobRun, shift: str, at_ns: int, *, final: bool) -> tuple[RunWork, ToldMaterial]:
+        """What remains to remember after a confirmation, and what it says of material and lots."""
         if not self.follows_lots and run.open_pieces:
             drawing = Drawing(run.open_pieces, run.open_from_ns, at_ns, shift)
             run = self._made(run, (), (), drawing, at_ns, [])
@@ -209,20 +247,27 @@ class MaterialBook:
         material = work.material
         if run.seq and not material.accounts and not material.fixed:
             # It was confirmed before, elsewhere or behind its end: what is used once was told then.
-            material = Backflush((), tuple(one.item for one in components if one.fixed))
-        made = Made(run.open_good, run.open_scrap, run.open_rework)
+            material = Backflush((), fixed_names(components))
+        made = Made(run.open_good, run.open_scrap, run.open_rework, run.open_test)
         used = Used(components, made, setups=work.setups)
         material, lines = flushed(material, used, self._rule.backflush, final=final)
-        uses = [use for lot in work.made for use in lot.uses]
-        told = tuple(self._by_lot(line, uses) for line in lines)
-        links = self._links(run, {one.item: one.uom for one in components})
-        rest = work._replace(material=material, setups=0, made=(), serials=(), linked_serials=0)
-        return rest, told, work.made, links
+        uoms = {one.item: one.uom for one in components}
+        judged, held = apart(work.made, run.open_hold)
+        uses = [use for lot in judged for use in lot.uses]
+        waits = [use for lot in held for use in lot.uses]
+        told = ToldMaterial(
+            tuple(self._by_lot(line, uses, waits) for line in lines),
+            work.made,
+            self._links(run, uoms),
+            _held(waits, uoms),
+        )
+        return work._replace(material=material, setups=0, made=(), serials=(), linked_serials=0), told
 
-    def _by_lot(self, line: MaterialLine, uses: Iterable[LotUse]) -> ConfirmedLines:
-        if line.item not in self._feeder_of and not line.lot_required:
+    def _by_lot(self, line: MaterialLine, uses: Iterable[LotUse], waits: Iterable[LotUse]) -> ConfirmedLines:
+        if line.kind in BESIDES or (line.item not in self._feeder_of and not line.lot_required):
             return ConfirmedLines(line)
-        own = [one for one in uses if one.item == line.item]
+        # What was rounded off before may be told with pieces that all wait.
+        own = [one for one in uses if one.item == line.item] or [one for one in waits if one.item == line.item]
         parts = by_lot(line.quantity, self._rule.backflush.places(line.uom), own)
         return ConfirmedLines(line, tuple((lot, str(quantity)) for lot, quantity in parts))
 
@@ -241,6 +286,27 @@ class MaterialBook:
                 link = GenealogyLink(parent, child, _ONE, job.uom, name, one.at_ns, one.at_ns, Certainty.EXACT)
                 found.append(link)
         return tuple(found)
+
+
+def _held(uses: Iterable[LotUse], uoms: Mapping[str, str]) -> tuple[HeldMaterial, ...]:
+    """By item and lot, what was taken first before the rest."""
+    by_item: dict[str, dict[str, Exact]] = {}
+    for one in uses:
+        lots = by_item.setdefault(one.item, {})
+        lots[one.lot] = lots.get(one.lot, Exact()).plus(one.quantity.fraction)
+    return tuple(
+        HeldMaterial(item, uoms.get(item, ""), tuple((lot, decimal_text(taken)) for lot, taken in lots.items()))
+        for item, lots in by_item.items()
+    )
+
+
+def _due_once(run: JobRun, component: Component) -> int:
+    """How often a thing that is used once per order is due with the first piece: for each order that takes it."""
+    if any(one.pieces for one in run.work.made):
+        return 0
+    if run.merged is not None:  # its originals are confirmed, each with its own
+        return 0 if run.merged.began else sum(_due_once(one, component) for one in run.merged.runs)
+    return int(not run.seq and not set(fixed_names((component,))) & set(run.work.material.fixed))
 
 
 def _told(found: LotNotice, run: JobRun, at_ns: int) -> Notice:

@@ -69,13 +69,24 @@ class ConfirmedLines(NamedTuple):
     lots: tuple[tuple[str, str], ...] = ()
 
 
+class HeldMaterial(NamedTuple):
+    """From which lots pieces were made that wait for their verdict: it is no line before that.
+
+    ``lots`` are lots and quantities in ``uom``, as texts, those that were taken first before the others.
+    """
+
+    item: str
+    uom: str
+    lots: tuple[tuple[str, str], ...]
+
+
 class ConfirmedWork(NamedTuple):
     """What a confirmation says of times, material, lots and people.
 
-    ``states`` in minutes with three decimals, as text. ``total``: the minutes of all confirmations of its operation, in
-    their last decimals, this one included. ``told`` is what was told of the times in all, this confirmation
-    included; ``led`` the same of the leader's times, None where it has none of them. ``links`` and ``serials`` are
-    written with it.
+    ``states`` in minutes with three decimals, as text. ``held``: what its pieces on hold were made from. ``total``: the
+    minutes of all confirmations of its operation, in their last decimals, this one included. ``told`` is what was told
+    of the times in all, this confirmation included; ``led`` the same of the leader's times, None where it has none of
+    them. ``links`` and ``serials`` are written with it.
     """
 
     minutes: ActivityMinutes
@@ -88,6 +99,7 @@ class ConfirmedWork(NamedTuple):
     told: TimeAccount = TimeAccount()
     led: TimeAccount | None = None
     total: tuple[int, ...] = NO_MINUTES
+    held: tuple[HeldMaterial, ...] = ()
 
     @property
     def takes_time(self) -> bool:

@@ -6,6 +6,7 @@ what turns out otherwise goes into the next one. Decides no order and makes no c
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.confirming.run_checks import with_lots, with_unknown
@@ -22,7 +23,7 @@ from gateway.core.work.ledger import RunLedger, TimeBook
 from gateway.core.work.lots import swept
 from gateway.core.work.material_book import Drawing, MaterialBook
 from gateway.core.work.refused import WorkRefused
-from gateway.core.work.rounding import decimal_steps, steps_of
+from gateway.core.work.rounding import RoundingCarry, decimal_steps, steps_of
 from gateway.core.work.run_work import ConfirmedWork
 from gateway.core.work.state_minutes import told_states
 from gateway.core.work.time_account import MINUTE_PLACES, MINUTE_STEP_NS, ActivityMinutes, TimeAccount
@@ -81,6 +82,10 @@ class WorkBook:
 
     # --- within an input ----------------------------------------------------------------------------------------------
 
+    def lots_for(self, state: State, run: JobRun) -> frozenset[str]:
+        """Lots that are mounted now where an order takes its material from."""
+        return self.material.mounted(state.work.feeders, run, state.at_ns)
+
     def drawn(
         self, state: State, run: JobRun, event: CountEvent, pieces: int, at_ns: int, out: list[Output]
     ) -> tuple[State, JobRun]:
@@ -114,7 +119,13 @@ class WorkBook:
         final_ns = state.track.timeline.final_ns
         ended = (one for one in work.ledgers if one.told is not None and one.key not in open_keys)
         # Whoever ended it may still take that back.
-        done = [one for one in ended if final_ns >= one.ended_ns and at_ns > one.ended_ns + self._undo_ns]
+        done = [
+            one
+            for one in ended
+            if final_ns >= one.ended_ns
+            and at_ns > one.ended_ns + self._undo_ns
+            and not state.sharing.unheard(one.key, one.ended_ns, at_ns)
+        ]
         if done:
             for one in done:
                 self._after_final(one, at_ns, out)
@@ -139,7 +150,7 @@ class WorkBook:
             told = said[-1] if said else run.work.times
             if key in ledgers or any(carry.told for carry in told):
                 known = ledgers.get(key) or RunLedger(*key, crew=_crew(run))
-                ledgers[key] = known._replace(told=told, ended_ns=at_ns)
+                ledgers[key] = known._replace(told=told, ended_ns=at_ns, told_states=_states_told(run, out))
         return work._replace(ledgers=tuple(ledgers.values()))
 
     def _expired(self, work: WorkState, final_ns: int, at_ns: int, out: list[Output]) -> WorkState:
@@ -169,17 +180,19 @@ class WorkBook:
         """The times of an order up to an instant."""
         row = self._unit.not_final(state.track, at_ns)
         crew = _crew(run)
-        return self._times.seeming(state.work, run.job.key, row, lambda _key: crew, at_ns)
+        own = self._times.seeming(state.work, run.job.key, row, lambda _key: crew, at_ns)
+        return state.sharing.seeming(own, at_ns) if state.sharing.members else own
 
-    def _sure(self, state: State, run: JobRun, at_ns: int) -> tuple[tuple[str, int], ...]:
+    def sure(self, state: State, run: JobRun, at_ns: int) -> tuple[tuple[str, int], ...]:
         """Time by machine state, without what may still turn out to be another state."""
         row = settled(state.track, at_ns, self._unit.settle_ns)
-        return self._times.states(state.work, run.job.key, row)
+        own = self._times.states(state.work, run.job.key, row)
+        return state.sharing.sure(run.job.key, own) if state.sharing.members else own
 
     def untold(self, state: State, run: JobRun, at_ns: int) -> bool:
-        """Whether a last confirmation of this order would say of any time that it passed."""
+        """Whether a last confirmation of this order would say of any time that it passed, or of material."""
         _, times = self.timed(state, run, at_ns, last=True)
-        return times.takes_time
+        return times.takes_time or self.material.untold(run)
 
     def not_final(self, state: State, key: Key, machine: MachineState, to_ns: int) -> tuple[tuple[int, int], ...]:
         """Stretches of an order in a state of the machine that are not entered yet, as they seem to be."""
@@ -197,11 +210,13 @@ class WorkBook:
         """The order after a confirmation, and what it says; ``last``: none of this job order follows."""
         run, times = self.timed(state, run, at_ns, last=last)
         serials = tuple(one.serial for one in run.work.serials)
-        rest, lines, lots, links = self.material.confirmed(run, shift, at_ns, final=final)
+        rest, told = self.material.confirmed(run, shift, at_ns, final=final)
         minutes = ActivityMinutes(*(decimal_steps(steps, MINUTE_PLACES) for steps in times.minutes))
         states = tuple((name, str(decimal_steps(steps, MINUTE_PLACES))) for name, steps in times.states)
         operators = self._operators(state, run, at_ns)
-        confirmed = ConfirmedWork(minutes, states, lines, lots, serials, operators, links, times.told)
+        confirmed = ConfirmedWork(
+            minutes, states, told.lines, told.lots, serials, operators, told.links, times.told, held=told.held
+        )
         return run._replace(work=rest._replace(operators=())), confirmed
 
     def timed(self, state: State, run: JobRun, at_ns: int, *, last: bool) -> tuple[JobRun, ToldTimes]:
@@ -213,8 +228,11 @@ class WorkBook:
         if before == TimeAccount() and ledger.told is not None:  # opened again before its last intervals were final
             before = ledger.told
         times, minutes = as_of(before, ledger.period, self._basis).tell()
-        sums = ledger.states if last else self._sure(state, run, at_ns)
-        told, states = told_states(run.work.states, sums)
+        sums = ledger.states if last else self.sure(state, run, at_ns)
+        of_states = run.work.states
+        if not of_states and ledger.told is not None:
+            of_states = tuple((name, RoundingCarry(told=steps)) for name, steps in ledger.told_states)
+        told, states = told_states(of_states, sums)
         work = run.work._replace(times=times, states=told)
         whole = tuple(steps_of(one, MINUTE_PLACES) for one in minutes)
         return run._replace(work=work), ToldTimes(whole, states, times)
@@ -287,6 +305,16 @@ def _told_of(given: Output, key: Key) -> TimeAccount | None:
     if given.job.key == key:
         return given.work.told
     return given.work.led if (given.job.leader, given.job.operation) == key else None
+
+
+def _states_told(run: JobRun, out: Iterable[Output]) -> tuple[tuple[str, int], ...]:
+    """Thousandths of a minute that were told of each machine state; the order was open before these confirmations."""
+    told = {name: carry.told for name, carry in run.work.states}
+    for given in out:
+        if isinstance(given, Confirmation) and given.work is not None and given.job.key == run.job.key:
+            for name, minutes in given.work.states:
+                told[name] = told.get(name, 0) + steps_of(Decimal(minutes), MINUTE_PLACES)
+    return tuple(sorted(told.items()))
 
 
 def _with_led(runs: Iterable[JobRun]) -> Iterator[JobRun]:

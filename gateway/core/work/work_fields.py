@@ -10,7 +10,7 @@ from gateway.core.work.rounding import decimal_steps
 from gateway.core.work.time_account import MINUTE_PLACES, ActivityMinutes
 
 if TYPE_CHECKING:
-    from gateway.core.work.run_work import ConfirmedLines, ConfirmedWork
+    from gateway.core.work.run_work import ConfirmedLines, ConfirmedWork, HeldMaterial
 
 
 #: The last decimal of a share.
@@ -43,6 +43,8 @@ def work_fields(work: ConfirmedWork | None) -> dict[str, Any]:
         },
         "machine_states": dict(work.states),
         "components": [_component(one) for one in work.lines],
+        # Only where there is any: nobody but a later verdict asks for it.
+        **({"components_held": [_held(one) for one in work.held]} if work.held else {}),
         "lots": [{"lot": lot, "qty": str(pieces)} for lot, pieces in lots.items() if lot and pieces],
         "serials": list(work.serials),
         "operators": list(work.operators),
@@ -71,3 +73,8 @@ def _component(told: ConfirmedLines) -> dict[str, Any]:
         "separate": line.separate or None,
         "lots": [{"lot": lot, "qty": quantity} for lot, quantity in told.lots],
     }
+
+
+def _held(one: HeldMaterial) -> dict[str, Any]:
+    lots = [{"lot": lot, "qty": quantity} for lot, quantity in one.lots]
+    return {"item": one.item, "uom": one.uom, "lots": lots}

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.core.confirming.triggers import Trigger
 from gateway.core.entries import LotEntry, LotNamed, LotNameEntry, MaterialEntry, PresenceEntry, SerialEntry
+from gateway.core.model import Notice
 from gateway.core.orders.dispatch import named, with_run
+from gateway.core.orders.standing_holds import mounts_held
 from gateway.core.refusal import Refusal, refused
 from gateway.core.work.backflush import LineKind
 from gateway.core.work.labour import logged_in, logged_out, shared_by
-from gateway.core.work.lots import UNKNOWN_LOT, Feeder, mount, unmount
+from gateway.core.work.lots import LOT_UNKNOWN, UNKNOWN_LOT, Feeder, mount, unmount
 from gateway.core.work.lots import named as with_lot_named
-from gateway.core.work.material_book import LOT_UNKNOWN
 from gateway.core.work.refused import WorkRefused
 from gateway.core.work.rounding import Exact
 from gateway.core.work.serials import serial_given
@@ -110,6 +111,13 @@ def _lot(dispatch: Dispatch, state: State, entry: LotEntry, out: list[Output]) -
     if isinstance(feeder, WorkRefused):
         return _refused(state, entry.at_ns, feeder, out)
     if entry.mounts:
+        refusal, warning = mounts_held(dispatch, state, entry.lot)
+        if refusal:
+            out.append(refused(entry.at_ns, refusal))
+            return state
+        if warning:
+            detail = (("feeder", entry.feeder), ("lot", entry.lot), ("reason", warning))
+            out.append(Notice(entry.at_ns, "HELD_LOT_MOUNTED", detail))
         left = None if entry.quantity is None else Exact.of(entry.quantity)
         item = entry.item or feeder.item
         after = mount(feeder, entry.lot, item, entry.at_ns, quantity=left, replace=entry.replace)
@@ -129,8 +137,9 @@ def _feeder(state: State, name: str) -> Feeder | WorkRefused:
     feeder = next((one for one in state.work.feeders if one.name == name), None)
     if feeder is not None:
         return feeder
-    names = ", ".join(one.name for one in state.work.feeders) or "none is configured"
-    return WorkRefused("UNKNOWN_FEEDER", f"feeder {name}", "no such feeder", names, "name one of these")
+    names = ", ".join(one.name for one in state.work.feeders)
+    todo = "name one of these" if names else "have the feeders of the machine configured (work.lots.feeders)"
+    return WorkRefused("UNKNOWN_FEEDER", f"feeder {name}", "no such feeder", names or "none is configured", todo)
 
 
 def _lot_named(dispatch: Dispatch, state: State, entry: LotNameEntry, out: list[Output]) -> State:

@@ -26,7 +26,7 @@ SEED = 20_240_607
 SHORT_S = 3.0
 LONG_S = 60.0
 #: A run goes on until everything in the server's deck was played, but not longer than so many times its time.
-PATIENCE = 5
+PATIENCE = 20
 BACKOFF_MAX_NS = 50_000_000
 STALE_AFTER_NS = 2_000_000_000
 #: Processor time of one turn of the event loop: more, and other sources would wait.

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from drivers.asking import AskedReading, Question
 from drivers.modbus import PLUGIN
 from drivers.modbus.settings import ModbusSettings
 from drivers.modbus.signals import ModbusBlock, ModbusSignal
@@ -134,3 +135,29 @@ async def test_telemetry_within_its_deadband_waits_for_the_refresh(device, drive
     assert [list(block.values) for block in (await anext(readings)).blocks] == [[99, 8]]
     device.tables["holding"][0] = 90
     assert [list(block.values) for block in (await anext(readings)).blocks] == [[90, 8]]
+
+
+async def test_a_question_is_answered_out_of_turn_and_also_what_has_not_changed(device, driver_for):
+    device.tables["holding"] = {0: 1, 1: 2, 50: 7}
+    signals = {"good": {"address": 0, "report": "change"}, "other": {"address": 50, "scan": Duration("20 s")}}
+    driver = await driver_for(device, signals, scan=Duration("10 s"))
+    readings = driver.readings()
+    assert values_of(await anext(readings)) == {"plc.good": 1, "plc.other": 7}
+    for number in (1, 2):
+        driver.read_now(Question(frozenset({"good"}), number))
+        found = await asyncio.wait_for(anext(readings), 5)
+        assert isinstance(found, AskedReading)
+        assert (found.number, values_of(found)) == (number, {"plc.good": 1})
+    assert device.requests[-1] == ("holding", 0, 1)
+    assert driver.overruns == 0
+
+
+async def test_questions_that_come_together_are_answered_by_one_reading(device, driver_for):
+    device.tables["holding"] = {0: 1, 50: 7}
+    driver = await driver_for(device, {"good": {"address": 0}, "other": {"address": 50}}, scan=Duration("10 s"))
+    readings = driver.readings()
+    await anext(readings)
+    driver.read_now(Question(frozenset({"good"}), 1))
+    driver.read_now(Question(frozenset({"other"}), 2))
+    found = await asyncio.wait_for(anext(readings), 5)
+    assert (found.number, values_of(found)) == (2, {"plc.good": 1, "plc.other": 7})

@@ -228,7 +228,7 @@ def configured(context, tmp_path):
                 "endpoint": f"opc.tcp://127.0.0.1:{port}",
                 "security": "none",
                 "publish": "50 ms",
-                "timeout": "2 s",
+                "timeout": "10 s",
                 "namespaces": {"m": URI},
                 "signals": signals,
                 **changes,
@@ -263,7 +263,7 @@ def next_of():
     """The next sample of a signal that is accepted."""
 
     async def sample(readings, signal, accept=lambda _sample: True):
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(60):
             async for reading in readings:
                 for found in reading.values:
                     if found.signal == f"imm.{signal}" and accept(found):
@@ -279,7 +279,7 @@ def first_values():
 
     async def collect(readings, *signals):
         found = {}
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(60):
             while not {f"imm.{name}" for name in signals} <= set(found):
                 for sample in (await anext(readings)).values:
                     found.setdefault(sample.signal, sample)

@@ -12,10 +12,10 @@ from fractions import Fraction
 from itertools import pairwise
 
 from week_gateway import digest_of
-from week_plan import BERLIN
+from week_plan import BERLIN, PEOPLE_COUNT
 
 from buffer.audit_chain import ChainReader
-from gateway.core.audit.chain import Verified
+from gateway.core.audit.chain import Broken, Verified
 from gateway.core.model import JobChanged, JobOrderState, Notice
 from gateway.core.orders.lifecycle import RUNNING
 from gateway.core.state.interval import StateInterval
@@ -81,10 +81,11 @@ class Shifts:
 
 def attributed(week, name):
     """(order or None, made) of each cycle of a machine, by its log and by which order ran when."""
-    return ((order, made) for order, _, made in _attributed(week, name))
+    return ((order, made) for order, _, made in attributed_and_held(week, name))
 
 
-def _attributed(week, name):
+def attributed_and_held(week, name):
+    """(order or None, whether it was on hold, made) of each cycle of a machine."""
     shifts = Shifts(week.gateway.outputs[name])
     stop_ns = week.gateway.units[name]._booking._stop_ns
     device = week.devices[name]
@@ -108,7 +109,7 @@ def truth(week):
     """Pieces by order and kind as they must be in the ERP, from the machines' logs."""
     found = defaultdict(Counter)
     for name in week.devices:
-        for order, held, made in _attributed(week, name):
+        for order, held, made in attributed_and_held(week, name):
             for kind, pieces in made.pieces.items():
                 found[order or f"nobody {name}"]["hold" if held and kind == "good" else kind] += pieces
     for name, order, pieces, kind in week.allocated:
@@ -262,7 +263,10 @@ def check_order_times(week):
         if abs(expected[order][state] - told[order][state]) > members[order] * STEP
     }
     assert not wrong, f"(order, state): (minutes of the intervals, minutes told): {wrong}"
-    assert len(late) <= 2, late
+    # A person says how much was made some minutes after the last of it, in which the machine may have stood.
+    by_hand = {one.number for one in week.plan.orders if one.machine in PEOPLE_COUNT}
+    assert len(late - by_hand) <= 2, late
+    assert len(late) <= 2 + len(by_hand) // 2, late
 
 
 def persons_ns(present, from_ns, to_ns, crew):
@@ -302,6 +306,19 @@ def check_audit(week):
     with ChainReader.open(week.gateway.path) as reader:
         found = reader.verify(week.gateway.anchors)
     assert isinstance(found, Verified), found
+    ((entries,),) = rows(week, "SELECT count(*) FROM audit_entry")
+    changed = 1 + entries * 2 // 3
+    copy = week.gateway.path.with_name("edited.db")
+    with closing(sqlite3.connect(week.gateway.path)) as source, closing(sqlite3.connect(copy)) as edited:
+        source.backup(edited)
+        for (trigger,) in edited.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            edited.execute(f'DROP TRIGGER "{trigger}"')
+        edited.execute("UPDATE audit_entry SET user = 'somebody else' WHERE seq = ?", (changed,))
+        edited.commit()
+    with ChainReader.open(copy) as reader:
+        broken = reader.verify(week.gateway.anchors)
+    assert isinstance(broken, Broken), broken
+    assert broken.seq == changed, broken
     assert len(week.gateway.anchors) >= 6
     decided = week.did["scrap"] + week.did["hold"] + week.did["interrupt"]
     told = dict(rows(week, "SELECT action, count(*) FROM audit_entry WHERE user = 'ann' GROUP BY action"))
@@ -385,9 +402,3 @@ CHECKS = (
     check_answers,
     check_lots,
 )
-
-
-def check_all(week):
-    """Every check."""
-    for check in CHECKS:
-        check(week)

@@ -8,22 +8,30 @@ from __future__ import annotations
 from decimal import Decimal
 
 from week_gateway import refusals
-from week_machines import MIN
+from week_machines import MIN, S
 from week_plan import FEEDERS, HOUR, LATE, NORMAL, PRODUCTS, WITHDRAWN, released
 
 from gateway.core.entries import (
     AllocateEntry,
+    CorrectEntry,
     LotEntry,
     MergeEntry,
     PiecesReclassified,
     PresenceEntry,
     ReclassifyEntry,
+    ReportEntry,
     SetupEntry,
     SplitEntry,
     StopReasonEntry,
     UndoEntry,
 )
 from gateway.core.model import JobChanged, JobOrderState, OperatorEntry, OperatorVerb, Role
+from gateway.core.orders.lifecycle import ActorRole
+
+#: Counters that go on by themselves: what they made while nobody looked is known afterwards.
+SURVIVES_A_LOSS = frozenset({"ASM-01", "FIL-02"})
+#: Pieces: an order that is not nearly full.
+FAR_FROM_FULL = 100
 
 
 class Deeds:
@@ -41,6 +49,8 @@ class Deeds:
         told = await self.gateway.submit(name, OperatorEntry(self.now_ns, verb, order, "", "ann", reason), "ann")
         why = refusals(told)
         self.refused += [(name, verb.value, order, text) for text in why]
+        if not why:
+            self.said.append((name, verb, order, self.now_ns))
         return not why
 
     async def _judge(self, name, order, pieces, before, after):
@@ -72,6 +82,62 @@ class Deeds:
         if run is None or run.open_good < pieces:
             return False
         return await self._judge(name, run.job.order, pieces, Role.GOOD, Role.REWORK)
+
+    async def _correct(self, name, number):
+        """Some of what the ERP has booked as good was scrap; the order goes on."""
+        run = self._in_progress(name)
+        pieces = (1 + number % 4) * _unit(name)
+        if run is None or run.job.order not in self.wanted or run.good - run.open_good < pieces + run.open_good:
+            return False
+        # What is not confirmed yet is judged first, and is no correction.
+        return await self._judge(name, run.job.order, run.open_good + pieces, Role.GOOD, Role.SCRAP)
+
+    async def _report(self, name):
+        """Whoever works there says what was made since he said it last; the machine's own numbers are never asked."""
+        run, device = self._running(name), self.devices[name]
+        if run is None or not device.basket.total():
+            return
+        good, scrap = device.basket["good"], device.basket["scrap"]
+        entry = ReportEntry(self.now_ns, run.job.order, "", good, scrap, 0, "SURFACE" if scrap else "", "ann")
+        told = await self._told(name, entry, run.job.order)
+        assert not refusals(told), told
+        device.told(self.now_ns)
+        self.did["report"] += 1
+
+    async def _amend(self, name, number):
+        """A confirmation of an order that is over was wrong: a supervisor puts it right and signs."""
+        orders = {one.number for one in self.plan.orders if one.machine == name and one.kind == NORMAL}
+        orders -= set(self.parts.values()) | {one for group in self.together.values() for one in group}
+        opened = {run.job.order for run in self._state(name).open_runs()}
+        told = [one for one in self.gateway.erp.documents() if one["order_id"] in orders - opened]
+        gone = {one["reverses"] for one in told} | {one["idempotency_key"] for one in told if one["reverses"]}
+        told = [one for one in told if one["idempotency_key"] not in gone and int(one["qty"]["good"]) > 9 * _unit(name)]
+        if not told or not any(one["type"] == "final" for one in told):
+            return False
+        wrong, pieces = told[number % len(told)], (1 + number % 9) * _unit(name)
+        quantity = wrong["qty"]
+        scrap = sum(int(one["qty"]) for one in quantity["scrap"])
+        right = (int(quantity["good"]) - pieces, scrap + pieces, int(quantity["rework"]))
+        order, signer = wrong["order_id"], "max: CORRECTED"
+        entry = CorrectEntry(
+            self.now_ns, order, "", wrong["seq"], "COUNTED_AGAIN", "eve", right, ActorRole.SUPERVISOR, signed_by=signer
+        )
+        if refusals(await self._told(name, entry, order)):
+            return False
+        self.judged.append((order, pieces, Role.GOOD, Role.SCRAP))
+        return True
+
+    async def _loss(self, name, number):
+        """The link to the machine is lost and comes back, both before the next look; counters go on meanwhile."""
+        device, run = self.devices[name], self._running(name)
+        counts = name in SURVIVES_A_LOSS
+        left = None if run is None else run.job.quantity - run.good - run.scrap
+        if name in self.cut or (counts and (left is None or left < FAR_FROM_FULL)) or (device.busy and not counts):
+            return False
+        from_ns = self.now_ns + (1 + number % 20) * S
+        length_ns = min(at_ns for at_ns in self.plan.ticks if at_ns > from_ns) - from_ns
+        self.cut[name] = (from_ns, from_ns + length_ns * (1 + number % 90) // 100)
+        return True
 
     async def _slip(self, name, number):
         """Somebody scraps the wrong pieces, or interrupts the wrong order, and takes it back: nothing has happened."""
@@ -106,12 +172,13 @@ class Deeds:
     async def _judge_held(self, name, order):
         """Of what was made on hold one in seven is scrap, the rest is good."""
         run = next((one for one in self._state(name).open_runs() if one.job.order == order), None)
-        if run is None or not run.open_hold:
+        held = 0 if run is None else run.open_hold if run.job.leads else run.hold
+        if not held:
             return
-        bad = run.open_hold // 7 // _unit(name) * _unit(name)
+        bad = held // 7 // _unit(name) * _unit(name)
         if bad:
             await self._judge(name, order, bad, Role.HOLD, Role.SCRAP)
-        await self._judge(name, order, run.open_hold - bad, Role.HOLD, Role.GOOD)
+        await self._judge(name, order, held - bad, Role.HOLD, Role.GOOD)
 
     async def _interrupt(self, name, number):
         """A person interrupts; the machine stands for a while or the next order runs."""
@@ -133,6 +200,7 @@ class Deeds:
     async def _after_strays(self, name, order):
         self.revisions[order] += 1
         await self.gateway.release(released(self.wanted[order], revision=1))
+        self.quantities.setdefault(order, []).append((self.now_ns, self.wanted[order].quantity))
         self.did["late"] += 1
 
     def _waiting(self, name):

@@ -20,20 +20,20 @@ from buffer.audit_chain import keep_anchor
 from buffer.entry import OutboxState, Settlement
 from buffer.outbox import Outbox
 from buffer.store import Store
-from gateway.auditing import Auditing
-from gateway.caller import CALLER, Caller
+from gateway.access.caller import CALLER, Caller
+from gateway.audit.auditing import Auditing
 from gateway.core import snapshot
 from gateway.core.audit.told import Actor
 from gateway.core.calendar.honest_time import TimeQuality
 from gateway.core.calendar.shift_calendar import ShiftCalendar
-from gateway.core.document import Identity
-from gateway.core.model import DataValue, Notice, OrderReceived, Status
+from gateway.core.confirming.corrections import Capability
+from gateway.core.model import CalendarPlan, DataValue, Notice, OrderReceived, Status, TimePassed
 from gateway.core.orders.handover import without_moved
 from gateway.core.state.planned_time import plan_of
-from gateway.core.work_unit import WorkUnit
 from gateway.order_feed import job_orders
-from gateway.runner import Runner, RunnerHooks
-from gateway.timezone import zone
+from gateway.starting.work_unit_of import work_unit_of
+from gateway.timing.timezone import zone
+from gateway.work_unit.runner import Runner, RunnerHooks
 
 S = 1_000_000_000
 HOUR = 3600 * S
@@ -50,6 +50,7 @@ class Erp:
     def __init__(self):
         self.booked = {}
         self.order = []
+        self.read = []  # each once: they are looked at after every decision, and nobody changes them
         self.repeats = 0
 
     def book(self, key, payload):
@@ -60,17 +61,15 @@ class Erp:
             return
         self.booked[key] = payload
         self.order.append(key)
+        self.read.append(json.loads(payload))
 
     def documents(self):
         """The confirmations that were booked, in their order."""
-        return [one for one in self._all() if one["type"] != ORDER_ACK]
+        return [one for one in self.read if one["type"] != ORDER_ACK]
 
     def answers(self):
         """The answers to what it said of orders."""
-        return [one for one in self._all() if one["type"] == ORDER_ACK]
-
-    def _all(self):
-        return [json.loads(self.booked[key]) for key in self.order]
+        return [one for one in self.read if one["type"] == ORDER_ACK]
 
 
 class Gateway:
@@ -84,14 +83,12 @@ class Gateway:
         self.erp = Erp()
         self.units, self.runners = {}, {}
         self.outputs = {name: [] for name in settings.work_units}
+        self.decided = {name: set() for name in settings.work_units}  # when somebody, or the ERP, said something
         self.starts = 0
         self.anchors = []
         self.releases = self.approved = 0
-        for name, rules in settings.work_units.items():
-            identity = Identity(
-                plant="RQ1", epoch=EPOCH, gateway_id="plant", line="L1", machine=name, work_center=rules.work_center
-            )
-            self.units[name] = WorkUnit(rules, identity)
+        for name in settings.work_units:
+            self.units[name] = work_unit_of(settings, name, EPOCH)
         self.of_work_center = {unit.identity.work_center: name for name, unit in self.units.items()}
         self.calendar = ShiftCalendar(settings.calendars["plant"], zone("Europe/Berlin"))
         self._planned_ns = 0
@@ -132,6 +129,7 @@ class Gateway:
                     trouble=self._trouble,
                     answers_with=lambda job: tuple(one.operation for one in job.image.operations),
                     common=self.auditing.common,
+                    corrects=lambda job: Capability.CANCEL,
                 ),
             )
         self._planned_ns = 0
@@ -168,7 +166,10 @@ class Gateway:
         """What the devices showed up to now, as readings."""
         unit, runner = self.units[name], self.runners[name]
         for at_ns, together in groupby(changes, key=attrgetter("at_ns")):
-            reading = [DataValue(one.signal, one.value, Status.GOOD, None, at_ns) for one in together]
+            reading = [
+                DataValue(one.signal, one.value, Status.BAD if one.value is None else Status.GOOD, None, at_ns)
+                for one in together
+            ]
             if runner._queue.full():
                 await self._steps(runner)
             await runner.put(tuple(unit.in_order(reading)))
@@ -177,9 +178,13 @@ class Gateway:
     async def submit(self, name, given, who=None):
         """An order, a decision or the calendar; returns its outputs, committed."""
         runner = self.runners[name]
+        if not isinstance(given, (CalendarPlan, TimePassed)):
+            self.decided[name].add(self.now_ns)
         CALLER.set(None if who is None else Caller(Actor(who, "supervisor", "token", "panel", reason="AS_PLANNED")))
         asked = asyncio.create_task(runner.submit(given))
-        await asyncio.sleep(0)  # it is in the queue
+        # Turns of the loop, until it is in the queue behind its question to the devices.
+        while runner._queue.empty() and not asked.done():  # noqa: ASYNC110 - the runner has no event for it
+            await asyncio.sleep(0)
         await self._steps(runner)
         return await asked
 
@@ -231,15 +236,15 @@ def refusals(outputs):
 
 
 def digest_of(path):
-    """The hash of all that must be the same for the same seed: journal, confirmations, audit trail, states."""
+    """The hash of every row of every table: the whole database must be the same for the same seed."""
     digest = hashlib.sha256()
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        for sql in (
-            "SELECT work_unit, seq, at_ns, kind, body FROM journal ORDER BY work_unit, seq",
-            "SELECT key, payload FROM outbox ORDER BY key",
-            "SELECT * FROM audit_entry ORDER BY seq",
-            "SELECT id, snapshot FROM work_unit ORDER BY id",
-        ):
-            for row in connection.execute(sql):
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        assert {"journal", "outbox", "audit_entry", "work_unit", "job", "genealogy"} <= set(tables)
+        for table in sorted(tables):
+            digest.update(table.encode())
+            columns = ", ".join(str(at) for at, *_ in connection.execute(f'PRAGMA table_info("{table}")'))
+            order = ", ".join(str(int(at) + 1) for at in columns.split(", "))
+            for row in connection.execute(f'SELECT * FROM "{table}" ORDER BY {order}'):
                 digest.update(repr(row).encode())
     return digest.hexdigest()

@@ -1,6 +1,7 @@
 """The five machines of the demo plant as their devices show them: seeded, stepped in virtual time, with their own log.
 
-The machines are those of ``simulators`` with a slower cycle, so that a week is as many pieces as a test has time for.
+Beside them a workplace at which people pack by hand, and count themselves. The machines are those of ``simulators``
+with a slower cycle, so that a week is as many pieces as a test has time for.
 Their signals change as the real devices' do, by what the registers, nodes and pins of the simulators say. Knows nothing
 of the gateway.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -24,7 +26,8 @@ S = 1_000_000_000
 MIN = 60 * S
 #: Ideal cycle of each machine in the week, at one piece of work: the real one, slower.
 CYCLES_NS = {"ASM-01": 24 * S, "TST-01": 22_500_000_000, "IMM-01": 54 * S, "FIL-02": 20 * S, "PCK-01": 54 * S}
-SPECS = {"ASM-01": ASM_01, "TST-01": TST_01, "IMM-01": IMM_01, "FIL-02": FIL_02, "PCK-01": PCK_01}
+CYCLES_NS["HND-01"] = 120 * S
+SPECS = {"ASM-01": ASM_01, "TST-01": TST_01, "IMM-01": IMM_01, "FIL-02": FIL_02, "PCK-01": PCK_01, "HND-01": ASM_01}
 #: Counters begin so close below their end that they go round in the week.
 ASM_MODULUS, FIL_MODULUS = 65_536, 2**31
 BELOW_THE_END = 700
@@ -32,6 +35,7 @@ BAD_CAVITIES = 0.02
 SAMPLES = 0.002  # of the shots are for the laboratory
 PACKML_EXECUTE, PACKML_STOPPED, PACKML_SUSPENDED = 6, 2, 5
 CARTON_NS = S // 2  # how long a carton covers its sensor
+HANDS = 0.05  # of the sets: a hand passes the light barrier between them and the next one
 #: So long a level must hold until a pulse, or a verdict, is believed (the rules of the example, and their grace).
 PULSE_SURE_NS, VERDICT_SURE_NS = 25_000_000, 320_000_000
 
@@ -109,6 +113,11 @@ class Device:
         if self._machine.halt(at_ns - self._origin_ns, reason, alarm) is None:
             return []
         return self._running(at_ns, runs=False, reason=reason, alarm=alarm)
+
+    @property
+    def busy(self):
+        """Whether it runs, or something that it did shows yet."""
+        return self.runs or bool(self._later) or self._machine.next_ns is not None
 
     # --- time ---
 
@@ -307,4 +316,30 @@ class Packing(Device):
         return self._put(at_ns, signal, True)
 
 
-KINDS = {"ASM-01": Assembly, "TST-01": Tester, "IMM-01": Moulding, "FIL-02": Filling, "PCK-01": Packing}
+class Handwork(Device):
+    """A light barrier that each set passes, and once in a while a hand; what was made a person counts, and says."""
+
+    def first(self):
+        self.basket = Counter()
+        return {"box.barrier": False}
+
+    def state(self, runs, reason, alarm):
+        return {}
+
+    def made(self, at_ns, good, scrap):
+        self.basket += Counter(good=good, scrap=scrap)
+        if self._random.random() < HANDS:
+            self._due(at_ns + CYCLES_NS[self.name] // 2, "box.barrier", True)
+            self._due(at_ns + CYCLES_NS[self.name] // 2 + CARTON_NS, "box.barrier", False)
+        self._due(at_ns + CARTON_NS, "box.barrier", False)
+        return self._put(at_ns, "box.barrier", True)
+
+    def told(self, at_ns):
+        """A person has said what lies in the basket, and that it was taken."""
+        self._log("person", at_ns, self.basket["good"], self.basket["scrap"])
+        self.basket.clear()
+
+
+KINDS = {
+    "ASM-01": Assembly, "TST-01": Tester, "IMM-01": Moulding, "FIL-02": Filling, "PCK-01": Packing, "HND-01": Handwork,
+}  # fmt: skip

@@ -1,4 +1,4 @@
-"""What happens in a week at the demo plant, drawn from a seed: 40 orders, and what people and the ERP do with them.
+"""What happens in a week at the demo plant, drawn from a seed: 48 orders, and what people and the ERP do with them.
 
 The plan says when something is meant to happen, and to what kind of order; which order that is, is seen when its time
 has come (``week_run.py``).
@@ -28,6 +28,7 @@ PRODUCTS = {
     "IMM-01": ("WC-IMM", "CAP-8", 8, 8000),
     "FIL-02": ("WC-FIL", "BOTTLE-05", 1, 2600),
     "PCK-01": ("WC-PCK", "CASE-24", 24, 24000),
+    "HND-01": ("WC-HND", "SET-2", 1, 600),
 }
 COMPONENTS = {
     "ASM-01": (("RING-20", "1", True), ("GREASE", "0.0025", False)),
@@ -35,16 +36,21 @@ COMPONENTS = {
     "IMM-01": (("PP-BLUE", "0.0124", True),),
     "FIL-02": (("SYRUP", "0.05", True), ("CAP-8", "1", False)),
     "PCK-01": (("BOX", "0.041666", False),),
+    "HND-01": (("BOTTLE-05", "2", False), ("BOX", "1", False)),
 }
 #: Machine: the feeder whose lots are followed, and what belongs there.
 FEEDERS = {"ASM-01": ("bowl", "RING-20"), "IMM-01": ("hopper", "PP-BLUE"), "FIL-02": ("tank", "SYRUP")}
+#: Where people count, and say so: what the machine counts there are cycles.
+PEOPLE_COUNT = frozenset({"HND-01"})
 NORMAL, RUSH, LATE, WITHDRAWN = "normal", "rush", "late", "withdrawn"
 #: What is asked for on each machine, in the order of its numbers.
 KINDS = (NORMAL, NORMAL, WITHDRAWN, NORMAL, LATE, RUSH, NORMAL, NORMAL)
 
 
 #: The day on which each is released, by its number; the rush order on any.
-DAYS = {0: 0, 1: 0, 2: 1, 3: 0.3, 4: 0, 6: 0.4, 7: 5.6}
+DAYS = {0: 0, 1: 0, 2: 3, 3: 0.3, 4: 0, 6: 0.4, 7: 5.6}
+#: Days between the machines' orders that the ERP takes back: something is made on each day.
+APART = {2: 0.6}
 #: Orders are split and merged while several of them wait.
 EARLY_HOURS = 14
 
@@ -93,6 +99,9 @@ DEEDS = {
     "strays": 1,
     "fault": 3,
     "slip": 2,
+    "correct": 3,
+    "amend": 2,
+    "loss": 4,
     "split": 1,
     "merge": 1,
     "allocate": 1,
@@ -118,7 +127,7 @@ def plan_of_week(season, seed):
             share = 0.25 if kind in (RUSH, LATE) else dice.uniform(0.7, 1.3)
             quantity = int(usual * share) // cycle * cycle
             # The first ones are there on Monday, the last one is made in the night in which the clocks change.
-            day = DAYS.get(number, dice.uniform(1, 6))
+            day = DAYS.get(number, dice.uniform(1, 6)) + at * APART.get(number, 0)
             at_ns = from_ns + MIN + max(int(day * 24 * HOUR), 0) + dice.randrange(S)
             orders.append(Wanted(at_ns, machine, kind, f"{100240 + 100 * at + number}", quantity))
         for what, times in DEEDS.items():

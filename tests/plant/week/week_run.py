@@ -12,10 +12,10 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from week_deeds import Deeds
+from week_deeds import FAR_FROM_FULL, SURVIVES_A_LOSS, Deeds
 from week_gateway import Gateway, digest_of
-from week_machines import CYCLES_NS, KINDS, MIN, S
-from week_plan import BERLIN, FEEDERS, HOUR, LATE, RUSH, WITHDRAWN, plan_of_week, released
+from week_machines import CYCLES_NS, KINDS, MIN, Change, S
+from week_plan import BERLIN, FEEDERS, HOUR, LATE, PEOPLE_COUNT, PRODUCTS, RUSH, WITHDRAWN, plan_of_week, released
 
 import config
 from config.loader import load
@@ -27,13 +27,14 @@ from gateway.core.entries import (
 from gateway.core.model import JobOrderState, OperatorVerb, TimePassed
 from gateway.core.orders.lifecycle import RUNNING
 from gateway.core.rules_material import FeederRule
+from gateway.core.rules_state import StateRule
 
 EXAMPLE = Path(config.__file__).parent / "examples" / "plant.yaml"
+BARRIER_PIN = 5
 KILLS = 0.03  # of the ticks
 SETTLE_NS = 2 * HOUR
 #: Machines of which nobody can know what they made while nobody looked.
 UNSEEN_IS_LOST = frozenset({"IMM-01", "TST-01", "PCK-01"})
-FAR_FROM_FULL = 100
 EARLY_TICKS = 288  # two days
 
 
@@ -50,7 +51,24 @@ def settings_of_week():
             orders=orders,
             work=_work_rule(name, rules.work),
         )
-    return replace(settings, work_units=units)
+    units["HND-01"] = _by_hand(units["PCK-01"])
+    box = settings.sources["box"]
+    inputs = box.driver_settings.signals
+    seen = replace(box.driver_settings, signals=inputs | {"barrier": replace(inputs["carton"], pin=BARRIER_PIN)})
+    sources = settings.sources | {"box": replace(box, driver_settings=seen)}
+    return replace(settings, work_units=units, sources=sources)
+
+
+def _by_hand(packing):
+    """A workplace whose light barrier is looked at as the cartons are, and at which people count."""
+    return replace(
+        packing,
+        work_center=PRODUCTS["HND-01"][0],
+        ideal_cycle=Duration(CYCLES_NS["HND-01"]),
+        counters=(replace(packing.counters[0], signal="box.barrier", pieces=1),),
+        state=StateRule(),
+        orders=replace(packing.orders, counting_source="operator"),
+    )
 
 
 def _work_rule(name, rule):
@@ -85,6 +103,10 @@ class Week(Deeds):
         self.allocated = []  # (machine, order, pieces, role)
         self.mounted = {}  # machine: [(at_ns, lot)]
         self.present = {name: [] for name in self.devices}  # machine: [(from_ns, to_ns, person, logged out)]
+        self.blind = {name: [(self.now_ns, self.now_ns)] for name in self.devices}  # machine: [(from_ns, to_ns)]
+        self.cut = {}  # machine: (from_ns, to_ns) of a loss that comes before the next look
+        self.said = []  # (machine, verb, order, at_ns), all of them accepted
+        self.quantities = {}  # order: [(at_ns, quantity)] as the ERP said it
         self.early_digest = ""
         self.did = Counter()
         self.day = ""
@@ -120,6 +142,8 @@ class Week(Deeds):
     async def _tick(self, at_ns):
         """Everything up to here, then what people and ERP do now."""
         await self._pass(at_ns)
+        for name in sorted(PEOPLE_COUNT):
+            await self._report(name)
         await self.gateway.plan()
         if self.dice.random() < KILLS:
             await self._kill()
@@ -145,8 +169,24 @@ class Week(Deeds):
         self._pass_time(at_ns - self.now_ns)
         # The gateway looks all the time: a change of orders, and the end of a process, lie between two looks. What all
         # machines show goes into one transaction.
-        told = ((name, [*device.advance(at_ns), *device.look(at_ns)]) for name, device in self.devices.items())
+        told = (
+            (name, [*self._seen(name, device, at_ns), *device.look(at_ns)]) for name, device in self.devices.items()
+        )
         await asyncio.gather(*(self._show(name, changes) for name, changes in told))
+
+    def _seen(self, name, device, at_ns):
+        """What is seen of a device up to here: nothing between a loss of its link and its return."""
+        if name not in self.cut:
+            return device.advance(at_ns)
+        from_ns, to_ns = self.cut.pop(name)
+        if device.busy and name not in SURVIVES_A_LOSS:
+            return device.advance(at_ns)  # it was started meanwhile, and the link held
+        assert self.blind[name][-1] != (from_ns, to_ns) < (at_ns, at_ns), "it is lost and back between two looks"
+        self.blind[name].append((from_ns, to_ns))
+        before = device.advance(from_ns)
+        lost = [Change(from_ns, signal, None) for signal in device.levels]
+        device.advance(to_ns)
+        return [*before, *lost, *device.look(to_ns), *device.advance(at_ns)]
 
     async def _show(self, name, changes):
         await self.gateway.take(name, changes)
@@ -156,6 +196,7 @@ class Week(Deeds):
         await self.gateway.stop()
         await self.gateway.start()
         self.did["kill"] += 1
+        self._was_blind(self.now_ns)
         await self._look()
 
     async def _update(self, _name, number):
@@ -170,6 +211,7 @@ class Week(Deeds):
         runs = [run for run in map(self._running, self.devices) if run is not None]
         if pulsed or any(run.job.quantity - run.good - run.scrap < FAR_FROM_FULL for run in runs):
             return False
+        away_ns = self.now_ns
         self.gateway.store.commit = _dies
         self._pass_time(5 * MIN)
         told = ((name, device.advance(self.now_ns)) for name, device in self.devices.items())
@@ -182,8 +224,14 @@ class Week(Deeds):
         for device in self.devices.values():
             device.advance(self.now_ns)
         await self.gateway.start()
+        self._was_blind(away_ns)
         await self._look()
         return True
+
+    def _was_blind(self, from_ns):
+        """Nobody looked since then."""
+        for spans in self.blind.values():
+            spans.append((from_ns, self.now_ns))
 
     def _pass_time(self, length_ns):
         self.now_ns += length_ns
@@ -198,6 +246,8 @@ class Week(Deeds):
             await self._show(name, device.stop(self.now_ns))
         self.now_ns += 5 * MIN
         await self._pass(self.now_ns)
+        for name in sorted(PEOPLE_COUNT):
+            await self._report(name)
         for name in self.devices:
             await self._end_orders(name)
         self.now_ns += SETTLE_NS
@@ -218,7 +268,7 @@ class Week(Deeds):
                 await self._told(name, entry, run.job.order)
         for run in tuple(self._state(name).open_runs()):
             waits = run.state is JobOrderState.DISPATCHED
-            await self._say(name, OperatorVerb.CANCEL if waits else OperatorVerb.FINISH, run.job.order)
+            await self._say(name, OperatorVerb.CANCEL if waits else OperatorVerb.FINISH, run.job.order, "WEEKEND")
 
     # --- orders ---
 
@@ -231,6 +281,7 @@ class Week(Deeds):
             return
         self.revisions[wanted.number] += 1
         await self.gateway.release(released(wanted, revision=self.revisions[wanted.number], **over))
+        self.quantities.setdefault(wanted.number, []).append((self.now_ns, wanted.quantity))
         self.did["release"] += 1
         if wanted.kind == RUSH and first:
             if await self._say(wanted.machine, OperatorVerb.START, wanted.number):
@@ -241,7 +292,7 @@ class Week(Deeds):
     async def _withdraw(self, name, order):
         """The ERP cancels an order once a good part of it is made."""
         run = self._running(name)
-        if run is None or run.job.order != order or run.good < 100:
+        if run is None or run.job.order != order or run.good < int(run.job.quantity) // 2:
             if any(one.job.order == order for one in self._state(name).open_runs()):
                 self.later.append((self.now_ns + HOUR, name, "withdraw", order))
             return

@@ -43,7 +43,7 @@ from pathlib import Path
 
 import lossy_disk
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 60.0
 BLOCK = 4096
 #: What a process may be killed at: every change, and every flush.

@@ -40,6 +40,7 @@ from pathlib import Path
 
 import conservation
 import yaml
+from kept_waiting import Deadline
 
 from buffer.verify import verified
 from gateway.demo import plan
@@ -247,10 +248,10 @@ class Rig:
         return await self.ask("status", steady=True)
 
     async def status_where(self, condition, what, timeout_s=WAIT_S):
-        """Wait until the status fulfils a condition. Raises RigError."""
-        end = time.monotonic() + timeout_s
+        """Wait until the status fulfils a condition, so long without what the processes wait to run. RigError."""
+        soon = Deadline(timeout_s)
         view = None
-        while time.monotonic() < end:
+        while not soon.over():
             view = await self.status()
             if view is not None and condition(view):
                 return view

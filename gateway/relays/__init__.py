@@ -1,0 +1,1 @@
+"""After a commit: what one work unit tells another, and what a machine is asked to do."""

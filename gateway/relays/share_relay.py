@@ -1,0 +1,116 @@
+"""Between machines that work on the orders of one: tells the lead what its members made, and them what runs there.
+
+After each commit, and once at the start: what was committed on one side and not on the other when the gateway died is
+told again. One word of each is under way at a time, so that none overtakes another. Of a machine that is no member any
+more the lead hears that. Decides and books nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from gateway.core.orders.lead import left, word_for
+from gateway.core.orders.shares import LeadTold, MemberTold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.parts import Parts
+
+log = structlog.get_logger(__name__)
+
+
+class _Way(NamedTuple):
+    """From a machine to another one: up to the lead, or down to the member."""
+
+    member: str
+    lead: str
+    up: bool
+
+
+class ShareRelay:
+    """One for a gateway. ``now_ns`` is steady time."""
+
+    def __init__(self, parts: Parts, now_ns: Callable[[], int]) -> None:
+        self._parts = parts
+        self._now_ns = now_ns
+        self._under_way: dict[_Way, asyncio.Task[None]] = {}
+        self._again: set[_Way] = set()
+        self._said: dict[_Way, LeadTold | MemberTold] = {}
+
+    def started(self) -> None:
+        """Tell everybody everything once."""
+        self._said.clear()
+        for name in self._parts.runners:
+            self.committed(name)
+
+    def committed(self, name: str) -> None:
+        """A work unit committed something; waits for nobody."""
+        runner = self._parts.runners.get(name)
+        lead = None if runner is None else runner.unit.rules.orders.shares_with
+        if lead is not None:
+            self._tell(_Way(name, lead, up=True))
+            down = _Way(name, lead, up=False)
+            if down not in self._said:  # configured just now
+                self._tell(down)
+            return
+        if runner is None:
+            return
+        members = self._members_of(name)
+        for member in members:
+            self._tell(_Way(member, name, up=False))
+        for gone in (one.machine for one in runner.state.sharing.members if one.machine not in members):
+            self._tell(_Way(gone, name, up=True))
+
+    def _members_of(self, lead: str) -> list[str]:
+        runners = self._parts.runners.items()
+        return [name for name, runner in runners if runner.unit.rules.orders.shares_with == lead]
+
+    def _tell(self, way: _Way) -> None:
+        if way in self._under_way:
+            self._again.add(way)
+            return
+        task = asyncio.create_task(self._told(way), name="share")
+        self._under_way[way] = task
+        task.add_done_callback(lambda _task: self._ended(way))
+
+    def _ended(self, way: _Way) -> None:
+        del self._under_way[way]
+        if way in self._again:
+            self._again.discard(way)
+            self._tell(way)
+
+    async def _told(self, way: _Way) -> None:
+        word, said = self._word(way), self._said.get(way)
+        hears = self._parts.runners.get(way.lead if way.up else way.member)
+        if word is None or hears is None or (said is not None and _same(said, word)):
+            return
+        try:
+            await hears.submit(word)
+        except Exception as error:  # noqa: BLE001 - what a work unit cannot digest is told there; tried with the next one
+            log.warning("not shared", member=way.member, lead=way.lead, error=repr(error))
+            return
+        self._said[way] = word
+        if isinstance(word, LeadTold) and not (isinstance(said, LeadTold) and said.job == word.job):
+            self._tell(way._replace(up=True))  # whose its time is from now on, also if it makes nothing
+
+    def _word(self, way: _Way) -> LeadTold | MemberTold | None:
+        """What there is to say; None: nothing."""
+        runners, now_ns = self._parts.runners, self._now_ns()
+        member, lead = runners.get(way.member), runners.get(way.lead)
+        if lead is None:
+            return None
+        if member is None or member.unit.rules.orders.shares_with != way.lead:
+            return left(lead.state, way.member, now_ns) if way.up else None
+        if way.up:
+            return MemberTold(now_ns, way.member, member.state.at_ns, member.unit.shares(member.state))
+        return word_for(lead.state, way.member, now_ns)
+
+
+def _same(said: LeadTold | MemberTold, word: LeadTold | MemberTold) -> bool:
+    if isinstance(said, MemberTold) and isinstance(word, MemberTold):
+        return said.rows == word.rows
+    return said._replace(at_ns=word.at_ns) == word

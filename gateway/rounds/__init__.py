@@ -1,0 +1,1 @@
+"""What looks after the database while the gateway runs, each at its own interval."""

@@ -1,0 +1,1 @@
+"""What the gateway shows of itself: documents, and the same as lines for a person."""

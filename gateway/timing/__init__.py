@@ -1,0 +1,1 @@
+"""The gateway's clock, what UTC that is, and who tells the work units."""
