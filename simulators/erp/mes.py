@@ -83,9 +83,10 @@ class Mes(Double):
 
     async def open(self) -> None:
         """Start the broker where none is named, and subscribe. Raises SimulatorError."""
+        # First its own port: whoever has that is named, and no broker was started for nothing.
+        await super().open()
         if not self._broker:
             self._broker = await asyncio.to_thread(self._start_mosquitto)
-        await super().open()
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
         client = mqtt.Client(
