@@ -117,7 +117,7 @@ async def test_released_made_refused_released_done(plant, server, write_yaml, un
     await start()
     await make("MLD-01", "10")
     await make("ASM-01", "20", tolerance=TIGHTER, killed_at=len(partner.notes(production)) + 1)
-    await plant.status_where(lambda view: view["targets"][0]["parked"] == 1, "the over-delivery to be parked", 15)
+    await plant.status_where(lambda view: view["targets"][0]["parked"] == 1, "the over-delivery to be parked")
     (refused,) = [row for row in await plant.outbox() if row["state"] == "parked"]
     assert refused["kind"] == "final"
     assert "over_tolerance" in refused["error"]
@@ -152,7 +152,7 @@ async def test_cancelled_in_tryton_while_it_is_made(plant, server, write_yaml, u
     await plant.produce("MLD-01")
     await until(lambda: "done" in str(partner.cycles(production)), "a confirmation in Tryton")
     partner.model("production.cancel", [production])
-    await plant.status_where(lambda view: view["targets"][0]["parked"] >= 1, "what came too late to be parked", 30)
+    await plant.status_where(lambda view: view["targets"][0]["parked"] >= 1, "what came too late to be parked")
     await plant.status_where(lambda view: view["work_units"][0]["order"] is None, "the order to be over here")
     rows = await plant.outbox()
     (parked,) = [row for row in rows if row["state"] == "parked"]
