@@ -13,6 +13,8 @@ sys.path.append(str(Path(__file__).parents[1] / "tryton"))
 
 import partner as tryton
 
+pytestmark = pytest.mark.timeout(600)  # the first of them may have to make the database of all
+
 #: Machines whose hundred pieces are 97 good ones and 3 of scrap: asm-01 by these seeds.
 SEEDS = {"MLD-01": 3, "ASM-01": 4}
 CENTERS = {"MLD-01": "WC-IMM", "ASM-01": "WC-ASM"}
