@@ -18,7 +18,7 @@ from pathlib import Path
 
 import kept_waiting
 import pytest
-from kept_waiting import Beat, Deadline, Taken
+from kept_waiting import Beat, Deadline, Taken, Timeline
 
 DEADLINE_S = 100.0
 #: Each is as long as the loop is blocked; the computer may be busy just then, and what it takes is taken off.
@@ -105,6 +105,16 @@ def test_who_waits_for_a_processor_is_known():
         taken_s = taken.seconds()
         passed_s = time.monotonic() - began_s
     assert taken_s <= passed_s - min(waited_s, passed_s * kept_waiting.WAITING_MAX) + 0.01
+
+
+def test_what_has_just_been_is_told_once_its_waits_are_known():
+    with Timeline() as timeline:
+        for _ in range(3):
+            now_s = time.time()
+            assert timeline.took_s(now_s - 0.1, now_s) <= 0.1 + 1e-6
+            assert timeline._at_s[-1] >= now_s + 2 * kept_waiting.SAMPLE_S
+    now_s = time.time()  # nobody looks any more, and nobody waits for it
+    assert timeline.took_s(now_s - 0.1, now_s) <= 0.1 + 1e-6
 
 
 @pytest.mark.parametrize(
