@@ -82,6 +82,11 @@ class _Witness(threading.Thread):
 _WITNESS = _Witness()
 
 
+def stood_s():
+    """Seconds that this whole process has stood still so far, with the computer or without."""
+    return _WITNESS.late_s
+
+
 class Taken:
     """A stop-watch that runs while this process and its children may run."""
 

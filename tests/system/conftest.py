@@ -19,7 +19,7 @@ import pytest
 import pytest_asyncio
 import warm
 import yaml
-from kept_waiting import Beat, Deadline, Taken, own_s
+from kept_waiting import Beat, Deadline, Taken, own_s, stood_s
 from pydantic import TypeAdapter
 
 from drivers.base import DriverContext
@@ -411,14 +411,14 @@ class Watched:
 
     async def stop(self):
         """Cancel it, as a shutdown does; the seconds that it took, without those in which it could not run."""
-        began, waited_s = time.monotonic(), own_s()
+        began, waited_s, stood = time.monotonic(), own_s(), stood_s()
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self._tasks = ()
-        return time.monotonic() - began - (own_s() - waited_s)
+        return time.monotonic() - began - max(own_s() - waited_s, stood_s() - stood)
 
     @property
     def status(self):
