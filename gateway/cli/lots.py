@@ -167,7 +167,7 @@ def tell_use(found: dict[str, Any]) -> None:
         if more := found["left_out"].get(kind, 0):
             print(f"and {more} more {what}")
     if not any(names.values()) and not found["confirmations"]:
-        print("used nowhere that is known here")
+        print("used nowhere that is known here; orders that retention has forgotten (retention.orders) are not known")
     if not found["complete"]:
         print("and more: this is not all of it")
 
