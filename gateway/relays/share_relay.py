@@ -115,7 +115,7 @@ class ShareRelay:
     async def _told(self, way: _Way) -> None:
         word, said = self._word(way), self._said.get(way)
         hears = self._parts.runners.get(way.lead if way.up else way.member)
-        if word is None or hears is None or (said is not None and _same(said, word)):
+        if word is None or hears is None or (said is not None and same_word(said, word)):
             return
         try:
             await hears.submit(word)
@@ -148,7 +148,8 @@ def read_word(member: Runner, name: str, asked_ns: int, now_ns: int) -> MemberTo
     return MemberTold(now_ns, name, state.at_ns, unit.shares(state), read_ns)
 
 
-def _same(said: LeadTold | MemberTold, word: LeadTold | MemberTold) -> bool:
+def same_word(said: LeadTold | MemberTold, word: LeadTold | MemberTold) -> bool:
+    """Whether a word says what was said before."""
     if isinstance(said, MemberTold) and isinstance(word, MemberTold):
         return said.rows == word.rows
     return said._replace(at_ns=word.at_ns) == word

@@ -1,7 +1,8 @@
 """A simulated week of the demo plant: five machines, 40 orders, over the nights in which the clocks change.
 
-Beside them eight orders at a workplace at which people count. Everything is held against the machines' own logs, and
-against what people said: pieces of each order, times, numbers, journal, audit trail.
+Beside them eight orders at a workplace at which people count, and six that two presses make together. Everything is
+held against the machines' own logs, and against what people said: pieces of each order, times, numbers, journal, audit
+trail.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def test_a_week_with_the_spring_clock_change(happen):
     week = happen("spring", 1)
     check_all(week)
     found = figures(week)
-    assert found["orders"] == 48
+    assert found["orders"] == 54
     assert min(week.did[deed] for deed in DEEDS if deed != "allocate") >= 4, (
         f"each deed happens on most machines: {found['done']}"
     )
@@ -135,6 +136,13 @@ def a_light_barrier_that_counts_what_people_count(put):
     put(Booking, "__init__", both)
 
 
+def a_press_that_is_not_read_when_another_lot_is_mounted(put):
+    async def nothing(_gateway, _lead):
+        """Its next piece is of whichever lot was there for longer."""
+
+    put(Gateway, "_read_out", nothing)
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
@@ -145,6 +153,7 @@ def a_light_barrier_that_counts_what_people_count(put):
         (a_lot_change_one_piece_late, "check_lot_quantities"),
         (an_entry_of_the_audit_trail_edited, "check_audit"),
         (a_light_barrier_that_counts_what_people_count, "check_pieces"),
+        (a_press_that_is_not_read_when_another_lot_is_mounted, "check_lot_quantities"),
     ],
 )
 def test_the_week_sees_a_planted_bug(happen, monkeypatch, bug, seen_by):

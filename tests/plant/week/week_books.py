@@ -12,15 +12,15 @@ from collections import Counter, defaultdict
 from fractions import Fraction
 from itertools import pairwise
 
-from week_checks import Shifts, attributed, attributed_and_held, erp_divided, erp_order, local, rows
-from week_plan import COMPONENTS, FEEDERS
+from week_checks import Shifts, attributed, attributed_and_held, erp_divided, erp_order, local, machines_of, rows
+from week_plan import COMPONENTS, FEEDERS, LEADS
 
 from gateway.core.model import JobChanged, OperatorVerb
 from gateway.core.state.interval import StateInterval
 
 S = 1_000_000_000
 #: Machines that show by a signal whether they run, and with which state the gateway names it.
-SHOWS_ITS_STATE = ("ASM-01", "IMM-01", "FIL-02", "PCK-01")
+SHOWS_ITS_STATE = ("ASM-01", "IMM-01", "FIL-02", "PCK-01", "PRS-01", "PRS-02")
 RUNS = "PRODUCING"
 #: A loss may have begun so long before it is noticed: its state is not believed from then on.
 FOUND_WITHIN_NS = 10 * S
@@ -51,9 +51,11 @@ def check_changes(week):
         known = decided | filled | {2**63}
         strange = [(at_ns, order) for *span, order, _ in shifts.ran for at_ns in span if at_ns not in known]
         assert not strange, (name, strange[:5])
-        logged = [made.judged_ns for made in week.devices[name].log.made]
+        machines = machines_of(name)
+        logged = sorted(made.judged_ns for machine in machines for made in week.devices[machine].log.made)
+        blind = [span for machine in machines for span in week.blind[machine]]
         for order, at_ns in sorted(shifts.filled):
-            if at_ns in decided or any(from_ns <= at_ns <= to_ns for from_ns, to_ns in week.blind[name]):
+            if at_ns in decided or any(from_ns <= at_ns <= to_ns for from_ns, to_ns in blind):
                 continue  # the ERP wants less of it, or the counter was read again: more than one cycle at once
             place = bisect.bisect_left(logged, at_ns)
             assert place < len(logged), (name, order)
@@ -65,7 +67,8 @@ def check_targets(week):
     seen = 0
     for name, outputs in week.gateway.outputs.items():
         made = defaultdict(list)
-        for order, held, cycle in attributed_and_held(week, name):
+        of_all = [one for machine in machines_of(name) for one in attributed_and_held(week, machine)]
+        for order, held, cycle in sorted(of_all, key=lambda one: one[2].judged_ns):
             made[order].append((cycle.judged_ns, cycle.scrap + (0 if held else cycle.good)))
         for order, at_ns in sorted(Shifts(outputs).filled):
             wanted = [number for since_ns, number in week.quantities.get(order, ()) if since_ns <= at_ns]
@@ -187,7 +190,7 @@ def check_lot_quantities(week):
         _, item = FEEDERS[name]
         per = next(Fraction(per) for what, per, _ in COMPONENTS[name] if what == item)
         times = [at_ns for at_ns, _ in mounted]
-        for order, made in attributed(week, name):
+        for order, made in (one for machine in machines_of(name) for one in attributed(week, machine)):
             if order is not None and erp_order(week, order) not in given:
                 lot = mounted[bisect.bisect_left(times, made.end_ns) - 1][1]
                 expected[erp_order(week, order), lot] += per * sum(made.pieces.values())
@@ -203,12 +206,26 @@ def check_lot_quantities(week):
     assert not wrong, f"(order, lot): (used, by the trace): {wrong}"
 
 
+def check_together(week):
+    """Each press made something of each order that is large, and what they made is confirmed as one machine's."""
+    for member, lead in LEADS.items():
+        made = defaultdict(Counter)
+        for name in (lead, member):
+            for order, cycle in attributed(week, name):
+                made[order][name] += sum(cycle.pieces.values())
+        large = [one.number for one in week.plan.orders if one.machine == lead and made[one.number].total() >= 20]
+        assert len(large) >= 4, made
+        assert all(made[order][lead] and made[order][member] for order in large), made
+        confirmed = {one["machine"] for one in week.gateway.erp.documents() if one["order_id"] in large}
+        assert confirmed == {lead}, confirmed
+
+
 def check_one_order_at_a_time(week):
     """At each machine at most one order runs at any instant."""
     for name, outputs in week.gateway.outputs.items():
         ran = Shifts(outputs).ran
         assert all(first[1] <= second[0] for first, second in pairwise(ran)), name
-        assert any(isinstance(one, JobChanged) for one in outputs)
+        assert any(isinstance(one, JobChanged) for one in outputs) is (name not in LEADS), name
 
 
 BOOKS = (
@@ -220,4 +237,5 @@ BOOKS = (
     check_corrections,
     check_lot_quantities,
     check_one_order_at_a_time,
+    check_together,
 )

@@ -12,7 +12,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from week_gateway import digest_of
-from week_plan import BERLIN, PEOPLE_COUNT
+from week_plan import BERLIN, LEADS, PEOPLE_COUNT
 
 from buffer.audit_chain import ChainReader
 from gateway.core.audit.chain import Broken, Verified
@@ -79,14 +79,19 @@ class Shifts:
         return None
 
 
+def machines_of(name):
+    """A machine and those that work on its orders, too."""
+    return (name, *(member for member, lead in LEADS.items() if lead == name))
+
+
 def attributed(week, name):
     """(order or None, made) of each cycle of a machine, by its log and by which order ran when."""
     return ((order, made) for order, _, made in attributed_and_held(week, name))
 
 
 def attributed_and_held(week, name):
-    """(order or None, whether it was on hold, made) of each cycle of a machine."""
-    shifts = Shifts(week.gateway.outputs[name])
+    """(order or None, whether it was on hold, made) of each cycle of a machine, whose orders may be another one's."""
+    shifts = Shifts(week.gateway.outputs[LEADS.get(name, name)])
     stop_ns = week.gateway.units[name]._booking._stop_ns
     device = week.devices[name]
     for made in device.log.made:
@@ -153,7 +158,8 @@ def check_pieces(week):
     states = {name: runner.state for name, runner in week.gateway.runners.items()}
     told = confirmed(week)
     for name, state in states.items():
-        assert not list(state.open_runs()), (name, [run.job.key for run in state.open_runs()])
+        left = [run.job.key for run in state.open_runs() if not run.share_no]  # what a member keeps is no order
+        assert not left, (name, left)
         assert not state.review
         nobodys = {kind: n for kind, n in state.unallocated._asdict().items() if n}
         if nobodys:
@@ -330,7 +336,7 @@ def lots_used(week):
     found = set()
     for name, mounted in week.mounted.items():
         times = [at_ns for at_ns, _ in mounted]
-        for order, made in attributed(week, name):
+        for order, made in (one for machine in machines_of(name) for one in attributed(week, machine)):
             lot = mounted[bisect.bisect_left(times, made.end_ns) - 1][1]
             found.add((order or f"nobody {name}", lot))
     return found

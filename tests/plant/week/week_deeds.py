@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from week_gateway import refusals
 from week_machines import MIN, S
-from week_plan import FEEDERS, HOUR, LATE, NORMAL, PRODUCTS, WITHDRAWN, released
+from week_plan import FEEDERS, HOUR, LATE, LEADS, NORMAL, PRODUCTS, WITHDRAWN, released
 
 from gateway.core.entries import (
     AllocateEntry,
@@ -29,9 +29,10 @@ from gateway.core.model import JobChanged, JobOrderState, OperatorEntry, Operato
 from gateway.core.orders.lifecycle import ActorRole
 
 #: Counters that go on by themselves: what they made while nobody looked is known afterwards.
-SURVIVES_A_LOSS = frozenset({"ASM-01", "FIL-02"})
-#: Pieces: an order that is not nearly full.
+SURVIVES_A_LOSS = frozenset({"ASM-01", "FIL-02", "PRS-01", "PRS-02"})
+#: Pieces: an order that is not nearly full; what two machines make slowly is sooner.
 FAR_FROM_FULL = 100
+FAR_FROM_FULL_TOGETHER = 6
 
 
 class Deeds:
@@ -132,7 +133,11 @@ class Deeds:
         device, run = self.devices[name], self._running(name)
         counts = name in SURVIVES_A_LOSS
         left = None if run is None else run.job.quantity - run.good - run.scrap
-        if name in self.cut or (counts and (left is None or left < FAR_FROM_FULL)) or (device.busy and not counts):
+        if (
+            name in self.cut
+            or (counts and (left is None or left < far_from_full(name)))
+            or (device.busy and not counts)
+        ):
             return False
         from_ns = self.now_ns + (1 + number % 20) * S
         length_ns = min(at_ns for at_ns in self.plan.ticks if at_ns > from_ns) - from_ns
@@ -329,6 +334,11 @@ class Deeds:
             return False
         entry = StopReasonEntry(self.now_ns, None, None, "EXT.NO_STAFF", "ann")
         return not refusals(await self.gateway.submit(name, entry, "ann"))
+
+
+def far_from_full(name):
+    """How many pieces an order lacks that does not end soon."""
+    return FAR_FROM_FULL_TOGETHER if name in {*LEADS, *LEADS.values()} else FAR_FROM_FULL
 
 
 def _unit(name):

@@ -27,12 +27,17 @@ from gateway.core.audit.told import Actor
 from gateway.core.calendar.honest_time import TimeQuality
 from gateway.core.calendar.shift_calendar import ShiftCalendar
 from gateway.core.confirming.corrections import Capability
+from gateway.core.entries import LotEntry
 from gateway.core.model import CalendarPlan, DataValue, Notice, OrderReceived, Status, TimePassed
-from gateway.core.orders.handover import without_moved
+from gateway.core.orders.handover import with_images, without_moved
+from gateway.core.orders.lead import word_for
+from gateway.core.orders.shares import BETWEEN_MACHINES, MemberTold
 from gateway.core.state.planned_time import plan_of
 from gateway.order_feed import job_orders
+from gateway.relays.share_relay import read_word, same_word
 from gateway.starting.work_unit_of import work_unit_of
 from gateway.timing.timezone import zone
+from gateway.work_unit.boundary import nobody
 from gateway.work_unit.runner import Runner, RunnerHooks
 
 S = 1_000_000_000
@@ -89,7 +94,10 @@ class Gateway:
         self.releases = self.approved = 0
         for name in settings.work_units:
             self.units[name] = work_unit_of(settings, name, EPOCH)
-        self.of_work_center = {unit.identity.work_center: name for name, unit in self.units.items()}
+        self.leads = {name: lead for name, unit in self.units.items() if (lead := unit.rules.orders.shares_with)}
+        self.sharing = {*self.leads, *self.leads.values()}
+        alone = ((name, unit) for name, unit in self.units.items() if name not in self.leads)
+        self.of_work_center = {unit.identity.work_center: name for name, unit in alone}
         self.calendar = ShiftCalendar(settings.calendars["plant"], zone("Europe/Berlin"))
         self._planned_ns = 0
         # Steady time is UTC here: that wall clocks jump is the plant's zone only.
@@ -130,15 +138,18 @@ class Gateway:
                     answers_with=lambda job: tuple(one.operation for one in job.image.operations),
                     common=self.auditing.common,
                     corrects=lambda job: Capability.CANCEL,
+                    read=partial(self._look, name) if name in self.leads else nobody,
                 ),
             )
-        self._planned_ns = 0
+        self._planned_ns, self._said = 0, {}
         await self.plan()
 
     async def _loaded(self, unit, stored):
         """As the daemon does it: images of orders are kept apart from the state."""
         state = snapshot.load(unit, stored)
         remembered = [await self.store.job_record(*run.job.key) for run in state.open_runs()]
+        if unit.identity.machine in self.leads:  # the records are its lead's
+            return with_images(state, {one.job.image_digest: one.job.image for one in remembered})
         state, moved = without_moved(state, {record.job.key: record for record in remembered}, unit.rules.unallocated)
         assert not moved
         return state
@@ -177,16 +188,54 @@ class Gateway:
 
     async def submit(self, name, given, who=None):
         """An order, a decision or the calendar; returns its outputs, committed."""
+        if isinstance(given, LotEntry):
+            await self._read_out(name)
+        told = await self._submit(name, given, who)
+        if name in self.sharing and not isinstance(given, CalendarPlan):
+            await self.share()
+        return told
+
+    async def _submit(self, name, given, who=None):
         runner = self.runners[name]
-        if not isinstance(given, (CalendarPlan, TimePassed)):
+        if not isinstance(given, (CalendarPlan, TimePassed, *BETWEEN_MACHINES)):
             self.decided[name].add(self.now_ns)
         CALLER.set(None if who is None else Caller(Actor(who, "supervisor", "token", "panel", reason="AS_PLANNED")))
         asked = asyncio.create_task(runner.submit(given))
-        # Turns of the loop, until it is in the queue behind its question to the devices.
-        while runner._queue.empty() and not asked.done():  # noqa: ASYNC110 - the runner has no event for it
-            await asyncio.sleep(0)
-        await self._steps(runner)
+        while not asked.done():
+            if runner._queue.empty():  # turns of the loop, until it is there behind its question to the devices
+                await asyncio.sleep(0)
+            else:
+                await self._steps(runner)
         return await asked
+
+    async def _look(self, name, signals, _timeout_s):
+        """A machine is looked at out of turn: it shows what it did before, or that would have been told."""
+        runner = self.runners[name]
+        again = (one for one in runner.last_values() if one.signal in signals)
+        await runner.put(tuple(one._replace(received_time_ns=self.now_ns) for one in again))
+
+    async def share(self):
+        """Machines that work on one operation hear of each other, one word after the other, until nobody has news."""
+        news = True
+        while news:
+            news = False
+            for member, lead in self.leads.items():
+                for up in (True, False):
+                    word, said = self._word(member, lead, up=up), self._said.get((member, up))
+                    if said is None or not same_word(said, word):
+                        self._said[member, up], news = word, True
+                        await self._submit(lead if up else member, word)
+
+    def _word(self, member, lead, *, up):
+        if not up:
+            return word_for(self.runners[lead].state, member, self.now_ns)
+        state = self.runners[member].state
+        return MemberTold(self.now_ns, member, state.at_ns, self.units[member].shares(state))
+
+    async def _read_out(self, lead):
+        """The members are looked at, as everything is right now, and tell what they made."""
+        for member in [one for one, of in self.leads.items() if of == lead]:
+            await self._submit(lead, read_word(self.runners[member], member, self.now_ns, self.now_ns))
 
     async def _steps(self, runner):
         """All that waits, as the runner's own loop would."""

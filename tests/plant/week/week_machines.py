@@ -1,7 +1,7 @@
 """The five machines of the demo plant as their devices show them: seeded, stepped in virtual time, with their own log.
 
-Beside them a workplace at which people pack by hand, and count themselves. The machines are those of ``simulators``
-with a slower cycle, so that a week is as many pieces as a test has time for.
+Beside them a workplace at which people pack by hand, and count themselves, and two presses that work on one operation.
+The machines are those of ``simulators`` with a slower cycle, so that a week is as many pieces as a test has time for.
 Their signals change as the real devices' do, by what the registers, nodes and pins of the simulators say. Knows nothing
 of the gateway.
 """
@@ -27,7 +27,9 @@ MIN = 60 * S
 #: Ideal cycle of each machine in the week, at one piece of work: the real one, slower.
 CYCLES_NS = {"ASM-01": 24 * S, "TST-01": 22_500_000_000, "IMM-01": 54 * S, "FIL-02": 20 * S, "PCK-01": 54 * S}
 CYCLES_NS["HND-01"] = 120 * S
+CYCLES_NS |= {"PRS-01": 15 * MIN, "PRS-02": 14 * MIN}
 SPECS = {"ASM-01": ASM_01, "TST-01": TST_01, "IMM-01": IMM_01, "FIL-02": FIL_02, "PCK-01": PCK_01, "HND-01": ASM_01}
+SPECS |= {"PRS-01": ASM_01, "PRS-02": ASM_01}
 #: Counters begin so close below their end that they go round in the week.
 ASM_MODULUS, FIL_MODULUS = 65_536, 2**31
 BELOW_THE_END = 700
@@ -189,18 +191,32 @@ class Device:
 class Assembly(Device):
     """Two counters of 16 bits, a state word and an alarm."""
 
+    plc, below = "asm", BELOW_THE_END
+
     def first(self):
-        start = ASM_MODULUS - BELOW_THE_END
-        return {"asm.boots": 1, "asm.good": start, "asm.scrap": ASM_MODULUS - 20, "asm.state": 1, "asm.alarm": 0}
+        counters = {"good": ASM_MODULUS - self.below, "scrap": ASM_MODULUS - 20}
+        return {f"{self.plc}.{what}": value for what, value in {"boots": 1, **counters, "state": 1, "alarm": 0}.items()}
 
     def state(self, runs, reason, alarm):
         word = 2 if runs else {"micro": 5, "fault": 3, "setup": 4, "off": 0}.get(reason, 1)
-        return {"asm.alarm": alarm, "asm.state": word}
+        return {f"{self.plc}.alarm": alarm, f"{self.plc}.state": word}
 
     def made(self, at_ns, good, scrap):
-        signal = "asm.good" if good else "asm.scrap"
+        signal = f"{self.plc}.{'good' if good else 'scrap'}"
         self._log(signal, at_ns, good, scrap)
         return self._put(at_ns, signal, (self.levels[signal] + 1) % ASM_MODULUS)
+
+
+class Press(Assembly):
+    """One of two that are built alike."""
+
+    plc, below = "prs1", 50
+
+
+class SecondPress(Press):
+    """The other one."""
+
+    plc = "prs2"
 
 
 class Tester(Device):
@@ -342,4 +358,5 @@ class Handwork(Device):
 
 KINDS = {
     "ASM-01": Assembly, "TST-01": Tester, "IMM-01": Moulding, "FIL-02": Filling, "PCK-01": Packing, "HND-01": Handwork,
+    "PRS-01": Press, "PRS-02": SecondPress,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What happens in a week at the demo plant, drawn from a seed: 48 orders, and what people and the ERP do with them.
+"""What happens in a week at the demo plant, drawn from a seed: 54 orders, and what people and the ERP do with them.
 
 The plan says when something is meant to happen, and to what kind of order; which order that is, is seen when its time
 has come (``week_run.py``).
@@ -29,7 +29,10 @@ PRODUCTS = {
     "FIL-02": ("WC-FIL", "BOTTLE-05", 1, 2600),
     "PCK-01": ("WC-PCK", "CASE-24", 24, 24000),
     "HND-01": ("WC-HND", "SET-2", 1, 600),
+    "PRS-01": ("WC-PRS", "PLATE-3", 1, 120),
 }
+#: Machine: the one on whose orders it works, too.
+LEADS = {"PRS-02": "PRS-01"}
 COMPONENTS = {
     "ASM-01": (("RING-20", "1", True), ("GREASE", "0.0025", False)),
     "TST-01": (("LABEL", "1", False),),
@@ -37,15 +40,18 @@ COMPONENTS = {
     "FIL-02": (("SYRUP", "0.05", True), ("CAP-8", "1", False)),
     "PCK-01": (("BOX", "0.041666", False),),
     "HND-01": (("BOTTLE-05", "2", False), ("BOX", "1", False)),
+    "PRS-01": (("SHEET", "0.25", True),),
 }
 #: Machine: the feeder whose lots are followed, and what belongs there.
 FEEDERS = {"ASM-01": ("bowl", "RING-20"), "IMM-01": ("hopper", "PP-BLUE"), "FIL-02": ("tank", "SYRUP")}
+FEEDERS["PRS-01"] = ("stack", "SHEET")
 #: Where people count, and say so: what the machine counts there are cycles.
 PEOPLE_COUNT = frozenset({"HND-01"})
 NORMAL, RUSH, LATE, WITHDRAWN = "normal", "rush", "late", "withdrawn"
 #: What is asked for on each machine, in the order of its numbers.
 KINDS = (NORMAL, NORMAL, WITHDRAWN, NORMAL, LATE, RUSH, NORMAL, NORMAL)
-
+#: The same of what two machines make together: the kind of each order, and the day on which it is released.
+TOGETHER = ((NORMAL, 0), (NORMAL, 0), (WITHDRAWN, 1), (RUSH, 1.5), (NORMAL, 2.5), (NORMAL, 5.4))
 
 #: The day on which each is released, by its number; the rush order on any.
 DAYS = {0: 0, 1: 0, 2: 3, 3: 0.3, 4: 0, 6: 0.4, 7: 5.6}
@@ -107,6 +113,26 @@ DEEDS = {
     "allocate": 1,
     "lot": 4,
 }
+#: The same where two machines work on one operation: at the lead, where their orders are decided, and at the other one.
+DEEDS_TOGETHER = {
+    "PRS-01": {
+        "scrap": 4,
+        "rework": 2,
+        "hold": 2,
+        "interrupt": 2,
+        "more": 2,
+        "less": 1,
+        "setup": 2,
+        "reason": 2,
+        "fault": 2,
+        "slip": 2,
+        "correct": 1,
+        "amend": 1,
+        "loss": 3,
+        "lot": 12,
+    },
+    "PRS-02": {"setup": 2, "reason": 2, "fault": 3, "loss": 3},
+}
 #: So often somebody logs in at each machine, for some hours.
 LOG_INS = 8
 #: How often in a week the gateway gets new software, while some machines go on.
@@ -123,6 +149,8 @@ def plan_of_week(season, seed):
     assert _utc_ns(dt.datetime.combine(monday + dt.timedelta(days=7), dt.time())) == to_ns
     orders, deeds = [], []
     for at, (machine, (_, _, cycle, usual)) in enumerate(PRODUCTS.items()):
+        if machine in LEADS.values():
+            continue
         for number, kind in enumerate(KINDS):
             share = 0.25 if kind in (RUSH, LATE) else dice.uniform(0.7, 1.3)
             quantity = int(usual * share) // cycle * cycle
@@ -140,13 +168,34 @@ def plan_of_week(season, seed):
     for number in range(UPDATES):
         after_ns = int((hours - 40) * HOUR * (number + dice.random()) / UPDATES) + 8 * HOUR
         deeds.append(Deed(from_ns + after_ns, "", "update", dice.randrange(1, 10_000)))
+    together = random.Random(f"together/{season}/{seed}")
+    orders += _orders_together(together, from_ns)
+    deeds += _deeds_together(together, from_ns, hours)
     people = random.Random(f"people/{season}/{seed}")
-    for machine in PRODUCTS:
+    for machine in (*PRODUCTS, *LEADS):
         for number in range(LOG_INS):
             after_ns = int((hours - 12) * HOUR * (number + people.random()) / LOG_INS) // S * S
             deeds.append(Deed(from_ns + after_ns, machine, "present", people.randrange(1, 10_000)))
     ticks = [from_ns + at * TICK_NS + dice.randrange(TICK_NS - MIN) for at in range(hours * HOUR // TICK_NS)]
     return Plan(season, from_ns, to_ns, hours, tuple(sorted(orders)), tuple(sorted(deeds)), (*ticks, to_ns))
+
+
+def _orders_together(dice, from_ns):
+    """What two machines make together."""
+    (machine,) = LEADS.values()
+    usual, first = PRODUCTS[machine][3], 100240 + 100 * list(PRODUCTS).index(machine)
+    for number, (kind, day) in enumerate(TOGETHER):
+        quantity = int(usual * (0.25 if kind == RUSH else dice.uniform(0.8, 1.2)))
+        at_ns = from_ns + MIN + int(day * 24 * HOUR) + dice.randrange(S)
+        yield Wanted(at_ns, machine, kind, f"{first + number}", quantity)
+
+
+def _deeds_together(dice, from_ns, hours):
+    for machine, deeds in DEEDS_TOGETHER.items():
+        for what, times in deeds.items():
+            for number in range(times):
+                after_ns = (2 * HOUR + int((hours - 20) * HOUR * (number + dice.random()) / times)) // S * S
+                yield Deed(from_ns + after_ns + dice.randrange(S), machine, what, dice.randrange(1, 10_000))
 
 
 def released(wanted, *, revision=1, quantity=None, **over):

@@ -10,12 +10,26 @@ import datetime as dt
 import random
 from collections import Counter
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
-from week_deeds import FAR_FROM_FULL, SURVIVES_A_LOSS, Deeds
+from week_deeds import SURVIVES_A_LOSS, Deeds, far_from_full
 from week_gateway import Gateway, digest_of
 from week_machines import CYCLES_NS, KINDS, MIN, Change, S
-from week_plan import BERLIN, FEEDERS, HOUR, LATE, PEOPLE_COUNT, PRODUCTS, RUSH, WITHDRAWN, plan_of_week, released
+from week_plan import (
+    BERLIN,
+    FEEDERS,
+    HOUR,
+    LATE,
+    LEADS,
+    PEOPLE_COUNT,
+    PRODUCTS,
+    RUSH,
+    WITHDRAWN,
+    plan_of_week,
+    released,
+)
 
 import config
 from config.loader import load
@@ -26,7 +40,8 @@ from gateway.core.entries import (
 )
 from gateway.core.model import JobOrderState, OperatorVerb, TimePassed
 from gateway.core.orders.lifecycle import RUNNING
-from gateway.core.rules_material import FeederRule
+from gateway.core.rules import ConfirmRule, OrderRule
+from gateway.core.rules_material import FeederRule, WorkRule
 from gateway.core.rules_state import StateRule
 
 EXAMPLE = Path(config.__file__).parent / "examples" / "plant.yaml"
@@ -52,11 +67,31 @@ def settings_of_week():
             work=_work_rule(name, rules.work),
         )
     units["HND-01"] = _by_hand(units["PCK-01"])
+    units["PRS-01"] = _press(units["ASM-01"], "prs1", work=_work_rule("PRS-01", settings.work_units["ASM-01"].work))
+    member = OrderRule(shares_with="PRS-01")
+    units["PRS-02"] = _press(units["ASM-01"], "prs2", orders=member, confirm=ConfirmRule(), work=WorkRule())
     box = settings.sources["box"]
     inputs = box.driver_settings.signals
     seen = replace(box.driver_settings, signals=inputs | {"barrier": replace(inputs["carton"], pin=BARRIER_PIN)})
     sources = settings.sources | {"box": replace(box, driver_settings=seen)}
+    sources |= {"prs1": settings.sources["asm"], "prs2": settings.sources["asm"]}
     return replace(settings, work_units=units, sources=sources)
+
+
+def _press(assembly, plc, **more):
+    """One of two machines with the rules of another one, at a controller of its own."""
+
+    def own(text):
+        return text.replace("asm.", f"{plc}.")
+
+    counters = tuple(
+        replace(one, signal=own(one.signal), restart_evidence=tuple(map(own, one.restart_evidence)))
+        for one in assembly.counters
+    )
+    reasons = replace(assembly.state.reasons, alarm_signals=tuple(map(own, assembly.state.reasons.alarm_signals)))
+    state = replace(assembly.state, signal=own(assembly.state.signal), reasons=reasons)
+    cycle = Duration(CYCLES_NS["PRS-01"])
+    return replace(assembly, work_center="WC-PRS", ideal_cycle=cycle, counters=counters, state=state, **more)
 
 
 def _by_hand(packing):
@@ -95,6 +130,7 @@ class Week(Deeds):
         self.now_ns = self.plan.from_ns
         self.gateway = Gateway(folder, settings_of_week(), random.Random(f"erp/{season}/{seed}"), self.now_ns)
         self.devices = {name: kind(name, seed, self.now_ns) for name, kind in KINDS.items()}
+        self.together_at = (*LEADS.values(), *LEADS)  # machines of which what one makes changes the other one
         self.wanted = {one.number: one for one in self.plan.orders}
         self.revisions = Counter()
         self.judged = []  # (order, pieces, from, to)
@@ -169,10 +205,21 @@ class Week(Deeds):
         self._pass_time(at_ns - self.now_ns)
         # The gateway looks all the time: a change of orders, and the end of a process, lie between two looks. What all
         # machines show goes into one transaction.
-        told = (
-            (name, [*self._seen(name, device, at_ns), *device.look(at_ns)]) for name, device in self.devices.items()
-        )
+        seen = {name: self._seen(name, device, at_ns) for name, device in self.devices.items()}
+        await self._pass_together({name: seen.pop(name) for name in self.together_at}, at_ns)
+        told = ((name, [*seen.get(name, ()), *device.look(at_ns)]) for name, device in self.devices.items())
         await asyncio.gather(*(self._show(name, changes) for name, changes in told))
+        await self.gateway.share()
+
+    async def _pass_together(self, seen, at_ns):
+        """What one of two machines made, the other one hears of before it makes anything itself."""
+        changes = [(one.at_ns, name, one) for name, row in seen.items() for one in row]
+        changes.sort(key=itemgetter(0))
+        for (then_ns, name), row in groupby(changes, key=itemgetter(0, 1)):
+            self.gateway.now_ns = then_ns
+            await self._show(name, [one for *_, one in row])
+            await self.gateway.share()
+        self.gateway.now_ns = at_ns
 
     def _seen(self, name, device, at_ns):
         """What is seen of a device up to here: nothing between a loss of its link and its return."""
@@ -208,8 +255,8 @@ class Week(Deeds):
         for name in pulsed:
             await self._show(name, self.devices[name].stop(self.now_ns, "off"))
             self.rest[name] = self.now_ns + HOUR
-        runs = [run for run in map(self._running, self.devices) if run is not None]
-        if pulsed or any(run.job.quantity - run.good - run.scrap < FAR_FROM_FULL for run in runs):
+        runs = [(name, run) for name in PRODUCTS if (run := self._running(name)) is not None]
+        if pulsed or any(run.job.quantity - run.good - run.scrap < far_from_full(name) for name, run in runs):
             return False
         away_ns = self.now_ns
         self.gateway.store.commit = _dies
@@ -239,6 +286,7 @@ class Week(Deeds):
 
     async def _look(self):
         await asyncio.gather(*(self._show(name, device.look(self.now_ns)) for name, device in self.devices.items()))
+        await self.gateway.share()
 
     async def _end(self):
         """People end what is open; then nothing happens any more, until everything is final."""
@@ -248,7 +296,7 @@ class Week(Deeds):
         await self._pass(self.now_ns)
         for name in sorted(PEOPLE_COUNT):
             await self._report(name)
-        for name in self.devices:
+        for name in PRODUCTS:
             await self._end_orders(name)
         self.now_ns += SETTLE_NS
         await self._pass(self.now_ns)
@@ -309,7 +357,7 @@ class Week(Deeds):
         if run is not None and runs_on and run.good + run.scrap >= run.job.quantity and run.state in RUNNING:
             await self._say(name, OperatorVerb.FINISH, run.job.order)
         run = self._running(name)
-        if run is None:
+        if run is None and name in PRODUCTS:
             waits = [one for one in self._state(name).queue if one.state is not JobOrderState.ON_HOLD]
             if waits and (settings.orders.choose == "command" or waits[0].waits_for_person):
                 await self._say(name, OperatorVerb.START, waits[0].job.order)
