@@ -25,7 +25,7 @@ IDENTITY = Identity(plant="P", epoch="e", gateway_id="g", line="", machine="ASM-
 
 @pytest.fixture
 async def feed(erp, filled, clock, context):
-    connector = PLUGIN.build(RestSettings(connector="rest", url=erp.url, timeout=Duration("1 s")), context())
+    connector = PLUGIN.build(RestSettings(connector="rest", url=erp.url, timeout=Duration("60 s")), context())
     await connector.open()
     taken = []
     trouble = {}
