@@ -8,12 +8,15 @@ booked it, so that it goes on after a kill. Without ``--broker`` it starts a mos
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,7 +47,11 @@ SESSION_S: Final = 86_400
 #: A message that it cannot take now is taken after so long, in seconds.
 AGAIN_S: Final = 0.3
 RELEASE_S: Final = 0.1
-START_S: Final = 10.0
+#: How long a broker may take to listen and to answer, in seconds: a hang guard, on a busy computer as well.
+START_S: Final = 30.0
+LOOK_S: Final = 0.02
+#: A port of its own choice that somebody else was quicker to take is chosen again so often.
+TRIES: Final = 5
 #: Faults whose turn comes when a message is seen, and when it has been booked.
 BEFORE: Final = ("locked", "hang", "unavailable", "too-many", "error")
 AFTER: Final = ("lose-answers", "half", "html", "garbage", "slow", "twice")
@@ -141,17 +148,26 @@ class Mes(Double):
         program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
         if program is None:
             raise SimulatorError("mes: mosquitto is missing; install it, or name a broker with --broker HOST:PORT")
-        with bound_socket("127.0.0.1", self.options.port and self.options.port + 1) as reserved:
-            port = reserved.getsockname()[1]
         self._folder = tempfile.TemporaryDirectory(prefix="mes-broker-")
-        user = ["user root"] if os.geteuid() == 0 else []
-        lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "persistence false", *user]
         config = Path(self._folder.name) / "mosquitto.conf"
-        config.write_text("\n".join(lines) + "\n")
-        self._mosquitto = subprocess.Popen(  # noqa: S603 - found on the path, with a file of our own
-            [program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        user = ["user root"] if os.geteuid() == 0 else []
+        asked = self.options.port and self.options.port + 1
+        for _ in range(1 if asked else TRIES):
+            with bound_socket("127.0.0.1", asked) as reserved:
+                port = reserved.getsockname()[1]
+            lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "persistence false", *user]
+            config.write_text("\n".join(lines) + "\n")
+            self._mosquitto = subprocess.Popen(  # noqa: S603 - found on the path, with a file of our own
+                [program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            if _listens(self._mosquitto, port):
+                return f"127.0.0.1:{port}"
+            self._mosquitto.kill()
+            self._mosquitto.wait()
+        raise SimulatorError(
+            f"mes: mosquitto does not listen on port {port} of 127.0.0.1, the one behind --port; see what uses it, "
+            "give another --port (0: any free one), or name a broker with --broker HOST:PORT"
         )
-        return f"127.0.0.1:{port}"
 
     async def _release(self) -> None:
         while True:
@@ -282,6 +298,16 @@ def _set(ready: asyncio.Future[None]) -> None:
 
 def _id_of(message: mqtt.MQTTMessage) -> str:
     return bytes(getattr(message.properties, "CorrelationData", b"")).decode()
+
+
+def _listens(broker: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until a broker listens; False: it ended instead, or took too long."""
+    end_s = time.monotonic() + START_S
+    while broker.poll() is None and time.monotonic() < end_s:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+        time.sleep(LOOK_S)
+    return False
 
 
 def _said(message_id: str, key: str, reference: str, refused: RefusedError | None) -> bytes:

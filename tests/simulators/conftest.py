@@ -16,7 +16,7 @@ import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 ANSWER_S = 60.0
-EXIT_S = 30.0
+EXIT_S = 60.0
 SILENCE_S = 0.3
 
 
@@ -150,8 +150,8 @@ def root():
 class Wire:
     """A client that sees bytes."""
 
-    def __init__(self, port, timeout=5.0):
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+    def __init__(self, port):
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=ANSWER_S)
         self.transaction = 0
 
     def ask(self, function, address, count, unit=1):
@@ -180,6 +180,8 @@ class Wire:
             return not self.sock.recv(1)
         except TimeoutError:
             return True
+        finally:
+            self.sock.settimeout(ANSWER_S)
 
     def closed(self):
         try:

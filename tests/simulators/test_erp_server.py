@@ -333,11 +333,19 @@ def test_slow_books_at_once_and_answers_late(erp, connect):
 
 def test_late_book_cuts_and_books_afterwards(erp, eventually):
     client = erp()
-    client.fault(fault="late-book", seconds=0.4, count=1)
-    with pytest.raises(http.client.RemoteDisconnected):
-        client.confirm()
-    assert client.get("/confirmations/k%2F1")[0] == 404
-    assert eventually(client.booked, "the booking") == ["k/1"]
+    keys = [f"k/{number}" for number in range(1, 100)]
+
+    def looked_before_it_was_booked():
+        key = keys.pop(0)
+        client.fault(fault="late-book", seconds=0.4, count=1)
+        with pytest.raises(http.client.RemoteDisconnected):
+            client.confirm(key)
+        missing = client.get(f"/confirmations/{quote(key, safe='')}")[0] == 404
+        eventually(lambda: key in client.booked(), "the booking")
+        return missing
+
+    eventually(looked_before_it_was_booked, "a look in time")
+    assert len(client.booked()) == len(set(client.booked())) == 99 - len(keys)
 
 
 def test_late_book_and_a_repeat_meanwhile_are_two_bookings_only_where_careless(erp, eventually):
@@ -365,8 +373,7 @@ def test_reject_refuses_an_order_until_it_is_accepted(erp):
 
 def test_down_refuses_connections_for_a_time(erp, eventually):
     client = erp()
-    began = time.monotonic()
-    client.fault(fault="down", seconds=0.5)
+    client.fault(fault="down", seconds=600)
     with pytest.raises(OSError):  # noqa: PT011 - the open connection dies in one of several ways
         client.get("/health")
     with pytest.raises(ConnectionRefusedError):
@@ -378,6 +385,8 @@ def test_down_refuses_connections_for_a_time(erp, eventually):
         except OSError:
             return False
 
+    began = time.monotonic()
+    client.simulator.do("down 0.5")
     eventually(healthy, "health")
     assert time.monotonic() - began >= 0.5
     assert client.get("/orders")[1]["orders"] == [ORDER]

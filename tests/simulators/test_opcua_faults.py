@@ -34,7 +34,7 @@ async def client(imm):
 
 
 async def connect(imm):
-    one = Client(imm.ready["endpoint"], timeout=5)
+    one = Client(imm.ready["endpoint"], timeout=30)
     await one.connect()
     return one
 
@@ -47,7 +47,7 @@ async def leave(client):
 
 
 async def reconnect(imm):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         try:
             return await connect(imm)
@@ -105,11 +105,12 @@ async def _true(found):
 
 async def test_a_black_hole_holds_everything_back_and_then_delivers_it(imm, client):
     shots = await node(client, "MachineCycleCounter")
-    imm.do("blackhole 0.8")
-    began, taken = time.monotonic(), Taken()
+    imm.do("blackhole 600")
     stranger = Client(imm.ready["endpoint"], timeout=0.3)
     with pytest.raises(TimeoutError):
         await stranger.connect()
+    began, taken = time.monotonic(), Taken()
+    imm.do("blackhole 0.8")
     assert await shots.read_value() >= 0
     assert time.monotonic() - began > 0.6
     assert taken.seconds() < 4
@@ -117,11 +118,11 @@ async def test_a_black_hole_holds_everything_back_and_then_delivers_it(imm, clie
 
 async def test_slow_answers_are_late_until_it_ends(imm, client):
     shots = await node(client, "MachineCycleCounter")
-    imm.do("slow 900 60")
+    imm.do("slow 900 600")
     began = time.monotonic()
     await shots.read_value()
     assert time.monotonic() - began >= 0.9
-    assert imm.do("faults show")["faults"]["slow"] > 50
+    assert imm.do("faults show")["faults"]["slow"] > 500
     imm.do("faults off")
     taken = Taken()
     await shots.read_value()
@@ -131,8 +132,8 @@ async def test_slow_answers_are_late_until_it_ends(imm, client):
 async def test_uncertain_keeps_the_value_and_bad_has_none(imm, client):
     imm.do("stop")
     made = await value(client, "JobGoodPartsCounter")
-    imm.do("uncertain 60 JobGoodPartsCounter")
-    imm.do("bad 60 JobStatus")
+    imm.do("uncertain 600 JobGoodPartsCounter")
+    imm.do("bad 600 JobStatus")
     uncertain, bad = await data(client, "JobGoodPartsCounter"), await data(client, "JobStatus")
     assert uncertain.StatusCode.name == "UncertainLastUsableValue"
     assert uncertain.Value.Value == made
@@ -145,7 +146,7 @@ async def test_uncertain_keeps_the_value_and_bad_has_none(imm, client):
 
 
 async def test_frozen_values_stay_and_then_catch_up(imm, client):
-    imm.do("frozen 60")
+    imm.do("frozen 600")
     before = await data(client, "MachineCycleCounter")
     await shots_made(imm)
     assert await data(client, "MachineCycleCounter") == before
@@ -155,7 +156,7 @@ async def test_frozen_values_stay_and_then_catch_up(imm, client):
 
 async def test_a_removed_node_is_unknown_to_readers_and_subscribers_and_comes_back(imm, client):
     watcher = await watch(client, "MachineCycleCounter")
-    imm.do("remove MachineCycleCounter 60")
+    imm.do("remove MachineCycleCounter 600")
     assert (await data(client, "MachineCycleCounter")).StatusCode.name == "BadNodeIdUnknown"
     await until(lambda: _true(watcher.seen[-1].StatusCode.name == "BadNodeIdUnknown"), "the notification")
     folder = await node(client, "ActiveJobValues")
@@ -170,8 +171,9 @@ async def test_a_removed_node_is_unknown_to_readers_and_subscribers_and_comes_ba
 
 
 async def test_a_node_that_is_removed_for_a_time_comes_back_by_itself(imm, client):
-    imm.do("remove JobName 0.2")
+    imm.do("remove JobName 600")
     assert (await data(client, "JobName")).StatusCode.name == "BadNodeIdUnknown"
+    imm.do("remove JobName 0.2")
     await until(lambda: _good(client, "JobName"), "the node")
 
 
@@ -181,7 +183,7 @@ async def _good(client, name):
 
 async def test_zeros(imm, client):
     await shots_made(imm, 1)
-    imm.do("zero 60")
+    imm.do("zero 600")
     assert (await value(client, "MachineCycleCounter"), await value(client, "JobGoodPartsCounter")) == (0, 0)
     imm.do("faults off")
     assert await value(client, "MachineCycleCounter") > 0
@@ -198,12 +200,12 @@ async def test_the_clock_jumps_with_all_its_stamps(imm, client):
     await shots_made(imm)
     begin = datetime(2000, 1, 1, tzinfo=UTC)
     for stamp in ((await data(client, "LastCycleTime")).SourceTimestamp, await client.get_node("i=2258").read_value()):
-        assert begin <= stamp.replace(tzinfo=UTC) < begin + timedelta(minutes=1)
+        assert begin <= stamp.replace(tzinfo=UTC) < begin + timedelta(minutes=10)
     assert imm.ask("clock yesterday")["error"].startswith("found the time 'yesterday'; allowed: ok, or such as 2000")
     imm.do("clock ok")
     await shots_made(imm, 1)
     stamp = (await data(client, "LastCycleTime")).SourceTimestamp.replace(tzinfo=UTC)
-    assert abs(stamp.timestamp() - time.time()) < 5
+    assert abs(stamp.timestamp() - time.time()) < 60
 
 
 async def test_the_session_limit_refuses_the_next_one(imm, client):
@@ -213,9 +215,10 @@ async def test_the_session_limit_refuses_the_next_one(imm, client):
     assert await value(client, "MachineMode") == 1  # who is there stays
     imm.do("faults off")
     await leave(await connect(imm))
-    imm.do("session-limit 0 0.2")
+    imm.do("session-limit 0 600")
     with pytest.raises(BadTooManySessions):
         await connect(imm)
+    imm.do("session-limit 0 0.2")
     await leave(await reconnect(imm))
 
 
@@ -257,7 +260,7 @@ async def test_frozen_values_survive_a_restart(imm, client):
     imm.do("stop")
     before = await value(client, "JobCycleCounter")
     assert before > 0
-    imm.do("frozen 60")
+    imm.do("frozen 600")
     imm.do("restart")
     fresh = await reconnect(imm)
     assert await value(fresh, "JobCycleCounter") == before

@@ -58,7 +58,7 @@ def secured(long_simulator, tmp_path_factory):
 
 
 async def secure(simulator, policy, mode, files):
-    client = Client(simulator.ready["endpoint"], timeout=5)
+    client = Client(simulator.ready["endpoint"], timeout=30)
     await client.set_security(policy, *files, mode=mode)
     return client
 
@@ -75,18 +75,19 @@ async def test_every_policy_in_both_modes(secured, keys, policy, mode):
 
 
 async def test_what_is_offered_is_what_was_asked_for(secured):
-    offered = await Client(secured.ready["endpoint"]).connect_and_get_server_endpoints()
+    offered = await Client(secured.ready["endpoint"], timeout=30).connect_and_get_server_endpoints()
     assert {(one.SecurityPolicyUri, one.SecurityMode) for one in offered} == {
         (policy.URI, mode) for policy in POLICIES for mode in MODES
     }
     assert secured.ready["security"] == ["sign", "encrypt"]
     with pytest.raises(UaError):
-        await Client(secured.ready["endpoint"], timeout=2).connect()
+        await Client(secured.ready["endpoint"], timeout=30).connect()
 
 
 async def test_the_ready_line_names_the_certificate_that_the_server_shows(secured):
     (shown,) = {
-        one.ServerCertificate for one in await Client(secured.ready["endpoint"]).connect_and_get_server_endpoints()
+        one.ServerCertificate
+        for one in await Client(secured.ready["endpoint"], timeout=30).connect_and_get_server_endpoints()
     }
     assert hashlib.sha256(shown).hexdigest() == secured.ready["fingerprint"]
     assert (secured.pki / "own-certificate.der").read_bytes() == shown
@@ -104,7 +105,7 @@ async def test_a_kept_certificate_is_used_again_and_a_new_one_can_be_about_to_ex
     ends = x509.load_der_x509_certificate((tmp_path / "own-certificate.der").read_bytes()).not_valid_after_utc
     assert dt.timedelta(days=2.9) < dt.datetime.fromtimestamp(time.time(), dt.UTC) - ends < dt.timedelta(days=3.1)
     assert other.ready["fingerprint"] != secured.ready["fingerprint"]
-    assert await works(Client(other.ready["endpoint"], timeout=5))
+    assert await works(Client(other.ready["endpoint"], timeout=30))
 
 
 async def test_only_trusted_clients_when_there_is_a_folder_and_at_once(simulator, keys, tmp_path):
@@ -130,7 +131,7 @@ async def test_a_user_with_a_password(simulator, keys, tmp_path):
 
     async def client(name, text, *, plain=False):
         if plain:
-            made = Client(one.ready["endpoint"], timeout=5)
+            made = Client(one.ready["endpoint"], timeout=30)
         else:
             made = await secure(one, SecurityPolicyBasic256Sha256, MODES[0], keys["known"])
         made.set_user(name)
@@ -143,7 +144,7 @@ async def test_a_user_with_a_password(simulator, keys, tmp_path):
         with pytest.raises(BadUserAccessDenied):
             await works(await client(name, text))
     with pytest.raises((BadIdentityTokenRejected, UaError)):
-        await works(Client(one.ready["endpoint"], timeout=5))
+        await works(Client(one.ready["endpoint"], timeout=30))
 
 
 async def test_a_user_with_a_certificate(simulator, keys):
@@ -176,7 +177,7 @@ def test_wrong_options_are_said_in_plain_words(tmp_path, options, said):
     done = warm.run(
         [sys.executable, "-P", "-m", "simulators", "imm-01", *options],
         stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=30, check=False, cwd=tmp_path,
+        timeout=100, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"imm-01: {said}")

@@ -14,7 +14,7 @@ def printed():
     def run(*arguments):
         return warm.run(
             [sys.executable, "-P", "-m", "simulators", *map(str, arguments), "--print-config"],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100, check=False,
         )  # fmt: skip
 
     return run
@@ -28,7 +28,7 @@ def test_the_gateway_accepts_what_a_machine_prints(printed, name, tmp_path):
     path.write_text(done.stdout)
     checked = warm.run(
         [sys.executable, "-P", "-m", "gateway", "check", str(path)],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert done.stdout.startswith(f"# Start the simulator with:  linegate simulate {name}")
@@ -77,7 +77,7 @@ def test_a_double_of_an_erp_prints_the_command_that_starts_it(printed, name):
     help_of = [*words[: words.index("--port")], "--help"]
     done = warm.run(
         [sys.executable, "-P", "-m", "gateway", *help_of],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"python -m simulators {name}" in done.stdout

@@ -58,7 +58,7 @@ def test_a_busy_port_is_said_in_plain_words(name):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=100,
             check=False,
         )
     assert done.returncode == 1
@@ -74,7 +74,7 @@ def test_wrong_arguments_are_refused(arguments):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
     )
     assert done.returncode == 2
@@ -160,7 +160,7 @@ def test_a_simulator_imports_nothing_of_the_product_and_only_the_library_it_need
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(root)},
-        timeout=30,
+        timeout=100,
         check=True,
     )
     imported = set(done.stdout.split())
@@ -175,7 +175,7 @@ def test_a_broken_truth_file_is_named(tmp_path):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
     )
     assert done.returncode == 1
