@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: Guards against one that hangs; on a computer that has much else to do, a sound one takes its time.
-READY_TIMEOUT_S: Final = 90.0
+READY_TIMEOUT_S: Final = 120.0
 ANSWER_TIMEOUT_S: Final = 60.0
-STOP_TIMEOUT_S: Final = 12.0
+STOP_TIMEOUT_S: Final = 30.0
 LINE_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
