@@ -27,6 +27,8 @@ PARKED_S = 10.0
 ENOUGH = 4
 #: A disk that flushes late makes one look slow, an order that holds up the others every one: the least of so many.
 LOOKS = 3
+#: A computer that keeps the processes waiting for less than this in three seconds keeps none from what it promised.
+KEPT_S = 0.5
 
 
 def seeds(number):
@@ -89,7 +91,9 @@ async def healed(rig, *, timeout_s=BUSY_S):
 
 def manners(rig):
     """What its log says against the gateway."""
-    found = [*storms.bad_manners(log(rig))]
+    found = [
+        *storms.bad_manners(log(rig), lambda from_s, to_s: to_s - from_s > rig.timeline.took_s(from_s, to_s) + KEPT_S)
+    ]
     if found:
         raise rig.failed("\n".join(found))
     pestered = storms.failing_per_s(log(rig))
