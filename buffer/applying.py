@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from buffer import answers, audit_chain, genealogy, jobs, notices, packing, postings, replays
+from buffer import answers, audit_chain, genealogy, jobs, journal, notices, packing, postings, replays
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from buffer.step import Step
 
-_JOURNAL: Final = "INSERT INTO journal (work_unit, seq, at_ns, kind, body) VALUES (?, ?, ?, ?, ?)"
+_JOURNAL: Final = "INSERT INTO journal (work_unit, seq, at_ns, kind, body, checksum) VALUES (?, ?, ?, ?, ?, ?)"
 _IMAGE: Final = "INSERT OR IGNORE INTO order_image (digest, document) VALUES (?, ?)"
 _SNAPSHOT: Final = """
     INSERT INTO work_unit (id, snapshot) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET snapshot = excluded.snapshot
@@ -33,7 +33,7 @@ async def apply(
     """The step with the rows of its job records and the images that are new: each with its digest."""
     unit = step.work_unit
     if step.rows:
-        await connection.executemany(_JOURNAL, [(unit, *row) for row in step.rows])
+        await connection.executemany(_JOURNAL, [journal.kept_row(unit, row) for row in step.rows])
     if step.voids:
         await postings.void(connection, step.voids, step.last_time_ns)
     new = list(step.postings)

@@ -15,6 +15,7 @@ from buffer import backup_note
 from buffer.errors import StoreError
 from buffer.readonly import reading
 from buffer.verify import verified
+from buffer.verify_proofs import JOURNAL_CONTENTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,8 +92,20 @@ def _copied(database: Path, part: Path, stop: Event) -> Copied:
     return Copied._make((*counts, part.stat().st_size))
 
 
+def faults_of(file: Path, *, quick: bool = False) -> list[str]:
+    """Why a file is no copy to go on from, the first defect of each check; [] where it is one. Raises StoreError.
+
+    A journal row whose content is spoiled is none: nothing goes on from it, and no copy at all would be worse.
+    """
+    return [
+        f"{one.name}: {one.told[0]}"
+        for one in verified(file, quick=quick)
+        if one.defects and one.name != JOURNAL_CONTENTS
+    ]
+
+
 def _check(part: Path, found: Copied) -> None:
-    faults = [f"{one.name}: {one.told[0]}" for one in verified(part, quick=True) if one.defects]
+    faults = faults_of(part, quick=True)
     with reading(part) as copied:
         counts = copied.execute(_COUNTS).fetchone()
     if counts != found[:-1]:

@@ -58,7 +58,7 @@ _AUDIT: Final = _sampled(
     "length(coalesce(row.old, '')) + length(coalesce(row.new, '')) + length(row.detail) + length(row.entity_id) + 300",
 )
 _JOURNAL: Final = _sampled(
-    "journal", "journal", "seq", "length(row.body) + length(row.work_unit) + 30", where="work_unit = ?1"
+    "journal", "journal", "seq", "length(row.body) + length(row.work_unit) + 35", where="work_unit = ?1"
 )
 _ORDERS: Final = """
     SELECT 'orders', 1, 1, coalesce((SELECT sum(length(record)) FROM job), 0)

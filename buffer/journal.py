@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from buffer.step import JournalRow
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from buffer.store import Store
 
 READ_MAX_ROWS: Final = 10_000
+#: A checksum at or above this is kept as the negative number of the same 32 bits: SQLite needs 4 bytes for it, not 6.
+_SIGN: Final = 1 << 31
 
 
 class PiecesSpan(NamedTuple):
@@ -38,6 +41,18 @@ _BOUNDS: Final = """
 #: Rows are pruned by their kind, so numbers may be missing.
 _AT: Final = "SELECT seq, at_ns FROM journal WHERE work_unit = ? AND seq >= ? ORDER BY seq LIMIT 1"
 _PIECES: Final = "SELECT body FROM journal WHERE work_unit = ? AND seq >= ? AND seq < ? AND kind = 'pieces'"
+
+
+def checksum_of(work_unit: bytes, seq: int, at_ns: int, kind: bytes, body: bytes) -> int:
+    """CRC-32 of a whole row, as it is kept with it: it finds what a disk spoiled, not who changes both."""
+    found = zlib.crc32(body, zlib.crc32(b"%b\0%d\0%d\0%b\0" % (work_unit, seq, at_ns, kind)))
+    return found - 2 * _SIGN if found >= _SIGN else found
+
+
+def kept_row(work_unit: str, row: JournalRow) -> tuple[Any, ...]:
+    """The row as it is kept, with its checksum."""
+    checksum = checksum_of(work_unit.encode(), row.seq, row.at_ns, row.kind.encode(), row.body)
+    return (work_unit, *row, checksum)
 
 
 def of_kind_query(work_unit: str, kind: str, from_ns: int, limit: int) -> tuple[str, tuple[Any, ...]]:

@@ -16,11 +16,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from buffer import epochs
-from buffer.backup import FILE_MODE, flush_folder
+from buffer.backup import FILE_MODE, faults_of, flush_folder
 from buffer.errors import StoreError
 from buffer.mark import SUFFIXES, Mark
 from buffer.store import Store
-from buffer.verify import verified
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +82,7 @@ async def _prepared(part: Path, file: Path, aside: str, at_ns: int, max_bytes: i
     """Up to date, verified, in a new epoch."""
     store = await Store.open(part, now_ns=lambda: at_ns, max_bytes=max_bytes)
     try:
-        faults = [f"{one.name}: {one.told[0]}" for one in verified(part) if one.defects]
+        faults = faults_of(part)
         if faults:
             raise StoreError(f"{file}: is not sound: {'; '.join(faults)}; take another copy")
         why = epochs.Why(epochs.RESTORED, _DOUBT, file.name, aside)

@@ -2,7 +2,8 @@
 
 Reads only, one state of the file for each check, a few rows in memory at a time, so a gateway that runs goes on. It
 repairs nothing. What went by its age is told from what is missing by the marks that pruning leaves; where it left none,
-a missing row is a defect. The outbox has its checks in ``verify_outbox.py``.
+a missing row is a defect. The outbox has its checks in ``verify_outbox.py``, contents have theirs in
+``verify_proofs.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from buffer import closing, packing, schema, verify_outbox
+from buffer import closing, packing, schema, verify_outbox, verify_proofs
 from buffer.audit_chain import ChainReader
 from buffer.audit_guards import unguarded_in
 from buffer.readonly import reading
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 #: Links that are copied at a time into the place where circles are looked for.
 LINKS_AT_ONCE: Final = 1000
 
+#: How sqlite3 names a text that is none any more.
+_NO_TEXT: Final = "Could not decode"
 _JOURNAL: Final = "SELECT work_unit, seq, at_ns, kind FROM journal ORDER BY work_unit, seq"
 _MARKS: Final = "SELECT class, seq FROM journal_pruned WHERE work_unit = ?"
 _LINKS: Final = """
@@ -43,12 +46,16 @@ _RECORDS: Final = """
 
 
 class Checked(NamedTuple):
-    """One check: how many rows it looked at, how many defects it found, and the first ``TOLD_MAX`` of them."""
+    """One check: how many rows it looked at, how many defects it found, and the first ``TOLD_MAX`` of them.
+
+    ``notes``: what it could hold against nothing.
+    """
 
     name: str
     looked_at: int
     defects: int
     told: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def verified(path: Path, *, quick: bool = False, load: Callable[[str, bytes], str] | None = None) -> Iterator[Checked]:
@@ -61,6 +68,7 @@ def verified(path: Path, *, quick: bool = False, load: Callable[[str, bytes], st
         "journal numbers": _journal,
         "snapshots": lambda connection, found: _snapshots(connection, found, load),
         **verify_outbox.CHECKS,
+        **verify_proofs.CHECKS,
         "audit trail": _audit,
         "genealogy": _genealogy,
         "closing records": _closing,
@@ -74,13 +82,13 @@ def verified(path: Path, *, quick: bool = False, load: Callable[[str, bytes], st
             try:
                 check(connection, found)
             except sqlite3.DatabaseError as error:  # a page that cannot be read is what is looked for
-                if isinstance(error, sqlite3.OperationalError):
+                if isinstance(error, sqlite3.OperationalError) and _NO_TEXT not in str(error):
                     raise
                 found.defect(f"cannot be read: {error}")
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-            yield Checked(name, found.looked_at, found.defects, tuple(found.told))
+            yield Checked(name, found.looked_at, found.defects, tuple(found.told), tuple(found.notes))
 
 
 def _whole(connection: sqlite3.Connection, found: Found) -> None:

@@ -9,15 +9,23 @@ TOLD_MAX: Final = 20
 
 
 class Found:
-    """Rows that were looked at, defects, and the first ``TOLD_MAX`` of them as text."""
+    """Rows that were looked at, defects, and the first ``TOLD_MAX`` of them as text.
+
+    ``notes``: what could not be held against anything, which is no defect.
+    """
 
     def __init__(self) -> None:
         self.looked_at = 0
         self.defects = 0
         self.told: list[str] = []
+        self.notes: list[str] = []
 
     def defect(self, text: str) -> None:
         """One more."""
         self.defects += 1
         if len(self.told) < TOLD_MAX:
             self.told.append(text)
+
+    def note(self, text: str) -> None:
+        """What a reader should know of the check; a few in each."""
+        self.notes.append(text)

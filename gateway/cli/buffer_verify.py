@@ -45,7 +45,7 @@ def verify(args: argparse.Namespace) -> int:
             if not args.json:
                 verdict = "ok" if not one.defects else f"{one.defects} defects"
                 print(f"{one.name:<34} {one.looked_at:>9}  {verdict}", flush=True)
-                for text in one.told:
+                for text in (*one.told, *one.notes):
                     print(clean(f"    {text}", SHOWN_CHARS_MAX))
     except StoreError as error:
         print(clean(f"linegate: {error}", SHOWN_CHARS_MAX), file=sys.stderr)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +36,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(run=run, config_command="check")
 
     parser = commands.add_parser("schema", help="print the JSON Schema of the configuration, for editors")
+    parser.add_argument("--notice", action="store_true", help="that of a notice to an ERP instead, for who receives it")
     parser.set_defaults(run=run, config_command="schema")
 
     parser = commands.add_parser(
@@ -50,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the sub-command; 0 when all is well, 1 after a message on stderr."""
     if args.config_command == "check":
         return check(args.file or args.config, as_json=args.json)
-    return schema() if args.config_command == "schema" else init(args.target)
+    if args.config_command == "schema":
+        return notice_schema() if args.notice else schema()
+    return init(args.target)
 
 
 def load_or_complain(file: Path) -> Settings | None:
@@ -85,6 +89,12 @@ def check(file: Path, *, as_json: bool) -> int:
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{file}: ok, {len(warnings)} warning{'s' * (len(warnings) != 1)}, sha256 {settings.digest[:12]}")
+    return 0
+
+
+def notice_schema() -> int:
+    """Print the JSON Schema of a notice to an ERP."""
+    print(resources.files("gateway.connectors").joinpath("notice.schema.json").read_text(encoding="utf-8"), end="")
     return 0
 
 

@@ -37,7 +37,7 @@ UNITS = 256
 MAX_BYTES = 1 << 32
 SIGNALS = 20
 SETTLE_S = 6.0
-JOURNAL = "INSERT INTO journal (work_unit, seq, at_ns, kind, body) VALUES (?, ?, ?, ?, ?)"
+JOURNAL = "INSERT INTO journal (work_unit, seq, at_ns, kind, body, checksum) VALUES (?, ?, ?, ?, ?, ?)"
 SNAPSHOT = """
     INSERT INTO work_unit (id, snapshot) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET snapshot = excluded.snapshot
 """
@@ -101,7 +101,7 @@ def bare(folder, confirmations):
             connection.execute("BEGIN IMMEDIATE")
             for number in range(first, min(first + GROUP_MAX, UNITS)):
                 one = step(number, seq)
-                connection.executemany(JOURNAL, [(one.work_unit, *row) for row in one.rows])
+                connection.executemany(JOURNAL, [(one.work_unit, *row, 1 << 30) for row in one.rows])
                 connection.executemany(POSTING, [(*posting[:9], seq) for posting in one.postings])
                 connection.executemany(jobs.PUT, [jobs.row(record, seq) for record in one.jobs])
                 connection.execute(SNAPSHOT, (one.work_unit, one.snapshot))

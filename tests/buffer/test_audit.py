@@ -100,11 +100,12 @@ async def test_a_database_of_the_first_schema_gets_it_and_keeps_everything(open_
     first = [step for step in schema.migrations() if step[0] == 1]
     monkeypatch.setattr(schema, "migrations", lambda: first)
     old = await open_store()
-    await old.commit(make.step(rows=3, snapshot=b"kept"))
+    await old.commit(make.step(rows=0, snapshot=b"kept"))
     names = "target, key, message_id, order_id, operation, seq, kind, payload, created_ns, due_ns"
     values = (*make.posting()[:9], make.posting().created_ns)
     with sqlite3.connect(path) as link:
         link.execute("INSERT INTO job (order_id, operation, record) VALUES (?, ?, ?)", jobs.row(make.record(), 0)[:3])
+        link.executemany("INSERT INTO journal VALUES ('ASM-01', ?, 1000, 'pieces', x'7b7d')", [(1,), (2,), (3,)])
         link.execute(f"INSERT INTO outbox ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
     link.close()
     epoch, tables = old.epoch, {row[0] for row in await old.read(TABLES, ())}

@@ -68,7 +68,7 @@ async def test_an_older_database_gets_it(open_store, make, monkeypatch):
     known = schema.migrations()
     monkeypatch.setattr(schema, "migrations", lambda: [step for step in known if step[0] < 3])
     old = await open_store()
-    await old.commit(make.step())
+    await old.commit(make.step(rows=0))
     await old.close()
     monkeypatch.undo()
     new = await open_store()

@@ -34,7 +34,7 @@ from gateway.core.work.rounding import Exact
 CHECKS = [
     "SQLite integrity_check", "journal numbers", "snapshots", "posting numbers", "keys and contents",
     "chain of confirmations", "messages", "steps", "heads of lanes", "sums of postings", "last numbers of orders",
-    "audit trail", "genealogy", "closing records",
+    "journal contents", "confirmations in the audit trail", "audit trail", "genealogy", "closing records",
 ]  # fmt: skip
 ENTRY = EntryContent(
     at_ns=1, utc_ns=1, time_quality=0, utc_offset_s=0, time_zone="UTC", user="u", role="r", auth="", client="",
@@ -114,7 +114,8 @@ async def test_a_database_that_is_whole_has_every_check_and_no_defect(full):
     assert {one.name: one.looked_at for one in found if one.name != CHECKS[0]} == {
         "journal numbers": 27, "snapshots": 1, "posting numbers": 12, "keys and contents": 12,
         "chain of confirmations": 12, "messages": 4,
-        "steps": 0, "heads of lanes": 4, "sums of postings": 12, "last numbers of orders": 3, "audit trail": 1,
+        "steps": 0, "heads of lanes": 4, "sums of postings": 12, "last numbers of orders": 3, "journal contents": 27,
+        "confirmations in the audit trail": 0, "audit trail": 1,
         "genealogy": 9, "closing records": 1,
     }  # fmt: skip
 

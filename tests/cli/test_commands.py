@@ -8,10 +8,11 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from gateway import __version__
+from gateway import __version__, connectors
 from gateway.cli import COMMANDS as MODULES
 from gateway.cli import build_parser
 
@@ -176,6 +177,11 @@ def test_what_init_writes_passes_the_check_and_is_not_overwritten(linegate, tmp_
     assert code == 1
     assert "already exists and is not overwritten" in err
     assert file.read_text() == before
+
+
+def test_the_schema_of_a_notice_is_the_file(linegate):
+    code, out, _err = linegate("schema", "--notice")
+    assert (code, out) == (0, (Path(connectors.__file__).parent / "notice.schema.json").read_text())
 
 
 def test_schema_is_json(linegate):

@@ -81,7 +81,10 @@ def add_intervals(database_file, *intervals):
         for number, (state, from_s, to_s, more) in enumerate(intervals, seq + 1):
             interval = StateInterval(state, now_ns - from_s * S, now_ns - to_s * S, **more)
             body = json.dumps(interval._asdict()).encode()
-            database.execute("INSERT INTO journal VALUES ('M-1', ?, ?, 'interval', ?)", (number, interval.to_ns, body))
+            database.execute(
+                "INSERT INTO journal (work_unit, seq, at_ns, kind, body) VALUES ('M-1', ?, ?, 'interval', ?)",
+                (number, interval.to_ns, body),
+            )
 
 
 def test_states_are_listed_also_when_the_gateway_has_stopped(linegate, start_daemon):

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import jsonschema_rs
 import pytest
 
 from gateway.connectors.canonical_json import written
@@ -24,6 +25,7 @@ from gateway.core.rules import OrderRule
 from gateway.core.rules_orders import GuardRule
 
 PAGE = Path(erp_notice.__file__).parents[2] / "connectors" / "NOTICES.md"
+SCHEMA = json.loads(PAGE.with_name("notice.schema.json").read_text())
 REPORT = {
     "compared": 3, "counts": {"UNDERBOOKED": 1}, "left_out": 2, "not_compared": ["order 9: who knows"],
     "findings": [
@@ -235,6 +237,37 @@ def test_the_page_lists_every_field_of_every_type_and_no_other(rig, identity, ty
     assert found == listed
     events = {one["event"] for one in made}
     assert all(f"`{event}`" in own for event in events)
+
+
+def named_in(schema):
+    """Paths of what a schema names, lists and their entries under one name."""
+    schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    inner = {**schema.get("properties", {}), **schema.get("items", {}).get("properties", {})}
+    return {
+        f"{name}.{one}".rstrip(".")
+        for name, of in inner.items()
+        for one in (named_in(of) if "$ref" in of or "properties" in of or "items" in of else {""}) or {""}
+    }
+
+
+@pytest.mark.parametrize("type_", NoticeType)
+def test_the_schema_names_every_field_of_every_type_and_takes_no_other_value(rig, identity, type_):
+    jsonschema_rs.meta.validate(SCHEMA)
+    made = [one for one in every_kind(rig, identity) if one["notice"] == type_]
+    own = next(one["then"] for one in SCHEMA["allOf"] if one["if"]["properties"]["notice"]["const"] == type_)
+    found = set().union(*(paths(one) for one in made)) - {"detail.given"}
+    assert named_in(SCHEMA) - {"detail"} | named_in({"properties": {"detail": own["properties"]["detail"]}}) == found
+    check = jsonschema_rs.validator_for(SCHEMA)
+    for one in made:
+        check.validate(one)
+        assert one["event"] in own["properties"]["event"]["enum"]
+        for part in (one, one["detail"]):
+            for name in list(part):
+                kept = part.pop(name)
+                assert not check.is_valid(one), f"{name} is missing"
+                part[name] = {"of": "another kind"} if not isinstance(kept, dict) else "of another kind"
+                assert not check.is_valid(one), f"{name} is of another kind"
+                part[name] = kept
 
 
 def test_a_document_names_its_key_and_is_the_same_every_time(rig, identity):

@@ -9,8 +9,10 @@ import json
 import random
 import sqlite3
 from decimal import Decimal
+from importlib import resources
 from types import SimpleNamespace
 
+import jsonschema_rs
 import pytest
 
 from buffer import reconciliation, refusals, retention
@@ -48,6 +50,7 @@ from gateway.timing.clock import ManualClock
 from gateway.work_unit.runner import Runner, RunnerHooks
 from simulators.erp.server import Erp
 
+SCHEMA = json.loads(resources.files("gateway.connectors").joinpath("notice.schema.json").read_text())
 S = 1_000_000_000
 WAIT_S = 60.0
 
@@ -193,6 +196,8 @@ async def test_the_bundled_erp_is_told_each_thing_once_and_its_confirmations_kee
         told = await floor.told()
         assert [{**one, "received": 1} for one in told] == erp.ledger.notices()
         assert {one["notice"] for one in told} == {"status", "quality", "unallocated"}
+        for one in told:
+            jsonschema_rs.validate(SCHEMA, one)
         of_order = [one["seq"] for one in told if one["order_id"] == "4711"]
         assert of_order == list(range(1, len(of_order) + 1)), "no number is missing"
         confirmed = [entry.seq for kind in ("partial", "final") for entry in await floor.postings(kind)]

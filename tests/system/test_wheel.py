@@ -18,7 +18,12 @@ from gateway import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("gateway", "drivers", "buffer", "config", "simulators")
-DATA = ("config/examples/demo.yaml", "config/starter.yaml", "config/linegate.schema.json")
+DATA = (
+    "config/examples/demo.yaml",
+    "config/starter.yaml",
+    "config/linegate.schema.json",
+    "gateway/connectors/notice.schema.json",
+)
 
 pytestmark = pytest.mark.timeout(900)
 
