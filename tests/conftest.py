@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 sys.path.append(str(Path(__file__).parent))  # warm.py: processes that need not load their libraries
 
@@ -18,7 +18,11 @@ import quiet_ports
 TESTS = Path(__file__).parent
 #: Examples of a property test where its module takes a share of this; the usual profile has a hundred.
 LONG_EXAMPLES = 1000
-settings.register_profile("long", max_examples=LONG_EXAMPLES, deadline=None)
+# Examples are cheap and many, on computers that others use: no time limit for a single one, nor for drawing it. In CI
+# the examples are the same each time (Hypothesis' own profile for it, which this one starts from).
+settings.register_profile("tests", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+settings.register_profile("long", max_examples=LONG_EXAMPLES)
 #: Folders and files by how long their modules take, longest first; what is not named goes last.
 LONG_FIRST = (
     "plant/week",
