@@ -82,7 +82,7 @@ class Builder:
         self.auditing = Auditing(settings, store, clock)
         self._relay = ProgressRelay(self._parts, store, clock.now_ns)
         self._stops = StopRequests(self._parts, store, self.auditing, clock.now_ns)
-        self.shares = ShareRelay(self._parts, clock.now_ns)
+        self.shares = ShareRelay(self._parts, clock.now_ns, self._read_now)
         self._presence = PresenceRelay(self._parts, clock.now_ns)
         self._routers: dict[str, Router] = {}
         self._watched: dict[str, Part] = {}
@@ -138,6 +138,7 @@ class Builder:
             noticed=self._wake,
             common=self.auditing.common,
             read=self._read_now,
+            members=partial(self.shares.read_out, name),
             corrects=lambda job: capability_of(
                 [self._parts.connectors.get(target) for target in self._targets_of(also_to, job)]
             ),

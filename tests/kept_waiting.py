@@ -24,6 +24,7 @@ WAITING_MAX = 0.75
 #: Short time limits may be prolonged by so much.
 WAITING_MIN_S = 4.0
 SAMPLE_S = 0.2
+KNOWN_S = 60.0
 WITNESS_S = 0.05
 _PROC = Path("/proc")
 
@@ -79,6 +80,11 @@ class _Witness(threading.Thread):
 
 
 _WITNESS = _Witness()
+
+
+def stood_s():
+    """Seconds that this whole process has stood still so far, with the computer or without."""
+    return _WITNESS.late_s
 
 
 class Taken:
@@ -145,7 +151,11 @@ class Timeline:
         self._thread.join()
 
     def took_s(self, from_s, to_s):
-        """What is left of this length without the waits in it and around it."""
+        """What is left of this length without the waits in it and around it; waits itself until those are known."""
+        until_s = time.monotonic() + KNOWN_S
+        while self._thread.is_alive() and not (self._at_s and self._at_s[-1] >= to_s + 2 * SAMPLE_S):
+            assert time.monotonic() < until_s, f"nothing was looked at up to {to_s + 2 * SAMPLE_S}"
+            time.sleep(SAMPLE_S / 4)
         waited_s = self._until(to_s + 2 * SAMPLE_S) - self._until(from_s - SAMPLE_S)
         return _without(to_s - from_s, waited_s)
 
@@ -159,8 +169,8 @@ class Timeline:
             found, now_s = waited_ns(), time.time()
             total_s += max(_longest(last, found), now_s - last_s - 2 * SAMPLE_S)
             last, last_s = found, now_s
+            self._sum_s.append(total_s)  # first: who asks finds the moment, and looks for its sum
             self._at_s.append(now_s)
-            self._sum_s.append(total_s)
 
 
 def _family():

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-READY_TIMEOUT_S: Final = 30.0
-ANSWER_TIMEOUT_S: Final = 10.0
-STOP_TIMEOUT_S: Final = 12.0
+READY_TIMEOUT_S: Final = 120.0
+ANSWER_TIMEOUT_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 30.0
 LINE_BYTES_MAX: Final = 4 * 1024 * 1024
 
 

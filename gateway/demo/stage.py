@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from gateway.demo.reconcile import Reconciliation
 
 MARKER: Final = ".linegate-demo"
-READY_TIMEOUT_S: Final = 30.0
-SETTLE_TIMEOUT_S: Final = 30.0
+READY_TIMEOUT_S: Final = 120.0
+SETTLE_TIMEOUT_S: Final = 60.0
 #: So often the views are taken anew where the gateway confirmed something in between.
 MOMENTS_MAX: Final = 20
-LEDGER_TIMEOUT_S: Final = 20.0
+LEDGER_TIMEOUT_S: Final = 60.0
 SETTLE_POLL_S: Final = 0.3
 SETTLED_AFTER: Final = 6  # equal views in a row
 POLL_S: Final = 0.1
@@ -177,7 +177,7 @@ class Stage:
         return reconcile(truth, ledger, waiting, units, faults)
 
     async def until(self, condition: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
-        """Wait until the status fulfils a condition. Raises StageError after 30 s, or when the gateway has ended."""
+        """Wait until the status is so. Raises StageError after two minutes, or when the gateway has ended."""
         view: dict[str, Any] | None = None
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):

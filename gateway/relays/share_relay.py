@@ -1,24 +1,32 @@
 """Between machines that work on the orders of one: tells the lead what its members made, and them what runs there.
 
 After each commit, and once at the start: what was committed on one side and not on the other when the gateway died is
-told again. One word of each is under way at a time, so that none overtakes another. Of a machine that is no member any
-more the lead hears that. Decides and books nothing.
+told again. One word of each is under way at a time, so that none overtakes another. Before another lot is mounted at
+the lead its members are read, and tell what they made with the lots before. Of a machine that is no member any more the
+lead hears that. Decides and books nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
+from gateway.access.caller import CALLER, TAKEN
+from gateway.core.model import TimePassed
 from gateway.core.orders.lead import left, word_for
+from gateway.core.orders.read_at_change import read_for
 from gateway.core.orders.shares import LeadTold, MemberTold
+from gateway.work_unit.boundary import nobody
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.parts import Parts
+    from gateway.work_unit.boundary import Read
+    from gateway.work_unit.runner import Runner
 
 log = structlog.get_logger(__name__)
 
@@ -32,11 +40,12 @@ class _Way(NamedTuple):
 
 
 class ShareRelay:
-    """One for a gateway. ``now_ns`` is steady time."""
+    """One for a gateway. ``now_ns`` is steady time, ``read`` has signals read out of turn."""
 
-    def __init__(self, parts: Parts, now_ns: Callable[[], int]) -> None:
+    def __init__(self, parts: Parts, now_ns: Callable[[], int], read: Read = nobody) -> None:
         self._parts = parts
         self._now_ns = now_ns
+        self._read = read
         self._under_way: dict[_Way, asyncio.Task[None]] = {}
         self._again: set[_Way] = set()
         self._said: dict[_Way, LeadTold | MemberTold] = {}
@@ -64,6 +73,26 @@ class ShareRelay:
             self._tell(_Way(member, name, up=False))
         for gone in (one.machine for one in runner.state.sharing.members if one.machine not in members):
             self._tell(_Way(gone, name, up=True))
+
+    async def read_out(self, lead: str, within_s: float) -> None:
+        """Have the members of a machine read, and what they made up to now told there, within so many seconds.
+
+        One that cannot be read tells what is known; what it makes across the change is shared by time.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await asyncio.gather(*(self._read_out(name, lead, within_s) for name in self._members_of(lead)))
+
+    async def _read_out(self, name: str, lead: str, within_s: float) -> None:
+        CALLER.set(None)  # it tells by itself, whoever mounts the lot
+        TAKEN.set(None)
+        member, asked_ns = self._parts.runners[name], self._now_ns()
+        try:
+            await self._read(member.unit.read_at_change, within_s)
+            await member.submit(TimePassed(self._now_ns()))  # what was read is committed before it
+            await self._parts.runners[lead].submit(read_word(member, name, asked_ns, self._now_ns()))
+        except Exception as error:  # noqa: BLE001 - what a work unit cannot digest is told there; the lot is mounted anyway
+            log.warning("not read for another lot", member=name, lead=lead, error=repr(error))
 
     def _members_of(self, lead: str) -> list[str]:
         runners = self._parts.runners.items()
@@ -108,6 +137,15 @@ class ShareRelay:
         if way.up:
             return MemberTold(now_ns, way.member, member.state.at_ns, member.unit.shares(member.state))
         return word_for(lead.state, way.member, now_ns)
+
+
+def read_word(member: Runner, name: str, asked_ns: int, now_ns: int) -> MemberTold:
+    """What a member tells once its counters were asked for."""
+    unit, state, last = member.unit, member.state, {one.signal: one for one in member.last_values()}
+    times = {signal: unit.event_time(one, one.received_time_ns) for signal, one in last.items()}
+    found = read_for(unit.read_at_change, last, times, asked_ns, now_ns)
+    read_ns = 0 if found.missing else found.until_ns
+    return MemberTold(now_ns, name, state.at_ns, unit.shares(state), read_ns)
 
 
 def _same(said: LeadTold | MemberTold, word: LeadTold | MemberTold) -> bool:

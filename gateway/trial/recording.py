@@ -346,8 +346,8 @@ def _news_of(data: list[Any]) -> ClockTold | CountersRead | OrderProgress | Memb
     if kind == _PROGRESS:
         return OrderProgress(_time(at_ns), tuple(_record(one) for one in told[0]))
     if kind == _MEMBER:
-        machine, said_ns, rows = told
-        return MemberTold(_time(at_ns), str(machine), _time(said_ns), tuple(map(row_from, rows)))
+        machine, said_ns, rows, *read = told  # older recordings know no reading for another lot
+        return MemberTold(_time(at_ns), str(machine), _time(said_ns), tuple(map(row_from, rows)), *map(_time, read))
     job, waits, rows = told
     return LeadTold(_time(at_ns), None if job is None else _job(job), bool(waits), tuple(map(row_from, rows)))
 

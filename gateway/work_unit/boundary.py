@@ -12,6 +12,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.duration import Duration, seconds
+from gateway.core.entries import LotEntry
 from gateway.core.model import CountersRead, DataValue, Status
 from gateway.core.orders.read_at_change import do_names_matter, is_read_first, names_of, next_by_itself, read_for
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     #: Asks the sources for these signals, waits at most so many seconds, and returns once they were handed over or not.
     Read = Callable[[frozenset[str], float], Awaitable[None]]
+    #: Has the machines that work on its orders read, and what they made told here, within so many seconds.
+    Members = Callable[[float], Awaitable[None]]
     #: Hands inputs over behind a reading: when it was asked for, and when the change comes by itself (0: with these).
     HandOver = Callable[[tuple[Input, ...], int, int], Awaitable[None]]
 
@@ -37,6 +40,10 @@ NAMES_MAX: Final = 16
 
 async def nobody(_signals: frozenset[str], _timeout_s: float) -> None:
     """Nothing can be read."""
+
+
+async def no_members(_timeout_s: float) -> None:
+    """No other machine works on its orders."""
 
 
 class Boundary:
@@ -72,12 +79,24 @@ class Boundary:
         """Nobody waits for a reading from here on, nor those who do: the work unit ends."""
         self._no_more.set()
 
-    async def before(self, unit: WorkUnit, state: State, given: Input, read: Read) -> int:
-        """When the counters were asked for, before this is handed over; 0: they need not be."""
+    async def before(
+        self, unit: WorkUnit, state: State, given: Input, read: Read, members: Members = no_members
+    ) -> int:
+        """When the counters were asked for, before this is handed over; 0: they need not be.
+
+        For another lot those of ``members``, too, which work with the lots that are mounted here.
+        """
         within = unit.rules.orders.read_at_change
-        if not within or not unit.read_at_change or not is_read_first(given, state, unit.rules.orders):
+        if not within or not is_read_first(given, state, unit.rules.orders):
             return 0
-        return await self._asked(unit.read_at_change, seconds(within), read)
+        if not isinstance(given, LotEntry):
+            return await self._asked(unit.read_at_change, seconds(within), read) if unit.read_at_change else 0
+
+        async def all_read(signals: frozenset[str], timeout_s: float) -> None:
+            await asyncio.gather(read(signals, timeout_s), members(timeout_s))
+
+        asked_ns = await self._asked(unit.read_at_change, seconds(within), all_read)
+        return asked_ns if unit.read_at_change else 0
 
     def keeps_back(
         self, unit: WorkUnit, state: State, given: tuple[Input, ...], read: Read, hand_over: HandOver

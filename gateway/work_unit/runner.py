@@ -22,7 +22,7 @@ from gateway.core.model import DataValue, OrderReceived, TimePassed
 from gateway.core.orders.noticed import notices_of
 from gateway.core.orders.order_answer import answers_to
 from gateway.work_unit import remembered
-from gateway.work_unit.boundary import Boundary, nobody
+from gateway.work_unit.boundary import Boundary, no_members, nobody
 from gateway.work_unit.hold import Hold
 from gateway.work_unit.informing import informed
 from gateway.work_unit.steps import step_of
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from gateway.core.orders.order_answer import OperationAnswer
     from gateway.core.unit_state import State
     from gateway.core.work_unit import WorkUnit
-    from gateway.work_unit.boundary import Read
+    from gateway.work_unit.boundary import Members, Read
 
 QUEUE_READINGS_MAX: Final = 1000  # readings that wait for the core; then the source waits (back-pressure)
 STEP_INPUTS_MAX: Final = 500
@@ -71,7 +71,8 @@ class RunnerHooks(NamedTuple):
     ``trouble`` hears a failing commit's reason, and "" once one succeeds again. ``heard`` is told the inputs that were
     handled, as the core saw them. ``common``: date, zone and versions of an audit entry at a steady time; without it
     there is no audit trail. ``corrects``: how those who get a job order's confirmations take a correction. ``read`` has
-    signals read out of turn, within so many seconds. ``listened``: whether anybody hears notices at all.
+    signals read out of turn, within so many seconds; ``members`` what other machines made of its orders told.
+    ``listened``: whether anybody hears notices at all.
     """
 
     targets: Callable[[JobOrder], Sequence[str]]
@@ -86,6 +87,7 @@ class RunnerHooks(NamedTuple):
     common: Callable[[int], EntryContent] | None = None
     corrects: Callable[[JobOrder], Capability] = lambda _job: Capability.MANUAL
     read: Read = nobody
+    members: Members = no_members
 
 
 class _Made(NamedTuple):
@@ -153,7 +155,8 @@ class Runner:
         if self._ended:
             raise _ended(self.unit)
         with self._boundary.coming():
-            asked_ns = await self._boundary.before(self.unit, self.state, given, self._hooks.read)
+            hooks = self._hooks
+            asked_ns = await self._boundary.before(self.unit, self.state, given, hooks.read, hooks.members)
             done: asyncio.Future[tuple[Output, ...]] = asyncio.get_running_loop().create_future()
             await self._queue.put(_Item((given,), done, None, CALLER.get(), TAKEN.get(), asked_ns))
         if self._ended and not done.done():  # it ended while the counters were read, or while there was no room

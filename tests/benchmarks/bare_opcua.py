@@ -39,7 +39,8 @@ async def main(endpoint: str, broker_port: int, nodes: int, publish_ms: float, n
     broker = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
     broker.connect("127.0.0.1", broker_port)
     broker.loop_start()
-    async with Client(endpoint) as client:
+    # It never connects again: on a busy computer the usual four seconds for an answer would end it.
+    async with Client(endpoint, timeout=60, watchdog_intervall=30) as client:
         index = await client.get_namespace_index(namespace)
         tags = [client.get_node(f"ns={index};s=Tag{number:04d}") for number in range(nodes)]
         names = {tag.nodeid: f"imm.tag{number:04d}" for number, tag in enumerate(tags)}

@@ -48,6 +48,8 @@ POLL_S = 0.1
 SETTLED_LOOKS = 5
 PAGE = 500
 NS_PER_MS = 1_000_000
+#: With ``--quick`` the machine goes on until so many are acknowledged: in a second a busy computer may make none.
+QUICK_CONFIRMATIONS = 3
 #: A posting that tells of an order what became of it, and of no piece.
 ANSWER = "ack"
 WITH_FOLDER = ("file_partner", "sap_idoc")
@@ -131,12 +133,17 @@ class Line:
             found.append(Posted(last["t_ns"], booked[one.key], one.settled_ns))
         return found
 
-    async def produce(self, seconds: float) -> dict:
-        """Let the machine run so long, then wait until everything is acknowledged; the status."""
+    async def produce(self, seconds: float, confirmations: int = 0) -> dict:
+        """Let the machine run so long and for so many, then wait until everything is acknowledged; the status."""
         totals = await self.machine.command("totals")
         self._made_before = totals["good_total"] + totals["scrap_total"]
         await self.machine.command("start")
         await asyncio.sleep(seconds)
+
+        def enough(view: dict) -> bool:
+            return view["targets"][0]["posted"] + view["targets"][0]["delivered"] >= confirmations
+
+        await self.until(enough, f"{confirmations} confirmations are acknowledged")
         await self.machine.command("stop")
         totals = await self.machine.command("totals")
         pieces = totals["good_total"] + totals["scrap_total"] - self._made_before
@@ -221,7 +228,7 @@ async def measure(chosen: argparse.Namespace) -> dict:
     """Everything that is told. Raises BenchError, ProcessError."""
     with tempfile.TemporaryDirectory(prefix="linegate-bench-") as folder:
         async with Line(Path(folder), chosen) as line:
-            view = await line.produce(chosen.seconds)
+            view = await line.produce(chosen.seconds, QUICK_CONFIRMATIONS if chosen.quick else 0)
             found = await line.posted()
     unit = view["work_units"][0]
     if not found:
@@ -245,7 +252,7 @@ def main() -> int:
     parser.add_argument("--speed", type=float, default=6.0, help="of the machine: 6 is a piece every 0.4 s (6)")
     parser.add_argument("--scan-ms", type=int, default=250, help="how often the machine is read (250)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the connector")
-    parser.add_argument("--quick", action="store_true", help="1 s, faster: shows that it works, and no more")
+    parser.add_argument("--quick", action="store_true", help="1 s or a few confirmations, faster: shows that it works")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args()
     if chosen.quick:

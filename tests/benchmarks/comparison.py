@@ -27,6 +27,7 @@ EARLIER = "other daemon"
 # The daemon sorts its memory once, 5 s after its start. No multiple of a scan: a window would begin on the edge of one.
 WARM_UP_S = 6.43
 WARM_UP_QUICK_S = 0.33
+LEAST_QUICK = 4
 # After a window, for what was under way.
 SETTLE_S, SETTLE_QUICK_S = 0.5, 0.2
 
@@ -82,9 +83,10 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How long, how often."""
+    """How long, how often; a window goes on until as many messages as ``least`` have come."""
 
     rounds: int
+    least: int
     window_s: float
     warm_up_s: float
     settle_s: float
@@ -100,9 +102,9 @@ def arguments(description: str) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     chosen = parser.parse_args()
     chosen.plan = (
-        Plan(rounds=1, window_s=1.0, warm_up_s=WARM_UP_QUICK_S, settle_s=SETTLE_QUICK_S)
+        Plan(rounds=1, least=LEAST_QUICK, window_s=1.0, warm_up_s=WARM_UP_QUICK_S, settle_s=SETTLE_QUICK_S)
         if chosen.quick
-        else Plan(rounds=chosen.rounds, window_s=chosen.seconds, warm_up_s=WARM_UP_S, settle_s=SETTLE_S)
+        else Plan(rounds=chosen.rounds, least=0, window_s=chosen.seconds, warm_up_s=WARM_UP_S, settle_s=SETTLE_S)
     )
     return chosen
 
@@ -139,6 +141,11 @@ def _window(start, found: Found, subscriber: Subscriber, judge, plan: Plan, valu
         time.sleep(plan.warm_up_s)
         cpu_s, from_ns = candidate.cpu_s(), time.monotonic_ns()
         time.sleep(plan.window_s)
+        until(
+            lambda: len(subscriber.between(from_ns, time.monotonic_ns())) >= plan.least,
+            f"{plan.least} messages of the {candidate.name} arrive",
+            candidate.check,
+        )
         cpu_s, to_ns = candidate.cpu_s() - cpu_s, time.monotonic_ns()
         memory = candidate.memory()
         candidate.check()

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from asyncua import Server, ua
+from rig import free_port
 from toggling import say, toggle
 
 HOST = "127.0.0.1"
@@ -24,9 +24,7 @@ logging.getLogger("asyncua").setLevel(logging.ERROR)
 async def main(count: int, namespace: str) -> None:
     server = Server()
     await server.init()
-    with socket.create_server((HOST, 0)) as free:
-        port = free.getsockname()[1]
-    endpoint = f"opc.tcp://{HOST}:{port}/bits"
+    endpoint = f"opc.tcp://{HOST}:{free_port()}/bits"
     server.set_endpoint(endpoint)
     server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
     index = await server.register_namespace(namespace)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -18,8 +19,10 @@ import time
 from pathlib import Path
 from typing import IO, NamedTuple, Self
 
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 12.0
+START_TIMEOUT_S = 120.0
+#: Below those that the kernel gives to whoever asks for any port: nobody takes one before the broker listens.
+QUIET_PORTS = range(12_000, 32_000)
+STOP_TIMEOUT_S = 60.0
 POLL_S = 0.01
 KIB_PER_MB = 1000 / 1.024  # 1 MB = 10^6 bytes
 HOST = "127.0.0.1"
@@ -169,10 +172,12 @@ def until(condition, what: str, check=lambda: None, timeout_s: float = START_TIM
 
 
 def free_port() -> int:
-    """A port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
+    """A port that nobody uses now, nor is given who asks for any."""
+    for port in random.sample(QUIET_PORTS, len(QUIET_PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise RigError(f"no port of {QUIET_PORTS} is free")
 
 
 def _listens(port: int) -> bool:

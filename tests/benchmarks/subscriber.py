@@ -9,7 +9,7 @@ from typing import NamedTuple
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 
 
 class Arrival(NamedTuple):

@@ -153,9 +153,14 @@ async def test_state_will_and_heartbeat_as_a_subscriber_sees_them(site, until):
     assert online["v"] == 1
     assert online["version"]
 
-    # Who subscribes later hears the present, marked as retained.
+    # Who subscribes later hears the present, marked as retained; what is not said yet would come as news.
+    topics = ("state", "machine/ASM-01/state", "machine/ASM-01/order", "source/asm", "target/erp")
+    for topic in topics:
+        await until(lambda topic=topic: watcher.last(topic), f"the first {topic}")
+    await until(lambda: watcher.last("machine/ASM-01/order")["order"], "the order")
+    await until(lambda: watcher.last("source/asm")["state"] == "up", "the link to the machine")
     late = site.watch()
-    for topic in ("state", "machine/ASM-01/state", "machine/ASM-01/order", "source/asm", "target/erp"):
+    for topic in topics:
         await until(lambda topic=topic: late.last(topic), f"the retained {topic}")
         assert late.heard[f"{BASE}/{topic}"][0][1] is True, topic
     assert late.last("machine/ASM-01/order")["order"]

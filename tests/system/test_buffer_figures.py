@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -83,11 +82,11 @@ async def test_every_surface_says_what_the_file_says(site, until):
 
     await site.erp.stop()
     await site.status_where(lambda view: view["targets"][0]["link"] == "down", "the ERP is missed")
-    began = time.monotonic()
     await until(
-        lambda: "target erp" in " ".join((site.heard.last.get("health") or {}).get("degraded", ())), "news of it"
+        lambda: "target erp" in " ".join((site.heard.last.get("health") or {}).get("degraded", ())),
+        "news of it, without waiting for the next heartbeat",
+        TOLD_WITHIN_S,
     )
-    told_s = time.monotonic() - began
     view = await site.status()
     (reason,) = [text for text in view["buffer"]["degraded"] if text.startswith("target erp")]
     assert "last booked" in reason
@@ -107,14 +106,16 @@ async def test_every_surface_says_what_the_file_says(site, until):
         return all(one == before for one in seen)
 
     seen = []
+    await until(lambda: "buffer" in site.heard.last, "the figures at the broker")
     await until(all_agree, lambda: f"one number everywhere: {seen}")
     assert seen[0]["waiting"]
-    assert told_s < TOLD_WITHIN_S, "without waiting for the next heartbeat"
 
     site.daemon.kill()
     await site.daemon.process.wait()
     code, out, err = await site.cli("buffer", "status", "--json", "-d", site.state_dir)
     assert code == 0, err
-    assert shown(json.loads(out)) == by_sql(site.state_dir) == seen[0], "also when nobody runs any more"
+    left = by_sql(site.state_dir)  # an attempt may have begun, and a timer confirmed what was open, since the last look
+    assert left["waiting"] >= seen[0]["waiting"]
+    assert shown(json.loads(out)) == left, "also when nobody runs any more"
     code, out, _ = await site.cli("buffer", "status", "-d", site.state_dir)
-    assert f"waiting {seen[0]['waiting']}" in out
+    assert f"waiting {left['waiting']}" in out

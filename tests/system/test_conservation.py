@@ -314,8 +314,11 @@ def test_every_piece_is_conserved(histories):
     run_state_machine_as_test(Line, settings=settings(BUDGET, max_examples=histories))
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(3600)
 def test_a_second_transaction_is_caught():
+    """Of forty random histories none may die where it matters; as soon as one does, it is over."""
     with pytest.raises(AssertionError):
         # Found is enough: the smallest history is for people, and takes a minute to find.
-        run_state_machine_as_test(TwoTransactionsLine, settings=settings(BUDGET, phases=[Phase.generate]))
+        run_state_machine_as_test(
+            TwoTransactionsLine, settings=settings(BUDGET, phases=[Phase.generate], max_examples=1000)
+        )

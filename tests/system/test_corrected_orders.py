@@ -153,7 +153,7 @@ class Floor:
         return await asyncio.to_thread(self._api, f"/v1/orders/{what}", token, {"machine": "ASM-01", **body})
 
     def _api(self, path, token, body):
-        link = http.client.HTTPConnection("127.0.0.1", self.plant.document["api"]["port"], timeout=20)
+        link = http.client.HTTPConnection("127.0.0.1", self.plant.document["api"]["port"], timeout=60)
         with contextlib.closing(link):
             headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
             link.request("POST", path, json.dumps(body), headers | {"Idempotency-Key": next(KEYS)})
@@ -171,7 +171,7 @@ def floor(plant, until, port_for_later):
     return Floor(plant, until, port_for_later)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_held_booked_and_final_confirmations_are_corrected_and_a_finish_is_undone(floor, plant):  # noqa: PLR0915 - one story
     await floor.begin(("A-1", 500), undo_window=HELD)
     token = await floor.signer()

@@ -108,13 +108,13 @@ async def test_an_erp_whose_connections_were_cut_just_now_is_asked_for_its_ledge
     assert len(asked) == 2
 
 
-def test_a_port_that_another_one_keeps_without_listening_is_not_free():
+def test_a_port_that_another_one_keeps_without_listening_is_not_free(port_for_later):
     """A double that is cut off keeps its port; another demo that took it meanwhile ended both."""
     document = plan.example()
     with socket.socket() as kept:
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        kept.bind(("127.0.0.1", 0))
-        port = kept.getsockname()[1]
+        port = port_for_later()  # that nobody is given who asks for any, also once it is free again
+        kept.bind(("127.0.0.1", port))
         document["connectors"]["erp"]["url"] = f"http://127.0.0.1:{port}"
         assert plan.free_ports(document).erp != port
     assert plan.free_ports(document).erp == port

@@ -12,6 +12,7 @@ import pytest
 
 from simulators.__main__ import ERPS
 
+pytestmark = pytest.mark.timeout(400)
 SEED = int(os.environ.get("LINEGATE_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 DRAWN = random.Random(SEED).choice(tuple(ERPS))
 
@@ -24,7 +25,7 @@ async def demo(folder, *options):
         start_new_session=True,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(180):
+        async with asyncio.timeout(300):
             out, err = await process.communicate()
     finally:
         if process.returncode is None:
@@ -46,7 +47,7 @@ async def chaos(folder, name, seconds):
 
 
 async def test_it_balances_against_an_erp_that_was_drawn(tmp_path):
-    await chaos(tmp_path, DRAWN, 8)
+    await chaos(tmp_path, DRAWN, 12)
 
 
 @pytest.mark.soak

@@ -61,7 +61,7 @@ def counting(plant, until):
         plant.keep(unit)
         for rule in plant.document["work_units"][unit]["counters"]:
             if "max_rate" in rule:
-                rule["max_rate"] = "40 /min"  # what is too much for the machine is not believed
+                rule["max_rate"], rule["slack"] = "40 /min", 20  # what is too much for the machine is not believed
         (own,) = plant.document["sources"].values()
         own.update(source)
         await plant.start_erp("--release", "demo")
@@ -107,9 +107,12 @@ async def test_a_plc_that_lies_is_not_believed(counting, plant, until):
 
 async def test_zero_reads_while_the_machine_stands_are_no_reset(counting, plant, until):
     # Without restart evidence: the boot counter is read as zero, too, and then nobody could tell it from a restart.
+    # Three seconds without the processor, which are made up for at once, are no wild value; and however many pieces are
+    # made before a look is taken, a zero stays farther off than that, because the roll-over does.
     for rule in plant.document["work_units"]["ASM-01"]["counters"]:
         del rule["restart_evidence"]
-    machine_counts = await counting("ASM-01", "--good", "65490", "--scrap", "200")
+        rule["slack"] = 60
+    machine_counts = await counting("ASM-01", "--good", "65300", "--scrap", "400")
     asm = plant.machines["ASM-01"]
     for _ in range(2):
         await machine_counts.goes_on()
@@ -117,9 +120,9 @@ async def test_zero_reads_while_the_machine_stands_are_no_reset(counting, plant,
         await asm.command("zero 0.4")
         await is_over(asm, until)
         await machine_counts.settles("zero while it stands")
-    await machine_counts.goes_on(50)  # over the roll-over
+    await machine_counts.goes_on(260)  # over the roll-over
     await machine_counts.settles("the roll-over")
-    assert (await asm.command("totals"))["good_total"] > 46
+    assert (await asm.command("totals"))["good_total"] > 236
     result = await plant.arrived()  # to the piece
     assert result.balanced, result.to_json()
     assert (result.machines[0].review, result.machines[0].unknown) == (0, 0)
@@ -128,7 +131,8 @@ async def test_zero_reads_while_the_machine_stands_are_no_reset(counting, plant,
 async def test_a_total_that_is_torn_at_the_device_is_not_believed(counting, plant, until):
     plant.document["sources"]["asm"]["signals"]["total"] = {"table": "holding", "address": 2, "type": "uint32"}
     plant.document["work_units"]["ASM-01"]["counters"] = [
-        {"mode": "counter", "signal": "asm.total", "max_rate": "40 /min", "modulus": 2**32}
+        # What is torn is wrong by 65,536; a machine that was kept from the processor makes up for seconds at once.
+        {"mode": "counter", "signal": "asm.total", "max_rate": "40 /min", "modulus": 2**32, "slack": 1000}
     ]
     machine_counts = await counting("ASM-01")
     asm = plant.machines["ASM-01"]

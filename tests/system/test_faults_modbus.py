@@ -18,6 +18,8 @@ BACKOFF_MAX_S = 1.0
 WITHIN_S = 2 * BACKOFF_MAX_S
 #: A single signal that the device refuses has a back-off of its own: 1 s, 2 s, 4 s ..., up to one minute.
 WITHIN_REFUSED_S = 4.5
+#: Longer than a process waits for a processor, where nothing hangs on the time limit and no link may be lost.
+PATIENT = "5 s"
 #: A process that shares its processors may wait; one that blocks for a time limit of the driver is not responsive.
 BUSY_MAX_S = 1.0
 FOR_EVER = 80_000
@@ -168,7 +170,7 @@ async def test_a_fault_of_the_link_is_told_and_ends_by_itself(fault, connected, 
 @pytest.mark.parametrize("fault", REFUSED)
 async def test_refusals_are_problems_of_signals_not_of_the_link(fault, connected, until, on_both):
     async def check(line):
-        source, machine = await connected(line), line.machine
+        source, machine = await connected(line, timeout=PATIENT), line.machine
         await machine.command(fault)
         problems = await until(
             lambda: len(source.status.problems) == len(SIGNALS) and source.status.problems,
@@ -188,7 +190,7 @@ async def test_refusals_are_problems_of_signals_not_of_the_link(fault, connected
 @pytest.mark.parametrize("fault", BORNE)
 async def test_a_slow_link_is_still_a_link(fault, connected, until, on_both):
     async def check(line):
-        source, machine = await connected(line, scan="200 ms"), line.machine
+        source, machine = await connected(line, scan="200 ms", timeout=PATIENT), line.machine
         await machine.command(fault)
         for _ in range(2):
             since_s = time.monotonic()
@@ -264,7 +266,7 @@ async def test_a_restart_of_the_plc_reaches_the_core_as_evidence(connected, unti
 
 async def test_one_bad_register_stops_no_other_and_comes_back(connected, until, on_both):
     async def check(line):
-        source, machine = await connected(line), line.machine
+        source, machine = await connected(line, timeout=PATIENT), line.machine
         await machine.command(f"exception 2 {FOR_EVER} 300 300")
         others = [name for name in SIGNALS if name != "a"]
         await until(lambda: source.status.problems, "the problem")
@@ -289,7 +291,7 @@ async def test_an_address_that_the_device_never_had_stops_no_other(watch, until,
         await line.machine.command("faults off")
         near = {name: {"table": "holding", "address": address} for name, address in (("c", 59_998), ("d", 59_999))}
         signals = {**SIGNALS, **near, "ghost": {"table": "holding", "address": 60_000}}
-        settings = {"driver": "modbus", "scan": "40 ms", "signals": signals, **line.settings}
+        settings = {"driver": "modbus", "scan": "40 ms", "timeout": PATIENT, "signals": signals, **line.settings}
         source = watch(settings, tuple(signals))
         others = [name for name in signals if name != "ghost"]
         await until(lambda: source.after(0.0, *others), lambda: f"the others; {source.status}")

@@ -21,6 +21,8 @@ WITHIN_S = 2 * BACKOFF_MAX_S
 WITHIN_REFUSED_S = 4.5
 #: Three keep-alives of one second, and the time limit of an answer.
 SILENCE_S = 4.0
+#: Longer than a process waits for a processor, where nothing hangs on the time limit and no link may be lost.
+PATIENT = "10 s"
 #: Signing, and the making of a session, take processor time; more is not responsive.
 BUSY_MAX_S = 1.0
 FOR_EVER = 80_000
@@ -44,6 +46,10 @@ class Press(NamedTuple):
 
     machine: object
     settings: dict
+
+    def patient(self):
+        """With a time limit that only a dead server exceeds."""
+        return self._replace(settings=self.settings | {"timeout": PATIENT})
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -154,7 +160,7 @@ async def test_a_fault_of_the_link_is_told_and_ends_by_itself(fault, connected, 
 
 async def test_a_slow_server_is_still_a_server(connected, until, on_both):
     async def check(press):
-        source, machine = await connected(press), press.machine
+        source, machine = await connected(press.patient()), press.machine
         await machine.command(f"slow 150 {FOR_EVER}")
         for _ in range(2):
             since_s = time.monotonic()
@@ -182,7 +188,7 @@ async def test_answers_beyond_the_time_limit_are_a_lost_link(scanned, connected,
 @pytest.mark.parametrize(("fault", "status"), [("bad", Status.BAD), ("uncertain", Status.UNCERTAIN)])
 async def test_a_quality_is_the_value_s_own(fault, status, connected, until, on_both):
     async def check(press):
-        source, machine = await connected(press), press.machine
+        source, machine = await connected(press.patient()), press.machine
         await machine.command(f"{fault} {FOR_EVER} MachineCycleCounter")
         await until(lambda: source.last["plc.shots"][1].status is status, lambda: f"{fault}; {source.last}")
         spoilt_s = time.monotonic()
@@ -202,7 +208,7 @@ async def test_a_quality_is_the_value_s_own(fault, status, connected, until, on_
 
 async def test_one_node_that_is_gone_stops_no_other_and_comes_back(connected, until, on_both):
     async def check(press):
-        source, machine = await connected(press), press.machine
+        source, machine = await connected(press.patient()), press.machine
         await machine.command(f"remove MachineCycleCounter {FOR_EVER}")
         await until(lambda: source.last["plc.shots"][1].status is Status.BAD, lambda: f"BAD; {source.last}")
         gone_s = time.monotonic()
@@ -222,7 +228,7 @@ async def test_a_node_that_the_server_never_had_stops_no_other(subscribed, scann
     ghost = {"node": f"nsu={TAGS};s=NoSuchNode"}
     for press in (subscribed, scanned):
         await press.machine.command("faults off")
-        settings = {**SOURCE, **press.settings, "signals": {**SIGNALS, "ghost": ghost}}
+        settings = {**SOURCE, **press.patient().settings, "signals": {**SIGNALS, "ghost": ghost}}
         source = watch(settings, (*SIGNALS, "ghost"))
         await until(lambda source=source: source.after(0.0, *SIGNALS), "the others")
         await until(lambda source=source: source.status.problems, "the problem")
@@ -233,7 +239,7 @@ async def test_a_node_that_the_server_never_had_stops_no_other(subscribed, scann
 
 async def test_a_clock_that_jumps_stops_no_value_and_is_named(connected, until, on_both):
     async def check(press):
-        source, machine = await connected(press), press.machine
+        source, machine = await connected(press.patient()), press.machine
         await machine.command("clock 2000-01-01T00:00:00")
         await until(lambda: "clock" in source.status.notices, lambda: f"the notice; {source.status}")
         assert "2000-01-01T00:00" in source.status.notices["clock"]
@@ -283,7 +289,8 @@ async def test_nodes_are_found_anew_after_a_restart_whatever_their_index(order, 
 
 async def test_a_subscription_that_the_server_forgot_is_made_anew(subscribed, connected, until):
     source, machine = await connected(subscribed), subscribed.machine
-    assert (await machine.command("drop-subscriptions"))["subscriptions"] == 1
+    # One at least: the server may not have noticed yet that an earlier test has gone.
+    assert (await machine.command("drop-subscriptions"))["subscriptions"] >= 1
     forgotten_s = time.monotonic()
     await until(lambda: source.status.state == "down", lambda: f"{source.status}", SILENCE_S + WITHIN_S)
     assert "no sign of life" in source.status.last_error or "Bad" in source.status.last_error

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.control import ControlError, call
 
-DEADLINE_S = 30.0
+DEADLINE_S = 100.0
 RSS_MAX_MB = 80.0
 #: Never needed by a gateway without an OPC UA source, a REST connector or real pins.
 OPCUA = {"asyncua", "cryptography"}

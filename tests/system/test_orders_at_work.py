@@ -19,17 +19,20 @@ async def test_a_rush_order_interrupts_and_the_interrupted_one_goes_on_after_a_k
     await plant.start_erp()
     await plant.start_machine("ASM-01")
     await plant.run()
-    await plant.release("A-1", ("0010", "WC-ASM"), quantity=60)
+    await plant.release("A-1", ("0010", "WC-ASM"), quantity=150)
     await plant.release("B-1", ("0010", "WC-ASM"), quantity=5000, sequence_no=2)
     await plant.release("R-1", ("0010", "WC-ASM"), quantity=30, sequence_no=9)
     await plant.status_where(lambda view: len(orders_of(view)) == 3, "three orders")
     await plant.ready()
     await plant.produce()
     await plant.status_where(lambda view: orders_of(view)["A-1"]["good"] > 5, "pieces of the first")
+    # The rush order is made in a second and a half: a command may take longer to come back, and a look to be taken.
+    await plant.halt()
     code, out, err = await plant.cli("order", "rush", "ASM-01", "R-1", "-d", plant.state_dir)
     assert (code, out) == (0, "ASM-01: rush R-1 done\n"), err
     view = await plant.status_where(lambda view: orders_of(view)["A-1"]["state"] == "INTERRUPTED", "the interruption")
     assert (view["work_units"][0]["order"], orders_of(view)["R-1"]["rush"]) == ("R-1", True)
+    await plant.produce()
     plant.daemon.kill()
     await plant.daemon.ended()
     await plant.run()
@@ -38,7 +41,7 @@ async def test_a_rush_order_interrupts_and_the_interrupted_one_goes_on_after_a_k
     result = await plant.arrived()
     assert result.balanced, result.to_json()
     ledger = await plant.ledger()
-    assert [booked(ledger, order, "good", "scrap") for order in ("A-1", "R-1")] == [60, 30]
+    assert [booked(ledger, order, "good", "scrap") for order in ("A-1", "R-1")] == [150, 30]
     assert [row["seq"] for row in ledger if row["order"] == "A-1"] == list(range(1, 1 + sum(
         row["order"] == "A-1" for row in ledger
     )))  # fmt: skip

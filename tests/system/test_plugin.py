@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "plugin_example"
-DEADLINE_S = 30.0
+DEADLINE_S = 100.0
+pytestmark = pytest.mark.timeout(360)  # the first of them builds and installs it
 CONFIG = """\
 gateway: { id: box-1, plant: P1, state_dir: state }
 sources:
@@ -35,7 +36,7 @@ def site(tmp_path_factory):
     source = shutil.copytree(EXAMPLE, folder / "source", ignore=ignored)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--no-deps", "--no-index"]
     command = [*pip, "--no-build-isolation", "--target", folder / "site", source]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, cwd=folder)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "site"
 
@@ -105,7 +106,7 @@ def test_a_running_gateway_counts_with_it(linegate, folder, environment):
             until(lambda: status(linegate)["work_units"][0]["counted_good"] == 7, gateway, folder)
         finally:
             gateway.terminate()
-            gateway.wait(20)
+            gateway.wait(DEADLINE_S)
 
 
 def status(linegate):

@@ -31,9 +31,10 @@ async def some_more(plant, unit, than, until):
 async def test_each_piece_is_the_order_s_that_ran_whoever_looked_when(plant, until, unit):
     plant.keep(unit)
     (source,) = plant.document["sources"].values()
-    source |= {"scan": SELDOM} if unit == "ASM-01" else {"publish": SELDOM, "stale_after": "10 min"}
+    source |= {"scan": SELDOM, "timeout": "5 s"} if unit == "ASM-01" else {"publish": SELDOM, "stale_after": "10 min"}
     rules = plant.document["work_units"][unit]
-    rules["orders"] = {"choose": "command", "guards": {"sequence": "off"}}
+    # As long as it may wait: a busy computer reads later, and what is not read in time is shared.
+    rules["orders"] = {"choose": "command", "guards": {"sequence": "off"}, "read_at_change": "5 s"}
     rules.pop("state", None)
     await plant.start_erp()
     await plant.start_machine(unit)

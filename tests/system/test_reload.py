@@ -17,6 +17,9 @@ def unit_of(view, name):
 
 async def started(plant, *machines):
     plant.keep(*machines)
+    for name in {"asm", "imm"} & set(plant.document["sources"]):
+        # A machine that waits for a processor that long is no lost link.
+        plant.document["sources"][name].update(timeout="30 s", stale_after="60 s")
     await plant.start_erp("--release", "demo")
     for machine in machines:
         await plant.start_machine(machine)

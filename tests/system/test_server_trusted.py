@@ -19,7 +19,7 @@ from gateway.rounds.audit_round import AuditRound
 from gateway.timing.clock import ManualClock
 
 S = 1_000_000_000
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class UtcClock(ManualClock):

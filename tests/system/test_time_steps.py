@@ -22,12 +22,14 @@ pytestmark = pytest.mark.timeout(300)  # they take 60 s together, on a computer 
 S = 10**9
 BUSY_S = 90.0
 DAY_S = 86_400
-#: A cycle at the plant's speed is less than 0.4 s. A busy computer may look much later; a clock that is followed is off
-#: by hours.
+#: A cycle at the plant's speed is less than 0.4 s, and a timer is due every two seconds. A busy computer may look much
+#: later; a clock that is followed is off by hours.
 CYCLE_MAX_NS = 60 * S
 #: The gateway looks at its clock every 2 s.
 NEAR_S = 5.0
 CONFIRM_S = 2.0
+#: Two readings of the same clock, besides the time that it takes to ask.
+STEADY_NS = S // 10
 STEP_MIN_S = 3600
 #: As the wall clock is tried, not the speed of the computer, the fast machine is a slow one.
 SLOWER = {"ASM-01": "10", "IMM-01": "50"}
@@ -84,7 +86,8 @@ async def line(plant, wall):
         unit.pop("calendar", None)  # a day ahead it may be a Sunday
         unit["confirm"] = {"every": f"{CONFIRM_S * 50} s"}
     for source, pause in (("asm", "scan"), ("imm", "publish")):  # 50 ms at the plant's speed
-        plant.document["sources"][source].update({"stale_after": "6 s", pause: "2500 ms"})
+        # Whoever waits for a processor that long is no lost link.
+        plant.document["sources"][source].update({"stale_after": "6 s", "timeout": "30 s", pause: "2500 ms"})
     await plant.start_erp()
     for unit, center in (("ASM-01", "WC-ASM"), ("IMM-01", "WC-IMM")):
         await plant.start_machine(unit, "--speed", SLOWER[unit])
@@ -116,6 +119,25 @@ async def utc_is(plant, utc_s, quality=("trusted", "synchronised")):
     return await plant.status_where(shown, f"UTC {utc_s():.0f}, {quality}")
 
 
+class SteadyTime:
+    """The gateway's steady time beside this computer's, as long as it takes to ask for it."""
+
+    def __init__(self, now_ns, before_ns, behind_ns):
+        self.now_ns, self.before_ns, self.behind_ns = now_ns, before_ns, behind_ns
+
+    @classmethod
+    async def of(cls, plant):
+        before_ns = time.monotonic_ns()
+        now_ns = (await plant.ask("status", steady=True))["now_ns"]
+        return cls(now_ns, before_ns, time.monotonic_ns())
+
+    def off_ns(self, earlier):
+        """By how much it went on too fast (or too slowly: negative) since then; within what it took to ask, 0."""
+        passed_ns = self.now_ns - earlier.now_ns
+        least_ns, most_ns = self.before_ns - earlier.behind_ns, self.behind_ns - earlier.before_ns
+        return max(0, passed_ns - most_ns) or min(0, passed_ns - least_ns)
+
+
 def database_of(plant):
     return contextlib.closing(sqlite3.connect(f"file:{plant.state_dir / 'linegate.db'}?mode=ro", uri=True))
 
@@ -140,6 +162,14 @@ def states(plant, unit):
 def timers(plant, unit):
     """When the timer confirmed."""
     return [row["at_ns"] for row in journal(plant, "job", unit) if row["trigger"] == "timer"]
+
+
+async def confirmed_by_timers(plant, times):
+    """Wait until the timer of each machine confirmed so often from now on."""
+    due = {unit: len(timers(plant, unit)) + times for unit in plant.machines}
+    await plant.status_where(
+        lambda _view: all(len(timers(plant, unit)) >= number for unit, number in due.items()), "timers"
+    )
 
 
 def between(found):
@@ -187,7 +217,7 @@ async def test_a_box_without_a_battery_starts_in_1970_and_learns_the_time_while_
     code, text, err = await line.cli("status", "-d", line.state_dir)
     assert "times may be off" not in text
     known = time.time()
-    assert all(abs(source["since_ns"] / S - began) < 60 for source in view["sources"]), (
+    assert all(began - NEAR_S < source["since_ns"] / S < known + 1 for source in view["sources"]), (
         "earlier instants are right, too"
     )
     await made(line, 16)
@@ -218,18 +248,15 @@ async def test_a_clock_that_is_set_back_an_hour_and_on_by_a_day_moves_no_count_n
     begun_ns = time.monotonic_ns()
     await line.produce()
     await made(line, 8)
-    steady = (await line.ask("status", steady=True))["now_ns"], time.monotonic_ns()
+    steady = await SteadyTime.of(line)
     for step_s in (-STEP_MIN_S, DAY_S):
         wall.set(step_s)
         await utc_is(line, wall.utc)
-        due = {unit: len(timers(line, unit)) + 2 for unit in line.machines}
-        await line.status_where(
-            lambda _view, due=due: all(len(timers(line, unit)) >= number for unit, number in due.items()), "timers"
-        )
+        await confirmed_by_timers(line, 2)
     wall.set(0)
     await utc_is(line, time.time)
-    passed = (await line.ask("status", steady=True))["now_ns"] - steady[0]
-    assert abs(passed - (time.monotonic_ns() - steady[1])) < S, "the steady time went on as if nothing happened"
+    now = await SteadyTime.of(line)
+    assert abs(now.off_ns(steady)) < STEADY_NS, "the steady time went on as if nothing happened"
     await adds_up(line)
 
     # The end of the order ends what the machine did in it; that is final some seconds later.
@@ -244,9 +271,7 @@ async def test_a_clock_that_is_set_back_an_hour_and_on_by_a_day_moves_no_count_n
         assert between(states(line, unit)) == [], "no stop was invented"
         assert 0 <= min(cycles_ns(line, unit)) <= max(cycles_ns(line, unit)) < CYCLE_MAX_NS
         apart = [later - earlier for earlier, later in itertools.pairwise(timers(line, unit))]
-        assert CONFIRM_S * S <= min(apart) <= max(apart) < 5 * CONFIRM_S * S, (
-            "no timer fell due early, none was put off"
-        )
+        assert CONFIRM_S * S <= min(apart) <= max(apart) < CYCLE_MAX_NS, "no timer fell due early, none was put off"
     intervals = journal(line, "interval", "IMM-01")
     assert all(one["to_ns"] == after["from_ns"] for one, after in itertools.pairwise(intervals)), "without a gap"
     pieces = journal(line, "pieces", "IMM-01")
@@ -262,23 +287,25 @@ async def test_a_restart_in_the_same_boot_goes_on_whatever_the_wall_clock_says(l
     await started(line, wall)
     await line.produce()
     await made(line, 8)
-    steady = (await line.ask("status", steady=True))["now_ns"], time.monotonic_ns()
+    steady = await SteadyTime.of(line)
     assert (await line.daemon.stop())[0] == 0
     wall.set(-2 * DAY_S)
     await started(line, wall)
-    passed = (await line.ask("status", steady=True))["now_ns"] - steady[0]
-    assert abs(passed - (time.monotonic_ns() - steady[1])) < S, "the same axis, exactly"
+    now = await SteadyTime.of(line)
+    assert abs(now.off_ns(steady)) < STEADY_NS, "the same axis, exactly"
     await utc_is(line, wall.utc)
     await made(line, 8)
     wall.set(0)
     await utc_is(line, time.time)
+    known = time.time()
     await made(line, 8)
+    await confirmed_by_timers(line, 1)
     await adds_up(line)
     times = [row["at_ns"] for row in journal(line, "pieces", "IMM-01")]
     assert times == sorted(times)
     assert set(between(states(line, "IMM-01"))) <= {"UNKNOWN"}, "not known while the gateway was off; no stop"
     listed = [made_s for made_s, _ in await confirmed(line)]
-    assert abs(listed[-1] - time.time()) < 60
+    assert known - NEAR_S < listed[-1] < time.time() + 1
 
 
 async def test_after_a_power_cut_a_clock_in_the_past_of_the_last_commit_loses_and_doubles_nothing(line, wall, until):
@@ -301,8 +328,7 @@ async def test_after_a_power_cut_a_clock_in_the_past_of_the_last_commit_loses_an
     await utc_is(line, time.time)
     known = time.time()
     await until(lambda: time.time() > known + NEAR_S, "the time at which every machine was told")
-    due = {unit: len(timers(line, unit)) + 1 for unit in line.machines}
-    await until(lambda: all(len(timers(line, unit)) >= number for unit, number in due.items()), "timers")
+    await confirmed_by_timers(line, 1)
     result = await adds_up(line)
     assert (result.duplicate_keys, result.gaps) == ((), ())
     for unit in ("ASM-01", "IMM-01"):
@@ -312,7 +338,7 @@ async def test_after_a_power_cut_a_clock_in_the_past_of_the_last_commit_loses_an
     late = [document for made_s, document in await confirmed(line) if made_s > known + NEAR_S]
     assert late
     for document in late:
-        assert abs(seconds(document["created_at"]) - time.time()) < 60
+        assert known < seconds(document["created_at"]) < time.time() + 1
         assert seconds(document["created_at"]) - seconds(document["period"]["from"]) < 60
 
 

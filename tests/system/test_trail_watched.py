@@ -24,6 +24,7 @@ from gateway.rounds.trail_round import AGAIN_NS, CHECK_EVERY_NS, FILE, TRAIL, Tr
 from gateway.timing.clock import ManualClock
 
 S = 1_000_000_000
+WAIT_S = 60.0
 CONTENT = EntryContent(1, 2, 4, 0, "UTC", "ann", "operator", "token", "", "start", "event", "operation")
 
 
@@ -109,12 +110,11 @@ async def test_an_end_that_was_cut_and_one_that_was_made_anew_are_found_by_the_f
     assert await watched.later(0) == ("", "")
     assert [anchor_from(line).seq for line in watched.lines()] == [3, 6]
     assert anchor_from(watched.lines()[-1]) == newest
-    guards = [
-        (name, sql) for name, sql in sqlite3.connect(watched.path).execute(
+    with contextlib.closing(sqlite3.connect(watched.path)) as connection:
+        guards = connection.execute(
             "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name IN "
             "('audit_entry_is_kept', 'audit_anchor_is_kept')"
-        )
-    ]  # fmt: skip
+        ).fetchall()
     tamper(
         watched.path, *(f"DROP TRIGGER {name}" for name, _ in guards),
         "DELETE FROM audit_anchor WHERE seq > 3", "DELETE FROM audit_entry WHERE seq > 4", *(sql for _, sql in guards),
@@ -204,7 +204,7 @@ async def test_a_file_that_is_away_hides_nothing_and_unsays_nothing(watched, mon
     with monkeypatch.context() as patched:
         patched.setattr("gateway.rounds.trail_round.audit_taken.last_anchor", unread)
         looking = asyncio.create_task(watched.round.run())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_S):
             while "the disk is away" not in watched.troubles[TRAIL]:  # noqa: ASYNC110 - a plain dict
                 await asyncio.sleep(0)
         looking.cancel()

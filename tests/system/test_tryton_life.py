@@ -13,6 +13,8 @@ sys.path.append(str(Path(__file__).parents[1] / "tryton"))
 
 import partner as tryton
 
+pytestmark = pytest.mark.timeout(600)  # the first of them may have to make the database of all
+
 #: Machines whose hundred pieces are 97 good ones and 3 of scrap: asm-01 by these seeds.
 SEEDS = {"MLD-01": 3, "ASM-01": 4}
 CENTERS = {"MLD-01": "WC-IMM", "ASM-01": "WC-ASM"}
@@ -117,7 +119,7 @@ async def test_released_made_refused_released_done(plant, server, write_yaml, un
     await start()
     await make("MLD-01", "10")
     await make("ASM-01", "20", tolerance=TIGHTER, killed_at=len(partner.notes(production)) + 1)
-    await plant.status_where(lambda view: view["targets"][0]["parked"] == 1, "the over-delivery to be parked", 15)
+    await plant.status_where(lambda view: view["targets"][0]["parked"] == 1, "the over-delivery to be parked")
     (refused,) = [row for row in await plant.outbox() if row["state"] == "parked"]
     assert refused["kind"] == "final"
     assert "over_tolerance" in refused["error"]
@@ -152,7 +154,7 @@ async def test_cancelled_in_tryton_while_it_is_made(plant, server, write_yaml, u
     await plant.produce("MLD-01")
     await until(lambda: "done" in str(partner.cycles(production)), "a confirmation in Tryton")
     partner.model("production.cancel", [production])
-    await plant.status_where(lambda view: view["targets"][0]["parked"] >= 1, "what came too late to be parked", 30)
+    await plant.status_where(lambda view: view["targets"][0]["parked"] >= 1, "what came too late to be parked")
     await plant.status_where(lambda view: view["work_units"][0]["order"] is None, "the order to be over here")
     rows = await plant.outbox()
     (parked,) = [row for row in rows if row["state"] == "parked"]

@@ -18,6 +18,8 @@ S = 1_000_000_000
 LATENCY_MAX_S = 3.0
 NORMAL_AGAIN_S = 12.0
 PARKED_S = 10.0
+#: Nothing comes any more.
+GIVEN_UP_S = 100.0
 ORDERS, PIECES = 40, 60
 #: Confirmations that the well target gets while the other one is in trouble.
 ENOUGH = 3
@@ -44,7 +46,8 @@ class Two:
                 )
         connectors = plant.document["connectors"]
         del connectors["erp"]["backoff_max"]  # as it is delivered
-        connectors["erp"].update(timeout="1 s", server_time_limit="125 s")  # 2.5 s at the plant's speed
+        # Whoever waits for a processor that long is not in trouble. The limit is 2.5 s at the plant's speed.
+        connectors["erp"].update(timeout="4 s", server_time_limit="125 s")
         self.mes = {**connectors["erp"], "url": f"http://127.0.0.1:{self.targets['mes'].ready['port']}"}
         del self.mes["poll_orders"]
         self.mes["orders"] = False
@@ -111,7 +114,7 @@ class Two:
             view = await self.view(well, lambda _one: True, "")
             posted[sick] = (await self.view(sick, lambda _one: True, ""))["posted"]
             assert (view["breaker"], view["failures"], view["link"]) == ("closed", 0, "up"), (sick, fault, view)
-            assert time.time() - since_s < 30, f"{well} gets nothing while {sick} has {fault!r}"
+            assert time.time() - since_s < GIVEN_UP_S, f"{well} gets nothing while {sick} has {fault!r}"
             await asyncio.sleep(0.1)
         slow = [took_s for _at, took_s in self.waits_s(well, since_s) if took_s > LATENCY_MAX_S]
         assert not slow, f"{sick} has {fault!r}, and {well} waits {slow} s"

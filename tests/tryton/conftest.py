@@ -25,7 +25,15 @@ from gateway.connectors.tryton.settings import TrytonSettings
 from gateway.core.duration import Duration
 from gateway.core.secret import SecretRef
 
-WAIT_S = 30
+WAIT_S = 60
+#: The first test makes the database of all, the others wait for it; in seconds, where nobody else uses the computer.
+TIMEOUT_S = 600
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ import http.client
 import importlib.util
 import json
 import os
+import random
 import shutil
 import socket
 import sqlite3
@@ -33,9 +34,13 @@ from pathlib import Path
 
 MODULES = ("production", "production_routing", "production_work", "production_split")
 PACKAGES = ("trytond", *(f"trytond-{name.replace('_', '-')}" for name in MODULES))
-BUILD_S = 110
-START_S = 30
-CALL_S = 20
+#: So long a busy computer may take for what is done in seconds.
+BUILD_S = 540
+START_S = 120
+CALL_S = 60
+#: Below those that the kernel gives to whoever asks for any port: nobody takes one before Tryton listens there, nor
+#: between two of its starts.
+QUIET_PORTS = range(12_000, 32_000)
 #: Of the administrator of databases that live as long as a test.
 PASSWORD = "admin-of-a-test"
 GATEWAY_PASSWORD = "gateway-of-a-test"
@@ -72,6 +77,20 @@ def template(cache):
         return ready
     ready.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix="tryton-", dir=ready.parent))
+    try:
+        _furnished(making)
+    except BaseException:
+        shutil.rmtree(making)
+        raise
+    try:
+        making.rename(ready)
+    except OSError:  # another worker was faster
+        shutil.rmtree(making)
+    return ready
+
+
+def _furnished(making):
+    """Make the database in this folder, with a plant in it."""
     (making / "plant.sqlite").touch()
     (making / "password").write_text(PASSWORD)
     config = making / "trytond.conf"
@@ -87,11 +106,6 @@ def template(cache):
         Partner(server.port).furnish()
     with contextlib.closing(sqlite3.connect(making / "plant.sqlite")) as link:  # one file, whole: it is copied
         link.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    try:
-        making.rename(ready)
-    except OSError:  # another worker was faster
-        shutil.rmtree(making)
-    return ready
 
 
 def cached_template(fallback=None):
@@ -111,15 +125,22 @@ def _own():
     return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
+def _is_free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 class Server:
     """One trytond process on a free port; ``port`` stays when it is started again."""
 
     def __init__(self, folder, database, port=0):
         self.folder, self.database = Path(folder), database
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            self.port = probe.getsockname()[1]
+        self.port = port or next(filter(_is_free, random.sample(QUIET_PORTS, len(QUIET_PORTS))))
         self._process = None
 
     def __enter__(self):

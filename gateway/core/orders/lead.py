@@ -45,7 +45,8 @@ def booked(dispatch: Dispatch, state: State, given: MemberTold, out: list[Output
         state = _pieces(dispatch, state, given, before, row, out)
         state = _times(state, before, row)
     # What the member does not tell any more it has forgotten, because it was booked.
-    after = known._replace(said_ns=given.said_ns, rows=tuple(kept))
+    read_ns = max(known.read_ns, given.read_ns)
+    after = known._replace(said_ns=given.said_ns, rows=tuple(kept), read_ns=read_ns)
     return state if after == known else state._replace(sharing=state.sharing.with_member(after))
 
 
@@ -82,7 +83,9 @@ def _pieces(
         pieces = getattr(row, role.value) - getattr(before, role.value)
         if not pieces:
             continue
-        event = CountEvent(given.machine, 0, max(before.to_ns, row.from_ns), row.to_ns, "OK")
+        # A piece that was under way when its counters were read for another lot is of that lot, as the lead's own are.
+        from_ns = max(before.to_ns, row.from_ns, state.sharing.member(given.machine).read_ns)
+        event = CountEvent(given.machine, 0, min(from_ns, row.to_ns), row.to_ns, "OK")
         told = MemberPieces(given.at_ns, given.machine, row.number, role, pieces, *row.key)
         state = state._replace(counted=state.counted.plus(role, pieces))
         state = _booked(dispatch, state, event, told, (cycles, estimated), out)

@@ -104,12 +104,16 @@ class MemberRow(NamedTuple):
 
 
 class MemberTold(NamedTuple):
-    """A member tells its lead all that it keeps, as of ``said_ns``; it may come twice."""
+    """A member tells its lead all that it keeps, as of ``said_ns``; it may come twice.
+
+    ``read_ns``: its counters were read then, because another lot is mounted at the lead; 0: they were not.
+    """
 
     at_ns: int
     machine: str
     said_ns: int
     rows: tuple[MemberRow, ...]
+    read_ns: int = 0
 
 
 class LeadTold(NamedTuple):
@@ -143,11 +147,15 @@ class MemberPieces(NamedTuple):
 
 
 class MemberBooked(NamedTuple):
-    """What a lead has booked of the stretches that a member keeps; ``said_ns``: as of when the member said so."""
+    """What a lead has booked of the stretches that a member keeps; ``said_ns``: as of when the member said so.
+
+    ``read_ns``: its counters were read then and all of it told: what is booked next was made later. 0: they never were.
+    """
 
     machine: str
     said_ns: int = 0
     rows: tuple[MemberRow, ...] = ()
+    read_ns: int = 0
 
     def row(self, number: int) -> MemberRow | None:
         """What is booked of a stretch."""
@@ -251,7 +259,8 @@ def _times(pace: PeriodTimes, number: int) -> PeriodTimes:
 def sharing_from(document: Mapping[str, Any]) -> Sharing:
     """What ``_asdict`` and JSON made of ``Sharing``. Raises KeyError, TypeError, ValueError."""
     members = tuple(
-        MemberBooked(machine, said_ns, tuple(map(row_from, rows))) for machine, said_ns, rows in document["members"]
+        MemberBooked(machine, said_ns, tuple(map(row_from, rows)), *read)
+        for machine, said_ns, rows, *read in document["members"]
     )
     return Sharing(document["last_number"], members, document.get("since_ns", 0))
 
