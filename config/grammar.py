@@ -38,6 +38,7 @@ from gateway.core.duration import Duration
 from gateway.core.rules import FORBID_UNKNOWN_KEYS, WorkUnitRules
 from gateway.core.rules_calendar import CalendarRule
 from gateway.core.rules_confirming import RetentionRule
+from gateway.core.state.cycle_limit import CycleLimit
 from gateway.core.tagged import TaggedBy
 from gateway.trial.cases import RuleTest
 
@@ -208,7 +209,7 @@ class _Describing(GenerateJsonSchema):
     def encode_default(self, dft: Any) -> Any:
         if dft is None or type(dft) in (bool, int, float, str):
             return dft  # as it is: the general way makes an adapter for each of hundreds of defaults
-        with_unit = isinstance(dft, (Duration, ByteSize))
+        with_unit = isinstance(dft, (Duration, ByteSize, CycleLimit))
         return str(dft) if with_unit else super().encode_default(dft)
 
 

@@ -18,8 +18,8 @@ from buffer.errors import StoreError
 from gateway.connectors.base import RefusedOrder
 from gateway.core.duration import NS_PER_S, Duration
 from gateway.core.foreign_text import clean, is_clean
-from gateway.core.model import JobOrder, Notice, OrderReceived
-from gateway.core.orders.job_image import image_of
+from gateway.core.model import JobOrder, JobOrderState, Notice, OrderReceived
+from gateway.core.orders.job_image import image_of, with_image
 from gateway.core.orders.order_image import digest_of
 
 if TYPE_CHECKING:
@@ -36,6 +36,16 @@ DOUBLINGS_MAX: Final = 32
 STAMP_CHARS: Final = 12
 #: Notices of a work unit that mean: this image of the order was not taken.
 REFUSALS: Final = frozenset({"ORDER_CHANGE_REJECTED", "JOB_QUEUE_FULL"})
+#: An operation that is one of these is left as it is, also where its order is sent without it.
+OVER: Final = frozenset(
+    {
+        JobOrderState.COMPLETED,
+        JobOrderState.CLOSED,
+        JobOrderState.CANCELLED,
+        JobOrderState.SPLIT,
+        JobOrderState.MERGED,
+    }
+)
 #: Fence around one fetch; connectors have their own, shorter limits.
 FETCH_TIMEOUT_NS: Final = Duration("2 min")
 #: How its trouble begins while it cannot ask.
@@ -178,7 +188,7 @@ class OrderFeed:
     async def _hand_over(self, order: ProductionOrder) -> None:
         is_ours = False
         self._forget(((order.order, order.revision),))
-        for job in job_orders(order, self._name):
+        for job in (*await self._left_out(order), *job_orders(order, self._name)):
             known = await self._store.job_record(job.order, job.operation)
             is_ours = is_ours or known is not None or job.work_center in self._work_units
             if known is not None and known.job.work_center != job.work_center:
@@ -195,6 +205,22 @@ class OrderFeed:
             reason = f"operations[].work_center: found {found}, allowed: one of {', '.join(self._work_units)}"
             place = f"{self._name}: order {order.order}"
             await self._refuse(RefusedOrder(place, (reason,), ((order.order, order.revision),)))
+
+    async def _left_out(self, order: ProductionOrder) -> list[JobOrder]:
+        """What is open here of an order that is sent without it: its machine hears of it first.
+
+        Were it the last, a restart in between would leave it to a machine for ever: by then no image names it.
+        """
+        named = {one.operation for one in order.operations}
+        image = image_of(order, self._name)
+        found: list[JobOrder] = []
+        for record in await self._store.records_of(order.order):
+            job = record.job
+            is_here = job.work_center in self._work_units and job.source == self._name and job.image is not None
+            if is_here and job.operation not in named and record.state not in OVER:
+                told = job._replace(revision=order.revision, cancelled=order.cancelled)
+                found.append(with_image(told, image))
+        return found
 
     async def _submit_one(self, unit: str, job: JobOrder) -> None:
         place = f"{self._name}: order {job.order}, operation {job.operation}"

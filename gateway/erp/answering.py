@@ -38,7 +38,7 @@ def listened(parts: Parts) -> bool:
 def answers_with(parts: Parts, job: JobOrder) -> tuple[str, ...] | None:
     """The operations of its order that are made at this gateway, and this one wherever it is made.
 
-    None: the order's connector takes no answers.
+    One that its order was sent without answers only where no other does. None: the order's connector takes no answers.
     """
     if not hears_answers(parts, job.source):
         return None

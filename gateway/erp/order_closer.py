@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from buffer.store import Store
+    from gateway.core.model import JobRecord
     from gateway.parts import Parts
 
 EVERY_S: Final = 600.0
@@ -58,11 +59,23 @@ class OrderCloser:
             runner = runners.get(record.job.work_center)
             if runner is None or told >= AT_ONCE_MAX:
                 continue
-            ((settled_ns,),) = await self._store.read(_SETTLED, record.job.key)
+            settled_ns = await self._settled_ns(record)
             wait_ns = int(runner.unit.rules.orders.close_after)
             if settled_ns is None or settled_ns + wait_ns > self._now_ns():
                 continue
-            reconciled = await agrees(self._store, record.job.erp_key[0], record.job.operation)
-            await runner.submit(FinalAcknowledged(self._now_ns(), *record.job.key, reconciled=reconciled))
+            known_as = record.job.leads or (record.job.erp_key[0],)
+            agreed = [await agrees(self._store, order, record.job.operation) for order in known_as]
+            await runner.submit(FinalAcknowledged(self._now_ns(), *record.job.key, reconciled=all(agreed)))
             told += 1
         return told
+
+    async def _settled_ns(self, record: JobRecord) -> int | None:
+        """When the last of it was booked; None: it is not yet.
+
+        A leader has nothing of its own to be booked: it is over once all of its originals is.
+        """
+        operation, orders = record.job.operation, record.job.leads or (record.job.order,)
+        if record.job.leads and any([await self._store.unbooked(order, operation) for order in orders]):
+            return None
+        settled = [(await self._store.read(_SETTLED, (order, operation)))[0][0] for order in orders]
+        return max((int(one) for one in settled if one is not None), default=None)

@@ -213,17 +213,20 @@ def document(
 
 
 async def _by_order(store: Store, order: str) -> dict[tuple[str, str], list[JobRecord]]:
-    """What is remembered of each order that the ERP knows and that is not over, its children included."""
+    """What is remembered of each order that the ERP knows and that is not over, its children included.
+
+    A leader it does not know: what was made under one is booked as its originals, which are asked for in its place.
+    """
     records = await store.job_records()
-    wanted = {
-        (one.job.source, one.job.erp_key[0])
-        for one in records
-        if (order in (one.job.order, one.job.erp_key[0]) if order else one.state not in _OVER)
-    }
+    wanted: set[tuple[str, str]] = set()
+    for one in records:
+        names = one.job.leads or (one.job.erp_key[0],)
+        if order in (one.job.order, *names) if order else one.state not in _OVER:
+            wanted.update((one.job.source, name) for name in ((order,) if order in names else names))
     found: dict[tuple[str, str], list[JobRecord]] = {}
     for one in records:
         key = (one.job.source, one.job.erp_key[0])
-        if key in wanted:
+        if key in wanted and not one.job.leads:
             found.setdefault(key, []).append(one)
     return found
 

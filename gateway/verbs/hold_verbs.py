@@ -2,11 +2,13 @@
 
 Without a machine a hold is of all machines that have orders; each work unit decides for itself and writes it down. A
 word that reached only some of them, because the gateway ended meanwhile, is said again: the others have it already. So
-its Idempotency-Key goes with the last of them: before, it stands for nothing that was done.
+its Idempotency-Key goes with the last of them: before, it stands for nothing that was done. The others are told all at
+once: one whose counters cannot be read makes none of them wait.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from gateway.access.caller import TAKEN
@@ -54,22 +56,26 @@ class HoldVerbs:
         more = {"signed_by": str(request.get("signed_by", "")), **speaker(request)}
         word = "set" if begins else "released"
         what = f"{scope} {name}".rstrip()
-        done: list[str] = []
-        had: RequestError | None = None
         chosen, key = self._chosen(request), TAKEN.get()
-        for machine, runner in chosen.items():
-            TAKEN.set(key if machine == next(reversed(chosen)) else None)  # of this request alone
+
+        async def one(machine: str) -> str:
             entry = StandingHoldEntry(self._clock.now_ns(), scope, name, begins, reason, **more)
-            try:
-                made = told(await runner.submit(entry), f"{machine}: the hold of {what} is not {word}")
-            except RequestError as error:
-                if error.guard not in (HOLD_STANDS, HOLD_KNOWN) or "machine" in request:
-                    raise
-                had = had or error
-                continue
-            done.append(_done(machine, made))
-        if not done and had is not None:
-            raise had
+            made = told(await chosen[machine].submit(entry), f"{machine}: the hold of {what} is not {word}")
+            return _done(machine, made)
+
+        *others, last = chosen
+        TAKEN.set(None)  # of this request alone
+        answers = await asyncio.gather(*map(one, others), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not _had(answer):
+                raise answer
+        TAKEN.set(key)
+        answers += await asyncio.gather(one(last), return_exceptions=True)
+        done = [answer for answer in answers if isinstance(answer, str)]
+        refused = [answer for answer in answers if isinstance(answer, BaseException)]
+        for answer in refused:
+            if not (done and _had(answer)):
+                raise answer
         return f"hold of {what} {word} at {'; '.join(done)}"
 
     def _chosen(self, request: Mapping[str, Any], *, everywhere: bool = False) -> dict[str, Runner]:
@@ -101,6 +107,11 @@ def _named(request: Mapping[str, Any]) -> tuple[HoldScope, str]:
         text = f"name: found none, allowed with scope {scope}: a {scope}"
         raise RequestError(text, guard="FIELD", found="none", allowed=f"a {scope}", what_to_do=f"name the {scope}")
     return HoldScope(scope), text_of(request, "name")
+
+
+def _had(answer: BaseException) -> bool:
+    """Whether a machine has nothing to change: the hold stands there already, or does not."""
+    return isinstance(answer, RequestError) and answer.guard in (HOLD_STANDS, HOLD_KNOWN)
 
 
 def _done(machine: str, made: Sequence[Output]) -> str:

@@ -11,6 +11,7 @@ from buffer.errors import StoreError
 from buffer.replays import TakenKey
 from gateway.access.caller import TAKEN
 from gateway.api.problem import ProblemError, refuse
+from gateway.control import RequestError
 from gateway.verbs.hold_verbs import HoldVerbs
 
 START = {"machine": "M-1", "order": "4711"}
@@ -296,3 +297,39 @@ async def test_a_hold_of_all_machines_keeps_its_key_with_the_last_of_them(verb):
     TAKEN.set(key)
     await verbs[verb]({**asked, "machine": "M-2"})
     assert heard == [("M-2", key)]
+
+
+@pytest.mark.parametrize("verb", ["hold.set", "hold.release"])
+async def test_a_hold_of_all_machines_waits_for_none_of_them_before_the_next(verb):
+    """A machine whose device is silent waits for its counters: what the others make meanwhile would be on no hold."""
+    heard, all_but_one = [], asyncio.Event()
+
+    class Silent(_Machine):
+        async def submit(self, entry):
+            done = await super().submit(entry)
+            if len(heard) == 3:
+                all_but_one.set()
+            await all_but_one.wait()
+            return done
+
+    machines = {name: Silent(heard, name) for name in ("M-1", "M-2", "M-3", "M-4")}
+    verbs = HoldVerbs(SimpleNamespace(runners=machines), SimpleNamespace(now_ns=lambda: 1)).table()
+    async with asyncio.timeout(60):
+        answer = await verbs[verb]({"verb": verb, "scope": "product", "name": "P", "reason": "crack", "who": "anna"})
+    assert [name for name, _ in heard] == ["M-1", "M-2", "M-3", "M-4"]
+    assert answer.endswith("; ".join(f"{name} (no order changed)" for name in machines))
+
+
+async def test_a_machine_that_cannot_take_a_hold_is_named_and_the_last_one_with_the_key_is_not_told():
+    heard = []
+
+    class Ended(_Machine):
+        async def submit(self, entry):
+            await super().submit(entry)
+            raise RequestError("M-1 has ended", guard="STOPPING", what_to_do="ask again")
+
+    machines = {"M-1": Ended(heard, "M-1"), "M-2": _Machine(heard, "M-2"), "M-3": _Machine(heard, "M-3")}
+    verbs = HoldVerbs(SimpleNamespace(runners=machines), SimpleNamespace(now_ns=lambda: 1)).table()
+    with pytest.raises(RequestError, match="M-1 has ended"):
+        await verbs["hold.set"]({"verb": "hold.set", "scope": "product", "name": "P", "who": "anna"})
+    assert [name for name, _ in heard] == ["M-1", "M-2"]

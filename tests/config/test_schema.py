@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from config.grammar import attribute_texts
+from config.grammar import attribute_texts, document_type, json_schema
 from config.reference import README, readme_with_keys
 from config.schema import document_schema, schema_text
 from gateway.core.rules import OrderRule
@@ -40,3 +40,17 @@ def test_attribute_texts_join_their_lines():
 def test_the_readme_lists_every_key():
     text = README.read_text(encoding="utf-8")
     assert readme_with_keys(text) == text, "run: python -P -m config.reference"
+
+
+def test_no_mapping_is_missing_in_the_readme():
+    lines = README.read_text(encoding="utf-8").splitlines()
+    for name, part in json_schema(document_type({}, {}))["$defs"].items():
+        for key, below in part.get("properties", {}).items():
+            said = below.get("description", "").replace("``", "`").replace("|", "\\|")
+            rows = [line for line in lines if line.startswith(f"| `{key}` |") and line.endswith(f"| {said} |")]
+            assert rows, f"{name}.{key}: in no table; name its class in config/reference.py"
+
+
+def test_a_default_with_a_unit_is_what_one_would_write(drivers, connectors):
+    state = document_schema(drivers, connectors)["$defs"]["StateRule"]["properties"]
+    assert (state["slow"]["default"], state["micro_stop_max"]["default"]) == ("120 %", "5 min")

@@ -46,7 +46,7 @@ class Erp:
     ``release`` is set), ``book_on_release``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
         self.booked: Counter[str] = Counter()
         self.order: list[str] = []  # keys in the order of booking
         self.bodies: dict[str, list[bytes]] = {}
@@ -63,7 +63,7 @@ class Erp:
         self.overlaps: list[str] = []
         self.lock = threading.Lock()
         self.tls = None  # an SSLContext where a test wants TLS
-        self.port = 0
+        self.port = port
         self._listener: socket.socket | None = None
         self._threads: list[threading.Thread] = []
         self._open: set[socket.socket] = set()
@@ -71,7 +71,6 @@ class Erp:
 
     def start(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
-        self.port = self._listener.getsockname()[1]
         self._spawn(self._accept, self._listener)
 
     def stop(self) -> None:
@@ -89,7 +88,7 @@ class Erp:
         self.release.set()
         self.stop()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
     @property
@@ -113,7 +112,7 @@ class Erp:
             self._spawn(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
-        connection.settimeout(20)
+        connection.settimeout(100)
         with self.lock:
             self._open.add(connection)
         wrapped = connection
@@ -178,7 +177,7 @@ class Erp:
         if fault.get("hold") or fault.get("book_on_release"):
             if fault.get("book_on_release"):
                 connection.shutdown(socket.SHUT_RDWR)
-            self.release.wait(20)
+            self.release.wait(100)
             if fault.get("book_on_release"):
                 self._book(key)
                 return False
@@ -318,8 +317,9 @@ def clock():
 
 
 @pytest.fixture
-def erp():
-    erp = Erp()
+def erp(port_for_later):
+    # One that nobody else takes while it is stopped.
+    erp = Erp(port_for_later())
     yield erp
     erp.close()
 
@@ -389,7 +389,7 @@ class RunningDouble:
         return double
 
     def run(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(20)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(100)
 
     def call(self, function, *arguments):
         async def called():
@@ -423,7 +423,7 @@ class RunningDouble:
     def close(self):
         self.run(self.double.close())
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self.loop.close()
 
 

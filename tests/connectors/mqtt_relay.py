@@ -35,7 +35,7 @@ class Relay:
         self._listener.close()
         self.cut()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
     def cut(self) -> None:
@@ -56,7 +56,7 @@ class Relay:
             except OSError:
                 return
             try:
-                broker = socket.create_connection(("127.0.0.1", self._broker_port), timeout=10)
+                broker = socket.create_connection(("127.0.0.1", self._broker_port), timeout=60)
             except OSError:
                 client.close()
                 continue

@@ -49,7 +49,7 @@ class Double:
 
     def ask(self, path, body=None):
         data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(urllib.request.Request(self.url + path, data), timeout=20) as answer:
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, data), timeout=60) as answer:
             return json.loads(answer.read())
 
     def fault(self, name, **values):
@@ -92,7 +92,7 @@ def settings_of(url, **changes):
     sign_in = SignIn(
         method="oauth2", token_url=f"{url}/token", client_id="gw", client_secret=SecretRef(env="X"), scope="s"
     )
-    given = {"url": f"{url}/ODataV4", "company": "CRONUS", "sign_in": sign_in, "timeout": Duration("5 s"), **changes}
+    given = {"url": f"{url}/ODataV4", "company": "CRONUS", "sign_in": sign_in, "timeout": Duration("60 s"), **changes}
     return BusinessCentralSettings(connector="business_central", **given)
 
 

@@ -20,7 +20,7 @@ from gateway.core.duration import Duration
 from gateway.core.secret import SecretRef
 from simulators.erp.business_central import BusinessCentral
 
-DEADLINE_S = 30
+DEADLINE_S = 60
 ORDER = "100240"
 FAULTS = {
     "lost_answer": "lose-answers {}",

@@ -36,7 +36,7 @@ from gateway.core.secret import SecretRef
 
 ROOT = Path(__file__).parents[2]
 SECRET = "d365-secret"
-DEADLINE_S = 30
+DEADLINE_S = 60
 TAG = "ExternalReference"
 
 
@@ -51,7 +51,7 @@ class Double:
 
     def ask(self, path, body=None):
         data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(urllib.request.Request(self.url + path, data), timeout=20) as answer:
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, data), timeout=60) as answer:
             return json.loads(answer.read())
 
     def fault(self, name, **values):
@@ -117,7 +117,7 @@ def settings_of(url, **changes):
         method="oauth2", token_url=f"{url}/token", client_id="gw", client_secret=SecretRef(env="X"), scope="s"
     )
     given = {
-        "url": url, "company": "usmf", "sign_in": sign_in, "message_tag": TAG, "timeout": Duration("5 s"),
+        "url": url, "company": "usmf", "sign_in": sign_in, "message_tag": TAG, "timeout": Duration("60 s"),
         "queue_time_limit": Duration("5 s"), "mapping": MappingSettings(default_reason="Material"), **changes,
     }  # fmt: skip
     return D365Settings(connector="d365", **given)

@@ -22,7 +22,7 @@ from gateway.forwarder.advice import suggested
 from simulators.erp.d365 import D365
 
 ORDER = "100240"
-DEADLINE_S = 30
+DEADLINE_S = 60
 ENTITY = "MessageProcessorMessages"
 FAULTS = {
     "lost_answer": "lose-answers {}",

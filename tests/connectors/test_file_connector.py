@@ -313,8 +313,11 @@ class Hanging:
         self._pipe = self._folder / f".{name}.tmp"
         os.mkfifo(self._pipe)
 
+    def threads(self):
+        return [thread for thread in threading.enumerate() if thread.name == f"share {self._folder.parent}"]
+
     def is_called(self):
-        return any(thread.name == f"share {self._folder.parent}" for thread in threading.enumerate())
+        return bool(self.threads())
 
     def go_on(self):
         with contextlib.suppress(FileNotFoundError):  # it went on before
@@ -329,25 +332,25 @@ def hanging(share):
         hanging.go_on()
         for thread in threading.enumerate():
             if thread.name == f"share {share}":
-                thread.join(10)
+                thread.join(60)
     assert not hanging.is_called()
 
 
-async def until(condition, limit_s=10):
+async def until(condition, limit_s=60):
     async with asyncio.timeout(limit_s):
         while not await condition():  # noqa: ASYNC110 - another thread's doing, it sets no event
             await asyncio.sleep(0.01)
 
 
 async def test_a_share_that_hangs_holds_up_nothing_else(make, posting, hanging):
-    connector = make(timeout=Duration("1 s"))
+    connector = make(timeout=Duration("3 s"))
     first, second = posting(connector, 1), posting(connector, 2)
     hanging.hang(first.rendered.name)
     outcome = await connector.send(first)
     assert outcome.kind is OutcomeKind.UNCERTAIN  # the write was begun: nobody knows
-    assert "no answer within 1 s" in outcome.detail
+    assert "no answer within 3 s" in outcome.detail
 
-    threads = threading.active_count()
+    threads = hanging.threads()
     taken = Taken()
     for _ in range(50):
         outcome = await connector.send(second)
@@ -358,7 +361,7 @@ async def test_a_share_that_hangs_holds_up_nothing_else(make, posting, hanging):
             await connector.fetch_orders("")
     assert taken.seconds() < 0.9, "refused at once, not after another limit"
     assert "has hung for" in outcome.detail
-    assert threading.active_count() == threads
+    assert hanging.threads() == threads, "no other one hangs beside it"
     await connector.close()
 
     hanging.go_on()
@@ -373,16 +376,17 @@ async def test_a_share_that_hangs_holds_up_nothing_else(make, posting, hanging):
 
 
 async def test_who_waits_behind_a_call_that_hangs_is_told_that_nothing_was_sent(make, posting, hanging):
-    connector = make(timeout=Duration("1 s"))
+    connector = make(timeout=Duration("3 s"))
     sent = [posting(connector, number) for number in range(1, 6)]
     hanging.hang(sent[0].rendered.name)
-    async with asyncio.timeout(1.9):
-        outcomes = await asyncio.gather(*(connector.send(one) for one in sent))
+    taken = Taken()
+    outcomes = await asyncio.gather(*(connector.send(one) for one in sent))
+    assert taken.seconds() < 5.5, "one limit for all, not one for each"
     assert [outcome.kind for outcome in outcomes] == [OutcomeKind.UNCERTAIN, *[OutcomeKind.NOT_SENT] * 4]
 
 
 async def test_a_call_whose_caller_is_gone_is_still_waited_for(make, posting, hanging):
-    connector = make(timeout=Duration("1 s"))
+    connector = make(timeout=Duration("3 s"))
     first, second = posting(connector, 1), posting(connector, 2)
     hanging.hang(first.rendered.name)
     task = asyncio.create_task(connector.send(first))
@@ -427,7 +431,7 @@ asyncio.run(main())
 def test_a_share_that_hangs_does_not_hold_up_the_end_of_the_process(tmp_path, hanging):
     hanging.hang("name.csv")
     command = [sys.executable, "-c", STOPPED_WHILE_IT_HANGS, str(tmp_path)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "given up\n", "")
 
 

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from gateway.connectors.base import LookupKind, OutcomeKind, Posting, step_id
 from gateway.connectors.file import PLUGIN
 
-DEADLINE_S = 30
+DEADLINE_S = 60
 #: What the ERP does wrong while a confirmation is under way, and how often.
 FAULTS = {
     "nothing": (),

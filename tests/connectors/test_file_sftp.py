@@ -24,7 +24,7 @@ ORDER = "order;operation;work_center;product;quantity\n100240;0010;WC-ASM;ASSY-D
 class Server:
     """The server of a test; it keeps its port and its key when it is started again."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, port):
         self.root = folder / "root"
         for name in ("orders", "confirmations", "receipts"):
             (self.root / "base" / name).mkdir(parents=True)
@@ -33,13 +33,13 @@ class Server:
         key = asyncssh.generate_private_key("ssh-ed25519")
         key.write_private_key(self._key)
         self.host_key = key.export_public_key().decode().strip()
-        self.port = 0
+        self.port = port
         self._process = None
 
     def start(self, *faults):
         command = [sys.executable, SERVER, str(self.port), self.root, self._key, *map(str, faults)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.port = int(self._process.stdout.readline())
+        assert int(self._process.stdout.readline()) == self.port
 
     def kill(self):
         if self._process is not None:
@@ -49,8 +49,9 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("sftp"))
+def server(tmp_path_factory, port_for_later):
+    # One that nobody else takes while it is killed.
+    server = Server(tmp_path_factory.mktemp("sftp"), port_for_later())
     server.start()
     yield server
     server.kill()
@@ -79,7 +80,7 @@ async def make(server, context):
             "url": f"sftp://linegate@127.0.0.1:{server.port}/base",
             "host_key": server.host_key,
             "password": SecretRef(env="X"),
-            "timeout": Duration("5 s"),
+            "timeout": Duration("60 s"),
             **changes,
         }
         made.append(PLUGIN.build(FileSettings(**settings), context(**{"password": "secret", **(secrets or {})})))

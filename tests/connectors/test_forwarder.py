@@ -62,7 +62,7 @@ async def forward(erp, filled, clock, context):
     running = []
 
     async def started(*, can_lookup=True, outbox=None, parallel=4, timings=None, **changes):
-        given = {"timeout": Duration("1 s"), "server_time_limit": Duration("60 s"), **changes}
+        given = {"timeout": Duration("60 s"), "server_time_limit": Duration("60 s"), **changes}
         connector = PLUGIN.build(RestSettings(connector="rest", url=erp.url, **given), context())
         if not can_lookup:
             connector._capabilities = connector.capabilities._replace(can_lookup=False)
@@ -413,13 +413,13 @@ async def test_a_confirmation_that_cannot_be_rendered_is_parked_unsent(forward, 
 async def test_draining_lets_a_running_send_finish(forward, filled, erp):
     erp.faults.append({"hold": True, "book": True, "body": b'{"reference": "C-9"}'})
     await filled.add(A1, A2)
-    run = await forward(timeout=Duration("20 s"))
+    run = await forward(timeout=Duration("60 s"))
 
     async def arrived():
         return erp.order
 
     await run.until(arrived)
-    draining = asyncio.create_task(run.forwarder.drain(10))
+    draining = asyncio.create_task(run.forwarder.drain(60))
     await asyncio.sleep(0.01)
     assert not draining.done()
     erp.release.set()
@@ -433,7 +433,7 @@ async def test_draining_lets_a_running_send_finish(forward, filled, erp):
 async def test_what_is_under_way_at_the_end_is_uncertain_at_the_next_start(forward, filled, erp, reopen, how):
     erp.faults.append({"hold": True, "book": True})
     await filled.add(A1)
-    run = await forward(timeout=Duration("20 s"))
+    run = await forward(timeout=Duration("60 s"))
 
     async def arrived():
         return erp.order
@@ -473,7 +473,7 @@ async def test_an_interrupted_send_is_not_proven_absent_by_the_time_that_passed_
 async def test_a_full_buffer_loses_no_answer(forward, filled, erp, clock):
     await filled.add(A1)
     erp.faults.append({"hold": True, "book": True, "body": b'{"reference": "C-9"}'})
-    run = await forward(timeout=Duration("20 s"))
+    run = await forward(timeout=Duration("60 s"))
 
     async def arrived():
         return erp.order

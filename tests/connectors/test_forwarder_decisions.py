@@ -86,7 +86,7 @@ def become(filled, clock):
 
 def over_rest(erp, context, **given):
     secrets = given.pop("secrets", {})
-    settings = {"timeout": Duration("5 s"), "server_time_limit": Duration("1 s"), **given}
+    settings = {"timeout": Duration("60 s"), "server_time_limit": Duration("1 s"), **given}
     return rest.PLUGIN.build(RestSettings(connector="rest", url=erp.url, **settings), context(**secrets))
 
 
@@ -215,7 +215,7 @@ async def test_what_is_made_now_does_not_wait_for_all_that_was_read_before_it(
     backlog = [(f"O{number}", "10", 1) for number in range(20)]
     await filled.add(*backlog)
     erp.faults.append({"hold": True, "book": True, "body": b'{"reference": "C-1"}'})
-    async with forwarding(over_rest(erp, context, timeout=Duration("20 s"))) as forwarder:
+    async with forwarding(over_rest(erp, context, timeout=Duration("60 s"))) as forwarder:
         end = asyncio.get_running_loop().time() + DEADLINE_S
         while not erp.order:
             assert asyncio.get_running_loop().time() < end

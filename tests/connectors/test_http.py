@@ -55,7 +55,7 @@ async def client():
     made = []
 
     async def connect(port):
-        made.append(HttpClient(f"http://127.0.0.1:{port}", timeout_ns=10 * NS_PER_S))
+        made.append(HttpClient(f"http://127.0.0.1:{port}", timeout_ns=60 * NS_PER_S))
         await made[-1].open()
         return made[-1]
 

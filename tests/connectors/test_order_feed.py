@@ -25,7 +25,7 @@ IDENTITY = Identity(plant="P", epoch="e", gateway_id="g", line="", machine="ASM-
 
 @pytest.fixture
 async def feed(erp, filled, clock, context):
-    connector = PLUGIN.build(RestSettings(connector="rest", url=erp.url, timeout=Duration("1 s")), context())
+    connector = PLUGIN.build(RestSettings(connector="rest", url=erp.url, timeout=Duration("60 s")), context())
     await connector.open()
     taken = []
     trouble = {}
@@ -102,6 +102,24 @@ async def test_who_holds_an_operation_is_told_before_it_moves(feed, erp, order_i
     erp.orders.append(order_image("100240", revision=2))
     await committed(feed, "2")
     assert [(unit, given.job.revision) for unit, given in feed.taken[1:]] == [("OLD-01", 2), ("ASM-01", 2)]
+
+
+async def test_an_operation_that_its_order_is_sent_without_hears_of_it_first(feed, erp, order_image, filled):
+    """Else it would wait at its machine for ever, also when the order itself is withdrawn."""
+    erp.orders.append(order_image("100240"))
+    await committed(feed, "1")
+    job = feed.taken[0][1].job
+    states = {"0015": JobOrderState.DISPATCHED, "0030": JobOrderState.COMPLETED, "0040": JobOrderState.CANCELLED}
+    held = [JobRecord(job._replace(operation=name), state, 0, 0, 0, 0, "") for name, state in states.items()]
+    other = held[0]._replace(job=job._replace(operation="0050", source="another"))
+    away = held[0]._replace(job=job._replace(operation="0060", work_center="WC-ELSEWHERE"))
+    records = (*held, other, away)
+    await filled.store.commit(Step("OLD-01", b"", 1, (JournalRow(1, 1, "k", b""),), (), records))
+    erp.orders.append(order_image("100240", revision=2, cancelled=True))
+    await committed(feed, "2")
+    told = [(unit, given.job.operation, given.job.revision, given.job.cancelled) for unit, given in feed.taken[1:]]
+    assert told == [("ASM-01", "0015", 2, True), ("ASM-01", "0010", 2, True)]
+    assert [one.operation for one in feed.taken[1][1].job.image.operations] == ["0010", "0020"]
 
 
 async def test_an_order_that_a_work_unit_refuses_is_shown(feed, erp, order_image):

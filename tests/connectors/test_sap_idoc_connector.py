@@ -30,7 +30,7 @@ from simulators.control import Control
 from simulators.erp import sap_idoc
 from simulators.erp.http import Request
 
-DEADLINE_S = 30
+DEADLINE_S = 60
 
 
 class Sap:
@@ -141,7 +141,7 @@ class Bench:
 
     def bookings(self, key: str) -> int:
         document = next(one for seq in range(1, 20) if (one := self.document(seq))["idempotency_key"] == key)
-        deadline = time.monotonic() + (5 if self.settings().transport == "file" else 0)
+        deadline = time.monotonic() + (60 if self.settings().transport == "file" else 0)
         while True:  # from a folder SAP takes them by and by
             found = sum(row["key"] == document["confirmation_id"] for row in self.sap.booked())
             if found or time.monotonic() >= deadline:

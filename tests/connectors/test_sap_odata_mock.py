@@ -45,17 +45,17 @@ def mock_sap():
     )
     yield f"http://127.0.0.1:{port}", process
     process.kill()
-    process.wait(20)
+    process.wait(60)
 
 
 @pytest.fixture
 async def session(mock_sap, context):
     url, process = mock_sap
     sign_in = SignIn(method="basic", username="LINEGATE", password=SecretRef(env="X"))
-    client = SignedClient(url, sign_in, context(**{"sign_in.password": "secret"}), timeout_ns=5 * 10**9)
+    client = SignedClient(url, sign_in, context(**{"sign_in.password": "secret"}), timeout_ns=60 * 10**9)
     await client.open()
     made = Session(client, "100")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             assert process.poll() is None, "mock-sap ended"
             with contextlib.suppress(TransportError):
@@ -100,7 +100,7 @@ async def test_a_bad_day_of_mock_sap(session, scenario, kind):
 async def test_no_token_for_a_wrong_password(mock_sap, session, context):
     del session  # it is up
     sign_in = SignIn(method="basic", username="LINEGATE", password=SecretRef(env="X"))
-    client = SignedClient(mock_sap[0], sign_in, context(**{"sign_in.password": "other"}), timeout_ns=5 * 10**9)
+    client = SignedClient(mock_sap[0], sign_in, context(**{"sign_in.password": "other"}), timeout_ns=60 * 10**9)
     await client.open()
     with pytest.raises(NoTokenError) as caught:
         await Session(client, None).post(ORDERS, ORDERS.confirmation_path, {}, b"{}")

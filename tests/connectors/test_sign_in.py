@@ -113,7 +113,7 @@ async def signed(context):
     async def made(server, sign_in, now=None, ca_file="pki/ca.pem", **secrets):
         clock = None if now is None else (lambda: now.s)
         client = SignedClient(
-            server.url, sign_in, context(**secrets), timeout_ns=Duration("10 s"), ca_file=ca_file, monotonic_s=clock
+            server.url, sign_in, context(**secrets), timeout_ns=Duration("60 s"), ca_file=ca_file, monotonic_s=clock
         )
         opened.append(client)
         await client.open()
@@ -214,7 +214,7 @@ async def test_a_clock_on_the_wall_that_steps_ends_no_token(tls, signed, context
     async with Server(tokens.said, tls()) as server:
         stepping = dataclasses.replace(context(client_secret=SECRET), now_ns=lambda: wall.ns)
         client = SignedClient(
-            server.url, oauth2(server), stepping, timeout_ns=Duration("10 s"), ca_file="pki/ca.pem",
+            server.url, oauth2(server), stepping, timeout_ns=Duration("60 s"), ca_file="pki/ca.pem",
             monotonic_s=lambda: now.s,
         )  # fmt: skip
         await client.open()

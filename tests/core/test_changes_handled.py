@@ -11,6 +11,7 @@ from gateway.core.model import Confirmation, JobChanged, JobOrderState, Notice
 from gateway.core.orders.change_table import TABLE, ChangeKind
 from gateway.core.orders.handover import with_images
 from gateway.core.orders.job_image import with_image
+from gateway.core.orders.order_answer import answers_to
 from gateway.core.orders.order_changes import AckKind, OrderAck, differences
 from gateway.core.orders.order_image import Component, ImageOperation, OrderImage, decode, digest_of, encode
 from gateway.core.rules import OrderRule
@@ -343,3 +344,57 @@ def test_a_withdrawal_of_what_is_not_held_is_unknown(rig, job):
     line = rig()
     outputs = line.receive(job_of(job, ROWS["cancel"][1]))
     assert [(one.kind, one.held_revision) for one in outputs if isinstance(one, OrderAck)] == [(A.UNKNOWN_ORDER, None)]
+
+
+def left_out(job, **fields):
+    """What the machine of operation 0010 is told where its order is sent without it."""
+    image = changed(operations=(SECOND,), **fields)
+    return with_image(job_of(job, IMAGE)._replace(revision=image.revision, cancelled=image.cancelled), image)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_operation_that_its_order_is_sent_without_goes_where_nothing_was_begun(at_place, job, place):
+    line = at_place(place)
+    line.wait()
+    expected = {"before": YES, "setup": SETUP}.get(place, NEW)
+    assert answer(line.receive(left_out(job))) == expected
+    held = line.records["4711", "0010"]
+    assert (held.state, held.job.revision) == ((S.CANCELLED, 2) if place == "before" else (PLACES[place], 1))
+    assert [run.job.order for run in line.state.open_runs()] == ([] if place == "before" else ["4711"])
+    line.close_books()
+
+
+def test_an_operation_that_was_left_out_comes_back_with_a_further_revision(at_place, job):
+    line = at_place("before")
+    line.receive(left_out(job))
+    again = changed(revision=3, operations=(WORK, SECOND))
+    (ack,) = [one for one in line.receive(job_of(job, again)) if isinstance(one, OrderAck)]
+    assert (ack.kind, ack.held_revision) == (A.ORDER_ACCEPTED, 3)
+    (run,) = line.state.open_runs()
+    assert (run.job.key, run.job.revision, run.state) == (("4711", "0010"), 3, S.DISPATCHED)
+    assert [one for one in records(line.said) if S.CANCELLED in one] == [(S.DISPATCHED, S.CANCELLED)]
+    line.says("start", "4711")
+    line.close_books()
+
+
+def test_an_operation_of_a_cancelled_order_does_not_come_back(at_place, job):
+    line = at_place("before")
+    line.receive(job_of(job, changed(cancelled=True)))
+    (ack,) = [one for one in line.receive(job_of(job, changed(revision=3))) if isinstance(one, OrderAck)]
+    assert (ack.kind, line.records["4711", "0010"].state) == (A.ORDER_CHANGE_REJECTED, S.CANCELLED)
+
+
+def test_a_withdrawal_that_names_the_operation_no_more_is_one(at_place, job):
+    line = at_place("interrupted")
+    assert answer(line.receive(left_out(job, cancelled=True))) == GONE
+    assert line.records["4711", "0010"].state is S.CANCELLED
+    line.close_books()
+
+
+def test_one_that_its_order_was_sent_without_answers_where_no_other_does(at_place, job):
+    line = at_place("before")
+    told = left_out(job)
+    outputs = line.receive(told)
+    assert answers_to([told], outputs, line.state, lambda _job: ("0020",)) == ()
+    (alone,) = answers_to([told], outputs, line.state, lambda _job: ("0010",))
+    assert (alone.operation, alone.expected) == ("0010", ("0010",))

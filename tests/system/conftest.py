@@ -47,7 +47,7 @@ COLD = frozenset(
         "test_upgrade",
     }
 )
-WAIT_S = 60.0
+WAIT_S = 120.0
 POLL_S = 0.05
 BEAT_S = 0.02
 SPEED = 50  # times real time: an order of 24 pieces takes ASM-01 1.2 s
@@ -96,7 +96,7 @@ class Daemon:
         if self.process.returncode is None:
             self.process.kill()
 
-    async def ended(self, timeout_s=60.0):
+    async def ended(self, timeout_s=WAIT_S):
         async with asyncio.timeout(timeout_s):
             return await self.process.wait()
 
@@ -274,7 +274,7 @@ class Plant:
         await asyncio.to_thread(self._erp, "POST", "/orders", image)
 
     def _erp(self, method, path, document):
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.ports["erp"], timeout=60)) as link:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.ports["erp"], timeout=WAIT_S)) as link:
             body = None if document is None else json.dumps(document)
             link.request(method, path, body=body)
             answer = link.getresponse()
@@ -287,7 +287,7 @@ class Plant:
         """Run the command line; exit code, output, error output."""
         done = await asyncio.to_thread(
             warm.run, [sys.executable, "-P", "-m", "gateway", *map(str, arguments)], stdin=asyncio.subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=60, env=environment(env),
+            capture_output=True, text=True, timeout=WAIT_S, env=environment(env),
         )  # fmt: skip
         return done.returncode, done.stdout, done.stderr
 

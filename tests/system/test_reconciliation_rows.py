@@ -19,6 +19,7 @@ from gateway.connectors.base import ConnectorContext, Lookup, LookupKind
 from gateway.connectors.rest import PLUGIN as REST
 from gateway.connectors.rest.settings import RestSettings
 from gateway.core.document import Identity
+from gateway.core.entries import MergeEntry
 from gateway.core.model import (
     DataValue,
     Operation,
@@ -28,9 +29,11 @@ from gateway.core.model import (
     ProductionOrder,
     Status,
 )
+from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.orders.reconciliation import FindingCode
 from gateway.core.rules import CounterRule, WorkUnitRules
 from gateway.core.work_unit import WorkUnit
+from gateway.erp.order_closer import OrderCloser
 from gateway.erp.reconciler import MOMENTS_MAX, reconcile
 from gateway.forwarder import Forwarder
 from gateway.order_feed import job_orders
@@ -158,6 +161,7 @@ async def line(tmp_path):
 
 
 C = FindingCode
+PLANNER = ActorRole.PLANNER
 POSTED, READY, PARKED = OutboxState.POSTED, OutboxState.READY, OutboxState.PARKED
 
 
@@ -166,6 +170,35 @@ async def test_both_sides_agree(line):
     await line.confirms(5)
     await line.settled(POSTED)
     assert await line.found() == {}
+
+
+async def test_a_leader_is_no_order_of_the_erp_and_is_over_with_its_originals(line):
+    line.released_there("4712")
+    await line.hears("4712")
+    for order in ("4711", "4712"):
+        await line.says("interrupt", order)
+    await line.runner.submit(MergeEntry(line.clock.now_ns(), "L", ("4711", "4712"), "0010", "", "ann", role=PLANNER))
+    await line.says("start", "L")
+    line.sends()
+    await line.made(10)
+    assert await line.found() == {}, "it runs"
+    await line.says("finish", "L")
+    await line.settled(POSTED)
+    await line.settled(POSTED, order="4712")
+    line.erp._external("4711", "0010", 2)
+    assert set(await line.found()) == {C.EXTERNAL_CONFIRMATION}, "they are compared until their leader is closed"
+    line.erp._external("4711", "0010", -2)
+    asked, _ = await reconcile(line.parts, line.store, line.clock.now_ns(), "L")
+    assert (asked.compared, asked.findings) == (2, ()), "its originals are, where somebody asks for it"
+    parts = SimpleNamespace(runners={"A": line.runner})
+    closer = OrderCloser(parts, line.store, line.clock.now_ns)
+    assert await closer.close_due() == 0
+    line.clock.advance(30 * 24 * 3600 * S)
+    assert await closer.close_due() == 1
+    assert {one.job.order: one.state for one in await line.store.job_records()} == {
+        "L": "CLOSED", "4711": "MERGED", "4712": "MERGED"
+    }  # fmt: skip
+    assert (await reconcile(line.parts, line.store, line.clock.now_ns()))[0].compared == 0
 
 
 async def test_what_is_booked_while_the_erp_answers_is_not_lost(line):

@@ -75,7 +75,7 @@ def settings(server):
     def made(port=None, **changes):
         defaults = {
             "url": f"http://127.0.0.1:{port or server.port}", "database": "plant", "user": "linegate",
-            "password": SecretRef(env="TRYTON_PASSWORD"), "timeout": Duration("10 s"),
+            "password": SecretRef(env="TRYTON_PASSWORD"), "timeout": Duration("60 s"),
             "server_time_limit": Duration("1 s"),
         }  # fmt: skip
         return TrytonSettings(connector="tryton", **{**defaults, **changes})

@@ -41,7 +41,7 @@ class Bench:
         return self._partner.order(PLANNED, number=int(ORDER))
 
     def build(self):
-        limits = {"timeout": Duration("2 s"), "server_time_limit": Duration("500 ms")}
+        limits = {"timeout": Duration("60 s"), "server_time_limit": Duration("500 ms")}
         return self._build(self.relay.port, **limits)
 
     def document(self, seq):

@@ -15,7 +15,7 @@ import json
 import socket
 import threading
 
-HANG_S = 20
+HANG_S = 60
 LATE_S = 0.4
 
 

@@ -41,12 +41,12 @@ def relay(server):
     relay.close()
 
 
-async def deliver(opened, confirmation, port, kinds=CLEAR):
+async def deliver(opened, confirmation, port, kinds=CLEAR, limit="60 s"):
     """As the forwarder does, killed after each clear or unclear failure: its outcomes."""
     outcomes = []
     doubtful = False
     while not confirmation.over:
-        async with opened(port=port, timeout=Duration("1 s")) as connector:
+        async with opened(port=port, timeout=Duration(limit)) as connector:
             if doubtful:
                 assert (await confirmation.look_up(connector)).kind is not LookupKind.UNKNOWN
             while not confirmation.over:
@@ -92,7 +92,7 @@ async def test_a_call_that_never_ends(opened, sent, partner, documents, relay, m
     number = partner.one("production", [["id", "=", production]], "number")["number"]
     relay.spoil(method, "hang")
     for operation in (10, 20):
-        await deliver(opened, sent(documents(number, operation).next(9, 1, kind="final")), relay.port)
+        await deliver(opened, sent(documents(number, operation).next(9, 1, kind="final")), relay.port, limit="1 s")
     assert relay.spoiled == 1
     assert partner.stock(production) == (9.0, 1.0, {"done"})
     assert partner.cycles(production) == [("done", 90.0)] * 2
@@ -161,7 +161,7 @@ async def test_a_transaction_that_ends_after_the_gateway_gave_up(
     file = server.folder / f"{server.database}.sqlite"
     with contextlib.closing(sqlite3.connect(file, check_same_thread=False, isolation_level=None)) as link:
         relay.spoil("model.production.work.cycle.create", lambda: link.execute("BEGIN IMMEDIATE"))
-        async with opened(port=relay.port, timeout=Duration("5 s")) as connector:
+        async with opened(port=relay.port, timeout=Duration("10 s")) as connector:
             assert (await confirmation.send(connector)).kind is OutcomeKind.POSTED
             assert (await confirmation.send(connector)).kind is OutcomeKind.UNCERTAIN
             # Absence is no proof: that is why a repeat waits for the server's time limit.
@@ -228,7 +228,7 @@ async def test_every_answer_has_its_class(opened, sent, partner, documents, rela
     production = partner.order(10)
     number = partner.one("production", [["id", "=", production]], "number")["number"]
     confirmation = sent(documents(number, 20).next(5, 1))
-    async with opened(port=relay.port, timeout=Duration("2 s")) as connector:
+    async with opened(port=relay.port, timeout=Duration("60 s")) as connector:
         await confirmation.send(connector)
         for answer, kind in ANSWERS:
             relay.spoil("model.production.work.cycle.create", answer, times=2 if answer[0] == 401 else 1)

@@ -59,6 +59,7 @@ _GONE: Final = frozenset({_S.CANCELLED, _S.SPLIT, _S.MERGED})
 _CANCELLED: Final = "cancelled by the ERP"
 _RELEASED: Final = "released by the ERP"
 _CLOSED: Final = "closed by the ERP"
+_LEFT_OUT: Final = "left out of revision {revision}"
 
 
 class Intake:
@@ -149,9 +150,13 @@ class Intake:
         One operation is never held by two work units: both would give out the same confirmation numbers.
         """
         job, at_ns = received.job, received.at_ns
-        decision = self._judged(state, known.job, received, gone=known.state in _GONE)
+        comes_back = known.state is _S.CANCELLED and _is_left_out(known.job.image, job)
+        decision = self._judged(state, known.job, received, gone=known.state in _GONE and not comes_back)
         if isinstance(decision, ChangeRefused):
             return _rejected(state, at_ns, job, decision.ack, out)
+        if comes_back and isinstance(decision, ChangeAccepted) and not job.cancelled and not is_closed(job):
+            again = from_record(known, job)._replace(state=state_of(job, self._rule))
+            return self._taken(state, again, received._replace(known=None), out)
         if known.state in _ENDED or known.state in _GONE or known.held_from in _ENDED:
             if isinstance(decision, ChangeAccepted):
                 after = known._replace(job=job)
@@ -165,9 +170,11 @@ class Intake:
             holder = f"work center {known.job.work_center} holds it, {known.state}; interrupt it there first"
             kind, held = AckKind.ORDER_CHANGE_REJECTED, known.job.revision
             return _rejected(state, at_ns, job, OrderAck(kind, job.order, job.revision, held, (holder,)), out)
-        gone = job.cancelled or (is_closed(job) and known.state in BEFORE_START)
+        left_out = isinstance(decision, ChangeAccepted) and _is_left_out(decision.image, job)
+        gone = job.cancelled or left_out or (is_closed(job) and known.state in BEFORE_START)
         if gone and isinstance(decision, ChangeAccepted):  # it waits for a work unit, and gets none any more
-            text = _CANCELLED if job.cancelled else _CLOSED
+            text = _LEFT_OUT.format(revision=job.revision) if left_out else _CLOSED
+            text = _CANCELLED if job.cancelled else text
             out.append(JobChanged(at_ns, known._replace(job=job, state=_S.CANCELLED), known.state, text))
         if gone or job.revision < known.job.revision:
             out.append(decision.ack)
@@ -205,6 +212,8 @@ class Intake:
         out.append(decision.ack._replace(reasons=reasons))
         if job.cancelled:
             return self.cancelled(state, run, job, at_ns, _CANCELLED, out)
+        if _is_left_out(decision.image, job):
+            return self.cancelled(state, run, job, at_ns, _LEFT_OUT.format(revision=job.revision), out)
         if job.work_center != self._work_center:
             return self._moved(state, run, job, at_ns, out)
         if job.revision == run.job.revision:
@@ -349,6 +358,11 @@ class Intake:
 
 def _material(image: OrderImage | None) -> bool | None:
     return None if image is None else image.material_available
+
+
+def _is_left_out(image: OrderImage | None, job: JobOrder) -> bool:
+    """Whether the order, as it is in force, has no such operation: an ERP sends it whole."""
+    return image is not None and image.operation(job.operation) is None
 
 
 def _unremembered(state: State, key: tuple[str, str]) -> State:

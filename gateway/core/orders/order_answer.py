@@ -74,7 +74,7 @@ def answers_to(
             continue
         job = jobs[ack.order, ack.operation]
         expected = answers_with(job)
-        if expected is not None:
+        if expected is not None and ack.operation in expected:  # else the order was sent without it: the others answer
             at_utc_ns = state.at_ns + state.utc_offset_ns
             told.append(OperationAnswer(job.source, ack.order, ack.operation, ack.revision, expected, at_utc_ns, ack))
     return tuple(told)
