@@ -5,16 +5,17 @@ a long module at the end.
 """
 
 import gc
-import random
-import socket
 import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+sys.path.append(str(Path(__file__).parent))  # warm.py: processes that need not load their libraries
+
+import quiet_ports
+
 TESTS = Path(__file__).parent
-sys.path.append(str(TESTS))  # warm.py: processes that need not load their libraries
 #: Examples of a property test where its module takes a share of this; the usual profile has a hundred.
 LONG_EXAMPLES = 1000
 settings.register_profile("long", max_examples=LONG_EXAMPLES, deadline=None)
@@ -55,24 +56,7 @@ def pytest_collection_finish():
     gc.freeze()
 
 
-#: Below those that the kernel gives to whoever asks for any port: nobody takes one in the meantime.
-QUIET_PORTS = range(12_000, 32_000)
-
-
 @pytest.fixture(scope="session")
 def port_for_later():
     """A function: a free port of this computer, for a server that is started in a moment."""
-    offers = iter(random.sample(QUIET_PORTS, len(QUIET_PORTS)))
-
-    def find():
-        for port in offers:
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-                return port
-        pytest.fail(f"no port of {QUIET_PORTS} is free")
-
-    return find
+    return quiet_ports.find
