@@ -12,6 +12,7 @@ import random
 import signal
 import time
 
+import drawn_seed
 import lossyfs
 import pytest
 import storms
@@ -142,8 +143,7 @@ async def storm(tmp_path, wall, request):
 
 
 def seeds():
-    given = os.environ.get("LINEGATE_FAULT_SEED")
-    drawn = int(given) if given else random.SystemRandom().randrange(10**6)
+    drawn = drawn_seed.draw("LINEGATE_FAULT_SEED")
     numbers = range(1, SOAK_SEEDS + 1)
     long = [pytest.param(FIXED + one, LONG, marks=pytest.mark.soak, id=f"long-{one}") for one in numbers]
     return [
