@@ -38,6 +38,7 @@ QUERY: Final = """
     SELECT 'posting', target, state, postings, NULL FROM outbox_tally
     UNION ALL SELECT 'answer', target, state, postings, NULL FROM answer_tally
     UNION ALL SELECT 'notice', target, state, postings, NULL FROM notice_tally
+    UNION ALL SELECT 'left_out', target, NULL, sum(notices), NULL FROM notice_left_out GROUP BY target
     UNION ALL SELECT 'oldest', target, NULL, (
         SELECT created_ns FROM outbox
         WHERE target = tally.target AND head = 1 AND kind NOT IN ('ack', 'notice') ORDER BY id LIMIT 1
@@ -69,6 +70,7 @@ class TargetFigures:
         answers_posted: answers told since the database exists.
         notices: notices by open state; those that have none are left out.
         notices_posted: notices told since the database exists.
+        notices_left_out: notices that were not made because too many wait, as long as no later one has said so.
         oldest_ns: when the oldest waiting confirmation was made.
         recent_ns: the stretch of time of the next two, 0 where nothing is known yet.
         made: confirmations, answers and notices that were made in it.
@@ -84,6 +86,7 @@ class TargetFigures:
     answers_posted: int = 0
     notices: Mapping[str, int] = field(default_factory=dict)
     notices_posted: int = 0
+    notices_left_out: int = 0
     oldest_ns: int | None = None
     recent_ns: int = 0
     made: int = 0
@@ -269,6 +272,7 @@ def _targets(by_kind: Mapping[str, list[Sequence[Any]]], at_ns: int) -> tuple[Ta
         for name, state, number, _ in by_kind.get(kind, ()):
             of_kind.setdefault(name, {})[state] = number
     oldest = {name: created_ns for name, _, created_ns, _ in by_kind.get("oldest", ())}
+    left_out = {name: number for name, _, number, _ in by_kind.get("left_out", ())}
     samples: dict[str, list[tuple[int, int, int]]] = {}
     for name, when_ns, made, settled in by_kind.get("made", ()):
         samples.setdefault(name, []).append((when_ns, made, settled))
@@ -289,6 +293,7 @@ def _targets(by_kind: Mapping[str, list[Sequence[Any]]], at_ns: int) -> tuple[Ta
                 answers_posted=told.get("posted", 0),
                 notices={state.value: noticed[state] for state in OPEN_STATES if noticed.get(state)},
                 notices_posted=noticed.get("posted", 0),
+                notices_left_out=left_out.get(name, 0),
                 oldest_ns=oldest.get(name),
                 recent_ns=recent_ns,
                 made=made,

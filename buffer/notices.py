@@ -2,7 +2,8 @@
 
 Works inside of a transaction that is open: a notice is kept with what it tells, or not at all. Of pieces that go on
 coming without an order no second one is made for a target that has not got the first: what waits for an ERP that is
-away must not grow with the time. Sends nothing, and decides neither what else is told nor to whom.
+away must not grow with the time. Of everything else ``WAITING_MAX`` wait for a target; what comes then is counted, and
+the next one that is made says how many are missing. Sends nothing, and decides neither what else is told nor to whom.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from buffer.entry import OVER
+from buffer.entry import OVER, OVER_SQL
 from buffer.step import NewPosting
 from gateway.core.document import encode, message_id_of
 from gateway.core.orders import erp_notice
@@ -25,6 +26,18 @@ _NEXT: Final = """
     INSERT INTO notice_head (target, order_id, last_seq) VALUES (?, ?, 1)
     ON CONFLICT (target, order_id) DO UPDATE SET last_seq = last_seq + 1 RETURNING last_seq
 """
+#: So many notices may wait for one target, parked ones included; a step that begins below may go beyond by its own. A
+#: status, a verdict or a report has a few kilobytes: they must not fill the database while an ERP is away for weeks.
+WAITING_MAX: Final = 20_000
+_WAITING: Final = f"""
+    SELECT coalesce(sum(postings), 0) FROM notice_tally WHERE target = ? AND state NOT IN {OVER_SQL}
+"""  # noqa: S608 - constants
+_LEAVE_OUT: Final = """
+    INSERT INTO notice_left_out (target, type, notices) VALUES (?, ?, 1)
+    ON CONFLICT (target, type) DO UPDATE SET notices = notices + 1
+"""
+_LEFT_OUT: Final = "SELECT type, notices FROM notice_left_out WHERE target = ? ORDER BY type"
+_TOLD: Final = "DELETE FROM notice_left_out WHERE target = ?"
 #: So many of the newest notices about no order are looked at for the last ones of a machine.
 LOOKED_BACK_MAX: Final = 500
 _LAST: Final = """
@@ -46,7 +59,18 @@ async def postings_of(
     targets = notice.targets
     if notice.event == erp_notice.GROWING:
         targets = tuple([one for one in targets if await _is_news(connection, identity.machine, notice, one)])
-    return [await _posting(connection, identity, notice, target, created_ns) for target in targets]
+    made = []
+    for target in targets:
+        if not await _is_full(connection, target):
+            made.append(await _posting(connection, identity, notice, target, created_ns))
+        elif notice.event != erp_notice.GROWING:  # what grows is offered again, with its sums
+            await connection.execute_fetchall(_LEAVE_OUT, (target, notice.type.value))
+    return made
+
+
+async def _is_full(connection: aiosqlite.Connection, target: str) -> bool:
+    ((waiting,),) = await connection.execute_fetchall(_WAITING, (target,))
+    return int(waiting) >= WAITING_MAX
 
 
 async def _is_news(connection: aiosqlite.Connection, machine: str, notice: ErpNotice, target: str) -> bool:
@@ -67,6 +91,9 @@ async def _posting(
     order = notice.erp_order
     ((seq,),) = await connection.execute_fetchall(_NEXT, (target, order))
     key = erp_notice.key_of(identity, target, order, int(seq))
+    left_out = {str(name): int(number) for name, number in await connection.execute_fetchall(_LEFT_OUT, (target,))}
+    if left_out:
+        await connection.execute_fetchall(_TOLD, (target,))
     return NewPosting(
         target=target,
         key=key,
@@ -75,6 +102,6 @@ async def _posting(
         operation=erp_notice.NOTICE_LANE,
         seq=int(seq),
         kind=erp_notice.NOTICE,
-        payload=encode(erp_notice.document(identity, notice, target, int(seq))),
+        payload=encode(erp_notice.document(identity, notice, target, int(seq), left_out)),
         created_ns=created_ns,
     )

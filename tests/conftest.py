@@ -5,19 +5,24 @@ a long module at the end.
 """
 
 import gc
-import random
-import socket
 import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
+
+sys.path.append(str(Path(__file__).parent))  # warm.py: processes that need not load their libraries
+
+import quiet_ports
 
 TESTS = Path(__file__).parent
-sys.path.append(str(TESTS))  # warm.py: processes that need not load their libraries
 #: Examples of a property test where its module takes a share of this; the usual profile has a hundred.
 LONG_EXAMPLES = 1000
-settings.register_profile("long", max_examples=LONG_EXAMPLES, deadline=None)
+# Examples are cheap and many, on computers that others use: no time limit for a single one, nor for drawing it. In CI
+# the examples are the same each time (Hypothesis' own profile for it, which this one starts from).
+settings.register_profile("tests", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+settings.register_profile("long", max_examples=LONG_EXAMPLES)
 #: Folders and files by how long their modules take, longest first; what is not named goes last.
 LONG_FIRST = (
     "plant/week",
@@ -55,24 +60,7 @@ def pytest_collection_finish():
     gc.freeze()
 
 
-#: Below those that the kernel gives to whoever asks for any port: nobody takes one in the meantime.
-QUIET_PORTS = range(12_000, 32_000)
-
-
 @pytest.fixture(scope="session")
 def port_for_later():
     """A function: a free port of this computer, for a server that is started in a moment."""
-    offers = iter(random.sample(QUIET_PORTS, len(QUIET_PORTS)))
-
-    def find():
-        for port in offers:
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-                return port
-        pytest.fail(f"no port of {QUIET_PORTS} is free")
-
-    return find
+    return quiet_ports.find

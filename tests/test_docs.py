@@ -241,7 +241,7 @@ def test_a_sample_keeps_the_house_rules(name):
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=240,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -274,7 +274,7 @@ class LineDevice:
         self._loop.close()
 
     def _call(self, work):
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     async def _start(self):
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)

@@ -17,6 +17,7 @@ from buffer import samples
 from buffer.beside import classes, figures
 from buffer.errors import StoreError
 from buffer.figures import OK
+from buffer.notices import WAITING_MAX
 from gateway.core.document import utc
 from gateway.core.duration import NS_PER_S
 from gateway.forwarder.breaker import BreakerState
@@ -127,6 +128,12 @@ class BufferRound:
             for name in found.lost.set_aside
         ]
         texts += [text for name, one in self._parts.forwarders.items() if (text := self._target(name, one.status))]
+        texts += [
+            f"notices {one.target}: {one.notices_left_out} were not made, because {WAITING_MAX} waited; see what it "
+            "does not take (linegate outbox list --kind notice), retry or discard it; the next one says how many"
+            for one in found.targets
+            if one.notices_left_out
+        ]
         if found.events is not None and found.events.error:
             texts.append(
                 f"events: {found.events.error}; {found.events.waiting} wait for the broker, no confirmation is "

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 ACCESS_TOKEN = "f7c3aaaa0000bbbb1111"
 ROBOT_SECRET = "SEC0123456789abcdef"
 WECOM_KEY = "693axxx6-7aoc-4bc4-97a0-0ec2sifa5aaa"

@@ -23,7 +23,7 @@ from gateway.parts import Parts
 from gateway.sources.taps import Taps
 from gateway.timing.clock import SteadyClock
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 FIVE_MINUTES = 300
 CONFIG = """
 gateway: { id: box-1, plant: P1, timezone: Europe/Berlin, state_dir: STATE_DIR }

@@ -14,7 +14,7 @@ import warm
 
 from gateway.cli import main
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 CONFIG = """
 gateway: { id: box-1, plant: P1, timezone: Europe/Berlin, state_dir: STATE_DIR }
 sources: { pins: { driver: digital_io, pins: simulated, signals: { piece: { pin: 17 } } } }

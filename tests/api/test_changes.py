@@ -83,7 +83,7 @@ async def test_other_machines_and_rules_after_a_reload_are_read_anew():
     del known["M-2"]
     known["M-3"] = 3
     changes.configured()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         told = await waits
     assert (told["everything"], told["cursor"]) == (True, "ff-2")
     changes.committed("M-3", (NOTICE,))

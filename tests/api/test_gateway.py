@@ -103,7 +103,7 @@ class Gateway:
     def cli(self, *arguments, **variables):
         return warm.run(
             [sys.executable, "-P", "-m", "gateway", *arguments, "-d", str(self.state_dir)],
-            capture_output=True, text=True, check=True, timeout=30, env=environment() | variables,
+            capture_output=True, text=True, check=True, timeout=90, env=environment() | variables,
         ).stdout  # fmt: skip
 
     def token(self, name="anna", role="operator"):
@@ -118,7 +118,7 @@ class Gateway:
         if self.tls is None:
             link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         else:
-            link = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=self.tls)
+            link = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=90, context=self.tls)
         with contextlib.closing(link):
             link.request(method, path, None if body is None else json.dumps(body), headers)
             answer = link.getresponse()
@@ -147,7 +147,7 @@ class Gateway:
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            return self.process.wait(15)
+            return self.process.wait(60)
         finally:
             self.process.kill()
             self.process.wait()
@@ -488,7 +488,11 @@ def test_what_may_not_be_leaves_everything_as_it_was(gateway, token, token_of):
 def test_neither_tokens_nor_their_secrets_are_in_log_or_state(gateway, token):
     assert gateway.ask("GET", "/v1/status", token=token[:-1] + ("0" if token[-1] != "0" else "1"))[0] == 401
     gateway.until(lambda: "api request refused" in gateway.text(), "the refusal in the log")
-    files = [path.read_bytes() for path in gateway.state_dir.iterdir() if path.is_file()]
+    files = []
+    for path in gateway.state_dir.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the gateway goes on writing: one may be replaced just now
+            files += [path.read_bytes()] if path.is_file() else []
+    assert files
     for text in (gateway.text().encode(), *files):
         assert token.split("_")[2].encode() not in text
     assert token.split("_")[1] in gateway.text()
@@ -593,7 +597,7 @@ def test_what_the_read_me_says_can_be_typed(gateway):
     linegate = f'linegate() {{ {sys.executable} -P -m gateway "$@"; }}'
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", f"{linegate}\nset -x\n{typed}"], capture_output=True, text=True, check=False,
-        timeout=60, cwd=gateway.folder, env=environment(),
+        timeout=240, cwd=gateway.folder, env=environment(),
     )  # fmt: skip
     assert done.returncode == 0, (done.stdout[-1500:], done.stderr[-1500:])
     assert '"done":"M-1: interrupt 4713 done"' in done.stdout
@@ -606,13 +610,13 @@ def test_over_tls_and_a_clean_stop_with_open_connections(tmp_path, port_for_late
     running = Gateway(tmp_path, port_for_later(), api, tls=context)
     try:
         assert running.ask("GET", "/health")[0] == 200
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", running.port, timeout=5)) as plain:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)) as plain:
             plain.request("GET", "/health")
             with pytest.raises((OSError, http.client.HTTPException)):
                 plain.getresponse()
         one_is_taken_anew(running, tmp_path)
         idle = socket.create_connection(("127.0.0.1", running.port))
-        kept = http.client.HTTPSConnection("127.0.0.1", running.port, timeout=5, context=running.tls)
+        kept = http.client.HTTPSConnection("127.0.0.1", running.port, timeout=60, context=running.tls)
         kept.request("GET", "/health")
         kept.getresponse().read()
     finally:
@@ -665,7 +669,7 @@ def test_a_port_that_is_taken_and_a_wrong_certificate_end_the_start(tmp_path):
     assert "api.tls: certificate or key cannot be used" in said
     checked = warm.run(
         [sys.executable, "-P", "-m", "gateway", "check", str(tmp_path / "linegate.yaml")],
-        capture_output=True, text=True, check=False, timeout=30, env=environment(),
+        capture_output=True, text=True, check=False, timeout=90, env=environment(),
     )  # fmt: skip
     assert checked.returncode == 1
     assert "api.tls: certificate or key cannot be used" in checked.stderr
@@ -677,7 +681,7 @@ def start_in_vain(folder, api):
     config.write_text(configured(folder / "state", api))
     ended = warm.run(
         [sys.executable, "-P", "-m", "gateway", "run", str(config)],
-        capture_output=True, text=True, check=False, timeout=30, env=environment(),
+        capture_output=True, text=True, check=False, timeout=90, env=environment(),
     )  # fmt: skip
     assert ended.returncode == 1, ended.stderr
     assert "Traceback" not in ended.stderr
@@ -702,7 +706,7 @@ def test_without_the_section_its_libraries_are_not_loaded(tmp_path):
         "print(code, sorted({'uvicorn', 'starlette', 'gateway.api.service'} & set(sys.modules)))"
     )
     ended = subprocess.run(
-        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False, timeout=30,
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False, timeout=90,
         env=environment(),
     )  # fmt: skip
     assert ended.stdout.strip() == "0 []", ended.stderr

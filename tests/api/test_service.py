@@ -12,6 +12,7 @@ from buffer.replays import TakenKey
 from gateway.access.caller import TAKEN
 from gateway.api.problem import ProblemError, refuse
 from gateway.control import RequestError
+from gateway.core.duration import Duration
 from gateway.verbs.hold_verbs import HoldVerbs
 
 START = {"machine": "M-1", "order": "4711"}
@@ -241,7 +242,7 @@ async def test_keys_are_bounded_and_none_is_forgotten_before_its_time(bench, mon
 
 
 async def test_a_decision_goes_on_when_nobody_waits_and_its_key_finds_the_end(make):
-    bench = await make(timeout=300_000_000)
+    bench = await make(timeout=Duration("1 s"))
     bench.hold = asyncio.Event()
     token = bench.token()
     answer = await bench.start_order(token=token)

@@ -101,7 +101,7 @@ asyncio.run(main())
         [sys.executable, "-c", script, str(path)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=90,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
@@ -123,7 +123,7 @@ async def test_a_cancelled_opening_leaves_no_thread(open_store, moment):
         pass
     else:
         await store.close()
-    deadline = asyncio.get_running_loop().time() + 5
+    deadline = asyncio.get_running_loop().time() + 60
     while threading.active_count() > before:
         assert asyncio.get_running_loop().time() < deadline
         await asyncio.sleep(0.01)

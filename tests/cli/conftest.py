@@ -56,7 +56,7 @@ def environment(extra=None):
 def run_cli(*arguments, env=None, cwd=None, **options):
     ended = warm.run(
         [sys.executable, "-P", "-m", "gateway", *map(str, arguments)], capture_output=True, text=True, check=False,
-        timeout=60, stdin=subprocess.DEVNULL, env=environment(env), cwd=cwd, **options,
+        timeout=120, stdin=subprocess.DEVNULL, env=environment(env), cwd=cwd, **options,
     )  # fmt: skip
     assert "Traceback" not in ended.stderr, ended.stderr
     return Ended(ended.returncode, ended.stdout, ended.stderr)
@@ -102,7 +102,7 @@ class Daemon:
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            self.process.wait(15)
+            self.process.wait(60)
         finally:
             self.process.kill()
             self.process.wait()

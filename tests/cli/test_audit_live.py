@@ -45,7 +45,7 @@ def say(daemon, *words, token="", line=""):
     env = {name: text for name, text in os.environ.items() if not name.startswith("LINEGATE_")}
     done = warm.run(
         [sys.executable, "-P", "-m", "gateway", *words, "-d", str(daemon.state_dir)], input=line, text=True,
-        capture_output=True, check=False, timeout=30, env={**env, **({"LINEGATE_TOKEN": token} if token else {})},
+        capture_output=True, check=False, timeout=90, env={**env, **({"LINEGATE_TOKEN": token} if token else {})},
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 

@@ -25,6 +25,8 @@ HELP_S = 0.3
 PR_CAPBSET_DROP = 24
 #: A shared machine may be that much slower than the promise.
 GENEROUS = 2
+#: The first one may have to compile, and a processor that others use as well is slower.
+TRIES = 5
 
 
 def processor_s():
@@ -46,12 +48,14 @@ def test_help(linegate, command):
 def test_help_is_quick(command):
     """A process that loads everything itself; those of the other tests need not."""
     took_s = []
-    for _ in range(2):
+    for _ in range(TRIES):
         began = processor_s()
         subprocess.run(
             [sys.executable, "-P", "-m", "gateway", *command, "--help"], check=True, stdout=subprocess.DEVNULL
         )
         took_s.append(processor_s() - began)
+        if took_s[-1] < HELP_S * GENEROUS:
+            break
     assert min(took_s) < HELP_S * GENEROUS, took_s
 
 
@@ -291,5 +295,5 @@ def test_the_reader_of_the_output_may_leave(configured):
     process.stdout.close()
     err = process.stderr.read()
     process.stderr.close()
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     assert err == ""

@@ -17,6 +17,8 @@ from asyncua import Server, ua
 from drivers.opcua import certificates
 
 WAIT_S = 60.0
+#: For a call in the server's thread; making one is seconds of a processor.
+CALL_S = 200.0
 
 
 class Secured:
@@ -31,7 +33,7 @@ class Secured:
         self.call(self._start())
 
     def call(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(WAIT_S)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(CALL_S)
 
     async def _start(self):
         self._server = Server()

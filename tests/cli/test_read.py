@@ -19,7 +19,7 @@ sources:
     host: 127.0.0.1
     port: PORT
     scan: 100 ms
-    timeout: 500 ms
+    timeout: 20 s
     signals:
       scrap: { table: holding, address: 1 }
       plain: { table: holding, address: 20 }
@@ -165,9 +165,9 @@ def test_ctrl_c_leaves_without_a_trace(start_cli, number):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"modbus://127.0.0.1:{silent.getsockname()[1]}/1?timeout=20"
         process = start_cli("read", f"{address}%20s", "holding 0")
-        silent.settimeout(20)
+        silent.settimeout(60)
         link, _ = silent.accept()
-        link.settimeout(20)
+        link.settimeout(60)
         assert link.recv(100)  # the question is out
         os.kill(process.pid, number)
         out, err = process.communicate(timeout=60)
@@ -183,7 +183,7 @@ LOADED = f"sys.__stdout__.write('LOADED' + ''.join(' ' + name for name in {HEAVY
 
 def run_program(program, *arguments):
     return subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True, timeout=90
     ).stdout.splitlines()
 
 

@@ -130,7 +130,7 @@ class MuteUnits:
 async def test_silent_units_are_told_from_those_that_answer(linegate):
     async with MuteUnits(2) as port:
         done = await asyncio.to_thread(
-            linegate, "scan", f"modbus://127.0.0.1:{port}", "--units", "1-3", "--timeout", "200 ms", "--json"
+            linegate, "scan", f"modbus://127.0.0.1:{port}", "--units", "1-3", "--timeout", "1 s", "--json"
         )
     assert [one["result"] for one in json.loads(done.out)["units"]] == ["no answer", "answers", "no answer"]
     assert done.code == 0
@@ -139,7 +139,7 @@ async def test_silent_units_are_told_from_those_that_answer(linegate):
 async def test_a_unit_that_stays_silent_ends_the_search(linegate):
     async with MuteUnits(2) as port:
         done = await asyncio.to_thread(
-            linegate, "scan", f"modbus://127.0.0.1:{port}", "--unit", "1", "--timeout", "100 ms"
+            linegate, "scan", f"modbus://127.0.0.1:{port}", "--unit", "1", "--timeout", "500 ms"
         )
     assert done.code == 1
     assert "did not answer 3 times in a row" in done.out
@@ -149,7 +149,7 @@ def test_a_serial_line(linegate, simulator):
     """The leak tester has no holding registers; a unit that is silent costs one timeout."""
     tester = simulator("tst-01", "--steady")
     line = f"rtu:{tester.ready['device']}?parity=N"
-    units = linegate("scan", line, "--units", "6-7", "--timeout", "200 ms")
+    units = linegate("scan", line, "--units", "6-7", "--timeout", "1 s")
     assert units.code == 0, units.err
     assert "7     refused  exception 1 (illegal function)" in units.out
     assert units.out.splitlines()[-1].endswith("--unit 7 --table input")

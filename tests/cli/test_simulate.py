@@ -83,7 +83,7 @@ def test_a_busy_port_is_a_sentence(simulate, name):
         taken.listen()
         port = taken.getsockname()[1]
         process = simulate(name, "--port", port)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, "")
     assert err.startswith(f"{name}: port {port} on 127.0.0.1 is busy; ")
     assert len(err.splitlines()) == 1
@@ -103,7 +103,7 @@ def test_options_of_the_simulator_are_its_own(simulate):
 @pytest.mark.parametrize("name", ["asm-01", "imm-01", "tst-01", "fil-02", "pck-01"])
 def test_a_machine_prints_a_configuration_that_passes(simulate, linegate, tmp_path, name):
     printing = simulate(name, *(["--socket", "pins.sock"] if name == "pck-01" else []), "--print-config")
-    out, err = printing.communicate(timeout=20)
+    out, err = printing.communicate(timeout=60)
     assert (printing.returncode, err) == (0, "")
     (tmp_path / "linegate.yaml").write_text(out)
     checked = linegate("check", tmp_path / "linegate.yaml")
@@ -122,7 +122,7 @@ def test_a_double_of_an_erp_is_named_behind_it(simulate):
     refused = simulate("erp", "sap_r2")
     _out, err = refused.communicate(timeout=60)
     assert (refused.returncode, err) == (2, "erp: found 'sap_r2', allowed: " + ", ".join(ERPS) + ", or nothing\n")
-    helped, _ = simulate("erp", "--help").communicate(timeout=20)
+    helped, _ = simulate("erp", "--help").communicate(timeout=60)
     assert [name for name in ERPS if name not in " ".join(helped.split())] == []
 
 
@@ -160,9 +160,9 @@ def commands(control):
 @pytest.mark.parametrize("name", ["erp", *ERPS])
 def test_an_erp_prints_the_connector_that_speaks_to_it(simulate, linegate, tmp_path, name):
     """Put behind a machine it is a whole configuration that passes."""
-    machine, _ = simulate("asm-01", "--print-config").communicate(timeout=20)
+    machine, _ = simulate("asm-01", "--print-config").communicate(timeout=60)
     words = () if name == "erp" else (name,)
-    out, err = simulate("erp", *words, "--port", "18081", "--print-config").communicate(timeout=20)
+    out, err = simulate("erp", *words, "--port", "18081", "--print-config").communicate(timeout=60)
     assert "connectors:" in out, err
     whole = machine[: machine.index("\nconnectors:")] + "\n" + out
     (tmp_path / "linegate.yaml").write_text(whole)
@@ -172,6 +172,6 @@ def test_an_erp_prints_the_connector_that_speaks_to_it(simulate, linegate, tmp_p
 
 @pytest.mark.parametrize(("name", "has"), [("erp", False), ("broker", False), ("asm-01", True)])
 def test_help_offers_only_what_has_an_effect(simulate, name, has):
-    out, _ = simulate(name, "--help").communicate(timeout=20)
+    out, _ = simulate(name, "--help").communicate(timeout=60)
     assert ("--steady" in out, "--seed" in out) == (has, has)
     assert "--port" in out

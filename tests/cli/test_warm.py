@@ -54,7 +54,7 @@ def test_it_is_a_child_that_ends_by_its_own_signal_and_its_group_is_its_own():
         assert os.getsid(process.pid) == process.pid
         assert process.poll() is None
         os.killpg(process.pid, signal.SIGKILL)
-        assert process.wait(30) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
 
 
 def test_what_the_interpreter_reads_at_its_start_is_not_lost():

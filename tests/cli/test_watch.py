@@ -90,7 +90,7 @@ def test_on_a_terminal_the_table_is_painted_over(asm):
             if select.select([ours], [], [], 0.1)[0]:
                 seen += os.read(ours, 65_536)
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

@@ -32,12 +32,12 @@ def test_a_counter_from_standstill_to_standstill(start_cli, simulator):
     made = asm.command("totals")
     parts = 30 - made["good_total"] - made["scrap_total"]
     process = start_cli(
-        "witness", address_of(asm), "holding 2 uint32 CDAB", "--parts", str(parts), "--seconds", "30", "--json"
+        "witness", address_of(asm), "holding 2 uint32 CDAB", "--parts", str(parts), "--seconds", "100", "--json"
     )
     while "now " not in process.stderr.readline():
         assert process.poll() is None
     asm.command("start")
-    out, err = process.communicate(timeout=40)
+    out, err = process.communicate(timeout=120)
     assert "Traceback" not in err
     assert process.returncode == 0, out
     told = json.loads(out)
@@ -69,11 +69,11 @@ def test_pulses_with_bounce_and_a_proposal_that_the_configuration_takes(start_cl
         12 * 24,
     )
     box.command("stop")
-    process = start_cli("witness", "box.carton", "--parts", "12", "-c", file, "--seconds", "30", "--json")
+    process = start_cli("witness", "box.carton", "--parts", "12", "-c", file, "--seconds", "100", "--json")
     while "now " not in process.stderr.readline():
         assert process.poll() is None
     box.command("start")
-    out, err = process.communicate(timeout=40)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, "Traceback" in err) == (0, False), out + err
     told = json.loads(out)
     assert (told["kind"], told["counted"]) == ("pulse", 12)
@@ -111,7 +111,7 @@ def test_a_text_is_refused_at_once(linegate, simulator):
 def test_a_signal_that_rests_is_told_with_the_next_step(linegate, simulator):
     asm = simulator("asm-01", "--stop-after", "1")
     done = linegate(
-        "witness", f"modbus://127.0.0.1:{asm.ready['port']}/1", "holding 20", "--parts", "5", "--seconds", "1"
+        "witness", f"modbus://127.0.0.1:{asm.ready['port']}/1", "holding 20", "--parts", "5", "--seconds", "3"
     )
     assert done.code == 1
     assert "the value never rose (it stayed at 20)" in done.out

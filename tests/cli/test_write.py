@@ -120,7 +120,7 @@ def gateway(tmp_path_factory):
 
     def run(*arguments):
         ended = subprocess.run(
-            [sys.executable, "-P", "-m", "gateway", *map(str, arguments)], capture_output=True, text=True, timeout=30,
+            [sys.executable, "-P", "-m", "gateway", *map(str, arguments)], capture_output=True, text=True, timeout=90,
             check=False, cwd=folder, env=env, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         assert "Traceback" not in ended.stderr, ended.stderr
@@ -142,7 +142,7 @@ def gateway(tmp_path_factory):
         finally:
             process.terminate()
             try:
-                process.wait(15)
+                process.wait(60)
             finally:
                 process.kill()
                 process.wait()

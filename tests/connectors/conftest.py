@@ -25,6 +25,17 @@ from simulators.control import Control
 
 # What several test files of this folder share stands beside them.
 sys.path.append(str(Path(__file__).parent))
+#: For the tests of the fault contract that begin anew for each moment at which a process may die, in seconds: a hang
+#: guard that a computer which others use does not reach.
+KILLED_S = 600
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        # The soak has a limit of its own, given with the command.
+        mine = item.path.parent == Path(__file__).parent and item.get_closest_marker("soak") is None
+        if mine and "killed" in item.name:
+            item.add_marker(pytest.mark.timeout(KILLED_S))
 
 
 class Clock:

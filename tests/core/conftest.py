@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from gateway.core.document import Identity
 from gateway.core.duration import Duration
@@ -33,10 +32,6 @@ from gateway.core.work_unit import WorkUnit
 
 if TYPE_CHECKING:
     from gateway.core.model import Input, JobRecord, Output
-
-# Examples are cheap and many, on machines that are shared: no deadline for a single one.
-settings.register_profile("core", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("core")
 
 START_NS = 1_780_000_000_000_000_000  # 2026-05-28T20:26:40Z
 IDENTITY = Identity(plant="P1", epoch="e0", gateway_id="gw", line="L1", machine="M-01", work_center="WC-1")

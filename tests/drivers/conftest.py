@@ -46,16 +46,17 @@ def context():
 class TcpProxy:
     """Forwards connections to a port that may change; can be cut (reset) or frozen (black hole)."""
 
-    def __init__(self):
+    def __init__(self, port):
         self.port = 0
         self.target = 0
+        self._will_be = port
         self.frozen = False
         self._server = None
         self._writers = set()
 
     async def start(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._will_be)
+        self.port = self._will_be
 
     async def cut(self):
         if self._server is not None:
@@ -88,7 +89,7 @@ class TcpProxy:
 
 
 @pytest.fixture
-async def proxy():
-    proxy = TcpProxy()
+async def proxy(port_for_later):
+    proxy = TcpProxy(port_for_later())  # it comes back at the port that it had
     yield proxy
     await proxy.cut()

@@ -2,6 +2,7 @@ import asyncio
 import random
 
 import pytest
+from kept_waiting import Deadline
 from structlog.testing import capture_logs
 
 import drivers.supervisor as supervisor_module
@@ -139,6 +140,14 @@ async def run():
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def ends(task, limit_s):
+    """Whether it ends within so much time in which the computer lets it run."""
+    limit = Deadline(limit_s)
+    while not task.done() and not limit.over():
+        await asyncio.wait({task}, timeout=0.02)
+    return task.done()
+
+
 async def test_a_loss_is_told_once_as_bad_for_every_rule_signal(run, until):
     bench = Bench(ScriptedDriver(value(1), value(2), DriverError("cable pulled")))
     bench.clock_ns = 77
@@ -183,14 +192,14 @@ async def test_empty_readings_and_telemetry_alone_need_no_bad(run, until):
 
 
 async def test_silence_is_a_loss_and_signs_of_life_are_not(run, until):
-    quiet = ScriptedDriver(value(1), 0.2, Reading(), 0.2, Reading(), 0.2, Reading())
-    bench = Bench(quiet, stale_ms=500)
+    quiet = ScriptedDriver(value(1), 0.7, Reading(), 0.7, Reading(), 0.7, Reading())
+    bench = Bench(quiet, stale_ms=2_000)
     run(bench)
     await until(lambda: bench.bad)
     assert bench.readings[:4] == [value(1), Reading(), Reading(), Reading()]
     await until(lambda: quiet.closed)
     assert quiet.closed == 1
-    assert any("nothing heard for 500 ms" in s.last_error for s in bench.statuses)
+    assert any("nothing heard for 2 s" in s.last_error for s in bench.statuses)
 
 
 async def test_time_in_the_receiver_is_not_silence(run, until):
@@ -276,11 +285,11 @@ async def test_backoff_doubles_to_its_limit_with_full_jitter(run, until):
 
 
 async def test_backoff_starts_again_after_health_only(run, until, monkeypatch):
-    monkeypatch.setattr(supervisor_module, "HEALTHY_AFTER_S", 0.05)
+    monkeypatch.setattr(supervisor_module, "HEALTHY_AFTER_S", 0.5)
     rng = RecordingRandom()
     refused = [ScriptedDriver(open_step=DriverError("no")) for _ in range(3)]
     flaky = ScriptedDriver(value(1), DriverError("at once"))
-    healthy = ScriptedDriver(value(1), 0.1, DriverError("later"))
+    healthy = ScriptedDriver(value(1), 0.6, DriverError("later"))
     bench = Bench(*refused, flaky, healthy, rng=rng, backoff_max_ms=60_000)
     run(bench)
     await until(lambda: len(rng.asked) >= 6)
@@ -293,8 +302,7 @@ async def test_cancellation_closes_a_well_behaved_driver(run, until):
     task = run(bench)
     await until(lambda: bench.readings)
     task.cancel()
-    done, _ = await asyncio.wait({task}, timeout=0.3)
-    assert done
+    assert await ends(task, 0.3)
     assert driver.closed == 1
     assert bench.bad == [], "a shutdown is not a loss"
 
@@ -304,8 +312,7 @@ async def test_cancellation_takes_one_second_at_most_with_a_deaf_driver(run):
     task = run(Bench(driver))
     await driver.reading.wait()
     task.cancel()
-    done, _ = await asyncio.wait({task}, timeout=1.0)
-    assert done, "a hanging driver must not hold the gateway"
+    assert await ends(task, 1.0), "a hanging driver must not hold the gateway"
     assert driver.closed == 1
     driver.release.set()
 
@@ -313,7 +320,7 @@ async def test_cancellation_takes_one_second_at_most_with_a_deaf_driver(run):
 async def test_a_deaf_driver_is_replaced_and_its_late_value_never_arrives(run, until):
     deaf = DeafDriver()
     fresh = ScriptedDriver(value(2), 0.01, value(3))
-    bench = Bench(deaf, fresh, stale_ms=50)
+    bench = Bench(deaf, fresh, stale_ms=1_000)
     run(bench)
     await until(lambda: value(2) in bench.readings)
     deaf.release.set()
@@ -347,7 +354,7 @@ async def test_problems_of_single_signals_show_while_up(run, until, monkeypatch)
 
 
 async def test_repeated_losses_are_logged_at_once_then_seldom_with_their_number(run, until, monkeypatch):
-    monkeypatch.setattr(supervisor_module, "LOG_REPEATS_EVERY_S", 0.2)
+    monkeypatch.setattr(supervisor_module, "LOG_REPEATS_EVERY_S", 0.5)
     with capture_logs() as logs:
         bench = Bench(rng=RecordingRandom())
         run(bench)
@@ -370,10 +377,10 @@ async def test_repeated_losses_are_logged_at_once_then_seldom_with_their_number(
 )
 async def test_signs_of_life_without_values_are_a_loss_where_values_are_wanted(run, until, sign):
     alive = ScriptedDriver(value(1), *[step for _ in range(2000) for step in (0.02, sign)])
-    bench = Bench(alive, stale_ms=5_000, values_stale_after_ns=100 * MS)
+    bench = Bench(alive, stale_ms=5_000, values_stale_after_ns=500 * MS)
     run(bench)
     await until(lambda: len(bench.made) > 1)
-    assert any("no value for 100 ms, only signs of life" in s.last_error for s in bench.statuses)
+    assert any("no value for 500 ms, only signs of life" in s.last_error for s in bench.statuses)
     assert alive.closed == 1
     assert len(bench.readings) > 2
 
@@ -381,7 +388,7 @@ async def test_signs_of_life_without_values_are_a_loss_where_values_are_wanted(r
 @pytest.mark.parametrize("fresh", [value(1), Reading(blocks=(TelemetryBlock(("plc.t",), (1,), 1),))])
 async def test_values_in_time_keep_the_link(run, until, fresh):
     lively = ScriptedDriver(*[step for _ in range(20) for step in (fresh, 0.02)], DriverError("the end"))
-    bench = Bench(lively, values_stale_after_ns=200 * MS)
+    bench = Bench(lively, values_stale_after_ns=2_000 * MS)
     run(bench)
     await until(lambda: len(bench.made) > 1)
     assert len([r for r in bench.readings if r == fresh]) == 20
@@ -471,7 +478,7 @@ async def test_a_driver_whose_methods_are_no_coroutines_cannot_end_the_superviso
 
 async def test_calls_that_hang_for_ever_are_told(run, until, monkeypatch):
     monkeypatch.setattr(supervisor_module, "PROBLEMS_EVERY_S", 0.0)
-    bench = Bench(DeafDriver(), ScriptedDriver(value(2)), stale_ms=50)
+    bench = Bench(DeafDriver(), ScriptedDriver(value(2)), stale_ms=1_000)
     run(bench)
     notices = await until(lambda: bench.supervisor.status.notices)
     assert notices["driver"].startswith("2 earlier calls of the driver hang"), "reading and closing"
@@ -560,6 +567,7 @@ async def test_a_write_has_a_time_limit_and_the_next_one_goes_on(run, until, mon
     with pytest.raises(DriverError, match=r"not confirmed within 0\.05 s; read the value back"):
         await bench.supervisor.write("job", 1)
     driver.gate.set()
+    monkeypatch.undo()
     await bench.supervisor.write("job", 2)
     assert driver.written == [("job", 2)]
 

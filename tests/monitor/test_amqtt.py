@@ -34,10 +34,10 @@ async def test_falls_back_to_3_1_1(amqtt_port, monkeypatch, monitor_on, watch, u
     monitor.source_changed(SourceView(name="asm", state="up", since_ns=0, simulated=True))
     await until(lambda: monitor.view().connected)
     watcher = watch(amqtt_port, protocol=MQTTProtocolVersion.MQTTv311)
-    await until(lambda: watcher.last("linegate/gw/source/asm"))
+    await until(lambda: watcher.last("linegate/gw/source/asm") and watcher.last("linegate/gw/state"))
     assert watcher.last("linegate/gw/state")["online"] is True
     await monitor.close()
-    await asyncio.wait_for(monitor.task, 5)
+    await asyncio.wait_for(monitor.task, 60)
     await until(lambda: watcher.last("linegate/gw/state")["online"] is False)
     assert watcher.last("linegate/gw/state")["reason"] == "stop"
     await asyncio.to_thread(watcher.close)

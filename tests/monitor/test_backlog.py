@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -253,10 +252,10 @@ async def test_what_was_not_acknowledged_is_told_again_in_order(until, shelf):
 # --- with a broker ---
 
 
-async def test_events_survive_a_broker_that_is_away_and_sigkill(mosquitto, watch, monitor_on, until, shelf, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        nobody = probe.getsockname()[1]
+async def test_events_survive_a_broker_that_is_away_and_sigkill(
+    mosquitto, watch, monitor_on, until, shelf, tmp_path, port_for_later
+):
+    nobody = port_for_later()
     for first in (0, 60):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-c", WRITER, str(tmp_path / FILE_NAME), str(nobody), str(first),
@@ -292,7 +291,7 @@ async def test_a_frozen_broker_blocks_nothing_and_loses_nothing(mosquitto, watch
     broker.start()
     watcher = watch(broker.port)
     await until(lambda: watcher.subscribed)
-    await until(lambda: monitor.event_figures().waiting == 0, timeout_s=40)
+    await until(lambda: monitor.event_figures().waiting == 0)
     numbers = [message["since"] for message, _ in watcher.messages[TOPIC.format("M1")]]
     assert numbers == sorted(numbers)
     assert numbers[-1] == 499

@@ -49,7 +49,8 @@ async def test_everything_is_published_where_it_belongs(mosquitto, watch, monito
     monitor.target_changed(TargetView(name="erp", link="down", since_ns=S, waiting=3, oldest_waiting_ns=S))
     monitor.work_unit_changed(machine(good=5))
     monitor.telemetry("asm", block(7))
-    await until(lambda: watcher.last(f"{ROOT}/telemetry/asm") and watcher.last(f"{ROOT}/machine/M1/order"))
+    topics = ("state", "telemetry/asm", "machine/M1/order", "machine/M1/counts", "machine/M1/state", "source/asm")
+    await until(lambda: all(watcher.last(f"{ROOT}/{topic}") for topic in topics))
     assert monitor.view().connected
     assert monitor.view().last_error == ""
     state = watcher.last(f"{ROOT}/state")
@@ -61,10 +62,12 @@ async def test_everything_is_published_where_it_belongs(mosquitto, watch, monito
     await until(lambda: watcher.last(f"{ROOT}/health"))
     assert watcher.last(f"{ROOT}/health")["outbox_waiting"] == 3
     late = watch(broker.port)
-    await until(lambda: late.last(f"{ROOT}/machine/M1/order") and late.last(f"{ROOT}/target/erp"))
+    retained = ("machine/M1/order", "target/erp", "state")
+    await until(lambda: all(late.last(f"{ROOT}/{topic}") for topic in retained))
     assert late.messages[f"{ROOT}/state"][0][1], "state must be retained"
     assert not late.messages[f"{ROOT}/telemetry/asm"], "telemetry must not be retained"
-    assert not late.messages[f"{ROOT}/health"], "the heartbeat must not be retained"
+    # A live one may come meanwhile.
+    assert not any(kept for _, kept in late.messages[f"{ROOT}/health"]), "the heartbeat must not be retained"
 
 
 async def test_small_messages_in_a_burst_are_sent_at_once(mosquitto, monitor_on, until):
@@ -83,7 +86,7 @@ async def test_a_clean_stop_says_so_and_leaves_no_will(mosquitto, watch, monitor
     monitor.work_unit_changed(machine(good=2))
     monitor.telemetry("asm", block(1))
     await monitor.close("stop")
-    await asyncio.wait_for(monitor.task, 5)
+    await asyncio.wait_for(monitor.task, 60)
     await until(lambda: (watcher.last(f"{ROOT}/state") or {}).get("online") is False)
     assert watcher.last(f"{ROOT}/state")["reason"] == "stop"
     assert watcher.last(f"{ROOT}/machine/M1/counts")["good"] == 2
@@ -145,8 +148,9 @@ async def test_a_restarted_broker_gets_the_latest_of_everything(mosquitto, watch
     broker.start()
     watcher = watch(broker.port)
     await until(lambda: watcher.subscribed)
-    await until(lambda: watcher.last(f"{ROOT}/source/asm"))
+    await until(lambda: watcher.last(f"{ROOT}/source/asm") and watcher.last(f"{ROOT}/state"))
     await until(lambda: (watcher.last(f"{ROOT}/machine/M1/counts") or {}).get("good") == 8)
+    await until(lambda: watcher.last(f"{ROOT}/machine/M1/state"))
     assert watcher.last(f"{ROOT}/state")["online"] is True
     assert watcher.last(f"{ROOT}/machine/M1/state")["state"] == "STOPPED"
     assert monitor.view().last_error == ""
@@ -211,7 +215,9 @@ async def test_no_broker_no_name_no_exception(free_port, monitor_on, until):
     await until(lambda: "cannot be reached" in monitor.view().last_error)
     monitor.telemetry("asm", block(1))
     assert not monitor.view().connected
-    await asyncio.wait_for(monitor.close(), 3)
+    taken = Taken()
+    await asyncio.wait_for(monitor.close(), 60)
+    assert taken.seconds() < 3
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x20\x7f" + b"\xff" * 127, b""])
@@ -226,7 +232,7 @@ async def test_something_else_answers(answer, serve, monitor_on, until):
     await until(lambda: "did not answer to MQTT" in monitor.view().last_error)
     assert not monitor.view().connected
     await monitor.close()
-    await asyncio.wait_for(monitor.task, 5)
+    await asyncio.wait_for(monitor.task, 60)
 
 
 async def test_a_silent_broker_is_given_up(monkeypatch, serve, monitor_on, until):
@@ -239,7 +245,7 @@ async def test_a_silent_broker_is_given_up(monkeypatch, serve, monitor_on, until
     monitor = monitor_on(port)
     await until(lambda: "silence" in monitor.view().last_error)
     await monitor.close()
-    await asyncio.wait_for(monitor.task, 5)
+    await asyncio.wait_for(monitor.task, 60)
 
 
 async def test_a_version_refused_with_its_reason_falls_back_at_once(serve, monitor_on, until):
@@ -263,14 +269,14 @@ async def test_a_version_refused_with_its_reason_falls_back_at_once(serve, monit
 
 
 async def test_heartbeats_on_a_link_that_stays_up(mosquitto, watch, monkeypatch, monitor_on, until):
-    monkeypatch.setattr(bridge, "ANSWER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(bridge, "ANSWER_TIMEOUT_S", 1.0)
     broker = mosquitto()
     seen = []
     watcher = watch(broker.port)
     await until(lambda: watcher.subscribed)
     monitor_on(broker.port, heartbeat_ns=S, link_changed=seen.append)
-    await until(lambda: len(watcher.messages[f"{ROOT}/health"]) == 3)
-    assert [document["seq"] for document, _ in watcher.messages[f"{ROOT}/health"]] == [1, 2, 3]
+    await until(lambda: len(watcher.messages[f"{ROOT}/health"]) >= 3)
+    assert [document["seq"] for document, _ in watcher.messages[f"{ROOT}/health"]][:3] == [1, 2, 3]
     assert watcher.last(f"{ROOT}/health")["rss_bytes"] > 1_000_000
     assert [view.connected for view in seen] == [True], "the link did not stay up"
 

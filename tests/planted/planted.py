@@ -87,6 +87,8 @@ def _pragma(put, word):
     told = tuple(one.replace("synchronous=FULL", f"synchronous={word}") for one in schema._WRITING)
     assert told != schema._WRITING
     put(schema, "_WRITING", told)
+    # What is in force is looked at before anything is written: the bug is that this says so, too.
+    put(schema, "IN_FORCE", {**schema.IN_FORCE, "synchronous": ("OFF", "NORMAL").index(word)})
 
 
 @bug("card", "a commit is acknowledged before it is on the disk; a power cut takes it back")
@@ -101,16 +103,19 @@ def synchronous_off(put):
 
 @bug("card", "a write is acknowledged before its transaction is committed")
 def acknowledged_before_commit(put):
-    async def transaction(self, group):
-        await self._connection.execute_fetchall("BEGIN IMMEDIATE")
-        for one in group:
-            result = await one.work(self._connection)
-            one.done.set_result(result)
-        await writer.asyncio.sleep(0)
-        await self._connection.execute_fetchall("COMMIT")
-        return [None] * len(group)
+    def told(done, result):
+        if not done.done():
+            done.set_result(result)
 
-    put(writer.Writer, "_transaction", transaction)
+    def in_thread(group, _mark, owner):
+        owner._conn.execute("BEGIN IMMEDIATE")
+        results = [writer.run_here(one.work, owner._conn) for one in group]
+        for one, result in zip(group, results, strict=True):
+            one.done.get_loop().call_soon_threadsafe(told, one.done, result)
+        owner._conn.execute("COMMIT")
+        return results
+
+    put(writer, "_in_thread", in_thread)
 
 
 @bug("card", "an error of fsync is taken for success")
@@ -120,8 +125,8 @@ def fsync_error_acknowledged(put):
     async def transaction(self, group):
         try:
             return await real(self, group)
-        except writer.sqlite3.OperationalError as error:
-            if writer._named(error)[1] != "IOERR":
+        except writer._DiskFailedError as failed:
+            if schema.family(failed.error) != "IOERR":
                 raise
             return [None] * len(group)
 

@@ -12,7 +12,7 @@ from gateway.api.server import ApiServer, Listening
 from gateway.connectors.sap_idoc.receiver import Receiver
 from gateway.control import ControlServer
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 ROUNDS = 2
 #: Of three servers in so many rounds, and more on a slow computer; a server that spins says 32 to 100 at once.
 TOLD_MAX = 20

@@ -150,7 +150,7 @@ class Floor:
         return asyncio.create_task(self.runner.submit(entry))
 
     async def until(self, true):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not true():  # noqa: ASYNC110 - conditions are of many kinds
                 await asyncio.sleep(0.001)
 
@@ -315,7 +315,7 @@ async def test_whoever_speaks_to_a_machine_that_is_not_run_any_more_hears_so(at)
     floor = await at()
     floor.runner.drain()
     await floor.task
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         with pytest.raises(RequestError, match="not run any more"):
             await floor.start("A")
 

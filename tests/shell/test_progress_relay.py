@@ -40,7 +40,7 @@ def relay():
 
 
 async def until(true):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not true():  # noqa: ASYNC110 - a plain condition
             await asyncio.sleep(0)
 

@@ -36,7 +36,7 @@ def floor():
 
 
 async def told(floor):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while floor.relay._under_way or floor.relay._again:  # noqa: ASYNC110 - a plain condition
             await asyncio.sleep(0)
 

@@ -74,7 +74,7 @@ class Rig:
 
     async def told(self, *outputs):
         self.requests.committed("M-1", outputs)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await asyncio.gather(*self.requests._under_way)
         return self.parts.troubles()
 

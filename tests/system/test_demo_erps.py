@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import sys
 
+import drawn_seed
 import pytest
 
 from simulators.__main__ import ERPS
 
 pytestmark = pytest.mark.timeout(400)
-SEED = int(os.environ.get("LINEGATE_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+SEED = drawn_seed.draw("LINEGATE_SEED")
 DRAWN = random.Random(SEED).choice(tuple(ERPS))
 
 

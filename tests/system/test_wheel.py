@@ -25,13 +25,13 @@ DATA = (
     "gateway/connectors/notice.schema.json",
 )
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(900)
 
 
 def run(*command, cwd, check=True):
     mine = {name: text for name, text in os.environ.items() if not name.startswith(("LINEGATE_", "PYTHON"))}
     ended = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, cwd=cwd, env=mine, timeout=180, check=False,
+        list(map(str, command)), capture_output=True, text=True, cwd=cwd, env=mine, timeout=600, check=False,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert not check or ended.returncode == 0, ended.stdout + ended.stderr

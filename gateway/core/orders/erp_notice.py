@@ -77,8 +77,13 @@ def key_of(identity: Identity, target: str, order: str, seq: int) -> str:
     return f"{identity.plant}/{identity.epoch}/{order}/{NOTICE_LANE}/{target}/{seq}"
 
 
-def document(identity: Identity, notice: ErpNotice, target: str, seq: int) -> dict[str, Any]:
-    """The whole notice, in its fixed order. ``seq``: its number among those about this order to this target."""
+def document(
+    identity: Identity, notice: ErpNotice, target: str, seq: int, left_out: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """The whole notice, in its fixed order. ``seq``: its number among those about this order to this target.
+
+    ``left_out``: how many by type were not made for this target since the last one that was.
+    """
     job, order = notice.job, notice.erp_order
     key = key_of(identity, target, order, seq)
     own_order = notice.order if job is None else job.order
@@ -101,6 +106,7 @@ def document(identity: Identity, notice: ErpNotice, target: str, seq: int) -> di
         "seq": seq,
         "at": utc(notice.at_utc_ns),
         "created_at": utc(notice.made_utc_ns),
+        "left_out": dict(left_out) if left_out else None,
         "detail": dict(notice.detail),
     }
 

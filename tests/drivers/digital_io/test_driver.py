@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import datetime as dt
 import json
 import socket
 import stat
@@ -7,6 +8,7 @@ import time
 from types import MappingProxyType
 
 import pytest
+from kept_waiting import Taken
 
 import drivers.digital_io.driver as driver_module
 from drivers.base import DriverError, WriteRefusedError
@@ -17,6 +19,8 @@ from gateway.testing import DriverContract
 
 MS = 1_000_000
 EPOCH_NS = 1_800_000_000_000_000_000
+#: A test that hangs ends; nothing is measured by it.
+PATIENCE_S = 60.0
 
 
 def monotonic_ns():
@@ -37,7 +41,7 @@ class Simulator:
         self.alive = None
 
     async def connect(self, *, hello=True):
-        deadline = asyncio.get_running_loop().time() + 8
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
         while True:
             try:
                 self.reader, self.writer = await asyncio.open_unix_connection(str(self.path))
@@ -144,7 +148,7 @@ class Rig:
             try:
                 await simulator.connect()
                 simulator.live()
-                with contextlib.suppress(ConnectionResetError):
+                with contextlib.suppress(ConnectionError):  # broken, too, where it spoke before it heard of the end
                     await simulator.reader.read()  # the gateway says nothing: this is the end
                 await simulator.leave()
             except asyncio.CancelledError:
@@ -168,13 +172,13 @@ async def collect(readings, seen):
 
 async def drain(readings):
     """Read to the end; fails if it does not come."""
-    await asyncio.wait_for(collect(readings, []), 6)
+    await asyncio.wait_for(collect(readings, []), PATIENCE_S)
 
 
 async def edges(readings, count):
     """The next changes of value, refreshes left out."""
     found, last = [], {}
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(PATIENCE_S):
         async for reading in readings:
             for sample in reading.values:
                 assert sample.status is Status.GOOD
@@ -229,7 +233,7 @@ async def test_edges_in_one_packet_with_the_hello_are_not_lost(make, path):
 
     await asyncio.gather(driver.open(), burst())
     found = []
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(PATIENCE_S):
         async for reading in driver.readings():
             found += [s.value for s in reading.values if s.signal == "box.carton"]
             if len(found) >= 100:
@@ -241,14 +245,16 @@ async def test_edges_in_one_packet_with_the_hello_are_not_lost(make, path):
 
 async def test_levels_are_repeated_every_second_with_a_fresh_time(session):
     _driver, _simulator, readings = session
+    taken, began_s = Taken(), time.monotonic()
     first = await anext(readings)
     assert {s.signal: s.value for s in first.values} == Rig.expected
     assert first.blocks[0][:2] == (("box.running",), (True,))
     second = await anext(readings)
     assert {s.signal: s.value for s in second.values} == Rig.expected
+    kept_ns = int((time.monotonic() - began_s - taken.seconds()) * 1_000 * MS)  # by a computer that others use
     for one, two in zip(first.values, second.values, strict=True):
-        assert 800 * MS < two.received_time_ns - one.received_time_ns < 2_000 * MS
-        assert 600 * MS < two.source_time_ns - one.source_time_ns < 2_000 * MS
+        assert 800 * MS < two.received_time_ns - one.received_time_ns < 2_000 * MS + kept_ns
+        assert 600 * MS - kept_ns < two.source_time_ns - one.source_time_ns < 2_000 * MS + kept_ns
         assert two.source_time_ns <= two.received_time_ns
 
 
@@ -268,7 +274,7 @@ async def test_a_leaving_simulator_is_a_lost_link_after_its_last_edge(session):
     simulator.writer.write_eof()
     seen = []
     with pytest.raises(DriverError, match="the simulator has left"):
-        await asyncio.wait_for(collect(readings, seen), 6)
+        await asyncio.wait_for(collect(readings, seen), PATIENCE_S)
     assert ("box.carton", True) in [sample[:2] for sample in seen]
 
 
@@ -277,7 +283,7 @@ async def test_a_silent_simulator_is_a_lost_link(session, monkeypatch):
     _driver, simulator, readings = session
     await anext(readings)
     simulator.alive.cancel()
-    with pytest.raises(DriverError, match=r"silent for [01]\.\d s"):
+    with pytest.raises(DriverError, match=r"silent for \d+\.\d s"):
         await drain(readings)
 
 
@@ -285,7 +291,7 @@ async def test_a_second_simulator_is_turned_away(session, path):
     _driver, simulator, readings = session
     other = Simulator(path, LEVELS)
     await other.connect(hello=False)
-    assert await asyncio.wait_for(other.reader.read(), 4) == b""
+    assert await asyncio.wait_for(other.reader.read(), PATIENCE_S) == b""
     other.writer.close()
     simulator.edge(17, 1)
     assert (await edges(readings, 1))[0].value is True
@@ -355,7 +361,7 @@ async def test_a_simulator_that_comes_at_the_moment_of_closing_is_hung_up_on(ses
             await asyncio.sleep(0)
         await driver.close()
         with contextlib.suppress(ConnectionResetError):
-            async with asyncio.timeout(4):
+            async with asyncio.timeout(PATIENCE_S):
                 assert await asyncio.get_running_loop().sock_recv(late, 1) == b""
 
 
@@ -407,7 +413,7 @@ async def test_too_many_waiting_edges_are_a_loss_that_is_said(session, monkeypat
         simulator.edge(17, (number + 1) % 2, now + number)
     seen = []
     with pytest.raises(DriverError, match="more than 10 edges waited"):
-        await asyncio.wait_for(collect(readings, seen), 6)
+        await asyncio.wait_for(collect(readings, seen), PATIENCE_S)
     assert len(seen) == 10
 
 
@@ -418,10 +424,10 @@ async def test_a_simulator_that_left_is_taken_again_with_what_it_says_then(make,
         driver = make()
         await asyncio.gather(driver.open(), simulator.connect())
         readings = driver.readings()
-        first = (await asyncio.wait_for(anext(readings), 4)).values
+        first = (await asyncio.wait_for(anext(readings), PATIENCE_S)).values
         assert [sample.value for sample in first if sample.signal == "box.carton"] == [bool(level)]
         simulator.edge(17, 1 - level)
-        second = (await asyncio.wait_for(anext(readings), 4)).values
+        second = (await asyncio.wait_for(anext(readings), PATIENCE_S)).values
         assert [sample.value for sample in second] == [not level]
         await simulator.leave()
         with pytest.raises(DriverError, match=r"has left|broke"):
@@ -451,12 +457,15 @@ async def test_edges_of_another_clock_are_named(session):
     driver, simulator, readings = session
     await anext(readings)
     assert driver.notices() == {}
-    simulator.edge(17, 1, monotonic_ns() + 2 * 86_400 * 1_000 * MS)
-    async with asyncio.timeout(8):
+    ahead_ns = monotonic_ns() + 2 * 86_400 * 1_000 * MS
+    simulator.edge(17, 1, ahead_ns)
+    async with asyncio.timeout(PATIENCE_S):
         async for _reading in readings:
             if driver.notices():
                 break
-    assert "the clock of the edges shows 2027-01-" in driver.notices()["clock"]
+    # CLOCK_MONOTONIC is how long the computer has been on: a month later it is February that is shown.
+    shown = dt.datetime.fromtimestamp((EPOCH_NS + ahead_ns) // 10**9, dt.UTC)
+    assert f"the clock of the edges shows {shown:%Y-%m-%d}" in driver.notices()["clock"]
 
 
 async def test_real_pins_without_hardware_say_what_is_missing(context):

@@ -25,6 +25,8 @@ from gateway.testing import DriverContract
 
 MS = 1_000_000
 EPOCH_NS = 1_800_000_000_000_000_000
+#: A test that hangs ends; nothing is measured by it.
+PATIENCE_S = 60.0
 SIGNALS = MappingProxyType(
     {
         "carton": DigitalSignal(pin=17, pull="down"),
@@ -72,7 +74,7 @@ async def opened(make):
 async def until_values(readings, enough):
     """Collect values until the condition on all of them holds."""
     seen = []
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(PATIENCE_S):
         while not enough(seen):
             seen += (await anext(readings)).values
     return seen
@@ -319,7 +321,7 @@ async def test_telemetry_goes_out_on_change(opened, header, monkeypatch):
     monkeypatch.setattr(driver_module, "REFRESH_S", 0.01)
     _driver, readings = await opened(telemetry=["running"])
     blocks = []
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(PATIENCE_S):
         for _ in range(10):
             blocks += (await anext(readings)).blocks
         assert [block[:2] for block in blocks] == [(("box.running",), (True,))]
@@ -358,9 +360,9 @@ async def test_gpiozeros_own_devices_work_on_it(kernel, header):
         device.when_activated = heard.set
         assert device.value == 0
         header[17].edge(1, monotonic_ns())
-        await asyncio.wait_for(heard.wait(), 8)
+        await asyncio.wait_for(heard.wait(), PATIENCE_S)
         assert device.value == 1
-        assert 0 <= device.active_time < 8
+        assert 0 <= device.active_time < PATIENCE_S
         with pytest.raises(gpiozero.GPIOPinInUse):
             gpiozero.DigitalInputDevice("GPIO17", pull_up=None, active_state=True, pin_factory=factory)
         with pytest.raises(gpiozero.PinInvalidFunction, match="found output, allowed input"):
@@ -420,7 +422,7 @@ async def count(driver, readings, feeding):
     counter = Counter()
     counter.take(await anext(readings))
     feeder = asyncio.create_task(feeding)
-    async with asyncio.timeout(100):
+    async with asyncio.timeout(250):
         while not (feeder.done() and not driver._edges and driver._gpio.poll() and not driver._edges):
             counter.take(await anext(readings))
     await feeder

@@ -29,6 +29,8 @@ from drivers.opcua import PLUGIN, certificates
 URI = "http://linegate.test/machine"
 SERVER = Path(__file__).with_name("checked_server.py")
 TIMEOUT_MS = 300
+#: A link is a dozen questions, each of which must be answered in that time: on a busy computer few links come about.
+RECOVERY_S = 60.0
 SHARE = 0.5  # of the chunks, after the first ones of a connection that are left alone
 LEFT_ALONE = (0, 1, 3, 7, 15, 20, 30)
 #: From here on a chunk of a service has its body: type, length, channel, token, number of the chunk, of the request.
@@ -403,7 +405,8 @@ async def test_whatever_a_server_says_only_right_values_are_good(watch, machine,
     security, cards, judged = leg
     rng, drawn = deck(cards, len(cards) * (1 + judged))
     proxy = Proxy(machine, rng, drawn, judged=judged)
-    async with watch(proxy, proxy.judge, imm=(lambda: configured(proxy, security), SIGNALS)) as watching:
+    sources = {"imm": (lambda: configured(proxy, security), SIGNALS)}
+    async with watch(proxy, proxy.judge, recovery_s=RECOVERY_S, **sources) as watching:
         await watching.fuzz(proxy, span_s, drawn)
 
 
@@ -462,7 +465,7 @@ async def test_what_no_server_may_send_ends_the_link_with_its_reason(machine, co
     proxy.fuzzing = True
     await proxy.start()
     try:
-        driver = configured(proxy, timeout="5 s")
+        driver = configured(proxy, timeout="20 s")
         with pytest.raises(DriverError, match=reason):
             await driver.open()
         await driver.close()
@@ -475,7 +478,7 @@ async def test_a_changed_value_in_a_signed_message_ends_the_link(machine, config
     proxy = Proxy(machine, rng, OneCard(other_value), judged=True, left_alone=(0,), share=1.0)
     await proxy.start()
     try:
-        driver = configured(proxy, "sign", timeout="5 s")
+        driver = configured(proxy, "sign", timeout="20 s")
         await driver.open()
         async with contextlib.aclosing(driver.readings()) as readings:
             await anext(readings)

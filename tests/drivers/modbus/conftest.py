@@ -21,6 +21,8 @@ from drivers.modbus.settings import ModbusSettings
 from drivers.modbus.signals import ModbusSignal
 from gateway.core.duration import Duration
 
+#: A time limit that no busy computer reaches; a test of a device that does not answer sets another.
+PATIENT = Duration("20 s")
 TABLES = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}
 #: Bytes of the requests with a fixed length, without unit and check sum.
 REQUEST_LENGTH = {1: 5, 2: 5, 3: 5, 4: 5, 5: 5, 6: 5, 8: 5, 22: 7}
@@ -351,15 +353,16 @@ def certificates(tmp_path):
 
 
 @pytest.fixture
-async def device():
+async def device(port_for_later):
     device = Device()
+    device.port = port_for_later()  # it comes back at the port that it had
     await device.start()
     yield device
     await device.stop()
 
 
 @pytest.fixture
-def make_device(tmp_path):
+def make_device(tmp_path, port_for_later):
     """A device that is not started yet, by transport, and the settings that reach it."""
 
     def make(transport, **extra):
@@ -368,6 +371,8 @@ def make_device(tmp_path):
             line = extra.pop("serial", SerialSettings(parity="none"))  # a pty has no parity
             return device, lambda: {"transport": "rtu", "device": str(device.path), "serial": line, **extra}
         device = {"tcp": Device, "udp": UdpDevice, "rtu_over_tcp": RtuOverTcpDevice}[transport]()
+        if transport != "udp":  # the probe of a port is one of TCP
+            device.port = port_for_later()  # it comes back at the port that it had
         return device, lambda: {"transport": transport, "host": "127.0.0.1", "port": device.port, **extra}
 
     return make
@@ -386,7 +391,7 @@ async def driver_for(context):
 
     async def make(device, signals, *, rules=None, telemetry=(), now_ns=None, reached=None, opened=True, **settings):
         reached = reached or {"host": "127.0.0.1", "port": device.port}
-        settings = {"scan": Duration("20 ms"), "timeout": Duration("300 ms"), **reached, **settings}
+        settings = {"scan": Duration("20 ms"), "timeout": PATIENT, **reached, **settings}
         signals = {name: ModbusSignal(**signal) for name, signal in signals.items()}
         clock = {} if now_ns is None else {"now_ns": now_ns}
         driver = PLUGIN.build(

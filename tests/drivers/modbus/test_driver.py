@@ -38,17 +38,17 @@ class PymodbusRig:
         }
     )
 
-    def __init__(self, context, free_port):
-        self.port = free_port
+    def __init__(self, context, port):
+        self.port = port
         self._context = context
         self._server = None
         self._settings = ModbusSettings(
             driver="modbus",
             host="127.0.0.1",
-            port=free_port,
+            port=port,
             unit=7,
             scan=Duration("50 ms"),
-            timeout=Duration("500 ms"),
+            timeout=Duration("2 s"),
             signals={
                 "good": ModbusSignal(address=0),
                 "total": ModbusSignal(address=1, type="uint64"),
@@ -84,19 +84,10 @@ class PymodbusRig:
             self._server = None
 
 
-@pytest.fixture
-async def free_port():
-    server = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    return port
-
-
 class TestModbusContract(DriverContract):
     @pytest.fixture
-    async def rig(self, context, free_port):
-        rig = PymodbusRig(context, free_port)
+    async def rig(self, context, port_for_later):
+        rig = PymodbusRig(context, port_for_later())
         yield rig
         await rig.stop_device()
 
@@ -296,12 +287,12 @@ def nothing(tid, unit, pdu):
 )
 async def test_an_answer_that_does_not_fit_is_a_lost_link_and_never_a_value(device, driver_for, spoil):
     device.tables["holding"] = {0: 1, 1: 2, 2: 3, 3: 4}
-    driver = await driver_for(device, {"a": {"address": 0, "type": "uint64"}})
+    driver = await driver_for(device, {"a": {"address": 0, "type": "uint64"}}, timeout=Duration("1 s"))
     readings = driver.readings()
     await anext(readings)
     device.spoil = spoil
     with pytest.raises(DriverError, match=r"127\.0\.0\.1:\d+ unit 1: .*holding 0 \(length 4\)"):
-        await asyncio.wait_for(anext(readings), 2)
+        await asyncio.wait_for(anext(readings), 60)
 
 
 async def test_a_closed_connection_is_noticed_before_the_time_limit(device, driver_for, until):
@@ -313,7 +304,7 @@ async def test_a_closed_connection_is_noticed_before_the_time_limit(device, driv
     waiting = asyncio.ensure_future(anext(readings))
     await until(lambda: len(device.requests) == 2)
     await device.stop()
-    done, _ = await asyncio.wait({waiting}, timeout=2)
+    done, _ = await asyncio.wait({waiting}, timeout=15)
     assert done
     assert isinstance(waiting.exception(), DriverError)
 
@@ -340,7 +331,7 @@ async def test_under_the_supervisor_a_black_hole_is_bad_once_and_then_all_is_wel
         host="127.0.0.1",
         port=device.port,
         scan=Duration("20 ms"),
-        timeout=Duration("100 ms"),
+        timeout=Duration("500 ms"),
         signals={"a": ModbusSignal(address=0)},
     )
     readings = []
@@ -354,14 +345,15 @@ async def test_under_the_supervisor_a_black_hole_is_bad_once_and_then_all_is_wel
         rule_signals=("plc.a",),
         now_ns=time.time_ns,
         deliver=deliver,
-        stale_after_ns=1_000 * MS,
+        stale_after_ns=5_000 * MS,
         backoff_max_ns=20 * MS,
         rng=random.Random(3),
     )
     task = asyncio.create_task(supervisor.run())
     await until(lambda: len(readings) > 3)
     device.spoil = nothing
-    await until(lambda: len(device.requests) > 8)
+    black_from = len(device.requests)
+    await until(lambda: len(device.requests) > black_from + 2)
     assert [r for r in readings if bad(r)] == readings[-1:]
     device.spoil = None
     await until(lambda: good(readings[-1]) == {"plc.a": 1})
@@ -373,5 +365,5 @@ async def test_under_the_supervisor_a_black_hole_is_bad_once_and_then_all_is_wel
     await until(lambda: good(readings[-1]) == {"plc.a": 2})
     assert len([r for r in readings if bad(r)]) == 2
     task.cancel()
-    done, _ = await asyncio.wait({task}, timeout=1)
+    done, _ = await asyncio.wait({task}, timeout=60)
     assert done

@@ -10,7 +10,7 @@ from drivers.modbus.endpoint import Endpoint
 from drivers.modbus.link import RequestRefused, link_for
 from gateway.core.duration import Duration
 
-LIMIT_S = 8.0
+LIMIT_S = 60.0
 TIMEOUT_S = 0.05
 FIRST, SECOND = 100, 200
 RUNS_ON_A_LOADED_MACHINE = 4

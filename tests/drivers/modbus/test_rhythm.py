@@ -67,7 +67,7 @@ async def test_the_fastest_rhythm_gives_signs_of_life_even_if_nobody_wants_its_v
     readings = driver.readings()
     assert values_of(await anext(readings)) == {"plc.slow": 2}
     for _ in range(3):
-        assert await asyncio.wait_for(anext(readings), 2) == ((), ())
+        assert await asyncio.wait_for(anext(readings), 60) == ((), ())
     assert device.requests == [("holding", 1, 1)]
 
 
@@ -145,7 +145,7 @@ async def test_a_question_is_answered_out_of_turn_and_also_what_has_not_changed(
     assert values_of(await anext(readings)) == {"plc.good": 1, "plc.other": 7}
     for number in (1, 2):
         driver.read_now(Question(frozenset({"good"}), number))
-        found = await asyncio.wait_for(anext(readings), 5)
+        found = await asyncio.wait_for(anext(readings), 60)
         assert isinstance(found, AskedReading)
         assert (found.number, values_of(found)) == (number, {"plc.good": 1})
     assert device.requests[-1] == ("holding", 0, 1)
@@ -159,5 +159,5 @@ async def test_questions_that_come_together_are_answered_by_one_reading(device, 
     await anext(readings)
     driver.read_now(Question(frozenset({"good"}), 1))
     driver.read_now(Question(frozenset({"other"}), 2))
-    found = await asyncio.wait_for(anext(readings), 5)
+    found = await asyncio.wait_for(anext(readings), 60)
     assert (found.number, values_of(found)) == (2, {"plc.good": 1, "plc.other": 7})

@@ -14,6 +14,8 @@ from drivers.scaling import Scaling
 from drivers.signal import Writable
 from gateway.core.duration import Duration
 
+#: For a device that does not answer: each time costs as much.
+SHORT = Duration("1 s")
 ANYTHING = Writable(min="-1e30", max="1e30", max_length=200)
 
 
@@ -187,7 +189,7 @@ async def test_a_text_that_the_device_fills_up_with_blanks_was_written(device, w
 
 
 async def test_what_was_confirmed_and_cannot_be_read_back_is_not_called_unwritten(device, written, until):
-    driver = await written()
+    driver = await written(timeout=SHORT)
     read = device.answer
 
     async def answer(unit, pdu):
@@ -216,8 +218,15 @@ async def test_what_never_left_the_gateway_was_surely_not_written(make_device, d
     await device.start()
     device.tables["holding"] = dict.fromkeys(range(5, 12), 0)
     signals = {"word": SIGNALS["word"]}
-    driver = await driver_for(device, signals, reached=reached(), timeout=Duration("500 ms"))
-    device.late_s[5] = 0.4
+    driver = await driver_for(device, signals, reached=reached(), timeout=Duration("2 s"))
+    answer, goes_on = device.answer, asyncio.Event()
+
+    async def held(unit, pdu):
+        found = await answer(unit, pdu)
+        await goes_on.wait()
+        return found
+
+    device.answer = held
     reading = asyncio.create_task(anext(driver.readings()))
     await until(lambda: device.requests)
     waiting = asyncio.create_task(driver.write("word", 12.3))
@@ -226,6 +235,7 @@ async def test_what_never_left_the_gateway_was_surely_not_written(make_device, d
     await asyncio.wait({waiting})
     with pytest.raises(WriteRefusedError, match=r"its turn; writing holding 5 \(length 1\) was not sent"):
         waiting.result()
+    goes_on.set()
     await reading
     await device.stop()
     with pytest.raises(WriteRefusedError, match=r"no connection.*; writing holding 5 \(length 1\) was not sent"):
@@ -271,7 +281,7 @@ async def test_refusals_of_the_device_and_of_the_table(device, written):
 
 
 async def test_a_write_without_an_answer_is_a_lost_link(device, written):
-    driver = await written()
+    driver = await written(timeout=SHORT)
     device.spoil = lambda *_answer: b""
     with pytest.raises(DriverError, match=r"no usable answer to writing holding 5 \(length 1\)"):
         await driver.write("word", 12.3)

@@ -44,7 +44,7 @@ def reset(machine):
 
 
 def settings_for(port, signals, **changes):
-    changes = {"publish": Duration("50 ms"), "timeout": Duration("2 s"), **changes}
+    changes = {"publish": Duration("50 ms"), "timeout": Duration("20 s"), **changes}
     return OpcUaSettings(
         driver="opcua",
         endpoint=f"opc.tcp://127.0.0.1:{port}",
@@ -73,7 +73,7 @@ async def driver_for(context):
 
 
 async def sample(readings, signal, accept=lambda _sample: True):
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(60):
         async for reading in readings:
             for found in reading.values:
                 if found.signal == signal and accept(found):
@@ -177,7 +177,7 @@ async def test_one_bad_node_is_a_problem_and_is_tried_again(machine, driver_for,
     assert set(driver.problems()) == {"imm.odd"}
     odd = next(item for item in driver._items if item.name == "imm.odd")
     tries = odd.refused_times
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(60):
         while odd.refused_times < tries + 2:
             assert all(s.signal != "imm.odd" for s in (await anext(readings)).values)
 
@@ -189,7 +189,7 @@ async def test_telemetry_comes_as_blocks_without_rule_values(machine, driver_for
     blocks = []
 
     async def next_block():
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(60):
             async for reading in readings:
                 assert reading.values == ()
                 if reading.blocks:
@@ -224,12 +224,12 @@ async def test_a_black_hole_is_a_lost_link(machine, driver_for, proxy, monkeypat
     monkeypatch.setattr(subscription_module, "KEEP_ALIVE_EVERY_NS", 100_000_000)
     proxy.target = machine.port
     await proxy.start()
-    driver = await driver_for(proxy.port, {"level": "Level"}, timeout=Duration("500 ms"))
+    driver = await driver_for(proxy.port, {"level": "Level"}, timeout=Duration("2 s"))
     readings = driver.readings()
     await sample(readings, "imm.level")
     proxy.frozen = True
-    with pytest.raises(DriverError, match=r"no sign of life for 0\.8 s"):
-        await asyncio.wait_for(_drain(readings), 4)
+    with pytest.raises(DriverError, match=r"no sign of life for 2\.3 s"):
+        await asyncio.wait_for(_drain(readings), 60)
     taken = Taken()
     await driver.close()
     assert taken.seconds() < 1
@@ -240,15 +240,24 @@ async def _drain(readings):
         pass
 
 
-async def test_a_slow_receiver_holds_the_server_and_still_gets_the_latest(machine, driver_for, until):
+async def test_a_slow_receiver_holds_the_server_and_still_gets_the_latest(machine, driver_for):
     driver = await driver_for(machine.port, {"level": "Level"}, publish=Duration("10 ms"))
     readings = driver.readings()
     await sample(readings, "imm.level")
-    for number in range(60):
+    number = 0
+
+    async def next_one():
+        nonlocal number
+        number += 1
         machine.write("Level", number, ua.VariantType.Int16)
         await asyncio.sleep(0.012)
-    assert driver._subscription.notifications.full(), "the test must have reached the limit"
-    found = await sample(readings, "imm.level", lambda s: s.value == 59)
+
+    async with asyncio.timeout(60):
+        while not driver._subscription.notifications.full():
+            await next_one()
+    for _ in range(20):
+        await next_one()
+    found = await sample(readings, "imm.level", lambda s: s.value == number)
     assert found.status is Status.GOOD
 
 
@@ -265,7 +274,7 @@ async def test_a_restarted_server_may_number_its_namespaces_differently(
     assert (await sample(readings, "imm.level")).value == -7
     await proxy.cut()
     with pytest.raises(DriverError):
-        await asyncio.wait_for(_drain(readings), 4)
+        await asyncio.wait_for(_drain(readings), 60)
     proxy.target = other.port
     await proxy.start()
     after = await driver_for(proxy.port, {"level": "Level"})
@@ -311,7 +320,7 @@ async def test_a_question_is_answered_out_of_turn_and_no_older_report_follows(ma
     found = []
 
     async def read_until(accept):
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(60):
             async for reading in readings:
                 found.extend(one.value for one in reading.values)
                 if accept(reading):

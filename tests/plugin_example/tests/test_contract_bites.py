@@ -72,6 +72,12 @@ class NoticesAreNone(Kept):
         return None
 
 
+class ClosesTooSlowly(Kept):
+    async def close(self):
+        await asyncio.sleep(1.5 * gateway.testing.CANCEL_LIMIT_S)
+        await super().close()
+
+
 class Rig:
     def __init__(self, kind, folder):
         self.kind, self.folder = kind, folder
@@ -117,13 +123,14 @@ STAMPS = DriverContract.test_what_is_bad_has_no_value_and_every_stamp_is_a_time
         (GivesNoReason, REFUSED),
         (BadWithAValue, STAMPS),
         (SourceTimeInSeconds, STAMPS),
+        (ClosesTooSlowly, DriverContract.test_cancellation_ends_reading_at_once_and_leaves_no_task),
         (NoticesAreNone, DriverContract.test_making_and_closing_without_opening_does_no_harm),
     ],
     ids=lambda given: given.__name__.removeprefix("test_") if hasattr(given, "__name__") else None,
 )
 async def test_a_broken_promise_is_found(kind, promise, tmp_path, monkeypatch):
-    monkeypatch.setattr(gateway.testing, "STEP_LIMIT_S", 1.0)
     await promise(DriverContract(), Rig(Kept, tmp_path))
+    monkeypatch.setattr(gateway.testing, "STEP_LIMIT_S", 1.0)
     before = asyncio.all_tasks()
     # pytest.raises() of a test that expects an error fails with an exception of pytest's own.
     with pytest.raises((AssertionError, TimeoutError, pytest.fail.Exception)):

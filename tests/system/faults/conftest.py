@@ -13,6 +13,18 @@ sys.path.append(str(Path(__file__).parent))
 import clock_shim
 import lossyfs
 
+_HERE = Path(__file__).parent
+#: Seconds that a test may take here unless it says otherwise: one starts a whole plant, and waits a minute for much.
+PLANT_S = 600
+
+
+@pytest.hookimpl(tryfirst=True)  # before the time limit of the suite is looked up
+def pytest_collection_modifyitems(items):
+    """Give each test here a time limit in which its own patience, and not the suite's, says what was waited for."""
+    for item in items:
+        if item.path.parent == _HERE and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(PLANT_S))
+
 
 @pytest.fixture
 def card(tmp_path):

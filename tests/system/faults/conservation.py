@@ -18,7 +18,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-BUSY_S = 10.0
+BUSY_S = 60.0
 #: States of a posting that says nothing to the ERP any more.
 #: With fewer intervals in it the status names all of them.
 SHOWN_AT_LEAST = 50
@@ -226,7 +226,7 @@ def booked_before(ledger, at_ns):
     return rows(ledger, "SELECT * FROM bookings WHERE t_ns < ? ORDER BY id", at_ns)
 
 
-def until(condition, what, timeout_s=60.0):
+def until(condition, what, timeout_s=120.0):
     """Wait for a condition in a test without a loop."""
     end = time.monotonic() + timeout_s
     while not (found := condition()):

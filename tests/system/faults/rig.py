@@ -39,16 +39,19 @@ from fractions import Fraction
 from pathlib import Path
 
 import conservation
+import quiet_ports
 import yaml
 from kept_waiting import Deadline
 
 from buffer.verify import verified
 from gateway.demo import plan
-from gateway.demo.process import Process
+from gateway.demo.process import Process, ProcessError
 
 WAIT_S = 60.0
 POLL_S = 0.05
 RESTART_S = 0.1
+#: Somebody else may have taken the port that was free a moment ago; so often nobody has.
+PORTS_MAX = 5
 #: Bytes of the logs in a failure's text.
 LOG_TAIL = 3000
 STATUS_CHARS = 4000
@@ -198,9 +201,7 @@ class Rig:
 
     async def start_erp(self):
         """The ERP, with the ledger that it had."""
-        port = str(self.ports.get("erp", 0))
-        self.erp = await self._simulate("erp", "--port", port, "--ledger", str(self.ledger), *self.erp_options)
-        self.ports["erp"] = self.erp.ready["port"]
+        self.erp = await self._on_its_port("erp", "--ledger", str(self.ledger), *self.erp_options)
 
     async def kill_erp(self):
         """The ERP dies; its ledger is a file."""
@@ -210,8 +211,7 @@ class Rig:
 
     async def start_broker(self):
         """The broker, on the port that it had."""
-        self.broker = await self._simulate("broker", "--port", str(self.ports.get("broker", 0)))
-        self.ports["broker"] = self.broker.ready["port"]
+        self.broker = await self._on_its_port("broker")
 
     async def kill_broker(self):
         """The broker dies, and what it retained with it."""
@@ -291,14 +291,14 @@ class Rig:
                 for unit in view["work_units"]
             )
 
-        before = None
-        end = time.monotonic() + timeout_s
+        before = soon = None
         while True:
             view = await self.status_where(still, f"all of {made} to be counted and sent", timeout_s)
+            soon = soon or Deadline(timeout_s)  # from the first rest on: until then it had a limit of its own
             facts = [view["work_units"], len(conservation.rows(self.ledger, "SELECT id FROM bookings"))]
             if facts == before:
                 return view
-            assert time.monotonic() < end, self.failed("it never comes to rest")
+            assert not soon.over(), self.failed("it never comes to rest")
             before = facts
             await asyncio.sleep(4 * POLL_S)
 
@@ -316,7 +316,7 @@ class Rig:
 
         What is allowed besides: see ``conservation.problems``. Returns the status that it held for.
         """
-        end = time.monotonic() + WAIT_S
+        soon = Deadline(WAIT_S)
         while True:
             view = self._asked("status", {"steady": True})
             if view is None:
@@ -328,7 +328,7 @@ class Rig:
             after = self._asked("status", {"steady": True})
             if after is not None and all(view[part] == after[part] for part in ("work_units", "targets")):
                 break
-            assert time.monotonic() < end, self.failed("it never comes to rest")
+            assert not soon.over(), self.failed("it never comes to rest")
         # A database that was killed, cut and full must keep every promise of its own, too.
         for one in verified(database, quick=True):
             problems += [f"linegate buffer verify: {one.name}: {text}" for text in one.told]
@@ -372,6 +372,20 @@ class Rig:
         process = Process(name, ["simulators", name, *options], self.folder / f"{name}.log")
         await process.start(speaks=True)
         return process
+
+    async def _on_its_port(self, name, *options):
+        """Where it listened before it died, too: a port that nobody is given by chance while it is down."""
+        for last in reversed(range(PORTS_MAX)):
+            port = self.ports.get(name) or quiet_ports.find()
+            try:
+                process = await self._simulate(name, "--port", str(port), *options)
+            except ProcessError as error:
+                if last == 0 or name in self.ports or "is busy" not in str(error):
+                    raise
+            else:
+                self.ports[name] = port
+                return process
+        raise AssertionError("the last one is raised")
 
     async def _start_machine(self, machine):
         truth = ("--truth", str(self.folder / f"{machine}.truth.jsonl"))
@@ -435,17 +449,19 @@ class Rig:
                 self.told.append((time.monotonic(), self._notify.recv(4096).decode(errors="replace")))
 
     async def _watch(self, process):
-        """As systemd does: once it was ready, it must feed the watchdog."""
+        """As systemd does: once it was ready, it must feed the watchdog, in time in which it may run."""
         if self.watchdog_s is None:
             return
-        began_s = time.monotonic()
+        began_s, fed_s, hungry = time.monotonic(), 0.0, None
         while True:
             await asyncio.sleep(POLL_S)
             mine = [(at_s, text) for at_s, text in self.told if at_s >= began_s]
             if not any("READY=1" in text for _, text in mine):
                 continue
-            fed_s = max(at_s for at_s, text in mine if "READY=1" in text or "WATCHDOG=1" in text)
-            if time.monotonic() - fed_s > self.watchdog_s:
+            last_s = max(at_s for at_s, text in mine if "READY=1" in text or "WATCHDOG=1" in text)
+            if last_s != fed_s:
+                fed_s, hungry = last_s, Deadline(self.watchdog_s)
+            if hungry.over():
                 self.watchdog_kills += 1
                 self.note("the watchdog was not fed: SIGABRT")
                 with contextlib.suppress(ProcessLookupError):

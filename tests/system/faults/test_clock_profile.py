@@ -29,7 +29,7 @@ Y2038_S = 2**31 - 2.0
 #: Timers of the gateway are 1.2 s at the rig's speed.
 EVERY_S = 1.2
 #: A busy computer looks late; a clock that is followed is off by years.
-LATE_S = 60.0
+LATE_S = 300.0
 #: How exactly the daemon must show what its clock does.
 NEAR_S = 5.0
 
@@ -46,7 +46,7 @@ async def plant(tmp_path, wall):
         unit.pop("calendar", None)
         unit["confirm"] = {"every": "30 s", "min_interval": "0 s"}
         for rule in unit["counters"]:
-            rule["slack"] = 40
+            rule["slack"] = 400  # on a busy computer the machine comes in bursts, of some seconds
         await rig.open()
         return rig
 
@@ -78,6 +78,13 @@ async def knows(rig, utc_s):
         await asyncio.sleep(0.1)
 
 
+async def looked(rig):
+    """The status, and the seconds of this computer's steady clock between which the daemon gave it."""
+    before_s = time.monotonic()
+    view = await rig.status_where(lambda _view: True, "the status")
+    return view, (before_s, time.monotonic())
+
+
 def timers_ns(rig):
     """The steady instants at which the timer confirmed."""
     found = rows(rig.state_dir / "linegate.db", "SELECT body FROM journal WHERE kind = 'job' ORDER BY seq")
@@ -100,9 +107,9 @@ async def test_years_32_bits_and_clock_changes_move_no_count_no_order_no_timer_a
     }
     wall.show(60.0)  # a box without a battery
     rig = await plant(seed)
-    view = await rig.status()
+    view, began_s = await looked(rig)
     assert view["clock"]["quality"] == "implausible", rig.failed(view["clock"])
-    began_ns, began_s = view["now_ns"], time.monotonic()
+    began_ns = view["now_ns"]
     await rig.produce()
     names = []
     while len(names) < number:
@@ -120,8 +127,10 @@ async def test_years_32_bits_and_clock_changes_move_no_count_no_order_no_timer_a
         await goes_on(rig)
         if name == "ten years on":
             await knows(rig, wall.utc)
-    passed_s = ((await rig.status())["now_ns"] - began_ns) / S
-    assert abs(passed_s - (time.monotonic() - began_s)) < 5.0, rig.failed(f"steady time passed by {passed_s} s")
+    view, ended_s = await looked(rig)
+    passed_s = (view["now_ns"] - began_ns) / S
+    least_s, most_s = ended_s[0] - began_s[1], ended_s[1] - began_s[0]
+    assert least_s - NEAR_S < passed_s < most_s + NEAR_S, rig.failed(f"steady time passed by {passed_s} s")
     wall.set(0)
     await knows(rig, time.time)
     await goes_on(rig)

@@ -43,7 +43,7 @@ def spoil(path, *, runs):
 
 async def counted_again(rig, epoch):
     """Waits for another database in which pieces are counted; its name, and the seconds from the process's start."""
-    end, starts, began_s = time.monotonic() + 90, rig.starts, time.monotonic()
+    end, starts, began_s = time.monotonic() + 180, rig.starts, time.monotonic()
     while True:
         if rig.starts != starts:
             starts, began_s = rig.starts, time.monotonic()
@@ -89,16 +89,17 @@ def unsent(path):
 
 async def missing(rig):
     """Made, and neither booked nor known to the database of now."""
-    view = await rig.status()
+    # In this order: what is confirmed and booked in between is in neither, and looked for once more; never in both.
+    bookings = conservation.rows(rig.ledger, "SELECT good, scrap FROM bookings")
+    view = await rig.status_where(lambda _view: True, "the status")
     (unit,) = view["work_units"]
     here = sum(unit[f"{what}_{role}"] for what in ("unconfirmed", "unallocated") for role in ("good", "scrap"))
-    bookings = conservation.rows(rig.ledger, "SELECT good, scrap FROM bookings")
     return sum(rig.made("ASM-01")) - here - sum(row["good"] + row["scrap"] for row in bookings)
 
 
 async def all_but(rig, known_lost):
     """Waits until no more is missing than was declared or is salvaged; how much is missing then."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while (found := await missing(rig)) > known_lost:
         assert time.monotonic() < end, rig.failed(f"{found} pieces are nowhere, {known_lost} were declared")
         await asyncio.sleep(0.05)

@@ -15,7 +15,7 @@ from rig import Rig
 SEED = 20_261_126
 #: Promised are 5 s on a machine that has time.
 TOLD_WITHIN_S = 5.0
-BUSY_S = 30.0
+BUSY_S = 120.0
 PAGE = 4096
 
 
@@ -84,7 +84,7 @@ async def over(rig, kind):
     return await rig.status_where(gone, f"{kind!r} to be over; the health was {rig.health.last}", BUSY_S)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("within_s", [BUSY_S, pytest.param(TOLD_WITHIN_S, marks=pytest.mark.soak)])
 async def test_what_is_wrong_is_said_in_words_and_is_gone_when_it_is_over(plant, within_s):
     rig, took = plant, {}
@@ -116,7 +116,7 @@ async def test_what_is_wrong_is_said_in_words_and_is_gone_when_it_is_over(plant,
     assert max(took.values()) < within_s, rig.failed(f"seconds until it was said: {took}")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_a_damaged_database_that_was_set_aside_is_said_until_somebody_moved_it_away(plant):
     rig = plant
     await rig.produce()

@@ -12,7 +12,8 @@ from buffer.step import JournalRow, NewPosting, Step
 from buffer.store import Store
 
 MIB = 1024 * 1024
-TRIES_MAX = 200
+#: At 0.05 s a try: a minute.
+TRIES_MAX = 1200
 
 
 def step(seq):

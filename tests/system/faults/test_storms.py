@@ -43,6 +43,19 @@ def test_bad_manners_are_found(log, said):
     assert said in found
 
 
+def test_two_of_a_lane_at_an_erp_that_was_kept_waiting_say_nothing_and_a_repeat_still_does():
+    asked = []
+
+    def kept_waiting(from_s, to_s):
+        asked.append((from_s, to_s))
+        return True
+
+    two = [line(10, took_s=2), line(11, "P/e/100240/0010/2")]
+    assert list(storms.bad_manners(two, kept_waiting)) == []
+    assert asked == [(11 - storms.BEFORE_S, 12)]
+    assert list(storms.bad_manners([line(0), line(5)], kept_waiting))
+
+
 def test_the_worst_second_is_found_wherever_it_begins():
     at = [0, 3.0, 3.4, 3.6, 3.95, 4.1, 9]
     assert storms.failing_per_s([line(one, status=503, fault="error", took_s=0) for one in at]) == 4
