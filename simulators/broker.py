@@ -52,11 +52,12 @@ async def run(options: argparse.Namespace, control: Control) -> None:
     port = reserved.getsockname()[1]
     host = f"[{options.host}]" if ":" in options.host else options.host
     broker = Broker(_configuration(f"{host}:{port}"))
-    reserved.close()  # the library binds by itself
     try:
-        await broker.start()
+        await broker.start()  # the library binds by itself, beside the reservation: that does not listen
     except BrokerError as error:
         raise SimulatorError(f"cannot listen on {options.host}, port {port}: {error}") from error
+    finally:
+        reserved.close()
     try:
         control.ready(port=port, host=options.host)
         await control.until_exit()

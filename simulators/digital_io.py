@@ -207,8 +207,9 @@ class CasePacker:
                 self._releases.append(self._change(pin, 1, event.at_ns - self._bounce_ns + double_ns))
                 self._releases.append(self._change(pin, 0, release_ns + double_ns))
                 facts["double"] = True
-        wall_ns = clock.wall_ns() - (clock.monotonic_ns() - first_ns)
-        self.truth.pieces(event.good, event.scrap, t_ns=wall_ns, pin=pin, sent=sent, **facts)
+        shown_ns = clock.wall_ns()
+        wall_ns = shown_ns - (clock.monotonic_ns() - first_ns)
+        self.truth.pieces(event.good, event.scrap, t_ns=wall_ns, pin=pin, sent=sent, shown_ns=shown_ns, **facts)
 
     def _lamps(self, at_ns: int, *, running: int, fault: int) -> None:
         time_ns = self.pace.monotonic_ns(at_ns)

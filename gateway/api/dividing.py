@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Hidden, Matching, Text, Whole
+from gateway.api.fields import NAME_PATTERN, PASSPHRASE, Choice, Field, Hidden, Listed, Matching, Text, Whole
 from gateway.api.route import Route
 from gateway.control import NUMBER_MAX
 from gateway.core.access.permissions import Action
@@ -44,7 +44,7 @@ DIVIDING: Final = (
             _PIECES,
             Field("from", Choice(_ROLES), "what they were counted as; good if nothing is said", required=False),
             Field("to", Choice(_ROLES), "what they are; the same if nothing is said", required=False),
-            Field("entries", Text(), "only from these entries, such as 3,4", required=False),
+            Field("entries", Listed("3,4"), "only from these entries, such as 3,4", required=False),
             _WHY,
         ),
     ),
@@ -59,7 +59,7 @@ DIVIDING: Final = (
             _MACHINE,
             _ORDER,
             _OPERATION,
-            Field("quantities", Text(), "one for each child, such as 40,30; in all what remains"),
+            Field("quantities", Listed("40,30"), "one for each child, such as 40,30; in all what remains"),
             _MAYBE_WHY,
         ),
     ),
@@ -73,7 +73,7 @@ DIVIDING: Final = (
         body=(
             _MACHINE,
             Field("leader", Text(), "number of the order that leads them; a new one"),
-            Field("orders", Text(), "the orders, such as 4711,4712"),
+            Field("orders", Listed("4711,4712"), "the orders, such as 4711,4712"),
             _OPERATION,
             Field(
                 "distribution",
@@ -81,7 +81,7 @@ DIVIDING: Final = (
                 "how the pieces are shared; as configured if nothing is said",
                 required=False,
             ),
-            Field("ratios", Text(), "for fixed_ratio: one for each order, such as 2,1", required=False),
+            Field("ratios", Listed("2,1"), "for fixed_ratio: one for each order, such as 2,1", required=False),
             _MAYBE_WHY,
         ),
     ),

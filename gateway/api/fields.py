@@ -74,6 +74,29 @@ class Text(NamedTuple):
         return text
 
 
+class Listed(NamedTuple):
+    """Several things in one text, as the command line writes them; ``example``: two of them."""
+
+    example: str
+
+    @property
+    def allowed(self) -> str:
+        """In words."""
+        return f'{Text().allowed}, with commas between the parts, such as "{self.example}"'
+
+    def schema(self) -> dict[str, Any]:
+        """As JSON Schema."""
+        return Text().schema()
+
+    def takes(self, value: object) -> bool:
+        """Whether it may be that."""
+        return Text().takes(value)
+
+    def of_text(self, text: str) -> object:
+        """The text."""
+        return text
+
+
 class Matching(NamedTuple):
     """A text of a certain form."""
 

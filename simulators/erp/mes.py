@@ -52,6 +52,7 @@ START_S: Final = 30.0
 LOOK_S: Final = 0.02
 #: A port of its own choice that somebody else was quicker to take is chosen again so often.
 TRIES: Final = 5
+PORT_MAX: Final = 65_535
 #: Faults whose turn comes when a message is seen, and when it has been booked.
 BEFORE: Final = ("locked", "hang", "unavailable", "too-many", "error")
 AFTER: Final = ("lose-answers", "half", "html", "garbage", "slow", "twice")
@@ -90,6 +91,8 @@ class Mes(Double):
 
     async def open(self) -> None:
         """Start the broker where none is named, and subscribe. Raises SimulatorError."""
+        if self.options.port and not self._broker:
+            _behind(self.options.port)
         # First its own port: whoever has that is named, and no broker was started for nothing.
         await super().open()
         if not self._broker:
@@ -151,7 +154,7 @@ class Mes(Double):
         self._folder = tempfile.TemporaryDirectory(prefix="mes-broker-")
         config = Path(self._folder.name) / "mosquitto.conf"
         user = ["user root"] if os.geteuid() == 0 else []
-        asked = self.options.port and self.options.port + 1
+        asked = self.options.port and _behind(self.options.port)
         for _ in range(1 if asked else TRIES):
             with bound_socket("127.0.0.1", asked) as reserved:
                 port = reserved.getsockname()[1]
@@ -291,6 +294,14 @@ class Mes(Double):
         )
 
 
+def _behind(port: int) -> int:
+    """The broker's port. Raises SimulatorError if there is none behind this one."""
+    if port == PORT_MAX:
+        todo = f"give one up to {PORT_MAX - 1} (0: any free one), or name a broker with --broker HOST:PORT"
+        raise SimulatorError(f"--port {port} is the last one, and its broker takes the one behind it; {todo}")
+    return port + 1
+
+
 def _set(ready: asyncio.Future[None]) -> None:
     if not ready.done():
         ready.set_result(None)
@@ -319,7 +330,7 @@ def _said(message_id: str, key: str, reference: str, refused: RefusedError | Non
 
 def config_text(options: argparse.Namespace, facts: dict[str, Any]) -> str:
     """The gateway's connector for this MES."""
-    broker = str(options.broker or f"127.0.0.1:{int(facts['port']) + 1}")
+    broker = str(options.broker or f"127.0.0.1:{_behind(int(facts['port']))}")
     host, _, port = broker.rpartition(":")
     return f"""\
 connectors:

@@ -113,6 +113,23 @@ async def test_a_wrong_field_is_named_with_what_is_allowed(bench, path, field, a
 
 
 @pytest.mark.parametrize(
+    ("path", "body", "example"),
+    [
+        ("/v1/orders/split", {"order": "A", "quantities": [40, 30]}, "40,30"),
+        ("/v1/orders/merge", {"leader": "L", "orders": ["A", "B"]}, "4711,4712"),
+        ("/v1/orders/merge", {"leader": "L", "orders": "A,B", "ratios": [2, 1]}, "2,1"),
+        ("/v1/orders/allocate", {"order": "A", "pieces": 1, "entries": [3], "reason": "its own"}, "3,4"),
+    ],
+)
+async def test_who_sends_a_list_is_told_how_it_is_written(bench, path, body, example):
+    answer = await bench.ask("POST", path, {"machine": "M-1", **body}, token=bench.token("a", "supervisor"), key="1")
+    assert answer.status == 422, answer.body
+    (error,) = answer.json["errors"]
+    assert f'commas between the parts, such as "{example}"' in error["allowed"]
+    assert bench.told == []
+
+
+@pytest.mark.parametrize(
     ("change", "field"),
     [
         ({"order": None}, "order"),

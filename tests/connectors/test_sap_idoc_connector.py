@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -513,15 +512,13 @@ async def test_a_folder_that_is_away_is_noticed(opened):
 
 
 @pytest.fixture
-def mock_url():
+def mock_url(port_for_later):
     mock = shutil.which("mock-sap", path=str(Path(sys.executable).parent))
     if mock is None:
         why = "mock-sap is not installed: pip install mock-sap"
         assert not os.environ.get("CI"), why
         pytest.skip(why)
-    command = [mock, "--port", "0", "--no-csrf", "-q"]
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        command[2] = str(free.getsockname()[1])
+    command = [mock, "--port", str(port_for_later()), "--no-csrf", "-q"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     yield f"http://127.0.0.1:{command[2]}"
     process.terminate()

@@ -5,7 +5,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import socket
 import subprocess
 import sys
 
@@ -31,13 +30,12 @@ ORDER = {
 
 
 @pytest.fixture(scope="module")
-def mock_sap():
+def mock_sap(port_for_later):
     if importlib.util.find_spec("mocksap") is None:
         why = "mock-sap is not installed; pip install 'linegate[test]'"
         assert not os.environ.get("CI"), why
         pytest.skip(why)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = port_for_later()
     process = subprocess.Popen(
         [sys.executable, "-m", "mocksap", "--port", str(port), "--auth", "LINEGATE:secret", "-q"],
         stdout=subprocess.DEVNULL,

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.core.confirming.run_checks import UNKNOWN_KEPT_MAX, RunChecks, acknowledged, merged, with_unknown
 from gateway.core.document import fields
-from gateway.core.entries import ReclassifyEntry
+from gateway.core.entries import AllocateEntry, ExternalEntry, ReclassifyEntry
 from gateway.core.model import Confirmation, MachineState, Role, Status
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.orders.order_image import Control, ImageOperation, OrderImage
@@ -20,6 +20,7 @@ from gateway.core.rules_counting import PartResultRule, ResultRule
 from gateway.core.snapshot import decode, encode
 
 ON = {"orders": OrderRule(at_target="continue")}
+GOOD = CounterRule(mode="counter", signal="plc.good")
 STOP = DeliveryRule(at_target="request_plc_stop", stop_signal="plc.stop")
 
 
@@ -244,6 +245,75 @@ def test_the_machine_is_asked_to_stop_once(rig, orders):
     (asked,) = floor.all(StopRequested)
     assert (asked.order, asked.signal, asked.value) == ("A", "plc.stop", "1")
     floor.close_books()
+
+
+def allocated(floor):
+    floor.put(AllocateEntry(floor.now_ns, "A", "", 3, Role.GOOD, "its own", "ann"))
+
+
+def confirmed_in_the_erp(floor):
+    floor.put(ExternalEntry(floor.now_ns, "A", "", 3, 0, 0, "by hand in the ERP", "ann"))
+
+
+def lowered(floor):
+    floor.order("A", 7, revision=2)
+
+
+def judged_good(floor):
+    floor.put(ReclassifyEntry(floor.now_ns, "A", "", 3, Role.REWORK, Role.GOOD, "good after all", "ann"))
+
+
+@pytest.mark.parametrize("orders", [OrderRule(at_target="continue"), OrderRule()])
+@pytest.mark.parametrize("how", [allocated, confirmed_in_the_erp, lowered, judged_good])
+def test_the_machine_is_asked_to_stop_however_its_order_comes_to_its_target(rig, how, orders):
+    rework = CounterRule(mode="counter", signal="plc.rework", role=Role.REWORK)
+    floor = rig(GOOD, rework, orders=orders, confirm=ConfirmRule(delivery=STOP))
+    floor.make(0)
+    floor.make(0, "plc.rework")
+    floor.at("1 s").make(3)  # nobody's
+    floor.order("A", 10)
+    floor.at("60 s").make(3, "plc.rework")
+    floor.at("70 s").make(7)
+    assert floor.all(StopRequested) == []
+    floor.state = decode_again(floor)
+    floor.at("80 s")
+    how(floor)
+    (asked,) = floor.all(StopRequested)
+    assert (asked.order, asked.signal, asked.value, asked.at_ns) == ("A", "plc.stop", "1", floor.now_ns)
+    floor.state = decode_again(floor)
+    floor.at("90 s").make(4)
+    assert floor.all(StopRequested) == [asked], "once"
+    floor.close_books()
+
+
+def test_pieces_confirmed_in_the_erp_bring_the_stop_forward(rig):
+    floor = started(rig(confirm=ConfirmRule(delivery=STOP)))
+    confirmed_in_the_erp(floor)
+    floor.at("10 s").make(6)
+    assert floor.all(StopRequested) == []
+    floor.at("20 s").make(1)
+    assert floor.running is None, "it is full"
+    (asked,) = floor.all(StopRequested)
+    assert asked.order == "A"
+
+
+def test_an_order_that_waits_asks_no_machine_to_stop(rig):
+    floor = started(rig(confirm=ConfirmRule(delivery=STOP), orders=OrderRule(choose="command", at_target="continue")))
+    floor.says("start", "A")
+    floor.at("10 s").make(7)
+    floor.says("interrupt", "A")
+    confirmed_in_the_erp(floor)
+    assert floor.all(StopRequested) == []
+
+
+def test_an_order_that_lost_pieces_and_is_filled_anew_asks_anew(rig):
+    floor = started(rig(confirm=ConfirmRule(delivery=STOP), **ON))
+    floor.at("10 s").make(10)
+    floor.put(ReclassifyEntry(floor.now_ns, "A", "", 2, Role.GOOD, Role.REWORK, "burr", "ann"))
+    floor.at("20 s").make(1)
+    assert len(floor.all(StopRequested)) == 1
+    floor.at("30 s").make(1)
+    assert len(floor.all(StopRequested)) == 2, "somebody set the machine going for what was missing"
 
 
 def test_a_rule_that_would_do_nothing():

@@ -544,6 +544,16 @@ def test_what_was_confirmed_before_the_merge_waits_for_its_end(rig):
     assert (floor.state.queue, len(floor.all(Confirmation))) == (before.queue, said)
 
 
+def test_pieces_of_a_leader_that_are_confirmed_are_judged_at_its_originals(led):
+    erp = Erp(led)
+    why = refused(
+        led.put(ReclassifyEntry(led.now_ns, "L", "", 2, Role.GOOD, Role.SCRAP, "BURR", "ann", **erp.facts("L")))
+    )
+    assert why["guard"] == "LEADER", why
+    assert "name the original order that is confirmed" in why["reason"]
+    assert refused(erp.judge(2, "good", "scrap", "A")) is None
+
+
 @pytest.mark.parametrize(
     ("pieces", "wanted", "left"),
     [

@@ -136,7 +136,7 @@ def test_what_is_confirmed_is_not_judged_anew(rig):
     floor.make(2)
     why = refusal(judged(floor, 3, "good", "scrap"))
     assert "allowed up to 2" in why
-    assert "8 are confirmed, and a confirmation that is out is corrected in the ERP" in why
+    assert "8 are confirmed, and are corrected where the operation is named, too" in why
     judged(floor, 2, "good", "scrap")
     floor.close_books()
 

@@ -160,6 +160,17 @@ def test_an_approval_holds_after_an_interruption_and_in_a_setup(rig):
     assert reason(floor) == "its first article is approved already"
 
 
+def test_an_article_that_was_measured_before_the_start_is_not_waited_for(rig):
+    floor = rig(orders=OrderRule(choose="command", first_article="always"))
+    floor.order("A", 5)
+    floor.says("approve-first-article", "A", role=ActorRole.OPERATOR)
+    assert reason(floor).startswith("ROLE_NOT_ALLOWED: approve_first_article is not allowed for operator")
+    floor.says("approve-first-article", "A", role=ActorRole.QUALITY)
+    assert state_of(floor, "A") is S.DISPATCHED
+    floor.says("start", "A")
+    assert floor.state.running.state is S.IN_PROGRESS
+
+
 def test_a_guard_that_only_warns_lets_it_begin(rig):
     floor = rig(orders=OrderRule(first_article="always", guards=GuardRule(first_article="warn")))
     floor.order("A", 5)

@@ -5,6 +5,8 @@ import socket
 
 import pytest
 
+from simulators.__main__ import main
+
 
 @pytest.fixture
 def broker_that_ends(monkeypatch, tmp_path):
@@ -43,3 +45,11 @@ def test_a_named_port_whose_broker_ends_is_a_sentence(simulator, broker_that_end
     with pytest.raises(AssertionError, match=f"mosquitto does not listen on port {port + 1} of 127.0.0.1"):
         simulator("mes", "--port", port)
     assert started() == 1
+
+
+@pytest.mark.parametrize("more", [(), ("--print-config",)])
+def test_no_port_is_behind_the_last_one(more, capfd):
+    assert main(["mes", "--port", "65535", "--no-stdin", *more]) == 1
+    told = capfd.readouterr().err
+    assert told.startswith("mes: --port 65535 is the last one, and its broker takes the one behind it; give one up to ")
+    assert "65534" in told

@@ -18,6 +18,7 @@ from gateway.core.orders.job_run import book, from_record, room, with_reason
 from gateway.core.orders.lead import has_begun
 from gateway.core.orders.member import begun
 from gateway.core.orders.places import named, notice, with_run
+from gateway.core.orders.stop_request import ask_to_stop
 from gateway.core.orders.unallocated import (
     AllocationRefused,
     AllocationRequest,
@@ -212,6 +213,7 @@ class Allocation:
         if run.state is _S.COMPLETED:
             return state
         if state.works_on(run.job.key):
+            ask_to_stop(self._dispatch, state, run, after, at_ns, out)
             return self._dispatch.complete_if_full(with_run(state, after), at_ns, out)
         if after.state is _S.DISPATCHED:
             after = has_begun(after, at_ns, TRIGGER, out)

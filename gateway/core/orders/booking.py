@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Final
 from gateway.core import confirmation
 from gateway.core.model import JobOrderState, Notice, PiecesProduced, Role, UnknownInterval
 from gateway.core.orders.attribution import Dating, Share, owner, shares
-from gateway.core.orders.division import made_of
 from gateway.core.orders.job_run import book, room, stays_open, with_reason
 from gateway.core.orders.lead import has_begun
 from gateway.core.orders.lost_database import LostDatabase
 from gateway.core.orders.part_map import taker
 from gateway.core.orders.places import job_tag, with_run
-from gateway.core.orders.stop_request import StopRequested
+from gateway.core.orders.stop_request import ask_to_stop
 from gateway.core.orders.unallocated import Found, add, review_of
 from gateway.core.state.gaps import CycleGaps
 from gateway.core.unit_state import remember_unknown
@@ -48,7 +47,7 @@ class Booking:
     def __init__(self, rules: WorkUnitRules, dispatch: Dispatch, datings: dict[str, Dating]) -> None:
         delivery = rules.confirm.delivery
         self._stops_booking = delivery.at_target == "stop_booking"
-        self._stop = (delivery.stop_signal or "", delivery.stop_value)
+        self._asks_stop = delivery.stop_signal is not None
         self._completes = rules.orders.at_target == "complete"
         reasons = {rule.signal: str(getattr(rule, "scrap_reason", "")) for rule in rules.counters}
         self._scrap_reasons = {signal: reason for signal, reason in reasons.items() if reason}
@@ -196,8 +195,8 @@ class Booking:
                 before, run = run, _booked(run, role, taken, event, cycles, at_ns)
                 if self._draws:
                     state, run = self._dispatch.work.drawn(state, run, event, taken, at_ns, out)
-                if self._stop[0]:
-                    self._ask_to_stop(before, run, at_ns, out)
+                if self._asks_stop:
+                    ask_to_stop(self._dispatch, state, before, run, at_ns, out)
                 cycles = 0  # a cycle that fills one order and starts the next is one cycle
                 state = with_run(state, run)
             pieces -= taken
@@ -232,12 +231,6 @@ class Booking:
         if state.running is not None and run.job.key == state.running.job.key:
             return self._to_running(state, event, role, share.pieces, share.cycles, at_ns, out)
         return self._to_former(state, event, role, share._replace(key=run.job.key), at_ns, out)
-
-    def _ask_to_stop(self, before: JobRun, run: JobRun, at_ns: int, out: list[Output]) -> None:
-        """Once: when these pieces reach the target."""
-        target = run.job.quantity
-        if made_of(before, self._target_counts) < target <= made_of(run, self._target_counts):
-            out.append(StopRequested(at_ns, *run.job.key, *self._stop))
 
     def _to_former(
         self, state: State, event: CountEvent, role: Role, share: Share, at_ns: int, out: list[Output]

@@ -22,6 +22,7 @@ from gateway.core.orders.divided_corrections import led, original_of, remaining_
 from gateway.core.orders.job_run import FLAGS_MAX, from_record, is_full, with_reason
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.orders.places import named, notice, refusal_of, with_run
+from gateway.core.orders.stop_request import ask_to_stop
 from gateway.core.orders.unallocated import Found, add
 from gateway.core.refusal import Refusal, refused
 from gateway.core.work.taken_back import due_again, judged_apart, told_otherwise
@@ -266,6 +267,7 @@ def placed(
         previous = state.previous
         return state if previous is None or previous.job.key != after.job.key else state._replace(previous=None)
     if state.works_on(after.job.key):
+        ask_to_stop(dispatch, state, before, after, at_ns, out)
         return dispatch.complete_if_full(with_run(state, after), at_ns, out)
     counts = dispatch.rule.target_counts
     if is_full(before, counts) and not is_full(after, counts):

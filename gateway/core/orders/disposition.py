@@ -43,7 +43,8 @@ def reclassified(
     if isinstance(target, Target) and (isinstance(run, str) or entry.pieces > getattr(run, f"open_{entry.from_role}")):
         return _confirmed(dispatch, state, target, entry, out)
     assert not isinstance(run, str), "it was looked at"
-    if refusal := _why_not(run, entry, JUDGED_FROM if back else JUDGED_AS):
+    why = target if isinstance(target, str) else None
+    if refusal := _why_not(run, entry, JUDGED_FROM if back else JUDGED_AS, why):
         out.append(refusal_of(entry.at_ns, run.job, refusal))
         return state
     before, after, pieces = entry.from_role, entry.to_role, entry.pieces
@@ -93,7 +94,8 @@ def _no_judgement(entry: ReclassifyEntry, judged_as: tuple[Role, ...]) -> str:
     return ""
 
 
-def _why_not(run: JobRun, entry: ReclassifyEntry, judged_as: tuple[Role, ...]) -> str:
+def _why_not(run: JobRun, entry: ReclassifyEntry, judged_as: tuple[Role, ...], target: str | None) -> str:
+    """``target``: why what is confirmed cannot be corrected; None: it was not asked about."""
     if refusal := _no_judgement(entry, judged_as):
         return refusal
     before = entry.from_role
@@ -102,9 +104,13 @@ def _why_not(run: JobRun, entry: ReclassifyEntry, judged_as: tuple[Role, ...]) -
         return ""
     confirmed = getattr(run, str(before)) - open_pieces
     text = f"found {pieces_of(entry.pieces)}, allowed up to {open_pieces}: so many {before} ones are not confirmed yet"
+    if confirmed >= entry.pieces - open_pieces and target:
+        return target
+    todo = f"name up to {open_pieces}" if open_pieces else "see how many there are: linegate status"
     if confirmed:
-        text += f"; {confirmed} are confirmed, and a confirmation that is out is corrected in the ERP"
-    todo = f"name up to {open_pieces}" if open_pieces else "correct the confirmation that they are in"
+        # They become a correction where one operation is meant: an order may have several here, some over.
+        text += f"; {confirmed} are confirmed, and are corrected where the operation is named, too"
+        todo = f"name the operation, too, or {todo}"
     return Refusal(text, "OPEN_PIECES", found=str(entry.pieces), allowed=f"up to {open_pieces}", what_to_do=todo)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.model import JobChanged
 from gateway.core.orders.places import named, with_run
+from gateway.core.orders.stop_request import ask_to_stop
 from gateway.core.refusal import Refusal, refused
 
 if TYPE_CHECKING:
@@ -34,4 +35,5 @@ def taken_over(dispatch: Dispatch, state: State, entry: ExternalEntry, out: list
     good, scrap, rework = (have + more for have, more in zip(run.external, told, strict=True))
     after = run._replace(external=(good, scrap, rework))
     out.append(JobChanged(entry.at_ns, after.record(), run.state, "confirmed in the ERP"))
+    ask_to_stop(dispatch, state, run, after, entry.at_ns, out)
     return dispatch.complete_if_full(with_run(state, after), entry.at_ns, out)

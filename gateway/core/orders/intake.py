@@ -42,6 +42,7 @@ from gateway.core.orders.places import enqueue, notice, with_run, without
 from gateway.core.orders.progress import compared, with_progress
 from gateway.core.orders.shares import BETWEEN_MACHINES, LeadTold, MemberTold
 from gateway.core.orders.standing_holds import freed
+from gateway.core.orders.stop_request import ask_to_stop
 
 if TYPE_CHECKING:
     from gateway.core.model import JobOrder, JobRecord, Output
@@ -80,7 +81,7 @@ class Intake:
         if isinstance(given, MemberTold):
             return lead.booked(self._dispatch, state, given, out)
         if isinstance(given, LeadTold):
-            return member.told(self._dispatch, state, given)
+            return member.told(self._dispatch, state, given, out)
         if isinstance(given, OrderProgress):
             after = with_progress(state, given.records)
             after = compared(after, given.at_ns, self._rule, self._dispatch.closer.rule.delivery, given.records, out)
@@ -261,6 +262,7 @@ class Intake:
             revised = revised._replace(material=None)
         out.append(JobChanged(at_ns, revised.record(), run.state, f"revision {job.revision}"))
         state = with_run(state, revised)
+        ask_to_stop(self._dispatch, state, run, revised, at_ns, out)
         if ChangeEffect.PLAN_UNSTABLE in effects:
             out.append(notice(at_ns, "PLAN_UNSTABLE", job, changes=str(revised.plan_changes)))
         if ChangeEffect.OVER_DELIVERY in effects:

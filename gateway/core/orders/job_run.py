@@ -174,11 +174,14 @@ def room(run: JobRun, role: Role, target_counts: str) -> int | None:
     # What is made on hold waits for a verdict, so it ends nothing.
     if not counts or run.runs_on or run.waits_for_verdict:
         return None
-    made = run.good + run.external[0]
-    if target_counts == "good_plus_scrap":
-        made += run.scrap + run.external[1]
     # A quantity of 10.5 is reached by the 11th piece.
-    return max(math.ceil(run.job.quantity) - made, 0)
+    return max(math.ceil(run.job.quantity) - filled(run, target_counts), 0)
+
+
+def filled(run: JobRun, target_counts: str) -> int:
+    """How many pieces count against its quantity: what was made here, and what somebody confirmed in the ERP."""
+    made = run.good + run.external[0]
+    return made + run.scrap + run.external[1] if target_counts == "good_plus_scrap" else made
 
 
 def stays_open(run: JobRun, role: Role, pieces: int, target_counts: str) -> bool:

@@ -14,6 +14,7 @@ from gateway.core.model import CountEvent, JobChanged
 from gateway.core.orders.job_run import book
 from gateway.core.orders.places import enqueue, with_run, without
 from gateway.core.orders.shares import ROLES, LeadTold, MemberPieces, MemberRow, MemberTold, with_times
+from gateway.core.orders.stop_request import ask_to_stop
 from gateway.core.orders.unallocated import Found, add
 from gateway.core.work.ledger import RunLedger
 
@@ -53,18 +54,18 @@ def booked(dispatch: Dispatch, state: State, given: MemberTold, out: list[Output
 def word_for(state: State, machine: str, at_ns: int) -> LeadTold:
     """What a lead tells a member now."""
     run = state.running
-    rows, since_ns = state.sharing.member(machine).rows, state.sharing.since_ns
+    known = (state.sharing.member(machine).rows, state.sharing.since_ns, state.sharing.ended)
     if run is None:
-        return LeadTold(at_ns, None, booked=rows, since_ns=since_ns)
-    return LeadTold(at_ns, run.job, run.waits_for_verdict, rows, since_ns)
+        return LeadTold(at_ns, None, False, *known)
+    return LeadTold(at_ns, run.job, run.waits_for_verdict, *known)
 
 
 def changed(before: State, state: State, instant_ns: int) -> State:
     """After an input: with the instant from which on another order runs, or none, which its members go by."""
-    was, run = before.running, state.running
-    if not state.sharing.members or (None if was is None else was.job.key) == (None if run is None else run.job.key):
+    was, runs = (None if run is None else run.job.key for run in (before.running, state.running))
+    if not state.sharing.members or was == runs:
         return state
-    return state._replace(sharing=state.sharing._replace(since_ns=instant_ns))
+    return state._replace(sharing=state.sharing.changed(was, runs, instant_ns))
 
 
 def left(state: State, machine: str, at_ns: int) -> MemberTold | None:
@@ -110,11 +111,12 @@ def _booked(
         return state._replace(bucket=add(dispatch.unallocated_rule, state.bucket, spent))
     out.append(told)
     last_ns = max(run.last_event_ns or 0, event.t_to_ns)
-    run = book(run, role, pieces, event, cycles=besides[0], at_ns=at_ns)
+    had, run = run, book(run, role, pieces, event, cycles=besides[0], at_ns=at_ns)
     run = run._replace(last_event_ns=last_ns, open_estimated=run.open_estimated + besides[1])
     if dispatch.work.material.follows_lots:
         state, run = dispatch.work.drawn(state, run, event, pieces, at_ns, out)
     if works:
+        ask_to_stop(dispatch, state, had, run, at_ns, out)
         state = dispatch.complete_if_full(with_run(state, run), at_ns, out)
         still = next((one for one in state.at_work() if one.job.key == run.job.key), None)
         return state if still is None else with_run(state, dispatch.closer.by_pieces(state, still, at_ns, out))

@@ -14,6 +14,7 @@ from gateway.core.orders.counting_source import CountingSource, CountRefused, ju
 from gateway.core.orders.disposition import reclassified
 from gateway.core.orders.job_run import book, with_reason
 from gateway.core.orders.places import named, with_run
+from gateway.core.orders.stop_request import ask_to_stop
 from gateway.core.refusal import Refusal, refused
 from gateway.core.wording import pieces_of
 
@@ -94,6 +95,7 @@ def _booked(dispatch: Dispatch, state: State, run: JobRun, entry: ReportEntry, o
                 state, after = dispatch.work.drawn(state, after, event, pieces, at_ns, out)
     state = state._replace(counted=counted, last_piece_ns=at_ns)
     if state.works_on(run.job.key):
+        ask_to_stop(dispatch, state, run, after, at_ns, out)
         state = with_run(state, dispatch.closer.by_pieces(state, after, at_ns, out))
         return dispatch.complete_if_full(state, at_ns, out)
     return dispatch.late(state, after, at_ns, out, more=False)

@@ -1,8 +1,16 @@
-"""What is said where a machine is to be asked to stop, because the target of its order is reached. Plain data."""
+"""Where a machine is to be asked to stop, because the target of its order is reached. Says so; writes nothing."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.core.orders.job_run import filled
+
+if TYPE_CHECKING:
+    from gateway.core.model import Output
+    from gateway.core.orders.dispatch import Dispatch
+    from gateway.core.orders.job_run import JobRun
+    from gateway.core.unit_state import State
 
 
 class StopRequested(NamedTuple):
@@ -13,3 +21,16 @@ class StopRequested(NamedTuple):
     operation: str
     signal: str
     value: str
+
+
+def ask_to_stop(dispatch: Dispatch, state: State, before: JobRun, after: JobRun, at_ns: int, out: list[Output]) -> None:
+    """Ask once, where an order at work is at its target now and was not before: by pieces or by another quantity.
+
+    Nothing is remembered for it: an order that lost pieces again and is filled anew asks anew, because the machine was
+    set going for those.
+    """
+    delivery, counts = dispatch.closer.rule.delivery, dispatch.rule.target_counts
+    if delivery.stop_signal is None or not state.works_on(after.job.key):
+        return
+    if filled(before, counts) < before.job.quantity and filled(after, counts) >= after.job.quantity:
+        out.append(StopRequested(at_ns, *after.job.key, delivery.stop_signal, delivery.stop_value))

@@ -20,9 +20,12 @@ PLANT_S = 600
 
 @pytest.hookimpl(tryfirst=True)  # before the time limit of the suite is looked up
 def pytest_collection_modifyitems(items):
-    """Give each test here a time limit in which its own patience, and not the suite's, says what was waited for."""
+    """Give each test here a time limit in which its own patience, and not the suite's, says what was waited for.
+
+    The long forms have the one that ``make soak`` names: a marker would override it.
+    """
     for item in items:
-        if item.path.parent == _HERE and item.get_closest_marker("timeout") is None:
+        if item.path.parent == _HERE and not any(map(item.get_closest_marker, ("timeout", "soak"))):
             item.add_marker(pytest.mark.timeout(PLANT_S))
 
 

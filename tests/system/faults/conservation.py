@@ -204,16 +204,18 @@ def _machine(unit, made, booked, waiting, *, may_be_unknown, dated):
         return
     bounds = [one["max_pieces"] for one in unit["unknown"]]
     dark = sum(
-        row["good"] + row["scrap"]
-        for row in made
-        if not dated or any(_inside(row["t_ns"], one) for one in unit["unknown"])
+        row["good"] + row["scrap"] for row in made if not dated or any(_inside(row, one) for one in unit["unknown"])
     )
     if not bounds or missing > dark or (None not in bounds and missing > sum(bounds)):
         yield f"{told}: {missing} pieces are lost, {dark} fell into the declared intervals, which allow {bounds}"
 
 
-def _inside(at_ns, interval):
-    return interval["from_ns"] - INTERVAL_TOLERANCE_NS <= at_ns <= interval["to_ns"] + INTERVAL_TOLERANCE_NS
+def _inside(row, interval):
+    """A machine that was kept waiting shows a piece after it was due: until then nobody can have counted it."""
+    due_ns, shown_ns = row["t_ns"], max(row["t_ns"], row.get("shown_ns", 0))
+    return (
+        interval["from_ns"] - INTERVAL_TOLERANCE_NS <= shown_ns and due_ns <= interval["to_ns"] + INTERVAL_TOLERANCE_NS
+    )
 
 
 def _add(pair, row):

@@ -123,6 +123,17 @@ def test_unknown_pieces_are_believed_only_inside_what_was_declared(world):
     assert "3 pieces are lost" in world.problems(may_be_unknown=("M",))[0]
 
 
+def test_a_piece_that_a_late_machine_showed_within_what_was_declared_was_there(world):
+    late = {"t_ns": 10_000_000_000, "shown_ns": 12_000_000_000, "good": 1, "scrap": 0}
+    world.truth["M"] += [late]
+    world.unit["unknown"] = [{"from_ns": 11_000_000_000, "to_ns": 13_000_000_000, "max_pieces": 3}]
+    assert world.problems(may_be_unknown=("M",)) == []
+    late["shown_ns"] = late["t_ns"]
+    assert "1 pieces are lost" in world.problems(may_be_unknown=("M",))[0]
+    late |= {"t_ns": 14_000_000_000, "shown_ns": 15_000_000_000}
+    assert "1 pieces are lost" in world.problems(may_be_unknown=("M",))[0]
+
+
 def test_where_the_clocks_differ_the_bound_is_what_limits_the_unknown(world):
     interval = {"from_ns": 20_000_000_000, "to_ns": 30_000_000_000, "max_pieces": 3}
     world.truth["M"] += [{"t_ns": 99, "good": 1, "scrap": 0}] * 3

@@ -60,14 +60,20 @@ async def counted_again(rig, epoch):
 
 async def declared(rig, name):
     """The intervals of this loss, once the counters were read again: all with a bound, and that is their sum."""
-    view = await rig.status_where(lambda view: any(lost(view)), "what was lost to be declared")
-    bounds = [one["max_pieces"] for one in lost(view)]
-    assert None not in bounds, rig.failed(f"{name}: {lost(view)}")
-    (told,) = conservation.rows(
-        rig.state_dir / "linegate.db", "SELECT sum(json_extract(body, '$.max_pieces')) AS pieces FROM journal "
-        "WHERE kind = 'unknown' AND json_extract(body, '$.flag') = ?", FLAG,
-    )  # fmt: skip
-    assert told["pieces"] == sum(bounds), rig.failed(f"{name}: the journal says {told}, the status {lost(view)}")
+    end = time.monotonic() + 120
+    while True:
+        view = await rig.status_where(lambda view: any(lost(view)), "what was lost to be declared")
+        bounds = [one["max_pieces"] for one in lost(view)]
+        assert None not in bounds, rig.failed(f"{name}: {lost(view)}")
+        (told,) = conservation.rows(
+            rig.state_dir / "linegate.db", "SELECT sum(json_extract(body, '$.max_pieces')) AS pieces FROM journal "
+            "WHERE kind = 'unknown' AND json_extract(body, '$.flag') = ?", FLAG,
+        )  # fmt: skip
+        if told["pieces"] == sum(bounds):
+            break
+        # Of another moment than the status: the next counter may have been declared in between.
+        assert time.monotonic() < end, rig.failed(f"{name}: the journal says {told}, the status {lost(view)}")
+        await asyncio.sleep(0.05)
     figures = await rig.ask("buffer", steady=True)
     assert figures["lost"]["max_pieces"] >= sum(bounds), rig.failed(str(figures["lost"]))
     return sum(bounds)
