@@ -44,7 +44,7 @@ from gateway.core.model import (
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.orders.order_image import decode as decode_image
 from gateway.core.orders.order_image import encode as encode_image
-from gateway.core.orders.shares import LeadTold, MemberTold, row_from
+from gateway.core.orders.shares import Ended, LeadTold, MemberTold, row_from
 from gateway.core.snapshot import decode_job, encode_job
 from gateway.trial import told_rows, told_work
 from gateway.trial.machine import time_of
@@ -348,8 +348,11 @@ def _news_of(data: list[Any]) -> ClockTold | CountersRead | OrderProgress | Memb
     if kind == _MEMBER:
         machine, said_ns, rows, *read = told  # older recordings know no reading for another lot
         return MemberTold(_time(at_ns), str(machine), _time(said_ns), tuple(map(row_from, rows)), *map(_time, read))
-    job, waits, rows = told
-    return LeadTold(_time(at_ns), None if job is None else _job(job), bool(waits), tuple(map(row_from, rows)))
+    job, waits, rows, *over = told  # older recordings do not know since when
+    since_ns, ended = over or (0, ())
+    ran = tuple(Ended(str(order), str(operation), _time(ended_ns)) for order, operation, ended_ns in ended)
+    job = None if job is None else _job(job)
+    return LeadTold(_time(at_ns), job, bool(waits), tuple(map(row_from, rows)), _time(since_ns), ran)
 
 
 def _news(given: ClockTold | CountersRead | OrderProgress | MemberTold | LeadTold | CalendarPlan) -> list[Any]:
@@ -360,7 +363,7 @@ def _news(given: ClockTold | CountersRead | OrderProgress | MemberTold | LeadTol
     if isinstance(given, MemberTold):
         return [_MEMBER, *given]
     if isinstance(given, LeadTold):
-        return [_LEAD, given.at_ns, None if given.job is None else _whole(given.job), given.waits, given.booked]
+        return [_LEAD, given.at_ns, None if given.job is None else _whole(given.job), *given[2:]]
     if isinstance(given, ClockTold):
         return [_CLOCK, given.at_ns, given.utc_offset_ns, given.known]
     if isinstance(given, CountersRead):

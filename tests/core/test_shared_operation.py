@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 
 import pytest
@@ -14,7 +15,7 @@ from gateway.core.entries import AllocateEntry, ReclassifyEntry
 from gateway.core.model import Confirmation, JobChanged, JobOrderState, MachineState, Role
 from gateway.core.orders.lead import left, word_for
 from gateway.core.orders.member import parted
-from gateway.core.orders.shares import LeadTold, MemberPieces, MemberTold
+from gateway.core.orders.shares import LeadTold, MemberPieces, MemberTold, sharing_from
 from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, WorkUnitRules
 from gateway.core.rules_confirming import UnallocatedRule
 from gateway.core.rules_material import ActivityRule, WorkRule
@@ -372,7 +373,10 @@ S_NS = Duration("1 s")
 def started(pair, **rules):
     """A lead and its member that made a piece each ten seconds for a minute; the member's last word is 9 s old."""
     floor = pair(confirm=ConfirmRule(min_interval=Duration("0 s")), **rules)
-    floor.lead.order("A", 14, std_cycle_ns=Duration("10 s"))
+    for order in "ABC" if "orders" in rules else "A":
+        floor.lead.order(order, 14, std_cycle_ns=Duration("10 s"))
+    if "orders" in rules:
+        floor.lead.says("start", "A")
     floor.settle()
     for _ in range(6):
         floor.later("10 s")
@@ -422,9 +426,55 @@ def test_a_partial_confirmation_does_not_tell_what_a_member_may_still_judge_othe
     assert sum(states) == Decimal("2.300"), "the last one has all"
 
 
+@pytest.mark.parametrize("deaths", ["", "lead", "member", "both"])
+@pytest.mark.parametrize(("between", "then"), [((), "C"), (("B",), "C"), (("B",), None)])
+def test_a_member_that_hears_of_the_next_order_at_once_is_the_former_ones_until_that_ended(pair, between, then, deaths):
+    """Neither the time until the next one began is the former's nor that of one that came and went meanwhile."""
+    floor = started(pair, orders=OrderRule(choose="command"))
+    floor.lead.says("finish", "A")
+    for order in between:
+        floor.later("7 s")
+        floor.lead.says("start", order)
+        floor.later("5 s")
+        floor.lead.says("interrupt", order)
+    floor.later("20 s")
+    if then is not None:
+        floor.lead.says("start", then)
+    kill(*(one for name, one in (("lead", floor.lead), ("member", floor.member)) if deaths in (name, "both")))
+    floor.later("3 s")
+    if deaths:
+        for one in (floor.lead, floor.member):
+            one.make(0)
+    assert told(floor, "machine") == Decimal("2.300")
+    floor.settle()
+    rows = {row.order: row for row in floor.lead.state.sharing.member("M-02").rows}
+    assert sum(length for _, length in rows["A"].states) <= 69 * S_NS, "from the start of A to its end"
+    if then is not None:
+        assert sum(length for _, length in rows[then].states) <= 3 * S_NS, "since it began"
+    late = stray(floor)
+    assert not [detail for detail in late if Decimal(detail["machine"]) > 0], "nothing is missing"
+    assert deaths or not late
+    floor.conserved()
+
+
 def told(floor, kind):
     """Minutes of all confirmations of order A together."""
     return sum(getattr(one.work.minutes, kind) for one in floor.lead.all(Confirmation) if one.job.order == "A")
+
+
+def test_what_an_older_gateway_remembered_of_its_members_is_read(pair):
+    floor = started(pair, orders=OrderRule(choose="command"))
+    floor.lead.says("interrupt", "A")
+    floor.lead.says("start", "B")
+    sharing = floor.lead.state.sharing
+    (over,) = sharing.ended
+    assert (over.key, over.at_ns) == (("A", "0010"), floor.lead.now_ns)
+    kept = json.loads(json.dumps(sharing._asdict()))
+    assert sharing_from(kept) == sharing
+    del kept["ended"]
+    assert sharing_from(kept) == sharing._replace(ended=())
+    floor.lead.says("start", "A", interrupt=True)
+    assert [one.order for one in floor.lead.state.sharing.ended] == ["B"], "what runs again has not ended"
 
 
 def test_a_member_that_hears_of_the_end_late_is_the_orders_until_the_end(pair):

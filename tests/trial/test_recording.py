@@ -44,7 +44,7 @@ from gateway.core.model import (
 from gateway.core.orders.job_image import with_image
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.orders.order_image import ImageOperation, OrderImage
-from gateway.core.orders.shares import LeadTold, MemberRow, MemberTold
+from gateway.core.orders.shares import Ended, LeadTold, MemberRow, MemberTold
 from gateway.core.orders.standing_holds import HoldScope
 from gateway.core.work.backflush import LineKind, MaterialLine, Posting
 from gateway.core.work.produced_lots import SerialRecord
@@ -89,6 +89,7 @@ INPUTS = (
     MemberTold(T0 + 2 * S, "M-02", T0, (MADE,)),
     LeadTold(T0 + 2 * S, WITH_IMAGE, True, (MADE,)),
     LeadTold(T0 + 2 * S, None),
+    LeadTold(T0 + 2 * S, WITH_IMAGE, since_ns=T0 + S, ended=(Ended("4710", "0010", T0),)),
     SetupEntry(T0 + 2 * S, begins=True, who="recorded"),
     StopReasonEntry(T0 + 2 * S, T0, None, "JAM", "recorded"),
     StopReasonEntry(T0 + 2 * S, None, None, "JAM", "recorded"),
@@ -128,6 +129,13 @@ def test_what_is_written_is_read_back_to_the_type():
         type(one.value) for one in INPUTS if isinstance(one, DataValue)
     ]
     assert row(TimePassed(T0)) is None
+
+
+def test_an_older_recording_of_a_leads_word_is_read():
+    """It does not know since when an order runs, nor which ones ended."""
+    (given,) = [one for one in INPUTS if isinstance(one, LeadTold) and one.ended]
+    lines = [header_line(HEADER), line(row(given)[:5]), end_line(T0 + 60 * S, "done")]
+    assert parsed(lines, "f").inputs == (given._replace(since_ns=0, ended=()),)
 
 
 def test_nobody_is_named():

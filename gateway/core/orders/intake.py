@@ -81,7 +81,7 @@ class Intake:
         if isinstance(given, MemberTold):
             return lead.booked(self._dispatch, state, given, out)
         if isinstance(given, LeadTold):
-            return member.told(self._dispatch, state, given)
+            return member.told(self._dispatch, state, given, out)
         if isinstance(given, OrderProgress):
             after = with_progress(state, given.records)
             after = compared(after, given.at_ns, self._rule, self._dispatch.closer.rule.delivery, given.records, out)

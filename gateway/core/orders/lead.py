@@ -54,18 +54,18 @@ def booked(dispatch: Dispatch, state: State, given: MemberTold, out: list[Output
 def word_for(state: State, machine: str, at_ns: int) -> LeadTold:
     """What a lead tells a member now."""
     run = state.running
-    rows, since_ns = state.sharing.member(machine).rows, state.sharing.since_ns
+    known = (state.sharing.member(machine).rows, state.sharing.since_ns, state.sharing.ended)
     if run is None:
-        return LeadTold(at_ns, None, booked=rows, since_ns=since_ns)
-    return LeadTold(at_ns, run.job, run.waits_for_verdict, rows, since_ns)
+        return LeadTold(at_ns, None, False, *known)
+    return LeadTold(at_ns, run.job, run.waits_for_verdict, *known)
 
 
 def changed(before: State, state: State, instant_ns: int) -> State:
     """After an input: with the instant from which on another order runs, or none, which its members go by."""
-    was, run = before.running, state.running
-    if not state.sharing.members or (None if was is None else was.job.key) == (None if run is None else run.job.key):
+    was, runs = (None if run is None else run.job.key for run in (before.running, state.running))
+    if not state.sharing.members or was == runs:
         return state
-    return state._replace(sharing=state.sharing._replace(since_ns=instant_ns))
+    return state._replace(sharing=state.sharing.changed(was, runs, instant_ns))
 
 
 def left(state: State, machine: str, at_ns: int) -> MemberTold | None:

@@ -20,7 +20,7 @@ from gateway.core.unit_state import ROLES
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from gateway.core.model import JobOrder
+    from gateway.core.model import JobOrder, Output
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.intake import Heard
     from gateway.core.rules_confirming import UnallocatedRule
@@ -32,16 +32,16 @@ KEPT_NS: Final = 10 * NS_PER_UNIT["min"]
 _S: Final = JobOrderState
 
 
-def told(dispatch: Dispatch, state: State, given: LeadTold) -> State:
+def told(dispatch: Dispatch, state: State, given: LeadTold, out: list[Output]) -> State:
     """The state after the lead's word."""
-    return _follow(dispatch, _forget(state, given), given)
+    return _follow(dispatch, _forget(state, given), given, out)
 
 
 def since(before: State, given: Heard, at_ns: int) -> int:
     """From when on what it is told is so: its time is its order's until that ended at the lead, not until it hears."""
     if not isinstance(given, LeadTold) or not given.since_ns or before.running is None:
         return at_ns
-    return min(given.since_ns, at_ns)
+    return min(given.since_ns if given.job is not None else given.over_ns(before.running.job.key), at_ns)
 
 
 def rows_of(work: WorkBook, state: State) -> tuple[MemberRow, ...]:
@@ -95,7 +95,7 @@ def parted(
     return state._replace(running=running, beside=stay[1:], queue=queue, bucket=bucket), gone
 
 
-def _follow(dispatch: Dispatch, state: State, given: LeadTold) -> State:
+def _follow(dispatch: Dispatch, state: State, given: LeadTold, out: list[Output]) -> State:
     run, job, at_ns = state.running, given.job, given.at_ns
     made_as = _S.ON_HOLD if given.waits else _S.IN_PROGRESS
     if run is not None and job is not None and run.job.key == job.key:
@@ -105,6 +105,9 @@ def _follow(dispatch: Dispatch, state: State, given: LeadTold) -> State:
             run = run._replace(state=made_as)
         return state if run is state.running else with_run(state, run)
     if run is not None:
+        over_ns = given.over_ns(run.job.key)
+        if job is not None and over_ns:  # what passed between the two is neither's
+            state = dispatch.work.freed(state, min(over_ns, at_ns), at_ns, out)
         state = dispatch.ceased(state, at_ns, run)
         state = enqueue(without(state, run), run._replace(state=_S.INTERRUPTED, confirmed_ns=at_ns))
     if job is None:

@@ -31,6 +31,10 @@ END_HEARD_WITHIN_NS: Final = 10 * NS_PER_UNIT["min"]
 #: Stretches that a member keeps for its lead; while as many are not booked it takes up no further order.
 STRETCHES_MAX: Final = 64
 
+#: So many orders that ended last a lead tells with when they did; a member that still works on an older one takes it to
+#: have run until the one that runs now began.
+ENDED_MAX: Final = 8
+
 _UNKNOWN: Final = PeriodTimes(TimeElements(unk_ns=1))
 
 ROLES: Final = (Role.GOOD, Role.SCRAP, Role.REWORK, Role.HOLD, Role.TEST)
@@ -116,11 +120,24 @@ class MemberTold(NamedTuple):
     read_ns: int = 0
 
 
+class Ended(NamedTuple):
+    """An order that ran at the lead, and does not since then."""
+
+    order: str
+    operation: str
+    at_ns: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Order and operation."""
+        return (self.order, self.operation)
+
+
 class LeadTold(NamedTuple):
     """A lead tells a member which order runs, and what it has booked of it; it may come twice.
 
     ``waits``: what is made now waits for a verdict. ``since_ns``: from when on it runs, or none does; 0: that is not
-    known.
+    known. ``ended``: orders that ran before it.
     """
 
     at_ns: int
@@ -128,6 +145,12 @@ class LeadTold(NamedTuple):
     waits: bool = False
     booked: tuple[MemberRow, ...] = ()
     since_ns: int = 0
+    ended: tuple[Ended, ...] = ()
+
+    def over_ns(self, key: Key) -> int:
+        """From when on an order does not run any more; 0: that is not known."""
+        known_ns = next((one.at_ns for one in self.ended if one.key == key), 0)
+        return known_ns or (self.since_ns if self.job is None else 0)
 
 
 #: What machines that work on one operation tell each other.
@@ -170,12 +193,14 @@ class MemberBooked(NamedTuple):
 class Sharing(NamedTuple):
     """What a work unit remembers of it: as a member the number of its last stretch, as a lead what it booked.
 
-    ``since_ns``: as a lead of members that have spoken, from when on the order that runs does, or none does.
+    ``since_ns``: as a lead of members that have spoken, from when on the order that runs does, or none does. ``ended``:
+    those that ran before it, the last one last.
     """
 
     last_number: int = 0
     members: tuple[MemberBooked, ...] = ()
     since_ns: int = 0
+    ended: tuple[Ended, ...] = ()
 
     def member(self, machine: str) -> MemberBooked:
         """What is booked of a member."""
@@ -185,6 +210,13 @@ class Sharing(NamedTuple):
         """With that of a member as it is now."""
         others = (one for one in self.members if one.machine != booked.machine)
         return self._replace(members=tuple(sorted((*others, booked))))
+
+    def changed(self, was: Key | None, runs: Key | None, at_ns: int) -> Sharing:
+        """Another order runs from then on, or none."""
+        ended = tuple(one for one in self.ended if one.key not in (was, runs))
+        if was is not None:
+            ended = (*ended, Ended(*was, at_ns))[-ENDED_MAX:]
+        return self._replace(since_ns=at_ns, ended=ended)
 
     def restored(self) -> Sharing:
         """After a restart: what the members did meanwhile nobody knows, until they say it."""
@@ -262,7 +294,8 @@ def sharing_from(document: Mapping[str, Any]) -> Sharing:
         MemberBooked(machine, said_ns, tuple(map(row_from, rows)), *read)
         for machine, said_ns, rows, *read in document["members"]
     )
-    return Sharing(document["last_number"], members, document.get("since_ns", 0))
+    ended = tuple(Ended(*one) for one in document.get("ended", ()))
+    return Sharing(document["last_number"], members, document.get("since_ns", 0), ended)
 
 
 def row_from(row: list[Any]) -> MemberRow:

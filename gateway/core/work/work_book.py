@@ -256,6 +256,12 @@ class WorkBook:
                 return self._over_ns(state, made_ns, one.period_from_ns, at_ns)
         return instant_ns
 
+    def freed(self, state: State, from_ns: int, at_ns: int, out: list[Output]) -> State:
+        """The machine is no order's from then on, until it is told of another one."""
+        track, told = self._unit.on_job(state.track, None, None, from_ns, at_ns)
+        out += told
+        return state._replace(track=track)
+
     def _over_ns(self, state: State, made_ns: int | None, from_ns: int, at_ns: int) -> int:
         """What its last piece ends was over when that was made, not when it came; one that was tested, when it was."""
         if made_ns is None or self._tests or state.track.timeline.pending_ns != made_ns:
