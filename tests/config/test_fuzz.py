@@ -115,6 +115,7 @@ def test_a_good_document_with_one_value_replaced(outcome, data):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 @settings(QUICK, max_examples=WHOLE_LONG)
 @given(st.data())
 def test_a_good_document_with_one_value_replaced_many_times(outcome, data):
