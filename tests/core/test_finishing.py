@@ -94,6 +94,24 @@ def test_who_ends_an_order_short_says_why(rig, made, tolerance, reason, guard):
     floor.close_books()
 
 
+def test_what_was_confirmed_in_the_erp_is_not_missing_at_the_end(rig):
+    floor = started(rig(), image=image(under=Decimal(0)), image_digest="x")
+    confirmed_in_the_erp(floor)
+    floor.at("10 s").make(7)
+    assert floor.running is None, "ten of ten"
+    assert floor.confirmed == [("A", 1, 7, "final", "target reached")]
+
+
+@pytest.mark.parametrize(("pieces", "waits"), [(7, False), (8, True)])
+def test_what_was_confirmed_in_the_erp_counts_against_the_tolerance(rig, pieces, waits):
+    floor = started(rig(confirm=ConfirmRule(delivery=DeliveryRule(over_tolerance="5")), **ON))
+    confirmed_in_the_erp(floor)
+    floor.at("10 s").make(pieces)
+    floor.says("finish", "A")
+    (final,) = floor.all(Confirmation)
+    assert final.needs_approval is waits
+
+
 def test_an_inspection_is_waited_for_at_the_target_and_loses_no_piece(rig):
     floor = started(rig(), image=image(inspection=True), image_digest="x")
     floor.order("B", 5, sequence_no=1)

@@ -244,6 +244,7 @@ def test_release_of_what_is_not_held_and_hold_of_what_is(rig):
     assert refusal(floor).startswith("ILLEGAL_TRANSITION: it is not running but ON_HOLD; decide so of an order that")
     floor.says("finish", "A")
     assert "ON_HOLD to COMPLETED is not allowed: it was held in DISPATCHED" in refusal(floor)
+    assert dict(floor.notices[-1][1])["what_to_do"] == "release its hold first (order release)"
 
 
 def test_the_erp_holds_and_releases_but_not_what_a_person_held(rig, job):

@@ -13,8 +13,7 @@ from gateway.core.confirming.corrections import Origin
 from gateway.core.document import utc
 from gateway.core.model import ConfirmationKind, CountEvent, JobChanged, JobOrderState, OrderReceived, Role
 from gateway.core.orders.closing import Said
-from gateway.core.orders.division import made_of
-from gateway.core.orders.job_run import book, from_record, room, with_reason
+from gateway.core.orders.job_run import book, filled, from_record, room, with_reason
 from gateway.core.orders.lead import has_begun
 from gateway.core.orders.member import begun
 from gateway.core.orders.places import named, notice, with_run
@@ -138,7 +137,7 @@ class Allocation:
             return state
         image = run.job.image
         tolerance = None if image is None else image.allowed_over
-        made = made_of(run, self._target_counts)
+        made = filled(run, self._target_counts)
         left, _ = tolerated_part(self._delivery, run.job.quantity, tolerance, made, sum(state.bucket.left))
         # What the counters showed for its end is a little older than the decision: behind that is behind its end.
         read = (one for one in state.past.ceased if one.decided_ns and (one.order, one.operation) == run.job.key)

@@ -27,6 +27,7 @@ from gateway.core.confirming.posting_date import PostingDate, posting_date
 from gateway.core.confirming.triggers import Confirm, Trigger
 from gateway.core.document import utc
 from gateway.core.model import ConfirmationKind, JobChanged, JobOrderState
+from gateway.core.orders.job_run import filled
 from gateway.core.orders.merged import handed
 from gateway.core.orders.progress import EXCEEDS, flagged
 from gateway.core.work.handed_work import handed_over, shared_times, with_times
@@ -213,7 +214,7 @@ class Closer:
 
     def over(self, run: JobRun) -> tuple[bool, bool]:
         """Whether more is made than the target, and more than is tolerated."""
-        made = run.good + (run.scrap if self._target_counts == "good_plus_scrap" else 0)
+        made = filled(run, self._target_counts)
         if made <= run.job.quantity:
             return False, False
         image = run.job.image

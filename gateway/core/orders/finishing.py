@@ -13,6 +13,7 @@ from gateway.core.counting.counter import CounterState
 from gateway.core.model import JobOrderState, MachineState
 from gateway.core.orders.guards import Guard
 from gateway.core.orders.job_image import work_of
+from gateway.core.orders.job_run import filled
 from gateway.core.orders.order_steps import may
 from gateway.core.refusal import Refusal, all_of
 
@@ -67,7 +68,6 @@ class Finishing:
     def facts(self, state: State, run: JobRun, at_ns: int, *, reason: str = "") -> FinalFacts:
         """What is known of an operation that is about to be confirmed finally."""
         checks, image, asked = run.checks, run.job.image, work_of(run.job)
-        counts_scrap = self._rule.target_counts == "good_plus_scrap"
         # Its own clock: without a confirmation the run goes on since it began.
         ran_ns = at_ns - run.open_from_ns if not run.seq else 1
         return FinalFacts(
@@ -82,7 +82,7 @@ class Finishing:
             duration_ns=max(ran_ns, 0),
             # A leader is no order of the ERP's: each of those that it leads has its own.
             target=None if run.job.leads else run.job.quantity,
-            made=run.good + (run.scrap if counts_scrap else 0),
+            made=filled(run, self._rule.target_counts),
             under_tolerance=None if image is None else image.under_tolerance,
             under_reason=reason,
         )

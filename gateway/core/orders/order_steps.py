@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gateway.core.job_order import JobOrderState
 from gateway.core.orders.guards import GuardFacts, check
 from gateway.core.orders.lifecycle import ILLEGAL_TRANSITION, ILLEGAL_TRIGGER, ROLE_NOT_ALLOWED, Refused, decide
 from gateway.core.refusal import Refusal, all_of
 
 if TYPE_CHECKING:
-    from gateway.core.model import JobOrderState
     from gateway.core.orders.guards import GuardRefusal
     from gateway.core.orders.job_run import JobRun
     from gateway.core.orders.lifecycle import ActorRole, Trigger
@@ -70,6 +70,8 @@ def refused_step(answer: Refused, found: JobOrderState) -> Refusal:
     """What the table of the order's life refuses, with its parts."""
     allowed = ", ".join(answer.allowed) or "nothing: it has ended"
     todo = _TODO.get(answer.code, "")
+    if answer.code == ILLEGAL_TRANSITION and found is JobOrderState.ON_HOLD:
+        todo = "release its hold first (order release)"
     return Refusal(f"{answer.code}: {answer.text}", answer.code, found=found.value, allowed=allowed, what_to_do=todo)
 
 

@@ -60,7 +60,7 @@ def early_in_another_process(season, seed):
     return done.stdout.strip()
 
 
-@pytest.mark.timeout(600)  # twelve seconds of work, wherever the machine has other work besides
+@pytest.mark.timeout(1800)  # no promise: a week is work for a processor that others may need, too
 def test_a_week_with_the_spring_clock_change(happen):
     week = happen("spring", 1)
     check_all(week)
@@ -76,7 +76,7 @@ def test_a_week_with_the_spring_clock_change(happen):
     assert early_in_another_process("spring", 1) == week.early_digest, "the same seed gives the same bytes"
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_week_with_the_autumn_clock_change(happen):
     week = happen("autumn", 1)
     check_all(week)
@@ -144,7 +144,7 @@ def a_press_that_is_not_read_when_another_lot_is_mounted(put):
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("bug", "seen_by"),
     [
@@ -164,7 +164,7 @@ def test_the_week_sees_a_planted_bug(happen, monkeypatch, bug, seen_by):
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("season", ["spring", "autumn"])
 def test_weeks_of_several_seeds(happen, season):
     hashes = set()
