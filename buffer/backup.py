@@ -95,13 +95,11 @@ def _copied(database: Path, part: Path, stop: Event) -> Copied:
 def faults_of(file: Path, *, quick: bool = False) -> list[str]:
     """Why a file is no copy to go on from, the first defect of each check; [] where it is one. Raises StoreError.
 
-    A journal row whose content is spoiled is none: nothing goes on from it, and no copy at all would be worse.
+    A journal row whose content is spoiled is none, and not looked for: nothing goes on from it, and no copy at all
+    would be worse.
     """
-    return [
-        f"{one.name}: {one.told[0]}"
-        for one in verified(file, quick=quick)
-        if one.defects and one.name != JOURNAL_CONTENTS
-    ]
+    found = verified(file, quick=quick, without=(JOURNAL_CONTENTS,))
+    return [f"{one.name}: {one.told[0]}" for one in found if one.defects]
 
 
 def _check(part: Path, found: Copied) -> None:

@@ -63,11 +63,17 @@ class OrderCloser:
             wait_ns = int(runner.unit.rules.orders.close_after)
             if settled_ns is None or settled_ns + wait_ns > self._now_ns():
                 continue
-            known_as = record.job.leads or (record.job.erp_key[0],)
-            agreed = [await agrees(self._store, order, record.job.operation) for order in known_as]
+            agreed = [await agrees(self._store, order, record.job.operation) for order in await self._told_as(record)]
             await runner.submit(FinalAcknowledged(self._now_ns(), *record.job.key, reconciled=all(agreed)))
             told += 1
         return told
+
+    async def _told_as(self, record: JobRecord) -> list[str]:
+        """The orders that the ERP knows it as: an original of a leader may be a child."""
+        if not record.job.leads:
+            return [record.job.erp_key[0]]
+        found = [(order, await self._store.job_record(order, record.job.operation)) for order in record.job.leads]
+        return [order if known is None else known.job.erp_key[0] for order, known in found]
 
     async def _settled_ns(self, record: JobRecord) -> int | None:
         """When the last of it was booked; None: it is not yet.

@@ -89,7 +89,7 @@ async def reconcile(parts: Parts, store: Store, at_ns: int, order: str = "") -> 
         if connector is None or not connector.capabilities.totals or not isinstance(connector, TellsTotals):
             left_out.append(f"order {name}: connector {source} cannot be asked what it has booked")
             continue
-        names = tuple(dict.fromkeys(record.job.order for record in known))
+        names = tuple(dict.fromkeys(one for record in known for one in (record.job.order, record.job.leader) if one))
         try:
             found, why_not = await _compared(store, connector, source, name, names)
         except ConnectorError as error:
@@ -151,12 +151,15 @@ async def _here(
 ) -> dict[str, tuple[EdgeFacts, list[OutboxEntry]]]:
     """What is known here of each operation of an order at one moment, and its own postings. Raises StoreError."""
     remembered, postings = await reconciliation.seen(store, source, names, POSTINGS_MAX)
-    records = [one for one in remembered if one.job.source == source]  # another ERP may have that number, too
+    mine = [one for one in remembered if one.job.source == source]  # another ERP may have that number, too
+    records = [one for one in mine if not one.job.leads]
+    at_work = {one.job.operation for one in mine if one.state in RUNNING}  # by itself, or under its leader
     found: dict[str, tuple[EdgeFacts, list[OutboxEntry]]] = {}
     for operation in dict.fromkeys(record.job.operation for record in records):
         own = [one for one in postings if one.operation == operation and one.kind not in BESIDE]
         of_it = [record for record in records if record.job.operation == operation]
-        found[operation] = (_edge(name, of_it, store.epoch, own, connector), own)
+        edge = _edge(name, of_it, store.epoch, own, connector)
+        found[operation] = (edge._replace(running=operation in at_work), own)
     return found
 
 
@@ -215,12 +218,14 @@ def document(
 async def _by_order(store: Store, order: str) -> dict[tuple[str, str], list[JobRecord]]:
     """What is remembered of each order that the ERP knows and that is not over, its children included.
 
-    A leader it does not know: what was made under one is booked as its originals, which are asked for in its place.
+    A leader it does not know: what was made under one is booked as its originals, which are asked for in its place. An
+    original may be a child, too.
     """
     records = await store.job_records()
+    told_as = {one.job.key: one.job.erp_key[0] for one in records}
     wanted: set[tuple[str, str]] = set()
     for one in records:
-        names = one.job.leads or (one.job.erp_key[0],)
+        names = tuple(told_as.get((lead, one.job.operation), lead) for lead in one.job.leads) or (one.job.erp_key[0],)
         if order in (one.job.order, *names) if order else one.state not in _OVER:
             wanted.update((one.job.source, name) for name in ((order,) if order in names else names))
     found: dict[tuple[str, str], list[JobRecord]] = {}
@@ -259,7 +264,6 @@ def _edge(name: str, records: list[JobRecord], epoch: str, own: list[OutboxEntry
     return EdgeFacts(
         name,
         records[0].job.operation,
-        running=any(record.state in RUNNING for record in records),
         epochs=tuple(dict.fromkeys((*(one.key.split("/")[1] for one in reversed(own)), epoch))),
         seq=max(record.seq for record in records),
         # What was pruned is in the totals still, so what is acknowledged is all but what is not.

@@ -132,7 +132,7 @@ class BufferRound:
             f"notices {one.target}: {one.notices_left_out} were not made, because {WAITING_MAX} waited; see what it "
             "does not take (linegate outbox list --kind notice), retry or discard it; the next one says how many"
             for one in found.targets
-            if one.notices_left_out
+            if one.notices_left_out and self._is_told(one.target)
         ]
         if found.events is not None and found.events.error:
             texts.append(
@@ -154,6 +154,11 @@ class BufferRound:
             f"{self._utc(status.last_success_ns)}, next attempt {self._utc(status.next_retry_ns)}: "
             f"{status.last_error}; what is made waits; {todo}"
         )
+
+    def _is_told(self, target: str) -> bool:
+        """Whether it is told notices: who is told none any more misses none, and nothing would ever say so to it."""
+        connector = self._parts.connectors.get(target)
+        return connector is not None and bool(connector.capabilities.notices) and target in self._parts.forwarders
 
     def _since_when(self, texts: tuple[str, ...]) -> tuple[str, ...]:
         """Each with the time at which it was first so, where it does not say that itself."""

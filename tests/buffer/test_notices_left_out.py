@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,9 @@ from buffer.step import Step
 from buffer.verify import verified
 from gateway.core.document import Identity
 from gateway.core.orders.erp_notice import GROWING, ErpNotice, NoticeType
+from gateway.parts import Parts
+from gateway.rounds.buffer_round import BufferRound
+from gateway.timing.clock import SteadyClock
 
 MOST = 3
 STATUS = ErpNotice(
@@ -112,6 +116,29 @@ async def test_one_that_is_parked_counts_and_a_discarded_one_does_not(few, store
     await outbox.supersede(head.id, 20, who="ann")
     await tell(STATUS)
     assert (await made(store))[-1] == ("A", 4, {"status": 1})
+
+
+async def degraded(store, notices):
+    """What is said of them where the connector is told these types; None: there is no such connector (any more)."""
+    parts = Parts(Outbox(store), None, lambda at_ns: at_ns)
+    if notices is not None:
+        parts.connectors["erp"] = SimpleNamespace(capabilities=SimpleNamespace(notices=notices))
+        # It answers: nothing else is wrong.
+        parts.forwarders["erp"] = SimpleNamespace(status=SimpleNamespace(link="up", failures=0))
+    found = await BufferRound(store, SteadyClock(last_time_ns=0), parts).figures()
+    return [one for one in found.degraded if one.startswith("notices erp: ")]
+
+
+async def test_it_is_shown_as_long_as_a_later_one_will_say_so(few, store, tell):
+    for _ in range(MOST + 2):
+        await tell(STATUS)
+    (told,) = await degraded(store, {NoticeType.STATUS})
+    assert told.startswith("notices erp: 2 were not made"), told
+    assert await degraded(store, frozenset()) == [], "it wants none any more: nobody misses one"
+    assert await degraded(store, None) == [], "it is not there any more"
+    await arrived(store)
+    await tell(STATUS)
+    assert await degraded(store, {NoticeType.STATUS}) == []
 
 
 async def test_a_count_of_none_is_refused_by_the_schema(store):

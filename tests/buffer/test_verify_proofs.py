@@ -152,6 +152,12 @@ async def test_a_spoiled_row_keeps_no_copy_and_no_restore_back(full, tmp_path):
     assert list(faults(full)) == [CONTENTS], "and it is still named"
 
 
+async def test_a_check_that_is_not_wanted_is_not_made(full):
+    every = [one.name for one in verified(full)]
+    assert [one.name for one in verified(full, without=(CONTENTS,))] == [name for name in every if name != CONTENTS]
+    assert CONTENTS in every
+
+
 async def test_who_makes_everything_anew_behind_a_signature_is_found(full):
     """The first quantity, its hash and all hashes behind it: the chain of confirmations is whole, and the trail is."""
     made = documents(first_good="6")

@@ -503,7 +503,9 @@ def baseline_after_the_send(put):
 @bug("what_was_accepted_may_be_refused", "taken over is counted as booked, also where the target refuses it later")
 def accepted_counts_as_posted(put):
     put(
-        policy.Policy, "_taken_over", lambda _self, reference, now_ns: Settlement(OutboxState.POSTED, now_ns, reference)
+        policy.Policy,
+        "_taken_over",
+        lambda _self, reference, now_ns, _asked: Settlement(OutboxState.POSTED, now_ns, reference),
     )
 
 

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from buffer import reconciliation
 from buffer.entry import OutboxState, Settlement
 from buffer.outbox import Outbox
 from buffer.store import Store
@@ -19,7 +20,7 @@ from gateway.connectors.base import ConnectorContext, Lookup, LookupKind
 from gateway.connectors.rest import PLUGIN as REST
 from gateway.connectors.rest.settings import RestSettings
 from gateway.core.document import Identity
-from gateway.core.entries import MergeEntry
+from gateway.core.entries import MergeEntry, SplitEntry
 from gateway.core.model import (
     DataValue,
     Operation,
@@ -201,6 +202,42 @@ async def test_a_leader_is_no_order_of_the_erp_and_is_over_with_its_originals(li
     assert (await reconcile(line.parts, line.store, line.clock.now_ns()))[0].compared == 0
 
 
+async def test_an_original_that_is_a_child_is_compared_as_the_order_that_it_was_split_from(line):
+    line.released_there("4712")
+    await line.hears("4712")
+    for order in ("4711", "4712"):
+        await line.says("interrupt", order)
+    halves = (Decimal(50), Decimal(50))
+    await line.runner.submit(SplitEntry(line.clock.now_ns(), "4711", "0010", halves, "", "ann", role=PLANNER))
+    for child in ("4711-001", "4711-002"):  # one begins by itself behind the other
+        await line.says("interrupt", child)
+    orders = ("4711-001", "4711-002", "4712")
+    await line.runner.submit(MergeEntry(line.clock.now_ns(), "L", orders, "0010", "", "ann", role=PLANNER))
+    await line.says("start", "L")
+    line.sends()
+    await line.made(12)
+    await line.says("finish", "L")
+    await line.settled(POSTED, order="4712")
+    for order in ("4711-001", "4711-002"):
+        await line.settled(POSTED, order=order)
+    assert await line.found() == {}
+    line.erp._external("4711", "0010", 2)
+    report, _ = await reconcile(line.parts, line.store, line.clock.now_ns())
+    assert (report.compared, [(one.code, one.order) for one in report.findings]) == (
+        2, [(C.EXTERNAL_CONFIRMATION, "4711")]
+    )  # fmt: skip
+    for named in ("L", "4711", "4711-002"):
+        asked, _ = await reconcile(line.parts, line.store, line.clock.now_ns(), named)
+        assert [one.order for one in asked.findings] == ["4711"], named
+    said = [reconciliation.SaidOf("4711", "0010", (C.EXTERNAL_CONFIRMATION.value,))]
+    await reconciliation.keep(line.store, line.clock.now_ns(), "asked", b"{}", 1, said)
+    closer = OrderCloser(SimpleNamespace(runners={"A": line.runner}), line.store, line.clock.now_ns)
+    line.clock.advance(30 * 24 * 3600 * S)
+    await closer.close_due()
+    states = {one.job.order: one.state for one in await line.store.job_records()}
+    assert states["L"] == "COMPLETED", "the ERP says another thing of one of its orders"
+
+
 async def test_what_is_booked_while_the_erp_answers_is_not_lost(line):
     """Its answer is older than what is read here behind it: the pieces looked acknowledged and gone."""
     await line.confirms(5)
@@ -318,6 +355,21 @@ async def test_closed_there_and_running_here(line):
     line.released_there(status="closed")
     assert set(await line.found()) == {C.ERP_CLOSED}
     assert line.runner.state.running.state == "IN_PROGRESS", "what follows is the order's image, not the comparison"
+
+
+async def test_closed_there_and_running_here_under_its_leader(line):
+    line.released_there("4712")
+    await line.hears("4712")
+    for order in ("4711", "4712"):
+        await line.says("interrupt", order)
+    line.released_there("4712", status="closed")
+    merged = MergeEntry(line.clock.now_ns(), "L", ("4711", "4712"), "0010", "", "ann", role=PLANNER)
+    await line.runner.submit(merged)
+    await line.says("start", "L")
+    found = await line.found()
+    assert {code: one.order for code, one in found.items()} == {C.ERP_CLOSED: "4712"}
+    await line.says("interrupt", "L")
+    assert await line.found() == {}, "it does not run"
 
 
 async def test_confirmed_there_and_unknown_here_is_another_epoch(line):
