@@ -108,7 +108,7 @@ def test_a_stuck_input_stays_on_and_a_bouncing_one_counts_twice(tester, module, 
     one.do("stop")
     pieces, counters = one.truth("pieces"), client.counters()
     assert client.levels()[1] == 1
-    assert counters[1] == before[1] <= 1
+    assert counters[1] == before[1]  # however many before: the processor may come late to the first stop
     assert shown(pieces, 1, OK) > 10
     assert counters[4] == shown(pieces, 2, OK) + 2
     one.do("faults off")

@@ -313,7 +313,8 @@ class Plant:
         async def one_moment():
             """The views of one moment: a timer may confirm what was open while the others are being asked."""
             view = await self.status_where(still, f"all of {goal} counted and sent")
-            waiting = await self.ask("outbox.open")  # before the ledger: what is booked meanwhile stands in both
+            # Before the ledger: what is booked meanwhile stands in both. What waits for two targets was made once.
+            waiting = list({row["key"]: row for row in await self.ask("outbox.open")}.values())
             ledger = await self.ledger()
             same = view["work_units"] == (await self.ask("status"))["work_units"]
             return same and (ledger, waiting, view["work_units"])
