@@ -168,7 +168,10 @@ async def test_the_beginning_of_a_line_that_a_power_cut_or_a_full_disk_left_is_n
     assert await watched.later(CHECK_EVERY_NS) == ("", ""), "it is still to be written whole"
     assert watched.lines() == [whole, newest[:-9], newest]
     assert await watched.later(CHECK_EVERY_NS) == ("", ""), "it was written whole behind it"
-    watched.file.write_text(f"{whole}\n{newest[:-9]}0\n{newest}\n")
+    other = "1" if newest[-9] == "0" else "0"  # the next digit of the sum, and any that it is not
+    watched.file.write_text(f"{whole}\n{newest[:-9]}{newest[-9]}\n{newest}\n")
+    assert await watched.later(CHECK_EVERY_NS) == ("", ""), "a longer beginning is one, too"
+    watched.file.write_text(f"{whole}\n{newest[:-9]}{other}\n{newest}\n")
     assert "line 2 of the anchor file is no anchor" in (await watched.later(CHECK_EVERY_NS))[0]
 
 
