@@ -21,7 +21,6 @@ import http.client
 import importlib.util
 import json
 import os
-import random
 import shutil
 import socket
 import sqlite3
@@ -32,15 +31,16 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))  # quiet_ports.py, also where this is a program of its own
+
+import quiet_ports
+
 MODULES = ("production", "production_routing", "production_work", "production_split")
 PACKAGES = ("trytond", *(f"trytond-{name.replace('_', '-')}" for name in MODULES))
 #: So long a busy computer may take for what is done in seconds.
 BUILD_S = 540
 START_S = 120
 CALL_S = 60
-#: Below those that the kernel gives to whoever asks for any port: nobody takes one before Tryton listens there, nor
-#: between two of its starts.
-QUIET_PORTS = range(12_000, 32_000)
 #: Of the administrator of databases that live as long as a test.
 PASSWORD = "admin-of-a-test"
 GATEWAY_PASSWORD = "gateway-of-a-test"
@@ -125,22 +125,12 @@ def _own():
     return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
-def _is_free(port):
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
 class Server:
     """One trytond process on a free port; ``port`` stays when it is started again."""
 
     def __init__(self, folder, database, port=0):
         self.folder, self.database = Path(folder), database
-        self.port = port or next(filter(_is_free, random.sample(QUIET_PORTS, len(QUIET_PORTS))))
+        self.port = port or quiet_ports.find()
         self._process = None
 
     def __enter__(self):
