@@ -2,7 +2,7 @@
 
 It is ``synchronous=NORMAL`` and may lose its last moment in a power cut. A damaged file is made anew. It shares no
 connection, no transaction and no room with the confirmations, and knows no broker. Every call blocks for as long as the
-disk needs: call it in a thread, one call at a time.
+disk needs: call it in a thread. Calls of several threads wait for each other.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
@@ -77,28 +78,33 @@ class TelemetryStore:
         self._pages_max = max_bytes // PAGE_BYTES
         self._max_age_ns = max_age_ns
         self._link: sqlite3.Connection | None = None
+        # Whoever asked for a call may be gone while its thread still writes. A connection that is closed under a
+        # statement takes the process with it.
+        self._one_at_a_time = threading.RLock()
         self.made_anew = ""
 
     def open(self) -> int:
         """Open or make the file; returns the highest number ever given. Raises StoreError."""
-        try:
+        with self._one_at_a_time:
             try:
-                return self._opened()
-            except sqlite3.DatabaseError as error:
-                if not _is_damage(error):
-                    raise
-                self._drop(error)
-                return self._opened()
-        except (sqlite3.Error, OSError) as error:
-            self.close()
-            raise StoreError(f"{self._path}: cannot be opened: {error}; events wait in memory") from error
+                try:
+                    return self._opened()
+                except sqlite3.DatabaseError as error:
+                    if not _is_damage(error):
+                        raise
+                    self._drop(error)
+                    return self._opened()
+            except (sqlite3.Error, OSError) as error:
+                self.close()
+                raise StoreError(f"{self._path}: cannot be opened: {error}; events wait in memory") from error
 
     def close(self) -> None:
-        """Release the file."""
-        link, self._link = self._link, None
-        if link is not None:
-            with contextlib.suppress(sqlite3.Error):
-                link.close()
+        """Release the file, once a call that is under way has ended."""
+        with self._one_at_a_time:
+            link, self._link = self._link, None
+            if link is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    link.close()
 
     def add(self, events: Sequence[StoredEvent]) -> None:
         """Keep them; where there is no room the oldest go. Raises StoreError: some of them may be kept."""
@@ -144,6 +150,10 @@ class TelemetryStore:
         return self._do(lambda link: figures_in(link, str(self._path)))
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._one_at_a_time:
+            return self._done(work)
+
+    def _done(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._link is None:
             self.open()
         link = self._link

@@ -40,7 +40,11 @@ log = structlog.get_logger(__name__)
 
 
 class Backlog:
-    """All events of one gateway. Every call but ``run`` and ``close`` returns at once; all belong to one event loop."""
+    """All events of one gateway. Every call but ``run`` and ``close`` returns at once; all belong to one event loop.
+
+    ``end()`` first, then ``run`` is awaited, then ``close()``: what is being written is written to its end, and counted
+    once.
+    """
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class Backlog:
         self._beginning = False
         self._next_ns = 0
         self._stir = asyncio.Event()
+        self._ending = False
         self._told_anew = ""
         self._figures = EventFigures(path="", waiting=0, used_bytes=0, max_bytes=0)
         self._sent_count = 0
@@ -173,10 +178,10 @@ class Backlog:
         )
 
     async def run(self) -> None:
-        """Keep the file up to date and the next page at hand, until cancelled."""
+        """Keep the file up to date and the next page at hand, until ``end``."""
         loop = asyncio.get_running_loop()
         flush_at_s = age_at_s = loop.time()
-        while True:
+        while not self._ending:
             try:
                 await self._serve()
                 if loop.time() >= flush_at_s:
@@ -197,6 +202,11 @@ class Backlog:
                 async with asyncio.timeout(wait_s):
                     await self._stir.wait()
             self._stir.clear()
+
+    def end(self) -> None:
+        """Nothing more is begun; ``run`` returns once what is under way has ended."""
+        self._ending = True
+        self._stir.set()
 
     async def close(self) -> None:
         """Keep what is not told yet, and release the file."""

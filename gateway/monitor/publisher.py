@@ -235,8 +235,9 @@ class Monitor:
             for timer in (self._due_timer, self._heartbeat_timer):
                 if timer is not None:
                     timer.cancel()
+            self._events.end()
+            link.cancel()
             for task in (link, events_kept):
-                task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
             await self._events.close()

@@ -47,6 +47,31 @@ async def main(path, port, first):
 asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
 """
 
+#: A call waits for the file's lock, which another connection holds; meanwhile the file is closed; then the lock goes.
+CLOSED_UNDER_A_CALL = """
+import sqlite3, sys, threading, time
+from pathlib import Path
+from buffer.telemetry import StoredEvent, TelemetryStore
+
+path = Path(sys.argv[1])
+shelf = TelemetryStore(path, max_bytes=1 << 24, max_age_ns=0)
+shelf.open()
+shelf.add([StoredEvent(number, 1, "M1", "t", b"x") for number in range(20)])
+other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+for _ in range(20):
+    other.execute("BEGIN IMMEDIATE")
+    call = threading.Thread(target=shelf.remove, args=(range(20), 1))
+    call.start()
+    close = threading.Thread(target=shelf.close)
+    close.start()
+    time.sleep(0.02)
+    other.execute("ROLLBACK")
+    call.join()
+    close.join()
+print("sent", shelf.figures().sent)
+shelf.close()
+"""
+
 
 def attention(machine, number):
     return AttentionEvent(work_unit=machine, what="x", at_ns=0, since_ns=number * 1_000_000)
@@ -155,6 +180,32 @@ def test_a_file_that_goes_bad_while_it_is_used_is_made_anew(shelf, tmp_path):
     kept.add(stored(9500, 9501))
     assert kept.made_anew
     assert [one.number for one in kept.page(0, 10)] == [9500]
+
+
+def test_closed_under_a_call_that_still_writes(tmp_path):
+    """In a process of its own: a connection that is closed under a statement ends it with a segmentation fault."""
+    command = [sys.executable, "-P", "-X", "faulthandler", "-c", CLOSED_UNDER_A_CALL, str(tmp_path / FILE_NAME)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "sent 20\n"), done.stderr
+
+
+async def test_ended_in_the_middle_of_a_write_it_counts_once(shelf, tmp_path, until):
+    kept = shelf()
+    backlog = Backlog(kept, now_ns=time.time_ns, per_second=100, wake=lambda: None, last_number=kept.open())
+    running = asyncio.create_task(backlog.run())
+    backlog.put("M1", "t", b"1")
+    await until(lambda: backlog.figures().stored == 1)
+    other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+    with contextlib.closing(other):
+        other.execute("BEGIN IMMEDIATE")
+        backlog.put("M1", "t", b"2")
+        await until(lambda: backlog._writing)
+        backlog.end()
+        other.execute("ROLLBACK")
+    await running
+    await backlog.close()
+    found = figures_of_file(tmp_path / FILE_NAME)
+    assert (found.stored, found.waiting) == (2, 2)
 
 
 def test_of_a_stopped_gateway_the_figures_are_in_the_file(shelf, tmp_path):
