@@ -20,9 +20,10 @@ SEED = drawn_seed.draw("LINEGATE_SEED")
 SEEDED = f"LINEGATE_SEED={SEED}"
 #: The unit file gives it 15 s, and says that it takes 10.
 STOP_MAX_S = 10.0
-#: Its rounds look all the time, and each copy is due at once.
+#: Its rounds look all the time, and a copy is nearly always under way.
 HASTY = """
 import dataclasses, sys
+from buffer import backup
 from gateway.cli import main
 from gateway.core.duration import Duration
 from gateway.rounds import audit_round, backup_round, closing_round, store_round, trail_round
@@ -30,6 +31,7 @@ from gateway.rounds import audit_round, backup_round, closing_round, store_round
 for one in (audit_round, backup_round, closing_round, store_round, trail_round):
     one.LOOK_EVERY_S = 0.02
 trail_round.CHECK_EVERY_NS = 0
+backup.PAGES_AT_ONCE, backup.PAUSE_S = 1, 0.01
 configure = backup_round.BackupRound.configure
 def due(self, settings):
     configure(self, settings)
