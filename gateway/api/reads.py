@@ -28,7 +28,7 @@ from gateway.own_thread import Turns
 from gateway.shown.posting_times import latency_ms, posting_times
 from gateway.shown.states_read import StatesError, read
 from gateway.shown.states_text import document
-from gateway.shown.status import in_utc, to_json
+from gateway.shown.status import to_json
 from gateway.shown.views import named_job
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from gateway.timing.clock import SteadyClock
 
 OUTBOX_LIMIT: Final = 50
+#: Of a long page so many are written down at a time: nobody else waits for the whole of it.
+POSTINGS_AT_A_TIME: Final = 50
 AUDIT_LIMIT: Final = 50
 DAYS_LIMIT: Final = 31
 #: Of one answer; some 4 MB.
@@ -148,8 +150,14 @@ class Reads:
             kind=request.get("kind"),
             before_id=request.get("before"),
             limit=request.get("limit", OUTBOX_LIMIT),
+            contents=False,
         )
-        return {"postings": [self._summary(entry) for entry in found]}
+        postings: list[dict[str, Any]] = []
+        for first in range(0, len(found), POSTINGS_AT_A_TIME):
+            if first:
+                await asyncio.sleep(0)
+            postings += map(self._summary, found[first : first + POSTINGS_AT_A_TIME])
+        return {"postings": postings}
 
     async def _posting(self, request: Mapping[str, Any]) -> Any:
         found = await self._parts.outbox.whole(request["number"])
@@ -184,7 +192,10 @@ class Reads:
     def _audit_now(self, wanted: Wanted, limit: int) -> Any:
         with ChainReader.open(self._database) as reader:
             found = reader.newest(limit, wanted)
-        return {"entries": [{**as_mapping(one), "at": utc(one.content.utc_ns)} for one in found]}
+        entries = [as_mapping(one) for one in found]
+        for entry in entries:
+            entry["at"] = utc(entry["utc_ns"])
+        return {"entries": entries}
 
     async def _anchors(self, request: Mapping[str, Any]) -> Any:
         return await self._long_reads.run(partial(self._anchors_now, request.get("limit", AUDIT_LIMIT)))
@@ -237,7 +248,7 @@ class Reads:
         return None if steady_ns is None else utc(self._clock.utc_ns(steady_ns))
 
     def _view(self, name: str) -> dict[str, Any]:
-        return to_json(in_utc(self._parts.work_unit_view(name), self._clock.utc_ns))
+        return to_json(self._parts.work_unit_view(name), self._clock.utc_ns)
 
     def _known(self, name: str) -> None:
         if name not in self._parts.runners:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: Files and sockets that the gateway has open by itself, with those who ask it; and for each source and connector.
 FILES_ALONE: Final = 48
 FILES_EACH: Final = 4
+#: So long may a thread compute (a long page, a look at the trail) before the event loop goes on, each time that this
+#: comes back from the kernel; Python's own 5 ms add up to more than an answer takes.
+SWITCH_S: Final = 0.001
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -68,6 +71,7 @@ def _run(args: argparse.Namespace) -> int:
     # From here on with the collector: a big database or a long catching up may leave more than what was loaded.
     gc.freeze()
     gc.enable()
+    sys.setswitchinterval(SWITCH_S)
     try:
         return app.main(settings)
     except app.StartError as error:
