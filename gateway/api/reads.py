@@ -5,6 +5,7 @@ Each answer is plain JSON, with times in UTC. Decides nothing, and asks nobody w
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import json
 from functools import partial
