@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
-from buffer import packing
+from buffer import moment, packing
 from buffer.errors import DamagedStoreError, NewerSchemaError, StoreError
 
 if TYPE_CHECKING:
@@ -167,21 +166,23 @@ async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
             f"{path}: has schema {present}, this linegate knows up to {newest}; install the newer linegate again"
         )
     for number, script in steps:
-        if number <= present:
-            continue
-        await connection.execute_fetchall("BEGIN IMMEDIATE")
-        try:
-            for statement in _statements(script):
-                await connection.execute_fetchall(statement)
-            await connection.execute_fetchall(f"PRAGMA user_version={number}")
-            await connection.execute_fetchall("COMMIT")
-        except BaseException:
-            # A half-made schema must not stay behind, whatever ended it.
-            if connection.in_transaction:
-                # A COMMIT that was cancelled goes on in its thread, and may end the transaction right now.
-                with contextlib.suppress(sqlite3.OperationalError):
-                    await connection.execute_fetchall("ROLLBACK")
-            raise
+        if number > present:
+            # One call of its thread: a new file has two hundred statements before it.
+            await moment.in_its_thread(connection, partial(_applied, number, script))
+
+
+def _applied(number: int, script: str, connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in _statements(script):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={number}")
+        connection.execute("COMMIT")
+    except BaseException:
+        # A half-made schema must not stay behind, whatever ended it.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _statements(script: str) -> Iterator[str]:
@@ -189,7 +190,7 @@ def _statements(script: str) -> Iterator[str]:
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line
-        if sqlite3.complete_statement(statement):
+        if ";" in line and sqlite3.complete_statement(statement):
             yield statement
             statement = ""
 

@@ -48,7 +48,8 @@ COLD = frozenset(
     }
 )
 WAIT_S = 120.0
-POLL_S = 0.05
+#: The look is work for the daemon too. What takes longer than a second is looked at less often.
+POLL_S, POLL_LATER_S, LATER_S = 0.05, 0.15, 1.0
 BEAT_S = 0.02
 SPEED = 50  # times real time: an order of 24 pieces takes ASM-01 1.2 s
 SIMULATORS = {"ASM-01": "asm-01", "IMM-01": "imm-01", "PCK-01": "pck-01"}
@@ -61,7 +62,8 @@ async def until(condition, what, timeout_s=WAIT_S):
     A shorter time limit than usual is a promise: it is counted in the time in which the processes may run.
     """
     deadline = Deadline(timeout_s) if timeout_s < WAIT_S else None
-    end_s = time.monotonic() + timeout_s
+    began_s = time.monotonic()
+    end_s = began_s + timeout_s
     while True:
         found = condition()
         if asyncio.iscoroutine(found):
@@ -70,7 +72,7 @@ async def until(condition, what, timeout_s=WAIT_S):
             return found
         over = deadline.over() if deadline else time.monotonic() > end_s
         assert not over, f"waited {timeout_s:g} s in vain for {what() if callable(what) else what}"
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(POLL_S if time.monotonic() < began_s + LATER_S else POLL_LATER_S)
 
 
 def environment(extra):

@@ -29,7 +29,7 @@ def main():
     parser = argparse.ArgumentParser(description="simulated weeks of the demo plant in virtual time")
     parser.add_argument("--season", choices=WEEKS, default="spring")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--early", action="store_true", help="two days only; prints the hash of the whole database")
+    parser.add_argument("--early", action="store_true", help="one day only; prints the hash of the whole database")
     options = parser.parse_args()
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:

@@ -50,7 +50,7 @@ KILLS = 0.03  # of the ticks
 SETTLE_NS = 2 * HOUR
 #: Machines of which nobody can know what they made while nobody looked.
 UNSEEN_IS_LOST = frozenset({"IMM-01", "TST-01", "PCK-01"})
-EARLY_TICKS = 288  # two days
+EARLY_TICKS = 144  # a day
 
 
 def settings_of_week():
@@ -153,7 +153,7 @@ class Week(Deeds):
         self.rest = {}  # machine: so long it stands or has no order on purpose
 
     def run(self, *, only_early=False):
-        """All of it, or the first two days."""
+        """All of it, or the first day."""
         asyncio.run(self._run(only_early))
         return self
 
