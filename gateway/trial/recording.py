@@ -350,7 +350,7 @@ def _news_of(data: list[Any]) -> ClockTold | CountersRead | OrderProgress | Memb
         return MemberTold(_time(at_ns), str(machine), _time(said_ns), tuple(map(row_from, rows)), *map(_time, read))
     job, waits, rows, *over = told  # older recordings do not know since when
     since_ns, ended = over or (0, ())
-    ran = tuple(Ended(str(order), str(operation), _time(ended_ns)) for order, operation, ended_ns in ended)
+    ran = tuple(Ended(str(order), str(operation), *map(_time, times)) for order, operation, *times in ended)
     job = None if job is None else _job(job)
     return LeadTold(_time(at_ns), job, bool(waits), tuple(map(row_from, rows)), _time(since_ns), ran)
 
