@@ -138,7 +138,7 @@ class ShareRelay:
             return left(lead.state, way.member, now_ns) if way.up else None
         if way.up:
             return word_of(member.unit, member.state, way.member, now_ns)
-        return word_for(lead.state, way.member, now_ns)
+        return word_for(lead.state, way.member, now_ns, lead.unit.rules.orders.target_counts)
 
 
 def read_word(member: Runner, name: str, asked_ns: int, now_ns: int) -> MemberTold:

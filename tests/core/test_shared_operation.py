@@ -16,8 +16,9 @@ from gateway.core.model import Confirmation, JobChanged, JobOrderState, MachineS
 from gateway.core.orders.lead import left, word_for
 from gateway.core.orders.member import parted
 from gateway.core.orders.shares import LeadTold, MemberPieces, MemberTold, sharing_from
+from gateway.core.orders.stop_request import StopRequested
 from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, WorkUnitRules
-from gateway.core.rules_confirming import UnallocatedRule
+from gateway.core.rules_confirming import DeliveryRule, UnallocatedRule
 from gateway.core.rules_material import ActivityRule, WorkRule
 from gateway.core.rules_state import StateRule
 
@@ -27,6 +28,9 @@ GOOD = CounterRule(mode="counter", signal="plc.good")
 MEMBER = OrderRule(shares_with="M-01")
 TELLS = StateRule(signal="plc.state", map={"1": MachineState.STOPPED, "2": MachineState.PRODUCING})
 PRODUCING = WorkRule(times=ActivityRule(machine_time_basis="production"))
+
+
+STOPS = DeliveryRule(at_target="request_plc_stop", stop_signal="plc.stop")
 
 
 class Pair:
@@ -563,7 +567,7 @@ def test_what_an_older_gateway_remembered_of_its_members_is_read(pair):
     assert sharing_from(kept) == sharing._replace(ended=())
     floor.lead.says("start", "A", interrupt=True)
     later_ns = over.at_ns + 1  # B began in the same instant
-    assert floor.lead.state.sharing.ended == (over, ("B", "0010", later_ns + 1, later_ns))
+    assert floor.lead.state.sharing.ended == (over, ("B", "0010", later_ns + 1, later_ns, False))
     kept = json.loads(json.dumps([over[:3]]))  # when an order began to run nobody remembered then
     assert sharing_from({"last_number": 0, "members": [], "ended": kept}).ended == (over._replace(from_ns=0),)
 
@@ -640,12 +644,61 @@ def stray(floor):
     return [detail for code, detail in floor.lead.notices if code == "TIMES_AFTER_FINAL"]
 
 
+@pytest.mark.parametrize("died", [False, True])
+@pytest.mark.parametrize("at_target", ["complete", "continue"])
+def test_a_member_is_asked_to_stop_once_its_order_comes_to_its_target(rig, at_target, died):
+    """By the sum, whoever makes the last piece; not by its own, and not again for another word or after a restart."""
+    floor = Pair(rig, orders=OrderRule(at_target=at_target), confirm=ConfirmRule(delivery=STOPS))
+    floor.members["M-02"] = rig(GOOD, SCRAP, orders=MEMBER, confirm=ConfirmRule(delivery=STOPS))
+    floor.member.make(0)
+    floor.lead.order("A", 20)
+    floor.settle()
+
+    def asked():
+        return [[one.order for one in machine.all(StopRequested)] for machine in (floor.lead, floor.member)]
+
+    floor.later()
+    floor.member.make(12)
+    floor.settle()
+    floor.later()
+    floor.lead.make(7)
+    floor.settle()
+    assert asked() == [[], []]
+    floor.later()
+    floor.lead.make(2)
+    assert asked() == [["A"], []]
+    if died:
+        kill(floor.lead, floor.member)
+        floor.member.make(0)
+    floor.settle()
+    assert asked() == [["A"], ["A"]]
+    kill(floor.lead, floor.member)
+    floor.later()
+    floor.member.make(3)
+    floor.settle()
+    assert asked() == [["A"], ["A"]]
+    if at_target == "complete":
+        floor.lead.order("B", 5)
+        floor.settle()
+        floor.later()
+        floor.member.make(5)
+        floor.settle()
+        assert asked() == [["A", "B"], ["A", "B"]]
+    floor.conserved()
+
+
 @pytest.mark.parametrize(
     "more",
     [
         {"orders": OrderRule(shares_with="M-01", first_article="always")},
         {"orders": OrderRule(shares_with="M-01", max_parallel_orders=2, parts={"plc.good": "X"})},
         {"confirm": ConfirmRule(every_pieces=5)},
+        {"confirm": ConfirmRule(delivery=DeliveryRule(over_tolerance="5"))},
+        {
+            "confirm": ConfirmRule(
+                delivery=DeliveryRule(at_target="request_plc_stop", over_tolerance="5", stop_signal="plc.stop")
+            )
+        },
     ],
 )
 def test_a_member_has_no_settings_of_orders(more):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.core.job_order import JobOrderState
 from gateway.core.model import CountEvent, JobChanged, Notice, Role
 from gateway.core.orders.attribution import Ceased, Dating, PastOrders, Share, shares
-from gateway.core.orders.job_run import book
+from gateway.core.orders.job_run import book, filled
 from gateway.core.orders.places import enqueue, with_run, without
 from gateway.core.orders.shares import ROLES, LeadTold, MemberPieces, MemberRow, MemberTold, with_times
 from gateway.core.orders.stop_request import ask_to_stop
@@ -20,6 +20,8 @@ from gateway.core.orders.unallocated import Found, add, review_of
 from gateway.core.work.ledger import RunLedger
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.core.model import Output
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.job_run import JobRun
@@ -57,21 +59,26 @@ def booked(dispatch: Dispatch, state: State, given: MemberTold, out: list[Output
     return state if after == known else state._replace(sharing=state.sharing.with_member(after))
 
 
-def word_for(state: State, machine: str, at_ns: int) -> LeadTold:
-    """What a lead tells a member now."""
+def word_for(state: State, machine: str, at_ns: int, counts: str = "good_plus_scrap") -> LeadTold:
+    """What a lead tells a member now; ``counts``: what fills its orders."""
     run = state.running
     known = (state.sharing.member(machine).rows, state.sharing.since_ns, state.sharing.ended)
     if run is None:
         return LeadTold(at_ns, None, False, *known)
-    return LeadTold(at_ns, run.job, run.waits_for_verdict, *known)
+    full = filled(run, counts) >= run.job.quantity
+    return LeadTold(at_ns, run.job, run.waits_for_verdict, *known, full)
 
 
-def changed(before: State, state: State, instant_ns: int) -> State:
+def changed(dispatch: Dispatch, before: State, state: State, instant_ns: int, out: Sequence[Output]) -> State:
     """After an input: with the instant from which on another order runs, or none, which its members go by."""
     was, runs = (None if run is None else run.job.key for run in (before.running, state.running))
     if not state.sharing.members or was == runs:
         return state
-    return state._replace(sharing=state.sharing.changed(was, instant_ns))
+    counts = dispatch.rule.target_counts
+    records = [one.record for one in out if isinstance(one, JobChanged) and one.record.job.key == was]
+    records += [] if before.running is None else [before.running.record()]
+    full = any(filled(one, counts) >= one.job.quantity for one in records)
+    return state._replace(sharing=state.sharing.changed(was, instant_ns, full=full))
 
 
 def left(state: State, machine: str, at_ns: int) -> MemberTold | None:

@@ -13,6 +13,7 @@ from gateway.core.job_order import JobOrderState
 from gateway.core.orders.job_run import JobRun
 from gateway.core.orders.places import enqueue, put_to_work, with_run, without
 from gateway.core.orders.shares import STRETCHES_MAX, TAKEN_BACK_NS, LeadTold, MemberRow, less
+from gateway.core.orders.stop_request import ask_member
 from gateway.core.orders.unallocated import Found, add
 from gateway.core.refusal import Refusal
 from gateway.core.unit_state import ROLES
@@ -34,10 +35,13 @@ _S: Final = JobOrderState
 
 def told(dispatch: Dispatch, state: State, given: LeadTold, out: list[Output]) -> State:
     """The state after the lead's word."""
+    run, known = state.running, state.sharing
+    if run is not None:
+        ask_member(dispatch, run, known.full, given.is_full(run.job.key, known.since_ns), given.at_ns, out)
     state = _follow(dispatch, _forget(state, given), given, out)
     known_ns = given.at_ns - TAKEN_BACK_NS  # what is final before that is right, whatever the lead says next
     final = tuple(one for one in state.sharing.final if one.to_ns > known_ns)
-    return state._replace(sharing=state.sharing._replace(since_ns=given.since_ns, final=final))
+    return state._replace(sharing=state.sharing._replace(since_ns=given.since_ns, final=final, full=given.full))
 
 
 def since(before: State, given: Heard, at_ns: int) -> int:

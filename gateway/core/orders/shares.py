@@ -132,12 +132,16 @@ class MemberTold(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """An order that ran at the lead from ``from_ns`` (0: not known) until ``at_ns``; it may have run again later."""
+    """An order that ran at the lead from ``from_ns`` (0: not known) until ``at_ns``; it may have run again later.
+
+    ``full``: it was at its target then.
+    """
 
     order: str
     operation: str
     at_ns: int
     from_ns: int = 0
+    full: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -149,7 +153,7 @@ class LeadTold(NamedTuple):
     """A lead tells a member which order runs, and what it has booked of it; it may come twice.
 
     ``waits``: what is made now waits for a verdict. ``since_ns``: from when on it runs, or none does; 0: that is not
-    known. ``ended``: orders that ran before it.
+    known. ``ended``: orders that ran before it. ``full``: the one that runs is at its target.
     """
 
     at_ns: int
@@ -158,6 +162,13 @@ class LeadTold(NamedTuple):
     booked: tuple[MemberRow, ...] = ()
     since_ns: int = 0
     ended: tuple[Ended, ...] = ()
+    full: bool = False
+
+    def is_full(self, key: Key, since_ns: int) -> bool:
+        """Whether an order is at its target, or was when it ended after that."""
+        if self.job is not None and self.job.key == key and self.full:
+            return True
+        return any(one.full for one in self.ended if one.key == key and one.at_ns > since_ns)
 
     def over_ns(self, key: Key) -> int:
         """From when on an order does not run any more; 0: that is not known."""
@@ -225,7 +236,8 @@ class Sharing(NamedTuple):
 
     ``since_ns``: as a lead of members that have spoken, from when on the order that runs does, or none does; as a
     member what its lead said last of that. ``ended``: as a lead what ran before it, the last one last. ``final``: as a
-    member the time of orders that has become final since it heard of its lead, the last stretches.
+    member the time of orders that has become final since it heard of its lead, the last stretches. ``full``: as a
+    member whether the order that it works on was at its target when it heard of it last.
     """
 
     last_number: int = 0
@@ -233,6 +245,7 @@ class Sharing(NamedTuple):
     since_ns: int = 0
     ended: tuple[Ended, ...] = ()
     final: tuple[StateInterval, ...] = ()
+    full: bool = False
 
     def member(self, machine: str) -> MemberBooked:
         """What is booked of a member."""
@@ -243,10 +256,10 @@ class Sharing(NamedTuple):
         others = (one for one in self.members if one.machine != booked.machine)
         return self._replace(members=tuple(sorted((*others, booked))))
 
-    def changed(self, was: Key | None, at_ns: int) -> Sharing:
+    def changed(self, was: Key | None, at_ns: int, *, full: bool) -> Sharing:
         """Another order runs from then on, or none; no two changes are at one instant, so that each has its name."""
         at_ns = max(at_ns, self.since_ns + 1)
-        ended = self.ended if was is None else (*self.ended, Ended(*was, at_ns, self.since_ns))[-ENDED_MAX:]
+        ended = self.ended if was is None else (*self.ended, Ended(*was, at_ns, self.since_ns, full))[-ENDED_MAX:]
         return self._replace(since_ns=at_ns, ended=ended)
 
     def with_final(self, left: Iterable[StateInterval]) -> Sharing:
@@ -326,9 +339,17 @@ def sharing_from(document: Mapping[str, Any]) -> Sharing:
         MemberBooked(machine, said_ns, tuple(map(row_from, rows)), *read)
         for machine, said_ns, rows, *read in document["members"]
     )
-    ended = tuple(Ended(*one) for one in document.get("ended", ()))
+    ended = tuple(map(ended_from, document.get("ended", ())))
     final = tuple(interval_of(dict(zip(StateInterval._fields, one, strict=True))) for one in document.get("final", ()))
-    return Sharing(document["last_number"], members, document.get("since_ns", 0), ended, final)
+    since_ns, full = document.get("since_ns", 0), document.get("full", False)
+    return Sharing(document["last_number"], members, since_ns, ended, final, full)
+
+
+def ended_from(row: list[Any]) -> Ended:
+    """What JSON made of ``Ended``; older ones do not know when it began, nor whether it was at its target."""
+    order, operation, at_ns, *more = row
+    from_ns, full = more or (0, False)
+    return Ended(str(order), str(operation), int(at_ns), int(from_ns), bool(full))
 
 
 def row_from(row: list[Any]) -> MemberRow:
