@@ -15,6 +15,8 @@ OURS   := gateway drivers buffer config simulators
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # More workers than the two processors of a small machine: much of the time tests wait for processes of their own.
 JOBS   ?= 4
+# A worker that crashes ends the run, with the name of its test: with another one in its place the run may never end.
+SPREAD := --dist loadscope --no-loadscope-reorder --max-worker-restart 0
 # Where the short form of `make test` draws a tenth of the examples.
 LONG   := $(shell grep -ls "max_examples.*EXAMPLES" tests/*/test_*.py)
 
@@ -33,7 +35,9 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/linegate demo $(if $(ERP),--erp $(ERP)) $(ARGS)
 
-test: lint types contracts pytest
+# The types are checked beside the tests, which leave the processors idle at times.
+test: lint contracts
+	@$(MAKE) --no-print-directory -j 2 pytest types
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
@@ -46,7 +50,7 @@ contracts: $(VENV)/.test
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/.test
-	$(BIN)/pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder -m "not soak" $(ARGS)
+	$(BIN)/pytest -n $(JOBS) $(SPREAD) -m "not soak" $(ARGS)
 
 bench: $(VENV)/.test
 	@for script in tests/benchmarks/bench_*.py; do \
@@ -54,7 +58,7 @@ bench: $(VENV)/.test
 
 soak: $(VENV)/.test
 	$(BIN)/pytest -m soak --timeout 3600 $(ARGS)
-	$(BIN)/pytest --hypothesis-profile long -n $(JOBS) --timeout 3600 $(LONG)
+	$(BIN)/pytest --hypothesis-profile long -n $(JOBS) --max-worker-restart 0 --timeout 3600 $(LONG)
 
 $(VENV)/.demo: pyproject.toml | python
 	@test -d $(VENV) || echo "making a virtual environment in $(VENV) (once) ..."

@@ -41,9 +41,9 @@ async def apply(
         assert step.identity is not None, "who answers says who he is"
         whole = await answers.put(connection, step.identity, answer, step.last_time_ns)
         new += [] if whole is None else [whole]
-    for notice in step.notices:
+    if step.notices:
         assert step.identity is not None, "who tells says who he is"
-        new += await notices.postings_of(connection, step.identity, notice, step.last_time_ns)
+        new += await notices.postings_of(connection, step.identity, step.notices, step.last_time_ns)
     if new:
         await postings.add(connection, new)
     if images:

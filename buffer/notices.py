@@ -17,6 +17,8 @@ from gateway.core.document import encode, message_id_of
 from gateway.core.orders import erp_notice
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import aiosqlite
 
     from gateway.core.document import Identity
@@ -26,8 +28,8 @@ _NEXT: Final = """
     INSERT INTO notice_head (target, order_id, last_seq) VALUES (?, ?, 1)
     ON CONFLICT (target, order_id) DO UPDATE SET last_seq = last_seq + 1 RETURNING last_seq
 """
-#: So many notices may wait for one target, parked ones included; a step that begins below may go beyond by its own. A
-#: status, a verdict or a report has a few kilobytes: they must not fill the database while an ERP is away for weeks.
+#: So many notices may wait for one target, parked ones included. A status, a verdict or a report has a few kilobytes:
+#: they must not fill the database while an ERP is away for weeks.
 WAITING_MAX: Final = 20_000
 _WAITING: Final = f"""
     SELECT coalesce(sum(postings), 0) FROM notice_tally WHERE target = ? AND state NOT IN {OVER_SQL}
@@ -53,24 +55,32 @@ _SUMS: Final = ("waiting", "received")
 
 
 async def postings_of(
-    connection: aiosqlite.Connection, identity: Identity, notice: ErpNotice, created_ns: int
+    connection: aiosqlite.Connection, identity: Identity, told: Iterable[ErpNotice], created_ns: int
 ) -> list[NewPosting]:
-    """The postings of a notice, one for each target to which it is news. The numbers that they take are given once."""
-    targets = notice.targets
-    if notice.event == erp_notice.GROWING:
-        targets = tuple([one for one in targets if await _is_news(connection, identity.machine, notice, one)])
-    made = []
-    for target in targets:
-        if not await _is_full(connection, target):
-            made.append(await _posting(connection, identity, notice, target, created_ns))
-        elif notice.event != erp_notice.GROWING:  # what grows is offered again, with its sums
-            await connection.execute_fetchall(_LEAVE_OUT, (target, notice.type.value))
+    """The postings of a step's notices, one of each for each target to which it is news.
+
+    The numbers that they take are given once; the caller adds them all, in this transaction.
+    """
+    made: list[NewPosting] = []
+    waiting: dict[str, int] = {}  # with those of this step, which are not added yet
+    for notice in told:
+        targets = notice.targets
+        if notice.event == erp_notice.GROWING:
+            targets = tuple([one for one in targets if await _is_news(connection, identity.machine, notice, one)])
+        for target in targets:
+            if target not in waiting:
+                waiting[target] = await _waiting(connection, target)
+            if waiting[target] < WAITING_MAX:
+                made.append(await _posting(connection, identity, notice, target, created_ns))
+                waiting[target] += 1
+            elif notice.event != erp_notice.GROWING:  # what grows is offered again, with its sums
+                await connection.execute_fetchall(_LEAVE_OUT, (target, notice.type.value))
     return made
 
 
-async def _is_full(connection: aiosqlite.Connection, target: str) -> bool:
+async def _waiting(connection: aiosqlite.Connection, target: str) -> int:
     ((waiting,),) = await connection.execute_fetchall(_WAITING, (target,))
-    return int(waiting) >= WAITING_MAX
+    return int(waiting)
 
 
 async def _is_news(connection: aiosqlite.Connection, machine: str, notice: ErpNotice, target: str) -> bool:

@@ -272,7 +272,7 @@ async def _keep(
     number = int(rows[0][0])
     if telling is not None and telling.targets:
         told = reported(number, values[1], telling.at_utc_ns, telling.report)._replace(targets=telling.targets)
-        await postings.add(connection, await notices.postings_of(connection, telling.identity, told, values[0]))
+        await postings.add(connection, await notices.postings_of(connection, telling.identity, (told,), values[0]))
     if said:
         await connection.executemany(
             _SAID, [(one.order, one.operation, values[0], ",".join(one.codes)) for one in said]

@@ -317,7 +317,11 @@ def _problem() -> dict[str, Any]:
     field = _object(field=_TEXT, found=_TEXT, allowed=_TEXT)
     whole = _object(type=_TEXT, title=_TEXT, status=_WHOLE, detail=_TEXT, code=_TEXT, guard=_TEXT, what_to_do=_TEXT)
     whole["properties"] |= {"errors": {"type": "array", "items": field}, "found": _TEXT, "allowed": _TEXT}
-    return {**whole, "description": "Problem details (RFC 9457): what was found, what is allowed, what to do."}
+    text = (
+        "Problem details (RFC 9457): what was found, what is allowed, what to do. Where several guards are in the way "
+        "each part names those of all, in one order, separated by semicolons."
+    )
+    return {**whole, "description": text}
 
 
 def _posting() -> dict[str, Any]:

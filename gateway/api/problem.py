@@ -70,7 +70,7 @@ class Problem(NamedTuple):
             "detail": clean(self.detail, DETAIL_CHARS_MAX),
             "code": self.code,
             "guard": self.parts[0] or self.code,
-            "what_to_do": self.todo or TODO,
+            "what_to_do": clean(self.todo, DETAIL_CHARS_MAX) or TODO,
         }
         for name, text in (("found", self.parts[1]), ("allowed", self.parts[2])):
             if text:

@@ -18,6 +18,8 @@ AS_IT_IS: Final = "AS_IT_IS"
 #: What to do where a refusal does not say it.
 LOOK: Final = "look at the machine and its orders (linegate status), then decide anew; nothing was changed"
 REFUSED: Final = "REFUSED"
+#: So many objections one refusal names, with all their parts.
+NAMED_MAX: Final = 12
 _PARTS: Final = ("guard", "found", "allowed", "what_to_do")
 
 
@@ -49,12 +51,28 @@ class Parts(NamedTuple):
 
 
 def all_of(refusals: Iterable[Refusal]) -> str:
-    """Several refusals as one; "" where there is none. Found, allowed and what to do are those of the first."""
+    """Several refusals as one; "" where there is none.
+
+    Guards, found, allowed and what to do are those of all, in their order, found and allowed each behind its guard;
+    what two say alike is said once. Behind ``NAMED_MAX`` only how many more there are.
+    """
     listed = list(refusals)
     if len(listed) < 2:  # noqa: PLR2004 - nothing to join
         return listed[0] if listed else ""
-    first, guards = listed[0], "; ".join(dict.fromkeys(one.guard for one in listed))
-    return Refusal("; ".join(listed), guards, found=first.found, allowed=first.allowed, what_to_do=first.what_to_do)
+    more = f"and {len(listed) - NAMED_MAX} more" if len(listed) > NAMED_MAX else ""
+    named = listed[:NAMED_MAX]
+
+    def joined(parts: Iterable[str]) -> str:
+        said = list(dict.fromkeys(parts))
+        return "; ".join((*said, more) if said and more else said)
+
+    return Refusal(
+        joined(named),
+        "; ".join(dict.fromkeys(one.guard for one in named)),
+        found=joined(f"{one.guard}: {one.found}" for one in named if one.found),
+        allowed=joined(f"{one.guard}: {one.allowed}" for one in named if one.allowed),
+        what_to_do=joined(one.what_to_do for one in named if one.what_to_do),
+    )
 
 
 def details(why: str) -> tuple[tuple[str, str], ...]:

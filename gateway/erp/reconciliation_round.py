@@ -29,8 +29,10 @@ from gateway.core.audit.told import Told
 from gateway.core.document import Identity, utc
 from gateway.core.entries import ExternalEntry
 from gateway.core.orders.erp_notice import NoticeType
+from gateway.core.orders.external import concerned
 from gateway.core.orders.reconciliation import SETTLED_BY_PERSON, FindingCode, LookedUp
 from gateway.erp import reconciler
+from gateway.erp.accepting_postings import for_whom, known_before, machine_of
 from gateway.erp.answering import hearers
 from gateway.erp.resent import is_told, resent
 from gateway.timing.timezone import zone
@@ -233,16 +235,8 @@ class ReconciliationRound:
 
     async def _taken_over(self, request: Mapping[str, Any], order: str, operation: str, reason: str) -> str:
         good, scrap, rework = await self._proposed(order, operation)
-        runner = next(
-            (one for one in self._parts.runners.values() if _holds(one.state, order, operation)),
-            None,
-        )
-        if runner is None:
-            raise RequestError(
-                f"order {order} operation {operation}: is not open at a machine; there is nothing left that it reduces",
-                guard="ORDER_OPEN",
-                what_to_do="settle the difference in the ERP",
-            )
+        runner = await machine_of(self._parts, self._store, order, operation)
+        parts = concerned(runner.state, order, operation)
         entry = ExternalEntry(
             self._clock.now_ns(),
             order,
@@ -251,11 +245,12 @@ class ReconciliationRound:
             scrap,
             rework,
             reason=reason,
-            before=_external(runner.state, order, operation),
+            before=await known_before(self._store, parts, order, operation),
             **speaker(request),
         )
         told(await runner.submit(entry), f"cannot take over for {order}")
-        return f"order {order} operation {operation}: taken over {good} good, {scrap} scrap, {rework} rework"
+        text = f"order {order} operation {operation}: taken over {good} good, {scrap} scrap, {rework} rework"
+        return text + for_whom(runner.state, order, parts)
 
     async def _proposed(self, order: str, operation: str) -> tuple[int, int, int]:
         """What the last report that speaks of it found more in the ERP, in whole pieces. Raises RequestError."""
@@ -373,13 +368,3 @@ async def agrees(store: Store, order: str, operation: str) -> bool:
     """Whether the ERP says nothing else of an operation, as far as the last report knows. Raises StoreError."""
     said = await reconciliation.said_of(store, order, operation)
     return said is None or set(said[1]) <= HARMLESS
-
-
-def _external(state: Any, order: str, operation: str) -> tuple[int, int, int]:
-    """What is known to be confirmed in the ERP past the gateway."""
-    found = next(run.external for run in state.open_runs() if run.job.key == (order, operation))
-    return int(found[0]), int(found[1]), int(found[2])
-
-
-def _holds(state: Any, order: str, operation: str) -> bool:
-    return any(run.job.key == (order, operation) for run in state.open_runs())

@@ -54,7 +54,7 @@ class ProgressRelay:
         for run in state.at_work():
             if asks(run, rules.orders, rules.confirm.delivery):
                 self._want(name, asked_of(run))
-        changed = {key for one in outputs if isinstance(one, JobChanged) for key in _of(one.record)}
+        changed = {key for one in outputs if isinstance(one, JobChanged) for key in _of(one.record, state)}
         worked = {key for run in state.at_work() for key in _made_by(run)}
         for other, runner in self._parts.runners.items():
             if other in self._failed:
@@ -107,10 +107,16 @@ class ProgressRelay:
             await runner.submit(OrderProgress(self._now_ns(), news))
 
 
-def _of(record: JobRecord) -> tuple[Key, ...]:
-    """The operations of the ERP's that a job order is, or leads."""
+def _of(record: JobRecord, state: State) -> tuple[Key, ...]:
+    """The operations of the ERP's that a job order is, or leads: an original may be a part of one that was split.
+
+    Of a leader that is over only the names of its originals are left, which then tell of themselves.
+    """
     job = record.job
-    return tuple((order, job.operation) for order in job.leads) if job.leads else (job.erp_key,)
+    if not job.leads:
+        return (job.erp_key,)
+    led = next((run for run in state.open_runs() if run.job.key == job.key), None)
+    return tuple((order, job.operation) for order in job.leads) if led is None else _made_by(led)
 
 
 def _made_by(run: JobRun) -> tuple[Key, ...]:
@@ -136,6 +142,7 @@ async def progress_of(store: Store, live: Iterable[State], key: Key) -> JobRecor
         if leader is None:
             return whole
         is_open = any(run.job.key == leader.job.key for one in states for run in one.open_runs())
+        leader = leader._replace(external=(0, 0, 0))  # what was confirmed in the ERP is its originals'
         return together(whole, (leader if is_open else leader._replace(good=0),))
     names = [name for name in await store.orders_like(f"{key[0]}-") if name != key[0]]
     parts: list[JobRecord] = []

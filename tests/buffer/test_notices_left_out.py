@@ -77,6 +77,25 @@ async def test_so_many_wait_and_no_more_and_the_next_one_says_how_many_are_missi
     assert [one for one in verified(store.path) if one.defects] == []
 
 
+async def test_a_step_goes_no_further_than_the_limit_by_its_own(few, store, tell):
+    """Whatever it tells, as many wait as may, and each further one is counted."""
+    identity = Identity(plant="P", epoch=store.epoch, gateway_id="gw", line="L", machine="M1", work_center="WC-1")
+    both = [STATUS._replace(targets=("erp", "mes"), order="A")] * 2 + [
+        QUALITY._replace(targets=("erp",), order="A")
+    ] * 3
+    await tell(STATUS)
+    await store.commit(Step("M1", b'{"journal_seq": 0}', 10, notices=tuple(both), identity=identity))
+    assert await made(store) == [("A", 1, None), ("A", 2, None), ("A", 3, None)]
+    assert await made(store, "mes") == [("A", 1, None), ("A", 2, None)]
+    assert await left_out(store) == {"erp": 3, "mes": 0}
+    for _ in range(MOST):
+        await arrived(store)
+    await store.commit(Step("M1", b'{"journal_seq": 0}', 10, notices=tuple(both), identity=identity))
+    assert (await made(store))[MOST:] == [("A", 4, {"quality": 3}), ("A", 5, None), ("A", 6, None)]
+    assert await left_out(store) == {"erp": 2, "mes": 1}
+    assert [one for one in verified(store.path) if one.defects] == []
+
+
 async def test_each_target_has_its_own_and_nothing_else_of_the_step_is_left_out(few, store, tell, make):
     for _ in range(MOST + 1):
         await tell(STATUS)

@@ -14,6 +14,7 @@ from gateway.core.model import Confirmation, MachineState, Role, Status
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.orders.order_image import Control, ImageOperation, OrderImage
 from gateway.core.orders.stop_request import StopRequested
+from gateway.core.refusal import NAMED_MAX, Refusal, all_of
 from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, WorkUnitRules
 from gateway.core.rules_confirming import ChecklistRule, DeliveryRule
 from gateway.core.rules_counting import PartResultRule, ResultRule
@@ -130,6 +131,36 @@ def test_an_inspection_is_waited_for_at_the_target_and_loses_no_piece(rig):
     finals = [c for c in floor.all(Confirmation) if c.kind.value == "final"]
     assert [(c.job.order, c.total_good) for c in finals] == [("A", 10)]
     floor.close_books()
+
+
+def test_every_point_that_is_in_the_way_is_named_with_what_to_do_in_its_order(rig):
+    points = checklist(counters="block", under_delivery="block")
+    floor = started(rig(confirm=points, **ON), image=image(inspection=True, under=Decimal(0)), image_digest="x")
+    floor.make(4)
+    run = floor.state.running
+    floor.state = floor.state._replace(running=run._replace(checks=run.checks._replace(review=40)))
+    floor.says("finish", "A")
+    told = refusal(floor)
+    guards = ["checklist counters", "checklist inspection", "checklist under_delivery"]
+    assert told["guard"] == "; ".join(guards)
+    found = ["40 pieces set aside", "no verdict of the inspection", "4 of 10 made"]
+    assert told["found"] == "; ".join(f"{guard}: {one}" for guard, one in zip(guards, found, strict=True))
+    todo = told["what_to_do"]
+    assert todo.index("acknowledge-data") < todo.index("order inspect") < todo.index("finish --reason")
+    assert told["allowed"].count("; ") == 2
+    floor.says("acknowledge-data", "A")
+    floor.says("finish", "A", reason="NO_MATERIAL")
+    assert (refusal(floor)["guard"], refusal(floor)["found"]) == ("checklist inspection", found[1])
+
+
+def test_a_refusal_names_so_many_objections_and_counts_the_others():
+    many = [Refusal(f"G{at}: found {at}", f"G{at}", found=str(at), what_to_do="ask") for at in range(NAMED_MAX + 3)]
+    joined = all_of(many)
+    assert joined.found.split("; ") == [*(f"G{at}: {at}" for at in range(NAMED_MAX)), "and 3 more"]
+    assert (joined.what_to_do, joined.allowed) == ("ask; and 3 more", "")
+    assert joined.endswith("; and 3 more")
+    assert all_of(many[:1]) is many[0]
+    assert all_of(()) == ""
 
 
 def test_an_inspection_is_asked_for_when_a_person_ends_it(rig):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.core import journal, snapshot
 from gateway.core.access.roles import ActorRole
 from gateway.core.document import fields
-from gateway.core.entries import AllocateEntry, MergeEntry, ReportEntry, SplitEntry, UnmergeEntry
+from gateway.core.entries import AllocateEntry, ExternalEntry, MergeEntry, ReportEntry, SplitEntry, UnmergeEntry
 from gateway.core.model import Confirmation, JobOrderState, Role
 from gateway.core.orders.order_changes import OrderAck
 from gateway.core.rules import ConfirmRule, CounterRule, OrderRule
@@ -51,6 +51,15 @@ def booked_by_order(floor, role="good"):
     for one in floor.all(Confirmation):
         found[one.job.order] = found.get(one.job.order, 0) + getattr(one, role)
     return found
+
+
+def in_the_erp(floor, order, good, scrap=0, rework=0):
+    """Somebody confirmed so many there, and a person takes it over here."""
+    return floor.put(ExternalEntry(floor.now_ns, order, "", good, scrap, rework, "by hand there", "ann"))
+
+
+def external(floor, order):
+    return floor.records[order, "0010"].external
 
 
 # --- split -----------------------------------------------------------------------------------------------------------
@@ -410,3 +419,135 @@ def test_no_piece_is_made_or_lost_by_division_and_allocation(rig, words, every, 
     for lane in lanes.values():
         assert [one.seq for one in lane] == list(range(1, len(lane) + 1))
         assert [one.total_good for one in lane][-1] == sum(one.good for one in lane)
+
+
+# --- what the ERP was told by hand -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("counts", "remaining"), [("good", 50), ("good_plus_scrap", 45)])
+def test_children_get_what_remains_without_what_was_confirmed_in_the_erp(rig, counts, remaining):
+    floor = rig(GOOD, SCRAP, orders=OrderRule(choose="command", target_counts=counts))
+    floor.make(0)
+    floor.at("1 s").order("4711", 100)
+    floor.says("start", "4711")
+    floor.make(30)
+    floor.says("interrupt", "4711")
+    in_the_erp(floor, "4711", 20, 5)
+    told = refusal(split(floor, "4711", 40, 30))
+    assert (told["guard"], told["allowed"]) == ("SPLIT_SUM", f"{remaining} (remaining quantity)")
+    split(floor, "4711", remaining - 10, 10)
+    assert [floor.records[f"4711-00{at}", "0010"].job.quantity for at in (1, 2)] == [remaining - 10, 10]
+    assert external(floor, "4711") == (20, 5, 0), "it stays the whole's"
+    assert [external(floor, f"4711-00{at}") for at in (1, 2)] == [(0, 0, 0)] * 2, "and is no child's besides"
+    for child, pieces in (("4711-001", remaining - 10), ("4711-002", 10)):
+        floor.says("start", child)
+        floor.make(pieces)
+    assert floor.confirmed[-1] == ("4711-002", 1, 10, "final", "target reached")
+    floor.close_books()
+
+
+def test_an_order_that_is_full_by_what_the_erp_was_told_is_neither_split_nor_merged(floor):
+    floor.at("1 s").order("A", 100)
+    floor.order("B", 100)
+    in_the_erp(floor, "A", 100)
+    told = refusal(split(floor, "A", 60, 40))
+    assert (told["guard"], told["found"]) == ("NOTHING_REMAINS", "100 of 100 made or confirmed in the ERP")
+    assert refusal(merge(floor, "L", "A", "B"))["guard"] == "NOTHING_REMAINS"
+
+
+def test_a_leader_is_shared_by_what_its_originals_want_without_what_was_confirmed_in_the_erp(floor):
+    floor.at("1 s").order("A", 60)
+    floor.order("B", 60)
+    in_the_erp(floor, "A", 40)
+    merge(floor, "L", "A", "B")
+    assert floor.records["L", "0010"].job.quantity == 80
+    floor.says("start", "L")
+    floor.make(80)
+    assert booked_by_order(floor) == {"A": 20, "B": 60}
+    assert [one.over_target for one in floor.all(Confirmation)] == [False, False]
+    assert [(floor.records[one, "0010"].good, external(floor, one)[0]) for one in "AB"] == [(20, 40), (60, 0)]
+    floor.close_books()
+
+
+def test_what_the_erp_was_told_of_an_original_is_taken_over_in_its_leaders_place(floor):
+    """The leader makes less, and none of its pieces goes to whom it is no longer due."""
+    floor.at("1 s").order("A", 60)
+    floor.order("B", 60)
+    merge(floor, "L", "A", "B")
+    outputs = in_the_erp(floor, "A", 38, 2, 1)
+    assert [one.record.job.order for one in outputs if hasattr(one, "record")] == ["A", "L"]
+    assert (external(floor, "A"), floor.records["A", "0010"].state) == ((38, 2, 1), JobOrderState.MERGED)
+    floor.state = snapshot.decode(floor.unit, json.loads(json.dumps(snapshot.encode(floor.unit, floor.state))))
+    floor.says("start", "L")
+    floor.make(79)
+    assert floor.running == "L"
+    floor.make(1)
+    assert floor.running is None, "it is full with 80 of 120"
+    assert booked_by_order(floor) == {"A": 20, "B": 60}
+    floor.close_books()
+
+
+def test_an_original_keeps_what_its_leader_gave_it_whatever_the_erp_was_told(floor):
+    floor.at("1 s").order("A", 60)
+    floor.order("B", 60)
+    merge(floor, "L", "A", "B")
+    floor.says("start", "L")
+    floor.make(60)
+    floor.says("interrupt", "L")
+    assert booked_by_order(floor) == {"A": 30, "B": 30}
+    in_the_erp(floor, "A", 50)  # 20 more than it still wants
+    floor.says("start", "L")
+    floor.make(30)
+    assert floor.running is None, "the other one has its 60, and not one less"
+    assert booked_by_order(floor) == {"A": 30, "B": 60}
+    assert external(floor, "A") == (50, 0, 0)
+    floor.close_books()
+
+
+def test_a_merge_that_is_undone_leaves_what_the_erp_was_told_with_its_original(floor):
+    floor.at("1 s").order("A", 60)
+    floor.order("B", 60)
+    merge(floor, "L", "A", "B")
+    in_the_erp(floor, "A", 40)
+    floor.put(UnmergeEntry(floor.now_ns, "L", "", "rush", "ann"))
+    floor.says("start", "A")
+    floor.make(20)
+    assert booked_by_order(floor) == {"A": 20}
+    assert external(floor, "A") == (40, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("told", "children"),
+    [
+        ((30, 0, 0), {"4711-002": (30, 0, 0)}),
+        ((50, 3, 1), {"4711-001": (10, 3, 0), "4711-002": (40, 0, 1)}),
+        ((120, 0, 0), {"4711-001": (60, 0, 0), "4711-002": (60, 0, 0)}),  # 20 more than all of them want
+    ],
+)
+def test_what_the_erp_was_told_of_a_split_order_counts_for_its_children(floor, told, children):
+    """It knows no children: the last one makes less first, as far as it still wants pieces."""
+    floor.at("1 s").order("4711", 100)
+    split(floor, "4711", 60, 40)
+    in_the_erp(floor, "4711", *told)
+    assert {one: external(floor, one) for one in ("4711-001", "4711-002") if any(external(floor, one))} == children
+    floor.state = snapshot.decode(floor.unit, json.loads(json.dumps(snapshot.encode(floor.unit, floor.state))))
+    left = 60 - sum(children.get("4711-001", (0,)))
+    if left:
+        floor.says("start", "4711-001")
+        floor.make(left - 1)
+        assert floor.running == "4711-001"
+        floor.make(1)
+        assert booked_by_order(floor) == {"4711-001": left}
+
+
+def test_a_child_under_a_leader_takes_its_part_of_what_the_erp_was_told(floor):
+    floor.at("1 s").order("A", 100)
+    floor.order("B", 50)
+    split(floor, "A", 60, 40)
+    merge(floor, "L", "A-002", "B")
+    in_the_erp(floor, "A", 45)
+    assert [external(floor, one)[0] for one in ("A-001", "A-002")] == [5, 40]
+    floor.says("start", "L")
+    floor.make(50)
+    assert floor.running != "L"
+    assert booked_by_order(floor) == {"A-002": 0, "B": 50}

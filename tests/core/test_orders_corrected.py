@@ -13,7 +13,15 @@ from gateway.core.confirming.booked import Confirmed, content_of
 from gateway.core.confirming.corrections import Capability
 from gateway.core.confirming.hold_back import VOIDABLE, Delivery
 from gateway.core.document import encode, fields
-from gateway.core.entries import CorrectEntry, MergeEntry, ReclassifyEntry, RejectEntry, SplitEntry, UndoEntry
+from gateway.core.entries import (
+    CorrectEntry,
+    ExternalEntry,
+    MergeEntry,
+    ReclassifyEntry,
+    RejectEntry,
+    SplitEntry,
+    UndoEntry,
+)
 from gateway.core.model import Confirmation, JobOrderState, OperatorEntry, OperatorVerb, Role, Voided
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.orders.order_image import ImageOperation, OrderImage
@@ -582,6 +590,21 @@ def test_a_split_order_is_corrected_and_its_children_make_the_difference(rig, pi
     assert erp.sums("A")[0] == pieces[0]
     if not left:
         assert pieces[0] + sum(quantities(floor).values()) == 100, "the children get what remains"
+
+
+def test_a_child_leaves_no_more_than_it_still_wants_without_what_the_erp_was_told(rig):
+    floor = rig(orders=OrderRule(choose="command", target_counts="good"))
+    floor.make(0)
+    floor.order("A", 100)
+    floor.says("start", "A")
+    floor.at("90 s").make(40)
+    floor.says("interrupt", "A")
+    floor.put(SplitEntry(floor.now_ns, "A", "", (Decimal(20), Decimal(40)), "r", "ann"))
+    floor.put(ExternalEntry(floor.now_ns, "A", "", 30, 0, 0, "by hand there", "ann"))
+    erp = Erp(floor)
+    erp.becomes(1, Delivery.POSTED)
+    assert refused(erp.correct(1, (60, 0, 0))) is None
+    assert quantities(floor) == {"A-001": 10, "A-002": 30}
 
 
 def test_an_order_at_its_target_waits_for_the_verdict_on_held_pieces_that_are_confirmed(rig):

@@ -10,6 +10,10 @@ import pytest
 
 from buffer.errors import StoreError
 from gateway.core.job_order import JobOrder, JobOrderState, JobRecord
+from gateway.core.model import JobChanged
+from gateway.core.orders.job_run import JobRun
+from gateway.core.orders.merged import Merged
+from gateway.core.orders.order_image import ImageOperation, OrderImage
 from gateway.relays.progress_relay import ProgressRelay, progress_of
 
 KEY = ("A", "0010")
@@ -69,6 +73,26 @@ def job(order, **more):
     return JobOrder(order, "0010", *plain, **more)
 
 
+async def test_what_a_leader_of_a_split_orders_part_does_reaches_the_operation_behind_it(relay):
+    """The ERP's operation is the whole's, which the leader does not name: its original is a part of it."""
+    work = tuple(ImageOperation(number, "WC-1", Decimal(100)) for number in ("0010", "0020"))
+    image = OrderImage("erp", "A", 1, "ART-1", "PC", Decimal(100), work)
+    original = JobRun(job("A-001", erp_order="A", leader="L"))
+    plain = JobRun(job("B", leader="L"))
+    leads = job("L", leads=("A-001", "B"))
+    leader = JobRun(leads, merged=Merged("by_open_qty", (), (original, plain), ()))
+    behind = JobRun(job("A")._replace(operation="0020", image=image))
+    rules = relay._parts.runners["M"].unit.rules
+    for name, run in (("M", leader), ("N", behind)):
+        open_runs = lambda run=run: (run,)  # noqa: E731 - one line
+        state = SimpleNamespace(at_work=tuple, open_runs=open_runs, running=None, beside=(), queue=())
+        relay._parts.runners[name] = SimpleNamespace(unit=SimpleNamespace(rules=rules), state=state)
+    started = JobRecord(leads, JobOrderState.IN_PROGRESS, 0, 0, 0, 0, "")
+    relay.committed("M", (JobChanged(0, started, JobOrderState.DISPATCHED, "started"),))
+    await until(lambda: not relay._under_way)
+    assert relay.records.asked == [KEY]
+
+
 class Remembered:
     """Job orders of a database."""
 
@@ -96,3 +120,11 @@ async def test_the_open_pieces_of_a_leader_of_several_parts_count_once():
     state = SimpleNamespace(open_runs=lambda: (run,))
     assert (await progress_of(store, (state,), ("A", "0010"))).good == 5 + 10 + 20 + 3 + 7
     assert (await progress_of(store, (), ("A", "0010"))).good == 5 + 10 + 20 + 3, "all that is over was handed to them"
+
+
+async def test_what_was_confirmed_in_the_erp_of_an_original_counts_once():
+    """Its leader wants less for it, and confirmed nothing."""
+    original = JobRecord(job("A", leader="L"), JobOrderState.MERGED, 1, 10, 0, 0, "", external=(4, 0, 0))
+    leads = JobRecord(job("L", leads=("A", "B")), JobOrderState.IN_PROGRESS, 0, 3, 0, 0, "", external=(4, 0, 0))
+    found = await progress_of(Remembered(original, leads), (), ("A", "0010"))
+    assert (found.good, found.external) == (10, (4, 0, 0))

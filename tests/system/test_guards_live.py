@@ -93,6 +93,9 @@ async def test_each_guard_does_at_a_running_gateway_what_its_setting_says(plant)
             if mode == "block":
                 assert found in refusal["found"], where
                 assert todo in refusal["what_to_do"], where
+                if more:  # each of them with what was found and what to do
+                    assert all(f"{one}: " in refusal["found"] for one in (guard, "G8 sequence")), where
+                    assert CASES["G8 sequence"][3] in refusal["what_to_do"], where
             elif not guard.startswith("G1"):
                 assert answer.startswith(f"M-{mode}: start {mode}-{guard[:2]} done"), where
                 assert (f"despite {guard}: found" in answer and found in answer) == (mode == "warn"), where

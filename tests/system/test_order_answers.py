@@ -31,6 +31,7 @@ from gateway.core import snapshot
 from gateway.core.calendar.honest_time import TimeQuality
 from gateway.core.calendar.time_of_day import TimeOfDay
 from gateway.core.document import Identity
+from gateway.core.entries import MergeEntry, SplitEntry, UnmergeEntry
 from gateway.core.model import (
     DataValue,
     Operation,
@@ -43,6 +44,7 @@ from gateway.core.model import (
 )
 from gateway.core.orders import reconciliation as core_reconciliation
 from gateway.core.orders.job_run import room
+from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.rules import CounterRule, WorkUnitRules
 from gateway.core.work_unit import WorkUnit
 from gateway.erp.order_closer import OrderCloser
@@ -407,6 +409,54 @@ async def test_reports_stay_and_what_they_propose_is_done_by_a_person_only(floor
         floor.clock.advance(30 * 24 * 3600 * S)
         assert await closer.close_due() == 1
         assert (await floor.store.job_record("4711", "0010")).state == "CLOSED"
+
+
+async def test_what_the_erp_has_of_a_merged_or_split_order_is_taken_over_in_its_leaders_or_childrens_place(floor):
+    """The ERP knows the order; here its leader is open, then its children, then nothing of it."""
+    async with compared(floor) as (erp, comparing, _parts, _monitor):
+        verbs, runner = comparing.table(), floor.runners["A"]
+        mine = {"operation": "0010", "who": "Petra", "reason": "by hand"}
+        for name in ("4711", "4712"):
+            erp.ledger.put({"order_id": name, "revision": 1, "operations": [{"op": "0010", "work_center": "W"}]})
+            await floor.hears(order(order=name), "A")
+            await runner.submit(OperatorEntry(floor.clock.now_ns(), OperatorVerb.INTERRUPT, name, "", "ann"))
+        now_ns, more = floor.clock.now_ns(), {"role": ActorRole.SUPERVISOR}
+        await runner.submit(MergeEntry(now_ns, "L", ("4711", "4712"), "", "one setup", "ann", **more))
+        erp._external("4711", "0010", 3)
+        await verbs["reconcile"]({})
+        said = await verbs["reconcile.accept"]({**mine, "order": "4711"})
+        assert said == (
+            "order 4711 operation 0010: taken over 3 good, 0 scrap, 0 rework; its leader L makes less for it"
+        )
+        (leader,) = runner.state.open_runs()
+        assert (leader.job.order, room(leader, Role.GOOD, "good")) == ("L", 17)
+        assert (await verbs["reconcile"]({}))["findings"] == [], "it is known of the original, and of nobody twice"
+        erp._external("4711", "0010", 1)
+        await verbs["reconcile"]({})
+        await verbs["reconcile.accept"]({**mine, "order": "4711"})
+        (leader,) = runner.state.open_runs()
+        assert ([one.external[0] for one in leader.merged.runs], room(leader, Role.GOOD, "good")) == ([4, 0], 16)
+
+        await runner.submit(OperatorEntry(now_ns, OperatorVerb.INTERRUPT, "L", "", "ann"))
+        await runner.submit(UnmergeEntry(now_ns, "L", "", "no", "ann", **more))
+        await runner.submit(SplitEntry(now_ns, "4711", "", (Decimal(4), Decimal(2)), "two", "ann", **more))
+        erp._external("4711", "0010", 3)
+        await verbs["reconcile"]({})
+        said = await verbs["reconcile.accept"]({**mine, "order": "4711"})
+        assert said.endswith("3 good, 0 scrap, 0 rework; it counts for 4711-002, 4711-001, split from it")
+        assert {run.job.order: run.external[0] for run in runner.state.open_runs()} == {
+            "4711-001": 1, "4711-002": 2, "4712": 0,
+        }  # fmt: skip
+        assert (await verbs["reconcile"]({}))["findings"] == []
+
+        for name in ("4711-001", "4711-002"):
+            await runner.submit(OperatorEntry(now_ns, OperatorVerb.INTERRUPT, name, "", "ann"))
+            await runner.submit(OperatorEntry(now_ns, OperatorVerb.CANCEL, name, "", "ann", role=ActorRole.PLANNER))
+        erp._external("4711", "0010", 1)
+        await verbs["reconcile"]({"order": "4711"})
+        with pytest.raises(RequestError, match="nor is any of the orders that it was split into") as refused:
+            await verbs["reconcile.accept"]({**mine, "order": "4711"})
+        assert (refused.value.guard, refused.value.found) == ("ORDER_OPEN", "SPLIT")
 
 
 async def test_what_a_person_settles_is_no_finding_any_more_and_another_difference_is(floor):

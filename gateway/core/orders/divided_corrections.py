@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.core.model import JobChanged, JobOrderState
 from gateway.core.orders.distribution import Shares
-from gateway.core.orders.division import leader_of, made_of
+from gateway.core.orders.division import leader_of
 from gateway.core.orders.job_image import with_image
-from gateway.core.orders.job_run import FLAGS_MAX
+from gateway.core.orders.job_run import FLAGS_MAX, filled
 from gateway.core.orders.merged import HANDED
 from gateway.core.orders.places import notice, with_run
 from gateway.core.orders.split_merge import Child, child_image
@@ -86,7 +86,7 @@ def remaining_shifted(state: State, before: JobRun, after: JobRun, counts: str, 
 
     The last one first, and none below what it has made and 1 piece. What no child can take is told.
     """
-    less = made_of(before, counts) - made_of(after, counts)
+    less = filled(before, counts) - filled(after, counts)
     if not less:
         return state
     beginning = f"{before.job.order}-"
@@ -96,7 +96,7 @@ def remaining_shifted(state: State, before: JobRun, after: JobRun, counts: str, 
         if run.job.erp_order and run.job.operation == before.job.operation and run.job.order.startswith(beginning)
     ]
     for child in sorted(children, key=lambda run: run.job.order, reverse=True):
-        least = Decimal(max(made_of(child, counts), 1))
+        least = Decimal(max(filled(child, counts), 1))
         quantity = max(child.job.quantity + less, min(least, child.job.quantity))
         changed = int(quantity - child.job.quantity)
         if changed:

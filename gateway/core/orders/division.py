@@ -17,7 +17,7 @@ from gateway.core.orders import dispatch as dispatching
 from gateway.core.orders.distribution import nothing_given
 from gateway.core.orders.divided_material import handed_on
 from gateway.core.orders.job_image import with_image
-from gateway.core.orders.job_run import JobRun
+from gateway.core.orders.job_run import JobRun, filled
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
 from gateway.core.orders.merged import HANDED, Merged
 from gateway.core.orders.order_steps import Cause, may
@@ -66,11 +66,6 @@ def leader_of(state: State, key: tuple[str, str]) -> JobRun | None:
     return next((run for run in state.open_runs() if run.merged is not None and key in run.merged.keys), None)
 
 
-def made_of(run: JobRun, target_counts: str) -> int:
-    """What fills the order."""
-    return run.good + (run.scrap if target_counts == "good_plus_scrap" else 0)
-
-
 # --- split -----------------------------------------------------------------------------------------------------------
 
 
@@ -81,7 +76,7 @@ def _split(dispatch: Dispatch, state: State, entry: SplitEntry, out: list[Output
     if run.merged is not None:
         return _leads(run, "an order that leads no others")
     taken = (*entry.taken, *(one.job.order for one in state.all_runs()))
-    made = Decimal(made_of(run, dispatch.rule.target_counts))
+    made = Decimal(filled(run, dispatch.rule.target_counts))
     asked = SplitRequest(run.job.order, run.state, run.job.quantity, made, entry.quantities, taken, run.held_from)
     plan = split(asked)
     if isinstance(plan, DivisionRefused):
@@ -174,7 +169,7 @@ def _planned(dispatch: Dispatch, state: State, entry: MergeEntry, runs: list[Job
             product=run.job.product,
             product_revision=run.job.product_revision,
             uom=run.job.uom,
-            open_pieces=math.ceil(run.job.quantity) - made_of(run, dispatch.rule.target_counts),
+            open_pieces=math.ceil(run.job.quantity) - filled(run, dispatch.rule.target_counts),
             due_ns=run.job.planned_end_ns,
             ratio=ratio,
             held_from=run.held_from,

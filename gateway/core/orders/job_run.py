@@ -38,10 +38,10 @@ class JobRun(NamedTuple):
     than it. ``merged``: the originals that it leads. ``share_no`` above 0: no order of this machine's own, but so
     much of its lead's (``member.py``). ``owes_final``: a sibling of this child is complete, and left it to the last one
     to tell the ERP so. ``checks``: what its final confirmation asks about. ``external``: good, scrap and rework that
-    somebody confirmed in the ERP: they count for the quantity, and are confirmed by nobody here. ``standing``: scope,
-    name and reason of the standing holds that it is on (``standing_holds.py``); ``hold_reason`` is that of its own
-    hold, "" where it has none. ``material``: whether its material is there by a person's word, None: nobody said so
-    since the ERP did.
+    somebody confirmed in the ERP: they count for the quantity, and are confirmed by nobody here; of a leader what its
+    originals want less for that. ``standing``: scope, name and reason of the standing holds that it is on
+    (``standing_holds.py``); ``hold_reason`` is that of its own hold, "" where it has none. ``material``: whether its
+    material is there by a person's word, None: nobody said so since the ERP did.
     """
 
     job: JobOrder

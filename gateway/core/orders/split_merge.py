@@ -27,6 +27,7 @@ ORIGINALS_MIN: Final = 2
 class SplitRequest(NamedTuple):
     """An order that is to be split. ``quantity`` and ``produced`` in its unit; ``wanted`` one for each child.
 
+    ``produced`` is all that counts against its quantity: made here, or confirmed in the ERP past the gateway.
     ``held_from`` is the state before a hold; ``taken`` are names of orders that exist.
     """
 
@@ -48,7 +49,7 @@ class Child(NamedTuple):
 
 
 class SplitPlan(NamedTuple):
-    """What a split makes. The parent keeps ``parent_keeps``, which was made, with its lots and confirmations."""
+    """What a split makes. The parent keeps ``parent_keeps``: what was made, with its lots and confirmations."""
 
     children: tuple[Child, ...]
     parent_keeps: Decimal
@@ -103,7 +104,7 @@ def split(request: SplitRequest) -> SplitPlan | DivisionRefused:
         return refusal
     remaining, wanted = request.quantity - request.produced, request.wanted
     if remaining <= 0:
-        found = f"{request.produced} of {request.quantity} made"
+        found = f"{request.produced} of {request.quantity} made or confirmed in the ERP"
         return DivisionRefused("NOTHING_REMAINS", found, "an order that is not full", "complete it instead")
     # One child of an order that nothing was made for is that order with another name.
     least = 1 if request.produced else 2
