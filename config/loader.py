@@ -10,8 +10,8 @@ import dataclasses
 import hashlib
 import json
 from enum import Enum
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from functools import cached_property, lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEFAULT_CLIENT_ID: Final = "linegate-{id}"
+#: One of the plugins that the file names, one of all for what is wrong.
+GRAMMARS_KEPT: Final = 2
 
 
 def load(
@@ -53,16 +55,15 @@ def load(
     places = _Places(flat, over.places)
     errors = list(over.errors)
     # The grammar of a plugin that is not in the file would only make the start longer; only complaints name them all.
-    named = (_used(drivers, data, "sources", "driver"), _used(connectors, data, "connectors", "connector"))
-    adapter = TypeAdapter(document_type(*named))
-    document, raw_errors = _validated(data, adapter)
+    grammar = _grammar(_used(drivers, data, "sources", "driver"), _used(connectors, data, "connectors", "connector"))
+    document, raw_errors = _validated(data, grammar.adapter)
     # A member of an enumeration is one of the allowed words; the schema is made for complaints only.
     words = {path: word for path, word in _ambiguous_words(data, ()) if not isinstance(_reached(document, path), Enum)}
     schema: dict[str, Any] = {}
     if raw_errors or words:
-        whole = document_type(drivers, connectors)
-        schema = json_schema(whole, adapter := TypeAdapter(whole))
-        document, raw_errors = _validated(data, adapter)
+        whole = _grammar(drivers, connectors)
+        schema = whole.schema
+        document, raw_errors = _validated(data, whole.adapter)
     failed = (
         complaints(raw_errors, data, schema)
         if document is None
@@ -109,6 +110,37 @@ def load(
         base_dir=base_dir,
         places=places.values,
     )
+
+
+class _Settings(NamedTuple):
+    """What the grammar takes of a plugin."""
+
+    name: str
+    settings: type[Any]
+
+
+class _Grammar:
+    """The type of the document for some plugins, and what says in words what is wrong with one."""
+
+    def __init__(self, drivers: tuple[_Settings, ...], connectors: tuple[_Settings, ...]) -> None:
+        self._document = document_type({one.name: one for one in drivers}, {one.name: one for one in connectors})
+        self.adapter: TypeAdapter[Any] = TypeAdapter(self._document)
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema; nobody changes it."""
+        return json_schema(self._document, self.adapter)
+
+
+@lru_cache(maxsize=GRAMMARS_KEPT)
+def _made(drivers: tuple[_Settings, ...], connectors: tuple[_Settings, ...]) -> _Grammar:
+    # To make one takes longer than the rest of a load, and a file that is loaded anew mostly names the same plugins.
+    return _Grammar(drivers, connectors)
+
+
+def _grammar(drivers: Mapping[str, PluginType], connectors: Mapping[str, PluginType]) -> _Grammar:
+    named = [tuple(_Settings(one.name, one.settings) for one in plugins.values()) for plugins in (drivers, connectors)]
+    return _made(*named)
 
 
 class _Places:
