@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from buffer import backup_note
-from buffer import classes as bytes_by_class
+from buffer.classes import bytes_by_class
 from buffer.figures import QUERY, Beside, BufferFigures, figures_of
 from gateway.core.calendar.honest_time import utc_of
 from gateway.core.duration import NS_PER_S
@@ -26,7 +26,6 @@ SET_ASIDE_SHOWN_MAX: Final = 20
 RESERVE_NAME: Final = "linegate.reserve"
 
 _LAST_TIME: Final = "SELECT coalesce(max(last_time_ns), 0) FROM meta"
-_UNITS: Final = "SELECT work_unit FROM journal_head"
 
 
 def beside(path: Path, *, at_ns: int | None = None, max_bytes: int | None = None, offset_ns: int = 0) -> Beside:
@@ -86,11 +85,7 @@ async def figures(store: Store, now_ns: int, offset_ns: int = 0) -> BufferFigure
 
 async def classes(store: Store) -> tuple[ClassBytes, ...]:
     """Bytes of each class, estimated. Raises StoreError."""
-    rows = [row for query in bytes_by_class.QUERIES for row in await store.read(query, ())]
-    rows += await store.read(bytes_by_class.ORDERS, ())
-    for (unit,) in await store.read(_UNITS, ()):
-        rows += await store.read(bytes_by_class.JOURNAL, (unit,))
-    return bytes_by_class.summed(bytes_by_class.class_of(row) for row in rows)
+    return await store.at_once(lambda link: bytes_by_class(lambda sql, values: link.execute(sql, values).fetchall()))
 
 
 def figures_of_file(store: ReadOnlyStore) -> BufferFigures:
@@ -102,8 +97,5 @@ def figures_of_file(store: ReadOnlyStore) -> BufferFigures:
 
 def classes_of_file(store: ReadOnlyStore) -> tuple[ClassBytes, ...]:
     """Bytes of each class, estimated. Raises StoreError."""
-    rows = [row for query in bytes_by_class.QUERIES for row in store.read(query, ())]
-    rows += store.read(bytes_by_class.ORDERS, ())
-    for (unit,) in store.read(_UNITS, ()):
-        rows += store.read(bytes_by_class.JOURNAL, (unit,))
-    return bytes_by_class.summed(bytes_by_class.class_of(row) for row in rows)
+    with store.moment():
+        return bytes_by_class(store.read)

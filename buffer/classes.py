@@ -10,10 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-#: Rows looked at in each table.
+#: Rows looked at in each table: of the journal, the machines share them.
 SAMPLED_ROWS: Final = 200
+#: Of the journal of each machine, however many they are.
+SAMPLED_ROWS_MIN: Final = 20
 
 
 class ClassBytes(NamedTuple):
@@ -24,7 +26,7 @@ class ClassBytes(NamedTuple):
     bytes: int
 
 
-def _sampled(name: str, table: str, number: str, size: str, where: str = "1") -> str:
+def _sampled(name: str, table: str, number: str, size: str, *, where: str = "1", rows: str = str(SAMPLED_ROWS)) -> str:
     # Asked for each by itself, SQLite finds the first and the last number without reading what is between.
     # Evenly spaced numbers between the first and the last one: the share that is there tells the number of rows.
     return f"""
@@ -34,13 +36,13 @@ def _sampled(name: str, table: str, number: str, size: str, where: str = "1") ->
                 (SELECT max({number}) FROM {table} WHERE {where}) AS high
         ) AS span
         CROSS JOIN (
-            WITH RECURSIVE probe(n) AS (VALUES (0) UNION ALL SELECT n + 1 FROM probe WHERE n < {SAMPLED_ROWS - 1})
+            WITH RECURSIVE probe(n) AS (VALUES (0) UNION ALL SELECT n + 1 FROM probe WHERE n < {rows} - 1)
             SELECT n FROM probe
         ) AS probe
         LEFT JOIN {table} AS row ON {where.replace("work_unit", "row.work_unit")} AND row.{number} = CASE
-            WHEN span.high - span.low < {SAMPLED_ROWS} THEN span.low + probe.n
-            ELSE span.low + (span.high - span.low) * probe.n / {SAMPLED_ROWS - 1} END
-        WHERE span.low IS NOT NULL AND (span.high - span.low >= {SAMPLED_ROWS} OR span.low + probe.n <= span.high)
+            WHEN span.high - span.low < {rows} THEN span.low + probe.n
+            ELSE span.low + (span.high - span.low) * probe.n / ({rows} - 1) END
+        WHERE span.low IS NOT NULL AND (span.high - span.low >= {rows} OR span.low + probe.n <= span.high)
         GROUP BY 1
     """  # noqa: S608 - constants of this module
 
@@ -58,27 +60,30 @@ _AUDIT: Final = _sampled(
     "length(coalesce(row.old, '')) + length(coalesce(row.new, '')) + length(row.detail) + length(row.entity_id) + 300",
 )
 _JOURNAL: Final = _sampled(
-    "journal", "journal", "seq", "length(row.body) + length(row.work_unit) + 35", where="work_unit = ?1"
+    "journal", "journal", "seq", "length(row.body) + length(row.work_unit) + 35", where="work_unit = ?1", rows="?2"
 )
 _ORDERS: Final = """
     SELECT 'orders', 1, 1, coalesce((SELECT sum(length(record)) FROM job), 0)
         + coalesce((SELECT sum(length(document)) FROM order_image), 0), (SELECT count(*) FROM job)
 """
-#: Asked once, without values; then ``JOURNAL`` for each work unit.
-QUERIES: Final = (_CONFIRMATIONS, _AUDIT)
-JOURNAL: Final = _JOURNAL
-ORDERS: Final = _ORDERS
+_UNITS: Final = "SELECT work_unit FROM journal_head"
 
 
-def class_of(row: Sequence[Any]) -> ClassBytes:
-    """The class in a row of one of the queries."""
+def bytes_by_class(read: Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]) -> tuple[ClassBytes, ...]:
+    """Each class once. ``read`` runs a query; several are run, so they should be of one moment."""
+    units = read(_UNITS, ())
+    probes = max(SAMPLED_ROWS // max(len(units), 1), SAMPLED_ROWS_MIN)
+    asked = [(_CONFIRMATIONS, ()), (_AUDIT, ()), (_ORDERS, ()), *((_JOURNAL, (unit, probes)) for (unit,) in units)]
+    return _summed(_class_of(row) for sql, values in asked for row in read(sql, values))
+
+
+def _class_of(row: Sequence[Any]) -> ClassBytes:
     name, probed, hits, size, span = row
     rows = span * hits // probed if probed else 0
     return ClassBytes(str(name), rows, size * span // probed if probed else 0)
 
 
-def summed(found: Iterable[ClassBytes]) -> tuple[ClassBytes, ...]:
-    """One of each name."""
+def _summed(found: Iterable[ClassBytes]) -> tuple[ClassBytes, ...]:
     sums: dict[str, ClassBytes] = {}
     for one in found:
         before = sums.get(one.name, ClassBytes(one.name, 0, 0))

@@ -280,8 +280,7 @@ class Outbox:
 
     async def get(self, key: str, target: str | None = None) -> OutboxEntry | None:
         """The posting with this key (of this target), None if there is none."""
-        found = await self.page(key=key, target=target, limit=1)
-        return found[0] if found else None
+        return next(iter(await self.page(key=key, target=target, limit=1)), None)
 
     async def entry(self, entry_id: int) -> OutboxEntry | None:
         """The posting with this id, None if there is none (or no longer)."""
@@ -302,10 +301,11 @@ class Outbox:
         kind: str | None = None,
         before_id: int | None = None,
         limit: int = 100,
+        contents: bool = True,
     ) -> list[OutboxEntry]:
         """Postings, newest first; at most ``PAGE_MAX``. The next page starts before the last id of this one."""
         names = {"target": target, "order": order, "key": key, "kind": kind}
-        sql, values = page_query(**names, state=state, before_id=before_id, limit=limit)
+        sql, values = page_query(**names, state=state, before_id=before_id, limit=limit, contents=contents)
         return [entry_of(row) for row in await self._store.read(sql, values)]
 
     async def not_over(self, limit: int) -> outbox_open.NotOver:

@@ -13,6 +13,7 @@ PAGE_MAX: Final = 1000
 
 #: Message ids and names of what is not over.
 ASKED: Final = f"SELECT message_id, name FROM outbox WHERE target = ? AND state NOT IN {OVER_SQL} LIMIT ?"  # noqa: S608 - constants
+_BARE: Final = COLUMNS.replace(" payload, body,", " x'' AS payload, NULL AS body,")
 _STANDING: Final = "state IN ('needs_approval', 'held', 'accepted', 'uncertain', 'retry_wait', 'parked')"
 #: What most postings are.
 _USUAL: Final = "partial"
@@ -39,8 +40,12 @@ def page_query(
     kind: str | None = None,
     before_id: int | None = None,
     limit: int = 100,
+    contents: bool = True,
 ) -> tuple[str, tuple[Any, ...]]:
-    """SQL and values of a page of postings, newest first. Raises ValueError for a limit out of range."""
+    """SQL and values of a page of postings, newest first. Raises ValueError for a limit out of range.
+
+    Without ``contents`` payload and body are left out: they are most of the bytes.
+    """
     if not 1 <= limit <= PAGE_MAX:
         raise ValueError(f"limit: found {limit}, allowed 1 to {PAGE_MAX}")
     filters = {"target = ?": target, "order_id = ?": order, "key = ?": key, "kind = ?": kind, "id < ?": before_id}
@@ -54,4 +59,5 @@ def page_query(
     if kind not in (None, _USUAL) and order is None and key is None and state is None:
         conditions.append(f"kind <> '{_USUAL}'")  # the index's own words; what else is named is found among few
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    return f"SELECT {COLUMNS} FROM outbox {where} ORDER BY id DESC LIMIT ?", (*given.values(), limit)  # noqa: S608 - constants
+    columns = COLUMNS if contents else _BARE
+    return f"SELECT {columns} FROM outbox {where} ORDER BY id DESC LIMIT ?", (*given.values(), limit)  # noqa: S608 - constants

@@ -119,7 +119,7 @@ class ReadOnlyStore:
     ) -> list[OutboxEntry]:
         """Postings, newest first."""
         names = {"target": target, "order": order, "key": key, "kind": kind}
-        sql, values = page_query(**names, state=state, before_id=before_id, limit=limit)
+        sql, values = page_query(**names, state=state, before_id=before_id, limit=limit, contents=True)
         return [entry_of(row) for row in self._read(sql, values)]
 
     def steps(self, posting: int) -> tuple[StepRow, ...]:

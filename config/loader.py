@@ -10,8 +10,8 @@ import dataclasses
 import hashlib
 import json
 from enum import Enum
-from functools import cached_property, lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEFAULT_CLIENT_ID: Final = "linegate-{id}"
-#: One of the plugins that the file names, one of all for what is wrong.
-GRAMMARS_KEPT: Final = 2
 
 
 def load(
@@ -55,15 +53,14 @@ def load(
     places = _Places(flat, over.places)
     errors = list(over.errors)
     # The grammar of a plugin that is not in the file would only make the start longer; only complaints name them all.
-    grammar = _grammar(_used(drivers, data, "sources", "driver"), _used(connectors, data, "connectors", "connector"))
-    document, raw_errors = _validated(data, grammar.adapter)
+    named = (_used(drivers, data, "sources", "driver"), _used(connectors, data, "connectors", "connector"))
+    document, raw_errors = _validated(data, _grammar(*named))
     # A member of an enumeration is one of the allowed words; the schema is made for complaints only.
     words = {path: word for path, word in _ambiguous_words(data, ()) if not isinstance(_reached(document, path), Enum)}
     schema: dict[str, Any] = {}
     if raw_errors or words:
-        whole = _grammar(drivers, connectors)
-        schema = whole.schema
-        document, raw_errors = _validated(data, whole.adapter)
+        whole, schema = _described(drivers, connectors)
+        document, raw_errors = _validated(data, whole)
     failed = (
         complaints(raw_errors, data, schema)
         if document is None
@@ -112,35 +109,17 @@ def load(
     )
 
 
-class _Settings(NamedTuple):
-    """What the grammar takes of a plugin."""
-
-    name: str
-    settings: type[Any]
+# Most of the time of a start. Nothing is kept for the next reload: it would be two megabytes for ever.
+def _grammar(drivers: Mapping[str, PluginType], connectors: Mapping[str, PluginType]) -> TypeAdapter[Any]:
+    return TypeAdapter(document_type(drivers, connectors))
 
 
-class _Grammar:
-    """The type of the document for some plugins, and what says in words what is wrong with one."""
-
-    def __init__(self, drivers: tuple[_Settings, ...], connectors: tuple[_Settings, ...]) -> None:
-        self._document = document_type({one.name: one for one in drivers}, {one.name: one for one in connectors})
-        self.adapter: TypeAdapter[Any] = TypeAdapter(self._document)
-
-    @cached_property
-    def schema(self) -> dict[str, Any]:
-        """The JSON Schema; nobody changes it."""
-        return json_schema(self._document, self.adapter)
-
-
-@lru_cache(maxsize=GRAMMARS_KEPT)
-def _made(drivers: tuple[_Settings, ...], connectors: tuple[_Settings, ...]) -> _Grammar:
-    # To make one takes longer than the rest of a load, and a file that is loaded anew mostly names the same plugins.
-    return _Grammar(drivers, connectors)
-
-
-def _grammar(drivers: Mapping[str, PluginType], connectors: Mapping[str, PluginType]) -> _Grammar:
-    named = [tuple(_Settings(one.name, one.settings) for one in plugins.values()) for plugins in (drivers, connectors)]
-    return _made(*named)
+def _described(
+    drivers: Mapping[str, PluginType], connectors: Mapping[str, PluginType]
+) -> tuple[TypeAdapter[Any], dict[str, Any]]:
+    document = document_type(drivers, connectors)
+    adapter: TypeAdapter[Any] = TypeAdapter(document)
+    return adapter, json_schema(document, adapter)
 
 
 class _Places:

@@ -56,10 +56,10 @@ def _of_file(where: Path) -> dict[str, Any]:
     from buffer.telemetry import figures_of_file as events_of_file
     from gateway.core.calendar.honest_time import utc_of
     from gateway.lock import DATABASE_NAME
-    from gateway.shown.status import in_utc, to_json
+    from gateway.shown.status import to_json
 
     with ReadOnlyStore(where / DATABASE_NAME) as store, store.moment():
         found = replace(figures_of_file(store), events=events_of_file(where / FILE_NAME))
-        document: dict[str, Any] = to_json(in_utc(found, partial(utc_of, store.corrections())))
+        document: dict[str, Any] = to_json(found, partial(utc_of, store.corrections()))
         document["classes"] = [one._asdict() for one in classes_of_file(store)]
     return document

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import resource
 import sys
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 #: Files and sockets that the gateway has open by itself, with those who ask it; and for each source and connector.
 FILES_ALONE: Final = 48
 FILES_EACH: Final = 4
+#: So long may a thread compute (a long page, a look at the trail) before the event loop goes on, each time that this
+#: comes back from the kernel; Python's own 5 ms add up to more than an answer takes.
+SWITCH_S: Final = 0.001
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,6 +38,10 @@ def add_file(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run until stopped; 0 after a clean stop, 1 where it cannot start or must give up."""
+    # A crash would be silent, and so would the SIGABRT of the service manager's watchdog: what every thread was at then
+    # goes into the journal.
+    if sys.__stderr__ is not None and not faulthandler.is_enabled():
+        faulthandler.enable(sys.__stderr__)
     # What is loaded stays: to look through it again and again would only make the start longer.
     gc.disable()
     try:
@@ -63,6 +71,7 @@ def _run(args: argparse.Namespace) -> int:
     # From here on with the collector: a big database or a long catching up may leave more than what was loaded.
     gc.freeze()
     gc.enable()
+    sys.setswitchinterval(SWITCH_S)
     try:
         return app.main(settings)
     except app.StartError as error:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid5
 
@@ -23,7 +24,11 @@ SCHEMA_VERSION: Final = 2
 #: Namespace of the message ids (UUIDv5): fixed for all installations, or the same key would get two ids.
 NAMESPACE: Final = UUID("6f1d1e0c-5a3b-5c8e-9d42-1b7f0a6c2e11")
 SHARE_STEP: Final = Decimal("0.0001")
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_EPOCH: Final = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - UTC, which is not written as an offset
+_NS_PER_S: Final = 1_000_000_000
+_NS_PER_MS: Final = 1_000_000
+#: Times that are shown together are mostly of few seconds.
+_SECONDS_KEPT: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +66,13 @@ def utc(time_ns: int | None) -> str | None:
     """ISO 8601 UTC with milliseconds."""
     if time_ns is None:
         return None
-    moment = _EPOCH + dt.timedelta(microseconds=time_ns // 1000)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, rest_ns = divmod(time_ns, _NS_PER_S)
+    return f"{_to_the_second(second)}.{rest_ns // _NS_PER_MS:03d}Z"
+
+
+@lru_cache(_SECONDS_KEPT)
+def _to_the_second(second: int) -> str:
+    return (_EPOCH + dt.timedelta(seconds=second)).isoformat(timespec="seconds")
 
 
 def digest_of(identity: Identity, confirmation: Confirmation) -> str:

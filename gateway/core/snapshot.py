@@ -10,6 +10,8 @@ import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+import orjson
+
 from gateway.core import undo
 from gateway.core.confirming.quantities import Pieces
 from gateway.core.confirming.run_checks import RunChecks, checks_from
@@ -60,8 +62,28 @@ class SnapshotError(Exception):
 
 def dump(unit: WorkUnit, state: State) -> bytes:
     """The state as it is stored."""
-    # The standard library's JSON: it has no largest integer and takes any text.
-    return json.dumps(encode(unit, state), separators=(",", ":")).encode()
+    data = encode(unit, state)
+    queue = _queue(data.pop("queue"))
+    return b'%b,"queue":%b}' % (_any_json(data)[:-1], queue)
+
+
+def _any_json(data: Any) -> bytes:
+    # The standard library's: it has no largest integer, takes any text, and what a device says may be no number.
+    return json.dumps(data, separators=(",", ":")).encode()
+
+
+def _queue(runs: list[dict[str, Any]]) -> bytes:
+    """Most of a state, written with every step: ten times as fast, where it is as plain as it mostly is."""
+    try:
+        return orjson.dumps(runs, default=_listed)
+    except TypeError:  # half a character, or a number beyond 64 bits
+        return _any_json(runs)
+
+
+def _listed(value: object) -> list[Any]:
+    if isinstance(value, tuple):  # with names
+        return list(value)
+    raise TypeError
 
 
 def load(unit: WorkUnit, stored: bytes) -> State:

@@ -146,7 +146,7 @@ class Monitor:
     def buffer_changed(self, found: BufferFigures) -> None:
         """The figures of the buffer now: retained. Of what differs each time only the rest counts as a change."""
         self._buffer = found
-        shown = to_json(in_utc(found, self._utc_ns))
+        shown = to_json(found, self._utc_ns)
         for name in _NOT_A_CHANGE:
             shown.pop(name)
         self._put(self._topics.buffer, topics.buffer_document(shown))

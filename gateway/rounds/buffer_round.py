@@ -22,7 +22,7 @@ from gateway.core.document import utc
 from gateway.core.duration import NS_PER_S
 from gateway.forwarder.breaker import BreakerState
 from gateway.forwarder.target_status import Link
-from gateway.shown.status import in_utc, to_json
+from gateway.shown.status import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -174,7 +174,7 @@ class BufferRound:
 
     async def _shown(self, request: Mapping[str, Any]) -> Any:
         found = await self.figures()
-        document = to_json(found if request.get("steady") is True else in_utc(found, self._clock.utc_ns))
+        document = to_json(found, None if request.get("steady") is True else self._clock.utc_ns)
         document["classes"] = [one._asdict() for one in await classes(self._store)]
         return document
 

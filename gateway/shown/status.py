@@ -8,8 +8,8 @@ None or "" where there is nothing to say. The parts make views with steady times
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 from buffer.figures import BufferFigures, EventFigures, HeldFigures, LostFigures, RoomFigures, TargetFigures
 
@@ -372,15 +372,27 @@ def _named(name: str, value: Any, utc_ns: Callable[[int], int]) -> Any:
     return value
 
 
-def to_json(view: View) -> dict[str, Any]:
-    """The view as a JSON document: the same names, a list for every tuple."""
-    document: dict[str, Any] = _plain(asdict(view))
+def to_json(view: View, utc_ns: Callable[[int], int] | None = None) -> dict[str, Any]:
+    """The view as a JSON document: the same names, a list for every tuple; with ``utc_ns`` that of ``in_utc``."""
+    document: dict[str, Any] = _plain(view, utc_ns)
     return document
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+def _plain(value: Any, utc_ns: Callable[[int], int] | None, name: str = "") -> Any:
+    # In one go: screens ask for all machines again and again, and a view in between would be made for nothing.
+    if utc_ns is not None and name in INSTANTS and isinstance(value, int):
+        return utc_ns(value)
+    kind = type(value)
+    if kind in _LEAVES:
+        return value
+    if (names := _NAMES.get(kind)) is not None:
+        return {one: _plain(getattr(value, one), utc_ns, one) for one in names}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, utc_ns, key) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):  # as ``in_utc``: nothing in a list is an instant
+        return [_plain(item, utc_ns if kind is tuple else None) for item in value]
     return value
+
+
+_LEAVES: Final = frozenset({str, int, bool, float, type(None)})
+_NAMES: Final = {view: tuple(one.name for one in fields(view)) for view in (GatewayView, *get_args(_Part))}

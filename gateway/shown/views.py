@@ -27,7 +27,7 @@ NS_PER_MS: Final = NS_PER_UNIT["ms"]
 
 def work_unit_view(unit_id: str, state: State, display: StateDisplay) -> WorkUnitView:
     """The view of one machine at its last committed state; ``display`` holds its rules of states."""
-    run = state.running
+    run, loose, counted = state.running, state.unallocated, state.counted
     told = display.shown(state.track)
     shift, day = shift_and_day(told.shift)
     return WorkUnitView(
@@ -56,20 +56,20 @@ def work_unit_view(unit_id: str, state: State, display: StateDisplay) -> WorkUni
         unconfirmed_rework=run.open_rework if run else 0,
         unconfirmed_hold=run.open_hold if run else 0,
         unconfirmed_test=run.open_test if run else 0,
-        unallocated_good=state.unallocated.good,
-        unallocated_scrap=state.unallocated.scrap,
-        unallocated_rework=state.unallocated.rework,
-        unallocated_hold=state.unallocated.hold,
-        unallocated_test=state.unallocated.test,
+        unallocated_good=loose.good,
+        unallocated_scrap=loose.scrap,
+        unallocated_rework=loose.rework,
+        unallocated_hold=loose.hold,
+        unallocated_test=loose.test,
         unallocated_since_ns=state.unallocated_since_ns,
         written_off=state.bucket.written_off,
         review_pieces=state.review,
         unknown=tuple(_unknown(interval) for interval in state.unknown),
-        counted_good=state.counted.good,
-        counted_scrap=state.counted.scrap,
-        counted_rework=state.counted.rework,
-        counted_hold=state.counted.hold,
-        counted_test=state.counted.test,
+        counted_good=counted.good,
+        counted_scrap=counted.scrap,
+        counted_rework=counted.rework,
+        counted_hold=counted.hold,
+        counted_test=counted.test,
         holds=tuple(shown(one) for one in state.standing),
         queue=tuple(_queued(waiting) for waiting in state.open_runs()),
         operators=tuple(_operator(one) for one in logged_in_now(state.work)),

@@ -17,7 +17,7 @@ from gateway.asking.speaker import runner_of, speaker, told
 from gateway.control import TEXT_CHARS_MAX, RequestError, text_of
 from gateway.core.model import JobChanged, JobOrderState, Notice, OperatorEntry, OperatorVerb
 from gateway.core.orders.lifecycle import RUNNING, ActorRole
-from gateway.shown.status import AuditView, GatewayView, ReconciliationView, in_utc, to_json
+from gateway.shown.status import AuditView, GatewayView, ReconciliationView, to_json
 from gateway.shown.views import clock_view
 from gateway.sources.writing import SignalWriter, WritingError
 from gateway.verbs.booked_verbs import BookedVerbs
@@ -90,7 +90,7 @@ class Verbs:
     async def _status(self, request: Mapping[str, Any]) -> Any:
         """The status in UTC; with ``steady``, in the times by which lengths are measured."""
         view = await self._view()
-        return to_json(view if request.get("steady") is True else in_utc(view, self._clock.utc_ns))
+        return to_json(view, None if request.get("steady") is True else self._clock.utc_ns)
 
     async def _view(self) -> GatewayView:
         parts = self.parts

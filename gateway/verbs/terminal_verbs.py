@@ -16,7 +16,7 @@ from gateway.core.orders.lifecycle import RUNNING, ActorRole
 from gateway.core.orders.proposal import next_order_told
 from gateway.core.state.interval import STOPS
 from gateway.core.state.stop_reasons import UNSPECIFIED
-from gateway.shown.status import in_utc, to_json
+from gateway.shown.status import to_json
 from gateway.shown.views import named_job
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class TerminalVerbs:
         """All that a decision at the machine needs, so that nothing is asked for that the machine knows."""
         name, runner = runner_of(self._parts, request)
         state = runner.state
-        view = to_json(in_utc(self._parts.work_unit_view(name), self._clock.utc_ns))
+        view = to_json(self._parts.work_unit_view(name), self._clock.utc_ns)
         works = {run.job.key for run in state.open_runs() if run.state in RUNNING}
         if state.running is not None:
             works.add(state.running.job.key)

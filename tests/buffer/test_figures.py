@@ -11,6 +11,7 @@ import pytest
 
 from buffer import samples
 from buffer.beside import classes, classes_of_file, figures, figures_of_file
+from buffer.classes import SAMPLED_ROWS, bytes_by_class
 from buffer.entry import OPEN_STATES, OutboxState, Settlement
 from buffer.figures import QUERY, Beside, figures_of
 from buffer.outbox import Outbox
@@ -220,6 +221,25 @@ async def test_bytes_by_class_are_near_the_truth(open_store, clock, make, path):
         )[0][0]
     assert (found["confirmations"].rows, found["journal"].rows) == (799, 799)
     assert content < found["confirmations"].bytes < 4 * content
+
+
+async def test_the_journals_of_many_machines_are_looked_at_together(open_store, clock, make):
+    """Each machine's whole sample would cost more than all other figures."""
+    async with await open_store() as store:
+        for number, rows in enumerate((900, 300, 90, 10, 1, 1, 1, 1, 1, 1)):
+            for first in range(1, rows + 1, 100):
+                step = make.step(first, min(100, rows + 1 - first), unit=f"M-{number}")
+                body = b"x" * 60 * (number + 1)
+                await store.commit(step._replace(rows=tuple(row._replace(body=body) for row in step.rows)))
+        found = {one.name: one for one in await classes(store)}
+        ((rows, size),) = await store.read("SELECT count(*), sum(length(body)) FROM journal", ())
+        looked = []
+        await store.at_once(
+            lambda link: bytes_by_class(lambda *asked: looked.append(asked) or link.execute(*asked).fetchall())
+        )
+    assert found["journal"].rows == rows, "no number is missing"
+    assert size < found["journal"].bytes < 2 * size
+    assert sum(values[1] for _sql, values in looked if len(values) == 2) == SAMPLED_ROWS
 
 
 def test_the_question_is_one_statement():

@@ -171,6 +171,8 @@ def test_an_entry_survives_json_and_checking_twice_changes_nothing(changes, at_n
     assert AuditEntry(**{**again, "content": EntryContent(*again["content"])}) == entry
     assert EntryContent(**json.loads(json.dumps(content._asdict()))) == content
     assert of_mapping(json.loads(json.dumps(as_mapping(entry)))) == entry
+    whole = {"form": entry.form, "seq": entry.seq, **content._asdict()}
+    assert list((as_mapping(entry)).items())[:-2] == list(whole.items()), "in the order of canonical()"
     assert entry_of_line(json_line(entry)) == entry
     assert json_line(entry).count("\n") == 1
 

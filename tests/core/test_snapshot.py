@@ -76,6 +76,17 @@ def test_everything_comes_back_but_what_must_be_seen_anew(floor):
     assert isinstance(state.unknown[0].role, Role)
 
 
+ODD = {"good": 2**70, "hold_reason": "half \ud800", "open_flags": ("\u00fc",)}
+
+
+@pytest.mark.parametrize("odd", [{}, {"good": 2**70}, {"hold_reason": "half \ud800"}, ODD])
+def test_what_waits_is_written_whatever_it_holds(floor, odd):
+    run = floor.state.beside[0]._replace(**odd, open_scrap_reasons=(("burr", 2),))
+    state = floor.state._replace(queue=(run, *floor.state.queue))
+    assert json.loads(snapshot.dump(floor.unit, state)) == json.loads(json.dumps(snapshot.encode(floor.unit, state)))
+    assert run in snapshot.load(floor.unit, snapshot.dump(floor.unit, state)).queue
+
+
 def test_a_level_must_be_seen_anew(floor):
     state = snapshot.decode(floor.unit, stored(floor))
     assert state.detectors[1].level is None

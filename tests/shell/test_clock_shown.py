@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import orjson
 import pytest
 
 from buffer import audit, clock_record
@@ -20,6 +21,7 @@ from gateway.shown import status
 from gateway.shown.status import (
     INSTANTS,
     ClockView,
+    FeedView,
     GatewayView,
     SourceView,
     TargetView,
@@ -97,6 +99,25 @@ def test_a_view_in_utc_has_every_instant_of_it_in_utc(box):
     assert document["work_units"][0]["unknown"][0]["to_ns"] == (begin_s + 1) * S
     assert document["work_units"][0]["good"] == 7
     assert document["mqtt"] is None
+
+
+def test_a_view_is_written_byte_for_byte_as_its_copy_in_utc_is(box):
+    box.pass_time(100 * S)
+    box.set(NOW)
+    run = {"order": "1", "since_ns": 67 * S, "before_good": 69 * S, "waits_for": ("person",), 7: [{"at_ns": 68 * S}]}
+    unit = WorkUnitView(id="M", state="OFF", state_since_ns=65 * S, queue=(run, run), lots=({"left": None},))
+    view = dataclasses.replace(gateway(box), work_units=(unit,), feeds=(FeedView(name="erp", refused=({"x": [1]},)),))
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {str(name): plain(item) for name, item in value.items()}
+        return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    for found, wanted in (
+        (to_json(view, box.clock.utc_ns), in_utc(view, box.clock.utc_ns)),
+        (to_json(view), view),
+    ):
+        assert orjson.dumps(found) == orjson.dumps(plain(dataclasses.asdict(wanted)))
 
 
 def test_the_status_says_that_the_clock_is_not_to_be_believed(box):

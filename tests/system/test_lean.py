@@ -159,6 +159,7 @@ async def opened(*arguments):
 
 def exempted():
     real_exempt()
+    print("switch", sys.getswitchinterval(), flush=True)
     print("frozen", gc.get_freeze_count(), "of", gc.get_freeze_count() + len(gc.get_objects()), flush=True)
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -180,6 +181,7 @@ def test_what_lives_for_ever_is_exempt_from_full_collections(configured):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("collecting True\n")
+    assert "switch 0.001\n" in done.stdout, "a thread that computes must let the event loop go on soon"
     frozen, everything = map(int, re.search(r"^frozen (\d+) of (\d+)$", done.stdout, re.MULTILINE).groups())
     assert frozen > 10_000
     assert frozen > 0.99 * everything

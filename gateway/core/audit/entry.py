@@ -178,8 +178,8 @@ def canonical(entry: AuditEntry) -> bytes:
 
 def as_mapping(entry: AuditEntry) -> dict[str, Any]:
     """All fields in one flat mapping, in the order of ``canonical``, then ``prev_hash`` and ``hash``."""
-    content = entry.content._asdict()
-    return {"form": entry.form, "seq": entry.seq, **content, "prev_hash": entry.prev_hash, "hash": entry.hash}
+    values = (entry.form, entry.seq, *entry.content, entry.prev_hash, entry.hash)
+    return dict(zip(_ALL, values, strict=True))
 
 
 def of_mapping(found: Mapping[str, Any]) -> AuditEntry:

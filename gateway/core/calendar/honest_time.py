@@ -86,7 +86,10 @@ class Outage(NamedTuple):
 
 def correction_for(corrections: Sequence[ClockCorrection], steady_ns: int) -> ClockCorrection | None:
     """The latest correction that holds for a steady time; ``corrections`` in the order in which they were learned."""
-    return next((found for found in reversed(corrections) if found.from_ns <= steady_ns), None)
+    for found in reversed(corrections):  # asked for each time that is shown
+        if found.from_ns <= steady_ns:
+            return found
+    return None
 
 
 def utc_of(corrections: Sequence[ClockCorrection], steady_ns: int) -> int:
