@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
-from buffer import packing
+from buffer import moment, packing
 from buffer.errors import DamagedStoreError, NewerSchemaError, StoreError
 
 if TYPE_CHECKING:
@@ -100,15 +99,19 @@ async def prepare_again(connection: aiosqlite.Connection, *, max_bytes: int) -> 
 
     Raises sqlite3.Error, StoreError.
     """
+    return await moment.in_its_thread(connection, partial(_set, max_bytes))
+
+
+def _set(max_bytes: int, connection: sqlite3.Connection) -> int:
     for pragma in _WRITING:
-        await connection.execute_fetchall(pragma)
+        connection.execute(pragma).fetchall()
     for name, wanted in IN_FORCE.items():
-        found = next(iter(await connection.execute_fetchall(f"PRAGMA {name}")))[0]
+        ((found,),) = connection.execute(f"PRAGMA {name}").fetchall()
         if found != wanted:
             raise StoreError(f"PRAGMA {name}: found {found}, allowed {wanted}; put state_dir on an ordinary local disk")
-    page_bytes = await _number(connection, "PRAGMA page_size")
-    await connection.execute_fetchall(f"PRAGMA max_page_count={max(max_bytes // page_bytes, 1)}")
-    return page_bytes
+    ((page_bytes,),) = connection.execute("PRAGMA page_size").fetchall()
+    connection.execute(f"PRAGMA max_page_count={max(max_bytes // page_bytes, 1)}").fetchall()
+    return int(page_bytes)
 
 
 async def prepare_reader(connection: aiosqlite.Connection) -> None:
@@ -166,22 +169,25 @@ async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
         raise NewerSchemaError(
             f"{path}: has schema {present}, this linegate knows up to {newest}; install the newer linegate again"
         )
-    for number, script in steps:
-        if number <= present:
-            continue
-        await connection.execute_fetchall("BEGIN IMMEDIATE")
-        try:
+    missing = [step for step in steps if step[0] > present]
+    # A file that is being made has nothing that could be half changed: all at once, with one flush instead of dozens.
+    for together in [[step] for step in missing] if present else [missing]:
+        await moment.in_its_thread(connection, partial(_apply, together))
+
+
+def _apply(steps: list[tuple[int, str]], connection: sqlite3.Connection) -> None:
+    """Apply migrations in one transaction; a half-made schema does not stay behind, whatever ended it."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for number, script in steps:
             for statement in _statements(script):
-                await connection.execute_fetchall(statement)
-            await connection.execute_fetchall(f"PRAGMA user_version={number}")
-            await connection.execute_fetchall("COMMIT")
-        except BaseException:
-            # A half-made schema must not stay behind, whatever ended it.
-            if connection.in_transaction:
-                # A COMMIT that was cancelled goes on in its thread, and may end the transaction right now.
-                with contextlib.suppress(sqlite3.OperationalError):
-                    await connection.execute_fetchall("ROLLBACK")
-            raise
+                connection.execute(statement).fetchall()
+            connection.execute(f"PRAGMA user_version={number}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _statements(script: str) -> Iterator[str]:

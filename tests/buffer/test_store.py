@@ -11,7 +11,14 @@ from buffer.errors import DamagedStoreError, NewerSchemaError, StoreError
 from buffer.outbox import Outbox
 from buffer.readonly import ReadOnlyStore
 from buffer.step import JournalRow
+from buffer.store import Store
 from gateway.core.retention import RecordClass
+
+
+@pytest.fixture
+def open_store(path, clock):
+    """From nothing: here the making of the file is part of the matter."""
+    return lambda max_bytes=64 << 20: Store.open(path, now_ns=clock, max_bytes=max_bytes)
 
 
 async def test_what_was_committed_is_there_after_reopening(open_store, make):
@@ -277,8 +284,6 @@ async def test_a_damaged_file_is_recognised_and_can_be_set_aside(open_store, pat
 
 
 async def test_a_missing_folder_is_named(tmp_path, clock):
-    from buffer.store import Store
-
     with pytest.raises(StoreError, match="nowhere"):
         await Store.open(tmp_path / "nowhere" / "x.db", now_ns=clock, max_bytes=10**6)
 
