@@ -93,7 +93,12 @@ class Store:
                 raise
             reserve.give_up()
             await opened.open()
-        await asyncio.to_thread(reserve.make)
+        try:
+            await asyncio.to_thread(reserve.make)
+        except BaseException:
+            # Their threads would keep the process alive for ever.
+            await asyncio.shield(opened.close())
+            raise
         return cls(opened, reserve, now_ns=now_ns, window_s=window_s)
 
     async def __aenter__(self) -> Self:

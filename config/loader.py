@@ -54,15 +54,13 @@ def load(
     errors = list(over.errors)
     # The grammar of a plugin that is not in the file would only make the start longer; only complaints name them all.
     named = (_used(drivers, data, "sources", "driver"), _used(connectors, data, "connectors", "connector"))
-    adapter = TypeAdapter(document_type(*named))
-    document, raw_errors = _validated(data, adapter)
+    document, raw_errors = _validated(data, _grammar(*named))
     # A member of an enumeration is one of the allowed words; the schema is made for complaints only.
     words = {path: word for path, word in _ambiguous_words(data, ()) if not isinstance(_reached(document, path), Enum)}
     schema: dict[str, Any] = {}
     if raw_errors or words:
-        whole = document_type(drivers, connectors)
-        schema = json_schema(whole, adapter := TypeAdapter(whole))
-        document, raw_errors = _validated(data, adapter)
+        whole, schema = _described(drivers, connectors)
+        document, raw_errors = _validated(data, whole)
     failed = (
         complaints(raw_errors, data, schema)
         if document is None
@@ -109,6 +107,19 @@ def load(
         base_dir=base_dir,
         places=places.values,
     )
+
+
+# Most of the time of a start. Nothing is kept for the next reload: it would be two megabytes for ever.
+def _grammar(drivers: Mapping[str, PluginType], connectors: Mapping[str, PluginType]) -> TypeAdapter[Any]:
+    return TypeAdapter(document_type(drivers, connectors))
+
+
+def _described(
+    drivers: Mapping[str, PluginType], connectors: Mapping[str, PluginType]
+) -> tuple[TypeAdapter[Any], dict[str, Any]]:
+    document = document_type(drivers, connectors)
+    adapter: TypeAdapter[Any] = TypeAdapter(document)
+    return adapter, json_schema(document, adapter)
 
 
 class _Places:

@@ -7,8 +7,8 @@ fixed for the life of the process is refused by name. Starts no process and comm
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
@@ -16,7 +16,7 @@ import structlog
 from buffer.errors import StoreError
 from config.errors import ConfigError, ConfigErrors
 from config.loader import load
-from gateway import changes, logs, plugins
+from gateway import changes, logs, own_thread, plugins
 from gateway.control import RequestError
 from gateway.core.carry_over import Carried, carried_over
 from gateway.core.document import utc
@@ -85,6 +85,7 @@ class Reloader:
         self._warnings = warnings
         self._utc_ns = utc_ns
         self._one = asyncio.Lock()
+        self._asked: set[asyncio.Task[str]] = set()
         self._closed = False
         self._leaving: dict[str, Runner] = {}  # work units that are no longer configured and still end
         #: Hears the settings that are in force from now on.
@@ -93,23 +94,36 @@ class Reloader:
         self.on_taken: Callable[[Settings], Awaitable[None]] = _nothing
 
     async def close(self) -> None:
-        """The gateway stops: no reload begins any more; one that goes on is waited for, so long."""
+        """The gateway stops: no reload begins any more; one that goes on is waited for, so long, then cut off."""
         self._closed = True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_TIMEOUT_S), self._one:
-                pass
+        if self._asked:
+            _, late = await asyncio.wait(self._asked, timeout=CLOSE_TIMEOUT_S)
+            for one in late:  # it would start parts that nobody stops any more
+                one.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def on_request(self, _request: Mapping[str, Any]) -> str:
         """The verb of the control socket. Raises RequestError."""
         try:
-            # Whoever asked may go away: half a reload is none.
-            return await asyncio.shield(self.reload())
+            return await self.reload()
         except ReloadError as error:
             todo = "put the file right; until then the gateway goes on with the settings it has"
             raise RequestError(str(error), guard="CONFIGURATION", what_to_do=todo) from error
 
     async def reload(self) -> str:
         """Read the file anew and take what has changed; says what that was. Raises ReloadError."""
+        # Whoever asked may go away: half a reload is none.
+        whole = asyncio.create_task(self._whole(), name="reload")
+        self._asked.add(whole)
+        whole.add_done_callback(self._ended)
+        return await asyncio.shield(whole)
+
+    def _ended(self, whole: asyncio.Task[str]) -> None:
+        self._asked.discard(whole)
+        if not whole.cancelled():
+            whole.exception()  # nobody may be left to be told: log and status say it
+
+    async def _whole(self) -> str:
         async with self._one:
             if self._closed:
                 raise ReloadError("the gateway is stopping")
@@ -126,15 +140,14 @@ class Reloader:
 
     async def _reload(self) -> str:
         try:
-            new = await asyncio.to_thread(
-                load,
-                self.settings.file,
-                drivers=plugins.drivers(),
-                connectors=plugins.connectors(),
-                env=dict(os.environ),
-            )
+            known: dict[str, Any] = {
+                "drivers": plugins.drivers(),
+                "connectors": plugins.connectors(),
+                "env": dict(os.environ),
+            }
+            new = await own_thread.run(partial(load, self.settings.file, **known), "reload")
             plan = await self._planned(new)
-        except (ConfigError, ConfigErrors, PluginError, BuildError, SnapshotError, StoreError) as error:
+        except (OSError, ConfigError, ConfigErrors, PluginError, BuildError, SnapshotError, StoreError) as error:
             raise ReloadError(str(error)) from error
         found = plan.changes
         if found.any:

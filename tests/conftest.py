@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, settings
 
 sys.path.append(str(Path(__file__).parent))  # warm.py: processes that need not load their libraries
 
+import grammars
 import quiet_ports
 
+grammars.remember()
 TESTS = Path(__file__).parent
 #: Examples of a property test where its module takes a share of this; the usual profile has a hundred.
 LONG_EXAMPLES = 1000

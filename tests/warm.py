@@ -12,12 +12,15 @@ It does not replace ``subprocess`` where the start itself is the matter: what is
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import gc
 import importlib
+import importlib.util
 import io
 import json
 import os
+import re
 import runpy
 import signal
 import socket
@@ -36,9 +39,16 @@ SIMULATORS = {
     "asm-01": "simulators.modbus_server",
     "imm-01": "simulators.opcua_server",
     "fil-02": "simulators.opcua_filler",
+    "tst-01": "simulators.tst_01",
     "pck-01": "simulators.digital_io",
     "erp": "simulators.erp.server",
+    "broker": "simulators.broker",
 }
+#: What a configuration names, and the module that a daemon with it imports, where it is one of the bundled ones.
+NAMED = {"driver": "drivers.{}.driver", "connector": "gateway.connectors.{}.connector"}
+#: What their libraries import when they are used first.
+AT_FIRST_USE = ("httpcore", "anyio._backends._asyncio", "certifi")
+CONFIG = re.compile(r"\b(driver|connector): [\"']?(\w+)")
 #: What the interpreter reads before any code of ours runs: a fork would not see it.
 READ_AT_START = ("PYTHON", "LD_", "LANG", "LC_", "MALLOC_", "GLIBC_")
 #: One request: arguments and a whole environment.
@@ -169,7 +179,7 @@ def serve(link):
             continue
         if not data:
             os._exit(0)
-        _load_simulator(json.loads(data)["words"])
+        _load_for(json.loads(data))
         told, tell = os.pipe()
         between = os.fork()
         if between == 0:
@@ -189,11 +199,36 @@ def serve(link):
         os.close(told)
 
 
-def _load_simulator(words):
-    """What a simulator imports, once one of its kind is asked for: that of OPC UA takes most of a second."""
-    module = SIMULATORS.get(words[1]) if words[0] == "simulators" and len(words) > 1 else None
-    if module is not None and module not in sys.modules:
+def _load_for(asked):
+    """What a simulator or a daemon loads, once one of its kind is asked for: that of OPC UA takes half a second."""
+    match asked["words"]:
+        case ["simulators", name, *_]:
+            _import(SIMULATORS.get(name))
+        case ["gateway", "run", path]:
+            with contextlib.suppress(OSError, UnicodeDecodeError):  # the daemon says what is wrong with the file
+                _load_for_daemon(Path(asked["cwd"], path).read_text(encoding="utf-8"))
+
+
+def _load_for_daemon(text):
+    """Drivers, connectors and grammar of a configuration; what is written in another way the daemon loads by itself."""
+    from config import loader
+    from gateway import plugins
+
+    named, known = set(CONFIG.findall(text)), {"driver": plugins.drivers(), "connector": plugins.connectors()}
+    used = {kind: {name: one for name, one in types.items() if (kind, name) in named} for kind, types in known.items()}
+    for kind, types in used.items():
+        for name in types:
+            _import(NAMED[kind].format(name))
+    for name in AT_FIRST_USE:
+        _import(name)
+    if all(used.values()):
+        loader._grammar(*used.values())
+
+
+def _import(module):
+    if module is not None and module not in sys.modules and importlib.util.find_spec(module) is not None:
         importlib.import_module(module)
+        gc.collect()
         gc.freeze()
 
 
@@ -224,12 +259,21 @@ def _writer(fd, before):
     )
 
 
+def _nothing():
+    """What was loaded has been looked through once, before the fork: a daemon need not do so again."""
+
+
 def main(number):
     """Load everything, then fork as long as the test runs."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     from gateway import plugins
     from gateway.cli import COMMANDS
 
+    sys.path.append(str(Path(__file__).parent))
+    import grammars
+
+    sys.path.pop()
+    grammars.remember()
     for name in LOADED:
         importlib.import_module(name)
     for command in COMMANDS.values():
@@ -240,6 +284,7 @@ def main(number):
     gc.freeze()
     asked, streams = serve(socket.socket(fileno=number))
     become(asked, streams)
+    gc.unfreeze = _nothing
     module, *words = asked["words"]
     sys.argv = [module, *words]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

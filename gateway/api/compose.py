@@ -49,13 +49,10 @@ log = structlog.get_logger(__name__)
 class Api:
     """The API of one run."""
 
-    def __init__(
-        self, server: ApiServer, reads: Reads, changes: Changes, replays: Replays, looks: LooksAfter | None
-    ) -> None:
+    def __init__(self, server: ApiServer, changes: Changes, replays: Replays, looks: LooksAfter | None) -> None:
         self._server = server
         self._looks = looks
         self._changes = changes
-        self._reads = reads
         self._replays = replays
 
     async def start(self, tasks: Tasks) -> None:
@@ -73,7 +70,6 @@ class Api:
         self._changes.close()
         await self._server.close()
         await tasks.finish([TASK], CLOSE_S)
-        self._reads.close()
 
 
 def api_of(
@@ -101,7 +97,7 @@ def api_of(
     server = ApiServer(_app(settings, api, clock, verbs, on_refused, replays), _listening(api, tls))
     server.start()
     looks = None if certificate is None else partial(certificate.run, parts.trouble, clock.utc_now_ns)
-    return Api(server, reads, changes, replays, looks)
+    return Api(server, changes, replays, looks)
 
 
 def _app(

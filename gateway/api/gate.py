@@ -38,6 +38,8 @@ SAFE_HEADERS: Final = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 
+_TODO_STOPPING: Final = "come again once it runs; a decision with the same Idempotency-Key, which knows how it ended"
+
 log = structlog.get_logger(__name__)
 
 
@@ -110,6 +112,11 @@ class Gate:
         try:
             self._check(scope)
             await self._inner(scope, body.receive, guarded)
+        except asyncio.CancelledError:
+            # Only the server does that, once it has waited long enough for those under way at its end.
+            if not body.answered:
+                stopping = refuse("BUSY", "the gateway is stopping", todo=_TODO_STOPPING)
+                await send_reply(refusal(stopping.problem), guarded)
         except ProblemError as error:
             client = (scope.get("client") or ("",))[0]
             log.warning("api request refused", code=error.problem.code, client=client)
@@ -147,6 +154,8 @@ class _Body:
         self._length = max((int(value) for name, value in headers if name == b"content-length"), default=0)
         chunked = any(name == b"transfer-encoding" for name, _value in headers)
         self.unread = chunked or self._length > 0
+        #: Its answer has begun.
+        self.answered = False
         #: Two lengths are said: where the next request begins depends on who reads it.
         self.ambiguous = chunked and any(name == b"content-length" for name, _value in headers)
 
@@ -171,6 +180,7 @@ class _Body:
 def _guarded(send: Send, body: _Body) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
+            body.answered = True
             headers = [*message.get("headers", ()), *SAFE_HEADERS]
             await body.drain()
             if body.unread or body.ambiguous:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import json
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from buffer import steps
@@ -25,6 +25,7 @@ from gateway.core.instant import Instant
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.state.report import By
 from gateway.forwarder.advice import suggested_for
+from gateway.own_thread import Turns
 from gateway.shown.posting_times import latency_ms, posting_times
 from gateway.shown.states_read import StatesError, read
 from gateway.shown.states_text import document
@@ -45,8 +46,6 @@ OUTBOX_LIMIT: Final = 50
 POSTINGS_AT_A_TIME: Final = 50
 AUDIT_LIMIT: Final = 50
 DAYS_LIMIT: Final = 31
-#: Of these long reads at a time: each takes processor time from the counting.
-STATES_AT_A_TIME: Final = 1
 #: Of one answer; some 4 MB.
 INTERVALS_MAX: Final = 10_000
 MACHINES_SHOWN_MAX: Final = 20
@@ -59,12 +58,9 @@ class Reads:
         self._parts = parts
         self._clock = clock
         self._database = database
-        # A thread of its own: what nobody waits for any more must not hold up another part's.
-        self._long_reads = ThreadPoolExecutor(STATES_AT_A_TIME, thread_name_prefix="api-states")
-
-    def close(self) -> None:
-        """No long read begins any more."""
-        self._long_reads.shutdown(wait=False, cancel_futures=True)
+        # One at a time: each takes processor time from the counting. What nobody waits for any more holds up neither
+        # another part nor the end of the process.
+        self._long_reads = Turns("api-states")
 
     def table(self) -> dict[str, Verb]:
         """Every verb by name."""
@@ -132,9 +128,8 @@ class Reads:
         times = {f"{name}_utc_ns": int(Instant(request[name])) for name in ("from", "to") if name in request}
         by = request.get("by") or ("order" if "order" in request else "day" if "day" in request else "shift")
         which = {name: request[name] for name in chosen}
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._long_reads, self._states_now, request, times, by, which)
+            return await self._long_reads.run(partial(self._states_now, request, times, by, which))
         except StatesError as error:
             raise refuse("NOT_FOUND", str(error)) from error
 
@@ -193,8 +188,7 @@ class Reads:
         times = [int(Instant(request[name])) if name in request else None for name in ("from", "to")]
         wanted = Wanted(request.get("order"), request.get("who_did"), times[0], times[1], request.get("before"))
         limit = request.get("limit", AUDIT_LIMIT)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._long_reads, self._audit_now, wanted, limit)
+        return await self._long_reads.run(partial(self._audit_now, wanted, limit))
 
     def _audit_now(self, wanted: Wanted, limit: int) -> Any:
         with ChainReader.open(self._database) as reader:
@@ -205,8 +199,7 @@ class Reads:
         return {"entries": entries}
 
     async def _anchors(self, request: Mapping[str, Any]) -> Any:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._long_reads, self._anchors_now, request.get("limit", AUDIT_LIMIT))
+        return await self._long_reads.run(partial(self._anchors_now, request.get("limit", AUDIT_LIMIT)))
 
     def _anchors_now(self, limit: int) -> Any:
         with ChainReader.open(self._database) as reader:
@@ -219,8 +212,7 @@ class Reads:
         }
 
     async def _days(self, request: Mapping[str, Any]) -> Any:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._long_reads, self._days_now, request)
+        return await self._long_reads.run(partial(self._days_now, request))
 
     def _days_now(self, request: Mapping[str, Any]) -> Any:
         found = records(self._database, day=request.get("day"), work_unit=request.get("machine"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import resource
 import sys
@@ -37,6 +38,10 @@ def add_file(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run until stopped; 0 after a clean stop, 1 where it cannot start or must give up."""
+    # A crash would be silent, and so would the SIGABRT of the service manager's watchdog: what every thread was at then
+    # goes into the journal.
+    if sys.__stderr__ is not None and not faulthandler.is_enabled():
+        faulthandler.enable(sys.__stderr__)
     # What is loaded stays: to look through it again and again would only make the start longer.
     gc.disable()
     try:

@@ -111,7 +111,7 @@ class HttpClient:
     async def open(self) -> None:
         """Make the client; the target is not asked. Raises ConnectorError for an unreadable certificate file."""
         try:
-            verify = await asyncio.to_thread(ssl.create_default_context, cafile=self._ca_file)
+            verify = await asyncio.to_thread(_trusted, self._base_url, self._ca_file)
         except (OSError, ssl.SSLError) as error:
             raise ConnectorError(f"ca_file {self._ca_file}: cannot be used: {error}; give a PEM file") from error
         if self._certificate is not None:
@@ -231,6 +231,13 @@ class _Phase:
             asyncio.get_running_loop().call_soon(self._turned.set)
         elif event.endswith(".receive_response_headers.complete"):
             self.answered_before = not self._turned.is_set()
+
+
+def _trusted(base_url: str, ca_file: Path | None) -> ssl.SSLContext:
+    if ca_file is None and not base_url.lower().startswith("https:"):
+        # The certificates of the system are long to read, and plain HTTP shows none. This one refuses every server.
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return ssl.create_default_context(cafile=ca_file)
 
 
 def _present(context: ssl.SSLContext, own: ClientCertificate) -> None:

@@ -161,4 +161,4 @@ def _decimals(number: Decimal) -> int:
 
 
 def _is_plain(text: str, forbidden: str) -> bool:
-    return all(character.isprintable() and character not in forbidden for character in text)
+    return text.isprintable() and not any(character in text for character in forbidden)

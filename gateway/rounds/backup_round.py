@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from buffer import audit_taken, backup, catching_up
 from buffer.errors import StoreError
+from gateway import own_thread
 from gateway.core.audit.entry import SystemAction
 from gateway.core.audit.told import Told
 from gateway.core.document import utc
@@ -33,6 +35,8 @@ LOOK_EVERY_S: Final = 10.0
 LOOK_EVERY_NS: Final = 10 * NS_PER_S
 #: After a copy that failed.
 AGAIN_NS: Final = 600 * NS_PER_S
+#: So long a copy that is stopped has for its end.
+STOP_S: Final = 2.0
 TROUBLE: Final = "backup"
 RESTORES: Final = "restores"
 _STAMP: Final = re.compile(r"\d{8}T\d{6}Z")
@@ -89,7 +93,7 @@ class BackupRound:
             return None
         folder = self._base / rule.folder
         try:
-            kept = await asyncio.to_thread(self._kept, folder)
+            kept = await own_thread.run(partial(self._kept, folder), "backup")
             now, due = (_stamp(self._clock.utc_now_ns() - back_ns) for back_ns in (0, int(rule.every)))
             if kept:
                 self._last = kept[-1].name
@@ -98,7 +102,7 @@ class BackupRound:
                 return None
             self._tried_ns = now_ns
             made = await self._copy(folder / f"{self._prefix}{now}.db")
-            await asyncio.to_thread(_forget, [*kept, made][: -rule.keep])
+            await own_thread.run(partial(_forget, [*kept, made][: -rule.keep]), "backup")
         except (StoreError, OSError) as error:
             next_ns = now_ns + min(AGAIN_NS, int(rule.every)) if self._tried_ns == now_ns else now_ns + LOOK_EVERY_NS
             told = f"the last one is {self._last}, next attempt {utc(self._clock.utc_ns(next_ns))}"
@@ -111,13 +115,16 @@ class BackupRound:
 
     async def _copy(self, to: Path) -> Path:
         stop = threading.Event()
-        copying = asyncio.create_task(asyncio.to_thread(backup.copy, self._store.path, to, stop))
+        copying = own_thread.begin(partial(backup.copy, self._store.path, to, stop), "backup")
         try:
-            await asyncio.shield(copying)
-        except asyncio.CancelledError:
-            stop.set()  # the thread leaves nothing behind, and the process does not wait for a whole copy
             await asyncio.wait([copying])
+        except asyncio.CancelledError:
+            # The thread leaves nothing behind, and the process does not wait for a whole copy; nor for a folder that
+            # does not answer: the next run removes what is left there.
+            stop.set()
+            await asyncio.wait([copying], timeout=STOP_S)
             raise
+        copying.result()
         return to
 
     def _kept(self, folder: Path) -> list[Path]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from buffer import audit_look, audit_taken
 from buffer.errors import StoreError
+from gateway import own_thread
 from gateway.core.audit.entry import SystemAction
 from gateway.core.audit.told import Told
 from gateway.core.duration import NS_PER_S
@@ -38,6 +40,8 @@ AGAIN_NS: Final = 60 * NS_PER_S
 ANCHOR_FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 TRAIL: Final = "audit trail itself"
 FILE: Final = "audit anchor file"
+#: The file may be on another disk, or on a server, that does not answer.
+THREAD: Final = "anchors"
 _MODE: Final = 0o640
 
 log = structlog.get_logger(__name__)
@@ -90,7 +94,7 @@ class TrailRound:
         lines: Sequence[str] | None = None
         try:
             if asked and (due or not self._held):
-                lines = () if self._file is None else await asyncio.to_thread(lines_of, self._file)
+                lines = () if self._file is None else await own_thread.run(partial(lines_of, self._file), THREAD)
         except OSError as error:
             asked = False
             self._failed(error, now_ns)
@@ -106,7 +110,7 @@ class TrailRound:
         newest = await audit_taken.last_anchor(self._store)
         try:
             if self._file is not None and newest is not None and newest.anchor != self._kept:
-                await asyncio.to_thread(add_missing, self._file, self._store.path)
+                await own_thread.run(partial(add_missing, self._file, self._store.path), THREAD)
                 self._kept = newest.anchor
         except OSError as error:
             self._failed(error, now_ns)

@@ -380,9 +380,11 @@ def to_json(view: View, utc_ns: Callable[[int], int] | None = None) -> dict[str,
 
 def _plain(value: Any, utc_ns: Callable[[int], int] | None, name: str = "") -> Any:
     # In one go: screens ask for all machines again and again, and a view in between would be made for nothing.
+    if utc_ns is not None and name in INSTANTS and isinstance(value, int):
+        return utc_ns(value)
     kind = type(value)
     if kind in _LEAVES:
-        return utc_ns(value) if utc_ns is not None and kind is int and name in INSTANTS else value
+        return value
     if (names := _NAMES.get(kind)) is not None:
         return {one: _plain(getattr(value, one), utc_ns, one) for one in names}
     if isinstance(value, Mapping):

@@ -6,7 +6,6 @@ named was a stop is checked here, against the journal. Changes no interval.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,11 +20,12 @@ from gateway.core.instant import Instant
 from gateway.core.state.annotations import AnnotationError, StopMerge, StopReasonAssigned, StopSplit, check, loaded
 from gateway.core.state.stop_reasons import UNSPECIFIED
 from gateway.core.state.timeline_state import interval_of
+from gateway.own_thread import Turns
 from gateway.shown.states_read import StatesError, read
 from gateway.shown.states_text import stops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from buffer.store import Store
     from gateway.control import Verb
@@ -48,8 +48,7 @@ class StopVerbs:
         self._store = store
         self._clock = clock
         # Each reads up to all that is kept of a machine: one at a time, also where nobody waits for the one before.
-        self._listing = asyncio.Lock()
-        self._reading: asyncio.Future[Any] | None = None
+        self._listing = Turns("stops")
 
     def table(self) -> dict[str, Verb]:
         """Every verb by name."""
@@ -133,7 +132,7 @@ class StopVerbs:
                 return stops(read(store, machine, from_utc_ns=from_ns, to_utc_ns=to_ns))
 
         try:
-            listed = await self._alone(found)
+            listed = await self._listing.run(found)
         except StatesError:  # nothing is final in that time
             listed = []
         if request.get("without_reason") in (True, "true"):
@@ -143,19 +142,6 @@ class StopVerbs:
             raise RequestError(text, guard="LIMIT", allowed=str(STOPS_MAX), what_to_do="choose a shorter time")
         final_ns = self._clock.utc_ns(runner.state.track.timeline.final_ns)
         return {"machine": machine, "final_up_to": utc(final_ns), "stops": listed}
-
-    async def _alone(self, found: Callable[[], Any]) -> Any:
-        """What a read finds, in a thread. One that its asker gave up still goes on, and is waited for first."""
-        async with self._listing:
-            if self._reading is not None:
-                await asyncio.wait({self._reading})
-            self._reading = asyncio.ensure_future(asyncio.to_thread(found))
-            self._reading.add_done_callback(lambda one: one.cancelled() or one.exception())
-            try:
-                return await asyncio.shield(self._reading)
-            finally:
-                if self._reading.done():
-                    self._reading = None
 
     async def _check(self, machine: str, runner: Runner, found: StopReasonAssigned | StopSplit) -> None:
         """Refuse what is final and was no stop; what is not final is the work unit's to say."""

@@ -13,7 +13,6 @@ import structlog
 
 from buffer.errors import PostingMovedError, StoreError
 from gateway.access.caller import CALLER, TAKEN
-from gateway.control import RequestError
 from gateway.core.audit import told
 from gateway.core.confirming.corrections import Capability
 from gateway.core.decided import asks
@@ -25,6 +24,7 @@ from gateway.work_unit import remembered
 from gateway.work_unit.boundary import Boundary, no_members, nobody
 from gateway.work_unit.hold import Hold
 from gateway.work_unit.informing import informed
+from gateway.work_unit.item import Item, Made, answer, cut_off, ended
 from gateway.work_unit.steps import step_of
 
 if TYPE_CHECKING:
@@ -49,16 +49,6 @@ COMMIT_RETRY_MAX_S: Final = 10.0
 VOID_TRIES_MAX: Final = 5
 
 log = structlog.get_logger(__name__)
-
-
-class _Item(NamedTuple):
-    inputs: tuple[Input, ...]
-    done: asyncio.Future[tuple[Output, ...]] | None
-    hold: Hold | None = None
-    caller: Caller | None = None
-    taken: TakenKey | None = None
-    asked_ns: int = 0  # when the counters were asked for before it, 0: they were not
-    due_ns: int = 0  # when the change that they were asked for comes by itself
 
 
 class RunnerHooks(NamedTuple):
@@ -88,15 +78,6 @@ class RunnerHooks(NamedTuple):
     corrects: Callable[[JobOrder], Capability] = lambda _job: Capability.MANUAL
     read: Read = nobody
     members: Members = no_members
-
-
-class _Made(NamedTuple):
-    """What became of one item, or of the time."""
-
-    outputs: tuple[Output, ...] = ()
-    audit: tuple[EntryContent, ...] = ()
-    error: Exception | None = None
-    inputs: tuple[Input, ...] = ()
 
 
 class Besides(NamedTuple):
@@ -129,11 +110,12 @@ class Runner:
         self._checkpoint_ns = checkpoint_ns
         self._idle_wake_ns = idle_wake_ns
         self._hooks = hooks
-        self._queue: asyncio.Queue[_Item] = asyncio.Queue(QUEUE_READINGS_MAX)
+        self._queue: asyncio.Queue[Item] = asyncio.Queue(QUEUE_READINGS_MAX)
         self._draining = asyncio.Event()
         self._committed_ns = now_ns()
         self._committed_state = state
-        self._next: _Item | None = None  # taken from the queue, but it opens a step of its own
+        self._next: Item | None = None  # taken from the queue, but it opens a step of its own
+        self._taken: Sequence[Item] = ()  # those of the step that is being made
         self._last: dict[str, DataValue] = {}  # what each signal said last
         self._boundary = Boundary(now_ns)
         self._ended = False
@@ -145,7 +127,7 @@ class Runner:
             await self._put_read(now)
 
     async def _put_read(self, given: tuple[Input, ...], asked_ns: int = 0, due_ns: int = 0) -> None:
-        await self._queue.put(_Item(given, None, asked_ns=asked_ns, due_ns=due_ns))
+        await self._queue.put(Item(given, None, asked_ns=asked_ns, due_ns=due_ns))
 
     async def submit(self, given: Input) -> tuple[Output, ...]:
         """Hand over an order, a decision, the clock or the calendar; returns its outputs once they are committed.
@@ -153,14 +135,14 @@ class Runner:
         Raises RequestError where this runner has ended, or ends before it could do it: then nothing was decided.
         """
         if self._ended:
-            raise _ended(self.unit)
+            raise ended(self.unit)
         with self._boundary.coming():
             hooks = self._hooks
             asked_ns = await self._boundary.before(self.unit, self.state, given, hooks.read, hooks.members)
             done: asyncio.Future[tuple[Output, ...]] = asyncio.get_running_loop().create_future()
-            await self._queue.put(_Item((given,), done, None, CALLER.get(), TAKEN.get(), asked_ns))
+            await self._queue.put(Item((given,), done, None, CALLER.get(), TAKEN.get(), asked_ns))
         if self._ended and not done.done():  # it ended while the counters were read, or while there was no room
-            raise _ended(self.unit)
+            raise ended(self.unit)
         return await done
 
     def last_values(self) -> tuple[DataValue, ...]:
@@ -170,7 +152,7 @@ class Runner:
     async def hold(self) -> Hold:
         """Ask it to stand still behind everything that waits. The caller must release it, whatever happens."""
         hold = Hold()
-        await self._queue.put(_Item((), None, hold))
+        await self._queue.put(Item((), None, hold))
         return hold
 
     def exchange(self, hold: Hold, unit: WorkUnit, state: State, hooks: RunnerHooks, *, anew: bool) -> None:
@@ -188,7 +170,7 @@ class Runner:
         self._draining.set()
         self._boundary.wait_no_more()
         if self._queue.empty():
-            self._queue.put_nowait(_Item((), None))
+            self._queue.put_nowait(Item((), None))
 
     async def run(self) -> None:
         """The loop. Raises StoreError only where a repeat cannot help."""
@@ -196,8 +178,12 @@ class Runner:
             await self._run()
         finally:
             self._ended = True
+            for item in self._taken:
+                answer(item, Made(error=cut_off(self.unit)))
+            if self._next is not None:
+                answer(self._next, Made(error=ended(self.unit)))
             while not self._queue.empty():
-                _answer(self._queue.get_nowait(), _Made(error=_ended(self.unit)))
+                answer(self._queue.get_nowait(), Made(error=ended(self.unit)))
 
     async def _run(self) -> None:
         while True:
@@ -205,14 +191,16 @@ class Runner:
             if items and items[0].hold is not None:
                 await self._stand_still(items[0].hold)
             else:
+                self._taken = items
                 await self._step(items)
+                self._taken = ()
             self._hooks.alive()
             if self._draining.is_set() and self._queue.empty() and self._next is None and not self._boundary.busy:
                 return
 
-    async def _next_items(self) -> list[_Item]:
+    async def _next_items(self) -> list[Item]:
         """What waits, at most STEP_INPUTS_MAX inputs; an empty list when a deadline came first."""
-        items: list[_Item] = []
+        items: list[Item] = []
         if self._next is not None:
             items, self._next = [self._next], None
         wait_ns = self._wait_ns()
@@ -249,7 +237,7 @@ class Runner:
         if hold.anew and self._last:
             now_ns = self._now_ns()
             again = [value._replace(source_time_ns=None, received_time_ns=now_ns) for value in self._last.values()]
-            await self._step([_Item(tuple(self.unit.in_order(again)), None)])
+            await self._step([Item(tuple(self.unit.in_order(again)), None)])
 
     def _wait_ns(self) -> int:
         now_ns = self._now_ns()
@@ -261,7 +249,7 @@ class Runner:
             due_ns = min(due_ns, self._committed_ns + self._checkpoint_ns)
         return due_ns - now_ns
 
-    async def _step(self, items: list[_Item]) -> None:
+    async def _step(self, items: list[Item]) -> None:
         """Handle these and commit, all or nothing; again where a confirmation that was to be void is sent meanwhile.
 
         After VOID_TRIES_MAX the decision to make it void, which is the first item, fails alone.
@@ -272,20 +260,20 @@ class Runner:
             except PostingMovedError as error:
                 log.info("decision taken again", work_unit=self.unit.identity.machine, reason=str(error))
                 if not left and items:
-                    _answer(items[0], _Made(error=error))
+                    answer(items[0], Made(error=error))
                     await self._stepped(items[1:])
             else:
                 return
 
-    async def _stepped(self, items: list[_Item]) -> None:
+    async def _stepped(self, items: list[Item]) -> None:
         state = self.state
-        results: list[_Made] = []
+        results: list[Made] = []
         for item in items:
             state, result = await self._handle(state, item)
             results.append(result)
         if self._queue.empty() and self._next is None:  # time may pass only behind the last input that is known
             state, passed = self.unit.handle(state, TimePassed(self._now_ns()))
-            results.append(_Made(passed, self._audit(None, passed)))
+            results.append(Made(passed, self._audit(None, passed)))
         outputs = tuple(output for result in results for output in result.outputs)
         first_seq = self.state.journal_seq + 1
         due = self._now_ns() - self._committed_ns >= self._checkpoint_ns or self._draining.is_set()
@@ -303,7 +291,7 @@ class Runner:
         for item, result in zip(items, results, strict=False):  # the last may be the time's
             if result.inputs:
                 self._hooks.heard(result.inputs)
-            _answer(item, result)
+            answer(item, result)
         if outputs:
             self._hooks.committed(outputs, state)
 
@@ -312,7 +300,7 @@ class Runner:
         made = notices_of(self._committed_state, outputs, state) if self._hooks.listened() else ()
         return tuple(one._replace(targets=targets) for one in made if (targets := self._hooks.hears(one)))
 
-    async def _handle(self, state: State, item: _Item) -> tuple[State, _Made]:
+    async def _handle(self, state: State, item: Item) -> tuple[State, Made]:
         """One item whole, or not at all: what the core cannot digest must stop neither this machine nor another.
 
         A reading that is dropped here moves no baseline: the next one catches up.
@@ -343,8 +331,8 @@ class Runner:
         except Exception as error:  # the supervisor of a work unit: a defect is told, not fatal
             log.exception("input dropped", work_unit=self.unit.identity.machine, inputs=repr(item.inputs)[:500])
             self._hooks.trouble(f"an input was dropped: {error!r}; see the log and report it")
-            return before, _Made(error=error)
-        return state, _Made(made, audit, inputs=tuple(inputs))
+            return before, Made(error=error)
+        return state, Made(made, audit, inputs=tuple(inputs))
 
     def _audit(
         self, given: Input | None, outputs: tuple[Output, ...], caller: Caller | None = None
@@ -378,19 +366,3 @@ class Runner:
         if failed:
             self._hooks.trouble("")
         self._committed_ns, self._committed_state = self._now_ns(), state
-
-
-def _answer(item: _Item, result: _Made) -> None:
-    """Tell the one who waits, once it is durable."""
-    if item.caller is not None and result.audit:
-        item.caller.told = True
-    if item.done is not None and not item.done.done():
-        if result.error is not None:
-            item.done.set_exception(result.error)
-        else:
-            item.done.set_result(result.outputs)
-
-
-def _ended(unit: WorkUnit) -> RequestError:
-    text = f"{unit.identity.machine} is not run any more: the gateway is stopping, or the machine was removed"
-    return RequestError(text, guard="BUSY", what_to_do="say it again once the gateway runs; nothing was decided")

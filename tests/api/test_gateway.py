@@ -62,6 +62,7 @@ work_units:
     ideal_cycle: 2 s
     counters: [{ mode: pulse, signal: pins.piece }]
     orders: { choose: command }
+    confirm: { checklist: { duration: block, under_delivery: block }, delivery: { under_tolerance: "0" } }
 connectors:
   share: { connector: file, folder: share, poll_orders: 100 ms }
 api: API
@@ -220,7 +221,12 @@ def test_orders_are_listed_and_started_by_whom_the_token_names(gateway, token, h
     assert gateway.ask("POST", "/v1/setups/end", {"machine": "M-1"}, token)[0] == 200
     assert gateway.ask("POST", "/v1/orders/interrupt", begun, token)[0] == 200
     assert gateway.ask("POST", "/v1/orders/start", {**begun, "order": "4712"}, token)[0] == 200
-    assert gateway.ask("POST", "/v1/orders/finish", {**begun, "order": "4712"}, token)[0] == 200
+    status, refused = gateway.ask("POST", "/v1/orders/finish", {**begun, "order": "4712"}, token)
+    holds("/v1/orders/finish", "POST", status, refused)
+    points = (refused["guard"], refused["found"])
+    assert points == ("checklist under_delivery", "0 of 10 made"), "a run took time, however short it was"
+    ended = {**begun, "order": "4712", "reason": "tried"}
+    assert gateway.ask("POST", "/v1/orders/finish", ended, token)[0] == 200
 
     def delivered():
         return gateway.ask("GET", "/v1/outbox?order=4712&state=delivered", token=token)[1]["postings"]

@@ -270,6 +270,23 @@ async def test_a_decision_goes_on_when_nobody_waits_and_its_key_finds_the_end(ma
     assert len(bench.told) == 1
 
 
+async def test_who_is_not_answered_before_the_end_is_told_so_and_the_log_has_no_defect(make, monkeypatch, caplog):
+    bench = await make()
+    bench.hold = asyncio.Event()
+    monkeypatch.setattr(bench.server._server.config, "timeout_graceful_shutdown", 0.05)
+    asking = [
+        asyncio.create_task(bench.start_order(token=bench.token())),
+        asyncio.create_task(bench.ask("GET", "/v1/status", token=bench.token())),
+    ]
+    await bench.until(lambda: len(bench.told) == 2)
+    await bench.server.close()
+    for answer in await asyncio.gather(*asking):
+        assert (answer.status, answer.json["code"]) == (503, "BUSY")
+        assert "the gateway is stopping" in answer.json["detail"]
+        assert "same Idempotency-Key" in answer.json["what_to_do"]
+    assert "Exception in ASGI application" not in caplog.text
+
+
 async def test_two_at_the_same_moment_are_one_decision(bench):
     bench.hold = asyncio.Event()
     token = bench.token()

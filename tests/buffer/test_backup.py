@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import sqlite3
@@ -31,6 +32,7 @@ from gateway.core.calendar.honest_time import TimeQuality
 from gateway.core.document import message_id_of
 from gateway.core.model import JobOrderState, JobRecord
 from gateway.lock import StateDirLock
+from gateway.rounds import backup_round
 from gateway.rounds.backup_round import BackupRound
 
 MIB = 1024 * 1024
@@ -293,6 +295,36 @@ async def test_a_copy_that_fails_is_said_and_tried_again(copies):
     copies.clock.utc += 3600 * S
     assert await round_.look() is not None
     assert copies.troubles["backup"] == ""
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_the_end_waits_for_no_copy_and_it_leaves_nothing_behind(copies, store, monkeypatch, answers):
+    """A folder may be on a server that is gone: then even what the copy wants to remove it cannot."""
+    begun, goes_on, complaints = threading.Event(), threading.Event(), []
+    counted = backup._copied
+
+    def late(database, part, stop):
+        begun.set()
+        assert (stop if answers else goes_on).wait(60)
+        return counted(database, part, stop)
+
+    monkeypatch.setattr(backup, "_copied", late)
+    monkeypatch.setattr(backup_round, "STOP_S", 60.0 if answers else 0.05)
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context["message"]))
+    running = asyncio.create_task(copies.round().run())
+    await asyncio.to_thread(begun.wait)
+    running.cancel()
+    async with asyncio.timeout(60):
+        await asyncio.wait([running])
+    assert running.cancelled()
+    assert len(list(copies.folder.iterdir())) == (0 if answers else 1)
+    goes_on.set()
+    async with asyncio.timeout(60):
+        while any(copies.folder.iterdir()):  # noqa: ASYNC110 - the thread goes on
+            await asyncio.sleep(0.01)
+    gc.collect()
+    await asyncio.sleep(0)
+    assert complaints == []
 
 
 async def test_what_a_killed_copy_left_is_removed(copies):

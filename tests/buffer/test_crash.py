@@ -108,6 +108,35 @@ asyncio.run(main())
     assert ended.stdout.endswith("closed\n")
 
 
+#: Its opening is given up when both connections stand and the reserve is still being made.
+GIVEN_UP = """
+import asyncio, sys, threading
+from pathlib import Path
+from buffer.reserve import Reserve
+from buffer.store import Store
+
+begun, goes_on = threading.Event(), threading.Event()
+Reserve.make = lambda _reserve: begun.set() or goes_on.wait()
+
+async def main():
+    opening = asyncio.create_task(Store.open(Path(sys.argv[1]), now_ns=lambda: 1, max_bytes=1 << 28))
+    await asyncio.to_thread(begun.wait)
+    opening.cancel()
+    await asyncio.wait([opening])
+    goes_on.set()
+    print(opening.cancelled())
+
+asyncio.run(main())
+print(threading.active_count())
+"""
+
+
+async def test_an_opening_that_is_given_up_late_keeps_no_process_alive(path):
+    command = [sys.executable, "-P", "-c", GIVEN_UP, str(path)]
+    ended = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=90, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "True\n1\n"), ended.stderr
+
+
 @pytest.mark.parametrize("moment", range(6))
 async def test_a_cancelled_opening_leaves_no_thread(open_store, moment):
     import threading

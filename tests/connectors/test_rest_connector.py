@@ -240,6 +240,24 @@ async def test_tls_is_checked(erp, settings, context, posting, certificate):
     await trusted.close()
 
 
+async def test_the_certificates_of_the_system_are_read_for_https_only(
+    erp, settings, context, posting, certificate, monkeypatch
+):
+    """They are long to read, and plain HTTP shows none."""
+    read, really = [], ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", lambda **asked: read.append(asked) or really(**asked))
+    for url in (None, erp.url.replace("http:", "HTTPS:")):
+        if url is not None:
+            erp.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            erp.tls.load_cert_chain(certificate)
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        connector = PLUGIN.build(settings(**({"url": url} if url else {})), context())
+        await connector.open()
+        assert (await connector.send(posting())).kind is OutcomeKind.POSTED
+        await connector.close()
+        assert read == ([{"cafile": None}] if url else [])
+
+
 async def test_a_missing_certificate_file_is_named(settings, context):
     with pytest.raises(ConnectorError, match=r"nothing\.pem"):
         await PLUGIN.build(settings(ca_file="nothing.pem"), context()).open()

@@ -15,24 +15,32 @@ from gateway.connectors.base import LookupKind, OutcomeKind, Posting, step_id
 from gateway.connectors.rest.profiles import read
 from gateway.connectors.rest.settings import RestSettings
 from gateway.contract import Booked, FaultContract
+from gateway.core.document import Identity, encode
 from gateway.core.duration import Duration
+from gateway.core.orders import erp_notice
+from gateway.core.orders.erp_notice import ErpNotice, NoticeType
 from simulators.erp.answers import json_fault
 from simulators.erp.checks import RefusedError, object_of
 from simulators.erp.double import Double
-from simulators.erp.http import document, refusal
+from simulators.erp.http import Response, document, refusal
 from simulators.erp.ledger import Booking
 
 EXAMPLE = Path(rest.__file__).parent / "profiles" / "odata_example.yaml"
 
 
 class Mes(Double):
-    """Two entities; a filter is one comparison, or the three of the orders."""
+    """Two entities; a filter is one comparison, or the three of the orders. Notices are kept by their key."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.notices, self.to_notices = {}, Response(204, b"")
 
     def routes(self):
         return {
             ("GET", "/ProductionOrders"): self._orders,
             ("GET", "/Confirmations"): self._confirmations,
             ("POST", "/Confirmations"): self.confirm,
+            ("POST", "/Notices"): self._notice,
         }
 
     def fault_answer(self, due):
@@ -54,6 +62,12 @@ class Mes(Double):
         return Booking(
             one["ExternalKey"], one["OrderNo"], one["Operation"], 1, "", "", *made, int(one["Final"]), digest
         )
+
+    async def _notice(self, request):
+        """Each key once, whatever comes again."""
+        one = object_of(request.body)
+        self.notices.setdefault(one["ExternalKey"], one)
+        return self.to_notices
 
     async def _orders(self, request):
         broken = self.page_fault("orders")
@@ -218,3 +232,82 @@ async def test_a_page_instead_of_a_look_up_proves_nothing(opened, mes, made):
     (sent,) = postings(opened, made())
     mes.do("html 1 lookups")
     assert (await opened.lookup(sent)).kind is LookupKind.UNKNOWN
+
+
+# --- notices ---------------------------------------------------------------------------------------------------------
+
+
+def noticed(type_, event, detail, left_out=None, order="100240", seq=1):
+    """A notice of a gateway, as the outbox hands it over."""
+    identity = Identity(plant="P", epoch="e", gateway_id="gw", line="L", machine="M1", work_center="WC-1")
+    notice = ErpNotice(type_, event, 10**18, 10**18, detail, order=order, operation="0010" if order else "")
+    return json.loads(encode(erp_notice.document(identity, notice, "erp", seq, left_out)))
+
+
+def as_posting(connector, whole):
+    key, lane = whole["idempotency_key"], erp_notice.NOTICE_LANE
+    rendered = connector.render(whole)
+    return Posting(
+        key, whole["message_id"], whole["order_id"] or "", lane, whole["seq"], 1, rendered, erp_notice.NOTICE
+    )
+
+
+HELD = noticed(NoticeType.STATUS, "state_changed", {"state": "ON_HOLD", "previous_state": None, "cause": "x"}, {"a": 2})
+JUDGED = noticed(NoticeType.QUALITY, "judged", {"pieces": "3", "judged_to": "scrap"}, seq=2)
+MADE = noticed(NoticeType.UNALLOCATED, "collecting", {"waiting": {"good": "1"}}, order="")
+
+
+@pytest.fixture
+async def telling(build):
+    connector = build(notices=(NoticeType.STATUS, NoticeType.QUALITY))
+    await connector.open()
+    yield connector
+    await connector.close()
+
+
+async def test_a_notice_is_told_by_its_template_and_a_repeat_is_the_same(telling, mes):
+    assert telling.capabilities.notices == {"status", "quality"}
+    for whole, wanted in (
+        (HELD, {"Kind": "status", "Event": "state_changed", "State": "ON_HOLD", "Missing": {"a": 2}}),
+        (JUDGED, {"Kind": "quality", "Event": "judged", "Pieces": 3}),
+        (MADE, {"Kind": "unallocated", "Event": "collecting"}),
+    ):
+        about = {"OrderNo": "100240", "Operation": "0010"} if whole is not MADE else {}
+        told = as_posting(telling, whole)
+        assert json.loads(told.rendered.body) == {
+            "ExternalKey": whole["message_id"], "Company": "D'Or", "At": whole["at"], "Detail": whole["detail"],
+            **about, **wanted,
+        }  # fmt: skip
+        mes.double.to_notices = None  # it takes it, and its answer is lost
+        assert (await telling.send(told)).kind is OutcomeKind.UNCERTAIN
+        mes.double.to_notices = Response(204, b"")
+        outcome = await telling.send(as_posting(telling, whole))
+        assert (outcome.kind, outcome.reference) == (OutcomeKind.POSTED, whole["idempotency_key"])
+    assert list(mes.double.notices) == [one["message_id"] for one in (HELD, JUDGED, MADE)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (refusal(404, "NoSuchEntity", "Notices"), OutcomeKind.BUSINESS_REJECT),
+        (Response(404, b"<html>", content_type="text/html"), OutcomeKind.BUSINESS_REJECT),
+        (Response(405, b""), OutcomeKind.BUSINESS_REJECT),
+        (refusal(409, "Locked", "open"), OutcomeKind.BUSY),
+        (refusal(400, "Bad", "field"), OutcomeKind.BUSINESS_REJECT),
+        (Response(500, b""), OutcomeKind.UNCERTAIN),
+        (Response(200, b"<html>", content_type="text/html"), OutcomeKind.PROTOCOL),
+        (document(200, {"odata": 1}), OutcomeKind.POSTED),
+    ],
+)
+async def test_what_is_answered_to_a_notice(telling, mes, answer, kind):
+    """A path that is not served parks the notice: it is no sign that something else answers."""
+    mes.double.to_notices = answer
+    outcome = await telling.send(as_posting(telling, HELD))
+    assert outcome.kind is kind, outcome
+
+
+def test_a_profile_that_has_no_notice_is_told_of_at_once(build):
+    without = replace(read(EXAMPLE), notice=None)
+    with pytest.raises(ValueError, match="notices: found status, allowed: none; the profile has no notice"):
+        build(template=without, notices=(NoticeType.STATUS,))
+    assert build(template=without).capabilities.notices == frozenset()

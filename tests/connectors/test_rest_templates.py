@@ -11,13 +11,14 @@ import pytest
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from gateway import connectors
 from gateway.connectors.base import MappingError, Posting, step_id
 from gateway.connectors.http import HttpAnswer
 from gateway.connectors.mapping.settings import MappingSettings
 from gateway.connectors.rest import PLUGIN, messages
 from gateway.connectors.rest.filters import Scope
 from gateway.connectors.rest.placeholders import Fields, TemplateError, compiled, filled
-from gateway.connectors.rest.plan import DOCUMENT, LISTS, PlanError, plan_of
+from gateway.connectors.rest.plan import DOCUMENT, LISTS, NOTICE_FIELDS, NOTICE_ROOTS, PlanError, plan_of
 from gateway.connectors.rest.profile import Profile
 from gateway.connectors.rest.profiles import ProfileError, read
 from gateway.connectors.rest.settings import RestSettings
@@ -151,6 +152,11 @@ def test_every_field_of_a_document_may_be_named():
     assert found <= DOCUMENT | LISTS
 
 
+def test_every_field_of_a_notice_may_be_named():
+    schema = json.loads((Path(connectors.__file__).parent / "notice.schema.json").read_text("utf-8"))
+    assert NOTICE_FIELDS | set(NOTICE_ROOTS) == set(schema["properties"])
+
+
 # --- steps -------------------------------------------------------------------------------------------------------
 
 PROFILE = """
@@ -230,6 +236,11 @@ BAD = [
     (
         {"steps": [{"name": "a", "repeatable": True, "request": {"path": "/", "headers": {"X": "{qty.good}"}}}]},
         None, "steps.0.request.headers.X: found the field 'qty.good', allowed: ",
+    ),
+    ({"notice": {"request": {"path": "/{qty.good}"}}}, None, "notice.request.path: found the field 'qty.good'"),
+    (
+        {"notice": {"request": {"path": "/", "headers": {"X": "{event}"}}}},
+        None, "notice.request.headers.X: found the field 'event', allowed: ",
     ),
     (
         {"steps": [{"name": "a", "repeatable": True, "for_each": "order_id", "request": {"path": "/"}}]},

@@ -237,8 +237,8 @@ async def test_on_a_full_device_confirmations_go_on(shelf, tmp_path, until):
             assert await store.cursor("erp") == "after"
         assert "disk is full" in backlog.error
         assert backlog.dropped > 500, "what does not fit into memory either is counted"
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        backlog.end()
+        await running
         kept.close()
 
 
@@ -296,8 +296,8 @@ async def test_what_was_not_acknowledged_is_told_again_in_order(until, shelf):
     backlog.link_up()
     await until(lambda: drain() and len(told) >= 26)
     assert told == list(range(5, 31))
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    backlog.end()
+    await running
     await backlog.close()
     assert kept.open() == 31
     assert kept.figures().waiting == 0, "deleted once the broker had it"

@@ -37,7 +37,8 @@ from gateway.core.work_unit import WorkUnit
 from gateway.forwarder import Forwarder
 from gateway.order_feed import OrderFeed
 from gateway.timing.clock import ManualClock
-from gateway.work_unit.runner import Runner, RunnerHooks, _Item
+from gateway.work_unit.item import Item
+from gateway.work_unit.runner import Runner, RunnerHooks
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -175,11 +176,11 @@ class History:
         return DataValue("plc.good", raw, Status.GOOD, None, self.clock.now_ns())
 
     async def _step(self, inputs):
-        await self.runner._step([_Item(inputs, None)])
+        await self.runner._step([Item(inputs, None)])
 
     async def _submit(self, _unit, given):
         done = asyncio.get_running_loop().create_future()
-        await self.runner._step([_Item((given,), done)])
+        await self.runner._step([Item((given,), done)])
         return await done
 
     async def _forward(self, length_ns):

@@ -105,7 +105,7 @@ def test_a_view_in_utc_has_every_instant_of_it_in_utc(box):
 def test_a_view_is_written_byte_for_byte_as_its_copy_in_utc_is(box):
     box.pass_time(100 * S)
     box.set(NOW)
-    run = {"order": "1", "since_ns": 67 * S, "rush": False, "waits_for": ("person",), 7: [{"at_ns": 1}]}
+    run = {"order": "1", "since_ns": 67 * S, "before_good": 69 * S, "waits_for": ("person",), 7: [{"at_ns": 68 * S}]}
     unit = WorkUnitView(id="M", state="OFF", state_since_ns=65 * S, queue=(run, run), lots=({"left": None},))
     view = dataclasses.replace(gateway(box), work_units=(unit,), feeds=(FeedView(name="erp", refused=({"x": [1]},)),))
 

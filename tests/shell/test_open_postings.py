@@ -15,7 +15,7 @@ from buffer.store import Store
 from gateway.control import RequestError
 from gateway.core.document import Identity
 from gateway.core.duration import Duration
-from gateway.core.model import DataValue, JobOrder, OrderReceived, Status
+from gateway.core.model import DataValue, JobOrder, OrderReceived, Status, TimePassed
 from gateway.core.rules import ConfirmRule, CounterRule, WorkUnitRules
 from gateway.core.work_unit import WorkUnit
 from gateway.timing.clock import ManualClock
@@ -91,7 +91,7 @@ async def machine(tmp_path):
         await Store.open(new_database.at(tmp_path / "linegate.db"), now_ns=lambda: 1, max_bytes=10**8) as store,
     ):
         made = Machine(store)
-        task = asyncio.create_task(made.runner.run())
+        task = made.task = asyncio.create_task(made.runner.run())
         await made.started()
         yield made
         made.store.goes_on.set()
@@ -142,3 +142,22 @@ async def test_a_machine_that_is_not_configured_any_more_is_not_waited_for(machi
         SimpleNamespace(outbox=Outbox(machine.store._store), runners={}), machine.clock, None, None
     ).table()
     assert (await machine.open())[0] == 1
+
+
+async def test_whoever_waits_when_it_is_stopped_is_told_what_became_of_it(machine):
+    """One decision is in the step that is being committed, one opens the next step, one waits behind it."""
+    runner, now_ns = machine.runner, machine.clock.now_ns
+    await runner.submit(TimePassed(now_ns()))  # what came before it is committed
+    machine.store.goes_on.clear()
+    machine.store.committed.clear()
+    cut_off = asyncio.create_task(runner.submit(OrderReceived(now_ns(), JOB._replace(order="4712"))))
+    await machine.store.committed.wait()
+    later = [asyncio.create_task(runner.submit(TimePassed(now_ns()))) for _ in range(2)]
+    await asyncio.sleep(0)
+    runner._next = runner._queue.get_nowait()
+    machine.task.cancel()
+    told = await asyncio.gather(cut_off, *later, return_exceptions=True)
+    assert [getattr(one, "guard", one) for one in told] == ["CUT_OFF", "BUSY", "BUSY"]
+    assert "it may be done, or not" in str(told[0])
+    with pytest.raises(RequestError, match="is not run any more"):
+        await runner.submit(TimePassed(now_ns()))

@@ -120,3 +120,11 @@ async def test_the_open_pieces_of_a_leader_of_several_parts_count_once():
     state = SimpleNamespace(open_runs=lambda: (run,))
     assert (await progress_of(store, (state,), ("A", "0010"))).good == 5 + 10 + 20 + 3 + 7
     assert (await progress_of(store, (), ("A", "0010"))).good == 5 + 10 + 20 + 3, "all that is over was handed to them"
+
+
+async def test_what_was_confirmed_in_the_erp_of_an_original_counts_once():
+    """Its leader wants less for it, and confirmed nothing."""
+    original = JobRecord(job("A", leader="L"), JobOrderState.MERGED, 1, 10, 0, 0, "", external=(4, 0, 0))
+    leads = JobRecord(job("L", leads=("A", "B")), JobOrderState.IN_PROGRESS, 0, 3, 0, 0, "", external=(4, 0, 0))
+    found = await progress_of(Remembered(original, leads), (), ("A", "0010"))
+    assert (found.good, found.external) == (10, (4, 0, 0))

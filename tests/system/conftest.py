@@ -262,7 +262,9 @@ class Plant:
         return [row for row in rows if row["event"] == "pieces" and row["good_total"] + row["scrap_total"] > before]
 
     async def ledger(self):
-        return await asyncio.to_thread(self._erp, "GET", "/ledger", None)
+        """What was booked by a gateway: not what a person posted in the ERP by hand."""
+        rows = await asyncio.to_thread(self._erp, "GET", "/ledger", None)
+        return [row for row in rows if not row["key"].startswith("manual-")]
 
     async def release(self, order, *operations, quantity=24, sequence_no=1, revision=1, product="P-1"):
         """Release an order at the ERP; ``operations`` as (number, work center)."""

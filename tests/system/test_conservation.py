@@ -31,7 +31,8 @@ from gateway.core.rules import ConfirmRule, CounterRule, WorkUnitRules
 from gateway.core.work_unit import WorkUnit
 from gateway.forwarder import Forwarder
 from gateway.timing.clock import ManualClock
-from gateway.work_unit.runner import Runner, RunnerHooks, _Item
+from gateway.work_unit.item import Item
+from gateway.work_unit.runner import Runner, RunnerHooks
 from gateway.work_unit.steps import step_of
 
 S = 1_000_000_000
@@ -272,7 +273,7 @@ class Line(RuleBasedStateMachine):
     def step(self, inputs, die):
         self.runner.die = die
         try:
-            self.loop.run(self.runner._step([_Item(inputs, None)]))
+            self.loop.run(self.runner._step([Item(inputs, None)]))
         except Died:
             self.crash()
         finally:

@@ -8,6 +8,7 @@ import contextlib
 import json
 import random
 import sqlite3
+from collections import Counter
 from decimal import Decimal
 from importlib import resources
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from types import SimpleNamespace
 import jsonschema_rs
 import pytest
 
-from buffer import reconciliation, refusals, retention
+from buffer import notices, reconciliation, refusals, retention
 from buffer.entry import OutboxState, Settlement
 from buffer.outbox import Outbox
 from buffer.store import Store
@@ -243,6 +244,35 @@ async def test_while_an_erp_is_away_one_word_of_what_grows_waits_and_the_last_su
         assert await grown(floor) == [*told, ("growing", "15")]
     assert [one["seq"] for one in await floor.told()] == [1, 2, 3, 4]
     sound(floor)
+
+
+async def test_what_was_not_made_while_an_erp_was_away_reaches_it_as_a_number_once_it_is_back(tmp_path, monkeypatch):
+    """Whatever happened meanwhile, also an end of the gateway: what it was told and what it is said to miss is all."""
+    found = {}
+    for most in (1000, 3):
+        monkeypatch.setattr(notices, "WAITING_MAX", most)
+        (folder := tmp_path / str(most)).mkdir()
+        floor = await Floor(folder).open()
+        await worked(floor)
+        await floor.close()
+        await floor.open()
+        try:
+            async with erp_for(floor) as (erp, _):
+                await floor.until(floor.nothing_waits)
+                assert len(erp.ledger.notices()) == min(most, len(await floor.told()))
+                await floor.says("reopen")
+                await floor.until(floor.nothing_waits)
+                found[most] = erp.ledger.notices()
+            for one in found[most]:
+                jsonschema_rs.validate(SCHEMA, {name: one[name] for name in one if name != "received"})
+            sound(floor)
+        finally:
+            await floor.close()
+    left_out = found[3][3]["left_out"]
+    kinds = Counter(one["notice"] for one in found[1000])
+    assert Counter(one["notice"] for one in found[3]) + Counter(left_out) == kinds, "exactly"
+    assert sum(left_out.values()) > 3
+    assert all(one["left_out"] is None for one in (*found[3][:3], *found[3][4:], *found[1000])), "and once"
 
 
 async def test_a_notice_that_is_refused_holds_up_no_confirmation(floor):

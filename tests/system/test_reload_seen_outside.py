@@ -191,14 +191,15 @@ async def test_hours_change_at_once_and_counts_go_on(plant):
 #: A piece arrives behind the last look at a machine that is being removed.
 ONE_MORE_PIECE = """
 import sys
-from gateway.work_unit.runner import Runner, _Item
+from gateway.work_unit.item import Item
+from gateway.work_unit.runner import Runner
 real = Runner.drain
 def drain(self):
     last = self._last.get("asm.good")
     if last is not None:
         now_ns = self._now_ns()
         piece = last._replace(value=last.value + 1, source_time_ns=None, received_time_ns=now_ns)
-        self._queue.put_nowait(_Item((piece,), None))
+        self._queue.put_nowait(Item((piece,), None))
     real(self)
 Runner.drain = drain
 from gateway.cli import main

@@ -8,10 +8,9 @@ called is the connector's business.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from gateway import own_thread
 from gateway.connectors.file.place import FolderError
 from gateway.core.duration import NS_PER_S
 
@@ -42,15 +41,10 @@ class ShareThread:
         async with self._turn:
             await self._wait_for_the_one_before()
             loop = asyncio.get_running_loop()
-            ended: asyncio.Future[T] = loop.create_future()
-            # Its caller may be gone by then; that nobody asks how it ended is no error.
-            ended.add_done_callback(asyncio.Future.exception)
-            name = f"share {self._place}"
-            thread = threading.Thread(target=_work, args=(call, loop, ended), name=name, daemon=True)
             try:
-                thread.start()
-            except RuntimeError as error:
-                raise FolderError(f"{self._place}: no thread for it: {error}; the machine has too many") from error
+                ended = own_thread.begin(call, f"share {self._place}")
+            except OSError as error:
+                raise FolderError(f"{self._place}: {error.strerror}") from error
             self._running, self._started_s = ended, loop.time()
             await asyncio.wait([ended], timeout=self._timeout_s)
             if not ended.done():
@@ -65,18 +59,3 @@ class ShareThread:
         await asyncio.wait([self._running], timeout=max(self._timeout_s - since_s, 0))
         if not self._running.done():
             raise FolderError(f"{self._place}: a call has hung for {max(since_s, self._timeout_s):.0f} s; {ADVICE}")
-
-
-def _work(call: Callable[[], T], loop: asyncio.AbstractEventLoop, ended: asyncio.Future[T]) -> None:
-    try:
-        result = call()
-    except BaseException as error:  # noqa: BLE001 - a thread has no caller: whatever it is goes to who waits for it
-        _tell(loop, ended.set_exception, error)
-    else:
-        _tell(loop, ended.set_result, result)
-
-
-def _tell(loop: asyncio.AbstractEventLoop, tell: Callable[[T], None], what: T) -> None:
-    # After the end of the loop nobody is there to be told.
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(tell, what)

@@ -19,6 +19,7 @@ from gateway.connectors.mapping import amounts as mapped
 from gateway.connectors.mapping import moments, words
 from gateway.connectors.rest.filters import MARK, Scope, written
 from gateway.connectors.rest.placeholders import filled, value_of
+from gateway.core.orders.erp_notice import NOTICE
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -54,7 +55,9 @@ class Message(NamedTuple):
 
 
 def rendered(plan: Plan, mapping: MappingSettings, there: dt.tzinfo, document: Mapping[str, Any]) -> Rendered:
-    """The messages of a confirmation. Raises MappingError."""
+    """The messages of a confirmation, or the one of a notice. Raises MappingError."""
+    if document.get("type") == NOTICE:
+        return _told(plan, there, document)
     missing = [name for name in REQUIRED if document.get(name) is None]
     if missing:
         raise MappingError(f"the confirmation has no {', '.join(missing)}; every confirmation must have them")
@@ -90,6 +93,13 @@ def rendered(plan: Plan, mapping: MappingSettings, there: dt.tzinfo, document: M
             "found no step that this confirmation needs, allowed: at least one; look at the profile's when"
         )
     return messages[0]._replace(more=tuple(messages[1:]))
+
+
+def _told(plan: Plan, there: dt.tzinfo, document: Mapping[str, Any]) -> Rendered:
+    if plan.notice is None:
+        raise MappingError("type: found notice, allowed: partial, final; the profile has no notice")
+    values = {**document, "key": document["idempotency_key"], "value": plan.values}
+    return _message(plan.notice, [], Scope(values, there, plan.profile.tables))
 
 
 def leaving(posting: Posting) -> Message:

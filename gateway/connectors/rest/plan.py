@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.connectors.base import STEPS_MAX
 from gateway.connectors.rest.placeholders import Fields, TemplateError, compiled
+from gateway.connectors.rest.profile import Step
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from gateway.connectors.rest.profile import LookUp, Profile, Request, Step
+    from gateway.connectors.rest.profile import LookUp, Profile, Request
 
 #: Single fields of a confirmation's document.
 DOCUMENT: Final = frozenset(
@@ -121,6 +122,30 @@ MAPPED: Final = frozenset(
         "erp.activity_unit.6",
     ]
 )
+#: Single fields of a notice; below ``NOTICE_ROOTS`` stands what its type says.
+NOTICE_FIELDS: Final = frozenset(
+    [
+        "schema_version",
+        "type",
+        "notice",
+        "event",
+        "message_id",
+        "idempotency_key",
+        "gateway_id",
+        "plant",
+        "line",
+        "work_center",
+        "machine",
+        "order_id",
+        "order_revision",
+        "shop_order",
+        "operation",
+        "seq",
+        "at",
+        "created_at",
+    ]
+)
+NOTICE_ROOTS: Final = ("left_out", "detail")
 #: What is known of a posting where its document is not at hand: in headers and look-ups.
 POSTING: Final = frozenset(["key", "message_id", "order", "operation", "seq", "kind", "attempt", "accepted"])
 ORDERS: Final = frozenset(["cursor", "offset", "page", "size", "next"])
@@ -165,6 +190,7 @@ class Plan(NamedTuple):
     values: Mapping[str, str]
     steps: tuple[PlanStep, ...]
     reversal: tuple[PlanStep, ...]
+    notice: PlanStep | None
     probe: PlanRequest
     login: PlanRequest | None
     orders: PlanRequest | None
@@ -208,6 +234,7 @@ def _plan(profile: Profile, values: Mapping[str, str], secrets: Collection[str],
         values,
         steps,
         reversal,
+        _notice(profile, own),
         _request(profile.probe.request, "probe.request", Fields(own)),
         None if login is None else _request(login.request, "login.request", Fields(own | secret)),
         None if orders is None else _request(orders.request, "orders.request", Fields(own | ORDERS)),
@@ -253,6 +280,17 @@ def _steps(steps: tuple[Step, ...], where: str, own: frozenset[str], *, idempote
         request = _request(step.request, f"{place}.request", document, headers=posting)
         made.append(PlanStep(step.name, request, _lookup(step, place, posting), step))
     return tuple(made)
+
+
+def _notice(profile: Profile, own: frozenset[str]) -> PlanStep | None:
+    told = profile.notice
+    if told is None:
+        return None
+    fields = Fields(own | NOTICE_FIELDS | {"key"}, NOTICE_ROOTS)
+    request = _request(told.request, "notice.request", fields, headers=Fields(own | POSTING))
+    # A repeat says nothing else; what a confirmation is booked under, or waits for, is none of a notice's.
+    settings = Step(name="notice", request=told.request, answer=told.answer, repeatable=True)
+    return PlanStep("notice", request, None, settings)
 
 
 def _lookup(step: Step, place: str, posting: Fields) -> PlanLookup | None:

@@ -151,6 +151,21 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeMessage:
+    """How a notice is told: one message, which is sent again without a look-up where its end is unclear.
+
+    Attributes:
+        request: the message; its templates name the fields of a notice.
+        answer: what its answer means; it needs no reference.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = FORBID
+
+    request: Request
+    answer: Answer = field(default_factory=Answer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
     """How released orders are read.
 
@@ -267,6 +282,7 @@ class Profile:
         orders: how orders are read; none: there are none.
         steps: the messages of a confirmation, in sequence.
         reversal: the messages that take a confirmation back; none: a person does it there.
+        notice: how a notice is told to who names ``notices``; none: nothing is told besides.
         totals: how sums are read; none: nothing is reconciled.
         probe: a harmless question.
     """
@@ -281,5 +297,6 @@ class Profile:
     orders: Orders | None = None
     steps: tuple[Step, ...]
     reversal: tuple[Step, ...] = ()
+    notice: NoticeMessage | None = None
     totals: Totals | None = None
     probe: Probe

@@ -56,7 +56,7 @@ class RestSettings:
         lookup_path: where a confirmation is looked up; ``{key}`` stands for its key.
         acknowledgements_path: where answers to orders are posted; none: the ERP is not told what became of them.
         notices: what the ERP is told besides: ``status`` (changes of state), ``quality``, ``unallocated`` (pieces of
-            no order), ``reconciliation`` (reports); none: nothing.
+            no order), ``reconciliation`` (reports); none: nothing. A profile by template says with ``notice`` how.
         notices_path: where notices are posted.
         totals_path: where the ERP says what it has booked of an order; ``{order}`` stands for its number; none: it
             cannot be asked, and nothing is reconciled.
@@ -127,6 +127,8 @@ class RestSettings:
         from gateway.connectors.rest.plan import PlanError, plan_of
 
         plan = plan_of(profile, self.values, self.secrets, idempotent=self.idempotent)
+        if self.notices and plan.notice is None:
+            raise PlanError(f"notices: found {', '.join(self.notices)}, allowed: none; the profile has no notice")
         if self.correction == "cancel" and not plan.reversal:
             raise PlanError("correction: found cancel, allowed: manual; the profile has no steps for a reversal")
         return plan
@@ -152,7 +154,7 @@ class RestSettings:
 
     def _check_own_names(self) -> None:
         usual = {one.name: one.default for one in fields(self)}
-        for name in (*PATHS, "token", "notices"):
+        for name in (*PATHS, "token"):
             if getattr(self, name) != usual[name]:
                 raise ValueError(f"{name}: belongs to the profile {OWN_PROFILE}, found {self.profile}; leave it out")
         if self.correction == "negative":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.connectors.base import (
@@ -31,6 +33,7 @@ from gateway.connectors.rest.profiles import read, shipped
 from gateway.connectors.rest.session import Session
 from gateway.connectors.rest.tree import first, word
 from gateway.connectors.signed_client import SignedClient, outcome_of_failure
+from gateway.core.orders.erp_notice import NOTICE
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 
 ORDERS_MAX_BYTES: Final = 16 * 1024 * 1024
 _SECRETS: Final = "secrets."
+_NOT_SERVED: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 
 
 class TemplateConnector:
@@ -68,6 +72,7 @@ class TemplateConnector:
             server_time_limit_ns=int(settings.server_time_limit),
             totals=plan.totals is not None,
             correction=settings.correction,
+            notices=frozenset(settings.notices),
         )
 
     async def open(self) -> None:
@@ -140,6 +145,8 @@ class TemplateConnector:
         try:
             message = messages.leaving(posting)
             meaning = self._meaning(self._step(message.step, posting).settings.answer)
+            if posting.kind == NOTICE:  # it books nothing
+                meaning = replace(meaning, reference=(), accepted=None, goods_error=())
             headers = self.headers(posting)
         except MappingError as error:
             return Outcome(OutcomeKind.MAPPING, str(error))
@@ -151,6 +158,10 @@ class TemplateConnector:
             return outcome_of_failure(error)
         table = table_of(self._settings.error_classes, self._defaults())
         outcome = outcome_of(answer, meaning, table, self._context.now_ns(), posting.key)
+        if posting.kind == NOTICE and answer.status in _NOT_SERVED and outcome.kind is OutcomeKind.PROTOCOL:
+            # A path that is not served is its own trouble: orders and confirmations go on.
+            text = f"{outcome.detail}; correct notice in the profile, or leave notices out"
+            outcome = outcome._replace(kind=OutcomeKind.BUSINESS_REJECT, detail=text)
         return outcome if outcome.kind is OutcomeKind.POSTED else kept(outcome, answer, self._opened().secrets)
 
     async def lookup(self, posting: Posting) -> Lookup:
@@ -227,10 +238,12 @@ class TemplateConnector:
 
     def _step(self, name: str, posting: Posting) -> PlanStep:
         steps = self._plan.reversal if posting.kind == messages.REVERSAL else self._plan.steps
+        if posting.kind == NOTICE:
+            steps = () if self._plan.notice is None else (self._plan.notice,)
         for step in steps:
             if step.name == name:
                 return step
-        names = ", ".join(step.name for step in steps)
+        names = ", ".join(step.name for step in steps) or "none"
         raise MappingError(
             f"the stored message is of the step {name!r}, allowed: {names}; the profile was changed since"
         )
