@@ -166,14 +166,15 @@ async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
         raise NewerSchemaError(
             f"{path}: has schema {present}, this linegate knows up to {newest}; install the newer linegate again"
         )
-    for number, script in steps:
-        if number <= present:
-            continue
+    # A new file gets all of them at once: each transaction of its own is waited for until it is on the disk.
+    groups = [steps] if present == 0 else [[step] for step in steps if step[0] > present]
+    for group in groups:
         await connection.execute_fetchall("BEGIN IMMEDIATE")
         try:
-            for statement in _statements(script):
-                await connection.execute_fetchall(statement)
-            await connection.execute_fetchall(f"PRAGMA user_version={number}")
+            for number, script in group:
+                for statement in _statements(script):
+                    await connection.execute_fetchall(statement)
+                await connection.execute_fetchall(f"PRAGMA user_version={number}")
             await connection.execute_fetchall("COMMIT")
         except BaseException:
             # A half-made schema must not stay behind, whatever ended it.
