@@ -170,7 +170,7 @@ async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
             f"{path}: has schema {present}, this linegate knows up to {newest}; install the newer linegate again"
         )
     missing = [step for step in steps if step[0] > present]
-    # A file that is being made has nothing that could be half changed: all at once, with one flush instead of dozens.
+    # A new file gets all of them at once: each transaction of its own is waited for until it is on the disk.
     for together in [[step] for step in missing] if present else [missing]:
         await moment.in_its_thread(connection, partial(_apply, together))
 

@@ -108,7 +108,8 @@ class OrderRule(OrderBookRule):
             then; ``0 s``: not at all, ``5 s`` at most. What a counter that was not read in time moved by is shared by
             time between the orders, and called estimated.
         shares_with: the work unit whose orders this one works on, too, at the same work center. That one holds,
-            completes (by the sum) and confirms them; nothing else of ``orders`` and nothing of ``confirm`` is set here.
+            completes (by the sum) and confirms them; nothing else of ``orders`` is set here, and of ``confirm`` only
+            how this machine is asked to stop (``delivery``).
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = FORBID_UNKNOWN_KEYS
@@ -260,7 +261,8 @@ class WorkUnitRules:
                 transport_delay=self.orders.transport_delay,
                 read_at_change=self.orders.read_at_change,
             ),
-            "confirm": self.confirm != ConfirmRule(),
+            "confirm": replace(self.confirm, delivery=DeliveryRule()) != ConfirmRule(),
+            "confirm.delivery": self.confirm.delivery not in (DeliveryRule(), self.confirm.delivery.of_member),
             "work.backflush": self.work.backflush != BackflushRule(),
             "work.lots": self.work.lots != LotRule(),
         }

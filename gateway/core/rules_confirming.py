@@ -149,6 +149,13 @@ class DeliveryRule:
             raise ValueError("stop_signal is needed with at_target: request_plc_stop, and only then")
 
     @property
+    def of_member(self) -> DeliveryRule:
+        """What of it is a machine's own that works on another one's orders: how it is asked to stop."""
+        if self.stop_signal is None:
+            return DeliveryRule()
+        return DeliveryRule(at_target="request_plc_stop", stop_signal=self.stop_signal, stop_value=self.stop_value)
+
+    @property
     def over(self) -> Decimal | None:
         """``over_tolerance`` as a number."""
         return None if self.over_tolerance is None else decimal_of("over_tolerance", self.over_tolerance)

@@ -368,7 +368,7 @@ class WorkUnit:
         # After a restart the rules may be others, and with them the ideal cycle of an order that names none.
         if other or before.track.down_ns is not state.track.down_ns:
             instant_ns = self._dispatch.work.free_from_ns(before, state, instant_ns, at_ns, out)
-            state = changed(before, state, instant_ns)
+            state = changed(self._dispatch, before, state, instant_ns, out)
             state = self._follow(state, instant_ns, at_ns, out)
         elif self.machine.may_differ(before.track, state.track):
             state = self._changed(state, at_ns, out)

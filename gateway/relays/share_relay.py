@@ -24,6 +24,8 @@ from gateway.work_unit.boundary import nobody
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.core.unit_state import State
+    from gateway.core.work_unit import WorkUnit
     from gateway.parts import Parts
     from gateway.work_unit.boundary import Read
     from gateway.work_unit.runner import Runner
@@ -135,8 +137,8 @@ class ShareRelay:
         if member is None or member.unit.rules.orders.shares_with != way.lead:
             return left(lead.state, way.member, now_ns) if way.up else None
         if way.up:
-            return MemberTold(now_ns, way.member, member.state.at_ns, member.unit.shares(member.state))
-        return word_for(lead.state, way.member, now_ns)
+            return word_of(member.unit, member.state, way.member, now_ns)
+        return word_for(lead.state, way.member, now_ns, lead.unit.rules.orders.target_counts)
 
 
 def read_word(member: Runner, name: str, asked_ns: int, now_ns: int) -> MemberTold:
@@ -145,11 +147,16 @@ def read_word(member: Runner, name: str, asked_ns: int, now_ns: int) -> MemberTo
     times = {signal: unit.event_time(one, one.received_time_ns) for signal, one in last.items()}
     found = read_for(unit.read_at_change, last, times, asked_ns, now_ns)
     read_ns = 0 if found.missing else found.until_ns
-    return MemberTold(now_ns, name, state.at_ns, unit.shares(state), read_ns)
+    return word_of(unit, state, name, now_ns)._replace(read_ns=read_ns)
+
+
+def word_of(unit: WorkUnit, state: State, name: str, now_ns: int) -> MemberTold:
+    """What a member tells its lead now."""
+    return MemberTold(now_ns, name, state.at_ns, unit.shares(state), since_ns=state.sharing.since_ns)
 
 
 def same_word(said: LeadTold | MemberTold, word: LeadTold | MemberTold) -> bool:
     """Whether a word says what was said before."""
     if isinstance(said, MemberTold) and isinstance(word, MemberTold):
-        return said.rows == word.rows
+        return (said.rows, said.since_ns) == (word.rows, word.since_ns)
     return said._replace(at_ns=word.at_ns) == word

@@ -54,13 +54,20 @@ class StopRequests:
     def committed(self, name: str, outputs: Sequence[Output]) -> None:
         """A work unit committed these; waits for nobody."""
         asked = self._asked.get(name)
-        if asked is not None and any(_begins(one, asked) for one in outputs):
+        if asked is not None and (any(_begins(one, asked) for one in outputs) or self._on_another(name, asked)):
             self.forget(name)
             self._start(self._over(name), name)
         for one in outputs:
             if isinstance(one, StopRequested):
                 self._asked[name] = (one.order, one.operation)
                 self._start(self._ask(name, one), name)
+
+    def _on_another(self, name: str, asked: tuple[str, str]) -> bool:
+        """Whether a machine that works on another one's orders, whose record is not here, is at another one."""
+        runner = self._parts.runners.get(name)
+        if runner is None or runner.unit.rules.orders.shares_with is None:
+            return False
+        return runner.state.running is not None and runner.state.running.job.key != asked
 
     def forget(self, name: str) -> None:
         """Nobody waits for it any more: another order begins there, or the machine is not configured any more."""

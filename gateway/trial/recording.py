@@ -44,7 +44,7 @@ from gateway.core.model import (
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.orders.order_image import decode as decode_image
 from gateway.core.orders.order_image import encode as encode_image
-from gateway.core.orders.shares import Ended, LeadTold, MemberTold, row_from
+from gateway.core.orders.shares import LeadTold, MemberTold, ended_from, row_from
 from gateway.core.snapshot import decode_job, encode_job
 from gateway.trial import told_rows, told_work
 from gateway.trial.machine import time_of
@@ -349,10 +349,10 @@ def _news_of(data: list[Any]) -> ClockTold | CountersRead | OrderProgress | Memb
         machine, said_ns, rows, *read = told  # older recordings know no reading for another lot
         return MemberTold(_time(at_ns), str(machine), _time(said_ns), tuple(map(row_from, rows)), *map(_time, read))
     job, waits, rows, *over = told  # older recordings do not know since when
-    since_ns, ended = over or (0, ())
-    ran = tuple(Ended(str(order), str(operation), _time(ended_ns)) for order, operation, ended_ns in ended)
+    since_ns, ended, *full = over or (0, ())
+    ran = tuple(ended_from(one) for one in ended)
     job = None if job is None else _job(job)
-    return LeadTold(_time(at_ns), job, bool(waits), tuple(map(row_from, rows)), _time(since_ns), ran)
+    return LeadTold(_time(at_ns), job, bool(waits), tuple(map(row_from, rows)), _time(since_ns), ran, *map(bool, full))
 
 
 def _news(given: ClockTold | CountersRead | OrderProgress | MemberTold | LeadTold | CalendarPlan) -> list[Any]:

@@ -262,6 +262,18 @@ async def test_a_migration_that_fails_leaves_nothing_behind(open_store, path, mo
     await store.close()
 
 
+async def test_a_new_file_has_its_whole_schema_or_none_of_it(open_store, path, monkeypatch):
+    broken = [*schema.migrations()[:-1], (schema.newest_schema(), "INSERT INTO nowhere VALUES (1);\n")]
+    monkeypatch.setattr(schema, "migrations", lambda: broken)
+    with pytest.raises(StoreError):
+        await open_store()
+    with sqlite3.connect(path) as found:
+        assert found.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    found.close()
+    monkeypatch.undo()
+    await (await open_store()).close()
+
+
 @pytest.mark.parametrize("damage", ["garbage", "middle"])
 async def test_a_damaged_file_is_recognised_and_can_be_set_aside(open_store, path, make, damage):
     store = await open_store()

@@ -45,7 +45,10 @@ class Pair:
 
     def up(self, read_ns=0):
         member, at_ns = self.member, self.lead.now_ns
-        self.lead.put(MemberTold(at_ns, "M-02", member.state.at_ns, member.unit.shares(member.state), read_ns))
+        since_ns = member.state.sharing.since_ns
+        self.lead.put(
+            MemberTold(at_ns, "M-02", member.state.at_ns, member.unit.shares(member.state), read_ns, since_ns)
+        )
 
     def settle(self):
         for _ in range(3):

@@ -16,8 +16,9 @@ from gateway.core.model import Confirmation, JobChanged, JobOrderState, MachineS
 from gateway.core.orders.lead import left, word_for
 from gateway.core.orders.member import parted
 from gateway.core.orders.shares import LeadTold, MemberPieces, MemberTold, sharing_from
+from gateway.core.orders.stop_request import StopRequested
 from gateway.core.rules import ConfirmRule, CounterRule, OrderRule, WorkUnitRules
-from gateway.core.rules_confirming import UnallocatedRule
+from gateway.core.rules_confirming import DeliveryRule, UnallocatedRule
 from gateway.core.rules_material import ActivityRule, WorkRule
 from gateway.core.rules_state import StateRule
 
@@ -27,6 +28,9 @@ GOOD = CounterRule(mode="counter", signal="plc.good")
 MEMBER = OrderRule(shares_with="M-01")
 TELLS = StateRule(signal="plc.state", map={"1": MachineState.STOPPED, "2": MachineState.PRODUCING})
 PRODUCING = WorkRule(times=ActivityRule(machine_time_basis="production"))
+
+
+STOPS = DeliveryRule(at_target="request_plc_stop", stop_signal="plc.stop")
 
 
 class Pair:
@@ -54,14 +58,16 @@ class Pair:
 
     def up(self, name="M-02"):
         member = self.members[name]
-        return MemberTold(self.lead.now_ns, name, member.state.at_ns, member.unit.shares(member.state))
+        rows, since_ns = member.unit.shares(member.state), member.state.sharing.since_ns
+        return MemberTold(self.lead.now_ns, name, member.state.at_ns, rows, since_ns=since_ns)
 
-    def settle(self):
-        """Everybody has heard everything."""
-        for _ in range(3):
+    def settle(self, *, deaf=False):
+        """Everybody has heard everything; deaf: but the members nothing."""
+        for _ in range(1 if deaf else 3):
             for name, member in self.members.items():
                 self.lead.put(self.up(name))
-                member.put(self.down(name))
+                if not deaf:
+                    member.put(self.down(name))
 
     def booked(self):
         return sum(one.pieces for one in self.lead.all(MemberPieces))
@@ -265,13 +271,16 @@ def test_an_order_that_comes_back_goes_on_and_old_stretches_are_forgotten(pair):
     floor.conserved()
 
 
-MOVES = ("state", "state", "make", "pass", "pass", "kill", "said")
+MOVES = ("state", "state", "make", "pass", "pass", "kill", "said", "said", "deaf")
 
 
-@settings(max_examples=25)
+@settings(max_examples=40)
 @given(steps=st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 89)), max_size=20), last=st.integers(0, 5000))
 def test_the_final_confirmation_has_every_second_of_every_machine(rig, steps, last):
-    """Whatever they do, and whoever dies: each tells after each commit, and what it told last is older at the end."""
+    """Whatever they do, and whoever dies: each tells after each commit, and what it told last is older at the end.
+
+    Members hear of their lead late, or of all that happened meanwhile at once.
+    """
     floor = Pair(rig, 2, orders=OrderRule(choose="command"), state=TELLS, work=PRODUCING)
     machines = (floor.lead, *floor.members.values())
     for name in floor.members:
@@ -281,14 +290,16 @@ def test_the_final_confirmation_has_every_second_of_every_machine(rig, steps, la
     floor.lead.order("A", 5000)
     floor.lead.order("B", 5000)
     floor.lead.says("start", "A")
-    works, expected = [False] * 3, 0
+    works, expected, deaf = [False] * 3, 0, False
     for one in machines:
         one.value("plc.state", 1)
     floor.settle()
 
     def passed(seconds):
         floor.later(f"{seconds} s")
-        return sum(works) * seconds if floor.lead.running == "A" else 0
+        # What a member does before it hears that something runs is nobody's, as what it makes then.
+        at_work = [one for one, on in zip(machines, works, strict=True) if on and one.running]
+        return len(at_work) * seconds if floor.lead.running == "A" else 0
 
     for what, number in steps:
         at = number % 3
@@ -300,13 +311,16 @@ def test_the_final_confirmation_has_every_second_of_every_machine(rig, steps, la
         elif what == "pass":
             expected += passed(number)
             continue
+        elif what == "deaf":
+            deaf = not deaf
         elif what == "kill":
             machines[at].wait()  # what passed since its last input nobody knows afterwards, and nobody told
             kill(machines[at])
             machines[at].value("plc.state", 2 if works[at] else 1)
         else:
             floor.lead.says(("interrupt", "start", "start")[at], "AB"[number % 2])
-        floor.settle()
+        floor.settle(deaf=deaf)
+    floor.settle()
     expected += passed(last)
     floor.lead.says("finish", "A")
     ended(floor)
@@ -457,6 +471,84 @@ def test_a_member_that_hears_of_the_next_order_at_once_is_the_former_ones_until_
     floor.conserved()
 
 
+@pytest.mark.parametrize("deaths", ["", "lead", "member", "both"])
+@pytest.mark.parametrize("silent", ["20 s", "20 min"])
+@pytest.mark.parametrize("then", [None, "C"])
+def test_what_a_member_does_behind_the_end_before_it_hears_of_it_is_not_the_orders(pair, then, silent, deaths):
+    """The cycle that began before the end is the former's, each later one that of the next order, or nobody's."""
+    floor = started(pair, orders=OrderRule(choose="command"))
+    floor.lead.says("finish", "A")
+    floor.later("3 s")
+    if then is not None:
+        floor.lead.says("start", then)
+    for _ in range(2):  # at 77 s and 87 s; the first one began at 60 s
+        floor.later("5 s")
+        floor.member.make(1)
+        floor.lead.put(floor.up())
+    floor.later(silent)
+    floor.member.wait()
+    before = [dict(row.states) for row in floor.up().rows]
+    assert sum(before[0].values()) > 69 * S_NS, "it thinks so"
+    kill(*(one for name, one in (("lead", floor.lead), ("member", floor.member)) if deaths in (name, "both")))
+    floor.settle()
+    rows = {row.order: row for row in floor.lead.state.sharing.member("M-02").rows}
+    assert sum(length for _, length in rows["A"].states) == 69 * S_NS, "from the start of A to its end"
+    assert floor.lead.state.unallocated.good == (2 if then is None else 1)
+    if then is not None:
+        assert floor.lead.state.running.good == 1
+        since_ns = floor.lead.now_ns - floor.lead.state.sharing.since_ns
+        assert sum(length for _, length in rows[then].states) == since_ns, "since it began"
+    assert told(floor, "machine") == told(floor, "labour") == Decimal("2.300")
+    assert deaths or not stray(floor)
+    floor.conserved()
+
+
+def test_a_late_piece_is_not_confirmed_with_time_behind_the_interruption(pair):
+    """It is confirmed before the member has heard; what was told too much no later confirmation could take back."""
+    floor = started(pair, orders=OrderRule(choose="command"))
+    floor.lead.says("interrupt", "A")
+    floor.later("5 s")
+    floor.member.make(1)
+    floor.lead.put(floor.up())
+    assert floor.lead.confirmed[-1] == ("A", 2, 1, "partial", "late pieces")
+    assert told(floor, "machine") == Decimal("2.300")
+    floor.settle()
+    floor.lead.says("finish", "A")
+    assert told(floor, "machine") == Decimal("2.300")
+    assert not stray(floor)
+
+
+@pytest.mark.parametrize("deaths", ["", "lead", "member", "both"])
+@pytest.mark.parametrize("silent", ["1 s", "20 min"])
+@pytest.mark.parametrize("between", [None, "B"])
+def test_an_interruption_that_a_member_never_hears_of_is_none_of_its_orders_time(pair, between, silent, deaths):
+    floor = started(pair, orders=OrderRule(choose="command"))
+    floor.lead.says("interrupt", "A")
+    if between is not None:
+        floor.lead.says("start", between)
+    for _ in range(2):  # at 74 s and 79 s; the first one began at 60 s
+        floor.later("5 s")
+        floor.member.make(1)
+        floor.lead.put(floor.up())
+    floor.later(silent)
+    if between is not None:
+        floor.lead.says("interrupt", between)
+    floor.lead.says("start", "A")
+    floor.later("5 s")
+    kill(*(one for name, one in (("lead", floor.lead), ("member", floor.member)) if deaths in (name, "both")))
+    floor.settle()
+    (row,) = floor.lead.state.sharing.member("M-02").rows
+    length_ns = sum(length for _, length in row.states)
+    assert abs(length_ns - 74 * S_NS) < 10, "before the interruption and after it, but for two changes at one instant"
+    good = {run.job.order: run.good for run in floor.lead.state.open_runs()}
+    nobodys = floor.lead.state.unallocated.good
+    assert (good["A"], good["B"], nobodys) == ((13, 0, 1) if between is None else (13, 1, 0))
+    floor.lead.says("finish", "A")
+    assert deaths or told(floor, "machine") == Decimal("2.300") + (Decimal(10) / 60).quantize(Decimal("0.001"))
+    assert deaths or not stray(floor)
+    floor.conserved()
+
+
 def told(floor, kind):
     """Minutes of all confirmations of order A together."""
     return sum(getattr(one.work.minutes, kind) for one in floor.lead.all(Confirmation) if one.job.order == "A")
@@ -474,7 +566,10 @@ def test_what_an_older_gateway_remembered_of_its_members_is_read(pair):
     del kept["ended"]
     assert sharing_from(kept) == sharing._replace(ended=())
     floor.lead.says("start", "A", interrupt=True)
-    assert [one.order for one in floor.lead.state.sharing.ended] == ["B"], "what runs again has not ended"
+    later_ns = over.at_ns + 1  # B began in the same instant
+    assert floor.lead.state.sharing.ended == (over, ("B", "0010", later_ns + 1, later_ns, False))
+    kept = json.loads(json.dumps([over[:3]]))  # when an order began to run nobody remembered then
+    assert sharing_from({"last_number": 0, "members": [], "ended": kept}).ended == (over._replace(from_ns=0),)
 
 
 def test_a_member_that_hears_of_the_end_late_is_the_orders_until_the_end(pair):
@@ -549,12 +644,61 @@ def stray(floor):
     return [detail for code, detail in floor.lead.notices if code == "TIMES_AFTER_FINAL"]
 
 
+@pytest.mark.parametrize("died", [False, True])
+@pytest.mark.parametrize("at_target", ["complete", "continue"])
+def test_a_member_is_asked_to_stop_once_its_order_comes_to_its_target(rig, at_target, died):
+    """By the sum, whoever makes the last piece; not by its own, and not again for another word or after a restart."""
+    floor = Pair(rig, orders=OrderRule(at_target=at_target), confirm=ConfirmRule(delivery=STOPS))
+    floor.members["M-02"] = rig(GOOD, SCRAP, orders=MEMBER, confirm=ConfirmRule(delivery=STOPS))
+    floor.member.make(0)
+    floor.lead.order("A", 20)
+    floor.settle()
+
+    def asked():
+        return [[one.order for one in machine.all(StopRequested)] for machine in (floor.lead, floor.member)]
+
+    floor.later()
+    floor.member.make(12)
+    floor.settle()
+    floor.later()
+    floor.lead.make(7)
+    floor.settle()
+    assert asked() == [[], []]
+    floor.later()
+    floor.lead.make(2)
+    assert asked() == [["A"], []]
+    if died:
+        kill(floor.lead, floor.member)
+        floor.member.make(0)
+    floor.settle()
+    assert asked() == [["A"], ["A"]]
+    kill(floor.lead, floor.member)
+    floor.later()
+    floor.member.make(3)
+    floor.settle()
+    assert asked() == [["A"], ["A"]]
+    if at_target == "complete":
+        floor.lead.order("B", 5)
+        floor.settle()
+        floor.later()
+        floor.member.make(5)
+        floor.settle()
+        assert asked() == [["A", "B"], ["A", "B"]]
+    floor.conserved()
+
+
 @pytest.mark.parametrize(
     "more",
     [
         {"orders": OrderRule(shares_with="M-01", first_article="always")},
         {"orders": OrderRule(shares_with="M-01", max_parallel_orders=2, parts={"plc.good": "X"})},
         {"confirm": ConfirmRule(every_pieces=5)},
+        {"confirm": ConfirmRule(delivery=DeliveryRule(over_tolerance="5"))},
+        {
+            "confirm": ConfirmRule(
+                delivery=DeliveryRule(at_target="request_plc_stop", over_tolerance="5", stop_signal="plc.stop")
+            )
+        },
     ],
 )
 def test_a_member_has_no_settings_of_orders(more):

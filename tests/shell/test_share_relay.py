@@ -19,7 +19,8 @@ class Machine:
     def __init__(self, heard, lead=None):
         self.heard, self.rows = heard, (ROW,)
         self.unit = SimpleNamespace(
-            rules=SimpleNamespace(orders=SimpleNamespace(shares_with=lead)), shares=lambda _state: self.rows
+            rules=SimpleNamespace(orders=SimpleNamespace(shares_with=lead, target_counts="good")),
+            shares=lambda _state: self.rows,
         )
         sharing = Sharing(members=(MemberBooked("M-02", 5, (ROW,)),))
         self.state = SimpleNamespace(at_ns=5, running=None, sharing=sharing)

@@ -87,9 +87,10 @@ INPUTS = (
     OperatorEntry(T0 + 2 * S, OperatorVerb.START, "4711", "", "recorded", interrupt=True),
     OperatorEntry(T0 + 2 * S, OperatorVerb.ACKNOWLEDGE_DOCUMENTS, "4711", "", "recorded", documents=("D1", "D2")),
     MemberTold(T0 + 2 * S, "M-02", T0, (MADE,)),
+    MemberTold(T0 + 2 * S, "M-02", T0, (MADE,), T0, T0 + S),
     LeadTold(T0 + 2 * S, WITH_IMAGE, True, (MADE,)),
     LeadTold(T0 + 2 * S, None),
-    LeadTold(T0 + 2 * S, WITH_IMAGE, since_ns=T0 + S, ended=(Ended("4710", "0010", T0),)),
+    LeadTold(T0 + 2 * S, WITH_IMAGE, since_ns=T0 + S, ended=(Ended("4710", "0010", T0, T0 - S, full=True),), full=True),
     SetupEntry(T0 + 2 * S, begins=True, who="recorded"),
     StopReasonEntry(T0 + 2 * S, T0, None, "JAM", "recorded"),
     StopReasonEntry(T0 + 2 * S, None, None, "JAM", "recorded"),
@@ -135,7 +136,7 @@ def test_an_older_recording_of_a_leads_word_is_read():
     """It does not know since when an order runs, nor which ones ended."""
     (given,) = [one for one in INPUTS if isinstance(one, LeadTold) and one.ended]
     lines = [header_line(HEADER), line(row(given)[:5]), end_line(T0 + 60 * S, "done")]
-    assert parsed(lines, "f").inputs == (given._replace(since_ns=0, ended=()),)
+    assert parsed(lines, "f").inputs == (given._replace(since_ns=0, ended=(), full=False),)
 
 
 def test_nobody_is_named():

@@ -178,7 +178,7 @@ def room(run: JobRun, role: Role, target_counts: str) -> int | None:
     return max(math.ceil(run.job.quantity) - filled(run, target_counts), 0)
 
 
-def filled(run: JobRun, target_counts: str) -> int:
+def filled(run: JobRun | JobRecord, target_counts: str) -> int:
     """How many pieces count against its quantity: what was made here, and what somebody confirmed in the ERP."""
     made = run.good + run.external[0]
     return made + run.scrap + run.external[1] if target_counts == "good_plus_scrap" else made

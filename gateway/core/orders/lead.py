@@ -10,15 +10,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.job_order import JobOrderState
-from gateway.core.model import CountEvent, JobChanged
-from gateway.core.orders.job_run import book
+from gateway.core.model import CountEvent, JobChanged, Notice, Role
+from gateway.core.orders.attribution import Ceased, Dating, PastOrders, Share, shares
+from gateway.core.orders.job_run import book, filled
 from gateway.core.orders.places import enqueue, with_run, without
 from gateway.core.orders.shares import ROLES, LeadTold, MemberPieces, MemberRow, MemberTold, with_times
 from gateway.core.orders.stop_request import ask_to_stop
-from gateway.core.orders.unallocated import Found, add
+from gateway.core.orders.unallocated import Found, add, review_of
 from gateway.core.work.ledger import RunLedger
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.core.model import Output
     from gateway.core.orders.dispatch import Dispatch
     from gateway.core.orders.job_run import JobRun
@@ -37,11 +40,16 @@ def booked(dispatch: Dispatch, state: State, given: MemberTold, out: list[Output
         return state
     rows = {row.number: row for row in known.rows}
     kept: list[MemberRow] = []
-    for row in sorted(given.rows):
+    changed_ns = state.sharing.since_ns
+    for told in sorted(given.rows):
+        row = told
         before = rows.get(row.number) or MemberRow(row.number, *row.key, from_ns=row.from_ns)
         if not row.newer(before):
             kept.append(before.standing())
             continue
+        runs = state.works_on(row.key)
+        if given.since_ns < changed_ns < given.said_ns:  # it thinks that what ended here goes on
+            row = row.timed(before.after(state.sharing.passed_ns(known, row.key, given.said_ns, runs=runs)))
         kept.append(row)
         state = _pieces(dispatch, state, given, before, row, out)
         state = _times(state, before, row)
@@ -51,21 +59,26 @@ def booked(dispatch: Dispatch, state: State, given: MemberTold, out: list[Output
     return state if after == known else state._replace(sharing=state.sharing.with_member(after))
 
 
-def word_for(state: State, machine: str, at_ns: int) -> LeadTold:
-    """What a lead tells a member now."""
+def word_for(state: State, machine: str, at_ns: int, counts: str = "good_plus_scrap") -> LeadTold:
+    """What a lead tells a member now; ``counts``: what fills its orders."""
     run = state.running
     known = (state.sharing.member(machine).rows, state.sharing.since_ns, state.sharing.ended)
     if run is None:
         return LeadTold(at_ns, None, False, *known)
-    return LeadTold(at_ns, run.job, run.waits_for_verdict, *known)
+    full = filled(run, counts) >= run.job.quantity
+    return LeadTold(at_ns, run.job, run.waits_for_verdict, *known, full)
 
 
-def changed(before: State, state: State, instant_ns: int) -> State:
+def changed(dispatch: Dispatch, before: State, state: State, instant_ns: int, out: Sequence[Output]) -> State:
     """After an input: with the instant from which on another order runs, or none, which its members go by."""
     was, runs = (None if run is None else run.job.key for run in (before.running, state.running))
     if not state.sharing.members or was == runs:
         return state
-    return state._replace(sharing=state.sharing.changed(was, runs, instant_ns))
+    counts = dispatch.rule.target_counts
+    records = [one.record for one in out if isinstance(one, JobChanged) and one.record.job.key == was]
+    records += [] if before.running is None else [before.running.record()]
+    full = any(filled(one, counts) >= one.job.quantity for one in records)
+    return state._replace(sharing=state.sharing.changed(was, instant_ns, full=full))
 
 
 def left(state: State, machine: str, at_ns: int) -> MemberTold | None:
@@ -73,7 +86,8 @@ def left(state: State, machine: str, at_ns: int) -> MemberTold | None:
     known = state.sharing.member(machine)
     if not any(row.doing for row in known.rows):
         return None
-    return MemberTold(at_ns, machine, at_ns, tuple(row.standing() for row in known.after(at_ns)))
+    rows = tuple(row.standing() for row in known.after(at_ns))
+    return MemberTold(at_ns, machine, at_ns, rows, since_ns=state.sharing.since_ns)
 
 
 def _pieces(
@@ -87,11 +101,50 @@ def _pieces(
         # A piece that was under way when its counters were read for another lot is of that lot, as the lead's own are.
         from_ns = max(before.to_ns, row.from_ns, state.sharing.member(given.machine).read_ns)
         event = CountEvent(given.machine, 0, min(from_ns, row.to_ns), row.to_ns, "OK")
-        told = MemberPieces(given.at_ns, given.machine, row.number, role, pieces, *row.key)
-        state = state._replace(counted=state.counted.plus(role, pieces))
-        state = _booked(dispatch, state, event, told, (cycles, estimated), out)
+        for share in _whose(state, row, event, pieces, cycles, out, given.at_ns):
+            made_as = role if share.key == row.key else _judged(state, role, share.key)
+            names = share.key or (None, None)
+            told = MemberPieces(given.at_ns, given.machine, row.number, made_as, share.pieces, *names)
+            besides = (share.cycles, max(estimated, share.pieces if share.estimated else 0))
+            state = state._replace(counted=state.counted.plus(made_as, share.pieces))
+            state = _booked(dispatch, state, event, told, besides, out)
+            estimated = 0
         cycles = estimated = 0
     return state if not cycles else _idle(state, row, cycles)
+
+
+def _whose(
+    state: State, row: MemberRow, event: CountEvent, pieces: int, cycles: int, out: list[Output], at_ns: int
+) -> list[Share]:
+    """Whose a member's pieces are: of its stretch's order, unless that had ended here and the member had not heard so.
+
+    Then a piece is the order's in whose time its cycle began, and several are shared by time, as the lead's own are.
+    """
+    key, sharing = row.key, state.sharing
+    own, works = Share(key, pieces, cycles), state.works_on(key)
+    end_ns = sharing.since_ns if works else max((one.at_ns for one in sharing.ended if one.key == key), default=0)
+    heard = event.t_from_ns >= end_ns if works else event.t_to_ns <= end_ns
+    if heard or row.from_ns >= end_ns:  # a stretch that began behind the end is a person's word
+        return [own]
+    running = None if state.running is None else state.running.job.key
+    past = PastOrders(ceased=tuple(Ceased(one.at_ns, *one.key) for one in sharing.ended))
+    dating = Dating.START if pieces == 1 else Dating.READINGS
+    span_ns = event.t_to_ns - event.t_from_ns
+    _, found = shares(past, event, pieces, cycles, dating=dating, stop_ns=span_ns, running=running)
+    several = sum(1 for one in found if one.pieces) > 1
+    task = review_of(event, found, running) if several else None
+    if task is not None:
+        names = (("signal", task.signal), ("from_ns", str(task.t_from_ns)), ("to_ns", str(task.t_to_ns)))
+        out.append(Notice(at_ns, "SHARED_BY_TIME", (*names, ("reason", str(task)))))
+    made = [one._replace(key=one.key or running, estimated=one.estimated and several) for one in found if one.pieces]
+    idle = cycles - sum(one.cycles for one in made)
+    return [made[0]._replace(cycles=made[0].cycles + idle), *made[1:]]
+
+
+def _judged(state: State, role: Role, key: tuple[str, str] | None) -> Role:
+    """What is made for an order that waits for a verdict waits for it, too; the member did not know that it was its."""
+    run = next((one for one in state.at_work() if one.job.key == key), None)
+    return Role.HOLD if role is Role.GOOD and run is not None and run.waits_for_verdict else role
 
 
 def _booked(

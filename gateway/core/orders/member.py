@@ -12,7 +12,8 @@ from gateway.core.duration import NS_PER_UNIT
 from gateway.core.job_order import JobOrderState
 from gateway.core.orders.job_run import JobRun
 from gateway.core.orders.places import enqueue, put_to_work, with_run, without
-from gateway.core.orders.shares import STRETCHES_MAX, LeadTold, MemberRow, less
+from gateway.core.orders.shares import STRETCHES_MAX, TAKEN_BACK_NS, LeadTold, MemberRow, less
+from gateway.core.orders.stop_request import ask_member
 from gateway.core.orders.unallocated import Found, add
 from gateway.core.refusal import Refusal
 from gateway.core.unit_state import ROLES
@@ -34,7 +35,13 @@ _S: Final = JobOrderState
 
 def told(dispatch: Dispatch, state: State, given: LeadTold, out: list[Output]) -> State:
     """The state after the lead's word."""
-    return _follow(dispatch, _forget(state, given), given, out)
+    run, known = state.running, state.sharing
+    if run is not None:
+        ask_member(dispatch, run, known.full, given.is_full(run.job.key, known.since_ns), given.at_ns, out)
+    state = _follow(dispatch, _forget(state, given), given, out)
+    known_ns = given.at_ns - TAKEN_BACK_NS  # what is final before that is right, whatever the lead says next
+    final = tuple(one for one in state.sharing.final if one.to_ns > known_ns)
+    return state._replace(sharing=state.sharing._replace(since_ns=given.since_ns, final=final, full=given.full))
 
 
 def since(before: State, given: Heard, at_ns: int) -> int:
@@ -98,6 +105,8 @@ def parted(
 def _follow(dispatch: Dispatch, state: State, given: LeadTold, out: list[Output]) -> State:
     run, job, at_ns = state.running, given.job, given.at_ns
     made_as = _S.ON_HOLD if given.waits else _S.IN_PROGRESS
+    if run is not None:
+        state = _heard_late(dispatch, state, run, given, out)
     if run is not None and job is not None and run.job.key == job.key:
         if run.job != job:
             run = run._replace(job=job)
@@ -105,10 +114,9 @@ def _follow(dispatch: Dispatch, state: State, given: LeadTold, out: list[Output]
             run = run._replace(state=made_as)
         return state if run is state.running else with_run(state, run)
     if run is not None:
-        over_ns = given.over_ns(run.job.key)
-        if job is not None and over_ns:  # what passed between the two is neither's
-            state = dispatch.work.freed(state, min(over_ns, at_ns), at_ns, out)
-        state = dispatch.ceased(state, at_ns, run)
+        # What is booked is booked; what is counted later was made before the end, or is not the order's.
+        over_ns = max(given.over_ns(run.job.key) or at_ns, run.last_event_ns or 0)
+        state = dispatch.ceased(state, min(over_ns, at_ns), run)
         state = enqueue(without(state, run), run._replace(state=_S.INTERRUPTED, confirmed_ns=at_ns))
     if job is None:
         return state
@@ -117,6 +125,22 @@ def _follow(dispatch: Dispatch, state: State, given: LeadTold, out: list[Output]
         return state
     state, run = found
     return put_to_work(state, run._replace(state=made_as))
+
+
+def _heard_late(dispatch: Dispatch, state: State, run: JobRun, given: LeadTold, out: list[Output]) -> State:
+    """The machine's time while its order did not run at the lead was not the order's, whatever was made in it."""
+    job, at_ns = given.job, given.at_ns
+    others = given.not_its(run.job.key, state.sharing.since_ns)
+    same = job is not None and job.key == run.job.key
+    for number, (from_ns, to_ns) in enumerate(others, start=1):
+        again = same or number < len(others)
+        begins_ns = to_ns
+        if job is not None and not again:
+            begins_ns = max(given.since_ns or to_ns, from_ns)
+            state = dispatch.work.handed(state, begins_ns, to_ns, run, job)
+        state = dispatch.work.handed(state, from_ns, begins_ns, run, None)
+        state = dispatch.work.paused(state, run.job, (from_ns, to_ns if again else None), at_ns, out)
+    return state
 
 
 def _forget(state: State, given: LeadTold) -> State:
@@ -149,7 +173,7 @@ def _sums(run: JobRun) -> tuple[int, ...]:
 
 def _row(work: WorkBook, state: State, run: JobRun) -> MemberRow:
     ledger = work.seeming(state, run, state.at_ns)
-    to_ns = max(run.last_event_ns or 0, run.open_from_ns)
+    to_ns = max(min(run.last_event_ns or 0, _over_ns(state, run)), run.open_from_ns)
     made = dict(zip(MemberRow._fields[3:10], _sums(run), strict=True))
     row = MemberRow(run.share_no, *run.job.key, from_ns=run.open_from_ns, to_ns=to_ns)
     unsure = less(ledger.states, work.sure(state, run, state.at_ns))
@@ -158,3 +182,11 @@ def _row(work: WorkBook, state: State, run: JobRun) -> MemberRow:
         return row
     down = state.track.down_ns is not None
     return row.unknown() if down else row.going_on(work.seeming(state, run, state.at_ns + 1))
+
+
+def _over_ns(state: State, run: JobRun) -> int:
+    """When a stretch that waits ceased: what was counted of it later was made before."""
+    if run is state.running:
+        return state.at_ns
+    ended = (one.until_ns for one in reversed(state.past.ceased) if (one.order, one.operation) == run.job.key)
+    return next(ended, state.at_ns)

@@ -6,16 +6,18 @@ follows from these is ``lead.py``'s and ``member.py``'s.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.core.duration import NS_PER_UNIT
 from gateway.core.model import JobOrder, MachineState, Role
+from gateway.core.state.interval import StateInterval
 from gateway.core.state.time_elements import TimeElements
+from gateway.core.state.timeline_state import interval_of
 from gateway.core.work.activity_times import NO_TIME, PeriodTimes, period_from
-from gateway.core.work.rounding import Exact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from gateway.core.work.ledger import Key, RunLedger
 
@@ -31,9 +33,12 @@ END_HEARD_WITHIN_NS: Final = 10 * NS_PER_UNIT["min"]
 #: Stretches that a member keeps for its lead; while as many are not booked it takes up no further order.
 STRETCHES_MAX: Final = 64
 
-#: So many orders that ended last a lead tells with when they did; a member that still works on an older one takes it to
-#: have run until the one that runs now began.
-ENDED_MAX: Final = 8
+#: So many runs of orders that ended last a lead tells with when they did; a member that still works on an older one
+#: takes it to have run until the one that runs now began.
+ENDED_MAX: Final = 16
+#: Final stretches of its time that a member keeps since it heard of its lead last: of an order that had ended by then
+#: they are taken back. What is older stays the order's.
+FINAL_MAX: Final = 32
 
 _UNKNOWN: Final = PeriodTimes(TimeElements(unk_ns=1))
 
@@ -98,19 +103,24 @@ class MemberRow(NamedTuple):
         """Nothing goes on in it any more."""
         return self._replace(doing="", pace=NO_TIME)
 
+    def timed(self, other: MemberRow) -> MemberRow:
+        """With the times of another one."""
+        return self._replace(period=other.period, states=other.states, unsure=other.unsure)
+
     def after(self, passed_ns: int) -> MemberRow:
         """As it is so much later if the machine goes on as it did; less than 0: as it was."""
         if not self.doing or not passed_ns:
             return self
         sums = dict(self.states)
         sums[self.doing] = sums.get(self.doing, 0) + passed_ns
-        return self._replace(period=self.period.plus(_times(self.pace, passed_ns)), states=tuple(sorted(sums.items())))
+        return self._replace(period=self.period.plus(self.pace.times(passed_ns)), states=tuple(sorted(sums.items())))
 
 
 class MemberTold(NamedTuple):
     """A member tells its lead all that it keeps, as of ``said_ns``; it may come twice.
 
     ``read_ns``: its counters were read then, because another lot is mounted at the lead; 0: they were not.
+    ``since_ns``: the last change at the lead that it has heard of.
     """
 
     at_ns: int
@@ -118,14 +128,20 @@ class MemberTold(NamedTuple):
     said_ns: int
     rows: tuple[MemberRow, ...]
     read_ns: int = 0
+    since_ns: int = 0
 
 
 class Ended(NamedTuple):
-    """An order that ran at the lead, and does not since then."""
+    """An order that ran at the lead from ``from_ns`` (0: not known) until ``at_ns``; it may have run again later.
+
+    ``full``: it was at its target then.
+    """
 
     order: str
     operation: str
     at_ns: int
+    from_ns: int = 0
+    full: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -137,7 +153,7 @@ class LeadTold(NamedTuple):
     """A lead tells a member which order runs, and what it has booked of it; it may come twice.
 
     ``waits``: what is made now waits for a verdict. ``since_ns``: from when on it runs, or none does; 0: that is not
-    known. ``ended``: orders that ran before it.
+    known. ``ended``: orders that ran before it. ``full``: the one that runs is at its target.
     """
 
     at_ns: int
@@ -146,11 +162,33 @@ class LeadTold(NamedTuple):
     booked: tuple[MemberRow, ...] = ()
     since_ns: int = 0
     ended: tuple[Ended, ...] = ()
+    full: bool = False
+
+    def is_full(self, key: Key, since_ns: int) -> bool:
+        """Whether an order is at its target, or was when it ended after that."""
+        if self.job is not None and self.job.key == key and self.full:
+            return True
+        return any(one.full for one in self.ended if one.key == key and one.at_ns > since_ns)
 
     def over_ns(self, key: Key) -> int:
         """From when on an order does not run any more; 0: that is not known."""
-        known_ns = next((one.at_ns for one in self.ended if one.key == key), 0)
+        known_ns = next((one.at_ns for one in reversed(self.ended) if one.key == key), 0)
         return known_ns or (self.since_ns if self.job is None else 0)
+
+    def not_its(self, key: Key, since_ns: int) -> tuple[tuple[int, int], ...]:
+        """When an order did not run since then, as far as that is known: where it ran before and again, and at the end.
+
+        ``since_ns`` 0 is not known: then only since it is over.
+        """
+        own = [one for one in self.ended if one.key == key and one.at_ns > since_ns]
+        runs = [(one.from_ns, one.at_ns) for one in (own if since_ns else own[-1:])]
+        if self.job is not None and self.job.key == key:
+            runs.append((self.since_ns or self.at_ns, self.at_ns))
+        elif runs or self.job is None:
+            over_ns = self.over_ns(key)
+            runs = [*(runs or [(0, over_ns)]), (self.at_ns, self.at_ns)] if over_ns else []
+        between = ((end_ns, begin_ns) for (_, end_ns), (begin_ns, _) in pairwise(runs))
+        return tuple((end_ns, begin_ns) for end_ns, begin_ns in between if end_ns < begin_ns)
 
 
 #: What machines that work on one operation tell each other.
@@ -184,23 +222,30 @@ class MemberBooked(NamedTuple):
         """What is booked of a stretch."""
         return next((one for one in self.rows if one.number == number), None)
 
+    def passed_ns(self, at_ns: int) -> int:
+        """So much later than its last word an instant is, as far as that word holds; below 0: earlier."""
+        return min(max(at_ns - self.said_ns, -TAKEN_BACK_NS), WORD_HOLDS_NS)
+
     def after(self, at_ns: int) -> tuple[MemberRow, ...]:
         """Its stretches as they seem to be at an instant, from what it said last."""
-        passed_ns = min(max(at_ns - self.said_ns, -TAKEN_BACK_NS), WORD_HOLDS_NS)
-        return tuple(row.after(passed_ns) for row in self.rows)
+        return tuple(row.after(self.passed_ns(at_ns)) for row in self.rows)
 
 
 class Sharing(NamedTuple):
     """What a work unit remembers of it: as a member the number of its last stretch, as a lead what it booked.
 
-    ``since_ns``: as a lead of members that have spoken, from when on the order that runs does, or none does. ``ended``:
-    those that ran before it, the last one last.
+    ``since_ns``: as a lead of members that have spoken, from when on the order that runs does, or none does; as a
+    member what its lead said last of that. ``ended``: as a lead what ran before it, the last one last. ``final``: as a
+    member the time of orders that has become final since it heard of its lead, the last stretches. ``full``: as a
+    member whether the order that it works on was at its target when it heard of it last.
     """
 
     last_number: int = 0
     members: tuple[MemberBooked, ...] = ()
     since_ns: int = 0
     ended: tuple[Ended, ...] = ()
+    final: tuple[StateInterval, ...] = ()
+    full: bool = False
 
     def member(self, machine: str) -> MemberBooked:
         """What is booked of a member."""
@@ -211,12 +256,26 @@ class Sharing(NamedTuple):
         others = (one for one in self.members if one.machine != booked.machine)
         return self._replace(members=tuple(sorted((*others, booked))))
 
-    def changed(self, was: Key | None, runs: Key | None, at_ns: int) -> Sharing:
-        """Another order runs from then on, or none."""
-        ended = tuple(one for one in self.ended if one.key not in (was, runs))
-        if was is not None:
-            ended = (*ended, Ended(*was, at_ns))[-ENDED_MAX:]
+    def changed(self, was: Key | None, at_ns: int, *, full: bool) -> Sharing:
+        """Another order runs from then on, or none; no two changes are at one instant, so that each has its name."""
+        at_ns = max(at_ns, self.since_ns + 1)
+        ended = self.ended if was is None else (*self.ended, Ended(*was, at_ns, self.since_ns, full))[-ENDED_MAX:]
         return self._replace(since_ns=at_ns, ended=ended)
+
+    def with_final(self, left: Iterable[StateInterval]) -> Sharing:
+        """As a member: more of its time is final."""
+        return self._replace(final=(*self.final, *(one for one in left if one.order is not None))[-FINAL_MAX:])
+
+    def passed_ns(self, member: MemberBooked, key: Key, at_ns: int, *, runs: bool) -> int:
+        """So long an order went on at a member since its last word: while it ran here. ``runs``: it does now."""
+        passed_ns, from_ns = member.passed_ns(at_ns), member.said_ns
+        known = [(one.from_ns, one.at_ns) for one in self.ended if one.key == key and one.at_ns > from_ns]
+        if runs:
+            known.append((self.since_ns, at_ns))
+        if passed_ns <= 0 or not known:
+            return passed_ns
+        ran_ns = sum(max(min(end_ns, at_ns) - max(begin_ns, from_ns), 0) for begin_ns, end_ns in known)
+        return min(passed_ns, ran_ns)
 
     def restored(self) -> Sharing:
         """After a restart: what the members did meanwhile nobody knows, until they say it."""
@@ -225,12 +284,13 @@ class Sharing(NamedTuple):
         )
         return self._replace(members=tuple(members))
 
-    def seeming(self, ledger: RunLedger, at_ns: int) -> RunLedger:
+    def seeming(self, ledger: RunLedger, at_ns: int, *, runs: bool) -> RunLedger:
         """An order's times at an instant: with what its members have not told yet, as it seems to be."""
         for one in self.members:
-            for before, row in zip(one.rows, one.after(at_ns), strict=True):
-                if row is not before and row.key == ledger.key:
-                    ledger = with_times(ledger, before, row)
+            passed_ns = self.passed_ns(one, ledger.key, at_ns, runs=runs)
+            for before in one.rows:
+                if before.key == ledger.key:
+                    ledger = with_times(ledger, before, before.after(passed_ns))
         return ledger
 
     def sure(self, key: Key, states: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
@@ -263,13 +323,7 @@ def with_times(ledger: RunLedger, before: MemberRow, row: MemberRow) -> RunLedge
 
 def more_time(now: PeriodTimes, before: PeriodTimes) -> PeriodTimes:
     """What came to the times since then; less than nothing where what seemed to be turned out otherwise."""
-    elements = TimeElements(*(one - two for one, two in zip(now.elements, before.elements, strict=True)))
-    return PeriodTimes(
-        elements,
-        Exact.of(now.labour.fraction - before.labour.fraction),
-        Exact.of(now.labour_setup.fraction - before.labour_setup.fraction),
-        now.late_ns - before.late_ns,
-    )
+    return now.plus(before.times(-1))
 
 
 def less(states: tuple[tuple[str, int], ...], other: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
@@ -279,23 +333,23 @@ def less(states: tuple[tuple[str, int], ...], other: tuple[tuple[str, int], ...]
     return tuple((name, length_ns) for name, length_ns in left if length_ns)
 
 
-def _times(pace: PeriodTimes, number: int) -> PeriodTimes:
-    return PeriodTimes(
-        TimeElements(*(one * number for one in pace.elements)),
-        Exact.of(pace.labour.fraction * number),
-        Exact.of(pace.labour_setup.fraction * number),
-        pace.late_ns * number,
-    )
-
-
 def sharing_from(document: Mapping[str, Any]) -> Sharing:
     """What ``_asdict`` and JSON made of ``Sharing``. Raises KeyError, TypeError, ValueError."""
     members = tuple(
         MemberBooked(machine, said_ns, tuple(map(row_from, rows)), *read)
         for machine, said_ns, rows, *read in document["members"]
     )
-    ended = tuple(Ended(*one) for one in document.get("ended", ()))
-    return Sharing(document["last_number"], members, document.get("since_ns", 0), ended)
+    ended = tuple(map(ended_from, document.get("ended", ())))
+    final = tuple(interval_of(dict(zip(StateInterval._fields, one, strict=True))) for one in document.get("final", ()))
+    since_ns, full = document.get("since_ns", 0), document.get("full", False)
+    return Sharing(document["last_number"], members, since_ns, ended, final, full)
+
+
+def ended_from(row: list[Any]) -> Ended:
+    """What JSON made of ``Ended``; older ones do not know when it began, nor whether it was at its target."""
+    order, operation, at_ns, *more = row
+    from_ns, full = more or (0, False)
+    return Ended(str(order), str(operation), int(at_ns), int(from_ns), bool(full))
 
 
 def row_from(row: list[Any]) -> MemberRow:

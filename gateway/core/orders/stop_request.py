@@ -30,7 +30,14 @@ def ask_to_stop(dispatch: Dispatch, state: State, before: JobRun, after: JobRun,
     set going for those.
     """
     delivery, counts = dispatch.closer.rule.delivery, dispatch.rule.target_counts
-    if delivery.stop_signal is None or not state.works_on(after.job.key):
-        return
+    if delivery.stop_signal is None or after.share_no or not state.works_on(after.job.key):
+        return  # a member's sums are not the order's: its lead says when that is at its target
     if filled(before, counts) < before.job.quantity and filled(after, counts) >= after.job.quantity:
         out.append(StopRequested(at_ns, *after.job.key, delivery.stop_signal, delivery.stop_value))
+
+
+def ask_member(dispatch: Dispatch, before: JobRun, was: bool, now: bool, at_ns: int, out: list[Output]) -> None:  # noqa: FBT001 - what its lead said, and says
+    """Ask a machine that works on another one's order once it hears that this has come to its target."""
+    delivery = dispatch.closer.rule.delivery
+    if delivery.stop_signal is not None and now and not was:
+        out.append(StopRequested(at_ns, *before.job.key, delivery.stop_signal, delivery.stop_value))

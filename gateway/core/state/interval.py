@@ -162,3 +162,29 @@ def setup_from(row: tuple[StateInterval, ...], from_ns: int, reason: str) -> tup
         if earlier is not None:
             return in_a_row((*row[:index], earlier, *reversed(found)))
     return in_a_row(tuple(reversed(found)))
+
+
+def within(interval: StateInterval, from_ns: int, to_ns: int) -> StateInterval | None:
+    """What of an interval lies between two instants; None: nothing."""
+    rest = cut(interval, from_ns)[1]
+    return None if rest is None else cut(rest, to_ns)[0]
+
+
+def handed_row(
+    row: tuple[StateInterval, ...],
+    from_ns: int,
+    to_ns: int,
+    was: tuple[str, str],
+    key: tuple[str | None, str | None],
+) -> tuple[StateInterval, ...]:
+    """The row where the time of one order between two instants was another one's, or no order's."""
+    found: list[StateInterval] = []
+    for judged in row:
+        kept, later = cut(judged, from_ns)
+        found += [part for part in (kept,) if part is not None]
+        moved, rest = (None, None) if later is None else cut(later, to_ns)
+        if moved is not None:
+            own = (moved.order, moved.operation) == was
+            found.append(moved._replace(order=key[0], operation=key[1]) if own else moved)
+        found += [part for part in (rest,) if part is not None]
+    return in_a_row(tuple(found))

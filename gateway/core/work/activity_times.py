@@ -55,6 +55,15 @@ class PeriodTimes(NamedTuple):
             self.late_ns + other.late_ns,
         )
 
+    def times(self, number: int) -> PeriodTimes:
+        """So many times that; -1: what takes it away."""
+        return PeriodTimes(
+            TimeElements(*(one * number for one in self.elements)),
+            Exact.of(self.labour.fraction * number),
+            Exact.of(self.labour_setup.fraction * number),
+            self.late_ns * number,
+        )
+
 
 NO_TIME: Final = PeriodTimes()
 

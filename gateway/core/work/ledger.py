@@ -62,6 +62,14 @@ class RunLedger(NamedTuple):
         """With the people's time of one slice more."""
         return self._replace(period=self.period.plus(PeriodTimes(labour=found.labour, labour_setup=found.labour_setup)))
 
+    def plus(self, other: RunLedger, sign: int) -> RunLedger:
+        """With the times of another one (``sign`` 1), or without them (-1)."""
+        sums = dict(self.states)
+        for name, length_ns in other.states:
+            sums[name] = sums.get(name, 0) + sign * length_ns
+        states = tuple((name, length_ns) for name, length_ns in sorted(sums.items()) if length_ns)
+        return self._replace(period=self.period.plus(other.period.times(sign)), states=states)
+
 
 class WorkState(NamedTuple):
     """What a work unit remembers of times, people and material besides its orders.
@@ -115,6 +123,34 @@ class TimeBook:
             labour, slices = settled(took(labour, self._machine, rest.to_ns, stretch), self._rule.labour)
             self._work(ledgers, slices, work.together)
         return work._replace(ledgers=tuple(ledgers.values()), labour=labour)
+
+    def taken_back(
+        self,
+        work: WorkState,
+        taken: Sequence[StateInterval],
+        given: Sequence[StateInterval],
+        crew_of: Callable[[Key], int],
+    ) -> WorkState:
+        """Without intervals that were entered, and with the same as they were in truth."""
+        ledgers = {one.key: one for one in work.ledgers}
+        for row, sign in ((taken, -1), (given, 1)):
+            for one in self._of(work, row, crew_of):
+                known = ledgers.get(one.key) or RunLedger(*one.key, crew=one.crew)
+                ledgers[one.key] = known.plus(one, sign)
+        return work._replace(ledgers=tuple(ledgers.values()))
+
+    def _of(
+        self, work: WorkState, row: Sequence[StateInterval], crew_of: Callable[[Key], int]
+    ) -> tuple[RunLedger, ...]:
+        """What intervals are by themselves."""
+        ledgers: dict[Key, RunLedger] = {}
+        for found in row:
+            self._enter(ledgers, found, crew_of, work.together)
+            stretch = self._stretch(found, crew_of)
+            if stretch is not None:
+                span = (found.from_ns, found.to_ns)
+                self._work(ledgers, labour_of([stretch], work.labour.log_ins, self._rule.labour, *span), work.together)
+        return tuple(ledgers.values())
 
     def seeming(
         self, work: WorkState, key: Key, row: Sequence[StateInterval], crew_of: Callable[[Key], int], to_ns: int

@@ -15,6 +15,7 @@ from gateway.core.model import Confirmation, MachineState, Notice
 from gateway.core.orders.job_image import work_of
 from gateway.core.orders.places import with_run
 from gateway.core.rules_counting import PartResultRule
+from gateway.core.state.interval import handed_row, within
 from gateway.core.state.settled import settled
 from gateway.core.work.family_time import FamilyTime, kept
 from gateway.core.work.handed_work import ToldTimes
@@ -31,7 +32,7 @@ from gateway.core.work.time_account import MINUTE_PLACES, MINUTE_STEP_NS, Activi
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from gateway.core.model import CountEvent, Output
+    from gateway.core.model import CountEvent, JobOrder, Output
     from gateway.core.orders.job_run import JobRun
     from gateway.core.rules import WorkUnitRules
     from gateway.core.state.interval import StateInterval
@@ -115,6 +116,8 @@ class WorkBook:
             feeders = tuple(swept(one, at_ns - LOTS_KEPT_NS) for one in work.feeders)
             timeline = state.track.timeline._replace(left=())
             state = state._replace(track=state.track._replace(timeline=timeline))
+            if self._silent:
+                state = state._replace(sharing=state.sharing.with_final(left))
             work = work._replace(feeders=feeders, together=kept(work.together, left[-1].to_ns))
         final_ns = state.track.timeline.final_ns
         ended = (one for one in work.ledgers if one.told is not None and one.key not in open_keys)
@@ -181,7 +184,9 @@ class WorkBook:
         row = self._unit.not_final(state.track, at_ns)
         crew = _crew(run)
         own = self._times.seeming(state.work, run.job.key, row, lambda _key: crew, at_ns)
-        return state.sharing.seeming(own, at_ns) if state.sharing.members else own
+        if not state.sharing.members:
+            return own
+        return state.sharing.seeming(own, at_ns, runs=state.works_on(run.job.key))
 
     def sure(self, state: State, run: JobRun, at_ns: int) -> tuple[tuple[str, int], ...]:
         """Time by machine state, without what may still turn out to be another state."""
@@ -256,11 +261,35 @@ class WorkBook:
                 return self._over_ns(state, made_ns, one.period_from_ns, at_ns)
         return instant_ns
 
-    def freed(self, state: State, from_ns: int, at_ns: int, out: list[Output]) -> State:
-        """The machine is no order's from then on, until it is told of another one."""
+    def paused(self, state: State, job: JobOrder, span: tuple[int, int | None], at_ns: int, out: list[Output]) -> State:
+        """The machine was not this order's from an instant on until another one; None: it is not since."""
+        ideal_ns, (from_ns, to_ns) = state.track.timeline.contexts[-1].ideal_ns, span
         track, told = self._unit.on_job(state.track, None, None, from_ns, at_ns)
         out += told
+        if to_ns is not None:
+            track, told = self._unit.on_job(track, job, ideal_ns, to_ns, at_ns)
+            out += told
         return state._replace(track=track)
+
+    def handed(self, state: State, from_ns: int, to_ns: int, was: JobRun, job: JobOrder | None) -> State:
+        """Time that was taken for one order's was another one's, or no order's; what is not judged is left as it is.
+
+        What is final and summed up is taken back as far as it is kept (``Sharing.final``).
+        """
+        timeline = state.track.timeline
+        key = (None, None) if job is None else job.key
+        row = handed_row(timeline.row, from_ns, to_ns, was.job.key, key)
+        state = state._replace(track=state.track._replace(timeline=timeline._replace(row=row)))
+        final = [part for one in state.sharing.final if (part := within(one, from_ns, to_ns)) is not None]
+        taken = [one for one in final if _key(one) == was.job.key]
+        if not taken:
+            return state
+        given = [one._replace(order=key[0], operation=key[1]) for one in taken]
+        crew = _crew(was)
+        work = self._times.taken_back(state.work, taken, given, lambda _key: crew)
+        rest = handed_row(state.sharing.final, from_ns, to_ns, was.job.key, key)
+        kept = tuple(one for one in rest if one.order is not None)
+        return state._replace(work=work, sharing=state.sharing._replace(final=kept))
 
     def _over_ns(self, state: State, made_ns: int | None, from_ns: int, at_ns: int) -> int:
         """What its last piece ends was over when that was made, not when it came; one that was tested, when it was."""

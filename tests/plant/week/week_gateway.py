@@ -230,7 +230,8 @@ class Gateway:
         if not up:
             return word_for(self.runners[lead].state, member, self.now_ns)
         state = self.runners[member].state
-        return MemberTold(self.now_ns, member, state.at_ns, self.units[member].shares(state))
+        rows, since_ns = self.units[member].shares(state), state.sharing.since_ns
+        return MemberTold(self.now_ns, member, state.at_ns, rows, since_ns=since_ns)
 
     async def _read_out(self, lead):
         """The members are looked at, as everything is right now, and tell what they made."""
