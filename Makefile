@@ -35,9 +35,9 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/linegate demo $(if $(ERP),--erp $(ERP)) $(ARGS)
 
-# The types are checked beside the tests, which leave the processors idle at times.
-test: lint contracts
-	@$(MAKE) --no-print-directory -j 2 pytest types
+test:
+	@$(MAKE) --no-print-directory -j 2 $(VENV)/.collected lint contracts types
+	@$(MAKE) --no-print-directory pytest
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
@@ -59,6 +59,11 @@ bench: $(VENV)/.test
 soak: $(VENV)/.test
 	$(BIN)/pytest -m soak --timeout 3600 $(ARGS)
 	$(BIN)/pytest --hypothesis-profile long -n $(JOBS) --max-worker-restart 0 --timeout 3600 $(LONG)
+
+# Each worker compiles every module of the tests, unless one has done it for all. What fails here the tests will tell.
+$(VENV)/.collected: $(VENV)/.test $(shell find tests $(OURS) -name '*.py')
+	@$(BIN)/pytest --collect-only -qq -m "not soak" >/dev/null 2>&1 || true
+	@touch $@
 
 $(VENV)/.demo: pyproject.toml | python
 	@test -d $(VENV) || echo "making a virtual environment in $(VENV) (once) ..."

@@ -99,15 +99,19 @@ async def prepare_again(connection: aiosqlite.Connection, *, max_bytes: int) -> 
 
     Raises sqlite3.Error, StoreError.
     """
+    return await moment.in_its_thread(connection, partial(_set, max_bytes))
+
+
+def _set(max_bytes: int, connection: sqlite3.Connection) -> int:
     for pragma in _WRITING:
-        await connection.execute_fetchall(pragma)
+        connection.execute(pragma).fetchall()
     for name, wanted in IN_FORCE.items():
-        found = next(iter(await connection.execute_fetchall(f"PRAGMA {name}")))[0]
+        ((found,),) = connection.execute(f"PRAGMA {name}").fetchall()
         if found != wanted:
             raise StoreError(f"PRAGMA {name}: found {found}, allowed {wanted}; put state_dir on an ordinary local disk")
-    page_bytes = await _number(connection, "PRAGMA page_size")
-    await connection.execute_fetchall(f"PRAGMA max_page_count={max(max_bytes // page_bytes, 1)}")
-    return page_bytes
+    ((page_bytes,),) = connection.execute("PRAGMA page_size").fetchall()
+    connection.execute(f"PRAGMA max_page_count={max(max_bytes // page_bytes, 1)}").fetchall()
+    return int(page_bytes)
 
 
 async def prepare_reader(connection: aiosqlite.Connection) -> None:
@@ -165,21 +169,22 @@ async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
         raise NewerSchemaError(
             f"{path}: has schema {present}, this linegate knows up to {newest}; install the newer linegate again"
         )
-    for number, script in steps:
-        if number > present:
-            # One call of its thread: a new file has two hundred statements before it.
-            await moment.in_its_thread(connection, partial(_applied, number, script))
+    missing = [step for step in steps if step[0] > present]
+    # A new file gets all of them at once: each transaction of its own is waited for until it is on the disk.
+    for together in [[step] for step in missing] if present else [missing]:
+        await moment.in_its_thread(connection, partial(_apply, together))
 
 
-def _applied(number: int, script: str, connection: sqlite3.Connection) -> None:
+def _apply(steps: list[tuple[int, str]], connection: sqlite3.Connection) -> None:
+    """Apply migrations in one transaction; a half-made schema does not stay behind, whatever ended it."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for statement in _statements(script):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version={number}")
+        for number, script in steps:
+            for statement in _statements(script):
+                connection.execute(statement).fetchall()
+            connection.execute(f"PRAGMA user_version={number}")
         connection.execute("COMMIT")
     except BaseException:
-        # A half-made schema must not stay behind, whatever ended it.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
@@ -190,7 +195,7 @@ def _statements(script: str) -> Iterator[str]:
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line
-        if ";" in line and sqlite3.complete_statement(statement):
+        if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
 

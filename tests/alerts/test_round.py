@@ -8,6 +8,7 @@ import json
 import os
 import time
 
+import new_database
 import pytest
 
 from buffer.entry import OutboxState, Settlement
@@ -55,7 +56,9 @@ class Bench:
         self.moved_ns += seconds * NS_PER_S
 
     async def open(self):
-        self.store = await Store.open(self.folder / "linegate.db", now_ns=self._now_ns, max_bytes=2**26)
+        self.store = await Store.open(
+            new_database.at(self.folder / "linegate.db"), now_ns=self._now_ns, max_bytes=2**26
+        )
         self.clock = SteadyClock(await self.store.last_time_ns(), monotonic_ns=self.monotonic_ns)
         self.outbox = Outbox(self.store)
         self.robots.utc_ns = self.clock.utc_now_ns

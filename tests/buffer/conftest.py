@@ -6,6 +6,7 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
+import new_database
 import pytest
 
 from buffer.step import JournalRow, NewPosting, Step
@@ -84,7 +85,7 @@ def path(tmp_path):
 @pytest.fixture
 def open_store(path, clock):
     def opened(max_bytes=64 * MIB):
-        return Store.open(path, now_ns=clock, max_bytes=max_bytes)
+        return Store.open(new_database.at(path), now_ns=clock, max_bytes=max_bytes)
 
     return opened
 

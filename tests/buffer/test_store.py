@@ -11,7 +11,14 @@ from buffer.errors import DamagedStoreError, NewerSchemaError, StoreError
 from buffer.outbox import Outbox
 from buffer.readonly import ReadOnlyStore
 from buffer.step import JournalRow
+from buffer.store import Store
 from gateway.core.retention import RecordClass
+
+
+@pytest.fixture
+def open_store(path, clock):
+    """From nothing: here the making of the file is part of the matter."""
+    return lambda max_bytes=64 << 20: Store.open(path, now_ns=clock, max_bytes=max_bytes)
 
 
 async def test_what_was_committed_is_there_after_reopening(open_store, make):
@@ -255,6 +262,18 @@ async def test_a_migration_that_fails_leaves_nothing_behind(open_store, path, mo
     await store.close()
 
 
+async def test_a_new_file_has_its_whole_schema_or_none_of_it(open_store, path, monkeypatch):
+    broken = [*schema.migrations()[:-1], (schema.newest_schema(), "INSERT INTO nowhere VALUES (1);\n")]
+    monkeypatch.setattr(schema, "migrations", lambda: broken)
+    with pytest.raises(StoreError):
+        await open_store()
+    with sqlite3.connect(path) as found:
+        assert found.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    found.close()
+    monkeypatch.undo()
+    await (await open_store()).close()
+
+
 @pytest.mark.parametrize("damage", ["garbage", "middle"])
 async def test_a_damaged_file_is_recognised_and_can_be_set_aside(open_store, path, make, damage):
     store = await open_store()
@@ -277,8 +296,6 @@ async def test_a_damaged_file_is_recognised_and_can_be_set_aside(open_store, pat
 
 
 async def test_a_missing_folder_is_named(tmp_path, clock):
-    from buffer.store import Store
-
     with pytest.raises(StoreError, match="nowhere"):
         await Store.open(tmp_path / "nowhere" / "x.db", now_ns=clock, max_bytes=10**6)
 

@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from functools import partial
 
+import new_database
 import pytest
 
 from buffer.audit_chain import ChainReader, append
@@ -33,7 +34,7 @@ def trail(tmp_path):
     """A database with three entries; the name of its chain and its end."""
 
     async def made():
-        store = await Store.open(tmp_path / "linegate.db", now_ns=lambda: 1, max_bytes=1 << 26)
+        store = await Store.open(new_database.at(tmp_path / "linegate.db"), now_ns=lambda: 1, max_bytes=1 << 26)
         appended = await store.write(partial(append, [CONTENT._replace(entity_id=str(n)) for n in (1, 2, 3)]))
         await store.close()
         return store.epoch, appended.head
@@ -105,7 +106,7 @@ async def _restored_behind_an_anchor(tmp_path):
 
 async def _told(path, content):
     """The anchor of the chain once this is in it."""
-    store = await Store.open(path, now_ns=lambda: 1, max_bytes=1 << 26)
+    store = await Store.open(new_database.at(path), now_ns=lambda: 1, max_bytes=1 << 26)
     made = await store.write(partial(append, [content]))
     await store.close()
     with ChainReader.open(path) as reader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import new_database
 import pytest
 
 from buffer.entry import OutboxState, Settlement
@@ -145,7 +146,7 @@ async def stepped(simulator, tmp_path):
     message_id = "6f9b0d3e-0f1a-5c53-9c6b-0a4f3f0c1d11"
     document = {"order_id": "100240", "operation": "0010", "type": "partial", "seq": 1, "confirmation_id": message_id}
     document |= {"idempotency_key": KEY}
-    store = await Store.open(state_dir / DATABASE_NAME, now_ns=lambda: NS_PER_DAY, max_bytes=1 << 26)
+    store = await Store.open(new_database.at(state_dir / DATABASE_NAME), now_ns=lambda: NS_PER_DAY, max_bytes=1 << 26)
     try:
         posting = NewPosting(
             "erp", KEY, message_id, "100240", "0010", 1, "partial", json.dumps(document).encode(), NS_PER_DAY

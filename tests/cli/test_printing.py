@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import new_database
 import pytest
 
 from buffer.entry import OutboxState, Settlement
@@ -34,7 +35,9 @@ async def outbox(tmp_path):
     """The database of a stopped gateway, with one parked posting whose texts are hostile."""
     payload = json.dumps({"note": EVIL}, ensure_ascii=False).encode()
     posting = NewPosting("erp", "P1/e/1/10/1", "m1", f"1{EVIL}", "10", 1, "final", payload, S)
-    async with await Store.open(tmp_path / "linegate.db", now_ns=lambda: S, max_bytes=1 << 26) as store:
+    async with await Store.open(
+        new_database.at(tmp_path / "linegate.db"), now_ns=lambda: S, max_bytes=1 << 26
+    ) as store:
         await store.commit(Step("U", b"{}", S, (JournalRow(1, S, "k", b"{}"),), (posting,)))
         postings = Outbox(store)
         await postings.begin_send(1, (EVIL.encode(), "text/plain", f"n{EVIL}"), S)

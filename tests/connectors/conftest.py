@@ -15,6 +15,7 @@ from collections import Counter, deque
 from pathlib import Path
 from urllib.parse import unquote
 
+import new_database
 import pytest
 
 from buffer.outbox import Outbox
@@ -355,7 +356,7 @@ def context(tmp_path, clock):
 
 @pytest.fixture
 async def filled(tmp_path, clock):
-    store = await Store.open(tmp_path / "linegate.db", now_ns=clock, max_bytes=1 << 26)
+    store = await Store.open(new_database.at(tmp_path / "linegate.db"), now_ns=clock, max_bytes=1 << 26)
     yield Filled(store, clock)
     await store.close()
 
@@ -363,7 +364,9 @@ async def filled(tmp_path, clock):
 @pytest.fixture
 def reopen(tmp_path, clock):
     async def opened():
-        return Filled(await Store.open(tmp_path / "linegate.db", now_ns=clock, max_bytes=1 << 26), clock)
+        return Filled(
+            await Store.open(new_database.at(tmp_path / "linegate.db"), now_ns=clock, max_bytes=1 << 26), clock
+        )
 
     return opened
 

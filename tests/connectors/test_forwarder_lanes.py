@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import hypothesis.strategies as st
+import new_database
 from hypothesis import HealthCheck, given, settings
 
 from buffer.entry import OutboxState
@@ -129,10 +130,10 @@ async def _check(lanes, plan, by_order, idempotent, parallel, restarts):
             keys.append(key)
             body = b'{"key": "%s"}' % key.encode()
             postings.append(NewPosting("t", key, "m", *lane, seqs[lane], "partial", body, now[0]))
-        async with await Store.open(path, now_ns=lambda: now[0], max_bytes=1 << 26) as store:
+        async with await Store.open(new_database.at(path), now_ns=lambda: now[0], max_bytes=1 << 26) as store:
             await store.commit(Step("U", b"", 1, (JournalRow(1, 1, "k", b""),), tuple(postings)))
         for cycles in [rng.randrange(1, 12) for _ in range(restarts)] + [None]:
-            async with await Store.open(path, now_ns=lambda: now[0], max_bytes=1 << 26) as store:
+            async with await Store.open(new_database.at(path), now_ns=lambda: now[0], max_bytes=1 << 26) as store:
                 await _forward(store, target, now, rng, parallel, cycles)
     lane_of = (lambda key: key.split("/")[0]) if by_order else (lambda key: key.rsplit("/", 1)[0])
     assert target.faults == []

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import new_database
 import pytest
 
 from buffer.errors import StoreError
@@ -224,7 +225,9 @@ async def test_on_a_full_device_confirmations_go_on(shelf, tmp_path, until):
         kept = shelf(folder=folder)
         backlog = Backlog(kept, now_ns=time.time_ns, per_second=100, wake=lambda: None, last_number=kept.open())
         running = asyncio.create_task(backlog.run())
-        async with await Store.open(tmp_path / "linegate.db", now_ns=lambda: 1, max_bytes=64 * MIB) as store:
+        async with await Store.open(
+            new_database.at(tmp_path / "linegate.db"), now_ns=lambda: 1, max_bytes=64 * MIB
+        ) as store:
             for number in range(3000):
                 backlog.put("M1", "t", b"x" * 400)
                 if not number % 100:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 
+import new_database
 import pytest
 
 from buffer.outbox import Outbox
@@ -153,7 +154,7 @@ async def test_what_a_commit_brings_is_published(mosquitto, watch, monitor_on, u
     broker = mosquitto()
     watcher = watch(broker.port)
     await until(lambda: watcher.subscribed)
-    async with await Store.open(tmp_path / "linegate.db", now_ns=lambda: 1, max_bytes=10**7) as store:
+    async with await Store.open(new_database.at(tmp_path / "linegate.db"), now_ns=lambda: 1, max_bytes=10**7) as store:
         parts = Parts(Outbox(store), Taps(lambda: 1), lambda at_ns: at_ns)
         parts.monitor = monitor_on(broker.port)
         hooks = RunnerHooks(lambda _job: (), lambda _outputs, _state: None, lambda: None, lambda _text: None)

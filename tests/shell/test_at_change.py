@@ -7,6 +7,7 @@ import contextlib
 import random
 from decimal import Decimal
 
+import new_database
 import pytest
 from kept_waiting import Taken
 
@@ -168,7 +169,9 @@ class Floor:
 async def at(tmp_path):
     """``at(choose)``: a floor that runs, its counter seen at 0, with the orders A and B."""
     async with contextlib.AsyncExitStack() as stack:
-        store = await Store.open(tmp_path / "linegate.db", now_ns=lambda: S, max_bytes=2**26, reserve_bytes=0)
+        store = await Store.open(
+            new_database.at(tmp_path / "linegate.db"), now_ns=lambda: S, max_bytes=2**26, reserve_bytes=0
+        )
         stack.push_async_callback(store.close)
 
         async def opened(choose="command", **says):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import new_database
 import orjson
 import pytest
 
@@ -153,7 +154,9 @@ def test_the_log_names_the_time_without_data_in_utc(box, capsys):
 
 async def test_stored_rows_are_shown_as_they_are_known_now(tmp_path, box, capsys):
     """Stored in 1970, listed after the time was learned: by another process, and while the gateway is stopped."""
-    async with await Store.open(tmp_path / "linegate.db", now_ns=box.clock.now_ns, max_bytes=2**26) as store:
+    async with await Store.open(
+        new_database.at(tmp_path / "linegate.db"), now_ns=box.clock.now_ns, max_bytes=2**26
+    ) as store:
         posting = NewPosting("erp", "k/1", "m1", "4711", "10", 1, "partial", b"{}", box.clock.now_ns())
         await store.commit(Step("M", b"{}", box.clock.now_ns(), (), (posting,), ()))
         row = NewAuditRow(

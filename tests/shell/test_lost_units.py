@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from types import SimpleNamespace
 
+import new_database
 import pytest
 
 from buffer import damage
@@ -77,7 +78,9 @@ def opened(tmp_path):
 
     @contextlib.asynccontextmanager
     async def open_store():
-        store = await Store.open(tmp_path / "linegate.db", now_ns=lambda: NOW_NS, max_bytes=2**26, reserve_bytes=0)
+        store = await Store.open(
+            new_database.at(tmp_path / "linegate.db"), now_ns=lambda: NOW_NS, max_bytes=2**26, reserve_bytes=0
+        )
         try:
             yield store
         finally:

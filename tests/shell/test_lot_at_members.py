@@ -8,6 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from types import SimpleNamespace
 
+import new_database
 import pytest
 
 from buffer.store import Store
@@ -92,7 +93,9 @@ class Floor:
 @pytest.fixture
 async def floor(tmp_path):
     async with contextlib.AsyncExitStack() as stack:
-        store = await Store.open(tmp_path / "linegate.db", now_ns=lambda: S, max_bytes=2**26, reserve_bytes=0)
+        store = await Store.open(
+            new_database.at(tmp_path / "linegate.db"), now_ns=lambda: S, max_bytes=2**26, reserve_bytes=0
+        )
         stack.push_async_callback(store.close)
         made = Floor(store)
         for machine, signal in ((made.lead, "a.n"), (made.member, "b.n")):

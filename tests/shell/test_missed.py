@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import new_database
 import pytest
 
 from buffer.store import Store
@@ -55,7 +56,9 @@ class Gate:
         """The next run of it."""
         if self.store is not None:
             await self.store.close()
-        self.store = await Store.open(self.folder / "linegate.db", now_ns=lambda: self.wall_ns, max_bytes=2**26)
+        self.store = await Store.open(
+            new_database.at(self.folder / "linegate.db"), now_ns=lambda: self.wall_ns, max_bytes=2**26
+        )
         rows = await self.store.read("SELECT last_time_ns FROM meta", ())
         last = max(int(rows[0][0]), 0)
         clock = SteadyClock(last, lambda: self.wall_ns, lambda: self.wall_ns - NOW_NS)

@@ -7,6 +7,7 @@ import contextlib
 from decimal import Decimal
 from types import SimpleNamespace
 
+import new_database
 import pytest
 
 from buffer.outbox import Outbox
@@ -87,7 +88,7 @@ class Machine:
 async def machine(tmp_path):
     async with (
         asyncio.timeout(DEADLINE_S),
-        await Store.open(tmp_path / "linegate.db", now_ns=lambda: 1, max_bytes=10**8) as store,
+        await Store.open(new_database.at(tmp_path / "linegate.db"), now_ns=lambda: 1, max_bytes=10**8) as store,
     ):
         made = Machine(store)
         task = made.task = asyncio.create_task(made.runner.run())

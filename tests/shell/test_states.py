@@ -13,6 +13,7 @@ from decimal import Decimal
 from fractions import Fraction
 from types import SimpleNamespace
 
+import new_database
 import pytest
 
 from buffer import clock_record
@@ -109,7 +110,7 @@ class Machine:
 
 @asynccontextmanager
 async def opened(path):
-    store = await Store.open(path, now_ns=lambda: START_NS, max_bytes=10**8)
+    store = await Store.open(new_database.at(path), now_ns=lambda: START_NS, max_bytes=10**8)
     try:
         yield store
     finally:

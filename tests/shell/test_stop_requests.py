@@ -6,6 +6,7 @@ import asyncio
 import random
 from decimal import Decimal
 
+import new_database
 import pytest
 
 from buffer.audit import AuditOutcome, NewAuditRow, add
@@ -84,7 +85,7 @@ async def rig(tmp_path):
     path, clock = tmp_path / "linegate.yaml", SteadyClock(0)
     path.write_text(CONFIG, encoding="utf-8")
     settings = load(path, drivers=plugins.drivers(), connectors=plugins.connectors(), env={})
-    store = await Store.open(tmp_path / "linegate.db", now_ns=clock.now_ns, max_bytes=2**26)
+    store = await Store.open(new_database.at(tmp_path / "linegate.db"), now_ns=clock.now_ns, max_bytes=2**26)
     yield Rig(settings, store, clock)
     await store.close()
 

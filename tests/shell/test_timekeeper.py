@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from types import SimpleNamespace
 
+import new_database
 import pytest
 import structlog
 
@@ -96,7 +97,9 @@ class Bench:
 
 @pytest.fixture
 async def store(tmp_path):
-    async with await Store.open(tmp_path / "linegate.db", now_ns=lambda: SIX, max_bytes=2**26) as store:
+    async with await Store.open(
+        new_database.at(tmp_path / "linegate.db"), now_ns=lambda: SIX, max_bytes=2**26
+    ) as store:
         yield store
 
 

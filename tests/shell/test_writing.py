@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+import new_database
 import pytest
 
 import drivers.supervisor
@@ -127,7 +128,9 @@ class Bench:
 
 @pytest.fixture
 async def store(tmp_path):
-    store = await Store.open(tmp_path / "linegate.db", now_ns=lambda: NOW_NS, max_bytes=64 * 1024 * 1024)
+    store = await Store.open(
+        new_database.at(tmp_path / "linegate.db"), now_ns=lambda: NOW_NS, max_bytes=64 * 1024 * 1024
+    )
     yield store
     await store.close()
 
