@@ -1,7 +1,7 @@
 """In which order the tests are given to the workers, and ports for servers that start later.
 
-A worker takes a whole module. What starts processes and waits for them goes first, so that no worker is left alone with
-a long module at the end.
+A worker takes a whole module, or a test that stands for one. What starts processes and waits for them goes first, so
+that no worker is left alone with a long module at the end.
 """
 
 import gc
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 sys.path.append(str(Path(__file__).parent))  # warm.py: processes that need not load their libraries
 
@@ -45,6 +46,20 @@ LONG_FIRST = (
     "monitor",
     "buffer",
 )
+
+#: Of these each test is as long as a module, and starts with nothing of another's.
+EACH_ALONE = ("tests/plant/week/test_week.py::",)
+
+
+class _Modules(LoadScopeScheduling):
+    def _split_scope(self, nodeid):
+        return nodeid if nodeid.startswith(EACH_ALONE) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """What one worker takes at a time."""
+    return _Modules(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 def pytest_collection_modifyitems(items):
