@@ -14,6 +14,7 @@ import time
 import new_database
 import pytest
 
+from buffer import telemetry
 from buffer.errors import StoreError
 from buffer.store import Store
 from buffer.telemetry import FILE_NAME, StoredEvent, TelemetryStore, figures_of_file
@@ -52,8 +53,10 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
 CLOSED_UNDER_A_CALL = """
 import sqlite3, sys, threading, time
 from pathlib import Path
+from buffer import telemetry
 from buffer.telemetry import StoredEvent, TelemetryStore
 
+telemetry._PRAGMAS += ("PRAGMA busy_timeout=60000",)  # however long a slow computer leaves the lock with the other
 path = Path(sys.argv[1])
 shelf = TelemetryStore(path, max_bytes=1 << 24, max_age_ns=0)
 shelf.open()
@@ -190,7 +193,8 @@ def test_closed_under_a_call_that_still_writes(tmp_path):
     assert (done.returncode, done.stdout) == (0, "sent 20\n"), done.stderr
 
 
-async def test_ended_in_the_middle_of_a_write_it_counts_once(shelf, tmp_path, until):
+async def test_ended_in_the_middle_of_a_write_it_counts_once(shelf, tmp_path, until, monkeypatch):
+    monkeypatch.setattr(telemetry, "_PRAGMAS", (*telemetry._PRAGMAS, "PRAGMA busy_timeout=60000"))
     kept = shelf()
     backlog = Backlog(kept, now_ns=time.time_ns, per_second=100, wake=lambda: None, last_number=kept.open())
     running = asyncio.create_task(backlog.run())

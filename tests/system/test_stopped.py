@@ -8,6 +8,7 @@ import os
 import random
 import re
 import signal
+from pathlib import Path
 
 import drawn_seed
 import pytest
@@ -37,6 +38,18 @@ def due(self, settings):
     configure(self, settings)
     self._rule = dataclasses.replace(self._rule, every=Duration("1 s"), keep=2)
 backup_round.BackupRound.configure = due
+sys.exit(main(["run", *sys.argv[1:]]))
+"""
+#: Its event loop stands still at a signal; whatever other threads still do they do to its end.
+HANGS = """
+import signal, sys, time
+from gateway.cli import main
+
+def hang(*_):
+    print("it hangs", file=sys.stderr, flush=True)
+    time.sleep(600)
+
+signal.signal(signal.SIGUSR1, hang)
 sys.exit(main(["run", *sys.argv[1:]]))
 """
 FORBIDDEN = re.compile(
@@ -149,11 +162,29 @@ async def test_it_ends_though_files_on_other_disks_never_answer(box, until):
             os.close(one)
 
 
+def rest_of(daemon):
+    """Function: whether each of its threads sleeps, and none has run since the look before."""
+    last = {}
+
+    def rests():
+        nonlocal last
+        before, last = last, {}
+        with contextlib.suppress(OSError):  # one has just ended
+            last = {one: (one / "status").read_text() for one in Path(f"/proc/{daemon.process.pid}/task").iterdir()}
+        return bool(last) and last == before and all("\tS (sleeping)\n" in text for text in last.values())
+
+    return rests
+
+
 async def test_a_crash_says_at_which_line_every_thread_was(box, until):
-    daemon = await running(box, until)
+    """As when the service manager ends one whose event loop hangs. A thread that runs meanwhile may spoil the list."""
+    daemon = await running(box, until, launcher=("-c", HANGS))
+    daemon.process.send_signal(signal.SIGUSR1)
+    await until(lambda: "it hangs" in daemon.text(), "the event loop to hang")
+    await until(rest_of(daemon), "the other threads to come to rest")
     daemon.process.send_signal(signal.SIGABRT)
-    assert await daemon.ended() == -signal.SIGABRT
-    text = daemon.text()
+    code, text = await daemon.ended(), daemon.text()
+    assert code == -signal.SIGABRT, text[-3000:]
     assert "Fatal Python error: Aborted" in text
-    assert "asyncio/base_events.py" in text
+    assert re.search(r"in hang\n.*asyncio/base_events.py", text, re.DOTALL)
     assert text.count("hread 0x") > 1
