@@ -132,8 +132,8 @@ def _heard_late(dispatch: Dispatch, state: State, run: JobRun, given: LeadTold, 
     job, at_ns = given.job, given.at_ns
     others = given.not_its(run.job.key, state.sharing.since_ns)
     same = job is not None and job.key == run.job.key
-    for number, (from_ns, to_ns) in enumerate(others, start=1):
-        again = same or number < len(others)
+    for from_ns, to_ns in others:
+        again = same or to_ns < at_ns
         begins_ns = to_ns
         if job is not None and not again:
             begins_ns = max(given.since_ns or to_ns, from_ns)

@@ -178,10 +178,11 @@ class LeadTold(NamedTuple):
     def not_its(self, key: Key, since_ns: int) -> tuple[tuple[int, int], ...]:
         """When an order did not run since then, as far as that is known: where it ran before and again, and at the end.
 
-        ``since_ns`` 0 is not known: then only since it is over.
+        ``since_ns`` 0 is not known: then since the last run of which the lead does not know it either, or it is over.
         """
         own = [one for one in self.ended if one.key == key and one.at_ns > since_ns]
-        runs = [(one.from_ns, one.at_ns) for one in (own if since_ns else own[-1:])]
+        unknown = max((at for at, one in enumerate(own) if not one.from_ns), default=-1)
+        runs = [(one.from_ns, one.at_ns) for one in (own if since_ns else own[unknown:])]
         if self.job is not None and self.job.key == key:
             runs.append((self.since_ns or self.at_ns, self.at_ns))
         elif runs or self.job is None:
@@ -269,7 +270,8 @@ class Sharing(NamedTuple):
     def passed_ns(self, member: MemberBooked, key: Key, at_ns: int, *, runs: bool) -> int:
         """So long an order went on at a member since its last word: while it ran here. ``runs``: it does now."""
         passed_ns, from_ns = member.passed_ns(at_ns), member.said_ns
-        known = [(one.from_ns, one.at_ns) for one in self.ended if one.key == key and one.at_ns > from_ns]
+        # One that ended before, of which its member has not heard, does not go on either.
+        known = [(one.from_ns, one.at_ns) for one in self.ended if one.key == key]
         if runs:
             known.append((self.since_ns, at_ns))
         if passed_ns <= 0 or not known:
