@@ -171,6 +171,23 @@ def test_what_was_made_before_the_member_heard_of_the_change(pair, verb, where):
     floor.conserved()
 
 
+def test_orders_that_change_places_at_one_instant_mistake_no_piece(pair):
+    floor = pair(orders=OrderRule(choose="command"))
+    for order in ("A", "B"):
+        floor.lead.order(order, 50)
+    floor.settle()
+    floor.lead.says("start", "A")
+    floor.lead.says("start", "B")
+    floor.settle()
+    floor.later()
+    floor.member.make(1)
+    floor.settle()
+    assert floor.lead.state.running.job.order == "B"
+    assert floor.lead.state.running.good == 1
+    assert not floor.lead.confirmed, "A ran for no time at all"
+    floor.conserved()
+
+
 def test_a_hold_at_the_lead_holds_what_the_member_makes(pair):
     floor = pair()
     floor.lead.order("A", 50)

@@ -14,7 +14,7 @@ from gateway.core.model import CountEvent, JobChanged, Notice, Role
 from gateway.core.orders.attribution import Ceased, Dating, PastOrders, Share, shares
 from gateway.core.orders.job_run import book, filled
 from gateway.core.orders.places import enqueue, with_run, without
-from gateway.core.orders.shares import ROLES, LeadTold, MemberPieces, MemberRow, MemberTold, with_times
+from gateway.core.orders.shares import ROLES, SAME_INSTANT_NS, LeadTold, MemberPieces, MemberRow, MemberTold, with_times
 from gateway.core.orders.stop_request import ask_to_stop
 from gateway.core.orders.unallocated import Found, add, review_of
 from gateway.core.work.ledger import RunLedger
@@ -126,8 +126,9 @@ def _whose(
     key, sharing = row.key, state.sharing
     own, works = Share(key, pieces, cycles), state.works_on(key)
     end_ns = sharing.since_ns if works else max((one.at_ns for one in sharing.ended if one.key == key), default=0)
-    heard = event.t_from_ns >= end_ns if works else event.t_to_ns <= end_ns
-    if heard or row.from_ns >= end_ns:  # no end of it is known behind the beginning of the stretch
+    begun_ns = end_ns - SAME_INSTANT_NS
+    heard = event.t_from_ns >= begun_ns if works else event.t_to_ns <= end_ns
+    if heard or row.from_ns >= begun_ns:  # no end of it is known behind the beginning of the stretch
         return [own]
     running = None if state.running is None else state.running.job.key
     past = PastOrders(ceased=tuple(Ceased(one.at_ns, *one.key) for one in sharing.ended))

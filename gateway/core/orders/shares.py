@@ -36,6 +36,8 @@ STRETCHES_MAX: Final = 64
 #: So many runs of orders that ended last a lead tells with when they did; a member that still works on an older one
 #: takes it to have run until the one that runs now began.
 ENDED_MAX: Final = 16
+#: Changes at one instant are told apart by a nanosecond each: what began at the first of them began with the last one.
+SAME_INSTANT_NS: Final = ENDED_MAX
 #: Final stretches of its time that a member keeps since it heard of its lead last: of an order that had ended by then
 #: they are taken back. What is older stays the order's.
 FINAL_MAX: Final = 32
