@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from gateway.core import snapshot
+from gateway.core.entries import ExternalEntry
 from gateway.core.model import Confirmation, JobChanged, JobOrderState, Notice
 from gateway.core.orders.change_table import TABLE, ChangeKind
 from gateway.core.orders.handover import with_images
@@ -398,3 +399,31 @@ def test_one_that_its_order_was_sent_without_answers_where_no_other_does(at_plac
     assert answers_to([told], outputs, line.state, lambda _job: ("0020",)) == ()
     (alone,) = answers_to([told], outputs, line.state, lambda _job: ("0010",))
     assert (alone.operation, alone.expected) == ("0010", ("0010",))
+
+
+@pytest.mark.parametrize(("external", "quantity", "over"), [(2, 5, False), (2, 4, True), (0, 4, False)])
+@pytest.mark.parametrize("place", ["running", "interrupted"])
+def test_a_lower_quantity_is_compared_with_what_the_erp_was_told_by_hand_too(
+    at_place, job, place, external, quantity, over
+):
+    """3 were made here. Below all that the ERP has and gets of it the order is over; at just that a running one is."""
+    line = at_place(place)
+    if external:
+        line.put(ExternalEntry(line.now_ns, "4711", "0010", external, 0, 0, reason="stock-taking", who="ann"))
+    line.receive(job_of(job, changed(quantity=Decimal(quantity))))
+    assert ("OVER_DELIVERY" in codes(line)) is over
+    full = over or (place == "running" and 3 + external >= quantity)
+    assert [run.job.order for run in line.state.open_runs() if run.job.order == "4711"] == ([] if full else ["4711"])
+    if over:
+        (detail,) = (detail for code, detail in line.notices if code == "OVER_DELIVERY")
+        assert (detail["made"], detail["quantity"]) == ("5", "4")
+    still_open = sum(run.open_good for run in line.state.open_runs() if run.job.order == "4711")
+    assert sum(one.good for one in confirmations(line)) + still_open == 3, "no piece of the ERP's own is posted to it"
+
+
+def test_a_cancellation_is_answered_with_what_was_made_here(at_place, job):
+    """The ERP knows what somebody told it; a number that has it would be counted twice there."""
+    line = at_place("interrupted")
+    line.put(ExternalEntry(line.now_ns, "4711", "0010", 2, 0, 0, reason="stock-taking", who="ann"))
+    (ack,) = [one for one in line.receive(job_of(job, changed(cancelled=True))) if isinstance(one, OrderAck)]
+    assert (ack.kind, ack.produced) == (A.CANCEL_ACCEPTED, (("0010", Decimal(3)),))

@@ -171,6 +171,23 @@ def test_what_was_made_before_the_member_heard_of_the_change(pair, verb, where):
     floor.conserved()
 
 
+def test_orders_that_change_places_at_one_instant_mistake_no_piece(pair):
+    floor = pair(orders=OrderRule(choose="command"))
+    for order in ("A", "B"):
+        floor.lead.order(order, 50)
+    floor.settle()
+    floor.lead.says("start", "A")
+    floor.lead.says("start", "B")
+    floor.settle()
+    floor.later()
+    floor.member.make(1)
+    floor.settle()
+    assert floor.lead.state.running.job.order == "B"
+    assert floor.lead.state.running.good == 1
+    assert not floor.lead.confirmed, "A ran for no time at all"
+    floor.conserved()
+
+
 def test_a_hold_at_the_lead_holds_what_the_member_makes(pair):
     floor = pair()
     floor.lead.order("A", 50)
@@ -229,6 +246,47 @@ def test_pieces_of_no_order_are_given_to_one_of_the_lead(pair):
     assert floor.lead.confirmed == [("A", 1, 4, "partial", "late pieces")]
     assert floor.lead.state.queue[0].state is S.INTERRUPTED, "it has begun"
     floor.conserved()
+
+
+@pytest.mark.parametrize("died", [False, True])
+@pytest.mark.parametrize("by_itself", [False, True])
+@pytest.mark.parametrize("then", ["finish", "interrupt", "start again"])
+def test_what_is_given_to_an_order_is_not_the_next_ones_though_it_ended_unheard(pair, then, by_itself, died):
+    """Whoever gave it named the order; what the machine counts besides goes by its time, as ever."""
+    floor = pair(orders=OrderRule(choose="command"))
+    floor.member.make(3)
+    for order in "AB":
+        floor.lead.order(order, 50)
+    floor.lead.says("start", "A")
+    floor.settle()
+    floor.later("10 s")
+    floor.lead.says("finish" if then == "finish" else "interrupt", "A")
+    floor.lead.says("start", "B")
+    floor.later("5 s")
+    floor.member.make(1)  # its cycle began before the end
+    if by_itself:
+        floor.lead.put(floor.up())
+    allocate(floor, "A", 3)
+    if died:
+        kill(floor.member)
+    if by_itself:
+        floor.lead.put(floor.up())
+    if then == "start again":
+        floor.lead.says("start", "A", interrupt=True)
+    elif by_itself:
+        floor.later("5 s")
+        floor.member.make(1)
+    floor.settle()
+    good = {run.job.order: run.good for run in floor.lead.state.open_runs()}
+    nexts = 1 if by_itself and then != "start again" else 0
+    assert good.get("B", 0) == nexts, "the cycle that began behind the end"
+    assert (good.get("A", 0), floor.lead.state.unallocated.good) == ((0, 4) if then == "finish" else (4, 0))
+    floor.conserved()
+    floor.later("15 min")
+    for one in (floor.lead, floor.member):
+        one.wait()
+    floor.settle()
+    assert then == "start again" or floor.member.state.sharing.said == (), "forgotten with its stretch"
 
 
 def test_the_policy_of_the_member_gives_them_by_itself(rig):
@@ -501,6 +559,20 @@ def test_what_a_member_does_behind_the_end_before_it_hears_of_it_is_not_the_orde
     assert told(floor, "machine") == told(floor, "labour") == Decimal("2.300")
     assert deaths or not stray(floor)
     floor.conserved()
+
+
+def test_time_that_other_rules_tell_anew_is_taken_back_once(pair):
+    """What is in the order's times already is not entered again, so it is no more to be taken back either."""
+    floor = started(pair, orders=OrderRule(choose="command"))
+    floor.later("20 min")
+    floor.member.wait()
+    member, state = floor.member, floor.member.state
+    final = state.sharing.final
+    assert final
+    timeline = state.track.timeline._replace(left=final)
+    again = state._replace(track=state.track._replace(timeline=timeline))
+    after = member.unit._dispatch.work.followed(state, again, state.at_ns, [])
+    assert (after.sharing.final, after.work.ledgers) == (final, state.work.ledgers)
 
 
 def test_a_late_piece_is_not_confirmed_with_time_behind_the_interruption(pair):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from decimal import Decimal
+from types import SimpleNamespace
 
 import new_database
 import pytest
@@ -21,7 +22,7 @@ from gateway.core.model import JobChanged, JobOrder, JobOrderState, JobRecord
 from gateway.core.orders.job_run import JobRun
 from gateway.core.orders.stop_request import StopRequested
 from gateway.core.rate import Rate
-from gateway.core.rules import CounterRule, WorkUnitRules
+from gateway.core.rules import CounterRule, OrderRule, WorkUnitRules
 from gateway.core.work_unit import WorkUnit
 from gateway.parts import Parts
 from gateway.relays.stop_requests import StopRequests
@@ -143,3 +144,23 @@ async def test_a_machine_that_is_removed_takes_its_stop_with_it(rig):
     assert await rig.told(asked("A"))
     rig.requests.forget("M-1")
     assert rig.parts.troubles() == ()
+
+
+async def test_a_stop_of_a_machine_that_works_on_another_ones_orders_is_told_until_it_is_at_another_one(rig):
+    """Its orders' records are its lead's, so that none of its own says that the next one began."""
+    rules = WorkUnitRules(work_center="WC", counters=(COUNTER,), orders=OrderRule(shares_with="M-0"))
+    rig.parts.runners["M-1"] = at_work = SimpleNamespace(unit=WorkUnit(rules, PLACE), state=rig.state_of("A"))
+    (told,) = await rig.told(asked("A"))
+    assert await rig.told() == (told,), "still that one"
+    at_work.state = rig.state_of("")
+    assert await rig.told() == (told,), "nothing runs there"
+    at_work.state = rig.state_of("B")
+    assert await rig.told() == ()
+    assert await rig.resumed(rig.state_of("")) == (), "nor after a restart"
+
+
+async def test_a_machine_with_orders_of_its_own_is_at_another_one_by_its_record(rig):
+    unit = WorkUnit(WorkUnitRules(work_center="WC", counters=(COUNTER,)), PLACE)
+    rig.parts.runners["M-1"] = SimpleNamespace(unit=unit, state=rig.state_of("B"))
+    assert await rig.told(asked("A"), changed("A", S.IN_PROGRESS, S.COMPLETED), changed("B", S.DISPATCHED, S.SETUP))
+    assert await rig.told(), "B began with it: the machine ran on into that"

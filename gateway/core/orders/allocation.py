@@ -223,7 +223,7 @@ class Allocation:
     ) -> tuple[State, JobRun]:
         """The order with these pieces, which are confirmed by themselves, with the lots that they were made of."""
         if self._dispatch.closer.silent:
-            return state, _told_on(run, given, at_ns)
+            return _told_on(state, run, given, at_ns)
         confirmed: dict[str, Any] = {role: getattr(run, role) - getattr(run, f"open_{role}") for role in _ROLES}
         alone = run._replace(
             **confirmed | {f"open_{role}": 0 for role in _ROLES},
@@ -272,11 +272,13 @@ class Allocation:
         return state, whole
 
 
-def _told_on(run: JobRun, given: Sequence[CountAllocation], at_ns: int) -> JobRun:
-    """With pieces that another machine confirms."""
+def _told_on(state: State, run: JobRun, given: Sequence[CountAllocation], at_ns: int) -> tuple[State, JobRun]:
+    """With pieces that another machine confirms; the one that was counted last is still that."""
+    last_ns, derived_ns = run.last_event_ns, run.last_derived_ns
     for one in given:
         what = one.what
         event = CountEvent(what.signal, 0, what.t_from_ns, what.t_to_ns, ALLOCATED)
         run = book(run, one.role_to, what.pieces, event, cycles=0, at_ns=at_ns)
         run = run._replace(open_estimated=run.open_estimated + what.estimated)
-    return run
+        state = state._replace(sharing=state.sharing.with_said(run.share_no, one.role_to, what.pieces))
+    return state, run._replace(last_event_ns=last_ns, last_derived_ns=derived_ns)

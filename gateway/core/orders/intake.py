@@ -27,7 +27,7 @@ from gateway.core.orders.erp_status import (
     told_closed,
 )
 from gateway.core.orders.job_image import comparable, with_image
-from gateway.core.orders.job_run import JobRun, from_record
+from gateway.core.orders.job_run import JobRun, filled, from_record
 from gateway.core.orders.lifecycle import RUNNING, ActorRole, Trigger
 from gateway.core.orders.order_changes import (
     AckKind,
@@ -266,7 +266,7 @@ class Intake:
         if ChangeEffect.PLAN_UNSTABLE in effects:
             out.append(notice(at_ns, "PLAN_UNSTABLE", job, changes=str(revised.plan_changes)))
         if ChangeEffect.OVER_DELIVERY in effects:
-            made = str(run.good + run.scrap)
+            made = str(filled(run, self._rule.target_counts))
             out.append(notice(at_ns, "OVER_DELIVERY", job, made=made, quantity=str(job.quantity)))
         if ChangeEffect.RELEASE_HOLD in effects and before is not None and revised.hold_reason == before.hold:
             return self.released(state, revised, at_ns, "hold released by the ERP", out)
@@ -342,7 +342,7 @@ class Intake:
         return decide(before, facts, after, self._rule.cancel_in_progress)
 
     def _facts(self, record: JobRecord) -> RunFacts:
-        produced = record.good + (record.scrap if self._rule.target_counts == "good_plus_scrap" else 0)
+        produced = filled(record._replace(external=(0, 0, 0)), self._rule.target_counts)
         at = record.held_from if record.state is _S.ON_HOLD else record.state
         if at is _S.IN_PROGRESS or at in _ENDED or record.good or record.scrap or record.rework:
             phase = Phase.AFTER_FIRST_PIECE
@@ -351,6 +351,7 @@ class Intake:
         return RunFacts(
             phase=phase,
             produced=Decimal(produced),
+            external=Decimal(filled(record, self._rule.target_counts) - produced),
             running=at in RUNNING,
             work_center=record.job.work_center,
             on_hold=record.state is _S.ON_HOLD,

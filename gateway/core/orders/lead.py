@@ -14,7 +14,7 @@ from gateway.core.model import CountEvent, JobChanged, Notice, Role
 from gateway.core.orders.attribution import Ceased, Dating, PastOrders, Share, shares
 from gateway.core.orders.job_run import book, filled
 from gateway.core.orders.places import enqueue, with_run, without
-from gateway.core.orders.shares import ROLES, LeadTold, MemberPieces, MemberRow, MemberTold, with_times
+from gateway.core.orders.shares import ROLES, SAME_INSTANT_NS, LeadTold, MemberPieces, MemberRow, MemberTold, with_times
 from gateway.core.orders.stop_request import ask_to_stop
 from gateway.core.orders.unallocated import Found, add, review_of
 from gateway.core.work.ledger import RunLedger
@@ -94,14 +94,17 @@ def _pieces(
     dispatch: Dispatch, state: State, given: MemberTold, before: MemberRow, row: MemberRow, out: list[Output]
 ) -> State:
     cycles, estimated = row.cycles - before.cycles, row.estimated - before.estimated
-    for role in ROLES:
-        pieces = getattr(row, role.value) - getattr(before, role.value)
-        if not pieces:
+    for role, said in zip(ROLES, row.said_since(before), strict=True):
+        pieces = getattr(row, role.value) - getattr(before, role.value) - said
+        if not pieces and not said:
             continue
         # A piece that was under way when its counters were read for another lot is of that lot, as the lead's own are.
         from_ns = max(before.to_ns, row.from_ns, state.sharing.member(given.machine).read_ns)
         event = CountEvent(given.machine, 0, min(from_ns, row.to_ns), row.to_ns, "OK")
-        for share in _whose(state, row, event, pieces, cycles, out, given.at_ns):
+        found = _whose(state, row, event, pieces, cycles, out, given.at_ns) if pieces else []
+        if said:  # whoever gave them named the order: when they were made does not matter
+            found.append(Share(row.key, said, 0 if found else cycles))
+        for share in found:
             made_as = role if share.key == row.key else _judged(state, role, share.key)
             names = share.key or (None, None)
             told = MemberPieces(given.at_ns, given.machine, row.number, made_as, share.pieces, *names)
@@ -123,8 +126,9 @@ def _whose(
     key, sharing = row.key, state.sharing
     own, works = Share(key, pieces, cycles), state.works_on(key)
     end_ns = sharing.since_ns if works else max((one.at_ns for one in sharing.ended if one.key == key), default=0)
-    heard = event.t_from_ns >= end_ns if works else event.t_to_ns <= end_ns
-    if heard or row.from_ns >= end_ns:  # a stretch that began behind the end is a person's word
+    begun_ns = end_ns - SAME_INSTANT_NS
+    heard = event.t_from_ns >= begun_ns if works else event.t_to_ns <= end_ns
+    if heard or row.from_ns >= begun_ns:  # no end of it is known behind the beginning of the stretch
         return [own]
     running = None if state.running is None else state.running.job.key
     past = PastOrders(ceased=tuple(Ceased(one.at_ns, *one.key) for one in sharing.ended))

@@ -99,7 +99,8 @@ def parted(
     stay = tuple(run for run in state.at_work() if run not in gone)
     queue = tuple(run for run in state.queue if run not in gone)
     running = stay[0] if stay else None
-    return state._replace(running=running, beside=stay[1:], queue=queue, bucket=bucket), gone
+    sharing = state.sharing._replace(said=()) if work_center is None else state.sharing
+    return state._replace(running=running, beside=stay[1:], queue=queue, bucket=bucket, sharing=sharing), gone
 
 
 def _follow(dispatch: Dispatch, state: State, given: LeadTold, out: list[Output]) -> State:
@@ -160,7 +161,9 @@ def _forget(state: State, given: LeadTold) -> State:
     if not keys:
         return state
     ledgers = tuple(one for one in state.work.ledgers if one.key not in keys)
-    return state._replace(work=state.work._replace(ledgers=ledgers))
+    numbers = {run.share_no for run in gone}
+    sharing = state.sharing._replace(said=tuple(one for one in state.sharing.said if one[0] not in numbers))
+    return state._replace(work=state.work._replace(ledgers=ledgers), sharing=sharing)
 
 
 def _stretches(state: State) -> list[JobRun]:
@@ -178,6 +181,7 @@ def _row(work: WorkBook, state: State, run: JobRun) -> MemberRow:
     row = MemberRow(run.share_no, *run.job.key, from_ns=run.open_from_ns, to_ns=to_ns)
     unsure = less(ledger.states, work.sure(state, run, state.at_ns))
     row = row._replace(**made, period=ledger.period, states=ledger.states, unsure=unsure)  # type: ignore[arg-type]  # integers
+    row = row._replace(said=state.sharing.said_of(run.share_no))
     if run is not state.running:
         return row
     down = state.track.down_ns is not None

@@ -34,14 +34,16 @@ _ZERO: Final = Decimal(0)
 
 
 class RunFacts(NamedTuple):
-    """How far one operation has got. ``produced`` is what counts against its quantity, in the order's unit.
+    """How far one operation has got. ``produced`` is what was made here against its quantity, in the order's unit.
 
-    ``running``: a machine is set up for it or makes it right now. ``work_center`` is where it really is ("": where the
-    held image says). ``ended``: complete or closed.
+    ``external`` counts against it, too: somebody confirmed it in the ERP, who is not told of it again. ``running``: a
+    machine is set up for it or makes it right now. ``work_center`` is where it really is ("": where the held image
+    says). ``ended``: complete or closed.
     """
 
     phase: Phase = Phase.BEFORE_START
     produced: Decimal = _ZERO
+    external: Decimal = _ZERO
     running: bool = False
     work_center: str = ""
     on_hold: bool = False
@@ -283,8 +285,8 @@ def _is_met(answer: Answer, fact: RunFacts, new: OrderImage) -> bool:
 
 
 def _counted(quantity: Decimal, fact: RunFacts) -> tuple[ChangeEffect, ...]:
-    """A lower quantity against what was made."""
-    if quantity >= fact.produced:
+    """A lower quantity against what the ERP has and gets of it, whoever made it."""
+    if quantity >= fact.produced + fact.external:
         return ()
     over = ChangeEffect.OVER_DELIVERY
     return (over,) if fact.ended else (over, ChangeEffect.COMPLETE)
@@ -334,17 +336,14 @@ def _furthest(facts: Mapping[str, RunFacts], held: OrderImage) -> Phase:
 
 
 def _facts_of(change: FieldChange, held: OrderImage, facts: Mapping[str, RunFacts]) -> RunFacts:
-    """Those of its operation; what concerns the whole order is as far as its furthest operation.
-
-    What the whole order has made is what its last operation made.
-    """
+    """Those of its operation; the whole order is as far as its furthest one, and has made what its last one made."""
     if change.operation:
         return facts.get(change.operation, RunFacts())
     known = [facts.get(one.operation, RunFacts()) for one in held.operations]
-    return RunFacts(
+    return known[-1]._replace(
         phase=_furthest(facts, held),
-        produced=known[-1].produced,
         running=any(fact.running for fact in known),
+        work_center="",
         on_hold=any(fact.on_hold for fact in known),
         ended=all(fact.ended for fact in known),
     )

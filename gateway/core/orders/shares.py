@@ -36,6 +36,8 @@ STRETCHES_MAX: Final = 64
 #: So many runs of orders that ended last a lead tells with when they did; a member that still works on an older one
 #: takes it to have run until the one that runs now began.
 ENDED_MAX: Final = 16
+#: Changes at one instant are told apart by a nanosecond each: what began at the first of them began with the last one.
+SAME_INSTANT_NS: Final = ENDED_MAX
 #: Final stretches of its time that a member keeps since it heard of its lead last: of an order that had ended by then
 #: they are taken back. What is older stays the order's.
 FINAL_MAX: Final = 32
@@ -51,7 +53,8 @@ class MemberRow(NamedTuple):
     ``number`` ascends with each stretch of the member, for ever. ``period`` and ``states`` (nanoseconds by machine
     state) are its times in the stretch, what is not final as it seems to be. ``doing`` is the machine state that goes
     on in it, "" where none does, and ``pace`` what each further nanosecond adds to ``period`` meanwhile. ``unsure`` is
-    what of ``states`` may still turn out to be another state.
+    what of ``states`` may still turn out to be another state. ``said``: of the pieces by role, those that no order ran
+    for and that were given to this one, by a person or the policy; () none.
     """
 
     number: int
@@ -71,6 +74,7 @@ class MemberRow(NamedTuple):
     doing: str = ""
     pace: PeriodTimes = NO_TIME
     unsure: tuple[tuple[str, int], ...] = ()
+    said: tuple[int, ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -98,6 +102,11 @@ class MemberRow(NamedTuple):
     def unknown(self) -> MemberRow:
         """Nobody knows how it goes on, but that it does: after a restart, until the machine is heard."""
         return self._replace(doing=MachineState.UNKNOWN.value, pace=_UNKNOWN)
+
+    def said_since(self, other: MemberRow) -> tuple[int, ...]:
+        """Pieces by role that came since then by being given to it; what was booked without that is not told apart."""
+        known = other.said or (0,) * len(ROLES)
+        return tuple(now - was for now, was in zip(self.said or known, known, strict=True))
 
     def standing(self) -> MemberRow:
         """Nothing goes on in it any more."""
@@ -237,7 +246,8 @@ class Sharing(NamedTuple):
     ``since_ns``: as a lead of members that have spoken, from when on the order that runs does, or none does; as a
     member what its lead said last of that. ``ended``: as a lead what ran before it, the last one last. ``final``: as a
     member the time of orders that has become final since it heard of its lead, the last stretches. ``full``: as a
-    member whether the order that it works on was at its target when it heard of it last.
+    member whether the order that it works on was at its target when it heard of it last. ``said``: as a member what was
+    given to a stretch by a person or the policy, its number and pieces by role.
     """
 
     last_number: int = 0
@@ -246,6 +256,7 @@ class Sharing(NamedTuple):
     ended: tuple[Ended, ...] = ()
     final: tuple[StateInterval, ...] = ()
     full: bool = False
+    said: tuple[tuple[int, ...], ...] = ()
 
     def member(self, machine: str) -> MemberBooked:
         """What is booked of a member."""
@@ -265,6 +276,16 @@ class Sharing(NamedTuple):
     def with_final(self, left: Iterable[StateInterval]) -> Sharing:
         """As a member: more of its time is final."""
         return self._replace(final=(*self.final, *(one for one in left if one.order is not None))[-FINAL_MAX:])
+
+    def said_of(self, number: int) -> tuple[int, ...]:
+        """As a member: what was given to a stretch, by role; () nothing."""
+        return next((one[1:] for one in self.said if one[0] == number), ())
+
+    def with_said(self, number: int, role: Role, pieces: int) -> Sharing:
+        """As a member: more was given to a stretch."""
+        before = self.said_of(number) or (0,) * len(ROLES)
+        after = (number, *(had + (pieces if one is role else 0) for one, had in zip(ROLES, before, strict=True)))
+        return self._replace(said=(*(one for one in self.said if one[0] != number), after))
 
     def passed_ns(self, member: MemberBooked, key: Key, at_ns: int, *, runs: bool) -> int:
         """So long an order went on at a member since its last word: while it ran here. ``runs``: it does now."""
@@ -342,7 +363,8 @@ def sharing_from(document: Mapping[str, Any]) -> Sharing:
     ended = tuple(map(ended_from, document.get("ended", ())))
     final = tuple(interval_of(dict(zip(StateInterval._fields, one, strict=True))) for one in document.get("final", ()))
     since_ns, full = document.get("since_ns", 0), document.get("full", False)
-    return Sharing(document["last_number"], members, since_ns, ended, final, full)
+    said = tuple(map(tuple, document.get("said", ())))
+    return Sharing(document["last_number"], members, since_ns, ended, final, full, said)
 
 
 def ended_from(row: list[Any]) -> Ended:
@@ -357,6 +379,7 @@ def row_from(row: list[Any]) -> MemberRow:
     known = dict(zip(MemberRow._fields, row, strict=False))
     for name in ("states", "unsure"):
         known[name] = tuple((state, length_ns) for state, length_ns in known.get(name, ()))
+    known["said"] = tuple(known.get("said", ()))
     for name in ("period", "pace"):
         if name in known:
             known[name] = period_from(known[name])

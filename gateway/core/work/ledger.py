@@ -124,6 +124,12 @@ class TimeBook:
             self._work(ledgers, slices, work.together)
         return work._replace(ledgers=tuple(ledgers.values()), labour=labour)
 
+    def fresh(self, work: WorkState, row: Iterable[StateInterval]) -> tuple[StateInterval, ...]:
+        """What of final intervals is not in yet: other rules may tell anew what is."""
+        known = work.labour.machine(self._machine)
+        parts = (one if known is None else cut(one, known.seen_ns)[1] for one in row)
+        return tuple(one for one in parts if one is not None)
+
     def taken_back(
         self,
         work: WorkState,

@@ -117,7 +117,7 @@ class WorkBook:
             timeline = state.track.timeline._replace(left=())
             state = state._replace(track=state.track._replace(timeline=timeline))
             if self._silent:
-                state = state._replace(sharing=state.sharing.with_final(left))
+                state = state._replace(sharing=state.sharing.with_final(self._times.fresh(state.work, left)))
             work = work._replace(feeders=feeders, together=kept(work.together, left[-1].to_ns))
         final_ns = state.track.timeline.final_ns
         ended = (one for one in work.ledgers if one.told is not None and one.key not in open_keys)
