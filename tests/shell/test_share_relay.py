@@ -79,6 +79,7 @@ async def test_a_word_that_is_not_taken_is_told_to_whoever_looks_and_said_again(
     name = "what M-02 tells M-01"
     assert set(floor.troubles) == {way.part for way in floor.relay._not_taken} == {name}
     assert floor.troubles[name].startswith("not taken: ValueError: a defect; it is told again with what comes next, ")
+    (waits,) = floor.relay._not_taken.values()
     lead.why = ""
     floor.heard.clear()
     if by == "its end":
@@ -88,5 +89,6 @@ async def test_a_word_that_is_not_taken_is_told_to_whoever_looks_and_said_again(
     async with asyncio.timeout(60):
         while floor.troubles[name]:  # noqa: ASYNC110 - a plain condition
             await asyncio.sleep(0)
+    assert waits.cancelled() or by == "itself"
     assert not floor.relay._not_taken, "nothing is said again that was taken"
     assert sum(isinstance(one, MemberTold) for one in floor.heard) == (0 if by == "its end" else 1)
