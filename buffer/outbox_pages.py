@@ -13,7 +13,10 @@ PAGE_MAX: Final = 1000
 
 #: Message ids and names of what is not over.
 ASKED: Final = f"SELECT message_id, name FROM outbox WHERE target = ? AND state NOT IN {OVER_SQL} LIMIT ?"  # noqa: S608 - constants
-_BARE: Final = COLUMNS.replace(" payload, body,", " x'' AS payload, NULL AS body,")
+#: What most of the bytes of a posting are, and what stands there where they are left out.
+_CONTENTS: Final = {"payload": "x''", "body": "NULL"}
+_BARE: Final = ", ".join(f"{_CONTENTS[one]} AS {one}" if one in _CONTENTS else one for one in COLUMNS.split(", "))
+assert _BARE.count(" AS ") == len(_CONTENTS), "a column has another name; its bytes would not be left out"
 _STANDING: Final = "state IN ('needs_approval', 'held', 'accepted', 'uncertain', 'retry_wait', 'parked')"
 #: What most postings are.
 _USUAL: Final = "partial"

@@ -55,9 +55,13 @@ class Turns:
             if self._running is not None:
                 await asyncio.wait([self._running])
             self._running = ended = begin(call, self._name)
+            ended.add_done_callback(self._over)
             await asyncio.wait([ended])
-            self._running = None
             return ended.result()
+
+    def _over(self, ended: asyncio.Future[Any]) -> None:
+        if self._running is ended:  # what it found is not kept for one who has gone
+            self._running = None
 
 
 def _work(call: Callable[[], T], loop: asyncio.AbstractEventLoop, ended: asyncio.Future[T]) -> None:

@@ -52,6 +52,10 @@ class ReloadError(Exception):
     """The configuration was not taken; nothing has changed. Says everything that is wrong with it."""
 
 
+class StoppingError(ReloadError):
+    """The gateway stops: the reload did not begin, or was cut off in the middle."""
+
+
 class _Plan(NamedTuple):
     """Everything that is made before anything is touched."""
 
@@ -86,6 +90,7 @@ class Reloader:
         self._utc_ns = utc_ns
         self._one = asyncio.Lock()
         self._asked: set[asyncio.Task[str]] = set()
+        self._next: asyncio.Task[str] | None = None  # it has not begun: whoever asks now is answered by it
         self._closed = False
         self._leaving: dict[str, Runner] = {}  # work units that are no longer configured and still end
         #: Hears the settings that are in force from now on.
@@ -106,27 +111,41 @@ class Reloader:
         """The verb of the control socket. Raises RequestError."""
         try:
             return await self.reload()
+        except StoppingError as error:
+            todo = "look at linegate status once it runs again: it starts with the file as it is then"
+            raise RequestError(str(error), guard="BUSY", what_to_do=todo) from error
         except ReloadError as error:
             todo = "put the file right; until then the gateway goes on with the settings it has"
             raise RequestError(str(error), guard="CONFIGURATION", what_to_do=todo) from error
 
     async def reload(self) -> str:
-        """Read the file anew and take what has changed; says what that was. Raises ReloadError."""
-        # Whoever asked may go away: half a reload is none.
-        whole = asyncio.create_task(self._whole(), name="reload")
-        self._asked.add(whole)
-        whole.add_done_callback(self._ended)
-        return await asyncio.shield(whole)
+        """Read the file anew and take what has changed; says what that was. Raises ReloadError, StoppingError."""
+        whole = self._next
+        if whole is None:
+            whole = self._next = asyncio.create_task(self._whole(), name="reload")
+            self._asked.add(whole)
+            whole.add_done_callback(self._ended)
+        try:
+            # Whoever asked may go away: half a reload is none.
+            return await asyncio.shield(whole)
+        except asyncio.CancelledError:
+            asker = asyncio.current_task()
+            if not whole.cancelled() or (asker is not None and asker.cancelling()):
+                raise
+        raise StoppingError("the gateway is stopping: the reload was cut off, it may be done in part")
 
     def _ended(self, whole: asyncio.Task[str]) -> None:
         self._asked.discard(whole)
+        if self._next is whole:
+            self._next = None
         if not whole.cancelled():
             whole.exception()  # nobody may be left to be told: log and status say it
 
     async def _whole(self) -> str:
         async with self._one:
+            self._next = None
             if self._closed:
-                raise ReloadError("the gateway is stopping")
+                raise StoppingError("the gateway is stopping")
             try:
                 done = await self._reload()
             except ReloadError as error:

@@ -38,6 +38,9 @@ SAFE_HEADERS: Final = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 
+_ASKS: Final = frozenset({"GET", "HEAD"})
+_STOPPING: Final = "the gateway is stopping"
+_STOPPING_DECIDED: Final = f"{_STOPPING}: what was asked for may be done, or not"
 _TODO_STOPPING: Final = "come again once it runs; a decision with the same Idempotency-Key, which knows how it ended"
 
 log = structlog.get_logger(__name__)
@@ -115,8 +118,9 @@ class Gate:
         except asyncio.CancelledError:
             # Only the server does that, once it has waited long enough for those under way at its end.
             if not body.answered:
-                stopping = refuse("BUSY", "the gateway is stopping", todo=_TODO_STOPPING)
-                await send_reply(refusal(stopping.problem), guarded)
+                # A question is answered by nothing; a decision may be made, and 503 would say that nothing was changed.
+                code, text = ("BUSY", _STOPPING) if scope["method"] in _ASKS else ("ANSWER_TIMEOUT", _STOPPING_DECIDED)
+                await send_reply(refusal(refuse(code, text, todo=_TODO_STOPPING).problem), guarded)
         except ProblemError as error:
             client = (scope.get("client") or ("",))[0]
             log.warning("api request refused", code=error.problem.code, client=client)
@@ -180,12 +184,12 @@ class _Body:
 def _guarded(send: Send, body: _Body) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            body.answered = True
             headers = [*message.get("headers", ()), *SAFE_HEADERS]
             await body.drain()
             if body.unread or body.ambiguous:
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
+            body.answered = True  # behind the rest of the body: whoever is cut off in it has no answer yet
         await send(message)
 
     return sending

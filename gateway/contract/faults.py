@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from buffer.entry import OutboxEntry
     from gateway.contract.plant import Plant
 
 #: Confirmations of one lane in each scenario.
@@ -32,6 +33,8 @@ REFUSED: Final = "refused"
 LOGIN_EXPIRED: Final = "login_expired"
 HTML: Final = "html"
 HALF_ANSWER: Final = "half_answer"
+#: Of notices only; see ``NoticeBench.notices_meet``.
+NOT_SERVED: Final = "not_served"
 FAULTS: Final = (LOST_ANSWER, LOST_REQUEST, SLOW_BOOKING, BUSY, REFUSED, LOGIN_EXPIRED, HTML, HALF_ANSWER)
 
 
@@ -173,10 +176,56 @@ class FaultContract(ConnectorContract):
             plant.check_all_booked(await plant.entries(), fault)
 
 
+class NoticeBench(FaultBench, Protocol):
+    """What the fixture ``bench`` gives for a connector that tells notices; ``build`` makes it tell them."""
+
+    def notices_meet(self, name: str, count: int = 1) -> None:
+        """The next ``count`` notices meet this fault: ``lost_answer`` (kept), or ``not_served`` (nobody knows them)."""
+
+    def told(self) -> Sequence[str]:
+        """The notices that the target keeps, in their order: the key or the message id of each."""
+
+
+class NoticeContract:
+    """Beside ``FaultContract``, for a connector that tells notices: give a fixture ``bench`` (a ``NoticeBench``)."""
+
+    async def test_a_notice_whose_answer_is_lost_is_kept_once(self, bench: NoticeBench, tmp_path: Path) -> None:
+        """It is told again without a look-up, and the target drops the repeat by its key."""
+        async with _plant(bench, tmp_path) as plant:
+            await plant.tell(2)
+            bench.notices_meet(LOST_ANSWER)
+            await plant.run()
+            entries = await plant.entries()
+            plant.check_all_booked(entries, LOST_ANSWER)
+            assert [one.attempts for one in entries] == [2, 1], "no answer came to the first one"
+            _check_told(bench, entries)
+
+    async def test_a_notice_that_is_not_served_holds_up_none_else(self, bench: NoticeBench, tmp_path: Path) -> None:
+        """It is parked; confirmations go on. Once the target knows it a person sends it again."""
+        async with _plant(bench, tmp_path) as plant:
+            await plant.tell(1)
+            await plant.add(CONFIRMATIONS)
+            bench.notices_meet(NOT_SERVED)
+            await plant.run()
+            notice, *others = await plant.entries()
+            assert (notice.state, notice.error_kind) == ("parked", "business_reject"), notice
+            assert notice.error_text
+            plant.check_all_booked(others, NOT_SERVED)
+            assert not bench.told()
+            await plant.finish()
+            plant.check_all_booked(await plant.entries(), NOT_SERVED)
+            _check_told(bench, [notice])
+
+
 def pieces(payload: bytes) -> tuple[Decimal, Decimal]:
     """Good pieces and scrap that a document counts."""
     made = json.loads(payload)["qty"]
     return Decimal(made["good"]), sum((Decimal(one["qty"]) for one in made["scrap"]), Decimal(0))
+
+
+def _check_told(bench: NoticeBench, entries: Sequence[OutboxEntry]) -> None:
+    keys, ids = [one.key for one in entries], [one.message_id for one in entries]
+    assert list(bench.told()) in (keys, ids), f"found {bench.told()}, allowed: {keys} or {ids}"
 
 
 def _plant(bench: FaultBench, folder: Path, first: int = 1) -> Plant:

@@ -3,16 +3,15 @@
 After each commit, and once at the start: what was committed on one side and not on the other when the gateway died is
 told again. One word of each is under way at a time, so that none overtakes another. Before another lot is mounted at
 the lead its members are read, and tell what they made with the lots before. Of a machine that is no member any more the
-lead hears that. Decides and books nothing.
+lead hears that. What a machine does not take is told to whoever looks, and said again with what comes next, at the
+latest ``AGAIN_S`` later. Decides and books nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
-
-import structlog
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.access.caller import CALLER, TAKEN
 from gateway.core.model import TimePassed
@@ -30,7 +29,9 @@ if TYPE_CHECKING:
     from gateway.work_unit.boundary import Read
     from gateway.work_unit.runner import Runner
 
-log = structlog.get_logger(__name__)
+#: What was not taken is said again then, if nothing new comes before.
+AGAIN_S: Final = 60.0
+_AGAIN: Final = f"it is told again with what comes next, at the latest in {AGAIN_S:.0f} s; see the log and report it"
 
 
 class _Way(NamedTuple):
@@ -39,6 +40,11 @@ class _Way(NamedTuple):
     member: str
     lead: str
     up: bool
+
+    @property
+    def part(self) -> str:
+        """What is said of it is named so."""
+        return f"what {self.member} tells {self.lead}" if self.up else f"what {self.lead} tells {self.member}"
 
 
 class ShareRelay:
@@ -51,6 +57,7 @@ class ShareRelay:
         self._under_way: dict[_Way, asyncio.Task[None]] = {}
         self._again: set[_Way] = set()
         self._said: dict[_Way, LeadTold | MemberTold] = {}
+        self._not_taken: dict[_Way, asyncio.TimerHandle] = {}
 
     def started(self) -> None:
         """Tell everybody everything once."""
@@ -88,13 +95,17 @@ class ShareRelay:
     async def _read_out(self, name: str, lead: str, within_s: float) -> None:
         CALLER.set(None)  # it tells by itself, whoever mounts the lot
         TAKEN.set(None)
-        member, asked_ns = self._parts.runners[name], self._now_ns()
-        try:
-            await self._read(member.unit.read_at_change, within_s)
-            await member.submit(TimePassed(self._now_ns()))  # what was read is committed before it
-            await self._parts.runners[lead].submit(read_word(member, name, asked_ns, self._now_ns()))
-        except Exception as error:  # noqa: BLE001 - what a work unit cannot digest is told there; the lot is mounted anyway
-            log.warning("not read for another lot", member=name, lead=lead, error=repr(error))
+        way, asked_ns = _Way(name, lead, up=True), self._now_ns()
+        member, hears = self._parts.runners.get(name), self._parts.runners.get(lead)
+        if member is None or hears is None:  # it is not configured any more
+            return
+        await self._read(member.unit.read_at_change, within_s)
+        why = await member.tell(TimePassed(self._now_ns()))  # what was read is committed before it
+        why = why or await hears.tell(read_word(member, name, asked_ns, self._now_ns()))
+        if why:  # the lot is mounted nevertheless
+            self._failed(
+                way, f"not told before another lot was mounted, what is made meanwhile is shared by time: {why}"
+            )
 
     def _members_of(self, lead: str) -> list[str]:
         runners = self._parts.runners.items()
@@ -118,15 +129,26 @@ class ShareRelay:
         word, said = self._word(way), self._said.get(way)
         hears = self._parts.runners.get(way.lead if way.up else way.member)
         if word is None or hears is None or (said is not None and same_word(said, word)):
+            self._settled(way)
             return
-        try:
-            await hears.submit(word)
-        except Exception as error:  # noqa: BLE001 - what a work unit cannot digest is told there; tried with the next one
-            log.warning("not shared", member=way.member, lead=way.lead, error=repr(error))
+        if why := await hears.tell(word):
+            self._failed(way, f"not taken: {why}")
             return
+        self._settled(way)
         self._said[way] = word
         if isinstance(word, LeadTold) and not (isinstance(said, LeadTold) and said.job == word.job):
             self._tell(way._replace(up=True))  # whose its time is from now on, also if it makes nothing
+
+    def _failed(self, way: _Way, why: str) -> None:
+        self._settled(way)
+        self._parts.trouble(way.part, f"{why}; {_AGAIN}")
+        self._not_taken[way] = asyncio.get_running_loop().call_later(AGAIN_S, self._tell, way)
+
+    def _settled(self, way: _Way) -> None:
+        waits = self._not_taken.pop(way, None)
+        if waits is not None:
+            waits.cancel()
+            self._parts.trouble(way.part, "")
 
     def _word(self, way: _Way) -> LeadTold | MemberTold | None:
         """What there is to say; None: nothing."""

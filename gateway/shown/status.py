@@ -390,7 +390,7 @@ def _plain(value: Any, utc_ns: Callable[[int], int] | None, name: str = "") -> A
     if isinstance(value, Mapping):
         return {str(key): _plain(item, utc_ns, key) for key, item in value.items()}
     if isinstance(value, (list, tuple)):  # as ``in_utc``: nothing in a list is an instant
-        return [_plain(item, utc_ns if kind is tuple else None) for item in value]
+        return [_plain(item, utc_ns if isinstance(value, tuple) else None) for item in value]
     return value
 
 

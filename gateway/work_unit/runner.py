@@ -13,6 +13,7 @@ import structlog
 
 from buffer.errors import PostingMovedError, StoreError
 from gateway.access.caller import CALLER, TAKEN
+from gateway.control import RequestError
 from gateway.core.audit import told
 from gateway.core.confirming.corrections import Capability
 from gateway.core.decided import asks
@@ -47,6 +48,7 @@ COMMIT_RETRY_FIRST_S: Final = 0.5
 COMMIT_RETRY_MAX_S: Final = 10.0
 #: How often a decision is taken again because a confirmation that it takes back was sent meanwhile.
 VOID_TRIES_MAX: Final = 5
+REASON_CHARS_MAX: Final = 200  # of why a word was not taken
 
 log = structlog.get_logger(__name__)
 
@@ -134,6 +136,27 @@ class Runner:
 
         Raises RequestError where this runner has ended, or ends before it could do it: then nothing was decided.
         """
+        return await (await self._handed_over(given))
+
+    async def tell(self, given: Input) -> str:
+        """Hand over the word of another machine; why it was not taken, "": it was, and is committed.
+
+        What the core cannot digest is dropped, logged and told by this work unit, as any input is.
+        """
+        try:
+            done = await self._handed_over(given)
+        except RequestError as error:
+            return str(error)
+        try:
+            await asyncio.wait((done,))
+        finally:
+            done.cancel()  # nobody waits for it any more; nothing where it is done
+        why = done.exception()
+        if why is None:
+            return ""
+        return str(why) if isinstance(why, RequestError) else f"{type(why).__name__}: {why}"[:REASON_CHARS_MAX]
+
+    async def _handed_over(self, given: Input) -> asyncio.Future[tuple[Output, ...]]:
         if self._ended:
             raise ended(self.unit)
         with self._boundary.coming():
@@ -143,7 +166,7 @@ class Runner:
             await self._queue.put(Item((given,), done, None, CALLER.get(), TAKEN.get(), asked_ns))
         if self._ended and not done.done():  # it ended while the counters were read, or while there was no room
             raise ended(self.unit)
-        return await done
+        return done
 
     def last_values(self) -> tuple[DataValue, ...]:
         """What each signal said last."""

@@ -10,6 +10,7 @@ import pytest
 from buffer.errors import StoreError
 from buffer.replays import TakenKey
 from gateway.access.caller import TAKEN
+from gateway.api import gate
 from gateway.api.problem import ProblemError, refuse
 from gateway.control import RequestError
 from gateway.core.duration import Duration
@@ -280,10 +281,35 @@ async def test_who_is_not_answered_before_the_end_is_told_so_and_the_log_has_no_
     ]
     await bench.until(lambda: len(bench.told) == 2)
     await bench.server.close()
-    for answer in await asyncio.gather(*asking):
-        assert (answer.status, answer.json["code"]) == (503, "BUSY")
+    decision, question = await asyncio.gather(*asking)
+    assert (decision.status, decision.json["code"]) == (504, "ANSWER_TIMEOUT"), (
+        "it may be done: 503 says that it is not"
+    )
+    assert (question.status, question.json["code"]) == (503, "BUSY")
+    for answer in (decision, question):
         assert "the gateway is stopping" in answer.json["detail"]
         assert "same Idempotency-Key" in answer.json["what_to_do"]
+    assert "Exception in ASGI application" not in caplog.text
+
+
+async def test_who_is_cut_off_before_his_body_came_is_told_so(make, monkeypatch, caplog):
+    """The answer waits for the rest of a short body: until then none has begun."""
+    bench = await make()
+    began, drain, limits = asyncio.Event(), gate._Body.drain, iter((60.0, 0.05))
+
+    async def draining(body):
+        began.set()
+        monkeypatch.setattr(gate, "DRAIN_S", next(limits))
+        await drain(body)
+
+    monkeypatch.setattr(gate._Body, "drain", draining)
+    monkeypatch.setattr(bench.server._server.config, "timeout_graceful_shutdown", 0.05)
+    head = f"POST /v1/orders/start HTTP/1.1\r\nHost: 127.0.0.1:{bench.port}\r\nContent-Length: 5\r\n\r\n"
+    asking = asyncio.create_task(bench.raw(head.encode()))
+    await asyncio.wait_for(began.wait(), 60)
+    await bench.server.close()
+    answer = await asking
+    assert (answer.status, answer.json["code"]) == (504, "ANSWER_TIMEOUT")
     assert "Exception in ASGI application" not in caplog.text
 
 

@@ -64,6 +64,7 @@ class Erp:
         self.bodies: dict[str, list[bytes]] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.faults: deque[dict] = deque()
+        self.notice_faults = deque()
         self.get_faults: deque[dict] = deque()
         self.always: dict | None = None
         self.by_order: dict[str, dict] = {}
@@ -166,7 +167,8 @@ class Erp:
             if self.in_flight[lane] > 1:
                 self.overlaps.append(lane)
             self.bodies.setdefault(key, []).append(body)
-            fault = self.faults.popleft() if self.faults else self.by_order.get(document["order_id"], self.always)
+            faults = self.notice_faults if document.get("type") == "notice" else self.faults
+            fault = faults.popleft() if faults else self.by_order.get(document["order_id"], self.always)
         try:
             if fault is None:
                 return self._answer(connection, 201, json.dumps(self._book(key)).encode())

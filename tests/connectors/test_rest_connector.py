@@ -16,8 +16,9 @@ from gateway.connectors.http import BODY_MAX_BYTES, HttpClient, TransportError, 
 from gateway.connectors.rest import PLUGIN
 from gateway.connectors.rest.connector import ORDERS_MAX_BYTES
 from gateway.connectors.rest.settings import RestSettings
-from gateway.contract import Booked, FaultContract, IdempotentContract
+from gateway.contract import Booked, FaultContract, IdempotentContract, NoticeContract, faults
 from gateway.core.duration import Duration
+from gateway.core.orders.erp_notice import NoticeType
 
 
 @pytest.fixture
@@ -98,6 +99,24 @@ class _Contract:
 
 class TestContract(_Contract, FaultContract):
     pass
+
+
+class TestNotices(NoticeContract):
+    @pytest.fixture
+    def bench(self, erp, settings, context, document):
+        erp.idempotent = True
+        chosen = settings(notices=tuple(NoticeType), idempotent=True, timeout=Duration("1 s"))
+        met = {faults.LOST_ANSWER: {"book": True, "cut": True}, faults.NOT_SERVED: {"status": 404, "body": b"{}"}}
+        mine = [f"RQ1/epochepochabc/100240/0010/{seq}" for seq in (1, 2)]
+        return SimpleNamespace(
+            build=lambda: PLUGIN.build(chosen, context()),
+            document=document,
+            bookings=lambda key: erp.booked[key],
+            notices_meet=lambda name, count=1: erp.notice_faults.extend([met[name]] * count),
+            working=lambda: False,
+            booked=lambda: [Booked(key, Decimal(10), Decimal(1)) for key in mine for _ in range(erp.booked[key])],
+            told=lambda: [key for key in erp.order if key not in mine],
+        )
 
 
 class TestContractOfAnIdempotentTarget(_Contract, IdempotentContract, FaultContract):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import deque
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +15,7 @@ from gateway.connectors import rest
 from gateway.connectors.base import LookupKind, OutcomeKind, Posting, step_id
 from gateway.connectors.rest.profiles import read
 from gateway.connectors.rest.settings import RestSettings
-from gateway.contract import Booked, FaultContract
+from gateway.contract import Booked, FaultContract, NoticeContract, faults
 from gateway.core.document import Identity, encode
 from gateway.core.duration import Duration
 from gateway.core.orders import erp_notice
@@ -34,6 +35,7 @@ class Mes(Double):
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
         self.notices, self.to_notices = {}, Response(204, b"")
+        self.to_next = deque()  # what is met before that
 
     def routes(self):
         return {
@@ -65,9 +67,12 @@ class Mes(Double):
 
     async def _notice(self, request):
         """Each key once, whatever comes again."""
+        met = self.to_next.popleft() if self.to_next else ""
+        if met == faults.NOT_SERVED:
+            return Response(404, b"<html>", content_type="text/html")
         one = object_of(request.body)
         self.notices.setdefault(one["ExternalKey"], one)
-        return self.to_notices
+        return None if met else self.to_notices
 
     async def _orders(self, request):
         broken = self.page_fault("orders")
@@ -142,7 +147,7 @@ def postings(connector, document):
     ]  # fmt: skip
 
 
-class TestContract(FaultContract):
+class TestContract(NoticeContract, FaultContract):
     killed_confirmations = 1
 
     @pytest.fixture
@@ -160,7 +165,9 @@ class TestContract(FaultContract):
             return [Booked(keys[one["key"]], Decimal(one["good"]), Decimal(one["scrap"])) for one in rows]
 
         return SimpleNamespace(
-            build=lambda: build(server_time_limit=Duration("100 ms")),
+            build=lambda: build(server_time_limit=Duration("100 ms"), notices=tuple(NoticeType)),
+            notices_meet=lambda name, count=1: mes.double.to_next.extend([name] * count),
+            told=lambda: [*mes.double.notices],
             document=document,
             release=lambda order: None,  # it is released
             take_away=mes.take_away,

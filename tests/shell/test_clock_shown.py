@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import NamedTuple
 
 import new_database
 import orjson
@@ -39,6 +40,13 @@ S = 10**9
 NOW = 1_795_000_000 * S  # 2026-11-18T11:06:40Z
 #: Fields in nanoseconds that are lengths.
 LENGTHS = {"length_ns", "duration_ns", "planned_ns", "recent_ns", "full_in_ns"}
+
+
+class Span(NamedTuple):
+    """A part of a view that has names."""
+
+    from_ns: int
+    shown: tuple[dict[str, int], ...]
 
 
 class Box:
@@ -105,8 +113,12 @@ def test_a_view_in_utc_has_every_instant_of_it_in_utc(box):
 def test_a_view_is_written_byte_for_byte_as_its_copy_in_utc_is(box):
     box.pass_time(100 * S)
     box.set(NOW)
+    named = Span(1, ({"since_ns": 66 * S},))
     run = {"order": "1", "since_ns": 67 * S, "before_good": 69 * S, "waits_for": ("person",), 7: [{"at_ns": 68 * S}]}
-    unit = WorkUnitView(id="M", state="OFF", state_since_ns=65 * S, queue=(run, run), lots=({"left": None},))
+    unknown = {"from_ns": 3 * S, "span": named}
+    unit = WorkUnitView(
+        id="M", state="OFF", state_since_ns=65 * S, queue=(run, run), lots=({"left": None},), unknown=(unknown,)
+    )
     view = dataclasses.replace(gateway(box), work_units=(unit,), feeds=(FeedView(name="erp", refused=({"x": [1]},)),))
 
     def plain(value):

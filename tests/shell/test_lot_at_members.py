@@ -19,6 +19,7 @@ from gateway.core.entries import LotEntry
 from gateway.core.model import Confirmation, DataValue, JobOrder, OrderReceived, Status
 from gateway.core.orders.job_image import with_image
 from gateway.core.orders.order_image import Component, ImageOperation, OrderImage
+from gateway.core.orders.shares import MemberTold
 from gateway.core.rules import CounterRule, OrderRule, WorkUnitRules
 from gateway.core.rules_material import FeederRule, LotRule, WorkRule
 from gateway.core.work_unit import WorkUnit
@@ -136,12 +137,42 @@ async def test_a_member_that_does_not_answer_holds_up_no_lot(floor):
 
 async def test_what_a_member_tells_is_told_by_nobody(floor, monkeypatch):
     CALLER.set(Caller(Actor("ann", "operator", "token", "panel")))
-    said, submit = [], floor.lead.submit
+    said, tell = [], floor.lead.tell
 
     async def heard(word):
         said.append((type(word).__name__, CALLER.get()))
-        return await submit(word)
+        return await tell(word)
 
-    monkeypatch.setattr(floor.lead, "submit", heard)
+    monkeypatch.setattr(floor.lead, "tell", heard)
     await floor.relay.read_out("M-01", LONG_S)
     assert said == [("MemberTold", None)]
+
+
+async def test_a_word_that_the_lead_cannot_digest_holds_up_no_lot_and_is_told_until_it_is_taken(floor, monkeypatch):
+    told, handle = {}, WorkUnit.handle
+    floor.parts.trouble = told.__setitem__
+
+    def broken(self, state, given):
+        if isinstance(given, MemberTold):
+            raise TypeError("a defect")
+        return handle(self, state, given)
+
+    monkeypatch.setattr(WorkUnit, "handle", broken)
+    floor.time_ns += 10 * S
+    floor.pieces = 3
+    await floor.mounts("L2")
+    assert floor.lead.state.work.feeders[0].lots[-1].lot == "L2"
+    assert "TypeError: a defect" in told["what M-02 tells M-01"]
+    assert floor.lead.state.running.good == 0
+    monkeypatch.undo()
+    floor.relay.committed("M-02")
+    await floor.until(lambda: floor.lead.state.running.good == 3)
+    await floor.until(lambda: told["what M-02 tells M-01"] == "")
+
+
+async def test_a_word_to_a_machine_that_ends_is_a_reason_not_an_error(floor):
+    word = MemberTold(floor.time_ns, "M-02", floor.time_ns, ())
+    assert await floor.lead.tell(word) == ""
+    floor.lead.drain()
+    await floor.until(lambda: floor.lead._ended)
+    assert (await floor.lead.tell(word)).startswith("M-01 is not run any more: ")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
 import threading
+import weakref
 from functools import partial
 
 import pytest
@@ -105,3 +107,40 @@ async def test_one_that_was_given_up_is_waited_for_before_the_next():
     goes_on.set()
     assert await asyncio.gather(*others) == [2, 3]
     assert begun == [1, 2, 3]
+
+
+class Found:
+    """Something large."""
+
+
+async def test_what_a_call_finds_for_one_who_has_gone_is_not_kept():
+    turns, goes_on, found = Turns("one"), threading.Event(), []
+
+    def call():
+        assert goes_on.wait(60)
+        result = Found()
+        found.append(weakref.ref(result))
+        return result
+
+    asking = asyncio.create_task(turns.run(call))
+    async with asyncio.timeout(60):
+        while turns._running is None:  # noqa: ASYNC110 - there is nothing else to be seen of it
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        del asking  # its traceback has all that it knew
+        goes_on.set()
+        while not found or gc.collect() < 0 or found[0]() is not None:  # noqa: ASYNC110 - it is found in a thread
+            await asyncio.sleep(0.01)
+
+
+async def test_a_turn_comes_after_one_that_failed_or_could_not_begin(monkeypatch):
+    turns = Turns("one")
+    with pytest.raises(ZeroDivisionError):
+        await turns.run(lambda: 1 // 0)
+    with monkeypatch.context() as none:
+        none.setattr(threading.Thread, "start", lambda _thread: int("no thread"))
+        with pytest.raises(ValueError, match="no thread"):
+            await turns.run(int)
+    async with asyncio.timeout(60):
+        assert await turns.run(int) == 0

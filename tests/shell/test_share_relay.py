@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.core.orders.shares import LeadTold, MemberBooked, MemberRow, MemberTold, Sharing
+from gateway.relays import share_relay
 from gateway.relays.share_relay import ShareRelay
 
 ROW = MemberRow(1, "A", "0010", doing="PRODUCING")
@@ -25,15 +26,20 @@ class Machine:
         sharing = Sharing(members=(MemberBooked("M-02", 5, (ROW,)),))
         self.state = SimpleNamespace(at_ns=5, running=None, sharing=sharing)
 
-    async def submit(self, word):
+        self.why = ""
+
+    async def tell(self, word):
         self.heard.append(word)
+        return self.why
 
 
 @pytest.fixture
 def floor():
     heard = []
     runners = {"M-01": Machine(heard), "M-02": Machine(heard, "M-01")}
-    return SimpleNamespace(relay=ShareRelay(SimpleNamespace(runners=runners), lambda: 9), runners=runners, heard=heard)
+    troubles = {}
+    relay = ShareRelay(SimpleNamespace(runners=runners, trouble=troubles.__setitem__), lambda: 9)
+    return SimpleNamespace(relay=relay, runners=runners, heard=heard, troubles=troubles)
 
 
 async def told(floor):
@@ -60,3 +66,29 @@ async def test_of_a_machine_that_left_the_lead_hears_once_that_it_stands(floor):
     floor.relay.committed("M-01")
     await told(floor)
     assert floor.heard == [word]
+
+
+@pytest.mark.parametrize("by", ["what comes next", "itself", "its end"])
+async def test_a_word_that_is_not_taken_is_told_to_whoever_looks_and_said_again(floor, monkeypatch, by):
+    monkeypatch.setattr(share_relay, "AGAIN_S", 0.01 if by == "itself" else 3600.0)
+    lead = floor.runners["M-01"]
+    lead.why = "ValueError: a defect"
+    for _ in range(3):
+        floor.relay.committed("M-02")
+        await told(floor)
+    name = "what M-02 tells M-01"
+    assert set(floor.troubles) == {way.part for way in floor.relay._not_taken} == {name}
+    assert floor.troubles[name].startswith("not taken: ValueError: a defect; it is told again with what comes next, ")
+    (waits,) = floor.relay._not_taken.values()
+    lead.why = ""
+    floor.heard.clear()
+    if by == "its end":
+        del floor.runners["M-01"]
+    if by != "itself":
+        floor.relay.committed("M-02")
+    async with asyncio.timeout(60):
+        while floor.troubles[name]:  # noqa: ASYNC110 - a plain condition
+            await asyncio.sleep(0)
+    assert waits.cancelled() or by == "itself"
+    assert not floor.relay._not_taken, "nothing is said again that was taken"
+    assert sum(isinstance(one, MemberTold) for one in floor.heard) == (0 if by == "its end" else 1)
