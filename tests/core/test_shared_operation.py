@@ -282,7 +282,7 @@ def test_what_is_given_to_an_order_is_not_the_next_ones_though_it_ended_unheard(
     assert good.get("B", 0) == nexts, "the cycle that began behind the end"
     assert (good.get("A", 0), floor.lead.state.unallocated.good) == ((0, 4) if then == "finish" else (4, 0))
     floor.conserved()
-    floor.later("15 min")
+    floor.later("25 h")
     for one in (floor.lead, floor.member):
         one.wait()
     floor.settle()
@@ -389,6 +389,32 @@ def test_the_final_confirmation_has_every_second_of_every_machine(rig, steps, la
     floor.lead.says("finish", "A")
     ended(floor)
     assert told(floor, "machine") == (Decimal(expected) / 60).quantize(Decimal("0.001"), "ROUND_HALF_UP")
+    assert not stray(floor)
+
+
+def test_a_stretch_is_not_forgotten_before_its_time_is_judged(pair):
+    """Where a cycle takes a quarter of an hour, whether the machine stands is known long after its order ended."""
+    floor = pair(orders=OrderRule(choose="command"))
+    floor.lead.order("A", 500, std_cycle_ns=Duration("15 min"))
+    floor.lead.says("start", "A")
+    floor.settle()
+    for _ in range(4):
+        floor.later("15 min")
+        floor.lead.make(1)
+        floor.member.make(1)
+        floor.settle()
+    floor.later("1 min")
+    floor.lead.says("interrupt", "A")
+    floor.settle()
+    floor.later("16 min")
+    floor.lead.says("start", "A")
+    floor.settle()
+    floor.later("15 min")
+    floor.member.make(1)
+    floor.settle()
+    floor.lead.says("finish", "A")
+    ended(floor)
+    assert told(floor, "machine") == 2 * (61 + 15)
     assert not stray(floor)
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: A stretch that is over and booked is kept so long: counts that are read late still belong to it.
 KEPT_NS: Final = 10 * NS_PER_UNIT["min"]
+#: And so long where its time is not judged yet, which would otherwise be the next stretch's, too.
+UNJUDGED_KEPT_NS: Final = 24 * NS_PER_UNIT["h"]
 _S: Final = JobOrderState
 
 
@@ -151,7 +153,9 @@ def _forget(state: State, given: LeadTold) -> State:
     waiting = sorted((run for run in state.queue if run.share_no), key=lambda run: run.share_no)
     for run in waiting:
         row = booked.get(run.share_no)
-        young = given.at_ns < run.confirmed_ns + KEPT_NS and len(waiting) - len(gone) < STRETCHES_MAX
+        judged = state.track.timeline.final_ns >= _ceased_ns(state, run, 0)
+        kept_ns = KEPT_NS if judged else UNJUDGED_KEPT_NS
+        young = given.at_ns < run.confirmed_ns + kept_ns and len(waiting) - len(gone) < STRETCHES_MAX
         moves = any((one.order, one.operation) == run.job.key for one in state.past.transit)
         if row is not None and row.sums == _sums(run) and not young and not moves:
             gone.append(run)
@@ -190,7 +194,9 @@ def _row(work: WorkBook, state: State, run: JobRun) -> MemberRow:
 
 def _over_ns(state: State, run: JobRun) -> int:
     """When a stretch that waits ceased: what was counted of it later was made before."""
-    if run is state.running:
-        return state.at_ns
+    return state.at_ns if run is state.running else _ceased_ns(state, run, state.at_ns)
+
+
+def _ceased_ns(state: State, run: JobRun, unknown_ns: int) -> int:
     ended = (one.until_ns for one in reversed(state.past.ceased) if (one.order, one.operation) == run.job.key)
-    return next(ended, state.at_ns)
+    return next(ended, unknown_ns)
