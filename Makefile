@@ -14,7 +14,7 @@ BIN    := $(VENV)/bin
 OURS   := gateway drivers buffer config simulators
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # More workers than the two processors of a small machine: much of the time tests wait for processes of their own.
-JOBS   ?= 6
+JOBS   ?= 4
 # A worker that crashes ends the run, with the name of its test: with another one in its place the run may never end.
 SPREAD := --dist loadscope --no-loadscope-reorder --max-worker-restart 0
 # Where the short form of `make test` draws a tenth of the examples.
