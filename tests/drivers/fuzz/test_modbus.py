@@ -255,7 +255,7 @@ class FuzzServer:
                 say(data)
 
     def _in_time(self, due_s, say, data):
-        """Say what is due; on a bus not what a standstill of the computer made later than drawn: nobody can notice it."""
+        """Say what is due; on a bus not what the computer made later than was drawn: nobody could notice it."""
         if not self.rtu or asyncio.get_running_loop().time() - due_s < TIMEOUT_S / 4:
             say(data)
 
