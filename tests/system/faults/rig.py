@@ -323,10 +323,13 @@ class Rig:
                 raise self.failed("the daemon does not answer")
             truth = {machine: self.truth(machine) for machine in self.machines}
             database = self.state_dir / "linegate.db"
+            posted = self._posted(database)
             problems = conservation.problems(truth, self.ledger, database, view["work_units"], **allowed)
-            # A timer may have confirmed what was open while the others were being asked.
+            # A timer may have confirmed what was open while the others were being asked; the ERP may have booked it
+            # between a look at its ledger and one at the outbox.
             after = self._asked("status", {"steady": True})
-            if after is not None and all(view[part] == after[part] for part in ("work_units", "targets")):
+            same = after is not None and all(view[part] == after[part] for part in ("work_units", "targets"))
+            if same and posted == self._posted(database):
                 break
             assert not soon.over(), self.failed("it never comes to rest")
         # A database that was killed, cut and full must keep every promise of its own, too.
@@ -335,6 +338,11 @@ class Rig:
         if problems:
             raise self.failed("\n".join(problems))
         return view
+
+    def _posted(self, database):
+        """What the ERP has booked, and what the gateway thinks of each posting."""
+        booked = conservation.rows(self.ledger, "SELECT id FROM bookings")
+        return len(booked), conservation.rows(database, "SELECT id, state FROM outbox ORDER BY id")
 
     def log(self):
         """All that the daemon has said, of all its runs."""
