@@ -215,7 +215,7 @@ class ChainReader:
             except sqlite3.OperationalError as error:
                 if connection.text_factory is not str or not str(error).startswith(_NO_UTF_8):
                     raise
-                # Such bytes must be found at their entry, not end the walk; Python's own way takes twice as long.
+                # Such bytes must be found at their entry, not end the walk; Python's own way is slower.
                 connection.text_factory = _any_bytes
                 return connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
