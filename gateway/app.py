@@ -380,8 +380,8 @@ def _changed(
 def _exempt_from_collection() -> None:
     """Look at what lives for ever once more, then never again: each full collection would stop everything for it.
 
-    Not at what was loaded before ``main`` (``cli/run.py``): hardly any of that is garbage however much is configured, and
-    to find it would stop everything for far longer.
+    Not at what was loaded before ``main`` (``cli/run.py``): hardly any of that is garbage however much is configured,
+    and to find it would stop everything for far longer.
     """
     gc.collect()
     gc.freeze()
