@@ -38,7 +38,7 @@ class _Idocs(FaultContract):
             connector="sap_idoc",
             transport=self.transport,
             folder="exchange",
-            timeout=Duration("2 s"),
+            timeout=Duration("60 s"),
             order_numbers="short",
             statuses_folder="statuses",
             **({} if self.transport == "file" else {"url": sap.url}),
