@@ -202,7 +202,7 @@ async def test_split_merge_and_allocation_by_command_with_a_gateway_that_dies_in
     assert unit["written_off"] == rest["unallocated_good"]
 
 
-async def test_split_merge_report_and_rework_over_the_api_where_people_count(floor, plant):
+async def test_split_merge_report_and_rework_over_the_api_where_people_count(floor, plant, until):
     await floor.begin(("A-1", 30), ("M-1", 20), ("M-2", 10), confirm={}, counting_source="operator")
     token, operator = await floor.person(), await floor.person("operator")
     status, refused = await floor.api("split", operator, order="A-1", operation="0010", quantities="10,20")
@@ -234,7 +234,11 @@ async def test_split_merge_report_and_rework_over_the_api_where_people_count(flo
             await floor.api("report", operator, order=order, good=3 if order == "L-1" else 1)
 
         await floor.dies_while(last, lambda view, order=order: order not in jobs(view))
-    await plant.status_where(lambda view: view["targets"][0]["waiting"] == 0, "all of it at the ERP")
+
+    async def all_sent():
+        return not await plant.on_its_way()
+
+    await until(all_sent, "all of it at the ERP")
     ledger = await plant.ledger()
     assert finals(ledger) == ["A-1", "M-1", "M-2"]
     assert booked(ledger, "A-1") == (30, 3, 0)

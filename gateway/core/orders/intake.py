@@ -13,7 +13,7 @@ from gateway.core.model import FinalAcknowledged, JobChanged, JobOrderState, Ord
 from gateway.core.orders import dispatch as dispatching
 from gateway.core.orders import lead, member
 from gateway.core.orders.change_table import ChangeEffect, Phase
-from gateway.core.orders.divided_images import answered
+from gateway.core.orders.divided_images import answered, as_one
 from gateway.core.orders.divided_material import left_to_siblings
 from gateway.core.orders.engineering_change import dated, waits
 from gateway.core.orders.erp_status import (
@@ -334,14 +334,16 @@ class Intake:
         before, after = comparable(old, received.job)
         if gone:
             before = before._replace(cancelled=True)
-        facts = {one.job.operation: self._facts(one) for one in received.others}
-        if received.known is not None:
-            facts[received.job.operation] = self._facts(received.known)
         order = received.job.order
-        facts |= {run.job.operation: self._facts(run.record()) for run in state.open_runs() if run.job.order == order}
+        others = [as_one(state, received, one) for one in received.others if one.job.order == order]
+        facts = {one.job.operation: self.facts(one) for one in others}
+        if received.known is not None:
+            facts[received.job.operation] = self.facts(received.known)
+        facts |= {run.job.operation: self.facts(run.record()) for run in state.open_runs() if run.job.order == order}
         return decide(before, facts, after, self._rule.cancel_in_progress)
 
-    def _facts(self, record: JobRecord) -> RunFacts:
+    def facts(self, record: JobRecord) -> RunFacts:
+        """What a change asks of an operation."""
         produced = filled(record._replace(external=(0, 0, 0)), self._rule.target_counts)
         at = record.held_from if record.state is _S.ON_HOLD else record.state
         if at is _S.IN_PROGRESS or at in _ENDED or record.good or record.scrap or record.rework:

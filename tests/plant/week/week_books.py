@@ -93,25 +93,49 @@ def check_targets(week):
 def check_states(week):
     """A machine that shows whether it runs is told to run exactly then, but for when nobody looked."""
     for name in SHOWS_ITS_STATE:
-        runs = [
-            (since_ns, until_ns)
-            for (since_ns, on), (until_ns, _) in zip(
-                week.devices[name].log.runs, [*week.devices[name].log.runs[1:], (2**63, False)], strict=True
-            )
-            if on
-        ]
-        told = joined((one.from_ns, one.to_ns) for one in states(week, name) if one.state.value == RUNS)
-        unseen = joined((one.from_ns, one.to_ns) for one in states(week, name) if one.state.value == UNSEEN)
-        blind = joined(sorted((from_ns - FOUND_WITHIN_NS, to_ns) for from_ns, to_ns in week.blind[name]))
-        assert without(told, runs) == [], (name, "told to run while it stood", without(told, runs)[:3])
-        missing = without(without(runs, told), unseen)
-        # A setup began with the last good piece; a break ends with the first cycle.
-        late = [one for one in states(week, name) if one.state.value in ("SETUP", "PLANNED_STOP")]
-        missing_ns = sum(to_ns - from_ns for from_ns, to_ns in missing)
-        missing = without(missing, joined((one.from_ns, one.to_ns) for one in late))
-        assert missing == [], (name, "ran, and that is not told", missing[:3])
-        assert missing_ns <= len(late) * 2 * week.devices[name].cycle_ns, (name, missing_ns)
-        assert without(unseen, blind) == [], (name, "unknown while somebody looked", without(unseen, blind)[:3])
+        check_states_of(week, name)
+
+
+def check_states_of(week, name):
+    """The same of one machine.
+
+    An estimated sum has no place of its own, it stands at the beginning of what nobody saw, wherever the machine stood
+    in there. It lies in that time, and is no more than what was made in it takes.
+    """
+    runs = [
+        (since_ns, until_ns)
+        for (since_ns, on), (until_ns, _) in zip(
+            week.devices[name].log.runs, [*week.devices[name].log.runs[1:], (2**63, False)], strict=True
+        )
+        if on
+    ]
+    row = states(week, name)
+    estimated = [(one.from_ns, one.to_ns) for one in row if one.estimated]
+    told = joined((one.from_ns, one.to_ns) for one in row if one.state.value == RUNS and not one.estimated)
+    unseen = joined((one.from_ns, one.to_ns) for one in row if one.state.value == UNSEEN or one.estimated)
+    blind = joined(sorted((from_ns - FOUND_WITHIN_NS, to_ns) for from_ns, to_ns in week.blind[name]))
+    assert without(told, runs) == [], (name, "told to run while it stood", without(told, runs)[:3])
+    missing = without(without(runs, told), unseen)
+    # A setup began with the last good piece; a break ends with the first cycle.
+    late = [one for one in row if one.state.value in ("SETUP", "PLANNED_STOP")]
+    missing_ns = sum(to_ns - from_ns for from_ns, to_ns in missing)
+    missing = without(missing, joined((one.from_ns, one.to_ns) for one in late))
+    assert missing == [], (name, "ran, and that is not told", missing[:3])
+    assert missing_ns <= len(late) * 2 * week.devices[name].cycle_ns, (name, missing_ns)
+    assert without(unseen, blind) == [], (name, "unknown while somebody looked", without(unseen, blind)[:3])
+    for begin_ns, end_ns in blind:
+        told_ns = sum(to_ns - from_ns for from_ns, to_ns in estimated if begin_ns <= from_ns < end_ns)
+        most_ns = week.devices[name].cycle_ns * sum(begin_ns < at_ns <= end_ns for at_ns in made_unseen(week, name))
+        assert told_ns <= most_ns, (name, "estimated, and not made", (begin_ns, end_ns), told_ns, most_ns)
+
+
+def made_unseen(week, name):
+    """When the cycles ended that nobody saw."""
+    return [
+        made.end_ns
+        for made in week.devices[name].log.made
+        if any(from_ns < made.end_ns <= to_ns for from_ns, to_ns in week.blind[name])
+    ]
 
 
 def states(week, name):

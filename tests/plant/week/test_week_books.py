@@ -1,0 +1,81 @@
+"""The books of the week in half an hour of one machine: what they allow, and what they see."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from week_books import check_states_of, states, without
+from week_machines import MIN, S
+from week_plan import HOUR
+from week_run import Week
+
+from gateway.core.model import MachineState, OperatorVerb, TimePassed
+
+FILLER = "FIL-02"
+ORDER = "100540"
+
+
+async def _half_an_hour(week):
+    """Its link is lost for some minutes, in which it stands before every cycle."""
+    device = week.devices[FILLER]
+    device._machine.spec = replace(device._machine.spec, micro_stop_share=1.0)
+    await week.gateway.start()
+    try:
+        await week._look()
+        await week._lot(FILLER)
+        await week._release(week.wanted[ORDER])
+        await week._tend(FILLER)
+        await week._pass(week.now_ns + 10 * MIN)
+        week.cut[FILLER] = (week.now_ns + 5 * S, week.now_ns + 200 * S)
+        await week._pass(week.now_ns + 10 * MIN)
+        await week._show(FILLER, device.stop(week.now_ns))
+        assert await week._say(FILLER, OperatorVerb.FINISH, ORDER, "WEEKEND")
+        week._pass_time(HOUR)
+        await week.gateway.submit(FILLER, TimePassed(week.now_ns))
+    finally:
+        await week.gateway.stop()
+
+
+@pytest.fixture(scope="module")
+def lost(tmp_path_factory):
+    """A week that ended after half an hour."""
+    week = Week(tmp_path_factory.mktemp("week"), "spring", 1)
+    asyncio.run(_half_an_hour(week))
+    return week
+
+
+@pytest.fixture
+def told(lost, monkeypatch):
+    """``told(change)``: the same week, in which something else was told of the estimated sum."""
+
+    def make(change):
+        row = [change(one) if one.estimated else one for one in states(lost, FILLER)]
+        monkeypatch.setitem(lost.gateway.outputs, FILLER, row)
+        return lost
+
+    return make
+
+
+def test_an_estimated_sum_has_no_place_of_its_own(lost):
+    (estimated,) = [one for one in states(lost, FILLER) if one.estimated]
+    runs = lost.devices[FILLER].log.runs
+    ran = [(at_ns, until_ns) for (at_ns, on), (until_ns, _) in pairwise(runs) if on]
+    assert without([estimated[1:3]], ran), "the machine stood somewhere in there"
+    check_states_of(lost, FILLER)
+
+
+@pytest.mark.parametrize(
+    ("change", "seen"),
+    [
+        (lambda one: one._replace(estimated=False), "told to run while it stood"),
+        (lambda one: one._replace(to_ns=one.from_ns + 190 * S), "estimated, and not made"),
+        (lambda one: one._replace(from_ns=one.from_ns - 10 * S), "unknown while somebody looked"),
+        (lambda one: one._replace(state=MachineState.STOPPED, estimated=False), "ran, and that is not told"),
+    ],
+)
+def test_no_more_than_that_is_allowed(told, change, seen):
+    with pytest.raises(AssertionError, match=seen):
+        check_states_of(told(change), FILLER)
