@@ -505,6 +505,45 @@ def test_neither_tokens_nor_their_secrets_are_in_log_or_state(gateway, token):
     assert token.split("_")[1] in gateway.text()
 
 
+def test_a_question_on_the_command_line_is_asked_in_the_name_of_its_token(gateway, token, monkeypatch):
+    """It stands before the test below, in whose minute more are refused than are named in the audit trail."""
+    monkeypatch.setenv("LINEGATE_TOKEN", token)
+    allowed = gateway.ask("GET", "/v1/work-units/M-1/dispatch", token=token)[1]["may"]
+    assert call(gateway.state_dir, "dispatch", machine="M-1")["may"] == allowed
+    assert "split" not in allowed, "an operator's, not a supervisor's"
+    begun = call(gateway.state_dir, "record.open", name="M-1")
+    assert call(gateway.state_dir, "record.take", recording=begun["recording"])["ended"] == ""
+    assert call(gateway.state_dir, "record.close", recording=begun["recording"]) == "closed"
+    with pytest.raises(ControlError, match="resolve_posting is not allowed for operator") as refused:
+        call(gateway.state_dir, "erp.probe")
+    assert refused.value.parts["guard"] == "ROLE_NOT_ALLOWED"
+    wrong = token[:-1] + ("0" if token[-1] != "0" else "1")
+    monkeypatch.setenv("LINEGATE_TOKEN", wrong)
+    with pytest.raises(ControlError, match="USER: the token is not accepted"):
+        call(gateway.state_dir, "status")
+    monkeypatch.delenv("LINEGATE_TOKEN")
+    assert call(gateway.state_dir, "erp.probe")[0]["ok"], "a login of this computer is a supervisor's"
+
+    def told():
+        with ChainReader.open(gateway.state_dir / DATABASE_NAME) as reader:
+            found = [as_mapping(one) for one in reader.newest(40)]
+        return {
+            (one["user"], one["auth"], one["entity_id"], one["detail"])
+            for one in found
+            if one["action"] == "access_refused" and one["entity"] == "control socket"
+        }
+
+    known = f"token {token.split('_')[1]}"
+
+    def both():  # a look of the gateway may come between the two
+        found = told()
+        return ("anna", known, "erp.probe", "ROLE_NOT_ALLOWED") in found and (known, "status", "USER") in {
+            one[1:] for one in found
+        }
+
+    gateway.until(both, "both refusals in the trail")
+
+
 @pytest.mark.parametrize(
     ("phases", "examples"),
     [("fuzzing", "5"), pytest.param("coverage,fuzzing", "200", marks=[pytest.mark.soak, pytest.mark.timeout(1200)])],
@@ -555,40 +594,6 @@ def test_a_machine_is_shown_the_same_on_the_command_line(gateway, token):
     with pytest.raises(subprocess.CalledProcessError) as refused:
         gateway.cli("user", "me", LINEGATE_TOKEN=token[:-1] + ("0" if token[-1] != "0" else "1"))
     assert "LINEGATE_TOKEN: " in refused.value.stderr
-
-
-def test_a_question_on_the_command_line_is_asked_in_the_name_of_its_token(gateway, token, monkeypatch):
-    monkeypatch.setenv("LINEGATE_TOKEN", token)
-    allowed = gateway.ask("GET", "/v1/work-units/M-1/dispatch", token=token)[1]["may"]
-    assert call(gateway.state_dir, "dispatch", machine="M-1")["may"] == allowed
-    assert "split" not in allowed, "an operator's, not a supervisor's"
-    begun = call(gateway.state_dir, "record.open", name="M-1")
-    assert call(gateway.state_dir, "record.take", recording=begun["recording"])["ended"] == ""
-    assert call(gateway.state_dir, "record.close", recording=begun["recording"]) == "closed"
-    with pytest.raises(ControlError, match="resolve_posting is not allowed for operator") as refused:
-        call(gateway.state_dir, "erp.probe")
-    assert refused.value.parts["guard"] == "ROLE_NOT_ALLOWED"
-    wrong = token[:-1] + ("0" if token[-1] != "0" else "1")
-    monkeypatch.setenv("LINEGATE_TOKEN", wrong)
-    with pytest.raises(ControlError, match="USER: the token is not accepted"):
-        call(gateway.state_dir, "status")
-    monkeypatch.delenv("LINEGATE_TOKEN")
-    assert call(gateway.state_dir, "erp.probe")[0]["ok"], "a login of this computer is a supervisor's"
-
-    def told():
-        with ChainReader.open(gateway.state_dir / DATABASE_NAME) as reader:
-            found = [as_mapping(one) for one in reader.newest(40)]
-        return {
-            (one["user"], one["auth"], one["entity_id"], one["detail"])
-            for one in found
-            if one["action"] == "access_refused" and one["entity"] == "control socket"
-        }
-
-    number = token.split("_")[1]
-    gateway.until(
-        lambda: {("anna", f"token {number}", "erp.probe", "ROLE_NOT_ALLOWED")} <= told(), f"both refusals: {told()}"
-    )
-    assert (f"token {number}", "status", "USER") in {one[1:] for one in told()}
 
 
 README = Path(__file__).parents[2] / "gateway" / "api" / "README.md"
@@ -643,7 +648,7 @@ def one_is_taken_anew(running, folder):
     with pytest.raises(ssl.SSLError):
         Gateway.ask(types.SimpleNamespace(tls=before, port=running.port), "GET", "/health")
     running.until(lambda: "api certificate renewed" in running.text(), "the line in the log")
-    assert "ends" in running.cli("status"), "a certificate that ends within an hour is warned of"
+    running.until(lambda: "ends" in running.cli("status"), "the warning of one that ends within an hour")
 
 
 def certificate(folder):
