@@ -27,6 +27,8 @@ def counted(view, *units):
 @pytest.mark.timeout(180)
 async def test_a_broken_plc_stops_neither_the_moulding_machine_nor_the_inputs(plant):
     plant.document["sources"]["asm"]["timeout"] = "200 ms"
+    # A machine that waits for a processor that long is no lost link.
+    plant.document["sources"]["imm"].update(timeout="30 s", stale_after="60 s")
     await plant.start_erp("--release", "demo")
     for unit in ("ASM-01", "IMM-01", "PCK-01"):
         await plant.start_machine(unit)
