@@ -512,7 +512,8 @@ def test_children_get_what_remains_without_what_was_confirmed_in_the_erp(rig, co
     floor.close_books()
 
 
-def test_an_order_that_is_full_by_what_the_erp_was_told_is_neither_split_nor_merged(floor):
+def test_an_order_that_is_full_by_what_the_erp_was_told_is_neither_split_nor_merged(rig):
+    floor = rig(GOOD, orders=OrderRule(choose="command", at_target="continue"))  # else it is gone by that
     floor.at("1 s").order("A", 100)
     floor.order("B", 100)
     in_the_erp(floor, "A", 100)
@@ -604,6 +605,28 @@ def test_what_the_erp_was_told_of_a_split_order_counts_for_its_children(floor, t
         assert floor.running == "4711-001"
         floor.make(1)
         assert booked_by_order(floor) == {"4711-001": left}
+
+
+def test_a_part_of_which_nothing_is_left_leaves_the_end_to_its_sibling(floor):
+    floor.at("1 s").order("4711", 100)
+    split(floor, "4711", 60, 40)
+    in_the_erp(floor, "4711", 40)
+    assert (floor.queued, floor.confirmed) == (["4711-001"], [])
+    floor.says("start", "4711-001")
+    floor.make(60)
+    assert floor.confirmed == [("4711-001", 1, 60, "final", "target reached")]
+    floor.close_books()
+
+
+def test_originals_of_which_nothing_is_left_go_once_their_leader_is_taken_apart(floor):
+    floor.at("1 s").order("A", 60)
+    floor.order("B", 60)
+    merge(floor, "L", "A", "B")
+    in_the_erp(floor, "A", 60)
+    in_the_erp(floor, "B", 20)
+    floor.put(UnmergeEntry(floor.now_ns, "L", "", "A is there", "ann"))
+    assert floor.queued == ["B"]
+    assert (floor.records["A", "0010"].state, external(floor, "A")) == (JobOrderState.CANCELLED, (60, 0, 0))
 
 
 def test_a_child_under_a_leader_takes_its_part_of_what_the_erp_was_told(floor):

@@ -43,6 +43,7 @@ from gateway.core.orders.progress import compared, with_progress
 from gateway.core.orders.shares import BETWEEN_MACHINES, LeadTold, MemberTold
 from gateway.core.orders.standing_holds import freed
 from gateway.core.orders.stop_request import ask_to_stop
+from gateway.core.orders.unneeded import comes_back, was_unneeded
 
 if TYPE_CHECKING:
     from gateway.core.model import JobOrder, JobRecord, Output
@@ -151,11 +152,13 @@ class Intake:
         One operation is never held by two work units: both would give out the same confirmation numbers.
         """
         job, at_ns = received.job, received.at_ns
-        comes_back = known.state is _S.CANCELLED and _is_left_out(known.job.image, job)
-        decision = self._judged(state, known.job, received, gone=known.state in _GONE and not comes_back)
+        counts = self._rule.target_counts
+        back = known.state is _S.CANCELLED and (_is_left_out(known.job.image, job) or comes_back(known, job, counts))
+        over = known.state in _GONE and not back and not was_unneeded(known, counts)
+        decision = self._judged(state, known.job, received, gone=over)
         if isinstance(decision, ChangeRefused):
             return _rejected(state, at_ns, job, decision.ack, out)
-        if comes_back and isinstance(decision, ChangeAccepted) and not job.cancelled and not is_closed(job):
+        if back and isinstance(decision, ChangeAccepted) and not job.cancelled and not is_closed(job):
             again = from_record(known, job)._replace(state=state_of(job, self._rule))
             return self._taken(state, again, received._replace(known=None), out)
         if known.state in _ENDED or known.state in _GONE or known.held_from in _ENDED:
