@@ -298,7 +298,7 @@ class Plant:
         return done.returncode, done.stdout, done.stderr
 
     async def outbox(self, *options):
-        code, out, err = await self.cli("outbox", "list", "--json", "-d", self.state_dir, *options)
+        code, out, err = await self.cli("outbox", "list", "--json", "--limit", "1000", "-d", self.state_dir, *options)
         assert code == 0, err
         return json.loads(out)
 

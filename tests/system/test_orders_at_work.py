@@ -45,7 +45,7 @@ async def test_a_rush_order_interrupts_and_the_interrupted_one_goes_on_after_a_k
     assert [row["seq"] for row in ledger if row["order"] == "A-1"] == list(range(1, 1 + sum(
         row["order"] == "A-1" for row in ledger
     )))  # fmt: skip
-    postings = await plant.outbox("--limit", "1000")
+    postings = await plant.outbox()
     assert [one["order"] for one in reversed(postings) if one["kind"] == "final"] == ["R-1", "A-1"]
 
 

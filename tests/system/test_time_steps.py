@@ -180,7 +180,7 @@ def between(found):
 
 async def confirmed(plant):
     """Every confirmation, oldest first: when it is listed as made, and its canonical document."""
-    listed = await plant.outbox("--limit", "1000")
+    listed = await plant.outbox()
     with database_of(plant) as database:
         documents = {key: json.loads(payload) for key, payload in database.execute("SELECT key, payload FROM outbox")}
     return [(seconds(one["created"]), documents[one["key"]]) for one in reversed(listed)]

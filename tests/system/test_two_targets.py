@@ -202,7 +202,7 @@ async def test_what_waits_for_a_target_that_is_removed_is_listed_and_goes_on_whe
     two.configure(mes=False)
     await plant.run()
     await plant.ready()
-    listed = [one for one in await plant.outbox("--limit", "1000") if one["target"] == "mes"]
+    listed = [one for one in await plant.outbox() if one["target"] == "mes"]
     assert {one["key"] for one in listed if one["state"] != "posted"} == waiting
     view = await plant.status()
     assert any("mes" in text for text in view["warnings"]), view["warnings"]
