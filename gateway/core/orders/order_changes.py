@@ -96,8 +96,9 @@ class AckKind(enum.StrEnum):
 class OrderAck(NamedTuple):
     """The acknowledgement. ``held_revision`` is in force from now on, None: the order is not held.
 
-    ``produced`` is what each started operation had made when it was cancelled. ``resend``: the ERP is asked for the
-    whole order. ``operation`` is the one that answers, "" where the order does. ``changed``: field, old, new of each.
+    ``produced`` is what each started operation had made when it was cancelled, with its parts where it was split.
+    ``resend``: the ERP is asked for the whole order. ``operation`` is the one that answers, "" where the order does.
+    ``changed``: field, old, new of each.
     """
 
     kind: AckKind
