@@ -7,7 +7,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+import week_gateway
 from week_books import check_states_of, made_unseen, states, without
+from week_checks import check_numbers, rows
 from week_machines import MIN, S
 from week_plan import HOUR
 from week_run import Week
@@ -97,3 +99,25 @@ def test_what_is_read_before_the_state_is_estimated_too(half_an_hour):
     (estimated,) = [one for one in states(week, ASSEMBLY) if one.estimated]
     assert estimated.length_ns == len(made_unseen(week, ASSEMBLY)) * week.devices[ASSEMBLY].cycle_ns
     check_states_of(week, ASSEMBLY)
+
+
+async def _ended_soon(week):
+    await week.gateway.start()
+    try:
+        await week._look()
+        await week._lot(ASSEMBLY)
+        await week._release(week.wanted[ORDERS[ASSEMBLY]])
+        await week._tend(ASSEMBLY)
+        await week._pass(week.now_ns + 10 * MIN)
+        await week._end()
+    finally:
+        await week.gateway.stop()
+
+
+def test_answers_that_get_lost_in_the_last_hour_are_looked_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(week_gateway, "LOST_ANSWERS", 1)
+    week = Week(tmp_path, "spring", 1)
+    asyncio.run(_ended_soon(week))
+    assert len(week.gateway.erp.documents()) >= 1
+    assert {state for (state,) in rows(week, "SELECT state FROM outbox")} == {"posted"}
+    check_numbers(week)
