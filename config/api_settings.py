@@ -53,6 +53,7 @@ class ApiSettings:
         max_body: a longer request body is refused.
         max_header: request line and headers together; more are refused.
         requests_per_minute: of one token; more are refused until it may again.
+        refusals_per_minute: of one address without a token that is accepted; more are told to come later, unlooked at.
         concurrent_requests: of all together; more are refused at once, with a hint when to come again.
         waiting_requests: besides, of screens that wait for a change; more are told to ask without waiting.
         waiting_per_token: of those so many with one token, so that one screen gone wild leaves room for the others.
@@ -69,6 +70,7 @@ class ApiSettings:
     max_body: Annotated[ByteSize, Between(ByteSize("1 KiB"), ByteSize("1 MiB"))] = _MAX_BODY
     max_header: Annotated[ByteSize, Between(ByteSize("4 KiB"), ByteSize("64 KiB"))] = _MAX_HEADER
     requests_per_minute: Annotated[int, Field(ge=1, le=60_000)] = 600
+    refusals_per_minute: Annotated[int, Field(ge=1, le=60_000)] = 60
     concurrent_requests: Annotated[int, Field(ge=1, le=256)] = 32
     waiting_requests: Annotated[int, Field(ge=0, le=512)] = 64
     waiting_per_token: Annotated[int, Field(ge=1, le=512)] = 16

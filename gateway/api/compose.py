@@ -14,7 +14,7 @@ from gateway.api.body import BodyLimits
 from gateway.api.certificate import Certificate, CertificateError
 from gateway.api.changes import Changes
 from gateway.api.gate import Gate
-from gateway.api.identity import FAILURES_PER_MINUTE, Identity
+from gateway.api.identity import Identity
 from gateway.api.rate import RateLimit
 from gateway.api.reads import Reads
 from gateway.api.replays import Replays
@@ -112,7 +112,7 @@ def _app(
         AccessFile(settings.gateway.state_dir),
         clock.utc_now_ns,
         requests=RateLimit(api.requests_per_minute, clock.now_ns),
-        failures=RateLimit(FAILURES_PER_MINUTE, clock.now_ns),
+        failures=RateLimit(api.refusals_per_minute, clock.now_ns),
         on_refused=on_refused,
     )
     service = Service(

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     OnRefused = Callable[[Told, Actor], None]
 
-#: Requests a minute without a token that is accepted, from one address; more are answered without looking.
-FAILURES_PER_MINUTE: Final = 60
 NS_PER_S: Final = 1_000_000_000
 _CHALLENGE: Final = (("WWW-Authenticate", 'Bearer realm="linegate"'),)
 
@@ -103,7 +101,7 @@ class Identity:
     def _refused(self, code: str, text: str, token_id: str, client: str) -> Exception:
         if wait_ns := self._failures.wait_ns(client):
             wait_s = wait_ns // NS_PER_S + 1
-            many = f"more than {FAILURES_PER_MINUTE} requests a minute without a token that is accepted"
+            many = "more requests a minute without a token that is accepted than api.refusals_per_minute allows"
             return refuse("TOO_MANY_REQUESTS", many, todo=f"come again in {wait_s} s", retry_after_s=wait_s)
         # ``credential``: the id of the token, which opens nothing.
         log.warning("api request refused", code=f"NOT_AUTHENTICATED {code}", credential=token_id, client=client)

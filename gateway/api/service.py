@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 NS_PER_S: Final = 1_000_000_000
 QUERY_FIELDS_MAX: Final = 20
+#: Refusals that the log was told of where they were made.
+_TOLD: Final = frozenset({"NOT_AUTHENTICATED", "NOT_PERMITTED"})
 #: Between two looks whether the token of a request that waits is still accepted.
 TOKEN_LOOK_S: Final = 0.5
 
@@ -119,6 +121,15 @@ class Service:
             self._identity.spend(_client(request))
             return await self._read(route, _given(route, request))
         bearer = self._identity.bearer(request.scope["headers"], _client(request))
+        try:
+            return await self._permitted(route, request, bearer)
+        except ProblemError as error:
+            if (code := error.problem.code) not in _TOLD:
+                part, token = f"{bearer.user} {route.verb}", bearer.token_id
+                log.warning("api request refused", code=code, part=part, credential=token, client=_client(request))
+            raise
+
+    async def _permitted(self, route: Route, request: Request, bearer: Bearer) -> Reply:
         self._identity.permit(route, bearer, None, _client(request))
         given = _given(route, request)
         if route.waits:

@@ -127,8 +127,8 @@ class OrderReceived(NamedTuple):
     """An ERP's image of a job order, with what the gateway already remembers of it (None: never seen).
 
     ``known`` is read when the input is handled, behind everything that was committed before; an older one would give
-    out confirmation numbers twice. ``others`` are the records of the other operations of this order, wherever they are.
-    ``forgotten`` is what is left of it where it was known once.
+    out confirmation numbers twice. ``others`` are the records of the other operations of this order, wherever they are,
+    and of the orders that it was split into. ``forgotten`` is what is left of it where it was known once.
     """
 
     at_ns: int

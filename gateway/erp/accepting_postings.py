@@ -44,10 +44,14 @@ async def machine_of(parts: Parts, store: Store, order: str, operation: str) -> 
 
 
 async def known_before(store: Store, parts: Sequence[JobRun], order: str, operation: str) -> tuple[int, int, int]:
-    """What is taken over of it already: good, scrap and rework, also by its open children. Raises StoreError."""
+    """What is taken over of it already: good, scrap and rework, also by its children. Raises StoreError."""
     known = await store.job_record(order, operation)
-    whole = [known.external] if known is not None and known.state is JobOrderState.SPLIT else []
-    good, scrap, rework = (sum(numbers) for numbers in zip(*whole, *(run.external for run in parts), strict=True))
+    told = {run.job.key: run.external for run in parts}
+    if known is not None and known.state is JobOrderState.SPLIT:
+        children = [await store.job_record(name, operation) for name in await store.orders_like(f"{order}-")]
+        over = [one for one in children if one is not None and one.job.erp_order == order]
+        told = {one.job.key: one.external for one in (known, *over)} | told
+    good, scrap, rework = (sum(numbers) for numbers in zip(*told.values(), strict=True))
     return good, scrap, rework
 
 

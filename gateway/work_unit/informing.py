@@ -19,14 +19,16 @@ from gateway.core.entries import (
     SplitEntry,
     UndoEntry,
 )
+from gateway.core.job_order import JobOrderState
 from gateway.core.model import FinalAcknowledged, OperatorEntry, OperatorVerb, OrderReceived
 from gateway.work_unit import ledgers, remembered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from buffer.store import Store
     from gateway.core.confirming.booked import Content
+    from gateway.core.job_order import JobRecord
     from gateway.core.model import Input, JobOrder
     from gateway.core.unit_state import State
     from gateway.core.work_unit import WorkUnit
@@ -56,7 +58,7 @@ async def _informed(
         records = await store.records_of(given.job.order)
         known = next((one for one in records if one.job.key == given.job.key), None)
         left = None if known is not None else await store.number_of(*given.job.key)
-        others = tuple(one for one in records if one is not known)
+        others = (*(one for one in records if one is not known), *await _parts(store, records))
         return given._replace(known=known, others=others, forgotten=left)
     if isinstance(given, FinalAcknowledged):
         known = await store.job_record(given.order, given.operation)
@@ -77,6 +79,15 @@ async def _informed(
         return given._replace(known=known)
     ledger = await ledgers.confirmed(store, *known.job.key, corrects(known.job))
     return given._replace(known=known, ledger=ledger)
+
+
+async def _parts(store: Store, records: Sequence[JobRecord]) -> tuple[JobRecord, ...]:
+    """The orders that these operations of one order were split into, also those that are over."""
+    order = next((one.job.order for one in records if one.state is JobOrderState.SPLIT), "")
+    if not order:
+        return ()
+    found = [await store.records_of(name) for name in await store.orders_like(f"{order}-")]
+    return tuple(one for parts in found for one in parts if one.job.erp_order == order)
 
 
 async def _confirmed_by(state: State, store: Store) -> tuple[Content, ...]:

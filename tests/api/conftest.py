@@ -13,7 +13,7 @@ from gateway.access.access_file import AccessFile
 from gateway.api.body import BodyLimits
 from gateway.api.changes import Changes
 from gateway.api.gate import Gate
-from gateway.api.identity import FAILURES_PER_MINUTE, Identity
+from gateway.api.identity import Identity
 from gateway.api.rate import RateLimit
 from gateway.api.replays import Replays
 from gateway.api.routes import ROUTES
@@ -52,7 +52,7 @@ class Bench:
         # Rates are held against a clock of their own: a test turns the one of tokens.
         identity = Identity(
             self.file, lambda: self.now_ns, RateLimit(take["per_minute"], lambda: self.now_ns),
-            RateLimit(take.get("failures", FAILURES_PER_MINUTE), lambda: self.now_ns),
+            RateLimit(take.get("failures", 60), lambda: self.now_ns),
         )  # fmt: skip
         self.replays = Replays(Duration("10 min"), lambda: self.now_ns)
         self.changes = Changes(START_NS, lambda ns: ns)

@@ -130,6 +130,31 @@ async def test_a_wrong_role_is_refused_with_the_right_ones(bench, role, path, bo
     assert (await bench.ask("POST", path, body, token=bench.token("anna", "supervisor"))).status == 200
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "body", "more"),
+    [
+        ("BODY_TOO_LARGE", 413, b" " * 4097, {}),
+        ("IDEMPOTENCY_KEY_REUSED", 409, {**START, "order": "4712"}, {"key": "used"}),
+        ("BAD_HEADER", 400, START, {"key": "two words"}),
+        ("BAD_CONTENT_TYPE", 415, START, {"Content_Type": "text/plain"}),
+        ("BAD_JSON", 400, b"no json", {}),
+        ("BAD_FIELD", 422, {**START, "force": True}, {}),
+    ],
+)
+async def test_what_is_refused_before_its_verb_is_logged_with_who_sent_it_and_nothing_of_what(
+    bench, code, status, body, more
+):
+    token = bench.token()
+    assert (await bench.start_order(token=token, key="used")).status == 200
+    done = list(bench.told)
+    with structlog.testing.capture_logs() as logged:
+        answer = await bench.ask("POST", "/v1/orders/start", body, token=token, **more)
+    assert (answer.status, answer.json["code"], bench.told) == (status, code, done)
+    (line,) = lines(logged)
+    assert (line["code"], line["part"], line["credential"]) == (code, "anna order.start", token.split("_")[1])
+    assert "4712" not in str(logged)
+
+
 async def test_who_may_do_nothing_here_is_refused_before_anything_of_his_is_read(bench):
     for body in (b"no json", b'{"unknown": 1}'):
         answer = await bench.ask("POST", "/v1/orders/start", body, token=bench.token("anna", "planner"))

@@ -40,7 +40,7 @@ S = 10**9
 #: The slowest commit beside a copy may take so much longer than the slowest one without.
 DELAY_MAX_S = 0.1
 #: The machine is shared: so many copies may be tried, and one of them must keep the bound.
-DELAY_TRIES = 3
+DELAY_TRIES = 10
 ENTRY = EntryContent(
     at_ns=1, utc_ns=1, time_quality=0, utc_offset_s=0, time_zone="UTC", user="u", role="r", auth="", client="",
     action="a", change="event", entity="e", config_version="", sw_version="",

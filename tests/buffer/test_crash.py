@@ -128,6 +128,8 @@ async def main():
     print(opening.cancelled())
 
 asyncio.run(main())
+for one in set(threading.enumerate()) - {threading.current_thread()}:
+    one.join(30)  # one that was told to end may need a moment more
 print(threading.active_count())
 """
 

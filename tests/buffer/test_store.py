@@ -169,13 +169,17 @@ async def test_a_group_is_one_transaction(store, make):
 
 
 async def test_a_cancelled_caller_leaves_no_transaction_open(store, make):
+    cancelled = 0
     for number in range(1, 40):
         task = asyncio.create_task(store.commit(make.step(seq=1, unit=f"U{number}")))
         for _ in range(number % 7):
             await asyncio.sleep(0)
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        # Kept before its caller goes: where this thread was kept from running while the other one wrote.
+        (ended,) = await asyncio.gather(task, return_exceptions=True)
+        assert ended is None or isinstance(ended, asyncio.CancelledError)
+        cancelled += ended is not None
+    assert cancelled >= 20
     await store.commit(make.step(seq=1, unit="last"))
     assert not store._opened.writing.in_transaction
     assert (await store.snapshots())["last"] == b"after 1"

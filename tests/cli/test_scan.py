@@ -18,8 +18,12 @@ def address_of(machine):
     return f"modbus://127.0.0.1:{machine.ready['port']}"
 
 
+#: It answers everything at once; a busy computer lets it do so late.
+PATIENT = ("--timeout", "20 s")
+
+
 def test_units_and_the_next_step(linegate, asm):
-    done = linegate("scan", address_of(asm), "--units", "1-8", "--pause", "0")
+    done = linegate("scan", address_of(asm), "--units", "1-8", "--pause", "0", *PATIENT)
     assert done.code == 0, done.err
     assert done.out.splitlines()[1].split() == ["3", "answers"]
     assert "8 of 8 units asked: 1 there, 7 gave no answer" in done.out
@@ -27,7 +31,7 @@ def test_units_and_the_next_step(linegate, asm):
 
 
 def test_units_for_programs(linegate, asm):
-    told = json.loads(linegate("scan", address_of(asm), "--units", "2-3", "--json").out)
+    told = json.loads(linegate("scan", address_of(asm), "--units", "2-3", "--json", *PATIENT).out)
     assert told["units"] == [
         {"unit": 2, "result": "no answer", "exception": 11},
         {"unit": 3, "result": "answers", "exception": None},
@@ -36,7 +40,7 @@ def test_units_for_programs(linegate, asm):
 
 def test_addresses_of_a_table(linegate, asm):
     done = linegate(
-        "scan", address_of(asm), "--unit", "3", "--from", "59950", "--to", "60100", "--pause", "0", "--json"
+        "scan", address_of(asm), "--unit", "3", "--from", "59950", "--to", "60100", "--pause", "0", "--json", *PATIENT
     )
     told = json.loads(done.out)
     assert [(area["first"], area["last"], area["result"]) for area in told["areas"]] == [
@@ -49,13 +53,13 @@ def test_addresses_of_a_table(linegate, asm):
 
 
 def test_values_are_shown(linegate, asm):
-    done = linegate("scan", address_of(asm), "--unit", "3", "--from", "20", "--to", "29", "--values")
+    done = linegate("scan", address_of(asm), "--unit", "3", "--from", "20", "--to", "29", "--values", *PATIENT)
     assert "holding    20:    20    21    22    23    24    25    26    27" in done.out
     assert "10 addresses can be read; 1 requests" in done.out
 
 
 def test_another_unit_is_not_there(linegate, asm):
-    done = linegate("scan", address_of(asm), "--unit", "4")
+    done = linegate("scan", address_of(asm), "--unit", "4", *PATIENT)
     assert done.code == 1
     assert "unit 4 is not there" in done.out
 
@@ -91,7 +95,7 @@ def test_nobody_listens(linegate):
 
 
 def test_ctrl_c_keeps_what_was_found(start_cli, asm):
-    process = start_cli("scan", address_of(asm), "--units", "3-247", "--pause", "1")
+    process = start_cli("scan", address_of(asm), "--units", "3-247", "--pause", "1", *PATIENT)
     while "1 found" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
@@ -130,7 +134,7 @@ class MuteUnits:
 async def test_silent_units_are_told_from_those_that_answer(linegate):
     async with MuteUnits(2) as port:
         done = await asyncio.to_thread(
-            linegate, "scan", f"modbus://127.0.0.1:{port}", "--units", "1-3", "--timeout", "1 s", "--json"
+            linegate, "scan", f"modbus://127.0.0.1:{port}", "--units", "1-3", "--timeout", "2 s", "--json"
         )
     assert [one["result"] for one in json.loads(done.out)["units"]] == ["no answer", "answers", "no answer"]
     assert done.code == 0
@@ -149,11 +153,11 @@ def test_a_serial_line(linegate, simulator):
     """The leak tester has no holding registers; a unit that is silent costs one timeout."""
     tester = simulator("tst-01", "--steady")
     line = f"rtu:{tester.ready['device']}?parity=N"
-    units = linegate("scan", line, "--units", "6-7", "--timeout", "1 s")
+    units = linegate("scan", line, "--units", "6-7", "--timeout", "3 s")
     assert units.code == 0, units.err
     assert "7     refused  exception 1 (illegal function)" in units.out
     assert units.out.splitlines()[-1].endswith("--unit 7 --table input")
-    table = linegate("scan", f"{line}&unit=7", "--table", "input", "--to", "70", "--json")
+    table = linegate("scan", f"{line}&unit=7", "--table", "input", "--to", "70", "--json", *PATIENT)
     assert [(area["first"], area["last"], area["result"]) for area in json.loads(table.out)["areas"]] == [
         (0, 63, "answers"),
         (64, 70, "refused"),

@@ -169,13 +169,18 @@ class Erp:
             self.bodies.setdefault(key, []).append(body)
             faults = self.notice_faults if document.get("type") == "notice" else self.faults
             fault = faults.popleft() if faults else self.by_order.get(document["order_id"], self.always)
+        if fault is None:
+            body = json.dumps(self._book(key)).encode()
+            self._over(lane)  # before the answer leaves: it is what the next one of the lane waits for
+            return self._answer(connection, 201, body)
         try:
-            if fault is None:
-                return self._answer(connection, 201, json.dumps(self._book(key)).encode())
             return self._misbehave(connection, fault, key)
         finally:
-            with self.lock:
-                self.in_flight[lane] -= 1
+            self._over(lane)
+
+    def _over(self, lane: str) -> None:
+        with self.lock:
+            self.in_flight[lane] -= 1
 
     def _book(self, key: str) -> dict:
         with self.lock:

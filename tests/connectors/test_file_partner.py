@@ -243,10 +243,13 @@ async def test_the_partner_is_careless_and_convicts_who_sends_twice(partner, con
     connector = PLUGIN.build(erp.settings(), context())
     erp.release("100240")
     one = posting_of(connector, document(1))
+    file = context().base_dir / "share" / "confirmations" / one.rendered.name
     for _ in range(2):
-        (context().base_dir / "share" / "confirmations" / one.rendered.name).write_bytes(one.rendered.body)
+        draft = file.with_name(f".{file.name}.tmp")  # the partner looks at any time: it finds all of it or nothing
+        draft.write_bytes(one.rendered.body)
+        draft.rename(file)
         end = asyncio.get_running_loop().time() + DEADLINE_S
-        while (context().base_dir / "share" / "confirmations" / one.rendered.name).exists():
+        while file.exists():
             assert asyncio.get_running_loop().time() < end
             await asyncio.sleep(0.01)
     end = asyncio.get_running_loop().time() + DEADLINE_S

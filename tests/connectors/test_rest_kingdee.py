@@ -47,7 +47,7 @@ def build(kingdee, context):
     def made(**changes):
         usual = {"account": ACCOUNT, "user": USER, "organisation": "100"}
         settings = RestSettings(
-            connector="rest", profile="kingdee", url=f"{kingdee.url}/k3cloud", timeout=Duration("2 s"),
+            connector="rest", profile="kingdee", url=f"{kingdee.url}/k3cloud", timeout=Duration("60 s"),
             values=usual | changes.pop("values", {}), secrets={"password": SecretRef(env="X")},
             **{"server_time_limit": Duration("1 s")} | changes,
         )  # fmt: skip

@@ -111,7 +111,7 @@ def mes(running_double):
 @pytest.fixture
 def build(mes, context):
     def made(**changes):
-        usual = {"values": {"company": "D'Or"}, "timeout": Duration("2 s"), "server_time_limit": Duration("1 s")}
+        usual = {"values": {"company": "D'Or"}, "timeout": Duration("60 s"), "server_time_limit": Duration("1 s")}
         chosen = {"template": read(EXAMPLE), "url": mes.url, **usual, **changes}
         return rest.PLUGIN.build(RestSettings(connector="rest", **chosen), context())
 

@@ -22,6 +22,7 @@ import pytest
 
 from gateway.connectors.base import ConnectorContext, ConnectorError, LookupKind, OutcomeKind, Posting, step_id
 from gateway.connectors.sap_idoc import PLUGIN
+from gateway.connectors.sap_idoc.idoc_xml import IDOC_MAX_BYTES
 from gateway.connectors.sap_idoc.settings import Partner, Readback, Receiver, SapIdocSettings
 from gateway.core.duration import Duration
 from gateway.core.secret import SecretRef
@@ -112,7 +113,7 @@ class Bench:
         plain = {
             "transport": transport,
             "folder": str(self.folder),
-            "timeout": Duration("2 s"),
+            "timeout": Duration("60 s"),
             "order_numbers": "short",
             "partner": Partner(receiver_port="SAPS4P", receiver="S4PCLNT100"),
             "readback": Readback(url=self.sap.url),
@@ -455,7 +456,8 @@ async def test_sap_may_push_and_is_answered_once_the_idoc_is_on_the_disk(opened,
     assert await post(content, "Bearer wrong") == 401
     assert await post(content, "Basic " + base64.b64encode(b"sap:wrong").decode()) == 401
     assert await post(b"<html/>") == 422
-    assert await post(b"x" * (5 * 1024 * 1024)) in {413, 422}
+    # Far more than a socket holds back: whoever is cut off while it sends sees a reset, and no answer.
+    assert await post(b"x" * (3 * IDOC_MAX_BYTES)) == 413
     assert not (await connector.fetch_orders("")).orders
     assert await post(content, "Basic " + base64.b64encode(b"sap:s3cret").decode()) == 200
     assert len(list((bench.folder / "orders").glob("*.xml"))) == 1

@@ -30,6 +30,10 @@ NO_OPTIONS = {
     "no_guid_filter": False, "latest_first": False, "host": "127.0.0.1", "port": 0, "seed": 1,
 }  # fmt: skip
 
+#: Faults whose end nobody tells: the connector gives up, and only there is it in a hurry.
+SILENT = {"hang", "slow"}
+IMPATIENT = Duration("1 s")
+
 
 class Sap:
     """The double in a thread of its own, asked over its socket."""
@@ -118,7 +122,7 @@ def sap(start_sap):
 def settings():
     def made(sap, **changes):
         defaults = {
-            "url": sap.url, "plant": "1010", "timeout": Duration("1 s"), "server_time_limit": Duration("5 s"),
+            "url": sap.url, "plant": "1010", "timeout": Duration("60 s"), "server_time_limit": Duration("5 s"),
             "error_classes": {"RU/110": "wait_precondition"}, "orders_since": Duration("9000 d"),
         }  # fmt: skip
         return SapOdataSettings(connector="sap_odata", **{**defaults, **changes})
@@ -185,7 +189,7 @@ class _Contract:
             "html": ("html", {}),
             "half_answer": ("half", {}),
         }
-        keys = {}
+        keys, patience = {}, {}
 
         def document(seq):
             image = full(seq, scrap=self.reasons)
@@ -195,6 +199,8 @@ class _Contract:
 
         def fault(name, count=1):
             command, values = faults[name]
+            if command in SILENT:
+                patience["timeout"] = IMPATIENT
             sap.do(command, **values, count=count)
             return True
 
@@ -203,7 +209,7 @@ class _Contract:
             return [Booked(keys[row["key"]], Decimal(row["good"]), Decimal(row["scrap"]), row["key"]) for row in rows]
 
         return SimpleNamespace(
-            build=lambda: PLUGIN.build(settings(sap), context()),
+            build=lambda: PLUGIN.build(settings(sap, **patience), context()),
             document=document,
             release=sap.release,
             take_away=lambda: sap.do("down", seconds=60),
@@ -292,7 +298,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("fault", "values", "kind", "booked"), FAULTS, ids=[f"{f} {v}" for f, v, _, _ in FAULTS])
 async def test_every_fault_of_sap(sap, opened, full, fault, values, kind, booked):
-    connector = await opened()
+    connector = await opened(**({"timeout": IMPATIENT} if fault in SILENT else {}))
     assert (await connector.send(postings(connector, full(1))[0])).kind is OutcomeKind.POSTED  # the token is there
     sap.do(fault, **values)
     posting = postings(connector, full(2))[0]

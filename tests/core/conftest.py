@@ -106,7 +106,8 @@ class Rig:
 
     def receive(self, job: JobOrder) -> list[Any]:
         """The ERP's image of a job order, with what is remembered of it."""
-        return self.put(OrderReceived(self.now_ns, job, self.records.get(job.key)))
+        parts = tuple(one for one in self.records.values() if one.job.erp_order == job.order)
+        return self.put(OrderReceived(self.now_ns, job, self.records.get(job.key), parts))
 
     def order(self, order: str = "4711", quantity: str | int = 100, **over: Any) -> list[Any]:
         """An order is released."""

@@ -174,6 +174,72 @@ def test_the_erp_cancels_an_order_that_was_split(floor, job):
     floor.close_books()
 
 
+@pytest.mark.parametrize("remembered", [True, False])
+def test_the_answer_to_a_cancellation_says_what_all_parts_of_a_split_order_made(floor, job, remembered):
+    """What was made before the split, in a part that is over, and what is not confirmed yet."""
+    floor.at("1 s").order("4711", 100)
+    floor.says("start", "4711")
+    floor.make(10)
+    floor.says("interrupt", "4711")
+    split(floor, "4711", 20, 30, 40)
+    floor.says("start", "4711-001")
+    floor.make(20)
+    floor.says("start", "4711-002")
+    floor.make(3)
+    floor.says("interrupt", "4711-002")
+    split(floor, "4711-002", 17, 10)
+    floor.says("start", "4711-002-001")
+    floor.make(4)
+    in_the_erp(floor, "4711", 5)
+    assert floor.state.running.open_good == 4, "not confirmed yet"
+    if not remembered:  # an earlier recording has no records of the parts
+        floor.records = {key: one for key, one in floor.records.items() if not one.job.erp_order}
+    floor.receive(job("4711", 100, cancelled=True))
+    ack = floor.all(OrderAck)[-1]
+    made = 10 + 20 + 3 + 4 if remembered else 10 + 4
+    assert (ack.kind, ack.produced) == ("CANCEL_ACCEPTED", (("0010", Decimal(made)),))
+    if remembered:
+        assert sum(booked_by_order(floor).values()) == made, "as many as it is told in confirmations"
+    floor.close_books()
+
+
+def test_a_part_under_a_leader_counts_in_the_answer_to_a_cancellation(floor, job):
+    floor.at("1 s").order("4711", 100)
+    floor.order("B", 40)
+    split(floor, "4711", 60, 40)
+    merge(floor, "L", "4711-002", "B")
+    floor.says("start", "L")
+    floor.make(30)
+    floor.says("interrupt", "L")
+    given = booked_by_order(floor)["4711-002"]
+    assert given
+    floor.receive(job("4711", 100, cancelled=True))
+    assert floor.all(OrderAck)[-1].produced == (("0010", Decimal(given)),)
+    assert floor.queued == ["L"], "a leader is left to a person"
+
+
+def test_a_split_order_of_which_nothing_was_begun_is_cancelled_without_quantities(floor, job):
+    floor.at("1 s").order("4711", 100)
+    split(floor, "4711", 60, 40)
+    floor.says("cancel", "4711-002", role=ActorRole.PLANNER)
+    floor.receive(job("4711", 100, cancelled=True))
+    ack = floor.all(OrderAck)[-1]
+    assert (ack.kind, ack.produced, floor.queued) == ("CANCEL_ACCEPTED", (), [])
+
+
+def test_a_split_order_whose_parts_are_complete_is_not_cancelled(floor, job):
+    """As one that was never split: the ERP has its last confirmation."""
+    floor.at("1 s").order("4711", 100)
+    split(floor, "4711", 60, 40)
+    for child, pieces in (("4711-001", 60), ("4711-002", 40)):
+        floor.says("start", child)
+        floor.make(pieces)
+    floor.receive(job("4711", 100, cancelled=True))
+    ack = floor.all(OrderAck)[-1]
+    assert (ack.kind, "reverse the final confirmation" in ack.reasons[0]) == ("CANCEL_REJECTED", True)
+    assert not floor.records["4711", "0010"].job.cancelled
+
+
 def test_another_revision_of_a_divided_order_is_refused(floor, job):
     floor.at("1 s").order("4711", 100)
     split(floor, "4711", 60, 40)
@@ -446,7 +512,8 @@ def test_children_get_what_remains_without_what_was_confirmed_in_the_erp(rig, co
     floor.close_books()
 
 
-def test_an_order_that_is_full_by_what_the_erp_was_told_is_neither_split_nor_merged(floor):
+def test_an_order_that_is_full_by_what_the_erp_was_told_is_neither_split_nor_merged(rig):
+    floor = rig(GOOD, orders=OrderRule(choose="command", at_target="continue"))  # else it is gone by that
     floor.at("1 s").order("A", 100)
     floor.order("B", 100)
     in_the_erp(floor, "A", 100)
@@ -538,6 +605,28 @@ def test_what_the_erp_was_told_of_a_split_order_counts_for_its_children(floor, t
         assert floor.running == "4711-001"
         floor.make(1)
         assert booked_by_order(floor) == {"4711-001": left}
+
+
+def test_a_part_of_which_nothing_is_left_leaves_the_end_to_its_sibling(floor):
+    floor.at("1 s").order("4711", 100)
+    split(floor, "4711", 60, 40)
+    in_the_erp(floor, "4711", 40)
+    assert (floor.queued, floor.confirmed) == (["4711-001"], [])
+    floor.says("start", "4711-001")
+    floor.make(60)
+    assert floor.confirmed == [("4711-001", 1, 60, "final", "target reached")]
+    floor.close_books()
+
+
+def test_originals_of_which_nothing_is_left_go_once_their_leader_is_taken_apart(floor):
+    floor.at("1 s").order("A", 60)
+    floor.order("B", 60)
+    merge(floor, "L", "A", "B")
+    in_the_erp(floor, "A", 60)
+    in_the_erp(floor, "B", 20)
+    floor.put(UnmergeEntry(floor.now_ns, "L", "", "A is there", "ann"))
+    assert floor.queued == ["B"]
+    assert (floor.records["A", "0010"].state, external(floor, "A")) == (JobOrderState.CANCELLED, (60, 0, 0))
 
 
 def test_a_child_under_a_leader_takes_its_part_of_what_the_erp_was_told(floor):

@@ -214,3 +214,14 @@ def test_what_an_operation_uses():
 def test_rules_that_cannot_be(plain, text):
     with pytest.raises(ValueError, match=text):
         BackflushRule(**plain)
+
+
+def test_two_lines_of_what_is_made_besides_are_told_alike_each_time():
+    """The one that is reckoned once says how the other is told, too: not only in the first confirmation."""
+    each = Component("A", Decimal(2), "G", kind=ComponentKind.CO_PRODUCT)
+    once = each._replace(quantity=Decimal(1), fixed=True, lot_required=True, serialised=True)
+    state, told = work.Backflush(), []
+    for _ in range(2):
+        state, lines = work.flushed(state, work.Used((each, once), work.Made(5)), BackflushRule())
+        told += [(str(line.quantity), line.separate, line.lot_required) for line in lines]
+    assert told == [("11.000", "serialised", True), ("10.000", "serialised", True)]

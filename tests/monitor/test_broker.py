@@ -89,8 +89,8 @@ async def test_a_clean_stop_says_so_and_leaves_no_will(mosquitto, watch, monitor
     await asyncio.wait_for(monitor.task, 60)
     await until(lambda: (watcher.last(f"{ROOT}/state") or {}).get("online") is False)
     assert watcher.last(f"{ROOT}/state")["reason"] == "stop"
-    assert watcher.last(f"{ROOT}/machine/M1/counts")["good"] == 2
-    assert watcher.last(f"{ROOT}/telemetry/asm")
+    await until(lambda: (watcher.last(f"{ROOT}/machine/M1/counts") or {}).get("good") == 2)  # behind the state
+    await until(lambda: watcher.last(f"{ROOT}/telemetry/asm"))
     monitor.telemetry("asm", block(2))
     monitor.source_changed(source())
     late = watch(broker.port)
@@ -172,7 +172,7 @@ async def test_telemetry_waits_for_the_broker_and_keeps_its_order(free_port, ser
     for number in range(200):
         monitor.telemetry("asm", block(number))
     await serve(fake_broker, port)
-    await until(lambda: b'"speed":199' in b"".join(received))
+    await until(lambda: b'"speed":199,' in b"".join(received))
     stream = b"".join(received)
     places = [stream.index(b'"speed":%d,' % number) for number in range(50, 200)]
     assert places == sorted(places)
@@ -278,7 +278,8 @@ async def test_heartbeats_on_a_link_that_stays_up(mosquitto, watch, monkeypatch,
     await until(lambda: len(watcher.messages[f"{ROOT}/health"]) >= 3)
     assert [document["seq"] for document, _ in watcher.messages[f"{ROOT}/health"]][:3] == [1, 2, 3]
     assert watcher.last(f"{ROOT}/health")["rss_bytes"] > 1_000_000
-    assert [view.connected for view in seen] == [True], "the link did not stay up"
+    links = [view.connected for view in seen]  # a busy computer may need more than one attempt
+    assert links[links.index(True) :] == [True], "the link did not stay up"
 
 
 async def test_a_broker_that_stops_reading_costs_bounded_memory_and_all_losses_are_counted(serve, monitor_on, until):

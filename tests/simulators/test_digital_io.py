@@ -219,10 +219,12 @@ def made_while(one, gateway, eventually, *commands, cartons):
     one.do("start")
     eventually(lambda: len(one.truth("pieces")) >= made + cartons, "the cartons")
     one.do("stop")
-    time_to_rest = time.monotonic_ns() + 2_000_000_000 // SPEED
-    eventually(lambda: time.monotonic_ns() > time_to_rest, "the last release")
+    stopped_ns = time.monotonic_ns()
+    lines = [gateway.line()]
+    while not (lines[-1]["t_ns"] > stopped_ns and lines[-1].get("levels", {"17": 1}).items() >= {("17", 0), ("27", 0)}):
+        lines.append(gateway.line())  # up to a sign of life in which the last carton has let go of its sensor
     one.do("exit")
-    edges = [line for line in gateway.rest() if line.get("pin") in {17, 27} and line["t_ns"] > begun_ns]
+    edges = [line for line in [*lines, *gateway.rest()] if line.get("pin") in {17, 27} and line["t_ns"] > begun_ns]
     return one.truth("pieces")[made:], edges
 
 

@@ -4,6 +4,7 @@ import time
 
 import pytest
 from asyncua import Client, ua
+from asyncua.ua.uaerrors import UaError
 
 from simulators.control import SimulatorError
 from simulators.opcua_endpoint import Endpoint
@@ -132,7 +133,7 @@ async def _connected(endpoint):
     client = Client(endpoint, timeout=30)
     try:
         await client.connect()
-    except (ConnectionError, TimeoutError):
+    except (OSError, UaError, TimeoutError):
         return None
     return client
 

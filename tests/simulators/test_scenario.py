@@ -79,6 +79,7 @@ def test_commands_are_given_in_machine_time_and_the_machine_goes_on(simulator, w
         return start["t_ns"] - stop["t_ns"] > 0.35e9 and one
 
     one = eventually(played, "a stop in time")
+    eventually(lambda: len(one.errors()) >= 6, "what was said of the commands")
     said = [json.loads(line) for line in one.errors()]
     assert [line["do"] for line in said[:6]] == ["job A", "stop", "set good 7", "set good 7", "start", "set good 7"]
     assert [line["at"] for line in said[:6]] == [100, 100, 150, 250, 300, 350]

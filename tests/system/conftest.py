@@ -53,6 +53,8 @@ POLL_S, POLL_LATER_S, LATER_S = 0.05, 0.15, 1.0
 BEAT_S = 0.02
 SPEED = 50  # times real time: an order of 24 pieces takes ASM-01 1.2 s
 SIMULATORS = {"ASM-01": "asm-01", "IMM-01": "imm-01", "PCK-01": "pck-01"}
+#: What is sent besides confirmations.
+BESIDE = ("ack", "notice")
 SOURCES = {"ASM-01": "asm", "IMM-01": "imm", "PCK-01": "box"}
 
 
@@ -296,19 +298,24 @@ class Plant:
         return done.returncode, done.stdout, done.stderr
 
     async def outbox(self, *options):
-        code, out, err = await self.cli("outbox", "list", "--json", "-d", self.state_dir, *options)
+        code, out, err = await self.cli("outbox", "list", "--json", "--limit", "1000", "-d", self.state_dir, *options)
         assert code == 0, err
         return json.loads(out)
 
     # --- the sum -----------------------------------------------------------------------------------------------------
 
-    async def arrived(self, *, parked=0, exact=True):
+    async def on_its_way(self):
+        """Confirmations that are neither over nor parked, as of now: the figures of the status may be 0.2 s old."""
+        rows = await self.ask("outbox.open")
+        return [row for row in rows if row["state"] != "parked" and row["kind"] not in BESIDE]
+
+    async def arrived(self, *, exact=True):
         """Wait until everything is counted and sent (machines must stand), then reconcile."""
 
         def still(view):
             if any(source["state"] != "up" for source in view["sources"]):
                 return False
-            if any(target["waiting"] != parked for target in view["targets"]):
+            if any(target["waiting"] for target in view["targets"]):
                 return False
             return not exact or all(counts(unit) == goal[unit["id"]] for unit in view["work_units"])
 
@@ -317,6 +324,8 @@ class Plant:
         async def one_moment():
             """The views of one moment: a timer may confirm what was open while the others are being asked."""
             view = await self.status_where(still, f"all of {goal} counted and sent")
+            if await self.on_its_way():
+                return None
             # Before the ledger: what is booked meanwhile stands in both. What waits for two targets was made once.
             waiting = list({row["key"]: row for row in await self.ask("outbox.open")}.values())
             ledger = await self.ledger()

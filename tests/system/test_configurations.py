@@ -149,7 +149,7 @@ async def test_orders_and_confirmations_as_files(plant, until):
     (share / "orders" / "batch.csv").write_text(
         "order;operation;work_center;product;quantity;sequence_no\n"
         "300001;0010;WC-ASM;P-1;24;1\n"
-        "300002;0010;WC-ASM;P-1;500;2\n"
+        "300002;0010;WC-ASM;P-1;50000;2\n"
     )
     await plant.ready()
     await until((share / "orders" / "done" / "batch.csv").exists, "the file to be moved")
@@ -169,8 +169,15 @@ async def test_orders_and_confirmations_as_files(plant, until):
         one = unit(view)
         return one["counted_good"] + one["counted_scrap"] == goal and not view["targets"][0]["waiting"]
 
-    view = await plant.status_where(done, "everything counted and written")
-    rows = confirmations(share / "confirmations")
+    async def one_moment():
+        """Neither on its way to the folder, nor made by a timer between the two looks."""
+        view = await plant.status_where(done, "everything counted and written")
+        if await plant.on_its_way():
+            return None
+        rows = confirmations(share / "confirmations")
+        return view["work_units"] == (await plant.ask("status"))["work_units"] and (view, rows)
+
+    view, rows = await until(one_moment, "a moment in which nothing is on its way")
     open_pieces = unit(view)["unconfirmed_good"] + unit(view)["unconfirmed_scrap"]
     assert sum(int(row["good"]) + int(row["scrap"]) for row in rows) + open_pieces == goal
     first = [row for row in rows if row["order"] == "300001"]

@@ -57,7 +57,12 @@ async def test_the_lane_goes_on_behind_a_discarded_posting(refused, until):
 
 async def test_only_what_is_parked_is_given_up_and_only_with_a_reason(refused, until):
     plant = refused
-    behind = (await until(lambda: plant.outbox("--state", "ready"), "one behind it"))[-1]
+
+    async def of_its_order():
+        """Not one of the next order, which is ready for a moment only."""
+        return [one for one in await plant.outbox("--state", "ready") if one["order"] == plant.order]
+
+    behind = (await until(of_its_order, "one behind it"))[-1]
     code, _out, err = await plant.cli("outbox", "discard", behind["no"], "--reason", "why", "-d", plant.state_dir)
     assert code == 1
     assert "is ready and cannot be superseded; allowed from: parked, needs_approval" in err

@@ -16,6 +16,8 @@ from gateway.control import ControlError
 #: The moment of death is random: that is the test.
 RNG = random.Random(20_261_122)
 KILLED_WITHIN_S = 0.05
+#: More than a machine makes at once that was kept waiting for some seconds: its order must still run when it stops.
+PARENT = 120
 BY_HAND = 4  # pieces of an original that somebody confirms in the ERP
 KEYS = (f"divided-{number}" for number in itertools.count())
 
@@ -150,7 +152,7 @@ async def taken_over_under_the_leader(floor, plant):
 
 async def test_split_merge_and_allocation_by_command_with_a_gateway_that_dies_in_each(floor, plant):
     plant.document["connectors"]["erp"]["totals_path"] = "/orders/{order}/totals"
-    await floor.begin(("A-1", 60), ("M-1", 20), ("M-2", 10))
+    await floor.begin(("A-1", PARENT), ("M-1", 20), ("M-2", 10))
     ask = plant.ask
     told = {"machine": "ASM-01", "who": "ann"}
     view = await floor.make(lambda view: unit_of(view)["unallocated_good"] >= 12, "pieces of nobody")
@@ -164,9 +166,11 @@ async def test_split_merge_and_allocation_by_command_with_a_gateway_that_dies_in
     code, _out, err = await plant.cli("order", "split", "ASM-01", "A-1", "0010", 9, 9, "-d", plant.state_dir)
     assert code == 1
     assert "SPLIT_SUM" in err
-    first = (60 - made) // 2
+    first = (PARENT - made) // 2
     await floor.dies_while(
-        lambda: ask("order.split", order="A-1", operation="0010", quantities=f"{first},{60 - made - first}", **told),
+        lambda: ask(
+            "order.split", order="A-1", operation="0010", quantities=f"{first},{PARENT - made - first}", **told
+        ),
         lambda view: {"A-1-001", "A-1-002"} <= set(jobs(view)),
     )
     assert "A-1" not in jobs(await plant.status()), "the parent has ended"
@@ -193,7 +197,7 @@ async def test_split_merge_and_allocation_by_command_with_a_gateway_that_dies_in
     assert (result.duplicate_keys, result.gaps) == ((), ()), result.to_json()
     ledger = await plant.ledger()
     assert finals(ledger) == ["A-1", "M-1", "M-2"]
-    assert [booked(ledger, order)[0] for order in ("A-1", "M-1", "M-2")] == [60, 20 - BY_HAND, 10]
+    assert [booked(ledger, order)[0] for order in ("A-1", "M-1", "M-2")] == [PARENT, 20 - BY_HAND, 10]
     unit = unit_of(await plant.status())
     counted = sum(row["good"] + row["scrap"] for row in await plant.truth("ASM-01"))
     at_the_erp = sum(sum(booked(ledger, order)) for order in ("A-1", "M-1", "M-2"))
@@ -202,7 +206,7 @@ async def test_split_merge_and_allocation_by_command_with_a_gateway_that_dies_in
     assert unit["written_off"] == rest["unallocated_good"]
 
 
-async def test_split_merge_report_and_rework_over_the_api_where_people_count(floor, plant):
+async def test_split_merge_report_and_rework_over_the_api_where_people_count(floor, plant, until):
     await floor.begin(("A-1", 30), ("M-1", 20), ("M-2", 10), confirm={}, counting_source="operator")
     token, operator = await floor.person(), await floor.person("operator")
     status, refused = await floor.api("split", operator, order="A-1", operation="0010", quantities="10,20")
@@ -234,7 +238,11 @@ async def test_split_merge_report_and_rework_over_the_api_where_people_count(flo
             await floor.api("report", operator, order=order, good=3 if order == "L-1" else 1)
 
         await floor.dies_while(last, lambda view, order=order: order not in jobs(view))
-    await plant.status_where(lambda view: view["targets"][0]["waiting"] == 0, "all of it at the ERP")
+
+    async def all_sent():
+        return not await plant.on_its_way()
+
+    await until(all_sent, "all of it at the ERP")
     ledger = await plant.ledger()
     assert finals(ledger) == ["A-1", "M-1", "M-2"]
     assert booked(ledger, "A-1") == (30, 3, 0)

@@ -130,8 +130,9 @@ async def flows_again(source, machine, until, within_s=WITHIN_S):
 
 
 async def nothing_was_wrong(source, machine):
-    made = (await machine.command("totals"))["good_total"]
+    # In this order: while the machine is asked, it makes more, and that is read, too.
     counted = max(value.value for value in source.since(0.0, "good") if value.status is Status.GOOD)
+    made = (await machine.command("totals"))["good_total"]
     assert counted <= made
     assert source.wrong == []
     assert source.slowest_s < BUSY_MAX_S
@@ -251,10 +252,12 @@ async def test_a_serial_line_that_is_disturbed_brings_no_wrong_value(rtu, fault,
 async def test_a_restart_of_the_plc_reaches_the_core_as_evidence(connected, until, on_both):
     async def check(line):
         source, machine = await connected(line), line.machine
-        before = source.last["plc.boots"][1].value
+        before, times = source.last["plc.boots"][1].value, source.status.reconnects
         begun_s = time.monotonic()
         await machine.command("restart 0.3 keep")
-        await until(lambda: source.status.reconnects == 1, lambda: f"the link again; {source.status}", 0.3 + WITHIN_S)
+        await until(
+            lambda: source.status.reconnects > times, lambda: f"the link again; {source.status}", 0.3 + WITHIN_S
+        )
         again_s = time.monotonic()
         await until(lambda: source.after(again_s), "values after the restart", WITHIN_S)
         assert Status.BAD in {value.status for value in source.since(begun_s, "boots")}

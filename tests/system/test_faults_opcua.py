@@ -118,8 +118,9 @@ async def flows_again(source, machine, until, within_s=WITHIN_S, names=MOVING):
 
 
 async def nothing_was_wrong(source, machine):
-    made = (await machine.command("totals"))["good_total"]
+    # In this order: while the machine is asked, it makes more, and that is read, too.
     counted = max(value.value for value in source.since(0.0, "parts") if value.status is Status.GOOD)
+    made = (await machine.command("totals"))["good_total"]
     assert counted <= made
     assert source.wrong == []
     assert source.slowest_s < BUSY_MAX_S
@@ -280,7 +281,7 @@ async def test_nodes_are_found_anew_after_a_restart_whatever_their_index(order, 
         begun_s = time.monotonic()
         await until(lambda: source.after(begun_s, *MOVING), lambda: f"values; {source.status}", WITHIN_S)
         await until(lambda: source.after(begun_s), "a value of each", WITHIN_S)
-        assert source.status.reconnects == 1
+        assert source.status.reconnects >= 1
         assert source.last["plc.started"][1].value != before  # the core's evidence of the restart
         await nothing_was_wrong(source, machine)
 

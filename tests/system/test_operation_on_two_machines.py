@@ -162,7 +162,8 @@ async def test_the_second_operation_waits_for_the_first_on_the_other_machine(pla
 async def test_an_operation_with_more_than_the_one_before_says_so_until_that_has_caught_up(plant):
     plant.keep(LEAD)
     second = Second(plant)
-    second.unit = {**second.unit, "work_center": "WC-2", "orders": {}, "confirm": {"every_pieces": 10}}
+    # Nothing but a person confirms: where the pieces had just been confirmed, there would be nothing to confirm.
+    second.unit = {**second.unit, "work_center": "WC-2", "orders": {}, "confirm": {}}
     plant.document["work_units"][LEAD]["orders"] = {}
     await plant.start_erp()
     await plant.start_machine(LEAD)

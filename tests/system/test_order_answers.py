@@ -43,10 +43,12 @@ from gateway.core.model import (
     Status,
 )
 from gateway.core.orders import reconciliation as core_reconciliation
+from gateway.core.orders.external import concerned
 from gateway.core.orders.job_run import room
 from gateway.core.orders.lifecycle import ActorRole
 from gateway.core.rules import CounterRule, WorkUnitRules
 from gateway.core.work_unit import WorkUnit
+from gateway.erp.accepting_postings import known_before
 from gateway.erp.order_closer import OrderCloser
 from gateway.erp.reconciler import reconcile
 from gateway.erp.reconciliation_round import ReconciliationRound, agrees
@@ -117,8 +119,8 @@ class Floor:
             if machine in machines:
                 await self.runners[machine].submit(OrderReceived(self.clock.now_ns(), job))
 
-    async def says(self, machine, verb):
-        entry = OperatorEntry(self.clock.now_ns(), verb, "4711", "", "test")
+    async def says(self, machine, verb, name="4711"):
+        entry = OperatorEntry(self.clock.now_ns(), verb, name, "", "test")
         await self.runners[machine].submit(entry)
 
     async def answers(self):
@@ -173,6 +175,32 @@ async def test_repeats_changes_and_late_images_are_answered_as_what_they_are(flo
     assert [one["held_revision"] for one in found] == [1, 1, 3, 3, 3]
     assert found[-1]["operations"][0]["kind"] == "CANCEL_ACCEPTED"
     assert len({one["idempotency_key"] for one in found}) == len(found)
+
+
+@pytest.mark.parametrize("hears", ["AB", "BA"])
+async def test_a_withdrawal_of_what_was_split_is_answered_with_what_its_parts_made(floor, hears):
+    """Also where the other operation hears first, which knows only what is stored of the parts."""
+    await floor.hears(order())
+    runner = floor.runners["A"]
+
+    async def makes(value):
+        floor.clock.advance(S)
+        await runner.submit(DataValue("A.good", value, Status.GOOD, None, floor.clock.now_ns()))
+
+    await makes(0)
+    await makes(1)
+    await floor.says("A", OperatorVerb.INTERRUPT)
+    now_ns = floor.clock.now_ns()
+    await runner.submit(SplitEntry(now_ns, "4711", "", (Decimal(4), Decimal(5)), "two", "ann"))
+    assert [run.job.order for run in runner.state.at_work()] == ["4711-001"]
+    await makes(7)
+    assert [run.job.order for run in runner.state.open_runs()] == ["4711-002"], "the first part is over"
+    await floor.says("A", OperatorVerb.START, "4711-002")
+    await makes(9)
+    for machine in hears:
+        await floor.hears(order(2, cancelled=True), machine)
+    answer = (await floor.answers())[-1]
+    assert (answer["answer"], answer["produced"]) == ("accepted", {"0010": "9"})
 
 
 async def test_a_withdrawal_of_what_is_not_held_is_unknown(floor):
@@ -445,13 +473,14 @@ async def test_what_the_erp_has_of_a_merged_or_split_order_is_taken_over_in_its_
         said = await verbs["reconcile.accept"]({**mine, "order": "4711"})
         assert said.endswith("3 good, 0 scrap, 0 rework; it counts for 4711-002, 4711-001, split from it")
         assert {run.job.order: run.external[0] for run in runner.state.open_runs()} == {
-            "4711-001": 1, "4711-002": 2, "4712": 0,
-        }  # fmt: skip
+            "4711-001": 1, "4712": 0,
+        }, "nothing is left of the other one"  # fmt: skip
+        parts = concerned(runner.state, "4711", "0010")
+        assert await known_before(floor.store, parts, "4711", "0010") == (4 + 1 + 2, 0, 0)
         assert (await verbs["reconcile"]({}))["findings"] == []
 
-        for name in ("4711-001", "4711-002"):
-            await runner.submit(OperatorEntry(now_ns, OperatorVerb.INTERRUPT, name, "", "ann"))
-            await runner.submit(OperatorEntry(now_ns, OperatorVerb.CANCEL, name, "", "ann", role=ActorRole.PLANNER))
+        await runner.submit(OperatorEntry(now_ns, OperatorVerb.INTERRUPT, "4711-001", "", "ann"))
+        await runner.submit(OperatorEntry(now_ns, OperatorVerb.CANCEL, "4711-001", "", "ann", role=ActorRole.PLANNER))
         erp._external("4711", "0010", 1)
         await verbs["reconcile"]({"order": "4711"})
         with pytest.raises(RequestError, match="nor is any of the orders that it was split into") as refused:

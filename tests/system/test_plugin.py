@@ -112,7 +112,8 @@ def test_a_running_gateway_counts_with_it(linegate, folder, environment):
 def status(linegate):
     done = linegate("status", "--json", "-d", "state")
     # Before the control socket listens there is nobody to ask.
-    return json.loads(done.stdout) if done.returncode == 0 else {"sources": [{"state": ""}]}
+    nobody = {"sources": [{"state": ""}], "work_units": [{"counted_good": None}]}
+    return json.loads(done.stdout) if done.returncode == 0 else nobody
 
 
 def until(condition, gateway, folder):

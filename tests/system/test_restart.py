@@ -91,7 +91,9 @@ async def test_killed_while_sending_it_asks_before_it_sends_again(line, until):
     await line.ready()
 
     async def settled():
-        return [one for one in await line.outbox("--state", "posted") if one["key"] == sending[0]["key"]]
+        return [
+            one for one in await line.outbox("--state", "posted", "--limit", "1000") if one["key"] == sending[0]["key"]
+        ]
 
     posted = (await until(settled, "the posting to be booked"))[0]
     assert posted["lookups"] >= 1, posted

@@ -180,7 +180,7 @@ def between(found):
 
 async def confirmed(plant):
     """Every confirmation, oldest first: when it is listed as made, and its canonical document."""
-    listed = await plant.outbox("--limit", "1000")
+    listed = await plant.outbox()
     with database_of(plant) as database:
         documents = {key: json.loads(payload) for key, payload in database.execute("SELECT key, payload FROM outbox")}
     return [(seconds(one["created"]), documents[one["key"]]) for one in reversed(listed)]
@@ -212,6 +212,7 @@ async def test_a_box_without_a_battery_starts_in_1970_and_learns_the_time_while_
     assert "times may be off" in text
     await line.produce()
     await line.status_where(lambda view: view["targets"][0]["posted"] >= 2, "confirmations without a date")
+    right_s = time.time()
     wall.set(0)
     view = await utc_is(line, time.time)
     code, text, err = await line.cli("status", "-d", line.state_dir)
@@ -235,7 +236,7 @@ async def test_a_box_without_a_battery_starts_in_1970_and_learns_the_time_while_
     assert all(seconds(document["created_at"]) < DAY_S for document in early), "as it was known then"
     assert late
     for document in late:
-        assert known - NEAR_S < seconds(document["created_at"]) < time.time() + 1
+        assert right_s - NEAR_S < seconds(document["created_at"]) < time.time() + 1
         assert began < seconds(document["period"]["from"])
         assert began < seconds(document["event_time_last"])
     listed = [made_s for made_s, _ in documents]
@@ -328,7 +329,7 @@ async def test_after_a_power_cut_a_clock_in_the_past_of_the_last_commit_loses_an
     await utc_is(line, time.time)
     known = time.time()
     await until(lambda: time.time() > known + NEAR_S, "the time at which every machine was told")
-    await confirmed_by_timers(line, 1)
+    await confirmed_by_timers(line, 2)  # the first may have been made before and seen after it
     result = await adds_up(line)
     assert (result.duplicate_keys, result.gaps) == ((), ())
     for unit in ("ASM-01", "IMM-01"):

@@ -94,6 +94,9 @@ async def test_released_made_refused_released_done(plant, server, write_yaml, un
 
         await plant.status_where(holds, f"{unit} {what}")
 
+    async def sent():
+        return not await plant.on_its_way()
+
     async def die():
         plant.daemon.kill()
         await plant.daemon.ended()
@@ -113,7 +116,7 @@ async def test_released_made_refused_released_done(plant, server, write_yaml, un
         counted = ("counted_good", "counted_scrap")
         await unit_where(unit, lambda view: [view[name] for name in counted] == [97, 3], "to have counted its pieces")
         # Nothing is written any more that would bring the order here again before its end.
-        await plant.status_where(lambda view: view["targets"][0]["waiting"] == 0, "everything booked so far")
+        await until(sent, "everything booked so far")
         partner.tolerate(tolerance)
         await decided("order", "finish", unit, number, operation)
 
@@ -128,7 +131,7 @@ async def test_released_made_refused_released_done(plant, server, write_yaml, un
     await die()  # once more, and what a person says comes later
     await decided("outbox", "release", refused["key"], "--reason", "the customer takes all of them")
     await until(lambda: partner.state(production) == "done", lambda: plant.daemon.text()[-2000:])
-    await plant.status_where(lambda view: view["targets"][0]["waiting"] == 0, "everything booked")
+    await until(sent, "everything booked")
     assert partner.stock(production) == (97.0, 3.0, {"done"})
     assert {state for state, _ in partner.cycles(production)} == {"done"}
     rows = await plant.outbox()

@@ -43,7 +43,7 @@ class Two:
             self.targets[name] = plant.erp
             for number in range(1, ORDERS + 1):
                 await plant.release(
-                    f"O-{number:03}", ("0010", "WC-ASM"), quantity=PIECES, sequence_no=number, product="ASSY-D20"
+                    order_of(number), ("0010", "WC-ASM"), quantity=PIECES, sequence_no=number, product="ASSY-D20"
                 )
         connectors = plant.document["connectors"]
         del connectors["erp"]["backoff_max"]  # as it is delivered
@@ -125,7 +125,9 @@ class Two:
     async def refused(self, sick, well):
         """One order is refused by one target: it stands aside in sight, and delays no other, here or there."""
         view = await self.plant.status()
-        order = next(unit["order"] for unit in view["work_units"] if unit["id"] == "ASM-01")
+        running = next(unit["order"] for unit in view["work_units"] if unit["id"] == "ASM-01")
+        # Not the running one, nor the next: its last confirmation may be there before it is to be refused.
+        order = order_of(number_of(running) + 2)
         await self.targets[sick].command(f"reject {order}")
         parked = await self.view(sick, lambda one: one["parked"], "one parked")
         seen_s = time.time()
@@ -156,6 +158,14 @@ class Two:
 
     def booked(self, name):
         return {(row["key"], row["good"], row["scrap"]) for row in self.bookings(name)}
+
+
+def order_of(number):
+    return f"O-{number:03}"
+
+
+def number_of(order):
+    return int(order.removeprefix("O-"))
 
 
 def created_s(row):

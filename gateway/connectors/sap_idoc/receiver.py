@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 CONNECTIONS_MAX: Final = 16
 REQUEST_S: Final = 60.0
 CHUNK_BYTES: Final = 64 * 1024
+#: What is too long is heard to its end, up to here: who is cut off in the middle of it may never see the answer.
+HEARD_MAX_BYTES: Final = 4 * IDOC_MAX_BYTES
 BACKLOG: Final = 32
 
 
@@ -136,6 +138,7 @@ async def _request(reader: asyncio.StreamReader, connection: h11.Connection) -> 
     """The request and its body; no request: the client left; no body: it is too long."""
     request: h11.Request | None = None
     body = bytearray()
+    length = 0
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
@@ -146,11 +149,13 @@ async def _request(reader: asyncio.StreamReader, connection: h11.Connection) -> 
         elif isinstance(event, h11.Request):
             request = event
         elif isinstance(event, h11.Data):
-            body += event.data
-            if len(body) > IDOC_MAX_BYTES:
+            length += len(event.data)
+            if length <= IDOC_MAX_BYTES:
+                body += event.data
+            elif length > HEARD_MAX_BYTES:
                 return request, None
         elif isinstance(event, h11.EndOfMessage):
-            return request, bytes(body)
+            return request, bytes(body) if length <= IDOC_MAX_BYTES else None
         else:
             return None, None
 

@@ -36,6 +36,7 @@ from gateway.core.orders.queue_entries import entry_of
 from gateway.core.orders.shift_end import waits_for_shift
 from gateway.core.orders.standing_holds import applied, held_otherwise
 from gateway.core.orders.starting import Starting
+from gateway.core.orders.unneeded import without_unneeded
 from gateway.core.work.held_back import judged_only, with_held
 from gateway.core.work.packing import noted
 
@@ -94,6 +95,7 @@ class Dispatch:
         """Start the next order by itself, or propose it, where the rule says so; with parallel ones each that can."""
         if state.standing:  # of what has just come, before it could start
             state = applied(self, state, at_ns, out)
+        state = without_unneeded(self, state, at_ns, out)
         for _ in range(self.rule.max_parallel_orders):
             before = len(state.at_work())
             if before >= self.rule.max_parallel_orders:
@@ -308,8 +310,7 @@ class Dispatch:
             if not refusal:
                 return self._end(state, run, at_ns, _AT_TARGET.text, out, Said(flags=flags))
         if not more and run.anything_open:
-            settle = self._settled if full else self.confirmed
-            run = settle(state, run, at_ns, "late pieces", out)
+            run = (self._settled if full else self.confirmed)(state, run, at_ns, "late pieces", out)
         return enqueue(without(state, run), run)
 
     def interrupt(

@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.model import JobChanged, JobOrderState
+from gateway.core.orders.change_table import Phase
 from gateway.core.orders.lifecycle import RUNNING
 from gateway.core.orders.order_changes import AckKind, OrderAck
 from gateway.core.orders.places import notice
+from gateway.core.orders.progress import together
 
 if TYPE_CHECKING:
     from gateway.core.model import JobOrder, JobRecord, OrderReceived, Output
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.core.unit_state import State
 
 _S: Final = JobOrderState
+_NONE_LEFT: Final = frozenset({_S.CANCELLED, _S.SPLIT, _S.MERGED})
 _BEGUN: Final = RUNNING | {_S.INTERRUPTED, _S.ON_HOLD}
 
 
@@ -47,6 +50,24 @@ def answered(intake: Intake, state: State, received: OrderReceived, out: list[Ou
     return _rejected(state, received, kind, known.job.revision, what, out)
 
 
+def as_one(state: State, received: OrderReceived, record: JobRecord) -> JobRecord:
+    """An operation with what its parts made and how far they are, where it was split; else as it is."""
+    parts = _parts(state, received, record)
+    scrap, rework = (getattr(record, role) + sum(getattr(one, role) for one in parts) for role in ("scrap", "rework"))
+    return together(record, parts)._replace(scrap=scrap, rework=rework) if parts else record
+
+
+def _parts(state: State, received: OrderReceived, record: JobRecord) -> list[JobRecord]:
+    """What it was split into: what is open here as it is now, all else as it is remembered."""
+    if record.state is not _S.SPLIT:
+        return []
+    found = {one.job.key: one for one in received.others if one.job.erp_order}
+    for run in state.open_runs():
+        led = () if run.merged is None else run.merged.runs
+        found |= {one.job.key: one.record()._replace(state=run.state) for one in (run, *led)}
+    return [one for one in found.values() if one.job.erp_order and one.job.erp_key == record.job.key]
+
+
 def _children(state: State, job: JobOrder) -> list[JobOrder]:
     return [run.job for run in state.open_runs() if run.job.erp_order and run.job.erp_key == job.key]
 
@@ -59,7 +80,14 @@ def _cancelled(intake: Intake, state: State, received: OrderReceived, known: Job
     if begun and intake.cancel_policy == "reject":
         what = f"{', '.join(begun)} of it started; finish or interrupt it here first"
         return _rejected(state, received, AckKind.CANCEL_REJECTED, known.job.revision, what, out)
-    out.append(OrderAck(AckKind.CANCEL_ACCEPTED, job.order, job.revision, job.revision))
+    parts = _parts(state, received, known)
+    fact = intake.facts(as_one(state, received, known))
+    if fact.ended and any(one.state not in _NONE_LEFT for one in parts):
+        what = "it is split, and complete; reverse the final confirmation, or return the goods"
+        return _rejected(state, received, AckKind.CANCEL_REJECTED, known.job.revision, what, out)
+    started = any(intake.facts(one).phase is not Phase.BEFORE_START for one in (known, *parts))
+    produced = ((job.operation, fact.produced),) if started else ()
+    out.append(OrderAck(AckKind.CANCEL_ACCEPTED, job.order, job.revision, job.revision, produced=produced))
     out.append(JobChanged(at_ns, known._replace(job=known.job._replace(cancelled=True)), known.state, "cancelled"))
     for child in runs:
         run = next((one for one in state.open_runs() if one.job.key == child.job.key), None)

@@ -31,7 +31,10 @@ Numbers = tuple[int, int, int]
 
 
 def taken_over(dispatch: Dispatch, state: State, entry: ExternalEntry, out: list[Output]) -> State:
-    """The state with these pieces known; what cannot be done is a REFUSED notice. A full order completes."""
+    """The state with these pieces known; what cannot be done is a REFUSED notice.
+
+    An order that is full by them completes; one that was never begun leaves the queue.
+    """
     found = concerned(state, entry.order, entry.operation)
     told = (entry.good, entry.scrap, entry.rework)
     if not found:
@@ -45,10 +48,14 @@ def taken_over(dispatch: Dispatch, state: State, entry: ExternalEntry, out: list
         text = f"PIECES: found {made}, allowed: 1 and more in all, none below 0; {todo}"
         out.append(refused(entry.at_ns, Refusal(text, "PIECES", found=made, allowed="1 and more", what_to_do=todo)))
         return state
+    keys = {run.job.key for run in found}
     for run, part in zip(found, _parts(found, told, dispatch.rule.target_counts), strict=True):
         if any(part):
             state = _known_of(dispatch, state, run, part, entry.at_ns, out)
-    return dispatch.complete_if_full(state, entry.at_ns, out)
+    state = dispatch.complete_if_full(state, entry.at_ns, out)
+    for run in [one for one in state.queue if one.state is JobOrderState.INTERRUPTED and one.job.key in keys]:
+        state = dispatch.late(state, run, entry.at_ns, out, more=True)
+    return dispatch.advance(state, entry.at_ns, out)
 
 
 def concerned(state: State, order: str, operation: str) -> tuple[JobRun, ...]:

@@ -13,7 +13,7 @@ from gateway.core.model import FinalAcknowledged, JobChanged, JobOrderState, Ord
 from gateway.core.orders import dispatch as dispatching
 from gateway.core.orders import lead, member
 from gateway.core.orders.change_table import ChangeEffect, Phase
-from gateway.core.orders.divided_images import answered
+from gateway.core.orders.divided_images import answered, as_one
 from gateway.core.orders.divided_material import left_to_siblings
 from gateway.core.orders.engineering_change import dated, waits
 from gateway.core.orders.erp_status import (
@@ -43,6 +43,7 @@ from gateway.core.orders.progress import compared, with_progress
 from gateway.core.orders.shares import BETWEEN_MACHINES, LeadTold, MemberTold
 from gateway.core.orders.standing_holds import freed
 from gateway.core.orders.stop_request import ask_to_stop
+from gateway.core.orders.unneeded import comes_back, was_unneeded
 
 if TYPE_CHECKING:
     from gateway.core.model import JobOrder, JobRecord, Output
@@ -151,11 +152,13 @@ class Intake:
         One operation is never held by two work units: both would give out the same confirmation numbers.
         """
         job, at_ns = received.job, received.at_ns
-        comes_back = known.state is _S.CANCELLED and _is_left_out(known.job.image, job)
-        decision = self._judged(state, known.job, received, gone=known.state in _GONE and not comes_back)
+        counts = self._rule.target_counts
+        back = known.state is _S.CANCELLED and (_is_left_out(known.job.image, job) or comes_back(known, job, counts))
+        over = known.state in _GONE and not back and not was_unneeded(known, counts)
+        decision = self._judged(state, known.job, received, gone=over)
         if isinstance(decision, ChangeRefused):
             return _rejected(state, at_ns, job, decision.ack, out)
-        if comes_back and isinstance(decision, ChangeAccepted) and not job.cancelled and not is_closed(job):
+        if back and isinstance(decision, ChangeAccepted) and not job.cancelled and not is_closed(job):
             again = from_record(known, job)._replace(state=state_of(job, self._rule))
             return self._taken(state, again, received._replace(known=None), out)
         if known.state in _ENDED or known.state in _GONE or known.held_from in _ENDED:
@@ -334,14 +337,16 @@ class Intake:
         before, after = comparable(old, received.job)
         if gone:
             before = before._replace(cancelled=True)
-        facts = {one.job.operation: self._facts(one) for one in received.others}
-        if received.known is not None:
-            facts[received.job.operation] = self._facts(received.known)
         order = received.job.order
-        facts |= {run.job.operation: self._facts(run.record()) for run in state.open_runs() if run.job.order == order}
+        others = [as_one(state, received, one) for one in received.others if one.job.order == order]
+        facts = {one.job.operation: self.facts(one) for one in others}
+        if received.known is not None:
+            facts[received.job.operation] = self.facts(received.known)
+        facts |= {run.job.operation: self.facts(run.record()) for run in state.open_runs() if run.job.order == order}
         return decide(before, facts, after, self._rule.cancel_in_progress)
 
-    def _facts(self, record: JobRecord) -> RunFacts:
+    def facts(self, record: JobRecord) -> RunFacts:
+        """What a change asks of an operation."""
         produced = filled(record._replace(external=(0, 0, 0)), self._rule.target_counts)
         at = record.held_from if record.state is _S.ON_HOLD else record.state
         if at is _S.IN_PROGRESS or at in _ENDED or record.good or record.scrap or record.rework:

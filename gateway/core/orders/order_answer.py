@@ -144,7 +144,7 @@ def document(
         # Where one operation still holds an older revision, that is what the ERP can rely on.
         "held_revision": min(held, default=None),
         "reasons": told,
-        "produced": {operation: made for part in parts for operation, made in part["produced"].items()},
+        "produced": _produced(parts),
         "resend": any(part["resend"] for part in parts),
         "operations": [
             {name: part[name] for name in ("operation", "answer", "kind", "held_revision")}
@@ -153,3 +153,10 @@ def document(
         ],
         "created_at": utc(at_utc_ns),
     }
+
+
+def _produced(parts: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """What each operation had made: by its own word, else by that of one that knows what is remembered of it."""
+    said = {operation: made for part in parts for operation, made in part["produced"].items()}
+    own = {part["operation"]: part["produced"] for part in parts}
+    return {operation: own.get(operation, {}).get(operation, made) for operation, made in said.items()}

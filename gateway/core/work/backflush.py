@@ -198,8 +198,10 @@ def flushed(
     """
     accounts = {one.key: one for one in state.accounts}
     for component in used.components:
-        if component.fixed and _fixed_name(component) not in state.fixed:
-            _book(accounts, _account(component, _kind_of(component)), Fraction(component.quantity))
+        if component.fixed:
+            # Nothing more where it was reckoned: two lines of an item are told alike each time, as the last one says.
+            due = Fraction(0) if _fixed_name(component) in state.fixed else Fraction(component.quantity)
+            _book(accounts, _account(component, _kind_of(component)), due)
         for account, amount in by_pieces((component,), used.made, rule).values():
             _book(accounts, account, amount)
     for component in {one.item: one for one in used.components if is_used(one)}.values():

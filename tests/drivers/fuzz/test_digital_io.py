@@ -24,21 +24,17 @@ def line_of(**content):
     return json.dumps(content).encode() + b"\n"
 
 
-def well_formed(line):
-    """What the protocol allows after the first line, judged apart from the driver."""
+def well_formed(line, *, first=False):
+    """What the protocol allows, in the first line of a connection or after it, judged apart from the driver."""
     try:
         content = json.loads(line)
         levels = content["levels"] if "pin" not in content else {str(content["pin"]): content["level"]}
-        known = {name for name in levels if name.strip().isdecimal()}
+        known = [level for name, level in levels.items() if name.strip().isdecimal()]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return False
     whole = isinstance(content.get("t_ns"), int)
-    return (
-        whole
-        and bool(known)
-        and all(type(levels[name]) is int and levels[name] in (0, 1) for name in known)
-        and "hello" not in content
-    )
+    right = bool(known) and all(type(level) is int and level in (0, 1) for level in known)
+    return whole and right and ("hello" in content) is first
 
 
 # --- what becomes of a line; None ends the connection ----------------------------------------------------------------
@@ -163,7 +159,7 @@ class FuzzSimulator:
             else:
                 self.level ^= 1
                 line = line_of(pin=CARTON, level=self.level, t_ns=now_ns)
-            for part in self._parts(line):
+            for part in self._parts(line, first=b"hello" in line):
                 if part is None:
                     return
                 if isinstance(part, float):
@@ -173,15 +169,29 @@ class FuzzSimulator:
                     await writer.drain()
             await asyncio.sleep(EDGE_EVERY_S)
 
-    def _parts(self, line):
+    def _parts(self, line, *, first):
         if not self.fuzzing or self._rng.random() > SHARE:
             return [line]
         card = self._deck.draw()
         while True:
             parts = card(line, self._rng)
-            sent = b"".join(part for part in parts if isinstance(part, bytes) and part != line)
-            if card in RIGHT or not any(map(well_formed, sent.splitlines())):
+            sent = b"".join(part for part in parts if isinstance(part, bytes)).splitlines(keepends=True)
+            lies = (well_formed(one, first=first and not at) for at, one in enumerate(sent) if one != line)
+            if card in RIGHT or not any(lies):
                 return parts
+
+
+@pytest.mark.parametrize("odd", ["1", "17", ["17"], 17, None, {"x": 1}])
+def test_levels_that_are_no_object_of_pins_are_not_well_formed(odd):
+    assert not well_formed(line_of(t_ns=1, levels=odd))
+
+
+def test_a_greeting_is_well_formed_in_the_first_line_only():
+    """Whether its levels are right nobody but the simulator knows: a spoilt one like this is not sent there."""
+    greeting = line_of(hello="fuzz", t_ns=1, levels={str(CARTON): 0, str(RESERVE): 1, str(POWER): 1})
+    assert well_formed(greeting, first=True)
+    assert not well_formed(greeting)
+    assert not well_formed(line_of(pin=CARTON, level=1, t_ns=1), first=True)
 
 
 @pytest.mark.timeout(600)

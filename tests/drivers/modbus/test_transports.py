@@ -184,8 +184,7 @@ async def test_an_answer_with_another_number_is_never_a_value(make_device, trans
     await device.start()
     device.tables["holding"] = {0: 1}
     device.spoil = spoil
-    link = link_for(Endpoint(timeout=Duration("200 ms"), **reached()))
-    await link.connect()
+    link = await connected(Endpoint(timeout=Duration("200 ms"), **reached()))
     with pytest.raises(DriverError):
         await asyncio.wait_for(link.read("holding", 0, 1), LIMIT_S)
     link.close()

@@ -255,7 +255,7 @@ async def test_a_write_before_which_the_unit_must_prove_itself_is_not_sent_witho
     device, reached = make_device("rtu_over_tcp")
     await device.start()
     device.tables["holding"] = dict.fromkeys(range(5, 12), 0)
-    driver = await driver_for(device, {"word": SIGNALS["word"]}, reached=reached(), timeout=Duration("50 ms"))
+    driver = await driver_for(device, {"word": SIGNALS["word"]}, reached=reached(), timeout=Duration("500 ms"))
     device.silent_units = {1}
     with pytest.raises(DriverError):
         await anext(driver.readings())

@@ -56,6 +56,8 @@ PORTS_MAX = 5
 LOG_TAIL = 3000
 STATUS_CHARS = 4000
 SIMULATORS = {"ASM-01": "asm-01", "IMM-01": "imm-01", "PCK-01": "pck-01"}
+#: What is sent besides confirmations.
+BESIDE = ("ack", "notice")
 SOURCES = {"ASM-01": "asm", "IMM-01": "imm", "PCK-01": "box"}
 
 
@@ -295,8 +297,11 @@ class Rig:
         while True:
             view = await self.status_where(still, f"all of {made} to be counted and sent", timeout_s)
             soon = soon or Deadline(timeout_s)  # from the first rest on: until then it had a limit of its own
+            # The figures of its targets may be of a moment ago; nobody waits for what is not sent at all.
+            on_the_way = [one for one in await self.ask("outbox.open") or () if one["kind"] not in BESIDE]
+            known = sum(one["state"] != "parked" for one in on_the_way) == waiting
             facts = [view["work_units"], len(conservation.rows(self.ledger, "SELECT id FROM bookings"))]
-            if facts == before:
+            if known and facts == before:
                 return view
             assert not soon.over(), self.failed("it never comes to rest")
             before = facts

@@ -47,6 +47,16 @@ async def outbox(rig):
     return conservation.rows(rig.state_dir / "linegate.db", "SELECT * FROM outbox WHERE kind <> 'ack' ORDER BY id")
 
 
+async def one_moment(rig):
+    """Status and outbox between which no timer has confirmed what was open: it would stand in both."""
+    view = await rig.status_where(lambda _view: True, "the status")
+    while True:
+        known, before = await outbox(rig), view
+        view = await rig.status_where(lambda _view: True, "the status")
+        if view["work_units"] == before["work_units"]:
+            return view, known
+
+
 def nothing_twice(rig, *, approved=0):
     """From outside: no key twice, no more pieces than were made but what a person has let go."""
     entries = booked(rig)
@@ -129,8 +139,7 @@ async def test_an_older_database_books_nothing_twice_and_names_what_is_in_doubt(
         )
         nothing_twice(rig)
         # Nothing lost: what the ERP has of before, what the database knows booked, waits or has not confirmed yet.
-        view = await rig.status()
-        known = await outbox(rig)
+        view, known = await one_moment(rig)
         keys = {row["key"] for row in known}
         unit = view["work_units"][0]
         here = sum(sum(conservation.posting(row)[part] for part in ("good", "scrap")) for row in known)
