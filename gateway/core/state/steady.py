@@ -85,7 +85,7 @@ class Steady:
     def cycle(self, state: TimelineState, now_ns: int, to_ns: int, cycles: int) -> TimelineState | None:
         """So many cycles ended at ``to_ns``, in time; None where this is not the usual case."""
         due_ns, limits = self.due_ns(state), self._limits
-        before_ns, contexts, pending_ns, _gap, row, final_ns, _unknown, alarms, asked_ns, cut_ns, left = state
+        before_ns, contexts, pending_ns, _gap, row, final_ns, _unknown, alarms, asked_ns, cut_ns, left, unseen = state
         if due_ns is None or limits is None or not before_ns <= now_ns < due_ns:
             return None
         seen_ns = to_ns + limits.stop_ns + 1
@@ -102,7 +102,7 @@ class Steady:
         if len(contexts) > 1:
             contexts = self._contexts = since(contexts, to_ns)
         gap = _new(Gap, (to_ns, True, ideal_ns, 0, 0, 0, False))
-        fields = (now_ns, contexts, to_ns, gap, row, final_ns, None, alarms, asked_ns, cut_ns, left)
+        fields = (now_ns, contexts, to_ns, gap, row, final_ns, None, alarms, asked_ns, cut_ns, left, unseen)
         after = self._state = _new(TimelineState, fields)
         self._due = seen_ns if len(row) == 1 else self._due_of(row, seen_ns)
         return after

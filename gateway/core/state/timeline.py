@@ -174,8 +174,8 @@ class Timeline:
         if state.unknown_to_ns is not None:
             state, cycles = self._told_of_unknown(state, from_ns, cycles)
         at_ns = min(max(to_ns, state.pending_ns), now_ns)
-        if not in_force(state.contexts, at_ns).known:
-            return state, out
+        if not in_force(state.contexts, at_ns).known:  # a counter may be heard before the signal that says the state
+            return (state._replace(unseen=state.unseen + cycles) if self._back_fill else state), out
         context = before(state.contexts, at_ns)
         state = self._judge(state, at_ns, "cycle", max(cycles, 1))
         ideal = context.ideal_ns if context.order is not None else 0
@@ -187,19 +187,19 @@ class Timeline:
         assert until_ns is not None, "asked only while data came back just now"
         if not self._back_fill or from_ns >= until_ns:
             return self._judge_unknown(state), cycles
-        ideal = in_force(state.contexts, state.pending_ns).ideal_ns
+        ideal, cycles = in_force(state.contexts, state.pending_ns).ideal_ns, cycles + state.unseen
         spans = self._gaps.spans(state.contexts, state.pending_ns, until_ns, state.gap)
         row, used_ns = back_filled(spans, cycles * ideal)
         left = cycles - used_ns // ideal if ideal else cycles
-        return self._with_row(state, row, until_ns)._replace(unknown_to_ns=None), left
+        return self._with_row(state, row, until_ns)._replace(unknown_to_ns=None, unseen=0), left
 
     def _judge_unknown(self, state: TimelineState) -> TimelineState:
         """Nothing more will be told of the time without data."""
         until_ns = state.unknown_to_ns
         assert until_ns is not None, "asked only while data came back just now"
         spans = self._gaps.spans(state.contexts, state.pending_ns, until_ns, state.gap)
-        row, _used = back_filled(spans, 0)
-        return self._with_row(state, row, until_ns)._replace(unknown_to_ns=None)
+        row, _used = back_filled(spans, state.unseen * in_force(state.contexts, state.pending_ns).ideal_ns)
+        return self._with_row(state, row, until_ns)._replace(unknown_to_ns=None, unseen=0)
 
     # --- time --------------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,8 @@ class TimelineState(NamedTuple):
     ``contexts`` is the evidence since then. ``unknown_to_ns``: data came back then, pieces made meanwhile may still be
     told. ``asked_ns``: the stop whose reason was asked for. ``cut_ns``: when another kind of
     evidence took over last. ``left``: what became final within the input that is being handled; whoever sums times up
-    takes it before the next.
+    takes it before the next. ``unseen``: cycles that counters told of while the state was unknown; where
+    that time ends they are its production.
     """
 
     now_ns: int
@@ -43,6 +44,7 @@ class TimelineState(NamedTuple):
     asked_ns: int | None = None
     cut_ns: int | None = None
     left: tuple[StateInterval, ...] = ()
+    unseen: int = 0
 
 
 class Live(NamedTuple):

@@ -279,6 +279,13 @@ class Gateway:
                 ended = Settlement(OutboxState.UNCERTAIN, self.now_ns + 1) if lost else Settlement(OutboxState.POSTED)
                 await self.outbox.settle(entry.id, ended, self.now_ns)
 
+    async def forward_all(self):
+        """The same, until each answer that got lost was looked up."""
+        await self.forward()
+        while await self.outbox.page(target=TARGET, state=OutboxState.UNCERTAIN):
+            self.now_ns += 1
+            await self.forward()
+
 
 def refusals(outputs):
     """Why something was refused."""

@@ -302,7 +302,7 @@ class Week(Deeds):
         await self._pass(self.now_ns)
         for name in self.devices:
             await self.gateway.submit(name, TimePassed(self.now_ns))
-        await self.gateway.forward()
+        await self.gateway.forward_all()
 
     async def _end_orders(self, name):
         for run in tuple(self._state(name).open_runs()):
