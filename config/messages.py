@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 TAG_KEYS: Final = ("mode", "driver", "connector")
+_UNKNOWN_KEY: Final = frozenset({"unexpected_keyword_argument", "extra_forbidden"})
+_ABOUT_A_KEY: Final = _UNKNOWN_KEY | {"missing"}
 _REFERENCE: Final = "#/$defs/"
 _EXPECTED_WORD = re.compile(r"'([^']*)'|(-?\d+)")
 _OWN_KEY = re.compile(r"(\w+): ")
@@ -40,18 +42,23 @@ def complaints(errors: list[Any], document: Any, schema: Mapping[str, Any]) -> l
     return [Complaint(path, key, _joined(texts)) for (path, key), texts in by_place.items()]
 
 
-def path_of(loc: tuple[str | int, ...], document: Any) -> KeyPath:
+def path_of(
+    loc: tuple[str | int, ...], document: Any, schema: Mapping[str, Any], *, ends_in_key: bool = False
+) -> KeyPath:
     """The path that pydantic's ``loc`` means: without the names of classes and the tags of unions."""
     path: list[str | int] = []
     at = document
     tag_seen = False
     for step, item in enumerate(loc):
+        last = step == len(loc) - 1
         if isinstance(at, dict):
-            is_tag = not tag_seen and step < len(loc) and any(at.get(key) == item for key in TAG_KEYS)
-            if is_tag:
+            # A tag is one only where the schema knows its key: a stray `driver: x` makes no tag of the key `x`.
+            tags = [key for key in TAG_KEYS if not tag_seen and key in at and at[key] == item]
+            if not (last and ends_in_key) and set(tags) & set(
+                schema_at(schema, document, tuple(path)).get("properties", {})
+            ):
                 tag_seen = True
                 continue
-            last = step == len(loc) - 1
             if item in at or (last and item != "[key]"):
                 path.append(item)
                 at, tag_seen = at.get(item), False
@@ -100,11 +107,11 @@ def _resolved(part: Mapping[str, Any], schema: Mapping[str, Any], document: Any)
 def _complaint(error: Mapping[str, Any], document: Any, schema: Mapping[str, Any]) -> Complaint:
     kind: str = error["type"]
     ctx: Mapping[str, Any] = error.get("ctx", {})
-    path = path_of(error["loc"], document)
+    path = path_of(error["loc"], document, schema, ends_in_key=kind in _ABOUT_A_KEY)
     found = error["input"]
     if kind == "missing":
         return Complaint(path, about_key=True, text=_missing(schema_at(schema, document, path)))
-    if kind in {"unexpected_keyword_argument", "extra_forbidden"}:
+    if kind in _UNKNOWN_KEY:
         known = list(schema_at(schema, document, path[:-1]).get("properties", {}))
         if not path[:-1] and "gateway" in known and "include" not in known:
             known.append("include")

@@ -90,6 +90,8 @@ def test_punctuation(outcome, text):
 
 @QUICK
 @given(values)
+@example({"driver": "", "": None})  # an unknown key that reads as if a stray tag named it
+@example({"mqtt": {"mode": "tls", "tls": {"mode": "x", "x": 1}}})
 def test_values_anywhere(outcome, value):
     outcome(as_yaml(value))
 
